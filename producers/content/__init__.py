@@ -1,0 +1,1 @@
+"""Encoders, MMoE and joint representations of cover and title (paper, III-A1)."""

@@ -1,0 +1,1 @@
+"""Tag graph, walks, skip-gram and pooling (paper, III-A2)."""

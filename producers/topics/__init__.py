@@ -1,0 +1,1 @@
+"""Clustering, assignment, stable IDs and labels of topics (paper, III-A3)."""

@@ -1,0 +1,238 @@
+"""Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values where it gives one.
+
+>>> Settings().topics.threshold
+0.6
+>>> parse({"topics": {"treshold": 0.5}}, where="conf/mine.yaml")
+Traceback (most recent call last):
+...
+vidtopics.errors.SettingsError: conf/mine.yaml, topics.treshold: expected a known key, found 'treshold'. Mend: did you mean 'threshold'?.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vidtopics.errors import SettingsError, explain
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A part of the tree: immutable, and no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IngestSettings(Section):
+    """Reading a delivery."""
+
+    max_rejected_share: Share = 0.05
+    """Above this share of refused rows in a file the job stops and publishes nothing."""
+    max_image_pixels: Positive = 50_000_000
+    """A cover that claims more is treated as a decompression bomb."""
+    batch_rows: Positive = 200_000
+    """Rows held in memory at once."""
+    click_rating: float = 4.0
+    """MovieLens: a rating of this or more stands for a click."""
+
+
+class ScheduleSettings(Section):
+    """The as-of dates of a backfill."""
+
+    as_of_dates: Positive = 3
+    """Runs at this many quantiles of impression time, the last at its end."""
+    delay: timedelta = timedelta(hours=1)
+    """In a backfill, a value becomes known this long after its as-of time."""
+
+
+class SimulationSettings(Section):
+    """The simulated short-video world (`docs/simulation.md` has the equations)."""
+
+    users: Positive = 5_000
+    videos: Positive = 2_000
+    days: Positive = 7
+    primary_classes: Positive = 10
+    secondary_classes: Positive = 40
+    topics: Positive = 120
+    tags: Positive = 1_200
+    image_noise: Share = 0.25
+    """e_I: share of covers drawn for another topic."""
+    title_noise: Share = 0.28
+    """e_T: share of titles written for another topic."""
+    tag_noise: Share = 0.20
+    """e_G: share of wrong tags."""
+    visible_taste: Share = 0.7
+    """eta: share of taste that content explains."""
+    slate: Positive = 8
+    cover_pixels: Positive = 160
+    """Height and width of a cover; covers are drawn only if `covers` is true."""
+    covers: bool = True
+    start: str = "2026-01-01T00:00:00Z"
+
+
+class ImageEncoderSettings(Section):
+    """f_C of Eq. 1, a timm model by name."""
+
+    name: str = "inception_resnet_v2"
+    weights: str = ""
+    """A safetensors or state-dict file, or `package:NAME` for a package that ships one; empty is refused except where encoders are trained."""
+    pixels: Positive = 299
+    batch_size: Positive = 32
+
+
+class TitleEncoderSettings(Section):
+    """f_T of Eq. 1, a transformers model directory."""
+
+    weights: str = ""
+    """A local model directory, or `package:NAME` for a package that ships one."""
+    max_tokens: Positive = 32
+    batch_size: Positive = 64
+
+
+class ContentSettings(Section):
+    """Joint representation of cover and title (III-A1)."""
+
+    image_encoder: ImageEncoderSettings = ImageEncoderSettings()
+    title_encoder: TitleEncoderSettings = TitleEncoderSettings()
+    train_encoders: bool = True
+    """True: fine-tune end to end with Eq. 2 (the paper). False: encode once, train projections and MMoE."""
+    projection_width: Count = 0
+    """Width that each modality is projected to before it joins z; 0: none, z is the encoders' outputs."""
+    experts: Positive = 12
+    expert_width: Positive = 512
+    tower_width: Positive = 64
+    iterations: Positive = 200
+    batch_size: Positive = 300
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    normalize_targets: bool = True
+    """True: each task's targets sum to 1. False: binary vectors, as Eq. 2 is printed."""
+    holdout_share: Share = 0.1
+    """Share of videos that never train, chosen by a hash of the id; Table I is measured on them."""
+    max_tags: Positive = 12_000
+    """Tag classes of the third task, by falling number of videos (paper: 12,000)."""
+    min_tag_videos: Positive = 2
+
+
+class TagSettings(Section):
+    """Tag graph and its embedding (III-A2)."""
+
+    min_videos: Positive = 2
+    """A tag on fewer videos is left out of the graph."""
+    max_tags_per_video: Positive = 200
+    """A video with more gives the graph its most frequent ones, as pairs grow with the square."""
+    walks_per_tag: Positive = 10
+    walk_length: Positive = 100
+    dimensions: Positive = 128
+    window: Positive = 5
+    negatives: Positive = 5
+    epochs: Positive = 1
+
+
+class TopicSettings(Section):
+    """Clustering and assignment (III-A3)."""
+
+    clusters: Positive = 6_000
+    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
+    """tau_3: least cosine to a centre."""
+    target_topics: Annotated[float, Field(ge=0, le=8)] = 0
+    """If above 0, the threshold is calibrated on the first run so that videos have this many topics on average."""
+    tag_weight: Annotated[float, Field(ge=0)] = 1.0
+    joint_weight: Annotated[float, Field(ge=0)] = 1.0
+    iterations: Positive = 25
+    sample: Positive = 100_000
+    """Videos that k-means++ and Lloyd's steps see at most; assignment sees all."""
+    label_terms: Positive = 5
+
+
+class StatisticsSettings(Section):
+    """Smoothed click-through rate."""
+
+    prior_exposures: Annotated[float, Field(gt=0)] = 10.0
+    """w in (clicks + w * global CTR) / (exposures + w)."""
+
+
+class EvaluationSettings(Section):
+    """Table I and Fig. 3."""
+
+    clusterings: Positive = 10
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    seed: int = 7
+    threads: Count = 0
+    """Threads of torch; 0: as many as there are cores."""
+    ingest: IngestSettings = IngestSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    simulation: SimulationSettings = SimulationSettings()
+    content: ContentSettings = ContentSettings()
+    tags: TagSettings = TagSettings()
+    topics: TopicSettings = TopicSettings()
+    statistics: StatisticsSettings = StatisticsSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def parse(tree: Mapping[str, Any], *, where: str) -> Settings:
+    """The settings that `tree` describes; SettingsError names every key and value that is wrong."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_message(e, where) for e in error.errors())) from None
+
+
+def load(path: str | Path) -> Settings:
+    """Settings from a YAML file; SettingsError where it can't be read or a key or value is wrong."""
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(
+            explain(str(path), expected="a YAML file", found=str(error), mend="check the path and its text")
+        ) from None
+    if not isinstance(tree, Mapping | None):
+        raise SettingsError(
+            explain(str(path), expected="keys and values", found=type(tree).__name__, mend="see conf/demo.yaml")
+        )
+    return parse(tree or {}, where=str(path))
+
+
+def digest(*parts: Any) -> str:
+    """A short hash of settings sections and plain values, equal where they are equal.
+
+    >>> digest(TagSettings()) == digest(TagSettings(walk_length=100))
+    True
+    >>> digest(TagSettings()) == digest(TagSettings(walk_length=50))
+    False
+    """
+    plain = [p.model_dump(mode="json") if isinstance(p, BaseModel) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _message(error: Any, where: str) -> str:
+    path = ".".join(str(p) for p in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return explain(f"{where}, {path}", expected=error["msg"], found=repr(error["input"]), mend="correct the value")
+    known = _keys(Settings, error["loc"][:-1])
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
+    return explain(
+        f"{where}, {path}", expected="a known key", found=repr(error["loc"][-1]), mend=f"did you mean {near[0]!r}?"
+    )
+
+
+def _keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    for name in path:
+        annotation = model.model_fields[str(name)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return list(model.model_fields)
