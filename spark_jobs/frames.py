@@ -1,0 +1,20 @@
+"""Frames that several jobs start from."""
+
+from __future__ import annotations
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.job import Run
+from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
+
+
+def live_videos(run: Run) -> DataFrame:
+    """The catalogue's videos that are not taken down as of the run."""
+    removed = F.unix_micros("removed_at")
+    return run.frame(VIDEO_CATALOG).filter(removed.isNull() | (removed > run.as_of_us))
+
+
+def tags_of_live_videos(run: Run) -> DataFrame:
+    """(video_id, tag) of live videos, each pair once."""
+    return run.frame(VIDEO_TAGS).select("video_id", "tag").join(live_videos(run).select("video_id"), "video_id")

@@ -1,0 +1,92 @@
+"""All jobs in dependency order, the schedule of as-of dates, and the release that ends a run."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from spark_jobs.job import Job, Run
+from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
+from vidtopics.errors import SettingsError, TableError, explain
+from vidtopics.settings import Settings, digest
+from vidtopics.tables import Publication, Tables, moment
+
+JOBS = (
+    "tag_cooccurrence",
+    "tag_embedding",
+    "video_tag_embedding",
+    "video_content_encoding",
+    "video_joint_representation",
+    "topics",
+    "video_topics",
+    "video_statistics",
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of a run: what it published and how long it took."""
+
+    as_of_us: int
+    publication: Publication
+    seconds: float
+
+
+def find(names: Iterable[str]) -> list[Job]:
+    """The jobs of that name, in dependency order; SettingsError names an unknown one."""
+    wanted = set(names) or set(JOBS)
+    unknown = wanted - set(JOBS)
+    if unknown:
+        raise SettingsError(
+            explain(
+                "run", expected=f"jobs of {', '.join(JOBS)}", found=", ".join(sorted(unknown)), mend="correct the name"
+            )
+        )
+    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in wanted]
+
+
+def run_jobs(run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None) -> int | None:
+    """Run jobs as of one time, then append a release if a table changed; the release's id, or None."""
+    quality: dict[str, float] = {}
+    for job in jobs:
+        started = time.monotonic()
+        publication = job.run(run)
+        facts = job.last(run).facts
+        quality |= {name: value for name, value in facts.items() if isinstance(value, int | float)}
+        report(Step(run.as_of_us, publication, time.monotonic() - started))
+    return run.tables.release(
+        as_of_us=run.as_of_us, created_us=run.created_us, settings=digest(run.settings), quality=quality
+    )
+
+
+def schedule(tables: Tables, settings: Settings) -> list[int]:
+    """As-of times of a backfill: quantiles of impression time, the last just after the last impression.
+
+    Where there are no impressions: one, when the last video is published. TableError where there are no videos.
+    """
+    count = settings.schedule.as_of_dates
+    with duckdb.connect() as con:
+        if tables.exists(IMPRESSIONS):
+            con.register("shown", tables.delta(IMPRESSIONS).to_pyarrow_dataset())
+            shares = [i / count for i in range(1, count + 1)]
+            found = con.execute("SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]).fetchall()[
+                0
+            ][0]
+            if found:
+                return sorted({int(us) + 1 for us in found})
+    published = tables.read(VIDEO_CATALOG, columns=["event_timestamp"])["event_timestamp"]
+    if not len(published):
+        raise TableError(explain("video_catalog", expected="videos", found="none", mend="run `vidtopics ingest` first"))
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return [pc.max(published).cast(pa.int64()).as_py() + 1]
+
+
+def describe(us: int) -> str:
+    """An as-of time for people, to the second."""
+    return moment(us)[:19]

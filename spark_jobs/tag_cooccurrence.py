@@ -1,0 +1,38 @@
+"""tag_cooccurrence: how many videos carry both of two tags, and the probability of that edge (Eq. 3)."""
+
+from __future__ import annotations
+
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_CATALOG, VIDEO_TAGS
+
+
+def compute(run: Run) -> Computed:
+    """Count pairs of tags per video. A video with very many tags gives its most frequent ones: pairs grow with the square."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    from spark_jobs.frames import tags_of_live_videos
+
+    settings = run.settings.tags
+    tags = tags_of_live_videos(run)
+    counted = tags.join(tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag")
+    place = F.row_number().over(Window.partitionBy("video_id").orderBy(F.desc("count"), "tag"))
+    kept = counted.withColumn("place", place).filter(F.col("place") <= settings.max_tags_per_video)
+    a, b = (kept.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
+    edges = a.join(b, "video_id").filter("tag_a < tag_b").groupBy("tag_a", "tag_b").agg(F.count("*").alias("videos"))
+    total = edges.agg(F.sum("videos").alias("total"))
+    return Computed(
+        edges.crossJoin(F.broadcast(total)).select("*", (F.col("videos") / F.col("total")).alias("probability"))
+    )
+
+
+JOB = Job(
+    TAG_COOCCURRENCE,
+    inputs=(VIDEO_CATALOG, VIDEO_TAGS),
+    compute=compute,
+    settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video),
+    code=("spark_jobs.tag_cooccurrence", "spark_jobs.frames"),
+)
+
+if __name__ == "__main__":
+    main(JOB)

@@ -1,0 +1,40 @@
+"""video_statistics: exposures, clicks and smoothed click-through rate of each video before the as-of time."""
+
+from __future__ import annotations
+
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
+
+
+def compute(run: Run) -> Computed:
+    """Count impressions and clicks strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.frames import live_videos
+
+    shown = run.frame(IMPRESSIONS).select("event_id", "video_id")
+    clicked = run.frame(CLICKS).select("event_id", F.lit(1).alias("clicked"))
+    counts = (
+        shown.join(clicked, "event_id", "left")
+        .groupBy("video_id")
+        .agg(F.count("*").alias("video_exposures"), F.count("clicked").alias("video_clicks"))
+    )
+    overall = counts.agg(F.coalesce(F.sum("video_clicks") / F.sum("video_exposures"), F.lit(0.0)).alias("global_ctr"))
+    rows = (
+        live_videos(run).select("video_id").join(counts, "video_id", "left").fillna(0).crossJoin(F.broadcast(overall))
+    )
+    w = run.settings.statistics.prior_exposures
+    ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
+    return Computed(rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")))
+
+
+JOB = Job(
+    VIDEO_STATISTICS,
+    inputs=(VIDEO_CATALOG, IMPRESSIONS, CLICKS),
+    compute=compute,
+    settings=lambda s: s.statistics,
+    code=("spark_jobs.video_statistics", "spark_jobs.frames"),
+)
+
+if __name__ == "__main__":
+    main(JOB)

@@ -1,0 +1,53 @@
+"""Named points in a publish where a test can make the process fail.
+
+A point does nothing until a test arms it, in this process or, for a child process, with the variable
+`VIDTOPICS_FAILPOINT=NAME` (the child kills itself there with SIGKILL, as a crash would).
+
+>>> with armed("publish.committed"):
+...     failpoint("publish.committed")
+Traceback (most recent call last):
+...
+vidtopics.failpoints.Crash: publish.committed
+>>> failpoint("publish.committed")
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+Point = Literal[
+    "publish.read",  # the table's version is read, nothing is computed
+    "publish.compared",  # the difference is known, nothing is written
+    "publish.committed",  # the commit is in the log, its caller doesn't know yet
+    "release.read",
+    "release.committed",
+]
+POINTS: tuple[Point, ...] = get_args(Point)
+VARIABLE = "VIDTOPICS_FAILPOINT"
+_armed: set[str] = set()
+
+
+class Crash(BaseException):
+    """What an armed point raises; no handler of ours catches it."""
+
+
+def failpoint(name: Point) -> None:
+    """Fail here if a test armed `name`."""
+    if name in _armed:
+        raise Crash(name)
+    if os.environ.get(VARIABLE) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def armed(name: Point) -> Iterator[None]:
+    """Within the block, `name` raises Crash."""
+    _armed.add(name)
+    try:
+        yield
+    finally:
+        _armed.discard(name)

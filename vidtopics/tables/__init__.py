@@ -1,0 +1,294 @@
+"""The tables below one home: reading them as of a time, and publishing to them.
+
+`docs/tables.md` lists the tables, `docs/time.md` the rules. Every job publishes through :meth:`Tables.publish`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
+from vidtopics.errors import ConflictError, ContractError, TableError, explain
+from vidtopics.failpoints import failpoint
+from vidtopics.tables import deltalake_engine
+from vidtopics.tables.commits import Commit, commits, data_version, is_done, micros, moment, next_ordinal
+from vidtopics.tables.difference import Run
+from vidtopics.tables.releases import release as _release
+from vidtopics.tables.schemas import arrow_schema, configuration
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["Commit", "Publication", "Tables", "micros", "moment"]
+
+FOREVER = 2**62
+_again = retry(
+    retry=retry_if_exception_type(ConflictError), stop=stop_after_attempt(8), wait=wait_random(0, 0.5), reraise=True
+)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a publish did: the table, the commit's version, and how many rows it wrote. `skipped`: there was nothing to do."""
+
+    table: str
+    version: int
+    rows: int
+    skipped: bool = False
+
+
+class Tables:
+    """The Delta tables below `home`/tables."""
+
+    def __init__(self, home: str | os.PathLike[str]) -> None:
+        self.home = Path(home).absolute()
+
+    def uri(self, table: Table) -> str:
+        """Where the table lies."""
+        return str(self.home / "tables" / table.name)
+
+    def exists(self, table: Table) -> bool:
+        """Whether the table has been created."""
+        return DeltaTable.is_deltatable(self.uri(table))
+
+    def delta(self, table: Table, *, create: bool = False, version: int | None = None) -> DeltaTable:
+        """The table's snapshot; TableError where it is missing or was made from another contract."""
+        uri = self.uri(table)
+        if not self.exists(table):
+            if not create:
+                raise TableError(
+                    explain(
+                        uri,
+                        expected=f"the table {table.name}",
+                        found="nothing",
+                        mend="run `vidtopics ingest` and `vidtopics run`",
+                    )
+                )
+            os.makedirs(uri, exist_ok=True)
+            options = {"name": table.name, "description": table.doc, "configuration": configuration(table)}
+            DeltaTable.create(uri, schema=arrow_schema(table), mode="ignore", **options)
+        found = DeltaTable(uri, version=version)
+        named = found.metadata().name
+        if named != table.name:
+            raise TableError(
+                explain(
+                    uri,
+                    expected=f"a table of contract {table.name}",
+                    found=repr(named),
+                    mend="move the foreign table away",
+                )
+            )
+        return found
+
+    def read(
+        self,
+        table: Table,
+        *,
+        columns: Iterable[str] | None = None,
+        version: int | None = None,
+        where: ds.Expression | None = None,
+    ) -> pa.Table:
+        """All rows of a version (the latest by default), through delta-rs; an empty table where none was created."""
+        if not self.exists(table):
+            schema = arrow_schema(table)
+            return schema.empty_table().select(list(columns or schema.names))
+        dataset = self.delta(table, version=version).to_pyarrow_dataset()
+        return dataset.to_table(columns=list(columns) if columns else None, filter=where)
+
+    def as_of(
+        self, table: Table, at_us: int, known_by_us: int = FOREVER, *, columns: Iterable[str] | None = None
+    ) -> pa.Table:
+        """What a reader sees as of a time, knowing what was known by another.
+
+        A history table gives per key the row with the latest (event, created) among `event <= at, created <= known_by`,
+        without ended values; a log the events strictly before `at`; a snapshot the version of the latest run up to `at`.
+        """
+        names = [*(columns or (c.name for c in table.columns))]
+        if table.kind == "snapshot":
+            return (
+                self.read(table, columns=names, version=self._snapshot_version(table, at_us))
+                if self.exists(table)
+                else self.read(table, columns=names)
+            )
+        event, created = ds.field(EVENT_TIME), ds.field(CREATED_TIME)
+        at, known = _time(at_us), _time(known_by_us)
+        before = event < at if table.kind == "log" else event <= at
+        times = [] if table.kind == "log" else [EVENT_TIME, CREATED_TIME, VALUE_HASH]
+        wanted = list(dict.fromkeys([*names, *table.key, *times]))
+        rows = self.read(table, columns=wanted, where=before & (created <= known))
+        return (rows if table.kind == "log" else _latest(table, rows)).select(names)
+
+    def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
+        """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
+        from vidtopics.tables import spark_reader
+
+        return spark_reader.as_of(self, table, at_us, known_by_us)
+
+    def commits(self, table: Table) -> list[Commit]:
+        """Our commits to the table, oldest first; empty where it wasn't created."""
+        return commits(self.delta(table)) if self.exists(table) else []
+
+    def input_versions(self, tables: Iterable[Table], *, as_of_us: int, known_by_us: int) -> dict[str, int]:
+        """For each table the last version that changed what such a reader can see."""
+        return {t.name: data_version(t, self.commits(t), as_of_us=as_of_us, known_by_us=known_by_us) for t in tables}
+
+    def data_versions(self) -> dict[str, int]:
+        """The last data-changing version of every table that has one, `releases` aside."""
+        versions = self.input_versions(
+            (t for t in TABLES.values() if t is not RELEASES), as_of_us=FOREVER, known_by_us=FOREVER
+        )
+        return {name: version for name, version in versions.items() if version}
+
+    def is_done(self, table: Table, commit: Commit) -> bool:
+        """Whether the table's last run at this as-of time had the same code, settings, weights and inputs."""
+        return is_done(self.commits(table), commit)
+
+    @_again
+    def publish(
+        self,
+        table: Table,
+        rows: pa.Table | ds.Dataset | DataFrame,
+        commit: Commit,
+        *,
+        changes: bool = False,
+        widths: Mapping[str, int] | None = None,
+    ) -> Publication:
+        """Publish a job's rows in one commit, exactly once; ContractError where they break the contract.
+
+        * history: `rows` name every entity's value as of `commit.as_of_us`; changed ones are written, and a tombstone for
+          each that is no longer named. With `changes`, rows carry their own times and name only some entities.
+        * log: rows whose keys are new are appended.
+        * snapshot: the rows replace the table's.
+
+        `widths` resolves the contract's named vector widths (`tag_width`).
+        Another writer's commit in between makes it start over from the new version, up to eight times (ConflictError).
+        """
+        _refuse_future(table, commit)
+        delta = self.delta(table, create=True)
+        log = commits(delta)
+        failpoint("publish.read")
+        commit = replace(commit, ordinal=next_ordinal(log, commit.job), created_us=_after_reruns(log, commit))
+        done = self._dispatch(table, delta, rows, commit, log, changes, widths or {})
+        return Publication(table.name, done.version, done.rows)
+
+    def release(
+        self, *, as_of_us: int, created_us: int, settings: str, quality: Mapping[str, float] | None = None
+    ) -> int | None:
+        """Append a release if any table changed since the last; its id, or None."""
+        return _release(self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {})
+
+    def _dispatch(
+        self,
+        table: Table,
+        delta: DeltaTable,
+        rows: pa.Table | ds.Dataset | DataFrame,
+        commit: Commit,
+        log: list[Commit],
+        changes: bool,
+        widths: Mapping[str, int],
+    ) -> Commit:
+        following = _following(log, commit)
+        if table.engine == "spark":
+            from pyspark.sql import DataFrame
+
+            from vidtopics.tables import spark_engine
+
+            if not isinstance(rows, DataFrame):
+                raise ContractError(
+                    explain(
+                        table.name,
+                        expected="a Spark DataFrame",
+                        found=type(rows).__name__,
+                        mend="see its contract's engine",
+                    )
+                )
+            if table.kind == "snapshot":
+                return spark_engine.publish_snapshot(table, delta, rows, commit, log[-1] if log else None)
+            return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
+        dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
+        if not isinstance(dataset, ds.Dataset):
+            raise ContractError(
+                explain(
+                    table.name,
+                    expected="an Arrow table or dataset",
+                    found=type(rows).__name__,
+                    mend="see its contract's engine",
+                )
+            )
+        if table.kind == "log":
+            with tempfile.TemporaryDirectory(dir=self.home) as spill:
+                return deltalake_engine.publish_log(table, delta, dataset, commit, spill)
+        if changes:
+            return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
+        return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)
+
+    def _snapshot_version(self, table: Table, at_us: int) -> int:
+        version = data_version(table, self.commits(table), as_of_us=at_us, known_by_us=FOREVER)
+        if not version:
+            raise TableError(
+                explain(
+                    table.name,
+                    expected=f"a run as of {moment(at_us)} or before",
+                    found="none",
+                    mend=f"vidtopics run {table.name}",
+                )
+            )
+        return version
+
+
+def _after_reruns(log: list[Commit], commit: Commit) -> int:
+    """A second run at the same as-of time is known a microsecond after the first, so that it wins and keys stay unique."""
+    same = [c.created_us + 1 for c in log if c.job == commit.job and c.as_of_us == commit.as_of_us]
+    return max([commit.created_us, *same])
+
+
+def _following(log: list[Commit], commit: Commit) -> Run | None:
+    later = [Run(c.as_of_us, c.created_us) for c in log if c.job == commit.job and c.as_of_us > commit.as_of_us]
+    return min(later, key=lambda run: (run.event_us, run.created_us), default=None)
+
+
+def _refuse_future(table: Table, commit: Commit) -> None:
+    now = micros(datetime.now(UTC))
+    if commit.as_of_us > commit.created_us or commit.created_us > now:
+        raise ContractError(
+            explain(
+                f"{table.name}, run as of {moment(commit.as_of_us)}",
+                expected="event time <= created time <= now",
+                found=f"created {moment(commit.created_us)}, now {moment(now)}",
+                mend="choose an earlier as-of time",
+            )
+        )
+
+
+def _time(us: int) -> pa.Scalar:
+    from vidtopics.tables.schemas import TIMESTAMP
+
+    return pa.scalar(us, pa.int64()).cast(TIMESTAMP)
+
+
+def _latest(table: Table, rows: pa.Table) -> pa.Table:
+    """Per key the row with the latest (event, created), ended values left out."""
+    order = [(name, "ascending") for name in table.key] + [(EVENT_TIME, "descending"), (CREATED_TIME, "descending")]
+    ordered = rows.sort_by(order)
+    import numpy as np
+    import pyarrow.compute as pc
+
+    first = np.ones(ordered.num_rows, bool)
+    if ordered.num_rows:
+        same = np.ones(ordered.num_rows - 1, bool)
+        for key in table.key:
+            column = ordered[key].combine_chunks()
+            same &= pc.equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
+        first[1:] = ~same
+    return ordered.filter(pc.and_(pa.array(first), pc.not_equal(ordered[VALUE_HASH], 0)))

@@ -1,0 +1,107 @@
+"""What our commits say of themselves, and what can be read from them: runs, data-changing versions, skip keys.
+
+One JSON text under the commit's `userMetadata`, the key that Spark writes and that both engines' histories show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from deltalake import DeltaTable
+
+from vidtopics.contracts import Table
+from vidtopics.settings import digest
+
+METADATA = "userMetadata"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def micros(time: datetime) -> int:
+    """Microseconds since 1970 of an aware datetime, exact.
+
+    >>> micros(datetime(2026, 1, 1, tzinfo=UTC))
+    1767225600000000
+    """
+    since = time - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def moment(us: int) -> str:
+    """Microseconds since 1970 as ISO 8601."""
+    return (EPOCH + timedelta(microseconds=us)).isoformat()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One run of one job as its commit records it.
+
+    `as_of_us`, `created_us`: from when the values hold and are known. `live`: the wall clock, no backfill. `inputs`:
+    the last data-changing version of every input that the run could know. `facts`: figures of the result (topic epoch,
+    quality). `rows` and `created_min_us` are filled in when the difference is known; `content` hashes a snapshot.
+    """
+
+    job: str
+    as_of_us: int
+    created_us: int
+    live: bool = False
+    code: str = ""
+    settings: str = ""
+    weights: str = ""
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, float | str] = field(default_factory=dict)
+    rows: int = 0
+    created_min_us: int | None = None
+    content: str = ""
+    ordinal: int = 0
+    version: int = -1
+
+    @property
+    def skip_key(self) -> str:
+        """Equal where a run would give the same result. A live run's time is not part of it."""
+        return digest(
+            self.job, self.code, self.settings, self.weights, dict(self.inputs), "live" if self.live else self.as_of_us
+        )
+
+    def to_json(self) -> str:
+        """The text for the commit's metadata."""
+        return json.dumps({**asdict(self), "key": self.skip_key, "vidtopics": 1}, sort_keys=True)
+
+
+def commits(table: DeltaTable) -> list[Commit]:
+    """Our commits to a table, oldest first. Commits of others (OPTIMIZE, VACUUM) change no data and are left out."""
+    found = []
+    for entry in table.history():
+        text = entry.get(METADATA)
+        if not text or '"vidtopics"' not in text:
+            continue
+        plain = json.loads(text)
+        plain.pop("key")
+        plain.pop("vidtopics")
+        found.append(replace(Commit(**plain), version=entry["version"]))
+    return found[::-1]
+
+
+def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us: int) -> int:
+    """The last version that changed what a reader as of `as_of_us`, knowing all by `known_by_us`, can see; 0 if none.
+
+    A snapshot table is read at the version of the latest run up to the as-of time.
+    """
+    if table.kind == "snapshot":
+        runs = [c for c in log if c.as_of_us <= as_of_us]
+        return max(runs, key=lambda c: (c.as_of_us, c.version)).version if runs else 0
+    seen = (c.version for c in log if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us)
+    return max(seen, default=0)
+
+
+def is_done(log: list[Commit], commit: Commit) -> bool:
+    """Whether the last run at this as-of time (or the last live run) had the same skip key."""
+    same = [c for c in log if c.job == commit.job and (c.live if commit.live else c.as_of_us == commit.as_of_us)]
+    return bool(same) and same[-1].skip_key == commit.skip_key
+
+
+def next_ordinal(log: list[Commit], job: str) -> int:
+    """The number of the job's next transaction on this table."""
+    return max((c.ordinal for c in log if c.job == job), default=0) + 1

@@ -1,0 +1,261 @@
+"""Publishing with delta-rs: input logs, `releases`, and whatever a process without Spark computes.
+
+Rows come as an Arrow dataset and are read twice, first as keys and hashes, then only those to write: memory holds narrow
+columns and one batch. A commit is made against exactly the version that the difference was taken from
+(`max_commit_retries=0`): delta-rs alone would append a repeated transaction once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
+from vidtopics.errors import ConflictError, ContractError, explain
+from vidtopics.failpoints import failpoint
+from vidtopics.tables import difference
+from vidtopics.tables.commits import METADATA, Commit, moment
+from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
+from vidtopics.tables.values import TOMBSTONE, value_hash, violations
+
+BATCH = 65_536
+Batches = Iterator[pa.RecordBatch]
+
+
+def publish_complete(
+    table: Table,
+    delta: DeltaTable,
+    rows: ds.Dataset,
+    commit: Commit,
+    following: difference.Run | None,
+    widths: Mapping[str, int],
+) -> Commit:
+    """Publish the values of every entity as of one time; ContractError where rows break the contract."""
+    asserted = narrow(table, rows, widths)
+    refuse_repeats(table, asserted, table.key)
+    sql = difference.complete_run(table.key, difference.Run(commit.as_of_us, commit.created_us), following)
+    with _connect(asserted, _history(table, delta)) as con:
+        con.execute(f"CREATE TABLE found AS {sql}")
+        using = f"USING ({', '.join(table.key)})"
+        new = con.sql(
+            f"SELECT f.*, a.row_no, a.value_hash FROM found f JOIN asserted a {using} WHERE kind = 'new' ORDER BY row_no"
+        ).to_arrow_table()
+        other = con.sql("SELECT * FROM found WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
+    again = _again(table, delta, other)  # read before the write starts: delta-rs can't be called from within its own
+    failpoint("publish.compared")
+
+    def batches() -> Batches:
+        for batch, part in _taken(rows, new):
+            yield _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
+        yield from _without_payload(table, other).to_batches()
+        yield from again.to_batches()
+
+    return append(
+        table, delta, batches(), counted(commit, new.num_rows + other.num_rows, new["created_us"], other["created_us"])
+    )
+
+
+def publish_changes(
+    table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, widths: Mapping[str, int]
+) -> Commit:
+    """Publish rows with times of their own (a catalogue): one is written where its value differs from the one before."""
+    asserted = narrow(table, rows, widths)
+    refuse_repeats(table, asserted, (*table.key, "event_us", "created_us"))
+    keys = ", ".join(table.key)
+    with _connect(asserted, _history(table, delta)) as con:
+        con.execute(f"CREATE TABLE found AS {difference.changes(table.key)}")
+        new = con.sql("SELECT a.* FROM asserted a JOIN found USING (row_no) ORDER BY row_no").to_arrow_table()
+        late = con.sql(
+            f"SELECT a.* FROM asserted a JOIN found USING (row_no) JOIN history h USING ({keys})"
+            " WHERE (h.event_us, h.created_us) >= (a.event_us, a.created_us) ORDER BY row_no LIMIT 1"
+        ).to_arrow_table()
+    if late.num_rows:
+        row = late.to_pylist()[0]
+        raise ContractError(
+            explain(
+                f"{table.name}, {[row[k] for k in table.key]} at {moment(row['event_us'])}",
+                expected="a change after the entity's last row",
+                found="an earlier one",
+                mend="deliver a correction with the time of its delivery",
+            )
+        )
+    failpoint("publish.compared")
+    batches = (
+        _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
+        for batch, part in _taken(rows, new)
+    )
+    return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
+
+
+def publish_log(table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, spill: str) -> Commit:
+    """Publish the rows of a log whose keys the table doesn't hold yet; more rows than memory spill to `spill`."""
+    for batch in rows.to_batches(batch_size=BATCH):
+        _raise_first(table, batch, [*violations(table, batch, {})])
+        _refuse_times(table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64()))
+    keys, columns = ", ".join(table.key), ", ".join(c.name for c in table.all_columns)
+    with _connect(rows, delta.to_pyarrow_dataset(), spill) as con:
+        repeated = con.sql(f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1").fetchall()
+        if repeated:
+            raise _repeated(table, repeated[0])
+        con.execute(
+            f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
+        )
+        count, first = con.sql(f"SELECT COUNT(*), EPOCH_US(MIN({CREATED_TIME})) FROM fresh").fetchall()[0]
+        failpoint("publish.compared")
+        reader = con.sql(f"SELECT * FROM fresh ORDER BY {EVENT_TIME}, {keys}").to_arrow_reader(BATCH)
+        batches = (batch.cast(arrow_schema(table)) for batch in reader)
+        return append(table, delta, batches, replace(commit, rows=count, created_min_us=first))
+
+
+def append(table: Table, delta: DeltaTable, batches: Batches, commit: Commit) -> Commit:
+    """Append `batches` against the version that `delta` was read at; ConflictError if another writer was first."""
+    schema = arrow_schema(table)
+    properties = CommitProperties(
+        custom_metadata={METADATA: commit.to_json()},
+        app_transactions=[Transaction(commit.job, commit.ordinal)],
+        max_commit_retries=0,
+    )
+    try:
+        write_deltalake(
+            delta, pa.RecordBatchReader.from_batches(schema, batches), mode="append", commit_properties=properties
+        )
+    except CommitFailedError as error:
+        raise ConflictError(
+            explain(table.name, expected=f"version {delta.version()} as the latest", found=str(error), mend="run again")
+        ) from error
+    failpoint("publish.committed")
+    return replace(commit, version=delta.version())
+
+
+def counted(commit: Commit, rows: int, *created: pa.ChunkedArray) -> Commit:
+    """The commit with its number of rows and the earliest time that one of them became known."""
+    earliest = [pc.min(c).as_py() for c in created if len(c)]
+    return replace(commit, rows=rows, created_min_us=min(earliest, default=None))
+
+
+def narrow(table: Table, rows: ds.Dataset, widths: Mapping[str, int]) -> pa.Table:
+    """Keys, value hash, row number and (where rows carry them) times of every asserted row, after the contract's checks."""
+    schema = [(k, ARROW[table.column(k).type]) for k in table.key]
+    times = [(n, t) for n, t in (("event_us", EVENT_TIME), ("created_us", CREATED_TIME)) if t in rows.schema.names]
+    schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
+    parts, start = [], 0
+    for batch in rows.to_batches(batch_size=BATCH):
+        _raise_first(table, batch, violations(table, batch, widths))
+        columns = [batch[k] for k in table.key]
+        columns += [pa.array(value_hash(table, batch)), pa.array(range(start, start + batch.num_rows), pa.int64())]
+        columns += [batch[t].cast(pa.int64()) for _, t in times]
+        if times:
+            _refuse_times(table, columns[-2], columns[-1])
+        parts.append(pa.record_batch(columns, schema=pa.schema(schema)))
+        start += batch.num_rows
+    return pa.Table.from_batches(parts, schema=pa.schema(schema))
+
+
+def refuse_repeats(table: Table, rows: pa.Table, keys: tuple[str, ...]) -> None:
+    """ContractError if a key stands twice in `rows`."""
+    counts = rows.group_by(list(keys)).aggregate([([], "count_all")])
+    twice = counts.filter(pc.greater(counts["count_all"], 1))
+    if twice.num_rows:
+        raise _repeated(table, tuple(twice[k][0].as_py() for k in keys))
+
+
+def _repeated(table: Table, key: tuple[object, ...]) -> ContractError:
+    return ContractError(
+        explain(
+            f"{table.name}, {key}", expected="each key once", found="it twice", mend="deduplicate before publishing"
+        )
+    )
+
+
+def _refuse_times(table: Table, event: pa.Array, created: pa.Array) -> None:
+    late = pc.greater(event, created)
+    if pc.any(late).as_py():
+        i = pc.index(late, True).as_py()
+        raise ContractError(
+            explain(
+                f"{table.name}, row {i}",
+                expected="an event time at or before the created time",
+                found=f"{moment(event[i].as_py())} after {moment(created[i].as_py())}",
+                mend="a value can't be known before it holds; correct the created time",
+            )
+        )
+
+
+def _raise_first(table: Table, batch: pa.RecordBatch, found: list[str | None]) -> None:
+    for i, message in enumerate(found):
+        if message:
+            key = {k: batch[k][i].as_py() for k in table.key}
+            raise ContractError(
+                f"{table.name}, {key}: {message}. Mend: correct the job, or its contract in vidtopics/contracts.py."
+            )
+
+
+def _history(table: Table, delta: DeltaTable) -> pa.Table:
+    rows = delta.to_pyarrow_dataset().to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
+    times = [rows[name].cast(pa.int64()) for name in (EVENT_TIME, CREATED_TIME)]
+    return pa.table(
+        [*(rows[k] for k in table.key), *times, rows[VALUE_HASH]],
+        names=[*table.key, "event_us", "created_us", "value_hash"],
+    )
+
+
+def _connect(asserted: object, history: object, spill: str = "") -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(config={"temp_directory": spill, "memory_limit": "2GB"} if spill else {})
+    con.sql("SET TimeZone = 'UTC'")
+    con.register("asserted", asserted)
+    con.register("history", history)
+    return con
+
+
+def _taken(rows: ds.Dataset, wanted: pa.Table) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
+    """Batches of the rows whose numbers stand in `wanted` (ascending), each with its part of `wanted`."""
+    numbers = wanted["row_no"].to_numpy()
+    start = 0
+    for batch in rows.to_batches(batch_size=BATCH):
+        low, high = numbers.searchsorted([start, start + batch.num_rows])
+        if high > low:
+            yield batch.take(pa.array(numbers[low:high] - start)), wanted.slice(low, high - low)
+        start += batch.num_rows
+
+
+def _stamped(
+    table: Table, batch: pa.RecordBatch, event: pa.Array, created: pa.Array, hashes: pa.Array
+) -> pa.RecordBatch:
+    columns = [batch[c.name].cast(ARROW[c.type]) for c in table.columns]
+    times = [pc.cast(_flat(t), TIMESTAMP) for t in (event, created)]
+    return pa.record_batch([*columns, *times, _flat(hashes)], schema=arrow_schema(table))
+
+
+def _flat(array: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _without_payload(table: Table, found: pa.Table) -> pa.Table:
+    ended = found.filter(pc.equal(found["kind"], "tombstone"))
+    nulls = {c.name: pa.nulls(ended.num_rows, ARROW[c.type]) for c in table.values}
+    columns = {k: ended[k] for k in table.key} | nulls
+    columns |= {EVENT_TIME: ended["event_us"].cast(TIMESTAMP), CREATED_TIME: ended["created_us"].cast(TIMESTAMP)}
+    columns |= {VALUE_HASH: pa.array([TOMBSTONE] * ended.num_rows, pa.int64())}
+    return pa.table(columns, schema=arrow_schema(table)) if ended.num_rows else arrow_schema(table).empty_table()
+
+
+def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:
+    """The held rows that are written again under later times."""
+    again = found.filter(pc.equal(found["kind"], "reassert"))
+    if not again.num_rows:
+        return arrow_schema(table).empty_table()
+    values = ", ".join(f"h.{c.name}" for c in table.columns)
+    matches = " AND ".join(f"h.{k} = a.{k}" for k in table.key)
+    with _connect(again, delta.to_pyarrow_dataset()) as con:
+        rows = con.sql(
+            f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME}, make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"
+            f" FROM asserted a JOIN history h ON {matches} AND epoch_us(h.{EVENT_TIME}) = a.held_event AND epoch_us(h.{CREATED_TIME}) = a.held_created"
+        ).to_arrow_table()
+    return rows.cast(arrow_schema(table))

@@ -1,0 +1,172 @@
+"""Publishing with Spark: the same contract, hash and SQL as `deltalake_engine`, over DataFrames.
+
+Checks and hashes run on the executors inside `mapInArrow`. The commit carries the job's transaction number; Spark skips a
+number that is recorded already without a word, so the log is read back to see whose commit it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
+from vidtopics.errors import ConflictError, ContractError, explain
+from vidtopics.failpoints import failpoint
+from vidtopics.tables import difference
+from vidtopics.tables.commits import Commit, commits
+from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.values import TOMBSTONE, value_hash, violations
+
+_FAULT = "_fault"
+
+
+def publish_complete(
+    table: Table,
+    delta: DeltaTable,
+    rows: DataFrame,
+    commit: Commit,
+    following: difference.Run | None,
+    widths: Mapping[str, int],
+) -> Commit:
+    """Publish the values of every entity as of one time; ContractError where rows break the contract."""
+    spark = rows.sparkSession
+    asserted = _checked(table, rows, widths).persist()
+    try:
+        _refuse(table, asserted)
+        run = difference.Run(commit.as_of_us, commit.created_us)
+        asserted.createOrReplaceTempView("asserted")
+        _history(table, spark, delta).createOrReplaceTempView("history")
+        found = spark.sql(difference.complete_run(table.key, run, following)).persist()
+        counts = found.agg(F.count("*"), F.min("created_us")).first()
+        assert counts is not None
+        failpoint("publish.compared")
+        written = _assembled(table, found, asserted, _read(spark, delta))
+        result = _append(table, delta, written, replace(commit, rows=counts[0], created_min_us=counts[1]))
+        found.unpersist()
+        return result
+    finally:
+        asserted.unpersist()
+
+
+def publish_snapshot(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, last: Commit | None) -> Commit:
+    """Replace the table's rows, or only record the run where they are the same as before."""
+    asserted = _checked(table, rows, {}).persist()
+    try:
+        _refuse(table, asserted)
+        total = asserted.agg(
+            F.count("*"), F.sum(F.col(VALUE_HASH).cast("decimal(38,0)")), F.bit_xor(F.xxhash64(*table.key, VALUE_HASH))
+        ).first()
+        assert total is not None
+        content = f"{total[0]}:{total[1]}:{total[2]}"
+        failpoint("publish.compared")
+        stamped = _stamp(asserted.drop(_FAULT, VALUE_HASH), F.lit(commit.as_of_us), F.lit(commit.created_us))
+        columns = [c.name for c in table.all_columns]
+        if last is not None and last.content == content:
+            empty = stamped.select(columns).limit(0)
+            return _append(table, delta, empty, replace(commit, rows=0, content=content))
+        done = replace(commit, rows=total[0], created_min_us=commit.created_us, content=content)
+        return _append(table, delta, stamped.select(columns), done, mode="overwrite")
+    finally:
+        asserted.unpersist()
+
+
+def _checked(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFrame:
+    """The rows with their value hash and the first fault of each."""
+    names = [c.name for c in table.columns]
+    schema = arrow_schema(table, table.columns)
+    resolved = dict(widths)
+
+    def check(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            hashes, faults = (
+                pa.array(value_hash(table, batch)),
+                pa.array(violations(table, batch, resolved), pa.string()),
+            )
+            yield pa.record_batch([*batch.columns, hashes, faults], names=[*names, VALUE_HASH, _FAULT])
+
+    typed = rows.select([F.col(f.name).cast(_spark_type(f.type)) for f in schema])
+    fields = StructType([*typed.schema.fields]).add(VALUE_HASH, "long").add(_FAULT, "string")
+    return typed.mapInArrow(check, fields)
+
+
+def _spark_type(arrow: pa.DataType) -> str:
+    names = {
+        "int64": "bigint",
+        "int32": "int",
+        "float": "float",
+        "double": "double",
+        "bool": "boolean",
+        "string": "string",
+    }
+    if pa.types.is_list(arrow):
+        return f"array<{_spark_type(arrow.value_type)}>"
+    return "timestamp" if pa.types.is_timestamp(arrow) else names[str(arrow)]
+
+
+def _refuse(table: Table, asserted: DataFrame) -> None:
+    keys = list(table.key)
+    judged = asserted.groupBy(*keys).agg(F.count("*").alias("times"), F.max(_FAULT).alias("fault"))
+    bad = judged.filter((F.col("times") > 1) | F.col("fault").isNotNull()).first()
+    if bad is None:
+        return
+    where = f"{table.name}, {tuple(bad)[: len(keys)]}"
+    if bad["fault"] is None:
+        raise ContractError(explain(where, expected="each key once", found="it twice", mend="deduplicate before publishing"))
+    raise ContractError(f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py.")
+
+
+def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
+    return spark.read.format("delta").option("versionAsOf", delta.version()).load(delta.table_uri)
+
+
+def _history(table: Table, spark: SparkSession, delta: DeltaTable) -> DataFrame:
+    times = [F.unix_micros(EVENT_TIME).alias("event_us"), F.unix_micros(CREATED_TIME).alias("created_us")]
+    return _read(spark, delta).select(*table.key, *times, VALUE_HASH)
+
+
+def _stamp(rows: DataFrame, event: object, created: object) -> DataFrame:
+    return rows.withColumn(EVENT_TIME, F.timestamp_micros(event)).withColumn(CREATED_TIME, F.timestamp_micros(created))  # type: ignore[arg-type]
+
+
+def _assembled(table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame) -> DataFrame:
+    """New values, tombstones and values written again, as rows of the table."""
+    keys, columns = list(table.key), [c.name for c in table.all_columns]
+    new = found.filter("kind = 'new'").select(*keys, "event_us", "created_us").join(asserted.drop(_FAULT), keys)
+    ended = found.filter("kind = 'tombstone'").withColumn(VALUE_HASH, F.lit(TOMBSTONE).cast("long"))
+    for column in table.values:
+        ended = ended.withColumn(column.name, F.lit(None).cast(asserted.schema[column.name].dataType))
+    past = history.withColumns({"held_event": F.unix_micros(EVENT_TIME), "held_created": F.unix_micros(CREATED_TIME)})
+    again = found.filter("kind = 'reassert'").join(
+        past.drop(EVENT_TIME, CREATED_TIME), [*keys, "held_event", "held_created"]
+    )
+    stamped = [_stamp(part, F.col("event_us"), F.col("created_us")).select(columns) for part in (new, ended, again)]
+    return stamped[0].unionByName(stamped[1]).unionByName(stamped[2])
+
+
+def _append(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append") -> Commit:
+    writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
+    try:
+        writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(delta.table_uri)
+    except Exception as error:
+        if "Concurrent" not in type(error).__name__ and "DELTA_CONCURRENT" not in str(error):
+            raise
+        raise _conflict(table, delta, str(error).splitlines()[0]) from error
+    failpoint("publish.committed")
+    fresh = DeltaTable(delta.table_uri)
+    mine = [c for c in commits(fresh) if c.job == commit.job and c.ordinal == commit.ordinal]
+    between = [c for c in commits(fresh) if delta.version() < c.version and c.job != commit.job]
+    if not mine or replace(mine[-1], version=-1) != replace(commit, version=-1) or between:
+        raise _conflict(table, delta, "another run's commit under this transaction number")
+    return mine[-1]
+
+
+def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:
+    return ConflictError(
+        explain(table.name, expected=f"version {delta.version()} as the latest", found=found, mend="run again")
+    )

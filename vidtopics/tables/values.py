@@ -1,0 +1,146 @@
+"""Checks of rows against their contract, and the hash that tells whether a value changed.
+
+Both engines run these same two functions, Spark inside `mapInArrow`, so a row is judged and hashed alike wherever
+it was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vidtopics.contracts import Column, Table
+from vidtopics.errors import ContractError, explain
+
+TOMBSTONE = 0
+DECIMALS = 6  # floats are compared after rounding: a retrained but equal value is no change
+NORM_TOLERANCE = 1e-3
+
+
+def value_hash(table: Table, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """A 64-bit hash per row of the columns whose change makes a new row; never 0, which marks a tombstone.
+
+    Floats count to 6 decimals. int64[rows].
+
+    >>> from vidtopics.contracts import VIDEO_STATISTICS
+    >>> rows = pa.RecordBatch.from_pydict(
+    ...     {"video_exposures": [1, 1, 2], "video_clicks": [0, 0, 0], "video_ctr": [0.1, 0.1 + 1e-9, 0.1]})
+    >>> a, b, c = value_hash(VIDEO_STATISTICS, rows)
+    >>> bool(a == b), bool(a == c)
+    (True, False)
+    """
+    columns = [_row_bytes(column, rows.column(column.name)) for column in table.hashed]
+    hashes = np.empty(rows.num_rows, np.int64)
+    for i, parts in enumerate(zip(*columns, strict=True)):
+        digest = blake2b(digest_size=8)
+        for part in parts:
+            digest.update(len(part).to_bytes(4, "little") + part)
+        hashes[i] = int.from_bytes(digest.digest(), "little", signed=True) or 1
+    return hashes
+
+
+def _row_bytes(column: Column, array: pa.Array) -> list[bytes]:
+    if column.type in ("float32", "float64"):
+        array = pa.array(_rounded(array.to_numpy(zero_copy_only=False)), mask=_nulls(array))
+    if column.type in ("list<float32>", "list<int64>"):
+        return _list_bytes(array)
+    return [repr(value).encode() for value in _plain(column, array)]
+
+
+def _plain(column: Column, array: pa.Array) -> list[Any]:
+    plain = array.cast(pa.int64()) if column.type == "timestamp" else array
+    values: list[Any] = plain.to_pylist()
+    return values
+
+
+def _list_bytes(array: pa.Array) -> list[bytes]:
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    if np.issubdtype(flat.dtype, np.floating):
+        flat = _rounded(flat)
+    size, data = flat.itemsize, flat.tobytes()
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.cumsum(lengths) * size
+    return [data[end - n * size : end] for end, n in zip(ends.tolist(), lengths.tolist(), strict=True)]
+
+
+def _rounded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.round(values, DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _nulls(array: pa.Array) -> npt.NDArray[np.bool_]:
+    nulls: npt.NDArray[np.bool_] = array.is_null().to_numpy(zero_copy_only=False)
+    return nulls
+
+
+def violations(table: Table, rows: pa.RecordBatch, widths: Mapping[str, int]) -> list[str | None]:
+    """What is wrong with each row under the contract, or None: nulls, widths, finite numbers, unit length.
+
+    `widths` resolves the named widths of vector columns. A row with several faults gives the first.
+    """
+    found: list[str | None] = [None] * rows.num_rows
+    for column in table.columns:
+        array = rows.column(column.name)
+        for message, bad in _faults(table, column, array, rows, widths):
+            for i in np.flatnonzero(bad):
+                found[i] = found[i] or f"{column.name}: {message}, found {_short(array[int(i)].as_py())}"
+    return found
+
+
+def _faults(
+    table: Table, column: Column, array: pa.Array, rows: pa.RecordBatch, widths: Mapping[str, int]
+) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    nulls = _nulls(array)
+    faults = [] if column.optional else [("expected a value", nulls)]
+    if column.type in ("float32", "float64"):
+        numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        faults.append(("expected a finite number", ~nulls & ~np.isfinite(np.where(nulls, 0, numbers))))
+    if column.width is not None:
+        width = _width(table, column.width, widths)
+        lengths = pc.fill_null(pc.list_value_length(array), width).to_numpy(zero_copy_only=False)
+        wrong = lengths != width
+        faults.append((f"expected {width} entries", wrong))
+        if not wrong.any() and not nulls.any():
+            faults += _vector_faults(table, column, array, rows, width)
+    return faults
+
+
+def _width(table: Table, width: int | str, widths: Mapping[str, int]) -> int:
+    if isinstance(width, int):
+        return width
+    if width not in widths:
+        raise ContractError(
+            explain(
+                table.name,
+                expected=f"a number for {width}",
+                found=str(dict(widths)),
+                mend=f"publish(..., widths={{{width!r}: ...}})",
+            )
+        )
+    return widths[width]
+
+
+def _vector_faults(
+    table: Table, column: Column, array: pa.Array, rows: pa.RecordBatch, width: int
+) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    flat = array.flatten().to_numpy(zero_copy_only=False)
+    vectors = flat.reshape(rows.num_rows, width)
+    faults = [("expected finite numbers", ~np.isfinite(vectors).all(axis=1))]
+    if column.name in table.unit_norm:
+        flag = table.unit_norm[column.name]
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        empty = np.zeros(len(norms), bool) if flag is None else rows.column(flag).to_numpy(zero_copy_only=False) == 0
+        expected = np.where(empty, 0.0, 1.0)
+        told = "length 1" if flag is None else f"length 1 (0 where {flag} is 0)"
+        faults.append((f"expected {told}", ~(np.abs(norms - expected) <= NORM_TOLERANCE)))
+    return faults
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
