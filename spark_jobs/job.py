@@ -22,7 +22,7 @@ import pyarrow.dataset as ds
 
 from vidtopics import contracts
 from vidtopics.contracts import Table
-from vidtopics.errors import SettingsError, explain
+from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.settings import Settings, digest, load
 from vidtopics.tables import FOREVER, Commit, Publication, Tables, micros
 
@@ -35,11 +35,15 @@ REPEATS_US = 1_000_000
 
 @dataclass(frozen=True)
 class Computed:
-    """What `compute` gives: rows in the contract's columns, and what publishing has to know of them."""
+    """What `compute` gives: rows in the contract's columns, and what publishing has to know of them.
+
+    `widths` resolves the contract's named vector widths, `facts` go with the commit, `close` is called once all is written.
+    """
 
     rows: pa.Table | ds.Dataset | DataFrame
     widths: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    close: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,15 @@ class Run:
         earlier = [c for c in self.tables.commits(table) if c.as_of_us < self.as_of_us]
         return max(earlier, key=lambda c: (c.as_of_us, c.version), default=None)
 
+    def commit_of(self, table: Table) -> Commit:
+        """The table's commit that this run reads: the last one of the latest as-of time up to the run's."""
+        known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
+        if not known:
+            raise TableError(
+                explain(table.name, expected="a run up to this one", found="none", mend=f"vidtopics run {table.name}")
+            )
+        return max(known, key=lambda c: (c.as_of_us, c.version))
+
     def read_before(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that held just before this run."""
         return self.tables.as_of(table, self.as_of_us - 1, self.known_by(table), columns=columns or None)
@@ -152,7 +165,10 @@ class Job:
             return Publication(self.name, self.last(run).version, 0, skipped=True)
         computed = self.compute(run)
         commit = replace(commit, created_us=run.created_us, facts=computed.facts)
-        return run.tables.publish(self.table, computed.rows, commit, widths=computed.widths)
+        try:
+            return run.tables.publish(self.table, computed.rows, commit, widths=computed.widths)
+        finally:
+            computed.close()
 
     def last(self, run: Run) -> Commit:
         """The job's last commit for the run's as-of time."""

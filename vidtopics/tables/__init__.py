@@ -76,8 +76,14 @@ class Tables:
                     )
                 )
             os.makedirs(uri, exist_ok=True)
-            options = {"name": table.name, "description": table.doc, "configuration": configuration(table)}
-            DeltaTable.create(uri, schema=arrow_schema(table), mode="ignore", **options)
+            DeltaTable.create(
+                uri,
+                schema=arrow_schema(table),
+                mode="ignore",
+                name=table.name,
+                description=table.doc,
+                configuration=configuration(table),
+            )
         found = DeltaTable(uri, version=version)
         named = found.metadata().name
         if named != table.name:
@@ -228,7 +234,7 @@ class Tables:
             )
         if table.kind == "log":
             with tempfile.TemporaryDirectory(dir=self.home) as spill:
-                return deltalake_engine.publish_log(table, delta, dataset, commit, spill)
+                return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
         if changes:
             return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
         return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)

@@ -94,10 +94,12 @@ def publish_changes(
     return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
 
 
-def publish_log(table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, spill: str) -> Commit:
+def publish_log(
+    table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, widths: Mapping[str, int], spill: str
+) -> Commit:
     """Publish the rows of a log whose keys the table doesn't hold yet; more rows than memory spill to `spill`."""
     for batch in rows.to_batches(batch_size=BATCH):
-        _raise_first(table, batch, [*violations(table, batch, {})])
+        _raise_first(table, batch, violations(table, batch, widths))
         _refuse_times(table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64()))
     keys, columns = ", ".join(table.key), ", ".join(c.name for c in table.all_columns)
     with _connect(rows, delta.to_pyarrow_dataset(), spill) as con:

@@ -57,6 +57,6 @@ def release(
     table = pa.table({f.name: plain[f.name].cast(f.type) for f in schema}, schema=schema)
     job = "release"
     commit = Commit(job, as_of_us, created_us, settings=settings, ordinal=next_ordinal(commits(delta), job))
-    deltalake_engine.publish_log(RELEASES, delta, ds.dataset(table), commit, spill="")
+    deltalake_engine.publish_log(RELEASES, delta, ds.dataset(table), commit, {}, spill="")
     failpoint("release.committed")
     return int(row["release_id"])

@@ -117,7 +117,9 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
         return
     where = f"{table.name}, {tuple(bad)[: len(keys)]}"
     if bad["fault"] is None:
-        raise ContractError(explain(where, expected="each key once", found="it twice", mend="deduplicate before publishing"))
+        raise ContractError(
+            explain(where, expected="each key once", found="it twice", mend="deduplicate before publishing")
+        )
     raise ContractError(f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py.")
 
 

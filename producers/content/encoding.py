@@ -1,0 +1,147 @@
+"""Runs f_C and f_T over covers and titles, in bounded memory, on a CPU or a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from producers.content.image_encoder import ImageEncoder
+from producers.content.images import ImageTransform, Problem, decode_cover
+from producers.content.title_encoder import TitleEncoder
+from producers.content.training import Progress
+
+DECODED_AHEAD = 128  # covers that wait for the encoder
+
+
+@dataclass(frozen=True, eq=False)
+class Encodings:
+    """Encoder outputs of some videos, in their order.
+
+    * `image`: float32 `(videos, image width)`, f_C(x_I); zero without a readable cover.
+    * `title`: float32 `(videos, title width)`, f_T(x_W); zero without a title.
+    * `has_image`, `has_title`: bool `(videos,)`.
+    * `problems`: per video why there is no cover, None where there is one.
+    """
+
+    image: NDArray[np.float32]
+    title: NDArray[np.float32]
+    has_image: NDArray[np.bool_]
+    has_title: NDArray[np.bool_]
+    problems: tuple[Problem | None, ...]
+
+
+def encode_covers(
+    encoder: ImageEncoder,
+    covers: Sequence[bytes | None],
+    *,
+    max_pixels: int,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], tuple[Problem | None, ...]]:
+    """f_C of each cover, on the device that the encoder is on; `(covers, width)` and why a row is zero.
+
+    Args:
+        encoder: f_C.
+        covers: file bytes; read and decoded in threads, so a sequence that reads a file per item is best.
+        max_pixels: above it a cover is a decompression bomb; also bounds the memory per thread (4 bytes a pixel).
+        batch_size: images per step; no part of the result.
+        progress: called after each batch.
+    """
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    output = np.zeros((len(covers), encoder.width), np.float32)
+    problems: list[Problem | None] = []
+    decoded = decoded_covers(encoder.transform, covers, range(len(covers)), max_pixels=max_pixels)
+    while batch := list(islice(decoded, batch_size)):
+        images, has_image = present(batch, encoder.transform.pixels)
+        rows = len(problems) + np.flatnonzero(has_image)
+        problems += [x if isinstance(x, str) else None for x in batch]
+        if len(rows):
+            with torch.inference_mode():
+                output[rows] = encoder(images[has_image].to(device)).float().cpu().numpy()
+        if progress:
+            progress(len(problems), len(covers))
+    return output, tuple(problems)
+
+
+def encode_titles(
+    encoder: TitleEncoder, titles: Sequence[str], *, batch_size: int, progress: Progress | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """f_T of each title, on the device that the encoder is on.
+
+    Returns:
+        `(titles, width)`, zero for a title of white space alone, and `(titles,)`, false for those.
+    """
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    output = np.zeros((len(titles), encoder.width), np.float32)
+    has_title = np.array([bool(title.strip()) for title in titles], np.bool_)
+    lengths = np.array([len(title) for title in titles])
+    order = np.argsort(lengths, kind="stable")  # titles of like length pad each other least
+    order = order[has_title[order]]
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        tokens = {name: x.to(device) for name, x in encoder.tokens([titles[i] for i in rows]).items()}
+        with torch.inference_mode():
+            output[rows] = encoder(tokens).float().cpu().numpy()
+        if progress:
+            progress(start + len(rows), len(order))
+    return output, has_title
+
+
+def encode(
+    image_encoder: ImageEncoder,
+    title_encoder: TitleEncoder,
+    covers: Sequence[bytes | None],
+    titles: Sequence[str],
+    *,
+    max_pixels: int,
+    image_batch: int,
+    title_batch: int,
+    progress: Progress | None = None,
+) -> Encodings:
+    """Both encoders over the same videos; `progress` counts covers, which take most of the time.
+
+    A row depends on its own cover and title alone: batch sizes and neighbours change it by rounding only (1e-5).
+    """
+    title, has_title = encode_titles(title_encoder, titles, batch_size=title_batch)
+    image, problems = encode_covers(
+        image_encoder, covers, max_pixels=max_pixels, batch_size=image_batch, progress=progress
+    )
+    has_image = np.array([problem is None for problem in problems], np.bool_)
+    return Encodings(image, title, has_image, has_title, problems)
+
+
+def decoded_covers(
+    transform: ImageTransform, covers: Sequence[bytes | None], rows: Sequence[int], *, max_pixels: int
+) -> Iterator[NDArray[np.float32] | Problem]:
+    """`covers[i]` for each of `rows`, decoded and transformed in threads, or the problem with it; a few ahead only."""
+
+    def decode(i: int) -> NDArray[np.float32] | Problem:
+        cover = decode_cover(covers[i], max_pixels=max_pixels)
+        return transform(cover.pixels) if cover.pixels is not None else cover.problem or "unreadable"
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        todo = iter(rows)
+        # Executor.map would decode everything at once.
+        waiting = deque(pool.submit(decode, i) for i in islice(todo, DECODED_AHEAD))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(decode, i) for i in islice(todo, 1))
+
+
+def present(batch: Iterable[NDArray[np.float32] | Problem], pixels: int) -> tuple[Tensor, Tensor]:
+    """A batch of decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and `(B,)`: is there one."""
+    arrays = [None if isinstance(x, str) else x for x in batch]
+    zero = np.zeros((3, pixels, pixels), np.float32)
+    images = np.stack([zero if x is None else x for x in arrays])
+    return torch.from_numpy(images), torch.tensor([x is not None for x in arrays])

@@ -1,0 +1,139 @@
+"""Training on stored encoder outputs: the encoders stay as they are, the projections and the MMoE learn (Eq. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from producers.content.dataset import Targets
+from producers.content.joint_model import JointModel, JointShape, carry_over
+from producers.content.mmoe import cross_entropy
+from vidtopics.settings import ContentSettings
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+COVER_BIT, TITLE_BIT = 1, 2
+"""Bits of `content_blocks` in the contract of video_joint_representation."""
+
+REPRESENT_ROWS = 8_192
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model and how it learned.
+
+    * `losses`: float32 `(iterations, N)`, Eq. 2 per task and batch, in the order of :data:`dataset.TASKS`.
+    """
+
+    model: JointModel
+    losses: NDArray[np.float32]
+
+
+def train_joint(
+    image_encodings: NDArray[np.float32],
+    title_encodings: NDArray[np.float32],
+    has_image: NDArray[np.bool_],
+    has_title: NDArray[np.bool_],
+    targets: Targets,
+    settings: ContentSettings,
+    *,
+    seed: int,
+    initial: JointModel | None = None,
+    progress: Progress | None = None,
+) -> TrainedModel:
+    """A joint model of the videos that train; hand in no held-out row.
+
+    The same arguments give the same model on one machine with the same number of torch threads.
+
+    Args:
+        image_encodings: f_C(x_I), `(videos, image width)`.
+        title_encodings: f_T(x_W), `(videos, title width)`.
+        has_image: `(videos,)`; false: no readable cover.
+        has_title: `(videos,)`; false: no title.
+        targets: labels of the same videos in the same order.
+        settings: Adam's learning rate, iterations and batch size (paper, IV-A: 0.001, 200, 300), and the model's shape.
+        seed: of the initial weights and the batches.
+        initial: the last run's model to go on from; classes may have come and gone.
+        progress: called after each iteration.
+
+    Raises:
+        EncoderError: `initial` has another shape than `settings` ask for.
+    """
+    shape = JointShape.of(
+        settings,
+        image_width=image_encodings.shape[1],
+        title_width=title_encodings.shape[1],
+        classes=targets.classes,
+    )
+    model = new_model(shape, seed=seed, initial=initial)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
+    losses = []
+    for rows in batches(len(has_image), settings.batch_size, settings.iterations, seed=seed):
+        inputs = (image_encodings[rows], title_encodings[rows], has_image[rows], has_title[rows])
+        logits = model(*(torch.from_numpy(x) for x in inputs))
+        loss = cross_entropy(logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets)
+        optimizer.zero_grad()
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.detach().numpy())
+        if progress:
+            progress(len(losses), settings.iterations)
+    return TrainedModel(model.eval(), np.stack(losses))
+
+
+def joint_representation(
+    model: JointModel,
+    image_encodings: NDArray[np.float32],
+    title_encodings: NDArray[np.float32],
+    has_image: NDArray[np.bool_],
+    has_title: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Returns z of any videos, trained on or not.
+
+    Returns:
+        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are both missing; and
+        `content_blocks`, `(videos,)`: bit 0 has a cover, bit 1 has a title.
+    """
+    z = np.empty((len(has_image), sum(model.shape.block_widths)), np.float32)
+    inputs = (image_encodings, title_encodings, has_image, has_title)
+    with torch.inference_mode():
+        for start in range(0, len(z), REPRESENT_ROWS):
+            rows = slice(start, start + REPRESENT_ROWS)
+            z[rows] = model.represent(*(torch.from_numpy(x[rows]) for x in inputs)).numpy()
+    return z, (has_image * COVER_BIT + has_title * TITLE_BIT).astype(np.int64)
+
+
+def new_model(shape: JointShape, *, seed: int, initial: JointModel | None) -> JointModel:
+    """A model with seeded weights, or those of `initial`; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = JointModel(shape)
+    if initial is not None:
+        carry_over(model, initial)
+    return model
+
+
+def batches(videos: int, size: int, count: int, *, seed: int) -> Iterator[NDArray[np.int64]]:
+    """`count` batches of `size` rows: every video once in random order, then all again in another.
+
+    >>> [rows.tolist() for rows in batches(5, 3, 3, seed=1)]
+    [[4, 0, 2], [3, 1, 0], [3, 2, 4]]
+    """
+    random = np.random.default_rng(seed)
+    waiting = np.empty(0, np.int64)
+    for _ in range(count):
+        while len(waiting) < size:
+            waiting = np.concatenate([waiting, random.permutation(videos)])
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+def label_rows(targets: Targets, rows: NDArray[np.int64]) -> list[Tensor]:
+    """y^k of some videos, dense: per task `(len(rows), M^k)`."""
+    return [torch.from_numpy(labels[rows].toarray()) for labels in targets.labels]

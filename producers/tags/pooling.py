@@ -1,0 +1,62 @@
+"""A video's tag representation is the mean of its tags' vectors (Eq. 4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from producers.tags.skipgram import TagVectors
+
+
+class Pooled(NamedTuple):
+    """float32[N, d] of length 1, and int64[N], the tags that went into each; both 0 where none has a vector."""
+
+    tag_embedding: NDArray[np.float32]
+    tag_count: NDArray[np.int64]
+
+
+def pool(video: NDArray[np.int64], tag: NDArray[np.int64], vectors: NDArray[np.float32], *, videos: int) -> Pooled:
+    """Eq. 4 for pairs of a video and a tag, brought to length 1 as contract `video_tag_embedding` wants it.
+
+    A video's tags are a set: their order and repetition change no byte, nor does what else is in the batch.
+
+    Args:
+        video: int64[P], 0 to `videos` - 1.
+        tag: int64[P], rows of `vectors`; -1: the tag has no vector.
+        vectors: float32[T, d].
+        videos: N.
+
+    >>> vectors = np.array([[3, 0], [0, 3], [0, -3]], np.float32)
+    >>> pooled = pool(np.array([0, 0, 1, 3, 3]), np.array([0, 1, -1, 1, 2]), vectors, videos=4)
+    >>> pooled.tag_embedding.astype(float).round(4).tolist()
+    [[0.7071, 0.7071], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    >>> pooled.tag_count.tolist()  # the last video's tags cancel: no direction, so it counts as without tags
+    [2, 0, 0, 0]
+    """
+    has = tag >= 0
+    member = csr_array((np.ones(has.sum()), (video[has], tag[has])), shape=(videos, len(vectors)))
+    member.sum_duplicates()  # sorts too: a video's vectors are added in one order
+    member.data[:] = 1  # a repeated pair is one tag
+    total = member @ vectors.astype(np.float64)
+    length = np.linalg.norm(total, axis=1)  # the mean's 1 / v cancels
+    unit = np.divide(total, length[:, None], out=np.zeros_like(total), where=length[:, None] > 0)
+    count = np.where(length > 0, np.diff(member.indptr), 0).astype(np.int64)
+    return Pooled(unit.astype(np.float32), count)
+
+
+def pool_lists(tags: pa.ListArray, embedding: TagVectors) -> Pooled:
+    """Eq. 4 for one list of tags a video, as an Arrow batch has them; null is an empty list.
+
+    >>> embedding = TagVectors(pa.array(["cat", "dog"]), np.array([[2, 0], [0, 2]], np.float32))
+    >>> pool_lists(pa.array([["dog"], None, ["cat", "unknown"]]), embedding).tag_embedding.tolist()
+    [[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+    """
+    video = pc.list_parent_indices(tags).to_numpy().astype(np.int64)
+    names = embedding.tags.cast(tags.type.value_type)  # engines differ in string types
+    row = pc.fill_null(pc.index_in(pc.list_flatten(tags), value_set=names), -1)
+    return pool(video, row.to_numpy().astype(np.int64), embedding.vectors, videos=len(tags))

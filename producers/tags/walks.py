@@ -1,0 +1,89 @@
+"""Weighted random walks over the tag graph (paper, III-A2; DeepWalk, Perozzi et al. 2014)."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.tags.graph import TagGraph
+
+PAD = -1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def random_walks(graph: TagGraph, *, walks: int, length: int, seed: int) -> NDArray[np.int32]:
+    """Walks from every tag, each step to a neighbour with probability proportional to the edge's videos.
+
+    The paper steps by p_e of Eq. 3. Its normaliser, the sum over *all* edges, is the same for every edge of a node
+    and cancels: P(u -> v) = p_uv / sum_w p_uw = x_uv / sum_w x_uw.
+
+    Every walk has its own SplitMix64 stream, keyed by (seed, pass, start) and addressed by step, so the result is the
+    same for any number of threads.
+
+    Args:
+        graph: the tag graph, T nodes.
+        walks: walks from each tag.
+        length: tags in a walk, its start included (paper: l = 100).
+        seed: same seed and graph, same walks.
+
+    Returns:
+        int32[walks * T, length] of node indices; row `p * T + t` is the p-th walk from node t. The walk of a tag
+        without edges is that tag alone, the rest is -1.
+
+    >>> from producers.tags.graph import build_graph
+    >>> random_walks(build_graph(["a"], ["b"], [3], isolated=["c"]), walks=1, length=4, seed=0).tolist()
+    [[0, 1, 0, 1], [1, 0, 1, 0], [2, -1, -1, -1]]
+    """
+    cumulative = np.concatenate([[0.0], np.cumsum(graph.weights)])
+    key = np.uint64(mix(np.uint64(seed % 2**64)))  # numba hands back an int, and would take it for an int64
+    out = np.full((walks * len(graph), length), PAD, np.int32)
+    _walk(graph.indptr, graph.indices, cumulative, key, out)
+    return out
+
+
+@numba.njit(cache=True)
+def mix(z: np.uint64) -> np.uint64:
+    """SplitMix64's output function: a bijection of 64 bits (Steele, Lea and Flood, OOPSLA 2014)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@numba.njit(cache=True)
+def draw(key: np.uint64, step: int) -> float:
+    """Output number `step` (from 1) of the SplitMix64 stream `key`, as a float in [0, 1)."""
+    return float(mix(key + np.uint64(step) * _GOLDEN) >> np.uint64(11)) * 2.0**-53
+
+
+@numba.njit(cache=True, parallel=True)
+def _walk(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    cumulative: NDArray[np.float64],
+    seed: np.uint64,
+    out: NDArray[np.int32],
+) -> None:
+    for row in numba.prange(len(out)):
+        node = row % (len(indptr) - 1)
+        key = mix(seed ^ np.uint64(row + 1))
+        out[row, 0] = node
+        if indptr[node] == indptr[node + 1]:
+            continue
+        for step in range(1, out.shape[1]):
+            node = indices[_edge(cumulative, indptr[node], indptr[node + 1], draw(key, step))]
+            out[row, step] = node
+
+
+@numba.njit(cache=True)
+def _edge(cumulative: NDArray[np.float64], first: int, end: int, u: float) -> int:
+    """The edge e in [first, end) with cumulative[e] <= target < cumulative[e + 1]."""
+    target = cumulative[first] + u * (cumulative[end] - cumulative[first])
+    low, high = first, end - 1
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle + 1] <= target:
+            low = middle + 1
+        else:
+            high = middle
+    return low

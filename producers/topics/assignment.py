@@ -1,0 +1,132 @@
+"""Which topics a video has: the nearest centres within the cosine threshold tau_3 (paper, III-A3)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from producers.topics.kmeans import check_points, chunks
+from vidtopics.contracts import TOPIC_SLOTS
+from vidtopics.errors import SettingsError, explain
+
+
+class Assignment(NamedTuple):
+    """The columns of `video_topics`, one row a video.
+
+    Attributes:
+        topic_ids: int64[N, slots], by falling weight, equal weights by rising id; pad -1.
+        topic_weights: float32[N, slots], cosine to each topic's centroid; pad 0.
+        topic_count: int64[N], slots in use; 0 for a zero vector.
+        below_threshold: bool[N], no centroid is within the threshold; the nearest is given all the same.
+    """
+
+    topic_ids: NDArray[np.int64]
+    topic_weights: NDArray[np.float32]
+    topic_count: NDArray[np.int64]
+    below_threshold: NDArray[np.bool_]
+
+
+def assign(
+    a: NDArray[np.float32],
+    centroids: NDArray[np.float32],
+    topic_ids: NDArray[np.int64],
+    threshold: float,
+    *,
+    slots: int = TOPIC_SLOTS,
+    device: str = "cpu",
+) -> Assignment:
+    """Give each video the topics whose centroid lies within the threshold, the nearest ones first.
+
+    Cosines are summed in double precision and rounded to single, so that a video's row has the same bytes in any batch
+    and on any number of threads: unchanged videos make no new rows in a history table. (A float32 product settled in
+    float64 for the nearest few was slower up to some thousand centroids.) Memory is bounded as in K-means.
+
+    Args:
+        a: float32[N, D], topic representations of length 1; zero where a video has none.
+        centroids: float32[K, D], length 1, K at least 1.
+        topic_ids: int64[K], all different.
+        threshold: tau_3, least cosine, itself included.
+        slots: topics a video may have.
+        device: where torch computes.
+
+    Raises:
+        ContractError: the length of a row of `a` is neither 0 nor 1.
+
+    >>> a = np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 0]], np.float32)
+    >>> given = assign(a, np.eye(2, dtype=np.float32), np.array([10, 20]), 0.6, slots=2)
+    >>> given.topic_ids.tolist(), given.topic_count.tolist(), given.below_threshold.tolist()
+    ([[10, -1], [20, 10], [20, -1], [-1, -1]], [1, 2, 1, 0], [False, False, True, True])
+    """
+    present = check_points(a)
+    order = np.argsort(topic_ids)  # then a stable sort by weight leaves equal weights in the order of ids
+    rank, cosine = top_centroids(a, centroids[order], slots, device=device)
+    below = cosine[:, 0] < np.float32(threshold)
+    count = np.where(present, np.maximum((cosine >= np.float32(threshold)).sum(axis=1), 1), 0)
+    used = np.arange(slots) < count[:, None]
+    ids = np.where(used, topic_ids[order][rank], -1)
+    return Assignment(ids, np.where(used, cosine, np.float32(0)), count, below | ~present)
+
+
+def calibrate_threshold(
+    a: NDArray[np.float32], centroids: NDArray[np.float32], target_mean: float, *, device: str = "cpu"
+) -> float:
+    """The threshold at which videos have `target_mean` topics on average (paper: 4), the nearest one always counted.
+
+    That mean is 1 + (cosines of second and later slots at or above the threshold) / N over the N videos that have a
+    representation, so the threshold is the (target - 1) N-th greatest of those cosines.
+
+    Raises:
+        SettingsError: the target is below 1 or above what slots and centroids allow.
+
+    >>> a = np.array([[1, 0], [0.8, 0.6]], np.float32)
+    >>> threshold = calibrate_threshold(a, np.eye(2, dtype=np.float32), 1.5)
+    >>> round(threshold, 6), assign(a, np.eye(2, dtype=np.float32), np.arange(2), threshold).topic_count.tolist()
+    (0.6, [1, 2])
+    """
+    present = a[check_points(a)]
+    slots = min(TOPIC_SLOTS, len(centroids))
+    if not (1 <= target_mean <= slots and len(present)):
+        raise SettingsError(
+            explain("topics.target_topics", expected=f"1 to {slots}, and videos with a representation",
+                    found=f"{target_mean:g} and {len(present)} videos", mend="set 0 to use topics.threshold as it is")
+        )  # fmt: skip
+    further = np.sort(top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None)[::-1]
+    wanted = round((target_mean - 1) * len(present))
+    return float(further[wanted - 1]) if wanted else 1.0
+
+
+def top_centroids(
+    a: NDArray[np.float32], centroids: NDArray[np.float32], slots: int, *, device: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The `slots` greatest cosines of each row, ties by the earlier centroid: int64[N, slots], float32[N, slots].
+
+    Where there are fewer centroids than slots, the rest is centroid 0 with cosine -inf.
+    """
+    x, centres = torch.as_tensor(a, device=device), _unit(torch.as_tensor(centroids, device=device))
+    rank = torch.zeros((len(a), slots), dtype=torch.int64)
+    cosine = torch.full((len(a), slots), -torch.inf)
+    width = min(slots, len(centroids))
+    for rows in chunks(len(a), max(centroids.shape)):
+        value, found = _top((_unit(x[rows]) @ centres.T).float(), width)
+        rank[rows, :width], cosine[rows, :width] = found.cpu(), value.cpu()
+    return rank.numpy(), cosine.numpy()
+
+
+def _top(cosine: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The greatest values of each row and their columns, ties by the earlier column, which topk doesn't promise."""
+    value, column = torch.topk(cosine, width, dim=1)
+    column, order = column.sort(dim=1)
+    value, again = value.gather(1, order).sort(dim=1, descending=True, stable=True)
+    column = column.gather(1, again)
+    tied = torch.nonzero((cosine >= value[:, -1:]).sum(dim=1) > width)[:, 0]  # the last slot has a rival
+    if len(tied):
+        column[tied] = cosine[tied].sort(dim=1, descending=True, stable=True).indices[:, :width]
+    return value, column
+
+
+def _unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows.double(), dim=1)

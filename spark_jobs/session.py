@@ -1,0 +1,121 @@
+"""The Spark session of every job: Delta, UTC, Arrow.
+
+A job runs as it is (`python spark_jobs/X.py`, `vidtopics run`) or under `spark-submit --properties-file
+conf/spark-defaults.conf`; both get the settings of `conf/spark-defaults.conf`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from py4j.protocol import Py4JJavaError
+from pyspark import SparkConf, SparkContext
+from pyspark.errors import PySparkRuntimeError
+from pyspark.java_gateway import launch_gateway
+from pyspark.sql import SparkSession
+
+from vidtopics.errors import MachineError, explain
+
+EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+
+# For a session inside this process, on data that one machine holds. The defaults are a cluster's: with them Delta
+# replays each table's log in 50 tasks (34 s of CPU instead of 52 for a session with one write and one read).
+LOCAL = {
+    "spark.driver.memory": "2g",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def session(app: str, *, log: Path | None = None) -> SparkSession:
+    """The process's session, named `app` where it starts here.
+
+    Without a JVM one is started, on `SPARK_MASTER` (default `local[*]`); what that JVM writes to its
+    standard error goes to `log`, or to a temporary file. A JVM that is already there (spark-submit,
+    a notebook) is used as it is, and has to have Delta.
+
+    Raises:
+        MachineError: the JVM doesn't start, or runs without Delta.
+
+    >>> defaults()["spark.sql.session.timeZone"], defaults()["spark.sql.extensions"] == EXTENSION
+    ('UTC', True)
+    """
+    if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
+        _start(log)
+    SparkContext._ensure_initialized()
+    _require_delta()
+    spark = SparkSession.builder.appName(app).config(map=dict(defaults())).getOrCreate()
+    extensions = spark.conf.get("spark.sql.extensions", "") or ""
+    if EXTENSION not in extensions.split(","):
+        raise _without_delta(f"spark.sql.extensions={extensions!r} in a session that was there before")
+    return spark
+
+
+def defaults() -> dict[str, str]:
+    """The settings of `conf/spark-defaults.conf`; the wheel carries a copy."""
+    text = Path(__file__).with_name("spark-defaults.conf").read_text(encoding="utf-8")
+    lines = (line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#"))
+    return {key: value.strip() for key, value in lines}
+
+
+def _start(log: Path | None) -> None:
+    """Starts the JVM: spark.jars.packages has an effect here only."""
+    master = os.environ.get("SPARK_MASTER", "local[*]")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = {"spark.master": master, **defaults()}
+    if master.startswith("local"):
+        # Loopback: nothing listens outside, and a host name that doesn't resolve is no error.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        settings |= LOCAL
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    if log:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w+b") if log else tempfile.TemporaryFile() as stderr:
+        try:
+            gateway = launch_gateway(conf, popen_kwargs={"stderr": stderr})  # type: ignore[no-untyped-call]
+        except (PySparkRuntimeError, OSError) as error:
+            stderr.seek(0)
+            raise MachineError(
+                explain(
+                    "Spark",
+                    expected="a Java virtual machine that starts",
+                    found=_last_words(stderr.read().decode(errors="replace")) or str(error),
+                    mend="`vidtopics doctor` checks Java and the Delta jar; `make setup` installs them",
+                )
+            ) from None
+    SparkContext._ensure_initialized(gateway=gateway)
+
+
+def _last_words(text: str) -> str:
+    """The line that says why, out of what a JVM wrote before it died."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    telling = [
+        line for line in lines if "Exception" in line or "Error" in line or "JAVA_HOME" in line or "java" in line
+    ]
+    return (telling or lines or [""])[-1]
+
+
+def _require_delta() -> None:
+    jvm = SparkContext._jvm
+    assert jvm is not None
+    try:
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(EXTENSION)
+    except Py4JJavaError:
+        raise _without_delta("a Java virtual machine that was started without it") from None
+
+
+def _without_delta(found: str) -> MachineError:
+    return MachineError(
+        explain(
+            "Spark",
+            expected=f"Delta ({EXTENSION})",
+            found=found,
+            mend="start the job with `spark-submit --properties-file conf/spark-defaults.conf`, or add "
+            f"`--packages {defaults()['spark.jars.packages']}`",
+        )
+    )

@@ -1,0 +1,50 @@
+"""tag_embedding: walks on the tag graph and skip-gram give each tag a vector (paper, III-A2)."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
+
+
+def compute(run: Run) -> Computed:
+    """Walk, learn, and turn the space onto the last run's, so that vectors of two runs can be compared."""
+    from producers.tags.graph import build_graph
+    from producers.tags.skipgram import TagVectors, embed_tags
+    from spark_jobs.inputs import lists, live_videos, tag_lists, vectors
+
+    settings = run.settings.tags
+    counts = pc.value_counts(tag_lists(run, live_videos(run)["video_id"]).flatten())
+    counted = pa.table({"tag": counts.field("values"), "video_count": counts.field("counts")})
+    counted = counted.filter(pc.greater_equal(counted["video_count"], settings.min_videos))
+    edges = run.read(TAG_COOCCURRENCE).combine_chunks()
+    a, b = edges["tag_a"].combine_chunks(), edges["tag_b"].combine_chunks()
+    graph = build_graph(a, b, edges["videos"].to_numpy(), isolated=counted["tag"].combine_chunks())
+    before = run.read_before(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
+    old = vectors(before["tag_vector"])
+    same = len(old) and old.shape[1] == settings.dimensions  # another width is another space, and a new topic epoch
+    initial = TagVectors(before["tag"].combine_chunks(), old) if same else None
+    found = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
+    videos = counted["video_count"].take(pc.index_in(found.tags, value_set=counted["tag"].combine_chunks()))
+    columns = {
+        "tag": found.tags,
+        "tag_vector": lists(found.vectors),
+        "video_count": videos,
+        "component": graph.components(),
+    }
+    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions})
+
+
+JOB = Job(
+    TAG_EMBEDDING,
+    inputs=(VIDEO_CATALOG, VIDEO_TAGS, TAG_COOCCURRENCE),
+    compute=compute,
+    settings=lambda s: s.tags,
+    code=("spark_jobs.tag_embedding", "spark_jobs.inputs", "producers.tags"),
+    warm=True,
+)
+
+if __name__ == "__main__":
+    main(JOB)

@@ -1,0 +1,46 @@
+"""The two blocks of a topic representation, video by video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from producers.topics.representation import topic_representation
+from spark_jobs.inputs import vectors
+from spark_jobs.job import Run
+from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
+from vidtopics.settings import TopicSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """tag float32[N, d] and joint float32[N, D] of the same videos, by video_id, and whether each is there, bool[N]."""
+
+    video_ids: pa.ChunkedArray
+    tag: NDArray[np.float32]
+    joint: NDArray[np.float32]
+    has_tag: NDArray[np.bool_]
+    has_joint: NDArray[np.bool_]
+
+
+def read_blocks(run: Run) -> Blocks:
+    """Both blocks of every video that has them as of the run."""
+    tags, joint = (run.read(table).sort_by("video_id") for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION))
+    tags = tags.filter(pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks()))
+    joint = joint.filter(pc.is_in(joint["video_id"], value_set=tags["video_id"].combine_chunks()))
+    return Blocks(
+        tags["video_id"], vectors(tags["tag_embedding"]), vectors(joint["joint_embedding"]),
+        tags["tag_count"].to_numpy() > 0, joint["content_blocks"].to_numpy() > 0,
+    )  # fmt: skip
+
+
+def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
+    """The topic representation a = [tag, joint], float32[N, d + D] of length 1 (III-A3); zero where both are missing."""
+    return topic_representation(
+        blocks.tag, blocks.joint, has_tag=blocks.has_tag, has_joint=blocks.has_joint,
+        tag_weight=settings.tag_weight, joint_weight=settings.joint_weight,
+    ).a  # fmt: skip

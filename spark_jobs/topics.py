@@ -1,0 +1,121 @@
+"""topics: spherical K-means over topic representations, with IDs that outlive a run (paper, III-A3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import TOPICS, VIDEO_CATALOG, VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING, VIDEO_TAGS
+from vidtopics.settings import digest
+from vidtopics.tables.schemas import arrow_schema
+
+if TYPE_CHECKING:
+    from producers.topics.stable_ids import Topics
+
+
+def compute(run: Run) -> Computed:
+    """Cluster from the last run's centres, so that IDs stay, and label the result."""
+    from producers.topics.stable_ids import learn_topics
+    from spark_jobs.inputs import lists, moments
+    from spark_jobs.topic_blocks import read_blocks, represent
+
+    blocks, settings = read_blocks(run), run.settings.topics
+    a = represent(settings, blocks)
+    space = digest(
+        run.commit_of(VIDEO_JOINT_REPRESENTATION).facts["space"],
+        settings.tag_weight,
+        settings.joint_weight,
+        run.settings.tags.dimensions,
+    )
+    before = run.before(TOPICS)
+    old = run.read_before(TOPICS).sort_by("topic_id").combine_chunks()
+    topics = learn_topics(
+        a,
+        previous=last_topics(old, before.facts) if before else None,
+        settings=settings,
+        seed=run.settings.seed,
+        new_epoch=before is not None and before.facts["space"] != space,
+    )
+    ids = pa.array(topics.topic_ids)
+    now = moments(np.array([run.as_of_us]))[0]
+    live = {
+        "topic_id": ids,
+        "centroid": lists(topics.centroids),
+        "size": pa.array(topics.sizes),
+        "label_terms": labels(run, blocks.video_ids, a, topics),
+        "topic_epoch": pa.repeat(topics.epoch, len(ids)),
+        "born": pc.fill_null(
+            old["born"].combine_chunks().take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())), now
+        ),
+        "retired": pa.nulls(len(ids), now.type),
+    }
+    schema = arrow_schema(TOPICS, TOPICS.columns)
+    rows = pa.concat_tables([pa.table(live, schema=schema), retired(old, topics, now).cast(schema)])
+    facts: dict[str, float | str] = {
+        "space": space,
+        "topic_epoch": topics.epoch,
+        "topics": len(ids),
+        "topics_born": len(topics.born),
+        "topics_retired": len(topics.retired),
+        "next_topic_id": topics.next_id,
+        "threshold": topics.threshold,
+    }
+    return Computed(rows, widths={"topic_width": a.shape[1]}, facts=facts)
+
+
+def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
+    """The living topics of the last run."""
+    from producers.topics.stable_ids import Topics
+    from spark_jobs.inputs import vectors
+
+    live = old.filter(pc.is_null(old["retired"]))
+    none = np.empty(0, np.int64)
+    return Topics(
+        live["topic_id"].to_numpy(), vectors(live["centroid"]), live["size"].to_numpy(), born=none, retired=none,
+        next_id=int(facts["next_topic_id"]), epoch=int(facts["topic_epoch"]), threshold=float(facts["threshold"]),
+    )  # fmt: skip
+
+
+def labels(
+    run: Run, video_ids: pa.ChunkedArray, a: np.ndarray[tuple[int, int], np.dtype[np.float32]], topics: Topics
+) -> pa.Array:
+    """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
+    from producers.topics.assignment import top_centroids
+    from producers.topics.labels import label_terms
+    from spark_jobs.inputs import live_videos, tag_lists
+
+    nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
+    topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
+    videos = live_videos(run, "title")
+    titles = videos["title"].take(pc.index_in(video_ids, value_set=videos["video_id"].combine_chunks()))
+    terms = run.settings.topics.label_terms
+    found = label_terms(topics.topic_ids, topic, tag_lists(run, video_ids), titles.combine_chunks(), terms=terms)
+    return pa.array(found, pa.list_(pa.string()))
+
+
+def retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
+    """Topics that this run found empty, told once with the time; the next run ends them with a tombstone."""
+    gone = old.filter(pc.is_in(old["topic_id"], value_set=pa.array(topics.retired)))
+    if len(gone) and len(gone["centroid"][0]) != topics.centroids.shape[1]:
+        gone = gone.slice(0, 0)  # an epoch of another width: its centres can't stand beside the new ones
+    size, when = (gone.schema.get_field_index(name) for name in ("size", "retired"))
+    gone = gone.set_column(size, "size", pa.repeat(0, len(gone)).cast(pa.int64()))
+    return gone.set_column(when, "retired", pa.repeat(now, len(gone)))
+
+
+JOB = Job(
+    TOPICS,
+    inputs=(VIDEO_CATALOG, VIDEO_TAGS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION),
+    compute=compute,
+    settings=lambda s: s.topics,
+    code=("spark_jobs.topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
+    warm=True,
+)
+
+if __name__ == "__main__":
+    main(JOB)

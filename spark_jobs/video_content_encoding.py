@@ -1,0 +1,84 @@
+"""video_content_encoding: what the frozen encoders make of each cover and title, computed once per content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spark_jobs.job import Computed, Job, Run, main
+from spark_jobs.weights import encoder_identity
+from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
+
+
+def compute(run: Run) -> Computed:
+    """Encode covers and titles whose content hash has no encoding by these encoders yet."""
+    from producers.content.encoding import encode
+    from spark_jobs.inputs import lists, live_videos, moments
+    from spark_jobs.weights import load_image_encoder, load_title_encoder
+
+    settings, encoder = run.settings.content, encoder_identity(run.settings.content)
+    known = run.tables.read(VIDEO_CONTENT_ENCODING, columns=["content_hash", "encoder"])
+    known = known.filter(pc.equal(known["encoder"], encoder))["content_hash"]
+    videos = live_videos(run, "content_hash", "cover", "title")
+    videos = videos.filter(pc.invert(pc.is_in(videos["content_hash"], value_set=known.combine_chunks())))
+    first = videos.group_by("content_hash").aggregate([("cover", "min"), ("title", "min")]).sort_by("content_hash")
+    found = encode(
+        load_image_encoder(settings.image_encoder),
+        load_title_encoder(settings.title_encoder),
+        Covers(first["cover_min"].to_pylist()),
+        first["title_min"].to_pylist(),
+        max_pixels=run.settings.ingest.max_image_pixels,
+        image_batch=settings.image_encoder.batch_size,
+        title_batch=settings.title_encoder.batch_size,
+        progress=lambda done, total: run.progress(f"covers {done}/{total}"),
+    )
+    columns = {
+        "content_hash": first["content_hash"],
+        "encoder": pa.repeat(encoder, len(first)),
+        "image_encoding": lists(found.image),
+        "title_encoding": lists(found.title),
+        "has_image": pa.array(found.has_image),
+        "has_title": pa.array(found.has_title),
+        "event_timestamp": moments(pc.cast(pa.repeat(run.as_of_us, len(first)), pa.int64())),
+        "created_timestamp": moments(pc.cast(pa.repeat(run.created_us, len(first)), pa.int64())),
+    }
+    widths = {"image_width": found.image.shape[1], "title_width": found.title.shape[1]}
+    return Computed(pa.table(columns), widths=widths)
+
+
+class Covers(Sequence[bytes | None]):
+    """Cover files, each read when it is asked for."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]  # encoding asks for one at a time
+        path = Path(self.paths[i])
+        return path.read_bytes() if self.paths[i] and path.is_file() else None
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return (self[i] for i in range(len(self)))
+
+
+JOB = Job(
+    VIDEO_CONTENT_ENCODING,
+    inputs=(VIDEO_CATALOG,),
+    compute=compute,
+    settings=lambda s: (s.content.image_encoder, s.content.title_encoder, s.ingest.max_image_pixels),
+    code=(
+        "spark_jobs.video_content_encoding",
+        "spark_jobs.inputs",
+        "producers.content.encoding",
+        "producers.content.images",
+    ),
+    weights=lambda s: encoder_identity(s.content),
+)
+
+if __name__ == "__main__":
+    main(JOB)

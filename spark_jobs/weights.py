@@ -1,0 +1,186 @@
+"""Finds, checks and stores weights: of the two pre-trained encoders, and of the joint model that a run trained.
+
+No pickle is loaded. Nothing heavy is imported before a model is asked for, as whether a job is up to date is decided
+from :func:`encoder_identity` alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidtopics.errors import EncoderError, explain
+from vidtopics.settings import ContentSettings, ImageEncoderSettings, TitleEncoderSettings, digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from producers.content.image_encoder import ImageEncoder
+    from producers.content.title_encoder import TitleEncoder
+
+PACKAGE = "package:"
+IMAGE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+TITLE_FILES = ("config.json", "model.safetensors")
+METADATA = "vidtopics"
+
+
+def load_image_encoder(settings: ImageEncoderSettings) -> ImageEncoder:
+    """f_C with the weights that `content.image_encoder.weights` names; EncoderError where they are absent or differ."""
+    from producers.content.image_encoder import ImageEncoder, pretrained_state
+
+    file = image_weights(settings)
+    encoder = ImageEncoder(settings.name, pixels=settings.pixels)
+    encoder.load_state_dict(pretrained_state(settings.name, read_tensors(file), where=str(file)))
+    return encoder.eval()
+
+
+def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
+    """f_T from the model directory that `content.title_encoder.weights` names; EncoderError where it can't be read."""
+    from transformers import AutoModel, AutoTokenizer
+
+    from producers.content.title_encoder import TitleEncoder
+
+    directory = title_weights(settings)
+    try:
+        transformer = AutoModel.from_pretrained(directory, local_files_only=True, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise _error(str(directory), "a transformers model with its tokenizer", str(error)) from error
+    return TitleEncoder(transformer, tokenizer, max_tokens=settings.max_tokens).eval()
+
+
+def encoder_identity(settings: ContentSettings) -> str:
+    """Names and weights of both encoders and how they see their input: equal only where encodings are comparable."""
+    image, title = settings.image_encoder, settings.title_encoder
+    files = sorted(f for f in title_weights(title).iterdir() if f.is_file())
+    title_hash = digest([(f.name, file_hash(f)) for f in files])
+    image_hash = file_hash(image_weights(image))[:16]
+    return f"{image.name}@{image_hash}/{image.pixels}px+title@{title_hash}/{title.max_tokens}tokens"
+
+
+def image_weights(settings: ImageEncoderSettings) -> Path:
+    """The one weights file that the setting names."""
+    setting = "content.image_encoder.weights"
+    place = _place(settings.weights, setting)
+    files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.suffix in IMAGE_SUFFIXES)
+    return _only(files, f"{setting}, {place}", f"one file of {', '.join(IMAGE_SUFFIXES)}")
+
+
+def title_weights(settings: TitleEncoderSettings) -> Path:
+    """The one model directory (config, safetensors, tokenizer) that the setting names."""
+    setting = "content.title_encoder.weights"
+    place = _place(settings.weights, setting)
+    models = [f.parent for f in place.rglob(TITLE_FILES[0]) if (f.parent / TITLE_FILES[1]).is_file()]
+    return _only(sorted(models), f"{setting}, {place}", f"one directory with {' and '.join(TITLE_FILES)}")
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """A safetensors file or a state dict of torch.save, as tensors on the CPU; nothing else is unpickled."""
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # the restricted unpickler raises whatever odd bytes lead it to
+        reason = str(error).partition("\n")[0]
+        raise _error(str(file), "a state dict of tensors", f"{type(error).__name__} {reason}") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(x, torch.Tensor) for x in tensors.values()):
+        raise _error(str(file), "a state dict of tensors", type(tensors).__name__)
+    return dict(tensors)
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of the file's bytes in hex, computed once for as long as its size and time stay."""
+    status = file.stat()
+    return _hash(file, status.st_size, status.st_mtime_ns)
+
+
+def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """Writes `<version>.safetensors` into `directory` in one step and returns its version, the SHA-256 of its bytes.
+
+    Args:
+        directory: made if absent.
+        state: the model's tensors.
+        metadata: plain JSON values that say how to build the model (`vars(model.shape)`).
+    """
+    from safetensors.torch import save
+
+    text = json.dumps(metadata, sort_keys=True)
+    data = save({name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text})
+    version = hashlib.sha256(data).hexdigest()
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, model_file(directory, version))
+    return version
+
+
+def load_model(directory: Path, version: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State and metadata of a saved model; EncoderError if the file is absent or doesn't hash to its version."""
+    from safetensors.torch import load
+
+    file = model_file(directory, version)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise _error(str(file), "a saved joint model", str(error.strerror)) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != version:
+        raise EncoderError(
+            explain(
+                str(file),
+                expected=f"bytes of SHA-256 {version[:16]}",
+                found=found[:16],
+                mend="restore the file from a backup, or run the job with the models' folder moved aside",
+            )
+        )
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return load(data), json.loads(header["__metadata__"][METADATA])
+
+
+def model_file(directory: Path, version: str) -> Path:
+    """Where a version of the joint model lies."""
+    return directory / f"{version}.safetensors"
+
+
+@lru_cache(maxsize=256)
+def _hash(file: Path, size: int, modified_ns: int) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def _place(weights: str, setting: str) -> Path:
+    """The file or directory that a settings string names; a package is located, never executed."""
+    if not weights:
+        raise _error(setting, "a path or package:NAME", "nothing")
+    if not weights.startswith(PACKAGE):
+        if not Path(weights).exists():
+            raise _error(setting, "an existing path", repr(weights))
+        return Path(weights)
+    name = weights.removeprefix(PACKAGE)
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None  # a dotted name would import its parent
+    if spec is None or not spec.submodule_search_locations:
+        raise _error(setting, "an installed package", repr(name))
+    return Path(spec.submodule_search_locations[0])
+
+
+def _only(found: list[Path], where: str, expected: str) -> Path:
+    if len(found) != 1:
+        raise _error(where, expected, ", ".join(f.name for f in found) or "none")
+    return found[0]
+
+
+def _error(where: str, expected: str, found: str) -> EncoderError:
+    mend = "install the package that ships the weights, or set the path of weights that you bring along"
+    return EncoderError(explain(where, expected=expected, found=found, mend=mend))

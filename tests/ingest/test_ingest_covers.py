@@ -1,0 +1,154 @@
+"""Covers: kept or warned of, never read outside the folder, and hashed with their title."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+
+import pytest
+from conftest import IMPRESSIONS, VIDEOS
+from PIL import Image
+
+from vidtopics.images import decode_cover
+
+PIXELS = 10_000
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG whose header claims width x height pixels, with none inside."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_covers_of_the_four_formats_become_rgb(image, kind, mode):
+    if kind == "JPEG" and mode == "P":
+        mode = "CMYK"
+    decoded = decode_cover(image(5, 4, kind, mode), max_pixels=20)
+    assert decoded.problem is None
+    assert (decoded.image.mode, decoded.image.size) == ("RGB", (5, 4))
+
+
+def test_pixels_are_those_of_the_image():
+    from io import BytesIO
+
+    out = BytesIO()
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(out, "PNG")
+    assert decode_cover(out.getvalue(), max_pixels=4).image.getpixel((1, 1)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda image: None, "missing"),
+        (lambda image: b"", "missing"),
+        (lambda image: b"<svg/>", "unreadable"),
+        (lambda image: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unreadable"),
+        (lambda image: image(64, 64)[:-400], "truncated"),
+        (lambda image: image(64, 64, "PNG")[:-400], "truncated"),
+        (lambda image: image(64, 64, "GIF")[:-400], "truncated"),
+        (lambda image: image(101, 100), "bomb"),
+        (lambda image: bomb(5_000, 5_000), "bomb"),
+        (lambda image: bomb(10_000, 10_000), "bomb"),  # Pillow would warn
+        (lambda image: bomb(60_000, 60_000), "bomb"),  # Pillow would raise
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_each_problem_of_a_cover_is_named(image, make, problem):
+    assert decode_cover(make(image), max_pixels=PIXELS) == (None, problem)
+
+
+def catalogue(deliver, covers: dict[str, bytes], rows: list[tuple[str, str]], **settings):
+    lines = [f"v{i},{title},{cover},,,,2026-01-01\n" for i, (cover, title) in enumerate(rows, 1)]
+    folder = deliver.folder(videos=VIDEOS + "".join(lines), impressions=IMPRESSIONS)
+    (folder / "covers").mkdir()
+    for name, data in covers.items():
+        (folder / "covers" / name).write_bytes(data)
+    return folder, deliver.stage(folder, **settings)
+
+
+def test_videos_with_a_bad_cover_are_kept_without_it_and_named(deliver, image):
+    covers = {
+        "good.jpg": image(),
+        "cut.jpg": image(64, 64)[:-400],
+        "text.jpg": b"text",
+        "bomb.png": bomb(60_000, 60_000),
+        "large.jpg": image() + bytes(4 * PIXELS + (1 << 20)),
+    }
+    names = [
+        "covers/good.jpg",
+        "covers/cut.jpg",
+        "covers/text.jpg",
+        "covers/bomb.png",
+        "covers/large.jpg",
+        "covers/no.jpg",
+        "covers",
+        "",
+    ]
+    folder, staged = catalogue(
+        deliver, covers, [(name, "Title") for name in names] + [("covers/good.jpg", " ")], max_image_pixels=PIXELS
+    )
+    assert staged.rejected("video_catalog") == []
+    rows = staged.tables["video_catalog"]
+    assert [bool(row["cover"]) for row in rows] == [True, False, False, False, False, False, False, False, True]
+    assert rows[0]["cover"] == os.path.realpath(folder / "covers/good.jpg")
+    warnings = {
+        reason: [e.split(":")[0] for e in t.examples] for reason, t in staged.file("videos.csv").warnings.items()
+    }
+    assert warnings == {
+        "truncated_cover": ["row 2"],
+        "unreadable_cover": ["row 3", "row 7"],
+        "bomb_cover": ["row 4", "row 5"],
+        "missing_cover": ["row 6", "row 8"],
+        "empty_title": ["row 9"],
+    }
+
+
+def test_the_content_hash_is_of_the_covers_bytes_and_the_title(deliver, image):
+    cover, title = image(), "Bröd"
+    _, staged = catalogue(deliver, {"a.jpg": cover}, [("covers/a.jpg", title), ("", title), ("covers/none.jpg", title)])
+    parts = [(cover, title.encode()), (b"", title.encode())]
+    hashes = [
+        hashlib.blake2b(struct.pack("<Q", len(c)) + c + struct.pack("<Q", len(t)) + t, digest_size=16).hexdigest()
+        for c, t in parts
+    ]
+    assert [row["content_hash"] for row in staged.tables["video_catalog"]] == [hashes[0], hashes[1], hashes[1]]
+
+
+def test_no_cover_is_read_outside_the_folder(deliver, image, tmp_path):
+    (tmp_path / "secret.jpg").write_bytes(image())
+    folder = deliver.folder(impressions=IMPRESSIONS)
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "out").symlink_to(tmp_path)
+    (folder / "in.jpg").write_bytes(image())
+    (folder / "alias.jpg").symlink_to(folder / "in.jpg")
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    covers = [
+        "../secret.jpg",
+        "link.jpg",
+        "out/secret.jpg",
+        str(folder / "in.jpg"),
+        "alias.jpg",
+        "x/../in.jpg",
+        "loop.jpg",
+        "n" * 5000,
+    ]
+    lines = [f"v{i},Title,{cover},,,,2026-01-01\n" for i, cover in enumerate(covers, 1)]
+    (folder / "videos.csv").write_text(VIDEOS + "".join(lines))
+    staged = deliver.stage(folder)
+    assert staged.rejected("video_catalog") == [(row, "cover_outside_folder") for row in (1, 2, 3, 4)]
+    assert [bool(row["cover"]) for row in staged.tables["video_catalog"]] == [True, True, False, False]
+
+
+def test_a_folder_behind_a_link_is_itself_fine(deliver, image, tmp_path):
+    folder = deliver.folder(videos=VIDEOS + "v1,Title,a.jpg,,,,\n", impressions=IMPRESSIONS)
+    (folder / "a.jpg").write_bytes(image())
+    (tmp_path / "alias").symlink_to(folder)
+    assert deliver.stage(tmp_path / "alias").tables["video_catalog"][0]["cover"] == os.path.realpath(folder / "a.jpg")

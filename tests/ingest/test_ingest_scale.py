@@ -1,0 +1,58 @@
+"""A log of two million impressions, two in a hundred of them bad: staged right, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+ROWS = 2_000_000
+MAX_PEAK = 1_200_000_000  # bytes: DuckDB's 512 MB, libraries, and a few batches
+
+LOG = f"""
+    SELECT 'user-' || (i * 7919) % 100003 AS user_id,
+        CASE WHEN i % 100 = 7 THEN 'unknown' ELSE 'video-' || (i * 104729) % 5000 END AS video_id,
+        make_timestamp(1767225600000000 + i * 1000003) AS event_timestamp,
+        CASE WHEN i % 100 = 8 THEN 2 ELSE (i % 4 = 0)::INT END AS clicked,
+        CASE WHEN i % 4 = 0 THEN i % 300 + 0.5 END AS watch_seconds,
+        'request-' || i // 8 AS request_id, i % 8 + 1 AS position, 'event-' || i AS event_id
+    FROM range({ROWS}) AS numbers(i)"""
+VIDEOS = """
+    SELECT 'video-' || i AS video_id, 'Title ' || i AS title, '' AS cover, 'a' AS primary_class, 'b' AS secondary_class,
+        'x|y' AS tags, '' AS published_at FROM range(5000) AS numbers(i)"""
+STAGE = """
+import json, resource, sys, time
+from pathlib import Path
+from vidtopics.ingest import Source, stage
+from vidtopics.settings import IngestSettings
+start = time.perf_counter()
+delivery = stage(Source("folder", Path(sys.argv[1])), Path(sys.argv[2]), IngestSettings())
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+refused = {reason: tally.count for file in delivery.files for reason, tally in file.refused.items()}
+print(json.dumps({"seconds": seconds, "peak": peak, "refused": refused}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_two_million_impressions_are_staged_in_bounded_memory(tmp_path: Path, kind: str) -> None:
+    folder, into = tmp_path / "delivery", tmp_path / "staged"
+    folder.mkdir()
+    duckdb.execute(f"COPY ({LOG}) TO '{folder}/impressions.{kind}'")
+    duckdb.execute(f"COPY ({VIDEOS}) TO '{folder}/videos.{kind}'")
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE, str(folder), str(into)], check=True, capture_output=True, text=True, timeout=280
+    )
+    result = json.loads(done.stdout)
+    print(f"{kind}: {result['seconds']:.1f} s, {result['peak'] / 1e6:.0f} MB")
+    assert result["refused"] == {"unknown_video": ROWS // 100, "bad_clicked": ROWS // 100}
+    assert pq.ParquetFile(into / "impressions.parquet").metadata.num_rows == ROWS * 98 // 100
+    # of every 100 rows 25 are clicked, one of which (8) is refused
+    assert pq.ParquetFile(into / "clicks.parquet").metadata.num_rows == ROWS * 24 // 100
+    assert result["peak"] < MAX_PEAK

@@ -1,0 +1,50 @@
+"""Run by test_session.py in a process of its own, as time zone and JVM are the process's: prints what each engine read."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.session import session
+
+
+def main(root: Path, times: list[datetime]) -> None:
+    spark = session("two-engines", log=root / "log" / "spark.log")
+    by_deltalake, by_spark = root / "by_deltalake", root / "by_spark"
+    write_deltalake(by_deltalake, pa.table({"at": pa.array(times, pa.timestamp("us", "UTC"))}))
+    spark.createDataFrame([(t,) for t in times], "at timestamp").coalesce(1).write.format("delta").save(str(by_spark))
+    facts = {
+        "local_offset_hours": datetime.fromtimestamp(0).astimezone().utcoffset().total_seconds() / 3600,
+        "spark_reads_spark": spark_micros(spark.read.format("delta").load(str(by_spark))),
+        "spark_reads_deltalake": spark_micros(spark.read.format("delta").load(str(by_deltalake))),
+        "deltalake_reads_spark": deltalake_micros(by_spark),
+        "parquet_type": pq.ParquetFile(next(by_spark.glob("*.parquet"))).schema.column(0).physical_type,
+        "log": "resolution report" in (root / "log" / "spark.log").read_text(),
+    }
+    print(json.dumps(facts | settings(spark)))
+
+
+def spark_micros(frame: DataFrame) -> list[int]:
+    return [row["at"] for row in frame.select(F.unix_micros("at").alias("at")).sort("at").collect()]
+
+
+def deltalake_micros(path: Path) -> list[int]:
+    return sorted(DeltaTable(path).to_pyarrow_table().column("at").cast(pa.int64()).to_pylist())
+
+
+def settings(spark: SparkSession) -> dict[str, object]:
+    return {
+        "same_session": session("again") is spark,
+        "zone": spark.conf.get("spark.sql.session.timeZone"),
+        "python": spark.sparkContext.pythonExec,
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [datetime.fromisoformat(text).astimezone(UTC) for text in sys.argv[2:]])

@@ -1,0 +1,16 @@
+"""Run by test_session.py in a process of its own: a JVM that someone else started, without Delta."""
+
+from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import launch_gateway
+
+from spark_jobs.session import session
+from vidtopics.errors import MachineError
+
+if __name__ == "__main__":
+    SparkContext._ensure_initialized(
+        gateway=launch_gateway(SparkConf(loadDefaults=False).set("spark.master", "local[1]"))
+    )
+    try:
+        session("a job")
+    except MachineError as error:
+        print(error)

@@ -1,0 +1,119 @@
+"""Assignment against a loop in plain Python, with ties, pads, thresholds and batches."""
+
+import math
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.topics import kmeans
+from producers.topics.assignment import assign, calibrate_threshold
+from vidtopics.errors import SettingsError
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def random_unit(seed, rows, width=6):
+    return unit(np.random.default_rng(seed).normal(size=(rows, width)))
+
+
+def oracle(vector, centroids, ids, threshold, slots=8):
+    if not any(vector):
+        return [-1] * slots, [0.0] * slots, 0, True
+    length = math.sqrt(math.fsum(float(v) ** 2 for v in vector))
+    scored = []
+    for topic, centre in zip(ids, centroids, strict=True):
+        norm = length * math.sqrt(math.fsum(float(c) ** 2 for c in centre))
+        cosine = math.fsum(float(v) * float(c) for v, c in zip(vector, centre, strict=True)) / norm
+        scored.append((-float(np.float32(cosine)), int(topic)))
+    scored.sort()
+    near = [(topic, -minus) for minus, topic in scored if -minus >= float(np.float32(threshold))][:slots]
+    used = near or [(scored[0][1], -scored[0][0])]
+    pad = slots - len(used)
+    return [t for t, _ in used] + [-1] * pad, [w for _, w in used] + [0.0] * pad, len(used), not near
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.floats(-1, 1))
+def test_equals_the_oracle(seed, clusters, threshold):
+    a, centroids = random_unit(seed, 9), random_unit(seed + 1, clusters)
+    a[4] = 0
+    ids = np.random.default_rng(seed).permutation(100)[:clusters]
+    found = assign(a, centroids, ids, threshold)
+    for row in range(9):
+        topics, weights, count, below = oracle(a[row], centroids, ids, threshold)
+        assert found.topic_ids[row].tolist() == topics
+        assert found.topic_weights[row].tolist() == weights
+        assert (found.topic_count[row], found.below_threshold[row]) == (count, below)
+    dtypes = [x.dtype for x in found]
+    assert dtypes == [np.int64, np.float32, np.int64, np.bool_]
+
+
+@given(st.permutations(range(20)))
+def test_ties_go_to_the_smaller_id_also_at_the_last_slot(order):
+    """Twenty centroids, ten of them twice: equal cosines throughout, and eight slots for twenty."""
+    centroids = np.repeat(np.eye(10, dtype=np.float32), 2, axis=0)[order]
+    a = unit(np.ones((1, 10)))
+    ids = np.random.default_rng(0).permutation(20)
+    assert assign(a, centroids, ids, 0.1).topic_ids[0].tolist() == list(range(8))
+    twins = sorted(ids[[order.index(6), order.index(7)]])
+    assert assign(np.eye(10, dtype=np.float32)[[3]], centroids, ids, 0.5).topic_ids[0, :3].tolist() == [*twins, -1]
+
+
+def test_threshold_is_inclusive_and_none_within_it_gives_the_nearest():
+    a, centroids = unit(np.array([[0.6, 0.8]])), np.eye(2, dtype=np.float32)
+    cosine = float(a[0, 0])
+    assert assign(a, centroids, np.array([1, 2]), cosine).topic_count.tolist() == [2]
+    above = float(np.nextafter(np.float32(cosine), np.float32(1)))
+    assert assign(a, centroids, np.array([1, 2]), above).topic_count.tolist() == [1]
+    alone = assign(a, centroids, np.array([1, 2]), 0.9)
+    assert alone.topic_ids[0].tolist() == [2, *[-1] * 7]
+    assert alone.topic_weights[0].tolist() == [a[0, 1], *[0] * 7]
+    assert (alone.topic_count.tolist(), alone.below_threshold.tolist()) == ([1], [True])
+
+
+def test_batches_and_chunks_change_no_byte(monkeypatch):
+    a, centroids, ids = random_unit(0, 301, 64), random_unit(1, 150, 64), np.arange(150)
+    whole = assign(a, centroids, ids, 0.1)
+    parts = [assign(part, centroids, ids, 0.1) for part in np.array_split(a, 7)]
+    monkeypatch.setattr(kmeans, "CHUNK_ELEMENTS", 1000)
+    small = assign(a, centroids, ids, 0.1)
+    for column, value in enumerate(whole):
+        assert np.concatenate([p[column] for p in parts]).tobytes() == small[column].tobytes() == value.tobytes()
+
+
+def test_order_of_centroids_does_not_matter():
+    a, centroids, ids = random_unit(0, 50), random_unit(1, 40), np.arange(40)
+    shuffled = np.random.default_rng(0).permutation(40)
+    for one, two in zip(
+        assign(a, centroids, ids, 0.2), assign(a, centroids[shuffled], ids[shuffled], 0.2), strict=True
+    ):
+        assert np.array_equal(one, two)
+
+
+def test_agrees_with_faiss():
+    a, centroids = random_unit(2, 200, 32), random_unit(3, 90, 32)
+    index = faiss.IndexFlatIP(32)
+    index.add(centroids)
+    weights, topics = index.search(a, 8)
+    found = assign(a, centroids, np.arange(90), -1)
+    assert np.array_equal(found.topic_ids, topics)
+    assert np.allclose(found.topic_weights, weights, atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1, 8))
+def test_calibration_meets_its_target(seed, target):
+    a, centroids = random_unit(seed, 80), random_unit(seed + 1, 25)
+    found = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
+    assert abs(found.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
+    zeros = np.insert(a, [0, 40], 0, axis=0)
+    assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(a, centroids, target)
+
+
+@pytest.mark.parametrize("target", [0.5, 4])
+def test_a_target_out_of_reach_is_named(target):
+    with pytest.raises(SettingsError, match=r"target_topics: expected 1 to 3.*found"):
+        calibrate_threshold(random_unit(0, 5), random_unit(1, 3), target)

@@ -1,0 +1,149 @@
+"""Spherical K-means: planted clusters, a plain oracle of Lloyd's step, empty clusters, zero vectors, scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from producers.topics import kmeans
+from producers.topics.kmeans import nearest, plus_plus, spherical_kmeans
+from vidtopics.errors import ContractError, SettingsError
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def planted(clusters=12, size=40, width=16, spread=0.1, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = unit(rng.normal(size=(clusters, width)))
+    truth = np.repeat(np.arange(clusters), size)
+    return unit(centres[truth] + spread * rng.normal(size=(len(truth), width))), truth
+
+
+def test_planted_clusters_are_recovered():
+    points, truth = planted()
+    found = spherical_kmeans(points, 12, iterations=25, seed=0)
+    assert adjusted_rand_score(truth, found.labels) == 1
+    assert np.allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
+    assert (found.origin == -1).all()
+
+
+def test_as_good_as_scikit_learn_on_points_without_clusters():
+    points = unit(np.random.default_rng(1).normal(size=(600, 8)))
+    ours = [spherical_kmeans(points, 20, iterations=50, seed=s).cosines.mean() for s in range(3)]
+    theirs = []
+    for s in range(3):
+        peer = KMeans(20, n_init=1, random_state=s).fit(points)
+        theirs.append((points * unit(peer.cluster_centers_)[peer.labels_]).sum(axis=1).mean())
+    assert np.mean(ours) > np.mean(theirs) - 0.003
+
+
+def test_one_step_equals_a_loop():
+    points, _ = planted(spread=0.6)
+    start = points[::48]
+    labels = [max(range(len(start)), key=lambda k, p=p: float(p @ start[k])) for p in points]
+    means = [
+        unit(np.sum([p for p, k in zip(points, labels, strict=True) if k == c], axis=0)) for c in range(len(start))
+    ]
+    found = spherical_kmeans(points, len(start), iterations=1, seed=0, initial=start)
+    assert np.allclose(found.centroids, means, atol=1e-6)
+    assert found.origin.tolist() == list(range(len(start)))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 15))
+def test_result_is_a_fixed_point_and_full(seed, clusters):
+    points = unit(np.random.default_rng(seed).normal(size=(60, 5)))
+    found = spherical_kmeans(points, clusters, iterations=200, seed=seed)
+    assert sorted(set(found.labels)) == list(range(clusters))  # no cluster is empty
+    cosine = points @ found.centroids.T
+    assert np.allclose(cosine[np.arange(60), found.labels], cosine.max(axis=1), atol=1e-5)
+    assert np.allclose(found.cosines, cosine.max(axis=1), atol=1e-5)
+    for cluster in range(clusters):
+        assert np.allclose(found.centroids[cluster], unit(points[found.labels == cluster].sum(axis=0)), atol=1e-4)
+
+
+def test_zero_vectors_join_no_cluster_and_change_nothing():
+    points, _ = planted()
+    holes = np.insert(points, [0, 100, 480], 0, axis=0)
+    with_zeros, without = (spherical_kmeans(x, 12, iterations=25, seed=3) for x in (holes, points))
+    zero = ~holes.any(axis=1)
+    assert (with_zeros.labels[zero] == -1).all()
+    assert (with_zeros.cosines[zero] == 0).all()
+    assert np.array_equal(with_zeros.centroids, without.centroids)
+    assert np.array_equal(with_zeros.labels[~zero], without.labels)
+
+
+def test_an_empty_cluster_takes_the_farthest_point():
+    points = unit(np.array([[1, 0.01], [1, -0.01], [1, 0.02], [0, 1], [0.2, 1]]))
+    far = unit(np.array([-1.0, -0.2]))
+    start = np.stack([points[0], far])  # the second centre is no point's nearest
+    found = spherical_kmeans(points, 2, iterations=10, seed=0, initial=start)
+    assert found.origin.tolist() == [0, -1]
+    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+
+
+def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
+    x = torch.as_tensor(unit(np.array([[1, 0.1], [1, 0.5], [-1, 0.1]])))
+    centres = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    labels, cosines = torch.tensor([0, 0, 1]), torch.tensor([0.995, 0.894, 0.0995])  # the last lies farthest, but alone
+    assert kmeans._reseed(x, labels, cosines, centres).tolist() == [2]
+    assert torch.equal(centres[2], x[1])
+
+
+def test_fewer_different_points_than_clusters_leave_clusters_empty():
+    points = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
+    found = spherical_kmeans(points, 4, iterations=5, seed=0)
+    assert len(set(found.labels)) == 2
+    assert np.allclose(found.cosines, 1)
+
+
+def test_more_clusters_than_given_centres_are_added_where_points_are_far():
+    points, truth = planted(clusters=4)
+    known = unit(np.stack([points[truth == c].mean(axis=0) for c in range(3)]))
+    found = spherical_kmeans(points, 4, iterations=10, seed=0, initial=known)
+    assert found.origin.tolist() == [0, 1, 2, -1]
+    assert np.array_equal(found.labels, truth)
+
+
+def test_plus_plus_is_greedy_and_near_to_the_best_start():
+    points, truth = planted()
+    hits = [len({truth[(points == c.numpy()).all(axis=1)][0] for c in start(points, s)}) for s in range(20)]
+    assert np.mean(hits) > 11.5  # of 12; uniform draws hit 7.8
+
+
+def start(points, seed):
+    x = torch.as_tensor(points)
+    return plus_plus(x, 12, x[:0], np.random.default_rng(seed))
+
+
+def test_same_seed_same_bytes_and_chunks_only_round(monkeypatch):
+    points, _ = planted(spread=0.5)
+    one, two = (spherical_kmeans(points, 12, iterations=25, seed=5) for _ in range(2))
+    assert one.centroids.tobytes() == two.centroids.tobytes()
+    monkeypatch.setattr(kmeans, "CHUNK_ELEMENTS", 12 * 7)
+    small = spherical_kmeans(points, 12, iterations=25, seed=5)
+    assert np.array_equal(small.labels, one.labels)
+    assert np.allclose(small.centroids, one.centroids, atol=1e-5)
+    assert not np.array_equal(spherical_kmeans(points, 12, iterations=25, seed=6).centroids, one.centroids)
+
+
+def test_nearest_breaks_ties_by_the_first():
+    x = torch.tensor([[1.0, 0.0]])
+    assert nearest(x, torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))[0].tolist() == [1]
+
+
+def test_bad_input_is_named():
+    points, _ = planted()
+    with pytest.raises(SettingsError, match=r"topics.clusters: expected at most 480.*found 481"):
+        spherical_kmeans(points, 481, iterations=1, seed=0)
+    points[7] *= 2
+    with pytest.raises(ContractError, match=r"row 7: expected length 1, .* found 2"):
+        spherical_kmeans(points, 3, iterations=1, seed=0)
+    points[7] = np.nan
+    with pytest.raises(ContractError, match="row 7"):
+        spherical_kmeans(points, 3, iterations=1, seed=0)

@@ -1,0 +1,30 @@
+"""The paper's tables on this home's data."""
+
+from __future__ import annotations
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """The paper's tables on this home's data."""
+
+
+@app.command()
+def representations(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Table I and Fig. 3: do the joint representation and tags cluster as the classes do?"""
+    from spark_jobs.evaluation import evaluate
+    from vidtopics.cli import homes, reports, show
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config)
+    with show.working("Evaluating representations (Table I, Fig. 3)") as progress:
+        report = evaluate(Tables(home), settings, progress)
+    if as_json:
+        print_json(report)
+    else:
+        reports.representations(report)

@@ -1,0 +1,38 @@
+"""The settings that a home was made with stay with it, so that a later verb needs no `--config`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from vidtopics.errors import SettingsError, explain
+from vidtopics.settings import Settings, load
+
+FILE = "settings.yaml"
+
+
+def conf(name: str) -> Path:
+    """`conf/NAME.yaml` below the working directory or the checkout; SettingsError if there is none."""
+    places = [Path("conf"), Path(__file__).resolve().parents[2] / "conf"]
+    for place in places:
+        if (place / f"{name}.yaml").is_file():
+            return place / f"{name}.yaml"
+    raise SettingsError(
+        explain(f"conf/{name}.yaml", expected="the file", found="none", mend="run in a checkout, or give --config FILE")
+    )
+
+
+def settings(home: Path, config: Path | None, default: str = "demo") -> Settings:
+    """From `--config`, else as the home was made, else from `conf/<default>.yaml`."""
+    if config is not None:
+        return load(config)
+    kept = home / FILE
+    return load(kept) if kept.is_file() else load(conf(default))
+
+
+def keep(home: Path, made_with: Settings) -> None:
+    """Write the settings to the home."""
+    home.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(made_with.model_dump(mode="json"), sort_keys=False)
+    (home / FILE).write_text(f"# What this home was made with; --config overrides it.\n{text}", encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Fill the input tables from a folder, MovieLens or the simulated world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+if TYPE_CHECKING:
+    from vidtopics.ingest import Source
+    from vidtopics.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
+Folder = Annotated[Path, typer.Argument(metavar="PATH", help="The directory with the files.")]
+
+
+@app.command()
+def folder(path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Read the folder format: videos and impressions (CSV or Parquet), optionally tags."""
+    _ingest("folder", path, home, config, as_json)
+
+
+@app.command()
+def movielens(path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Read a MovieLens folder; a rating of 4 or more is a click, a lower one an impression without."""
+    _ingest("movielens", path, home, config, as_json)
+
+
+@app.command()
+def simulated(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Simulate a short-video world and read it."""
+    from vidtopics.cli import homes
+
+    settings = homes.settings(home, config)
+    _show(home, settings, simulate(home, settings), as_json)
+
+
+def simulate(home: Path, settings: Settings) -> Source:
+    """The simulated world below the home, written unless these settings wrote it before."""
+    from vidtopics.cli.show import console, working
+    from vidtopics.ingest import Source
+    from vidtopics.settings import digest
+    from vidtopics.simulation.writer import write_world
+
+    path = home / "simulated" / digest(settings.simulation, settings.seed)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with working("Simulating a short-video world"):
+            found = write_world(settings.simulation, path, seed=settings.seed)
+        console.print(
+            f"  {found.videos:,} videos, {found.users:,} users, {found.impressions:,} impressions, {found.seconds:.1f} s",
+            highlight=False,
+        )
+    return Source("folder", path)
+
+
+def _ingest(kind: str, path: Path, home: Path, config: Path | None, as_json: bool) -> None:
+    from vidtopics.cli import homes
+    from vidtopics.errors import InputError, explain
+    from vidtopics.ingest import Source, recognise
+
+    found = recognise(path)
+    if found != kind:
+        raise InputError(
+            explain(
+                str(path),
+                expected=f"the {kind} format",
+                found=f"files of {found}",
+                mend=f"vidtopics ingest {found} PATH",
+            )
+        )
+    _show(
+        home,
+        homes.settings(home, config, "movielens" if found == "movielens" else "demo"),
+        Source(found, path),
+        as_json,
+    )
+
+
+def _show(home: Path, settings: Settings, source: Source, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from vidtopics.cli import homes, show
+    from vidtopics.ingest import ingest
+    from vidtopics.tables import Tables
+
+    with show.working(f"Ingesting {source.path.name}") as progress:
+        result = ingest(Tables(home), source, settings.ingest, progress=progress)
+    homes.keep(home, settings)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        show.ingested(result)

@@ -1,0 +1,63 @@
+"""`vidtopics run`: producer jobs in dependency order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+if TYPE_CHECKING:
+    from spark_jobs.job import Run
+    from spark_jobs.pipeline import Step
+    from vidtopics.settings import Settings
+    from vidtopics.tables import Tables
+
+
+def run(
+    job: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs if none is named.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run producer jobs in dependency order; those that are up to date are skipped."""
+    from spark_jobs.job import Run, parse_time
+    from vidtopics.cli import homes, show
+    from vidtopics.tables import Tables
+
+    settings, tables = homes.settings(home, config), Tables(home)
+    planned = Run.backfill(tables, settings, parse_time(as_of)) if as_of else Run.now(tables, settings)
+    done, release = jobs(planned, job or [])
+    if as_json:
+        print_json({"release": release, "steps": [asdict(step) for step in done]})
+    else:
+        show.steps(done, lambda _: release)
+
+
+def jobs(planned: Run, names: list[str]) -> tuple[list[Step], int | None]:
+    """Run jobs as of one time, with progress."""
+    from spark_jobs.pipeline import describe, find, run_jobs
+    from vidtopics.cli import show
+
+    done: list[Step] = []
+    with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
+        release = run_jobs(replace(planned, progress=progress), find(names), done.append)
+    return done, release
+
+
+def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
+    """Run all jobs at every as-of date of the schedule."""
+    from spark_jobs.job import Run
+    from spark_jobs.pipeline import schedule
+
+    done: list[Step] = []
+    releases: dict[int, int | None] = {}
+    for as_of_us in schedule(tables, settings):
+        steps, releases[as_of_us] = jobs(Run.backfill(tables, settings, as_of_us), [])
+        done += steps
+    return done, releases

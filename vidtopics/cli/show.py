@@ -1,0 +1,102 @@
+"""How verbs show progress and results on a terminal."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from spark_jobs.pipeline import Step
+    from vidtopics.ingest import Ingested
+
+Progress = Callable[[str], None]
+console = Console(stderr=True)
+out = Console(width=None if Console().is_terminal else 120)
+
+
+@contextmanager
+def working(title: str) -> Iterator[Progress]:
+    """A spinner with `title` and the latest word of progress while the block runs; a plain line where there is no terminal."""
+    if not console.is_terminal:
+        console.print(title, highlight=False)
+        yield lambda text: None
+        return
+    with console.status(title) as status:
+        yield lambda text: status.update(f"{title}: {text}")
+
+
+def ingested(result: Ingested) -> None:
+    """What a delivery brought, what was refused and why."""
+    table = Table("file", "rows", "accepted", "refused", "warnings", box=None, header_style="bold")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for file in result.files:
+        warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
+        table.add_row(file.name, f"{file.rows:,}", f"{file.accepted:,}", f"{file.rows - file.accepted:,}", warned)
+    out.print(table)
+    for file in result.files:
+        for reason, tally in file.refused.items():
+            out.print(Text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
+
+
+def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
+    """Seconds and rows of each job at each as-of date."""
+    from spark_jobs.pipeline import describe
+
+    dates = sorted({s.as_of_us for s in done})
+    table = Table("job", *(describe(d) for d in dates), "seconds", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in dict.fromkeys(s.publication.table for s in done):
+        mine = {s.as_of_us: s for s in done if s.publication.table == name}
+        cells = ["" if d not in mine else _rows(mine[d]) for d in dates]
+        table.add_row(name, *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
+    table.add_row("release", *(str(release(d) or "none: nothing changed") for d in dates), "")
+    out.print(table)
+
+
+def _rows(step: Step) -> str:
+    return "up to date" if step.publication.skipped else f"{step.publication.rows:,} rows"
+
+
+@contextmanager
+def peak_memory() -> Iterator[Callable[[], float]]:
+    """Measures the greatest memory (GB of resident memory) of this process and its children."""
+    import psutil
+
+    peak, stop = [0.0], threading.Event()
+
+    def measure() -> None:
+        me = psutil.Process(os.getpid())
+        while not stop.is_set():
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            peak[0] = max(peak[0], total / 1e9)
+            stop.wait(0.5)
+
+    thread = threading.Thread(target=measure, daemon=True)
+    thread.start()
+    try:
+        yield lambda: peak[0]
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """Seconds since the block began."""
+    began = time.monotonic()
+    yield lambda: time.monotonic() - began

@@ -1,0 +1,84 @@
+"""Who is shown what: half popular, half random over the live pool.
+
+The one logging policy. Each slot is drawn by two numbers keyed by user, slot, day and refresh: the first says whether it
+is a popular or a random one, the second which video of that distribution (inversion), so that policies that differ in
+their distributions alone are compared with common random numbers. A video comes at most once in a slate.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtopics.simulation.items import Items
+from vidtopics.simulation.jit import kernel, parallel_kernel, prange
+from vidtopics.simulation.philox import Stream, philox, uniform
+
+POPULAR_SHARE = 0.5
+HALF_LIFE_DAYS = 3.0
+"""A click counts half as much for popularity three days later."""
+PRIOR_CLICKS = 1.0
+"""What a video without clicks counts, so that new ones have a chance among the popular."""
+CONCENTRATION = 1.5
+_ATTEMPTS = 16
+
+
+class Popularity:
+    """Clicks of every video, halved in three days; the day's own are integers, so that no order of adding matters."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+        self._earlier = np.zeros(len(items.topic))
+        self._today = np.zeros(len(items.topic), dtype=np.int64)
+        self._live = np.empty(0, dtype=np.int32)
+
+    def open_day(self, midnight: int) -> None:
+        """Forget a day's worth, and take in what was published before `midnight`."""
+        self._earlier = (self._earlier + self._today) * 0.5 ** (1 / HALF_LIFE_DAYS)
+        self._today[:] = 0
+        self._live = np.flatnonzero(self._items.published < midnight).astype(np.int32)
+
+    def commit(self, clicks: NDArray[np.int64]) -> None:
+        """Add a round's clicks [V]."""
+        self._today += clicks
+
+    def shares(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Live videos [n] and their cumulative shares of popularity [n]."""
+        clicks = self._earlier[self._live] + self._today[self._live] + PRIOR_CLICKS
+        weight = np.cumsum(clicks**CONCENTRATION)
+        return self._live, weight / weight[-1]
+
+
+@kernel
+def _holds(slate: NDArray[np.int32], video: int) -> bool:
+    held = False
+    for k in range(len(slate)):
+        held |= slate[k] == video
+    return held
+
+
+@parallel_kernel
+def choose(
+    seed: int,
+    day: int,
+    refresh: int,
+    chosen: NDArray[np.int64],
+    live: NDArray[np.int32],
+    popular: NDArray[np.float64],
+    slates: NDArray[np.int32],
+) -> None:
+    """Fill `slates` [n, k] for users `chosen` [n] from the `live` videos; there must be at least k of them."""
+    for i in prange(len(chosen)):
+        for k in range(slates.shape[1]):
+            place = 0
+            for attempt in range(_ATTEMPTS):
+                w0, w1, _, _ = philox(seed, Stream.SLATE.value, chosen[i], k * _ATTEMPTS + attempt, day, refresh)
+                if uniform(w0) < POPULAR_SHARE:
+                    place = min(int(np.searchsorted(popular, uniform(w1))), len(live) - 1)
+                else:
+                    place = int(uniform(w1) * len(live))
+                if not _holds(slates[i, :k], live[place]):
+                    break
+            while _holds(slates[i, :k], live[place]):
+                place = (place + 1) % len(live)
+            slates[i, k] = live[place]

@@ -1,0 +1,36 @@
+"""The simulated world: what is planted in it, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidtopics.errors import SettingsError, explain
+from vidtopics.settings import SimulationSettings
+from vidtopics.simulation.classes import Classes, make_classes
+from vidtopics.simulation.items import Items, make_items, taste_net
+from vidtopics.simulation.users import Users, make_users
+
+
+@dataclass(frozen=True)
+class World:
+    """Classes, videos and users of a world as they are before its first day.
+
+    >>> world = World.build(SimulationSettings(users=10, videos=100), seed=7)
+    >>> world.items.taste.shape, world.users.interests.shape
+    ((100, 16), (10, 4, 16))
+    """
+
+    settings: SimulationSettings
+    seed: int
+    classes: Classes
+    items: Items
+    users: Users
+
+    @classmethod
+    def build(cls, settings: SimulationSettings, seed: int) -> World:
+        """Draw a world; SettingsError where the settings allow none."""
+        if not 0 <= seed < 2**32:
+            raise SettingsError(explain("seed", expected="0 to 4294967295", found=str(seed), mend="choose another"))
+        classes = make_classes(settings, seed)
+        items = make_items(settings, classes, seed)
+        return cls(settings, seed, classes, items, make_users(settings, classes, taste_net(settings, seed), seed))
