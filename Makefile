@@ -9,7 +9,7 @@ SOURCES := $(wildcard vidtopics producers spark_jobs consumers)
 READY := .venv/.ready-$(shell $(or $(PYTHON),$(BIN)/python) -V 2>/dev/null | tr -cd 0-9.)
 
 # These JVMs live for minutes on small data: without the second compiler a session with one write and one read costs 18 s of CPU, not 34.
-export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1
+export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m
 export PYSPARK_PYTHON ?= $(CURDIR)/$(BIN)/python
 
 help: ## this list

@@ -25,7 +25,8 @@ EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 # replays each table's log in 50 tasks (34 s of CPU instead of 52 for a session with one write and one read).
 LOCAL = {
     "spark.driver.memory": "2g",
-    "spark.sql.shuffle.partitions": "4",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.sql.adaptive.enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",

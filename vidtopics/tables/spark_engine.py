@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import reduce
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -43,11 +44,23 @@ def publish_complete(
         asserted.createOrReplaceTempView("asserted")
         _history(table, spark, delta).createOrReplaceTempView("history")
         found = spark.sql(difference.complete_run(table.key, run, following)).persist()
-        counts = found.agg(F.count("*"), F.min("created_us")).first()
-        assert counts is not None
+        kinds = {
+            row["kind"]: row
+            for row in found.groupBy("kind")
+            .agg(F.count("*").alias("rows"), F.min("created_us").alias("first"))
+            .collect()
+        }
         failpoint("publish.compared")
-        written = _assembled(table, found, asserted, _read(spark, delta))
-        result = _append(table, delta, written, replace(commit, rows=counts[0], created_min_us=counts[1]))
+        written = _assembled(table, found, asserted, _read(spark, delta), set(kinds))
+        rows_written = sum(row["rows"] for row in kinds.values())
+        result = _append(
+            table,
+            delta,
+            written,
+            replace(
+                commit, rows=rows_written, created_min_us=min((row["first"] for row in kinds.values()), default=None)
+            ),
+        )
         found.unpersist()
         return result
     finally:
@@ -136,19 +149,26 @@ def _stamp(rows: DataFrame, event: object, created: object) -> DataFrame:
     return rows.withColumn(EVENT_TIME, F.timestamp_micros(event)).withColumn(CREATED_TIME, F.timestamp_micros(created))  # type: ignore[arg-type]
 
 
-def _assembled(table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame) -> DataFrame:
-    """New values, tombstones and values written again, as rows of the table."""
+def _assembled(table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]) -> DataFrame:
+    """New values, tombstones and values written again, as rows of the table; kinds that don't occur cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
     new = found.filter("kind = 'new'").select(*keys, "event_us", "created_us").join(asserted.drop(_FAULT), keys)
-    ended = found.filter("kind = 'tombstone'").withColumn(VALUE_HASH, F.lit(TOMBSTONE).cast("long"))
-    for column in table.values:
-        ended = ended.withColumn(column.name, F.lit(None).cast(asserted.schema[column.name].dataType))
-    past = history.withColumns({"held_event": F.unix_micros(EVENT_TIME), "held_created": F.unix_micros(CREATED_TIME)})
-    again = found.filter("kind = 'reassert'").join(
-        past.drop(EVENT_TIME, CREATED_TIME), [*keys, "held_event", "held_created"]
+    parts = [new]
+    if "tombstone" in kinds:
+        ended = found.filter("kind = 'tombstone'").withColumn(VALUE_HASH, F.lit(TOMBSTONE).cast("long"))
+        nulls = {c.name: F.lit(None).cast(asserted.schema[c.name].dataType) for c in table.values}
+        parts.append(ended.withColumns(nulls))
+    if "reassert" in kinds:
+        past = history.withColumns(
+            {"held_event": F.unix_micros(EVENT_TIME), "held_created": F.unix_micros(CREATED_TIME)}
+        )
+        again = found.filter("kind = 'reassert'").join(
+            past.drop(EVENT_TIME, CREATED_TIME), [*keys, "held_event", "held_created"]
+        )
+        parts.append(again)
+    return reduce(
+        DataFrame.unionByName, (_stamp(p, F.col("event_us"), F.col("created_us")).select(columns) for p in parts)
     )
-    stamped = [_stamp(part, F.col("event_us"), F.col("created_us")).select(columns) for part in (new, ended, again)]
-    return stamped[0].unionByName(stamped[1]).unionByName(stamped[2])
 
 
 def _append(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append") -> Commit:
