@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from vidtopics.errors import InputError, SettingsError
-from vidtopics.settings import SimulationSettings
+from vidtopics.ingest import Source, recognise, stage
+from vidtopics.settings import IngestSettings, SimulationSettings
 from vidtopics.simulation import World, write_world, writer
 from vidtopics.simulation.loop import simulate
 
@@ -49,6 +50,18 @@ def test_columns_and_types(folder):
     for name, columns in expected.items():
         schema = pq.read_schema(path / f"{name}.parquet")
         assert dict(zip(schema.names, schema.types, strict=True)) == columns
+
+
+def test_the_reader_of_customers_folders_takes_every_row(folder, tmp_path):
+    path, summary = folder
+    assert recognise(path) == "folder"
+    reports = {f.name: f for f in stage(Source("folder", path), tmp_path / "staged", IngestSettings()).files}
+    assert {name: report.accepted for name, report in reports.items()} == {
+        "videos.parquet": 200,
+        "tags.parquet": summary.late_tags,
+        "impressions.parquet": summary.impressions,
+    }
+    assert not any(report.refused or report.warnings for report in reports.values())
 
 
 def test_the_summary_counts_what_is_there(folder):

@@ -18,7 +18,7 @@ from vidtopics.simulation.classes import Classes
 from vidtopics.simulation.philox import Stream, uniforms
 from vidtopics.simulation.world import World
 
-CLUTTER = 5
+CLUTTER = 4
 HUE_JITTER = 0.03
 _LOOK = 8
 _DRAWS = 80
@@ -50,7 +50,7 @@ def cover(pixels: int, primary: int, classes: int, secondary: Look, topic: Look,
     value = 0.65 + 0.25 * next(u)
     image = Image.new("RGB", (pixels, pixels), _colour(hue, saturation, value))
     canvas = ImageDraw.Draw(image)
-    _pattern(canvas, pixels, primary, _colour(hue, saturation, 0.7 * value), u)
+    _pattern(canvas, pixels, primary, _colour(hue, saturation, 0.45 * value), u)
     _clutter(canvas, pixels, u)
     _shapes(canvas, pixels, secondary, u)
     _lines(canvas, pixels, topic, u)
@@ -85,10 +85,10 @@ def _clutter(canvas: ImageDraw.ImageDraw, pixels: int, u: Draws) -> None:
 
 
 def _shapes(canvas: ImageDraw.ImageDraw, pixels: int, look: Look, u: Draws) -> None:
-    """Three to six shapes of the class's form and size, in its two colours."""
+    """Two to four shapes of the class's form and size, in its two colours."""
     colours = [_colour(look[0], 0.85, 0.95), _colour(look[1], 0.7, 0.45)]
-    size = (0.10 + 0.10 * look[3]) * pixels
-    for i in range(3 + int(look[4] * 4)):
+    size = (0.10 + 0.05 * look[3]) * pixels
+    for i in range(2 + int(look[4] * 3)):
         x, y = next(u) * pixels, next(u) * pixels
         _shape(canvas, int(look[2] * 6), x, y, size * (0.8 + 0.4 * next(u)), colours[i % 2])
 

@@ -71,7 +71,7 @@ def _day(world: World, state: State, popularity: Popularity, day: int, block: in
             clicks += np.bincount(slates[out.clicked == 1], minlength=world.settings.videos)
             still.append(users[out.again])
             yield Batch(day, refresh, users, slates, out)
-        pass
+        popularity.commit(clicks)
         active, refresh = np.concatenate(still), refresh + 1
 
 

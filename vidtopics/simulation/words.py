@@ -12,6 +12,7 @@ specific words; topics take theirs from `SCENES`, which cut across the fields.
 from __future__ import annotations
 
 from typing import NamedTuple
+from zlib import crc32
 
 
 class Field(NamedTuple):
@@ -167,5 +168,7 @@ def _distinct(text: str) -> tuple[str, ...]:
 
 FIELDS = dict(_parse(entry) for entry in _FIELDS.strip().replace("|\n", "|").splitlines())
 SCENES = _distinct(_SCENES)
-BACKGROUND = _distinct(_BACKGROUND)
+_CONTENT = {*SCENES, *(word for field in FIELDS.values() for word in (*field.general, *field.specific))}
+# What titles are filled up with, most frequent first: everyday words, then words about anything, in no order.
+BACKGROUND = _distinct(" ".join([_BACKGROUND, *sorted(_CONTENT, key=lambda word: crc32(word.encode()))]))
 MODIFIERS = _distinct(_MODIFIERS)
