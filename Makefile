@@ -10,6 +10,8 @@ READY := .venv/.ready-$(shell $(or $(PYTHON),$(BIN)/python) -V 2>/dev/null | tr 
 
 # These JVMs live for minutes on small data: without the second compiler a session with one write and one read costs 18 s of CPU, not 34.
 export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m
+# Threads of torch that spin while they wait take ten times as long where cores are shared.
+export OMP_WAIT_POLICY ?= PASSIVE
 export PYSPARK_PYTHON ?= $(CURDIR)/$(BIN)/python
 
 help: ## this list

@@ -57,9 +57,9 @@ def last_release(tables: Tables) -> dict[str, Any]:
 def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
     from producers.topics.evaluation import distance_ratios, representation_scores
 
-    features, classes, topics = held_out(run)
+    features, classes, known, topics = held_out(run)
     seeds = {"clusterings": run.settings.evaluation.clusterings, "seed": run.settings.seed}
-    scores = representation_scores(features, classes, **seeds)
+    scores = representation_scores(features, classes, clusters=known, **seeds)
     clusters = max(2, len(features["image"]) // 10)
     ratios = {}
     for name in ("image", "joint", "joint + tag"):
@@ -67,7 +67,7 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
         ratios[name] = distance_ratios(features[name], clusters, **seeds).tolist()
     return {
         "videos": len(features["image"]),
-        "classes": {level: len(np.unique(y)) for level, y in classes.items()},
+        "classes": known,
         **seeds,
         "table1": [
             {"level": level, "metric": metric, "features": name, **estimate._asdict()}
@@ -82,8 +82,8 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[str, float]]:
-    """Features and classes of held-out videos that have a class on both levels; and figures of the topics."""
+def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
+    """Features and classes of held-out videos that have both classes, the number of classes of all, figures of the topics."""
     from producers.content.dataset import holdout
     from spark_jobs.inputs import live_videos, vectors
     from spark_jobs.topic_blocks import read_blocks, represent
@@ -120,7 +120,8 @@ def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64
     levels: tuple[Level, ...] = ("primary", "secondary")
     classes = {level: _first_class(rows[f"{level}_classes"]) for level in levels}
     quality = dict(last_release(run.tables)["quality"])
-    return features, classes, quality
+    known = {level: len(pc.unique(pc.list_flatten(videos[f"{level}_classes"]))) for level in levels}
+    return features, classes, known, quality
 
 
 def _unit(rows: Vectors) -> Vectors:

@@ -183,7 +183,9 @@ def source_hash(modules: tuple[str, ...]) -> str:
     for name in modules:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            continue
+            raise TableError(
+                explain(f"code of a job, {name}", expected="a module or package", found="none", mend="correct Job.code")
+            )
         origin = Path(spec.origin)
         for path in sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]:
             total.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -72,7 +72,8 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
 class ImageTransform:
     """Pixels -> encoder input, as the encoder was trained.
 
-    The whole cover is scaled to a square: a crop would lose a third of a poster, and did worse (docs/adr).
+    The whole cover is scaled to a square, as a centre crop would lose a third of a poster; on film posters a linear probe
+    of frozen features did as well either way (accuracy .393 whole, .390 cropped, 22 classes).
 
     * `pixels`: side of the square.
     * `mean`, `std`: per channel, of values in 0..1.

@@ -74,16 +74,18 @@ def train_joint(
     model = new_model(shape, seed=seed, initial=initial)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     losses = []
-    for rows in batches(len(has_image), settings.batch_size, settings.iterations, seed=seed):
-        inputs = (image_encodings[rows], title_encodings[rows], has_image[rows], has_title[rows])
-        logits = model(*(torch.from_numpy(x) for x in inputs))
-        loss = cross_entropy(logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets)
-        optimizer.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append(loss.detach().numpy())
-        if progress:
-            progress(len(losses), settings.iterations)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout's draws
+        for rows in batches(len(has_image), settings.batch_size, settings.iterations, seed=seed):
+            inputs = (image_encodings[rows], title_encodings[rows], has_image[rows], has_title[rows])
+            logits = model(*(torch.from_numpy(x) for x in inputs))
+            loss = cross_entropy(logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets)
+            optimizer.zero_grad()
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.detach().numpy())
+            if progress:
+                progress(len(losses), settings.iterations)
     return TrainedModel(model.eval(), np.stack(losses))
 
 
@@ -100,6 +102,7 @@ def joint_representation(
         `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are both missing; and
         `content_blocks`, `(videos,)`: bit 0 has a cover, bit 1 has a title.
     """
+    model.eval()
     z = np.empty((len(has_image), sum(model.shape.block_widths)), np.float32)
     inputs = (image_encodings, title_encodings, has_image, has_title)
     with torch.inference_mode():
@@ -123,7 +126,7 @@ def batches(videos: int, size: int, count: int, *, seed: int) -> Iterator[NDArra
     """`count` batches of `size` rows: every video once in random order, then all again in another.
 
     >>> [rows.tolist() for rows in batches(5, 3, 3, seed=1)]
-    [[4, 0, 2], [3, 1, 0], [3, 2, 4]]
+    [[4, 0, 1], [2, 3, 3], [0, 1, 4]]
     """
     random = np.random.default_rng(seed)
     waiting = np.empty(0, np.int64)

@@ -43,7 +43,7 @@ def assign(
 
     Cosines are summed in double precision and rounded to single, so that a video's row has the same bytes in any batch
     and on any number of threads: unchanged videos make no new rows in a history table. (A float32 product settled in
-    float64 for the nearest few was slower up to some thousand centroids.) Memory is bounded as in K-means.
+    float64 for the nearest few was slower at 250 centroids.) Memory is bounded as in K-means.
 
     Args:
         a: float32[N, D], topic representations of length 1; zero where a video has none.

@@ -48,6 +48,7 @@ def representation_scores(
     features: Mapping[str, NDArray[np.float32]],
     classes: Mapping[Level, NDArray[np.int64]],
     *,
+    clusters: Mapping[Level, int],
     clusterings: int,
     seed: int,
 ) -> Scores:
@@ -64,6 +65,7 @@ def representation_scores(
     Args:
         features: name -> float32[N, D], rows of length 1 or zero, in the order of the table's columns.
         classes: level -> int64[N], one class a video.
+        clusters: level -> K, the number of classes in the whole data set (paper, IV-C); the videos may miss some.
         clusterings: seeds, at least 2.
         seed: the seeds are seed, seed + 1, ...
 
@@ -72,7 +74,7 @@ def representation_scores(
 
     >>> classes = {"primary": np.array([0, 0, 1, 1])}
     >>> good, bad = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
-    >>> table = representation_scores({"bad": bad, "good": good}, classes, clusterings=2, seed=0)
+    >>> table = representation_scores({"bad": bad, "good": good}, classes, clusters={"primary": 2}, clusterings=2, seed=0)
     >>> table.scores["good", "primary", "ari"].mean, table.differences["bad", "good", "primary", "nmi"].mean
     (1.0, 1.0)
     """
@@ -80,7 +82,7 @@ def representation_scores(
     scores: dict[tuple[str, Level, Metric], Estimate] = {}
     differences: dict[tuple[str, str, Level, Metric], Estimate] = {}
     for level, truth in classes.items():
-        labels = {name: _clusterings(x, len(np.unique(truth)), clusterings, seed) for name, x in features.items()}
+        labels = {name: _clusterings(x, clusters[level], clusterings, seed) for name, x in features.items()}
         for metric in METRICS:
             whole = {name: _measure(metric, truth, found) for name, found in labels.items()}
             halves = {name: _halves(metric, truth, found, seed) for name, found in labels.items()}

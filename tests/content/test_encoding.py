@@ -1,6 +1,7 @@
 """Covers and titles through tiny random encoders: rows belong to their videos, whatever the batches."""
 
 import io
+import os
 import threading
 
 import numpy as np
@@ -122,10 +123,12 @@ def test_covers_are_not_all_held_in_memory(image_encoder):
         covers.encoded = done
         seen.append((done, total))
 
-    encode_covers(image_encoder, covers, max_pixels=LIMIT, batch_size=32, progress=progress)
+    encode_covers(image_encoder, covers, max_pixels=LIMIT, batch_size=8, progress=progress)
     assert covers.read == len(covers)
-    assert covers.ahead <= DECODED_AHEAD + 32
-    assert seen == [(done, len(covers)) for done in range(32, len(covers) + 1, 32)]
+    assert covers.ahead <= DECODED_AHEAD + 8 * (
+        (os.cpu_count() or 1) + 2
+    )  # a batch a core, one waiting, one counted late
+    assert seen == [(done, len(covers)) for done in range(8, len(covers) + 1, 8)]
 
 
 def test_title_is_the_mean_over_its_own_tokens(title_encoder):

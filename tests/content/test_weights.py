@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from producers.content.image_encoder import ImageEncoder, pretrained_state
+from producers.content.joint_model import JointModel, JointShape
 from spark_jobs.weights import (
     encoder_identity,
     file_hash,
@@ -149,6 +150,8 @@ def test_a_package_is_found_without_being_executed(tmp_path, monkeypatch):
     (package / "models" / "net.pth").write_bytes(b"")
     monkeypatch.syspath_prepend(tmp_path)
     assert image_weights(image_settings("package:ships_weights")).name == "net.pth"
+    with pytest.raises(EncoderError, match=r"found 'ships_weights\.models'"):  # looking inside would import its parent
+        image_weights(image_settings("package:ships_weights.models"))
     assert "ships_weights" not in sys.modules
 
 
@@ -219,6 +222,23 @@ def test_model_comes_back_as_it_went(tmp_path):
     assert metadata == METADATA
     assert state.keys() == tensors.keys()
     assert all(torch.equal(state[k], tensors[k]) for k in tensors)
+
+
+def test_a_joint_model_represents_as_before_it_was_saved(tmp_path):
+    shape = JointShape(
+        image_width=4,
+        title_width=3,
+        projection_width=2,
+        experts=2,
+        expert_width=2,
+        tower_width=2,
+        classes=(("a",), ("b", "ü"), ("c",)),
+    )
+    model = JointModel(shape).eval()
+    restored = JointModel.restore(*load_model(tmp_path, save_model(tmp_path, model.state_dict(), vars(shape))))
+    inputs = (torch.randn(5, 4), torch.randn(5, 3), torch.ones(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool))
+    assert restored.shape == shape
+    assert torch.equal(restored.represent(*inputs), model.represent(*inputs))
 
 
 def test_version_is_the_content_and_nothing_half_written_stays(tmp_path):

@@ -251,7 +251,8 @@ def test_parquet_columns_of_any_plain_type(deliver):
     assert staged.tables["clicks"][0]["event_timestamp"] == at(2, 1) + timedelta(milliseconds=500)
 
 
-def test_bad_values_in_parquet_are_named_by_row(deliver):
+@pytest.mark.parametrize("batch_rows", [2, 100_000])
+def test_bad_values_in_parquet_are_named_by_row(deliver, batch_rows):
     impressions = pa.table(
         {
             "user_id": pa.array([b"u", b"\xff", b"u", b"u\0", b"u", b"x" * (1 << 20)]),
@@ -261,7 +262,8 @@ def test_bad_values_in_parquet_are_named_by_row(deliver):
             "watch_seconds": pa.array([1.0, 1.0, 1.0, 1.0, float("nan"), 1.0]),
         }
     )
-    staged = deliver(impressions=impressions)
+    folder = deliver.folder(impressions=impressions)
+    staged = deliver.stage(folder, batch_rows=batch_rows)
     assert staged.rejected("impressions") == [(2, "not_utf8"), (3, "bad_time"), (4, "nul_byte"), (6, "overlong_row")]
     assert staged.rejected("clicks") == [(5, "not_finite")]
     assert len(staged.tables["impressions"]) == 1
@@ -348,6 +350,17 @@ def test_a_parquet_file_with_a_damaged_page(deliver, tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"impressions.parquet: expected a file that can be read to its end"):
         stage(Source("folder", folder), tmp_path / "into", IngestSettings())
+    assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_a_failure_while_writing_leaves_nothing_staged(deliver, tmp_path, monkeypatch):
+    def full(work):
+        assert (tmp_path / "into" / "video_catalog.parquet").exists()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("vidtopics.ingest.tags.write", full)
+    with pytest.raises(OSError, match="no space"):
+        stage(Source("folder", deliver.folder()), tmp_path / "into", IngestSettings())
     assert list((tmp_path / "into").iterdir()) == []
 
 

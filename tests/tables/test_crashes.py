@@ -76,7 +76,9 @@ def test_two_writers_from_one_version_do_not_both_win(tmp_path: Path) -> None:
     assert [r[0] for r in rows_of(tables, IMPRESSIONS, "position")] == ["x", "y"]
 
 
-def test_a_conflict_is_followed_by_another_try_from_the_new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_is_followed_by_another_try_from_the_new_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tables, intruder = Tables(tmp_path), Tables(tmp_path)
     tables.publish(IMPRESSIONS, impressions(("x", 1, 1)), at(5))
     real, calls = deltalake_engine.append, []
@@ -108,7 +110,9 @@ for event, values in RUNS:
 
 def writer(home: Path, **variables: str) -> subprocess.Popen[bytes]:
     script = WRITER.format(tests=str(Path(__file__).parent))
-    process = subprocess.Popen([sys.executable, "-c", script, str(home)], env={**os.environ, **variables}, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(home)], env={**os.environ, **variables}, stdout=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     return process

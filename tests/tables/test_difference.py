@@ -12,7 +12,9 @@ from oracle import Oracle, stored
 from vidtopics.tables.difference import Run, complete_run
 
 Row = tuple[str, int, int, int | None]
-HISTORY = pa.schema([("id", pa.string()), ("event_us", pa.int64()), ("created_us", pa.int64()), ("value_hash", pa.int64())])
+HISTORY = pa.schema(
+    [("id", pa.string()), ("event_us", pa.int64()), ("created_us", pa.int64()), ("value_hash", pa.int64())]
+)
 
 
 class Store:
@@ -24,16 +26,27 @@ class Store:
         self.con = duckdb.connect()
 
     def run(self, event: int, created: int, values: dict[str, int]) -> list[Row]:
-        created = max([created, *(r.created_us + 1 for r in self.runs if r.event_us == event)])  # as Tables.publish does
+        created = max(
+            [created, *(r.created_us + 1 for r in self.runs if r.event_us == event)]
+        )  # as Tables.publish does
         history = [{"id": i, "event_us": e, "created_us": c, "value_hash": v or 0} for i, e, c, v in self.rows]
         con = self.con
         con.register("history", pa.Table.from_pylist(history, schema=HISTORY))
         asserted = [{"id": i, "value_hash": v} for i, v in values.items()]
-        con.register("asserted", pa.Table.from_pylist(asserted, schema=pa.schema([("id", pa.string()), ("value_hash", pa.int64())])))
-        following = min((r for r in self.runs if r.event_us > event), key=lambda r: (r.event_us, r.created_us), default=None)
+        con.register(
+            "asserted",
+            pa.Table.from_pylist(asserted, schema=pa.schema([("id", pa.string()), ("value_hash", pa.int64())])),
+        )
+        following = min(
+            (r for r in self.runs if r.event_us > event), key=lambda r: (r.event_us, r.created_us), default=None
+        )
         found = con.sql(complete_run(("id",), Run(event, created), following)).fetchall()
         before = {(i, e, c): v for i, e, c, v in self.rows}
-        value = {"new": lambda r: values[r[0]], "tombstone": lambda r: None, "reassert": lambda r: before[r[0], r[4], r[5]]}
+        value = {
+            "new": lambda r: values[r[0]],
+            "tombstone": lambda r: None,
+            "reassert": lambda r: before[r[0], r[4], r[5]],
+        }
         written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in found)
         self.rows += written
         self.runs.append(Run(event, created))

@@ -12,6 +12,7 @@ from worlds import at, catalog, impressions, rows_of, tags
 from vidtopics.contracts import CLICKS, IMPRESSIONS, TAG_EMBEDDING, TOPICS, VIDEO_CATALOG
 from vidtopics.errors import ContractError, TableError
 from vidtopics.tables import Tables
+from vidtopics.tables.commits import commits
 from vidtopics.tables.schemas import arrow_schema
 
 WIDTHS = {"tag_width": 2}
@@ -59,10 +60,19 @@ def test_a_retrained_but_equal_vector_is_no_change(tables: Tables) -> None:
 
 
 def test_the_commit_says_how_it_came_about(tables: Tables) -> None:
-    publication = tables.publish(TAG_EMBEDDING, tags({"a": 1}), at(10, settings="s", code="c", inputs={"video_tags": 4}), widths=WIDTHS)
+    publication = tables.publish(
+        TAG_EMBEDDING, tags({"a": 1}), at(10, settings="s", code="c", inputs={"video_tags": 4}), widths=WIDTHS
+    )
     entry = tables.delta(TAG_EMBEDDING).history(1)[0]
     told = json.loads(entry["userMetadata"])
-    assert (told["job"], told["as_of_us"], told["settings"], told["code"], told["inputs"], told["rows"]) == ("job", 10, "s", "c", {"video_tags": 4}, 1)
+    assert (told["job"], told["as_of_us"], told["settings"], told["code"], told["inputs"], told["rows"]) == (
+        "job",
+        10,
+        "s",
+        "c",
+        {"video_tags": 4},
+        1,
+    )
     assert publication.version == entry["version"] == 1
     assert tables.delta(TAG_EMBEDDING).transaction_version("job") == 1
 
@@ -72,6 +82,18 @@ def test_a_run_that_changed_nothing_is_recorded_and_is_no_data_version(tables: T
     publish(tables, 20, {"a": 1})
     assert [(c.as_of_us, c.rows, c.version) for c in tables.commits(TAG_EMBEDDING)] == [(10, 1, 1), (20, 0, 2)]
     assert tables.input_versions([TAG_EMBEDDING], as_of_us=99, known_by_us=99) == {"tag_embedding": 1}
+
+
+def test_versions_are_right_though_another_writer_commits_in_between(tables: Tables) -> None:
+    """delta-rs counts a history's versions back from the handle's, and lists newer commits too."""
+    publish(tables, 10, {"a": 1})
+    handle = tables.delta(TAG_EMBEDDING)
+    publish(tables, 20, {"a": 2})
+    publish(tables, 30, {"a": 3})
+    assert [(c.as_of_us, c.version) for c in commits(handle)] == [(10, 1)]
+    tables.delta(TAG_EMBEDDING).optimize.compact()
+    assert [(c.as_of_us, c.version) for c in tables.commits(TAG_EMBEDDING)] == [(10, 1), (20, 2), (30, 3)]
+    assert tables.delta(TAG_EMBEDDING).version() == 4
 
 
 def test_input_versions_count_only_what_was_known(tables: Tables) -> None:
@@ -88,7 +110,12 @@ def test_a_job_is_done_where_code_settings_inputs_and_as_of_are_the_same(tables:
     tables.publish(TAG_EMBEDDING, tags({"a": 1}), at(20, settings="s"), widths=WIDTHS)
     same = at(10, created=99, settings="s")
     assert tables.is_done(TAG_EMBEDDING, same)
-    for other in (at(11, settings="s"), at(10, settings="t"), at(10, settings="s", code="c"), at(10, settings="s", inputs={"x": 1})):
+    for other in (
+        at(11, settings="s"),
+        at(10, settings="t"),
+        at(10, settings="s", code="c"),
+        at(10, settings="s", inputs={"x": 1}),
+    ):
         assert not tables.is_done(TAG_EMBEDDING, other)
 
 
@@ -102,27 +129,45 @@ def test_a_log_takes_each_event_once(tables: Tables) -> None:
     assert tables.publish(IMPRESSIONS, impressions(("x", 1, 1), ("y", 2, 2)), at(5)).rows == 2
     assert tables.publish(IMPRESSIONS, impressions(("y", 2, 2), ("z", 3, 4)), at(6)).rows == 1
     assert [r[:3] for r in rows_of(tables, IMPRESSIONS, "position")] == [("x", 1, 1), ("y", 2, 2), ("z", 3, 4)]
-    assert tables.as_of(IMPRESSIONS, 3, 4, columns=["event_id"])["event_id"].to_pylist() == ["x", "y"]  # strictly before 3
+    assert tables.as_of(IMPRESSIONS, 3, 4, columns=["event_id"])["event_id"].to_pylist() == [
+        "x",
+        "y",
+    ]  # strictly before 3
 
 
 def test_a_catalogue_takes_changes_in_order(tables: Tables) -> None:
     assert tables.publish(VIDEO_CATALOG, catalog(("v", "one", 1, 1), ("w", "x", 1, 1)), at(9), changes=True).rows == 2
-    assert tables.publish(VIDEO_CATALOG, catalog(("v", "one", 20, 20), ("w", "y", 20, 20)), at(20), changes=True).rows == 1
+    assert (
+        tables.publish(VIDEO_CATALOG, catalog(("v", "one", 20, 20), ("w", "y", 20, 20)), at(20), changes=True).rows == 1
+    )
     assert rows_of(tables, VIDEO_CATALOG, "title") == [("v", 1, 1, "one"), ("w", 1, 1, "x"), ("w", 20, 20, "y")]
-    with pytest.raises(ContractError, match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change after"):
+    with pytest.raises(
+        ContractError, match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change after"
+    ):
         tables.publish(VIDEO_CATALOG, catalog(("w", "z", 10, 30)), at(30), changes=True)
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (tags({"a": 1}).set_column(1, "tag_vector", pa.array([[1.0]], pa.list_(pa.float32()))), "expected 2 entries, found \\[1.0\\]"),
-        (tags({"a": 1}).set_column(1, "tag_vector", pa.array([[1.0, float("nan")]], pa.list_(pa.float32()))), "expected finite numbers"),
-        (tags({"a": 1}).set_column(2, "video_count", pa.array([None], pa.int64())), "video_count: expected a value, found None"),
+        (
+            tags({"a": 1}).set_column(1, "tag_vector", pa.array([[1.0]], pa.list_(pa.float32()))),
+            "expected 2 entries, found \\[1.0\\]",
+        ),
+        (
+            tags({"a": 1}).set_column(1, "tag_vector", pa.array([[1.0, float("nan")]], pa.list_(pa.float32()))),
+            "expected finite numbers",
+        ),
+        (
+            tags({"a": 1}).set_column(2, "video_count", pa.array([None], pa.int64())),
+            "video_count: expected a value, found None",
+        ),
         (pa.concat_tables([tags({"a": 1}), tags({"a": 2})]), "expected each key once, found it twice"),
     ],
 )
-def test_rows_that_break_the_contract_are_refused_and_nothing_is_written(tables: Tables, rows: pa.Table, message: str) -> None:
+def test_rows_that_break_the_contract_are_refused_and_nothing_is_written(
+    tables: Tables, rows: pa.Table, message: str
+) -> None:
     publish(tables, 5, {"a": 9})
     with pytest.raises(ContractError, match=message):
         tables.publish(TAG_EMBEDDING, rows, at(10), widths=WIDTHS)
@@ -130,7 +175,15 @@ def test_rows_that_break_the_contract_are_refused_and_nothing_is_written(tables:
 
 
 def test_unit_length_is_held(tables: Tables) -> None:
-    row = {"topic_id": 1, "centroid": [0.6, 0.6], "size": 1, "label_terms": ["x"], "topic_epoch": 1, "born": 1, "retired": None}
+    row = {
+        "topic_id": 1,
+        "centroid": [0.6, 0.6],
+        "size": 1,
+        "label_terms": ["x"],
+        "topic_epoch": 1,
+        "born": 1,
+        "retired": None,
+    }
     rows = pa.Table.from_pylist([row], schema=arrow_schema(TOPICS, TOPICS.columns))
     with pytest.raises(ContractError, match="centroid: expected length 1"):
         tables.publish(TOPICS, rows, at(10), widths={"topic_width": 2})
@@ -173,4 +226,8 @@ def test_tables_are_append_only_and_keep_their_log(tables: Tables) -> None:
     publish(tables, 10, {"a": 1})
     properties = tables.delta(TAG_EMBEDDING).metadata().configuration
     assert properties["delta.appendOnly"] == "true"
-    assert properties["delta.logRetentionDuration"] == properties["delta.deletedFileRetentionDuration"] == "interval 400 days"
+    assert (
+        properties["delta.logRetentionDuration"]
+        == properties["delta.deletedFileRetentionDuration"]
+        == "interval 400 days"
+    )

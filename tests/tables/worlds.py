@@ -15,7 +15,9 @@ assert micros(EPOCH) == 0
 def statistics(values: dict[str, int]) -> pa.Table:
     """Rows of video_statistics: a video's value is its number of exposures."""
     rows = [{"video_id": v, "video_exposures": n, "video_clicks": 0, "video_ctr": 0.5} for v, n in values.items()]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(contracts.VIDEO_STATISTICS, contracts.VIDEO_STATISTICS.columns))
+    return pa.Table.from_pylist(
+        rows, schema=arrow_schema(contracts.VIDEO_STATISTICS, contracts.VIDEO_STATISTICS.columns)
+    )
 
 
 def tags(values: dict[str, int]) -> pa.Table:
@@ -40,7 +42,15 @@ def catalog(*rows: tuple[str, str, int, int]) -> pa.Table:
 def impressions(*events: tuple[str, int, int]) -> pa.Table:
     """Rows of impressions: event id, event and created time."""
     rows = [
-        {"event_id": i, "user_id": "u", "video_id": "v", "request_id": None, "position": 1, "event_timestamp": e, "created_timestamp": c}
+        {
+            "event_id": i,
+            "user_id": "u",
+            "video_id": "v",
+            "request_id": None,
+            "position": 1,
+            "event_timestamp": e,
+            "created_timestamp": c,
+        }
         for i, e, c in events
     ]
     return pa.Table.from_pylist(rows, schema=arrow_schema(contracts.IMPRESSIONS))

@@ -22,11 +22,12 @@ FEATURES = {
     name: unit(SIGNAL + s * noise) for name, s, noise in zip(("weak", "twin", "strong"), (6, 6, 1), NOISE, strict=True)
 }
 CLASSES = {"primary": PRIMARY, "secondary": SECONDARY}
+K = {level: len(np.unique(truth)) for level, truth in CLASSES.items()}
 
 
 @pytest.fixture(scope="module")
 def table():
-    return representation_scores(FEATURES, CLASSES, clusterings=4, seed=3)
+    return representation_scores(FEATURES, CLASSES, clusters=K, clusterings=4, seed=3)
 
 
 def test_scores_are_the_means_over_seeds(table):
@@ -59,7 +60,9 @@ def test_half_samples_spread_as_fresh_samples_do():
         truth = rng.integers(0, 2, 200)
         centres = np.array([[1.0, 0.0], [0.0, 1.0]])[truth]
         features = {"none": unit(rng.normal(size=(200, 2))), "some": unit(centres + 0.6 * rng.normal(size=(200, 2)))}
-        found = representation_scores(features, {"primary": truth}, clusterings=2, seed=0)
+        found = representation_scores(
+            features, {"primary": truth}, clusters={"primary": len(np.unique(truth))}, clusterings=2, seed=0
+        )
         mean, low, high = found.differences["none", "some", "primary", "ari"]
         values.append(mean)
         widths.append((high - low) / 2 / 1.96)
@@ -68,7 +71,8 @@ def test_half_samples_spread_as_fresh_samples_do():
 
 def test_same_seed_same_table():
     one, two, other = (
-        representation_scores(FEATURES, {"primary": PRIMARY}, clusterings=2, seed=s).scores for s in (3, 3, 4)
+        representation_scores(FEATURES, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=s).scores
+        for s in (3, 3, 4)
     )
     assert one == two != other
 
@@ -76,7 +80,7 @@ def test_same_seed_same_table():
 def test_zero_vectors_are_one_more_cluster():
     half = np.where(np.arange(240)[:, None] % 2, FEATURES["strong"], 0).astype(np.float32)
     found = representation_scores(
-        {"half": half, "whole": FEATURES["strong"]}, {"primary": PRIMARY}, clusterings=2, seed=0
+        {"half": half, "whole": FEATURES["strong"]}, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=0
     )
     assert found.scores["half", "primary", "ari"].mean < found.scores["whole", "primary", "ari"].mean
 
@@ -94,4 +98,4 @@ def test_distance_ratio_by_hand_and_in_order():
 
 def test_other_videos_are_named():
     with pytest.raises(ContractError, match="weak: 240, primary: 239"):
-        representation_scores({"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusterings=2, seed=0)
+        representation_scores({"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0)

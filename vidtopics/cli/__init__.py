@@ -6,11 +6,14 @@ A file `X.py` with a function `x` is the verb `x`; a file with a Typer `app` is 
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Runs the command; the entry point, which works (to say what is missing) with the base wheel alone."""
+    # Threads of torch that wait for each other by spinning take ten times as long where cores are shared (docs/adr/0009).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from vidtopics.cli.common import run
 

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    import psutil
+
     from spark_jobs.pipeline import Step
     from vidtopics.ingest import Ingested
 
@@ -69,22 +71,15 @@ def _rows(step: Step) -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    """Measures the greatest memory (GB of resident memory) of this process and its children."""
+    """Measures the greatest memory, in GB, of this process and its children, Spark's JVM and workers included."""
     import psutil
 
     peak, stop = [0.0], threading.Event()
 
     def measure() -> None:
         me = psutil.Process(os.getpid())
-        while not stop.is_set():
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], total / 1e9)
-            stop.wait(0.5)
+        while not stop.wait(0.5):
+            peak[0] = max(peak[0], sum(_memory(p) for p in [me, *me.children(recursive=True)]) / 1e9)
 
     thread = threading.Thread(target=measure, daemon=True)
     thread.start()
@@ -93,6 +88,24 @@ def peak_memory() -> Iterator[Callable[[], float]]:
     finally:
         stop.set()
         thread.join()
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes: the proportional set size where the system tells it (forked workers share pages), else the resident size."""
+    try:
+        with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return _resident(process)
+
+
+def _resident(process: psutil.Process) -> int:
+    import psutil
+
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 @contextmanager

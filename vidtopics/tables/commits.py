@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from deltalake import DeltaTable
 
@@ -73,7 +74,7 @@ class Commit:
 def commits(table: DeltaTable) -> list[Commit]:
     """Our commits to a table, oldest first. Commits of others (OPTIMIZE, VACUUM) change no data and are left out."""
     found = []
-    for entry in table.history():
+    for entry in _history(table):
         text = entry.get(METADATA)
         if not text or '"vidtopics"' not in text:
             continue
@@ -84,14 +85,34 @@ def commits(table: DeltaTable) -> list[Commit]:
     return found[::-1]
 
 
+def _history(table: DeltaTable) -> list[dict[str, Any]]:
+    """The history up to the version that `table` is at.
+
+    delta-rs lists commits that are newer than its handle, and counts versions back from the handle's: with a commit in
+    between, every version would be off by one. So the log is read until no commit came in between.
+    """
+    while True:
+        fresh = DeltaTable(table.table_uri)
+        entries: list[dict[str, Any]] = fresh.history()
+        if DeltaTable(table.table_uri).version() == fresh.version():
+            return [entry for entry in entries if entry["version"] <= table.version()]
+
+
 def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us: int) -> int:
     """The last version that changed what a reader as of `as_of_us`, knowing all by `known_by_us`, can see; 0 if none.
 
-    A snapshot table is read at the version of the latest run up to the as-of time.
+    A snapshot table is read as of the latest run up to the as-of time; where that run found the rows unchanged, at the
+    version that wrote them.
     """
     if table.kind == "snapshot":
         runs = [c for c in log if c.as_of_us <= as_of_us]
-        return max(runs, key=lambda c: (c.as_of_us, c.version)).version if runs else 0
+        if not runs:
+            return 0
+        latest = max(runs, key=lambda c: (c.as_of_us, c.version))
+        wrote = [
+            c for before, c in zip([None, *log], log, strict=False) if before is None or c.content != before.content
+        ]
+        return max(c.version for c in wrote if c.version <= latest.version)
     seen = (c.version for c in log if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us)
     return max(seen, default=0)
 

@@ -1,0 +1,101 @@
+"""What jobs compute, said once more in plain Python over the rows of the input tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import combinations
+
+import numpy as np
+
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS
+
+Rows = Iterable[dict]
+
+
+def live_videos(home, at: int) -> dict[str, dict]:
+    """The catalogue's last word on each video at `at`, without those that are taken down."""
+    latest = {}
+    for row in home.rows(VIDEO_CATALOG):  # in the order of time
+        if row["event_timestamp"] <= at and row["created_timestamp"] <= at:
+            latest[row["video_id"]] = row
+    return {
+        v: row for v, row in latest.items() if row["removed_at"] is None or row["removed_at"].timestamp() * 1e6 > at
+    }
+
+
+def tags(home, at: int) -> dict[str, set[str]]:
+    """The tags of each live video that were given and known before `at`."""
+    found: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
+    for row in home.rows(VIDEO_TAGS):
+        if row["event_timestamp"] < at and row["created_timestamp"] <= at and row["video_id"] in found:
+            found[row["video_id"]].add(row["tag"])
+    return found
+
+
+def videos_with(of_videos: dict[str, set[str]], at_least: int) -> dict[str, int]:
+    """How many videos carry each tag, for tags that enough videos carry."""
+    counts = Counter(tag for names in of_videos.values() for tag in names)
+    return {tag: n for tag, n in counts.items() if n >= at_least}
+
+
+def cooccurrence(home, at: int) -> dict[tuple[str, str], int]:
+    """x_e: pairs among each video's most frequent tags."""
+    of_videos, settings = tags(home, at), home.settings.tags
+    counts = videos_with(of_videos, settings.min_videos)
+    edges: Counter[tuple[str, str]] = Counter()
+    for names in of_videos.values():
+        most_frequent = sorted((t for t in names if t in counts), key=lambda t: (-counts[t], t.encode()))
+        edges.update(combinations(sorted(most_frequent[: settings.max_tags_per_video]), 2))
+    return dict(edges)
+
+
+def components(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Each tag's component, numbered by falling size, ties by the smallest tag."""
+    groups = [{name} for name in names]
+    for a, b in edges:
+        ga, gb = (next(g for g in groups if x in g) for x in (a, b))
+        if ga is not gb:
+            ga |= gb
+            groups.remove(gb)
+    ordered = sorted(groups, key=lambda g: (-len(g), min(g)))
+    return {name: i for i, group in enumerate(ordered) for name in group}
+
+
+def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
+    """Exposures, clicks and smoothed click-through rate of each live video, from what happened before `at` and was known by it."""
+    before = lambda row: row["event_timestamp"] < at and row["created_timestamp"] <= at  # noqa: E731
+    shown = [row for row in home.rows(IMPRESSIONS) if before(row)]
+    clicked = {row["event_id"] for row in home.rows(CLICKS) if before(row)}
+    exposures = Counter(row["video_id"] for row in shown)
+    clicks = Counter(row["video_id"] for row in shown if row["event_id"] in clicked)
+    overall = clicks.total() / exposures.total() if shown else 0.0
+    w = home.settings.statistics.prior_exposures
+    return {v: (exposures[v], clicks[v], (clicks[v] + w * overall) / (exposures[v] + w)) for v in live_videos(home, at)}
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    """The vector at length 1; zero stays zero."""
+    length = np.linalg.norm(vector)
+    return vector / length if length > 0 else vector
+
+
+def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
+    """a = [tag, joint] of each video: both blocks at length 1, joined, and brought to length 1 (III-A3)."""
+    joint = {row["video_id"]: np.array(row["joint_embedding"], float) for row in joint_rows}
+    return {
+        row["video_id"]: unit(np.concatenate([unit(np.array(row["tag_embedding"], float)), unit(joint[row["video_id"]])]))
+        for row in tag_rows if row["video_id"] in joint
+    }  # fmt: skip
+
+
+def assignment(
+    a: np.ndarray, centroids: dict[int, np.ndarray], threshold: float
+) -> tuple[list[int], list[float], bool]:
+    """Topics within the threshold by falling cosine, 8 at most, or the nearest one; their cosines; was none within."""
+    if not a.any():
+        return [], [], True
+    cosines = sorted(((float(a @ c), -topic) for topic, c in centroids.items()), reverse=True)
+    within = [(cos, -topic) for cos, topic in cosines if cos >= threshold][:8]
+    chosen = within or [(cosines[0][0], -cosines[0][1])]
+    return [topic for _, topic in chosen], [cos for cos, _ in chosen], not within

@@ -1,0 +1,111 @@
+"""video_statistics: what was shown and clicked strictly before the as-of time and known by it, and nothing else."""
+
+import plain
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from small_home import T1, T2
+
+from spark_jobs.job import Run
+from spark_jobs.pipeline import find
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
+from vidtopics.tables import Commit
+
+[JOB] = find(["video_statistics"])
+
+
+def figures(rows) -> dict[str, tuple[int, int, float]]:
+    return {r["video_id"]: (r["video_exposures"], r["video_clicks"], r["video_ctr"]) for r in rows}
+
+
+@pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
+def test_figures_by_hand(home, at):
+    found, expected = figures(home.holds(VIDEO_STATISTICS, at)), plain.statistics(home, at)
+    assert {v: f[:2] for v, f in found.items()} == {v: f[:2] for v, f in expected.items()}
+    assert {v: f[2] for v, f in found.items()} == pytest.approx({v: f[2] for v, f in expected.items()}, abs=2e-6)
+
+
+def test_the_edge_of_time(home):
+    """v020 by hand: an impression at T1 - 1 us counts without its click, which comes after T1; one at T1 doesn't count."""
+    edge = [e for e in home.rows(IMPRESSIONS) if e["event_id"] in ("at-t1", "before-t1")]
+    assert sorted(e["event_timestamp"] - T1 for e in edge) == [-1, 0]
+    usual = [r for r in home.rows(IMPRESSIONS) if r["video_id"] == "v020" and r["user_id"] != "edge"]
+    clicked = {c["event_id"] for c in home.rows(CLICKS) if c["event_timestamp"] < T1}
+    before = [r for r in usual if r["event_timestamp"] < T1]
+    assert figures(home.holds(VIDEO_STATISTICS, T1))["v020"][:2] == (
+        len(before) + 1,
+        sum(r["event_id"] in clicked for r in before),
+    )
+
+
+def test_the_edge_of_knowledge(home):
+    """v021 by hand: of two impressions of one time, that known at T1 counts at T1, that known a microsecond later at T2 only."""
+    usual = {
+        r["event_id"]: r["event_timestamp"]
+        for r in home.rows(IMPRESSIONS)
+        if r["video_id"] == "v021" and r["user_id"] != "edge"
+    }
+    for at, edge in ((T1, 1), (T2, 2)):
+        assert figures(home.holds(VIDEO_STATISTICS, at))["v021"][0] == sum(t < at for t in usual.values()) + edge
+
+
+def test_labels_from_the_as_of_time_on_change_nothing(home, fork):
+    changed = fork([VIDEO_CATALOG, IMPRESSIONS], models=False)
+    flip_labels(home, changed, T1)
+    assert JOB.run(changed.at(T1)).rows
+    assert figures(changed.holds(VIDEO_STATISTICS, T1)) == figures(home.holds(VIDEO_STATISTICS, T1))
+    assert plain.statistics(changed, T2) != plain.statistics(home, T2)  # the labels did change
+
+
+def flip_labels(home, changed, since: int) -> None:
+    """Clicks before `since` as they are; every impression without one gets a click at or after it, and all others lose theirs."""
+    shown, clicks = home.tables.read(IMPRESSIONS), home.tables.read(CLICKS)
+    early = clicks.filter(pc.less(clicks["event_timestamp"].cast(pa.int64()), since))
+    others = shown.filter(pc.invert(pc.is_in(shown["event_id"], value_set=clicks["event_id"].combine_chunks())))
+    time = pa.array([max(us, since) for us in others["event_timestamp"].cast(pa.int64()).to_pylist()])
+    columns = {"event_id": others["event_id"], "watch_seconds": pa.nulls(len(others), pa.float32())}
+    columns |= {name: time.cast(early.schema.field(name).type) for name in ("event_timestamp", "created_timestamp")}
+    rows = pa.concat_tables([early, pa.table(columns, schema=early.schema)])
+    changed.tables.publish(CLICKS, rows, Commit("ingest", T2, T2, live=True))
+
+
+def test_before_the_first_impression_all_rates_are_zero(inputs):
+    start = T1 - 2 * 86_400_000_000  # videos are published, nothing is shown
+    JOB.run(inputs.at(start))
+    found = figures(inputs.holds(VIDEO_STATISTICS, start))
+    assert len(found) > 100
+    assert set(found.values()) == {(0, 0, 0.0)}
+
+
+def test_a_late_row_is_a_correction_of_the_run_that_should_have_known_it(home, fork):
+    late = fork([VIDEO_CATALOG, IMPRESSIONS, CLICKS, VIDEO_STATISTICS], models=False)
+    add_impression(late, "late", event=T1 - 10, known=T1)
+    before = figures(home.holds(VIDEO_STATISTICS, T1))["v030"][0]
+    assert not JOB.run(late.at(T1)).skipped
+    assert figures(late.holds(VIDEO_STATISTICS, T1))["v030"][0] == before + 1
+    assert up_to_date(late) == {T1: True, T2: False}
+
+
+def up_to_date(home) -> dict[int, bool]:
+    return {at: home.tables.is_done(VIDEO_STATISTICS, JOB.commit(home.at(at))) for at in (T1, T2)}
+
+
+def test_a_row_that_a_run_could_not_know_leaves_it_up_to_date(fork):
+    late = fork([VIDEO_CATALOG, IMPRESSIONS, CLICKS, VIDEO_STATISTICS], models=False)
+    add_impression(late, "later", event=T1 - 10, known=T1 + 1)
+    assert up_to_date(late) == {T1: True, T2: False}
+
+
+def add_impression(home, event_id: str, *, event: int, known: int) -> None:
+    row = home.tables.read(IMPRESSIONS).slice(0, 1).to_pylist()[0]
+    row |= {"event_id": event_id, "video_id": "v030", "event_timestamp": event, "created_timestamp": known}
+    rows = pa.Table.from_pylist([row], schema=home.tables.read(IMPRESSIONS).schema)
+    home.tables.publish(IMPRESSIONS, rows, Commit("ingest", T2, T2, live=True))
+
+
+@pytest.mark.xfail(strict=True, reason="a live run's skip key doesn't see that time passes")
+def test_a_live_run_is_not_up_to_date_once_a_removal_has_come_due(home):
+    removal = plain.live_videos(home, T1)["v000"]  # removed six hours after T1
+    assert removal["removed_at"] is None
+    keys = [JOB.commit(Run(home.tables, home.settings, at, live=True)).skip_key for at in (T1, T2)]
+    assert keys[0] != keys[1]

@@ -1,0 +1,93 @@
+"""topics and video_topics: assignments against numpy, and IDs over three runs."""
+
+import numpy as np
+import plain
+import pytest
+import small_world
+from small_home import T1, T2, utc
+
+from vidtopics.contracts import TOPICS, VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING, VIDEO_TOPICS
+
+TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
+
+
+def centroids(home, at: int) -> dict[int, np.ndarray]:
+    """Living topics as of `at`, centres in double precision at length 1."""
+    rows = home.holds(TOPICS, at)
+    return {r["topic_id"]: plain.unit(np.array(r["centroid"], float)) for r in rows if r["retired"] is None}
+
+
+def representations(home, at: int) -> dict[str, np.ndarray]:
+    return plain.representations(home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at))
+
+
+@TIMES
+def test_videos_have_the_topics_within_the_threshold(home, at):
+    centres, threshold = centroids(home, at), home.settings.topics.threshold
+    rows = {r["video_id"]: r for r in home.holds(VIDEO_TOPICS, at)}
+    a = representations(home, at)
+    assert rows.keys() == a.keys() == plain.live_videos(home, at).keys()
+    for video, vector in a.items():
+        ids, weights, below = plain.assignment(vector, centres, threshold)
+        row, rest = rows[video], 8 - len(ids)
+        assert (row["topic_ids"], row["topic_count"], row["below_threshold"]) == (ids + [-1] * rest, len(ids), below), (
+            video
+        )
+        np.testing.assert_allclose(row["topic_weights"], weights + [0] * rest, atol=3e-6)
+    assert len({r["topic_count"] for r in rows.values()}) > 1
+
+
+def test_a_video_without_tags_cover_and_title_has_no_topic(home):
+    row = next(r for r in home.holds(VIDEO_TOPICS, T1) if r["video_id"] == small_world.NOTHING)
+    assert row["topic_ids"] == [-1] * 8
+    assert row["topic_weights"] == [0] * 8
+    assert (row["topic_count"], row["below_threshold"]) == (0, True)
+
+
+@TIMES
+def test_a_size_is_the_number_of_videos_whose_nearest_centre_it_is(home, at):
+    centres = centroids(home, at)
+    ids, matrix = list(centres), np.stack(list(centres.values()))
+    nearest = [ids[int(np.argmax(matrix @ a))] for a in representations(home, at).values() if a.any()]
+    found = {r["topic_id"]: r["size"] for r in home.holds(TOPICS, at) if r["retired"] is None}
+    assert found == {i: nearest.count(i) for i in ids}
+
+
+def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
+    nearest = {r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, T1)}
+    [theirs] = {nearest[f"w{i:03d}"] for i in range(small_world.OUTLIERS)}
+    label = next(r["label_terms"] for r in home.holds(TOPICS, T1) if r["topic_id"] == theirs)
+    assert {"zeppelin", "airship", "helium"} & set(label)
+    history = [r for r in home.rows(TOPICS) if r["topic_id"] == theirs]
+    assert [r["event_timestamp"] for r in history] == [T1, T2, home.live_us]
+    alive, told, ended = history
+    assert (alive["retired"], told["retired"], told["size"]) == (None, utc(T2), 0)
+    assert ended["value_hash"] == 0  # the run after ends it
+    assert ended["centroid"] is None
+
+
+def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
+    first, then = ({r["topic_id"]: r for r in home.holds(TOPICS, at) if r["retired"] is None} for at in (T1, T2))
+    kept = first.keys() & then.keys()
+    assert len(kept) >= 6  # of 8
+    assert {then[i]["born"] for i in kept} == {utc(T1)}
+    assert {then[i]["born"] for i in then.keys() - kept} == {utc(T2)}
+    of_videos = [{r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, at)} for at in (T1, T2)]
+    both = of_videos[0].keys() & of_videos[1].keys()
+    assert np.mean([of_videos[0][v] == of_videos[1][v] for v in both]) > 0.5
+
+
+def test_an_id_is_given_once(home):
+    facts = [home.at(at).commit_of(TOPICS).facts for at in (T1, T2)]
+    ids = [set(centroids(home, at)) for at in (T1, T2)]
+    assert ids[0] == set(range(1, 9))
+    assert facts[0]["next_topic_id"] == 9
+    born = ids[1] - ids[0]
+    assert born == set(range(9, int(facts[1]["next_topic_id"])))
+    assert born  # a centre came in the dead one's place
+    assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (len(born), len(ids[0] - ids[1]))
+
+
+def test_all_is_of_one_epoch(home):
+    epochs = {r["topic_epoch"] for table in (TOPICS, VIDEO_TOPICS) for r in home.rows(table) if r["value_hash"]}
+    assert epochs == {1}
