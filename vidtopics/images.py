@@ -1,57 +1,76 @@
-"""Decoding of cover images that nobody vouches for.
-
->>> decode_cover(None, max_pixels=100)
-Decoded(image=None, problem='missing')
->>> decode_cover(b"no image", max_pixels=100).problem
-'unreadable'
-"""
+"""Decoding of cover images that nobody vouches for; ingestion and encoding share it."""
 
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Literal, NamedTuple
+import io
+from dataclasses import dataclass
+from typing import Literal
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+"""What a cover may be. Pillow's other readers are closed to bytes from outside (EPS would start Ghostscript)."""
 
 Problem = Literal["missing", "unreadable", "truncated", "bomb"]
 
-# Pillow knows dozens of formats, some of which start other programs; covers come in these.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """A decoded cover, or why there is none: exactly one of the two is set.
 
-class Decoded(NamedTuple):
-    """An image in RGB, or the problem that left none."""
-
-    image: Image.Image | None
-    problem: Problem | None
-
-
-def decode_cover(data: bytes | None, *, max_pixels: int) -> Decoded:
-    """The cover as an RGB image, or why there is none; never raises for what the bytes hold.
-
-    `missing`: no bytes. `unreadable`: no image of a known format. `bomb`: its header claims more than
-    `max_pixels` pixels, and no pixel is decoded. `truncated`: a header, but its pixels end early or are damaged.
-
-    >>> out = BytesIO()
-    >>> Image.new("L", (4, 3)).save(out, "PNG")
-    >>> decode_cover(out.getvalue(), max_pixels=12).image.size
-    (4, 3)
-    >>> decode_cover(out.getvalue(), max_pixels=11).problem
-    'bomb'
-    >>> decode_cover(out.getvalue()[:45], max_pixels=12).problem
-    'truncated'
+    * `pixels`: uint8, (height, width, 3), RGB, upright.
+    * `problem`: `missing` (no bytes), `unreadable` (not an image of :data:`FORMATS`), `truncated` (the image ends early
+      or its data are damaged), `bomb` (claims too many pixels).
     """
-    if not data:
-        return Decoded(None, "missing")
+
+    pixels: NDArray[np.uint8] | None = None
+    problem: Problem | None = None
+
+
+def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
+    """The first frame of an image file as RGB; never raises for bad bytes.
+
+    Args:
+        data: the file's bytes; None if there is no cover.
+        max_pixels: an image whose header claims more (width times height) is not decoded; nor is one that
+            Pillow itself takes for a decompression bomb.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("CMYK", (4, 3)).save(file, "JPEG")
+    >>> decode_cover(file.getvalue(), max_pixels=12).pixels.shape
+    (3, 4, 3)
+    >>> decode_cover(file.getvalue(), max_pixels=11).problem
+    'bomb'
+    >>> decode_cover(b"GIF of a cat", max_pixels=12).problem, decode_cover(None, max_pixels=12).problem
+    ('unreadable', 'missing')
+    """
+    if data is None:
+        return Cover(problem="missing")
+    problem: Problem
     try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height <= max_pixels:
+                return Cover(pixels=_rgb(ImageOps.exif_transpose(image)))
+            problem = "bomb"
+    except UnidentifiedImageError:
+        problem = "unreadable"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return Decoded(None, "bomb")
-    except Exception:  # decoders raise nearly anything on damaged bytes
-        return Decoded(None, "unreadable")
-    if image.width * image.height > max_pixels:
-        return Decoded(None, "bomb")
-    try:
-        return Decoded(image.convert("RGB"), None)
-    except Exception:
-        return Decoded(None, "truncated")
+        problem = "bomb"
+    except (OSError, EOFError):
+        problem = "truncated"
+    except Exception:  # Pillow's readers raise whatever hostile bytes lead them to
+        problem = "unreadable"
+    return Cover(problem=problem)
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """`(H, W, 3)`; 16 bits keep their high byte, transparency lies on white."""
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255
+        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(image.convert("RGB"))

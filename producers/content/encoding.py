@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from producers.content.image_encoder import ImageEncoder
-from producers.content.images import ImageTransform, Problem, decode_cover
+from producers.content.images import ImageTransform
 from producers.content.title_encoder import TitleEncoder
 from producers.content.training import Progress
+from vidtopics.images import Problem, decode_cover
 
 DECODED_AHEAD = 128  # covers that wait for the encoder
 Decoded: TypeAlias = NDArray[np.float32] | Problem

@@ -1,71 +1,12 @@
-"""Cover bytes -> RGB pixels -> the normalised array that an image encoder takes.
-
-Ingestion checks covers with :func:`decode_cover` too, so nothing here needs more than Pillow and numpy.
-"""
+"""RGB pixels of a cover -> the normalised array that an image encoder takes."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""What a cover may be. Pillow's other readers are closed to bytes from outside (EPS would start Ghostscript)."""
-
-Problem = Literal["missing", "unreadable", "truncated", "bomb"]
-
-
-@dataclass(frozen=True, eq=False)
-class Cover:
-    """A decoded cover, or why there is none: exactly one of the two is set.
-
-    * `pixels`: uint8, (height, width, 3), RGB, upright.
-    * `problem`: `missing` (no bytes), `unreadable` (not an image of :data:`FORMATS`), `truncated` (the image ends early
-      or its data are damaged), `bomb` (claims too many pixels).
-    """
-
-    pixels: NDArray[np.uint8] | None = None
-    problem: Problem | None = None
-
-
-def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
-    """The first frame of an image file as RGB; never raises for bad bytes.
-
-    Args:
-        data: the file's bytes; None if there is no cover.
-        max_pixels: an image whose header claims more (width times height) is not decoded; nor is one that
-            Pillow itself takes for a decompression bomb.
-
-    >>> file = io.BytesIO()
-    >>> Image.new("CMYK", (4, 3)).save(file, "JPEG")
-    >>> decode_cover(file.getvalue(), max_pixels=12).pixels.shape
-    (3, 4, 3)
-    >>> decode_cover(file.getvalue(), max_pixels=11).problem
-    'bomb'
-    >>> decode_cover(b"GIF of a cat", max_pixels=12).problem, decode_cover(None, max_pixels=12).problem
-    ('unreadable', 'missing')
-    """
-    if data is None:
-        return Cover(problem="missing")
-    problem: Problem
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height <= max_pixels:
-                return Cover(pixels=_rgb(ImageOps.exif_transpose(image)))
-            problem = "bomb"
-    except UnidentifiedImageError:
-        problem = "unreadable"
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        problem = "bomb"
-    except (OSError, EOFError):
-        problem = "truncated"
-    except Exception:  # Pillow's readers raise whatever hostile bytes lead them to
-        problem = "unreadable"
-    return Cover(problem=problem)
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -96,14 +37,3 @@ class ImageTransform:
         scaled = np.asarray(square, np.float32) / 255
         normal = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
-
-
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """`(H, W, 3)`; 16 bits keep their high byte, transparency lies on white."""
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits at 255
-        grey = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(image.convert("RGB"))

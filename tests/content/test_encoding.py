@@ -12,8 +12,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from producers.content.encoding import DECODED_AHEAD, encode, encode_covers, encode_titles
 from producers.content.image_encoder import ImageEncoder
-from producers.content.images import decode_cover
 from producers.content.title_encoder import TitleEncoder
+from vidtopics.images import decode_cover
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue", "night", "day"]
 LIMIT = 10_000

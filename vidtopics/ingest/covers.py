@@ -49,7 +49,7 @@ def _examine(root: Path, cover: str, title: str, max_pixels: int) -> Cover:
     path = Path(os.path.realpath(root / cover))
     if os.path.isabs(cover) or not path.is_relative_to(root):
         return Cover("", "", "cover_outside_folder", f"expected a cover below the folder, found {cover[:80]!r}")
-    data = _read(path, max_pixels * BYTES_PER_PIXEL + HEADER_BYTES) if cover else b""
+    data = _read(path, max_pixels * BYTES_PER_PIXEL + HEADER_BYTES) if cover else "missing"
     problem = decode_cover(data, max_pixels=max_pixels).problem if isinstance(data, bytes) else data
     if problem is None and isinstance(data, bytes):
         return Cover(str(path), content_hash(data, title), None, None)

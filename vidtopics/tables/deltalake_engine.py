@@ -258,6 +258,7 @@ def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:
     with _connect(again, delta.to_pyarrow_dataset()) as con:
         rows = con.sql(
             f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME}, make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"
-            f" FROM asserted a JOIN history h ON {matches} AND epoch_us(h.{EVENT_TIME}) = a.held_event AND epoch_us(h.{CREATED_TIME}) = a.held_created"
+            f" FROM asserted a JOIN history h ON {matches} AND epoch_us(h.{EVENT_TIME}) = a.held_event"
+            f" AND epoch_us(h.{CREATED_TIME}) = a.held_created"
         ).to_arrow_table()
     return rows.cast(arrow_schema(table))
