@@ -46,15 +46,17 @@ def compute(run: Run) -> Computed:
     classes = (videos["primary_classes"], videos["secondary_classes"], tag_lists(run, videos["video_id"]))
     names = [column.take(pa.array(train)).to_pylist() for column in classes]
     targets = make_targets(*names, min_tag_videos=settings.min_tag_videos, max_tags=settings.max_tags)
+    initial = last_model(run)
+    iterations = settings.iterations if initial is None else settings.warm_iterations
     trained = train_joint(
         inputs[0][train],
         inputs[1][train],
         flags[0][train],
         flags[1][train],
         targets,
-        settings,
+        settings.model_copy(update={"iterations": iterations}),
         seed=run.settings.seed,
-        initial=last_model(run),
+        initial=initial,
         progress=lambda done, total: run.progress(f"MMoE {done}/{total}"),
     )
     model = trained.model
@@ -87,16 +89,13 @@ def space(settings: ContentSettings) -> str:
 
 def last_model(run: Run) -> JointModel | None:
     """The last run's model, or None where its z could not be compared."""
-    from producers.content.joint_model import JointModel, JointShape
+    from producers.content.joint_model import JointModel
     from spark_jobs.weights import load_model
 
     before = run.before(VIDEO_JOINT_REPRESENTATION)
     if before is None or before.facts["space"] != space(run.settings.content):
         return None
-    state, shape = load_model(run.models, str(before.facts["model"]))
-    model = JointModel(JointShape.parse(shape))
-    model.load_state_dict(state)
-    return model
+    return JointModel.restore(*load_model(run.models, str(before.facts["model"])))
 
 
 JOB = Job(

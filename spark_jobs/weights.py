@@ -44,10 +44,12 @@ def load_image_encoder(settings: ImageEncoderSettings) -> ImageEncoder:
 def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
     """f_T from the model directory that `content.title_encoder.weights` names; EncoderError where it can't be read."""
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
     from producers.content.title_encoder import TitleEncoder
 
     directory = title_weights(settings)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of half a second, in the middle of our own
     try:
         transformer = AutoModel.from_pretrained(directory, local_files_only=True, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)

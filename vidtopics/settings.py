@@ -86,7 +86,7 @@ class ImageEncoderSettings(Section):
 
     name: str = "inception_resnet_v2"
     weights: str = ""
-    """A safetensors or state-dict file, or `package:NAME` for a package that ships one; empty is refused except where encoders are trained."""
+    """A safetensors or state-dict file, or `package:NAME` for a package that ships one; empty is refused."""
     pixels: Positive = 299
     batch_size: Positive = 32
 
@@ -113,6 +113,8 @@ class ContentSettings(Section):
     expert_width: Positive = 512
     tower_width: Positive = 64
     iterations: Positive = 200
+    warm_iterations: Positive = 40
+    """Of a run that goes on from the last one's model: 200 at each of five dates learned the training videos by heart."""
     batch_size: Positive = 300
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     normalize_targets: bool = True

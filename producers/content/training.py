@@ -108,7 +108,7 @@ def joint_representation(
     with torch.inference_mode():
         for start in range(0, len(z), REPRESENT_ROWS):
             rows = slice(start, start + REPRESENT_ROWS)
-            z[rows] = model.represent(*(torch.from_numpy(x[rows]) for x in inputs)).numpy()
+            z[rows] = model.represent(*(torch.tensor(x[rows]) for x in inputs)).numpy()
     return z, (has_image * COVER_BIT + has_title * TITLE_BIT).astype(np.int64)
 
 

@@ -49,7 +49,7 @@ def test_pixels_are_those_of_the_image():
     ("make", "problem"),
     [
         (lambda image: None, "missing"),
-        (lambda image: b"", "missing"),
+        (lambda image: b"", "unreadable"),
         (lambda image: b"<svg/>", "unreadable"),
         (lambda image: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unreadable"),
         (lambda image: image(64, 64)[:-400], "truncated"),
