@@ -30,11 +30,11 @@ def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
 
 
-def vectors(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """A column of equally long lists as float32[rows, width]."""
+def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
+    """A column of equally long lists as float32[rows, width]; `width` counts where there are no rows."""
     array = column.combine_chunks()
     flat: NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), -1) if len(array) else flat.reshape(0, 0)
+    return flat.reshape(len(array), -1) if len(array) else np.empty((0, width), np.float32)
 
 
 def lists(rows: NDArray[np.generic]) -> pa.ListArray:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import pkgutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -178,18 +180,31 @@ class Job:
 
 @cache
 def source_hash(modules: tuple[str, ...]) -> str:
-    """A hash of the source files of modules and packages, found without importing them."""
+    """A hash of the source of modules and packages, found without running it, in folders and in zips (`--py-files`)."""
     total = sha256()
     for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise TableError(
-                explain(f"code of a job, {name}", expected="a module or package", found="none", mend="correct Job.code")
-            )
-        origin = Path(spec.origin)
-        for path in sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]:
-            total.update(path.name.encode() + b"\0" + path.read_bytes())
+        for spec in _specs(name):
+            assert spec.origin is not None
+            total.update(spec.name.encode() + b"\0" + cast("Source", spec.loader).get_data(spec.origin))
     return total.hexdigest()[:16]
+
+
+class Source(Protocol):
+    """What import's loaders of files and of zips have in common."""
+
+    def get_data(self, path: str) -> bytes:
+        """The bytes of a file."""
+
+
+def _specs(name: str) -> Iterator[ModuleSpec]:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise TableError(
+            explain(f"code of a job, {name}", expected="a module or package", found="none", mend="correct Job.code")
+        )
+    yield spec
+    for module in sorted(pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name):
+        yield from _specs(f"{name}.{module.name}")
 
 
 def main(job: Job) -> None:

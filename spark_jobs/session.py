@@ -7,6 +7,7 @@ conf/spark-defaults.conf`; both get the settings of `conf/spark-defaults.conf`.
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 import tempfile
 from pathlib import Path
@@ -59,8 +60,9 @@ def session(app: str, *, log: Path | None = None) -> SparkSession:
 
 def defaults() -> dict[str, str]:
     """The settings of `conf/spark-defaults.conf`; the wheel carries a copy."""
-    text = Path(__file__).with_name("spark-defaults.conf").read_text(encoding="utf-8")
-    lines = (line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#"))
+    data = pkgutil.get_data("spark_jobs", "spark-defaults.conf")  # also where the code came in a zip
+    assert data is not None
+    lines = (line.split(maxsplit=1) for line in data.decode().splitlines() if line and not line.startswith("#"))
     return {key: value.strip() for key, value in lines}
 
 

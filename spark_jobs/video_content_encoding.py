@@ -76,6 +76,9 @@ JOB = Job(
         "spark_jobs.inputs",
         "producers.content.encoding",
         "producers.content.images",
+        "producers.content.image_encoder",
+        "producers.content.title_encoder",
+        "vidtopics.images",
     ),
     weights=lambda s: encoder_identity(s.content),
 )

@@ -20,7 +20,9 @@ def compute(run: Run) -> Computed:
     from spark_jobs.inputs import lists, vectors
 
     found = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
-    shared = run.spark.sparkContext.broadcast((found["tag"].combine_chunks(), vectors(found["tag_vector"])))
+    shared = run.spark.sparkContext.broadcast(
+        (found["tag"].combine_chunks(), vectors(found["tag_vector"], run.settings.tags.dimensions))
+    )
 
     def pool(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         embedding = TagVectors(*shared.value)

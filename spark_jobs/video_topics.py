@@ -54,8 +54,8 @@ JOB = Job(
     VIDEO_TOPICS,
     inputs=(TOPICS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION),
     compute=compute,
-    settings=lambda s: (s.topics.tag_weight, s.topics.joint_weight),
-    code=("spark_jobs.video_topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics.assignment"),
+    settings=lambda s: (s.topics.tag_weight, s.topics.joint_weight, s.topics.threshold, s.topics.target_topics),
+    code=("spark_jobs.video_topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
 )
 
 if __name__ == "__main__":

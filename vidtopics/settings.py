@@ -31,7 +31,7 @@ Count = Annotated[int, Field(ge=0)]
 class Section(BaseModel):
     """A part of the tree: immutable, and no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class IngestSettings(Section):
@@ -147,7 +147,7 @@ class TopicSettings(Section):
     clusters: Positive = 6_000
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
     """tau_3: least cosine to a centre."""
-    target_topics: Annotated[float, Field(ge=0, le=8)] = 0
+    target_topics: Annotated[float, Field(ge=0, le=8)] = 0.0
     """If above 0, the threshold is calibrated on the first run so that videos have this many topics on average."""
     tag_weight: Annotated[float, Field(ge=0)] = 1.0
     joint_weight: Annotated[float, Field(ge=0)] = 1.0

@@ -132,9 +132,6 @@ def test_executors_have_no_other(fork, tmp_path, node_python, spark_home):
     assert remote.rows(VIDEO_TAG_EMBEDDING) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="source_hash and session.defaults read files beside the module, which in a zip are none"
-)
 def test_a_driver_runs_the_code_that_is_shipped(home, fork, tmp_path, node_python, shipped):
     remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name], models=False)
     options = ("--py-files", shipped, "--master", "local[2]")

@@ -6,7 +6,8 @@ import pytest
 import small_world
 from small_home import T1, T2
 
-from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_TAG_EMBEDDING
+from spark_jobs.pipeline import find, run_jobs
+from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDING
 
 TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 
@@ -73,3 +74,12 @@ def test_videos_without_tags_are_zero(home):
     rows = {r["video_id"]: r for r in home.holds(VIDEO_TAG_EMBEDDING, T1)}
     for video in (small_world.NO_TAGS, small_world.NOTHING):
         assert (rows[video]["tag_count"], set(rows[video]["tag_embedding"])) == (0, {0.0})
+
+
+def test_a_catalogue_without_tags_has_an_empty_graph_and_zero_vectors(home, fork):
+    bare = fork([VIDEO_CATALOG], models=False)
+    assert run_jobs(bare.at(T1), find(["tag_cooccurrence", "tag_embedding", "video_tag_embedding"])) == 1
+    rows = bare.holds(VIDEO_TAG_EMBEDDING, T1)
+    assert {r["video_id"] for r in rows} == plain.live_videos(home, T1).keys()
+    assert {(r["tag_count"], *r["tag_embedding"]) for r in rows} == {(0,) * 9}
+    assert bare.holds(TAG_COOCCURRENCE, T1) == bare.holds(TAG_EMBEDDING, T1) == []
