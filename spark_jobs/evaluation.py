@@ -31,14 +31,18 @@ def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None]
     Representations are those of videos whose labels never trained (`content.holdout_share`), as of the last release.
     """
     release = last_release(tables)
-    code = source_hash(("spark_jobs.evaluation", "producers.topics.evaluation", "producers.topics.kmeans"))
-    key = digest(release["versions"], settings.evaluation, settings.content.holdout_share, settings.seed, code)
+    code = source_hash(
+        ("spark_jobs.evaluation", "spark_jobs.topic_blocks", "producers.topics.evaluation", "producers.topics.kmeans")
+    )
+    key = digest(
+        release["versions"], settings.evaluation, settings.topics, settings.content.holdout_share, settings.seed, code
+    )
     kept = tables.home / "reports" / "representations.json"
     if kept.is_file():
         report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    run = Run.backfill(tables, settings, micros(release["as_of"]))
+    run = Run(tables, settings, micros(release["as_of"]), live=True)  # all that is known by now of that time
     report = {"key": key, "release": release["release_id"], "as_of": moment(run.as_of_us), **_measure(run, progress)}
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(report, indent=1), encoding="utf-8")

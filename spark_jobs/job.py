@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from vidtopics import contracts
@@ -151,6 +152,8 @@ class Job:
         versions: dict[str, int] = {}
         for table in self.inputs:
             versions |= run.tables.input_versions([table], as_of_us=run.as_of_us, known_by_us=run.known_by(table))
+        if run.live and contracts.VIDEO_CATALOG in self.inputs:
+            versions["removals due"] = _removals_due(run)  # time alone changes what is live
         if self.warm and not run.live:
             before = run.before(self.table)
             versions["before"] = before.version if before else 0
@@ -187,6 +190,11 @@ def source_hash(modules: tuple[str, ...]) -> str:
             assert spec.origin is not None
             total.update(spec.name.encode() + b"\0" + cast("Source", spec.loader).get_data(spec.origin))
     return total.hexdigest()[:16]
+
+
+def _removals_due(run: Run) -> int:
+    removed = run.tables.read(contracts.VIDEO_CATALOG, columns=["removed_at"])["removed_at"].cast(pa.int64())
+    return int(pc.sum(pc.less_equal(removed, run.as_of_us)).as_py() or 0)
 
 
 class Source(Protocol):

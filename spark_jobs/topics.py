@@ -76,7 +76,7 @@ def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
     live = old.filter(pc.is_null(old["retired"]))
     none = np.empty(0, np.int64)
     return Topics(
-        live["topic_id"].to_numpy(), vectors(live["centroid"]), live["size"].to_numpy(), born=none, retired=none,
+        live["topic_id"].to_numpy(), vectors(live["centroid"]).copy(), live["size"].to_numpy(), born=none, retired=none,
         next_id=int(facts["next_topic_id"]), epoch=int(facts["topic_epoch"]), threshold=float(facts["threshold"]),
     )  # fmt: skip
 

@@ -70,7 +70,7 @@ JOB = Job(
     VIDEO_CONTENT_ENCODING,
     inputs=(VIDEO_CATALOG,),
     compute=compute,
-    settings=lambda s: (s.content.image_encoder, s.content.title_encoder, s.ingest.max_image_pixels),
+    settings=lambda s: s.ingest.max_image_pixels,  # what else counts is part of the encoders' identity
     code=(
         "spark_jobs.video_content_encoding",
         "spark_jobs.inputs",

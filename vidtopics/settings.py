@@ -174,8 +174,6 @@ class Settings(Section):
     """The whole tree."""
 
     seed: int = 7
-    threads: Count = 0
-    """Threads of torch; 0: as many as there are cores."""
     ingest: IngestSettings = IngestSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     simulation: SimulationSettings = SimulationSettings()

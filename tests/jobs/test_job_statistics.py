@@ -100,3 +100,10 @@ def add_impression(home, event_id: str, *, event: int, known: int) -> None:
     row |= {"event_id": event_id, "video_id": "v030", "event_timestamp": event, "created_timestamp": known}
     rows = pa.Table.from_pylist([row], schema=home.tables.read(IMPRESSIONS).schema)
     home.tables.publish(IMPRESSIONS, rows, Commit("ingest", T2, T2, live=True))
+
+
+def test_a_live_run_is_not_up_to_date_once_a_removal_has_come_due(home):
+    removal = plain.live_videos(home, T1)["v000"]  # removed six hours after T1
+    assert removal["removed_at"] is None
+    keys = [JOB.commit(Run(home.tables, home.settings, at, live=True)).skip_key for at in (T1, T2)]
+    assert keys[0] != keys[1]
