@@ -14,6 +14,7 @@ from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.settings import Settings, digest
 from vidtopics.tables import Publication, Tables, moment
+from vidtopics.tables.scans import scan
 
 JOBS = (
     "tag_cooccurrence",
@@ -71,7 +72,7 @@ def schedule(tables: Tables, settings: Settings) -> list[int]:
     count = settings.schedule.as_of_dates
     with duckdb.connect() as con:
         if tables.exists(IMPRESSIONS):
-            con.register("shown", tables.delta(IMPRESSIONS).to_pyarrow_dataset())
+            con.register("shown", scan(tables.delta(IMPRESSIONS)))
             shares = [i / count for i in range(1, count + 1)]
             found = con.execute("SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]).fetchall()[
                 0

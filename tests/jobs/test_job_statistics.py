@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pytest
 from small_home import T1, T2
 
+from spark_jobs.job import Run
 from spark_jobs.pipeline import find
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
 from vidtopics.tables import Commit

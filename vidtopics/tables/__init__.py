@@ -25,6 +25,7 @@ from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, micros, moment, next_ordinal
 from vidtopics.tables.difference import Run
 from vidtopics.tables.releases import release as _release
+from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Tables:
         if not self.exists(table):
             schema = arrow_schema(table)
             return schema.empty_table().select(list(columns or schema.names))
-        dataset = self.delta(table, version=version).to_pyarrow_dataset()
+        dataset = scan(self.delta(table, version=version))
         return dataset.to_table(columns=list(columns) if columns else None, filter=where)
 
     def as_of(

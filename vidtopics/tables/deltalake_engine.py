@@ -22,6 +22,7 @@ from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import difference
 from vidtopics.tables.commits import METADATA, Commit, moment
+from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 
@@ -102,7 +103,7 @@ def publish_log(
         _raise_first(table, batch, violations(table, batch, widths))
         _refuse_times(table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64()))
     keys, columns = ", ".join(table.key), ", ".join(c.name for c in table.all_columns)
-    with _connect(rows, delta.to_pyarrow_dataset(), spill) as con:
+    with _connect(rows, scan(delta), spill) as con:
         repeated = con.sql(f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1").fetchall()
         if repeated:
             raise _repeated(table, repeated[0])
@@ -200,7 +201,7 @@ def _raise_first(table: Table, batch: pa.RecordBatch, found: list[str | None]) -
 
 
 def _history(table: Table, delta: DeltaTable) -> pa.Table:
-    rows = delta.to_pyarrow_dataset().to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
+    rows = scan(delta).to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
     times = [rows[name].cast(pa.int64()) for name in (EVENT_TIME, CREATED_TIME)]
     return pa.table(
         [*(rows[k] for k in table.key), *times, rows[VALUE_HASH]],
@@ -255,7 +256,7 @@ def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:
         return arrow_schema(table).empty_table()
     values = ", ".join(f"h.{c.name}" for c in table.columns)
     matches = " AND ".join(f"h.{k} = a.{k}" for k in table.key)
-    with _connect(again, delta.to_pyarrow_dataset()) as con:
+    with _connect(again, scan(delta)) as con:
         rows = con.sql(
             f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME}, make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"
             f" FROM asserted a JOIN history h ON {matches} AND epoch_us(h.{EVENT_TIME}) = a.held_event"

@@ -17,6 +17,7 @@ from vidtopics.errors import ConflictError
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, next_ordinal
+from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def release(
     """
     delta = tables.delta(RELEASES, create=True)
     versions = tables.data_versions()
-    rows = delta.to_pyarrow_dataset().to_table().sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
+    rows = scan(delta).to_table().sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
     last: dict[str, Any] = rows[0] if rows else {"release_id": 0, "versions": [], "topic_epoch": 0}
     failpoint("release.read")
     if dict(last["versions"]) == versions:
