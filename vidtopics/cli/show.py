@@ -54,7 +54,9 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
     from spark_jobs.pipeline import describe
 
     dates = sorted({s.as_of_us for s in done})
-    table = Table("job", *(describe(d) for d in dates), "seconds", box=None, header_style="bold")
+    days = [describe(d)[:10] for d in dates]  # the time only where a day occurs twice
+    names = days if len(set(days)) == len(days) else [describe(d) for d in dates]
+    table = Table("job", *names, "seconds", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
     for name in dict.fromkeys(s.publication.table for s in done):
