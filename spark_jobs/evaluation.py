@@ -16,7 +16,8 @@ from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import RELEASES, VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import Settings, digest
-from vidtopics.tables import Tables, micros, moment
+from vidtopics.tables import Tables
+from vidtopics.times import micros, moment
 
 FEATURES = ("image", "title", "joint", "joint + tag")
 Vectors = NDArray[np.float32]

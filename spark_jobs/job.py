@@ -27,7 +27,8 @@ from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.settings import Settings, digest, load
-from vidtopics.tables import FOREVER, Commit, Publication, Tables, micros
+from vidtopics.tables import FOREVER, Commit, Publication, Tables
+from vidtopics.times import micros
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

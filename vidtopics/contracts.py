@@ -30,6 +30,7 @@ Type = Literal[
     "map<string,int64>",
     "map<string,float64>",
 ]
+Wire = Literal["int8", "int16", "int32", "float16"]
 Kind = Literal["history", "log", "snapshot"]
 Engine = Literal["spark", "deltalake"]
 
@@ -46,6 +47,7 @@ class Column:
 
     `width` is a number, or the name of a setting that gives it (`tag_width`, `joint_width`, `topic_width`).
     `pad` fills unused slots of a fixed-width list. `optional` columns may be null in a row that is no tombstone.
+    `wire` is the narrower type that an online store keeps; a value that doesn't fit is refused, never wrapped.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Column:
     unit: str = ""
     pad: float | None = None
     optional: bool = False
+    wire: Wire | None = None
 
 
 @dataclass(frozen=True)
@@ -231,11 +234,11 @@ VIDEO_TOPICS = Table(
     "video_topics", "history", ("video_id",), engine="spark", view=View("video"), doc="the 8-slot topic ID feature",
     columns=(
         VIDEO_ID,
-        Column("topic_ids", "list<int64>", "topics by falling weight", width=TOPIC_SLOTS, pad=-1),
+        Column("topic_ids", "list<int64>", "topics by falling weight", width=TOPIC_SLOTS, pad=-1, wire="int32"),
         Column("topic_weights", "list<float32>", "cosine to each topic's centroid", width=TOPIC_SLOTS, pad=0),
-        Column("topic_count", "int64", "slots in use", unit="topics"),
+        Column("topic_count", "int64", "slots in use", unit="topics", wire="int8"),
         Column("below_threshold", "bool", "true: no centroid within the threshold, the nearest is given"),
-        Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
+        Column("topic_epoch", "int64", "IDs are comparable within one epoch", wire="int32"),
     ),
 )  # fmt: skip
 
@@ -246,6 +249,27 @@ VIDEO_STATISTICS = Table(
         Column("video_exposures", "int64", "impressions strictly before the as-of time", unit="impressions"),
         Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
         Column("video_ctr", "float64", "(clicks + w * global CTR) / (exposures + w)"),
+    ),
+)  # fmt: skip
+
+USER_RECENT_CLICKS = Table(
+    "user_recent_clicks", "snapshot", ("user_id",), engine="spark", doc="each user's latest clicked videos, as recall reads them",
+    columns=(
+        USER_ID,
+        Column("recent_video_ids", "list<string>", "clicked videos, newest first, each once; N_1 (128) at most"),
+    ),
+)  # fmt: skip
+
+TOPIC_QUEUES = Table(
+    "topic_queues", "snapshot", ("topic_id", "video_id"), engine="spark", doc="the candidates of each topic, in order (III-B1)",
+    columns=(
+        TOPIC_ID,
+        VIDEO_ID,
+        Column("queue_position", "int64", "1 is the first"),
+        Column("queue_ctr", "float64", "the smoothed click-through rate that it is ranked by"),
+        Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
+        Column("fresh", "bool", "true: kept as a fresh video although its exposures are below tau_1"),
+        Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
     ),
 )  # fmt: skip
 
@@ -284,6 +308,17 @@ def rejected(table: Table) -> Table:
 INPUTS = (VIDEO_CATALOG, VIDEO_TAGS, IMPRESSIONS, CLICKS)
 DERIVED = (
     VIDEO_CONTENT_ENCODING, TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION,
-    TOPICS, VIDEO_TOPICS, VIDEO_STATISTICS,
+    TOPICS, VIDEO_TOPICS, VIDEO_STATISTICS, USER_RECENT_CLICKS, TOPIC_QUEUES,
 )  # fmt: skip
 TABLES: Mapping[str, Table] = {t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, RELEASES)}
+
+ENTITIES: Mapping[str, Column] = {"video": VIDEO_ID, "user": USER_ID}
+VIEWS: Mapping[str, Table] = {t.name: t for t in DERIVED if t.view}
+STRUCTURES: Mapping[str, Table] = {t.name: t for t in (USER_RECENT_CLICKS, TOPIC_QUEUES)}
+"""Snapshots that go to Redis as structures of their own (lists), not as feature views."""
+SERVICES: Mapping[str, tuple[Table, ...]] = {
+    "recall_v1": (VIDEO_TOPICS,),
+    "ranking_v1": (VIDEO_TOPICS, VIDEO_STATISTICS),
+    "training_v1": (VIDEO_TOPICS, VIDEO_STATISTICS),
+}
+"""Which views each consumer reads together; training is exactly ranking."""

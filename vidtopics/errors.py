@@ -35,6 +35,10 @@ class ConflictError(VidtopicsError):
     """Another writer committed first, more often than a retry could follow."""
 
 
+class StoreError(VidtopicsError):
+    """The online store holds nothing, or not what was asked for."""
+
+
 class EncoderError(VidtopicsError):
     """An encoder or its weights can't be loaded."""
 

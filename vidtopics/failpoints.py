@@ -1,4 +1,4 @@
-"""Named points in a publish where a test can make the process fail.
+"""Named points in publishing and materialising where a test can make the process fail.
 
 A point does nothing until a test arms it, in this process or, for a child process, with the variable
 `VIDTOPICS_FAILPOINT=NAME` (the child kills itself there with SIGKILL, as a crash would).
@@ -25,6 +25,8 @@ Point = Literal[
     "publish.committed",  # the commit is in the log, its caller doesn't know yet
     "release.read",
     "release.committed",
+    "materialize.batch",  # some rows of a view are in Redis
+    "materialize.view",  # a view is in Redis with its watermarks, the next one isn't
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 VARIABLE = "VIDTOPICS_FAILPOINT"

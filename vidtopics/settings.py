@@ -164,10 +164,65 @@ class StatisticsSettings(Section):
     """w in (clicks + w * global CTR) / (exposures + w)."""
 
 
+class QueueSettings(Section):
+    """Topic queues (III-B1)."""
+
+    min_exposures: Count = 10
+    """tau_1: a video with fewer leaves its queues, unless it is kept as fresh."""
+    min_ctr: Share = 0.07
+    """tau_2: a video with a lower smoothed click-through rate leaves its queues."""
+    fresh_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of a queue that is drawn from videos with fewer than tau_1 exposures."""
+    length: Positive = 1_000
+    """Videos that a queue holds at most."""
+
+
+class RecallSettings(Section):
+    """Candidate generation (III-B1)."""
+
+    recent_clicks: Positive = 128
+    """N_1: clicks that a user's topics are counted over."""
+    topics: Positive = 4
+    """N_2: topics that candidates come from."""
+    candidates: Positive = 600
+    """N_3."""
+    floor: Share = 0.1
+    """Least share of the candidates that each chosen topic gets."""
+
+
+class RankingSettings(Section):
+    """Wide&Deep and the frame that it is trained on (III-B2, IV-D)."""
+
+    label_window: timedelta = timedelta(days=1)
+    """A click counts for its impression within this time; a training row exists once it has passed."""
+    embedding_width: Positive = 16
+    """Of videos and users."""
+    topic_width: Positive = 8
+    """Of a topic (paper, IV-D)."""
+    hidden: tuple[Positive, ...] = (64, 32)
+    epochs: Positive = 3
+    batch_size: Positive = 1_024
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+
+
+class OnlineSettings(Section):
+    """What goes to Redis, and how its keys begin."""
+
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "vt"
+    """Every key begins with it; short, as each video pays for it once per view."""
+    buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
+    """Keys of a view share this many hash slots; 64 for large clusters. Fixed once data is there."""
+    vectors: bool = True
+    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB."""
+
+
 class EvaluationSettings(Section):
-    """Table I and Fig. 3."""
+    """Table I and Fig. 3; AUC with and without topics."""
 
     clusterings: Positive = 10
+    ranking_seeds: Positive = 3
+    """Models trained per row of the ranking table; the interval is over them."""
 
 
 class Settings(Section):
@@ -181,6 +236,10 @@ class Settings(Section):
     tags: TagSettings = TagSettings()
     topics: TopicSettings = TopicSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    queues: QueueSettings = QueueSettings()
+    recall: RecallSettings = RecallSettings()
+    ranking: RankingSettings = RankingSettings()
+    online: OnlineSettings = OnlineSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
 

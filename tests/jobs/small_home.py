@@ -13,7 +13,8 @@ from spark_jobs.job import Run
 from spark_jobs.pipeline import Step, find, run_jobs
 from vidtopics.contracts import Table
 from vidtopics.settings import Settings
-from vidtopics.tables import Tables, micros
+from vidtopics.tables import Tables
+from vidtopics.times import micros
 
 T1, T2 = micros(small_world.T1), micros(small_world.T2)
 SETTINGS = {

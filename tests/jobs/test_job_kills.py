@@ -12,7 +12,7 @@ import pytest
 from small_home import T1, T2
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
-from vidtopics.tables import moment
+from vidtopics.times import moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -22,7 +22,7 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
     Table,
 )
-from vidtopics.tables import moment
+from vidtopics.times import moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

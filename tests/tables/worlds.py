@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from vidtopics import contracts
-from vidtopics.tables import Commit, Tables, micros
-from vidtopics.tables.commits import EPOCH
+from vidtopics.tables import Commit, Tables
 from vidtopics.tables.schemas import arrow_schema
+from vidtopics.times import EPOCH, micros
 
 assert micros(EPOCH) == 0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from vidtopics.errors import SettingsError, explain
-from vidtopics.settings import Settings, load
+from vidtopics.settings import OnlineSettings, Settings, load
 
 FILE = "settings.yaml"
 
@@ -29,6 +29,12 @@ def settings(home: Path, config: Path | None, default: str = "demo") -> Settings
         return load(config)
     kept = home / FILE
     return load(kept) if kept.is_file() else load(conf(default))
+
+
+def prefix(home: Path, config: Path | None) -> str:
+    """How the home's keys in Redis begin; the default where nothing says otherwise, so that a client needs no checkout."""
+    known = config is not None or (home / FILE).is_file()
+    return settings(home, config).online.prefix if known else OnlineSettings().prefix
 
 
 def keep(home: Path, made_with: Settings) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from spark_jobs.pipeline import Step
     from vidtopics.ingest import Ingested
+    from vidtopics.materialization import Moved
 
 Progress = Callable[[str], None]
 console = Console(stderr=True)
@@ -64,6 +65,21 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
         cells = ["" if d not in mine else _rows(mine[d]) for d in dates]
         table.add_row(name, *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
     table.add_row("release", *(str(release(d) or "none: nothing changed") for d in dates), "")
+    out.print(table)
+
+
+def moved(done: Sequence[Moved]) -> None:
+    """What a materialisation did to each view and structure."""
+    table = Table(
+        "view", "release", "rows read", "written", "older", "not due", "seconds", box=None, header_style="bold"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for m in done:
+        counts = (
+            ["up to date", "", "", ""] if m.up_to_date else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
+        )
+        table.add_row(m.name, str(m.release), *counts, f"{m.seconds:.2f}")
     out.print(table)
 
 

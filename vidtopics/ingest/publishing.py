@@ -16,7 +16,8 @@ from vidtopics.ingest.delivery import FileReport
 from vidtopics.ingest.source import Source
 from vidtopics.ingest.staging import stage
 from vidtopics.settings import IngestSettings, digest
-from vidtopics.tables import Commit, Publication, Tables, micros
+from vidtopics.tables import Commit, Publication, Tables
+from vidtopics.times import micros
 
 JOB = "ingest"
 

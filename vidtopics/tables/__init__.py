@@ -22,16 +22,17 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALU
 from vidtopics.errors import ConflictError, ContractError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
-from vidtopics.tables.commits import Commit, commits, data_version, is_done, micros, moment, next_ordinal
+from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
 from vidtopics.tables.difference import Run
 from vidtopics.tables.releases import release as _release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
+from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Commit", "Publication", "Tables", "micros", "moment"]
+__all__ = ["Commit", "Publication", "Tables"]
 
 FOREVER = 2**62
 _again = retry(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deltalake import DeltaTable
@@ -17,22 +16,6 @@ from vidtopics.contracts import Table
 from vidtopics.settings import digest
 
 METADATA = "userMetadata"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970 of an aware datetime, exact.
-
-    >>> micros(datetime(2026, 1, 1, tzinfo=UTC))
-    1767225600000000
-    """
-    since = time - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def moment(us: int) -> str:
-    """Microseconds since 1970 as ISO 8601."""
-    return (EPOCH + timedelta(microseconds=us)).isoformat()
 
 
 @dataclass(frozen=True)

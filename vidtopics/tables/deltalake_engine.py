@@ -21,10 +21,11 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import difference
-from vidtopics.tables.commits import METADATA, Commit, moment
+from vidtopics.tables.commits import METADATA, Commit
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
+from vidtopics.times import moment
 
 BATCH = 65_536
 Batches = Iterator[pa.RecordBatch]

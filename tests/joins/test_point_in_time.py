@@ -1,0 +1,146 @@
+"""The point-in-time join against a plain O(N * M) oracle."""
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidtopics.joins import matches
+
+TIMES = st.integers(0, 12)
+KEYS = st.tuples(st.sampled_from(["a", "b", None]), st.sampled_from([1, 2, None]))
+ROWS = st.lists(st.tuples(KEYS, TIMES, TIMES), max_size=12)
+SPINE = st.lists(st.tuples(KEYS, TIMES), max_size=12)
+
+
+def oracle(spine, rows, known_by, ttl, strictly):
+    """One spine row after the other, one feature row after the other."""
+    found = []
+    for (key, t), known in zip(spine, known_by, strict=True):
+        best, at = None, -1
+        for i, (row_key, event, created) in enumerate(rows):
+            if None in key or row_key != key or event > t or (strictly and event == t):
+                continue
+            if known is not None and created > known:
+                continue
+            if best is None or (event, created) >= best:
+                best, at = (event, created), i
+        expired = ttl and at >= 0 and best[0] < t - ttl
+        found.append(-1 if expired else at)
+    return found
+
+
+def keys(pairs):
+    return pa.table(
+        {"user": pa.array([k[0] for k in pairs], pa.string()), "item": pa.array([k[1] for k in pairs], pa.int64())}
+    )
+
+
+def times(values):
+    return np.array(values, np.int64)
+
+
+def run(spine, rows, **options):
+    return matches(
+        keys([k for k, _ in spine]), times([t for _, t in spine]), keys([r[0] for r in rows]),
+        times([r[1] for r in rows]), times([r[2] for r in rows]), **options,
+    ).tolist()  # fmt: skip
+
+
+@settings(deadline=None, max_examples=120)
+@given(SPINE, ROWS, st.sampled_from(["any", "cut", "spine", "earlier", "later"]), st.integers(0, 5), st.booleans())
+def test_equals_the_oracle(spine, rows, rule, ttl, strictly):
+    at = times([t for _, t in spine])
+    known_by = {"any": None, "cut": 6, "spine": at, "earlier": at - 2, "later": at + 3}[rule]
+    plain = known_by.tolist() if isinstance(known_by, np.ndarray) else [known_by] * len(spine)
+    found = run(spine, rows, known_by=known_by, ttl_us=ttl, strictly_before=strictly)
+    assert found == oracle(spine, rows, plain, ttl, strictly)
+
+
+CORRECTED = [(("a", 1), 10, 11), (("a", 1), 10, 30), (("a", 1), 20, 25), (("a", 1), 5, 40)]
+
+
+@pytest.mark.parametrize(
+    ("t", "expected"),
+    [
+        (9, -1),  # 5 holds, but is known from 40 on
+        (10, -1),  # holds from 10 on, known from 11
+        (11, 0),
+        (24, 0),  # 20 holds already, but is known from 25
+        (25, 2),
+        (30, 2),  # a correction of 10 comes in: 20 is still the latest event
+        (40, 2),
+    ],
+)
+def test_known_by_the_time_asked_for(t, expected):
+    assert run([(("a", 1), t)], CORRECTED, known_by=times([t])) == [expected]
+
+
+def test_a_correction_wins_from_when_it_is_known():
+    rows = CORRECTED[:2]
+    spine = [(("a", 1), t) for t in (29, 30)]
+    assert run(spine, rows, known_by=times([29, 30])) == [0, 1]
+    assert run(spine, rows) == [1, 1]
+    assert run(spine, rows, known_by=29) == [0, 0]
+
+
+def test_ttl_is_inclusive():
+    assert run([(("a", 1), t) for t in (110, 111)], [(("a", 1), 10, 10)], ttl_us=100) == [0, -1]
+
+
+def test_the_latest_row_expires_even_where_an_older_one_was_corrected_later():
+    # (10, created 99) is older as an event than (20, 21); the winner at 130 is (20, 21), which is too old: nothing.
+    assert run([(("a", 1), 130)], [(("a", 1), 10, 99), (("a", 1), 20, 21)], ttl_us=100) == [-1]
+
+
+def test_rows_come_back_in_order_with_duplicates():
+    spine = [(("b", 2), 5), (("a", 1), 5), (("b", 2), 5), (("c", 1), 5)]
+    assert run(spine, [(("a", 1), 1, 1), (("b", 2), 1, 1)]) == [1, 0, 1, -1]
+
+
+def test_microseconds_are_not_rounded():
+    t = 1_767_225_600_000_001  # beyond 2^50: a float64 of seconds, or a float32, would lose the last microsecond
+    assert run([(("a", 1), t - 1), (("a", 1), t)], [(("a", 1), t, t)]) == [-1, 0]
+
+
+def test_key_types_that_feast_and_arrow_hand_over():
+    rows = pa.table({"user": pa.array(["x", "y"], pa.large_string())})
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        spine = pa.table({"user": pa.array(["y", "x", None], pa.string()).cast(kind)})
+        assert matches(spine, times([1, 1, 1]), rows, times([1, 1]), times([1, 1])).tolist() == [1, 0, -1]
+
+
+def test_column_names_are_not_sql():
+    name = 'at"; DROP TABLE spine --'
+    table = pa.table({name: ["x"], "rank": [1]})
+    assert matches(table, times([1]), table, times([1]), times([1])).tolist() == [0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_rows_in_parallel_stay_aligned(threads, monkeypatch):
+    connect = duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda: connect(config={"threads": threads}))
+    random = np.random.default_rng(3)
+    n, m = 300_000, 20_000
+    spine, at = random.integers(0, 500, n), random.integers(0, 10_000, n)
+    held, event = random.integers(0, 500, m), random.integers(0, 10_000, m)
+    found = matches(pa.table({"k": spine}), at, pa.table({"k": held}), event, event)
+    order = np.lexsort((event, held))
+    codes, composite = held[order] * 10_000 + event[order], spine * 10_000 + at
+    place = np.searchsorted(codes, composite, side="right") - 1
+    right = (place >= 0) & (held[order][place] == spine)
+    assert np.array_equal(found >= 0, right)
+    assert np.array_equal(held[found[right]], spine[right])
+    assert np.array_equal(event[found[right]], event[order][place[right]])
+
+
+def test_wrong_use_is_told():
+    table = pa.table({"k": ["x", "y"]})
+    with pytest.raises(ValueError, match="one distance from spine_us"):
+        matches(table, times([1, 2]), table, times([1, 1]), times([1, 1]), known_by=times([1, 5]))
+    with pytest.raises(ValueError, match="no k in rows"):
+        matches(table, times([1, 2]), table.rename_columns(["q"]), times([1, 1]), times([1, 1]))
+    with pytest.raises(ValueError, match="equal length"):
+        matches(table, times([1]), table, times([1, 1]), times([1, 1]))

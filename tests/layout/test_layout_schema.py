@@ -1,0 +1,126 @@
+"""What must not change unnoticed: schemas, their hashes, keys. Values of before a change would be unreadable."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidtopics.contracts import TABLES, VIDEO_JOINT_REPRESENTATION, VIDEO_TOPICS, VIEWS, Column, Table
+from vidtopics.errors import StoreError
+from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, layout_json
+
+GOLDEN = {
+    "video_tag_embedding": 2008399328,
+    "video_joint_representation": 1028945197,
+    "video_topics": 2552073159,
+    "video_statistics": 902332083,
+}
+
+
+def test_the_json_of_video_topics_is_what_readers_hold() -> None:
+    assert Schema.of(VIDEO_TOPICS).to_json() == (
+        '[{"name":"topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,"pad":-1},'
+        '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,"pad":0},'
+        '{"name":"topic_count","type":"int64","kind":"scalar","wire":"int8","width":1,"pad":0},'
+        '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,"pad":0},'
+        '{"name":"topic_epoch","type":"int64","kind":"scalar","wire":"int32","width":1,"pad":0}]'
+    )
+
+
+def test_hashes_of_the_views_are_golden() -> None:
+    """A change here means that values in every store are of an older schema: they read as long as types stay."""
+    assert {name: Schema.of(table).hash for name, table in VIEWS.items()} == GOLDEN
+
+
+ONLINE = [t for t in TABLES.values() if not any("map<" in c.type for c in t.values)]
+
+
+@pytest.mark.parametrize("table", ONLINE, ids=lambda table: table.name)
+def test_schemas_of_contracts_survive_json_with_their_hash(table: Table) -> None:
+    schema = Schema.of(table)
+    again = Schema.from_json(schema.to_json().encode())
+    assert (again, again.hash, again.row) == (schema, schema.hash, schema.row)
+
+
+def test_columns_of_a_contract_become_the_fields_that_fit_them() -> None:
+    columns = (
+        Column("a", "list<float32>", "", width="joint_width"),
+        Column("b", "list<int64>", "", width=3, pad=-1, wire="int16"),
+        Column("c", "list<int64>", ""),
+        Column("d", "list<string>", ""),
+        Column("e", "string", ""),
+        Column("f", "timestamp", ""),
+        Column("g", "float32", "", wire="float16"),
+    )
+    fields = Schema.of(Table("t", "history", ("k",), columns, "spark", "")).fields
+    assert [(f.type, f.kind, f.wire, f.width, f.pad) for f in fields] == [
+        ("float32", "vector", "float32", 1, 0),
+        ("int64", "slots", "int16", 3, -1),
+        ("int64", "list", "int64", 1, 0),
+        ("string", "list", "", 1, 0),
+        ("string", "bytes", "", 1, 0),
+        ("timestamp", "scalar", "timestamp", 1, 0),
+        ("float32", "scalar", "float16", 1, 0),
+    ]
+
+
+def test_the_fixed_part_of_the_joint_representation() -> None:
+    # 26 header, 1 null bits, 4 end of the vector, 8 blocks, 4 end of the version
+    assert Schema.of(VIDEO_JOINT_REPRESENTATION).row.itemsize == 43
+
+
+@given(st.lists(st.text(max_size=8).map(str.encode), max_size=5), st.integers(1, 40))
+def test_keys_are_prefix_generation_view_and_the_bucket_in_braces(ids: list[bytes], buckets: int) -> None:
+    keys = KeySpace("p", 2, 3, buckets).of(ids)
+    assert keys == [b"p:2:3:{%d}" % (crc32(i) % buckets) + i for i in ids]
+
+
+def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
+    places = {(generation, view): KeySpace("p", generation, view, 16) for generation in (1, 2) for view in (1, 2, 11)}
+    assert len({space.of([b"v"])[0] for space in places.values()}) == 6
+    assert len({space.watermark(1) for space in places.values()}) == 6
+    assert places[1, 1].of([b"1:{3}"]) != places[1, 11].of([b"{3}"])
+
+
+def test_fingerprints_are_of_view_and_id() -> None:
+    space = KeySpace("p", 1, 3, 16)
+    assert space.fingerprints([b"ab", b"ba"]).tolist() == [crc32(b"ab", 3), crc32(b"ba", 3)]
+    assert space.fingerprints([]).dtype == np.uint32
+    assert space.fingerprints([b"ab"]) != KeySpace("p", 1, 4, 16).fingerprints([b"ab"])
+
+
+def test_structures_have_keys_of_their_own() -> None:
+    assert (crc32(b"7") % 16, crc32("ü".encode()) % 16) == (2, 5)
+    names = Structures("p", 16)
+    assert names.queue(3, 7) == b"p:queue:3:{2}7"
+    assert names.clicks("ü") == b"p:clicks:{5}\xc3\xbc"
+
+
+def test_the_directory_of_another_layout_is_refused() -> None:
+    with pytest.raises(StoreError, match="Redis, prefix 'p': expected layout 1, found layout 2"):
+        Directory.parse("p", b"1", layout_json(16).replace('"layout":1', '"layout":2').encode(), {}, {})
+
+
+@pytest.mark.parametrize(("version", "layout"), [(None, layout_json(16).encode()), (b"1", None), (None, None)])
+def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) -> None:
+    with pytest.raises(StoreError, match="Redis, prefix 'p': expected a store, found nothing"):
+        Directory.parse("p", version, layout, {}, {})
+
+
+def test_a_directory_reads_back() -> None:
+    schema, entry = Schema.of(VIDEO_TOPICS), ViewEntry(4, 2, 10**6, Schema.of(VIDEO_TOPICS).hash)
+    held = {str(schema.hash).encode(): schema.to_json().encode()}
+    found = Directory.parse("p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, held)
+    assert (found.version, found.buckets, found.views, found.schemas) == (
+        7,
+        8,
+        {"topics": entry},
+        {schema.hash: schema},
+    )
+    assert found.keys("topics") == KeySpace("p", 2, 4, 8)
+    with pytest.raises(StoreError, match="expected the view other, found topics"):
+        found.view("other")

@@ -1,0 +1,153 @@
+"""A home whose tables are written row by row, and plain views of what materialisation made of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import redis
+from deltalake import CommitProperties, write_deltalake
+
+from vidtopics.contracts import (
+    TOPIC_QUEUES,
+    USER_RECENT_CLICKS,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+    Table,
+)
+from vidtopics.failpoints import Crash
+from vidtopics.materialization import Moved, materialize
+from vidtopics.settings import OnlineSettings
+from vidtopics.tables import Commit, Tables
+from vidtopics.tables.commits import METADATA
+from vidtopics.tables.deltalake_engine import append, counted
+from vidtopics.tables.schemas import arrow_schema
+
+SETTINGS = OnlineSettings(buckets=4)
+Row = tuple[str, int, int, int | None]
+
+
+@dataclass
+class OnlineHome:
+    """Rows are (video, event, created, n); the features of a row all follow from n, None ends the value."""
+
+    root: Path
+    releases: int = 0
+    snapshots: int = 0
+    tables: Tables = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = Tables(self.root)
+
+    def statistics(self, *rows: Row) -> None:
+        names = ("video_exposures", "video_clicks", "video_ctr")
+        self._append(VIDEO_STATISTICS, rows, lambda n: dict(zip(names, (n, 1, n / 100), strict=True)))
+
+    def topics(self, *rows: Row) -> None:
+        self._append(
+            VIDEO_TOPICS,
+            rows,
+            lambda n: {
+                "topic_ids": [n] + [-1] * 7, "topic_weights": [n / 8] + [0.0] * 7, "topic_count": 1,
+                "below_threshold": n % 2 == 1, "topic_epoch": 1,
+            },
+        )  # fmt: skip
+
+    def joint(self, *rows: Row, width: int = 3) -> None:
+        self._append(
+            VIDEO_JOINT_REPRESENTATION,
+            rows,
+            lambda n: {"joint_embedding": [float(n)] * width, "content_blocks": 3, "encoder_version": f"é{n}"},
+        )
+
+    def clicks(self, **users: list[str]) -> None:
+        """All users' recent clicks."""
+        self._replace(USER_RECENT_CLICKS, [{"user_id": u, "recent_video_ids": v} for u, v in users.items()])
+
+    def queues(self, topics: dict[int, list[str]], *, epoch: int = 1, ctr: float = 0.5) -> None:
+        """All topics' queues; every video with 10 exposures. Rows lie in the table last position first."""
+        rows = [
+            {
+                "topic_id": topic, "video_id": video, "queue_position": i + 1, "queue_ctr": ctr, "queue_exposures": 10,
+                "fresh": False, "topic_epoch": epoch,
+            }
+            for topic, videos in topics.items()
+            for i, video in enumerate(videos)
+        ]  # fmt: skip
+        self._replace(TOPIC_QUEUES, rows[::-1])
+
+    def release(self) -> None:
+        self.releases += 1
+        assert self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s") == self.releases
+
+    def run(self, store: redis.Redis, settings: OnlineSettings = SETTINGS, **options: Any) -> dict[str, Moved]:
+        return {moved.name: moved for moved in materialize(self.tables, store, settings, **options)}
+
+    def _append(self, table: Table, rows: tuple[Row, ...], features: Any) -> None:
+        nothing = {c.name: None for c in table.values}
+        plain = [
+            {
+                "video_id": video, **(nothing if n is None else features(n)), "event_timestamp": event,
+                "created_timestamp": created, "value_hash": n or 0,
+            }
+            for video, event, created, n in rows
+        ]  # fmt: skip
+        found = pa.Table.from_pylist(plain, arrow_schema(table))
+        commit = counted(Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64()))
+        append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
+
+    def _replace(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        self.snapshots += 1
+        plain = [{**row, "event_timestamp": 1, "created_timestamp": 1} for row in rows]
+        commit = Commit("by hand", self.snapshots, self.snapshots, rows=len(rows), content=str(self.snapshots))
+        write_deltalake(
+            self.tables.delta(table, create=True),
+            pa.Table.from_pylist(plain, arrow_schema(table)),
+            mode="overwrite",
+            commit_properties=CommitProperties(custom_metadata={METADATA: commit.to_json()}),
+        )
+
+
+def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[OnlineHome]:
+    """One home released after each step, as it was then: the same tables at several times. Not to be written to."""
+    home, found = OnlineHome(root / "now"), []
+    for i, step in enumerate(steps):
+        step(home)
+        home.release()
+        shutil.copytree(home.root, root / str(i))
+        found.append(OnlineHome(root / str(i)))
+    return found
+
+
+def dump(store: redis.Redis) -> dict[bytes, Any]:
+    """Every key with its value."""
+    read = {
+        b"string": store.get,
+        b"list": lambda key: store.lrange(key, 0, -1),
+        b"hash": lambda key: {name: json.loads(text) for name, text in store.hgetall(key).items()},
+    }
+    return {key: read[store.type(key)](key) for key in store.scan_iter(count=1000)}
+
+
+@contextmanager
+def dying_at(command: int, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Raises Crash in place of the process's `command`-th sending to Redis; the list counts what was sent."""
+    sent, real = [0], redis.Connection.send_packed_command
+
+    def send(*arguments: Any, **named: Any) -> None:
+        sent[0] += 1
+        if sent[0] == command:
+            raise Crash("at a command")
+        real(*arguments, **named)
+
+    with patch.context() as inner:
+        inner.setattr(redis.Connection, "send_packed_command", send)
+        yield sent

@@ -1,0 +1,186 @@
+"""Topic queues and recent clicks: lists swapped as wholes, and none left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis
+from online_home import SETTINGS, OnlineHome, dying_at, stages
+
+from vidtopics.contracts import USER_RECENT_CLICKS
+from vidtopics.failpoints import Crash
+from vidtopics.layout import Structures
+from vidtopics.online import OnlineClient
+
+NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+
+
+def lists(store: redis.Redis, kind: str) -> dict[bytes, list[bytes]]:
+    """What follows the bucket in the key of each list, and the list."""
+    return {k.split(b"}")[1]: store.lrange(k, 0, -1) for k in store.scan_iter(match=f"vt:{kind}:*")}
+
+
+def moved(home: OnlineHome, store: redis.Redis, name: str, **options: bool) -> tuple[int, int]:
+    """Rows read and lists written or dropped, in a new release."""
+    home.release()
+    found = home.run(store, **options)[name]
+    return found.read, found.written
+
+
+def test_queues_keep_positions_and_topics_come_by_falling_clicks(home: OnlineHome, store: redis.Redis) -> None:
+    # clicks, 10 exposures a video at CTR 0.5: topic 7 has 15, topics 3 and 9 have 10 each, 4 has 5
+    home.queues({4: ["v1"], 9: ["v3", "v2"], 3: ["ü", "v1"], 7: ["c", "a", "b"]}, epoch=2)
+    assert moved(home, store, "topic_queues") == (8, 4)
+    client = OnlineClient(store)
+    assert (client.topic_epoch(), client.popular_topics()) == (2, [7, 3, 9, 4])
+    assert client.queues([3, 4, 7, 9], epoch=2, limit=99) == [["ü", "v1"], ["v1"], ["c", "a", "b"], ["v3", "v2"]]
+
+
+def test_a_topic_that_vanished_has_no_list(home: OnlineHome, store: redis.Redis) -> None:
+    home.queues({1: ["a"], 2: ["b"]})
+    moved(home, store, "topic_queues")
+    home.queues({2: ["b", "c"], 3: ["d"]})
+    moved(home, store, "topic_queues")
+    assert lists(store, "queue") == {b"2": [b"b", b"c"], b"3": [b"d"]}
+    home.queues({})
+    assert moved(home, store, "topic_queues") == (0, 0)
+    assert (lists(store, "queue"), OnlineClient(store).popular_topics()) == ({}, [])
+
+
+def test_another_epoch_takes_the_place_of_the_old_one(home: OnlineHome, store: redis.Redis) -> None:
+    home.queues({1: ["a"], 2: ["b"]}, epoch=1)
+    moved(home, store, "topic_queues")
+    home.queues({2: ["c"]}, epoch=2)
+    moved(home, store, "topic_queues")
+    client = OnlineClient(store)
+    assert client.queues([1, 2], epoch=1, limit=9) == [[], []]
+    assert client.queues([1, 2], epoch=2, limit=9) == [[], ["c"]]
+    assert (client.topic_epoch(), client.popular_topics()) == (2, [2])
+
+
+def test_readers_stay_with_the_old_epoch_until_the_new_one_is_whole(
+    home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.queues({1: ["a"]}, epoch=1)
+    moved(home, store, "topic_queues")
+    home.queues({1: ["b"], 5: ["c"]}, epoch=2)
+    home.release()
+    seen, real, client = [], redis.Connection.send_packed_command, OnlineClient(store)
+
+    def look(*arguments: object, **named: object) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(redis.Connection, "send_packed_command", real)
+            epoch = client.topic_epoch()
+            topics = client.popular_topics()
+            seen.append((epoch, topics, client.queues(topics, epoch=epoch, limit=9)))
+        real(*arguments, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, redis.Redis(**store.get_connection_kwargs()) as writer:
+        patch.setattr(redis.Connection, "send_packed_command", look)
+        home.run(writer)
+    assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [(1, [1], [["a"]]), (2, [1, 5], [["b"], ["c"]])]
+
+
+def test_a_long_queue_and_many_lists_arrive_whole(home: OnlineHome, store: redis.Redis) -> None:
+    long = [f"v{i}" for i in range(2500)]  # Lua hands on some thousands of values at once
+    home.queues({1: long})
+    home.clicks(**{f"u{i}": [f"v{i}"] for i in range(1200)})
+    home.release()
+    home.run(store)
+    client = OnlineClient(store)
+    assert client.queues([1], epoch=1, limit=9999) == [long]
+    assert all(client.recent_clicks(f"u{i}") == [f"v{i}"] for i in (0, 999, 1000, 1199))
+    assert len(lists(store, "clicks")) == 1200
+
+
+def test_only_users_whose_clicks_changed_are_written(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(same=["a", "b"], changed=["a"], gone=["c"], emptied=["d"], ü=["e"])
+    assert moved(home, store, "user_recent_clicks") == (5, 5)
+    store.rpush(NAMES.clicks("same"), "untouched")
+    home.clicks(same=["a", "b"], changed=["b", "a"], emptied=[], ü=["e"], new=["f"])
+    assert moved(home, store, "user_recent_clicks") == (5, 4)
+    assert lists(store, "clicks") == {
+        b"same": [b"a", b"b", b"untouched"], b"changed": [b"b", b"a"], "ü".encode(): [b"e"], b"new": [b"f"],
+    }  # fmt: skip
+
+
+def test_full_writes_all_lists_and_finds_those_of_users_who_are_gone(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(a=["v"], gone=["w"])
+    home.queues({1: ["v"]})
+    moved(home, store, "user_recent_clicks")
+    store.rpush(NAMES.clicks("a"), "spoilt")
+    store.rpush(NAMES.queue(1, 44), "forgotten")
+    home.clicks(a=["v"], b=["x"])
+    home.queues({2: ["w"]})
+    assert moved(home, store, "user_recent_clicks", full=True) == (2, 3)
+    assert lists(store, "clicks") == {b"a": [b"v"], b"b": [b"x"]}
+    assert lists(store, "queue") == {b"2": [b"w"]}
+    assert home.run(store, full=True)["user_recent_clicks"].written == 2
+
+
+def test_a_table_made_anew_leaves_no_list_of_the_old_one(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(a=["v"], gone=["w"])
+    moved(home, store, "user_recent_clicks")
+    shutil.rmtree(home.root / "tables" / "user_recent_clicks")
+    home.clicks(a=["x"])
+    home.clicks(a=["v"])
+    moved(home, store, "user_recent_clicks")
+    assert lists(store, "clicks") == {b"a": [b"v"]}
+
+
+@pytest.mark.parametrize("lost", ["log", "file"])
+def test_where_the_last_version_does_not_open_lists_are_found_by_looking(
+    home: OnlineHome, store: redis.Redis, lost: str
+) -> None:
+    home.clicks(a=["v"], gone=["w"])
+    moved(home, store, "user_recent_clicks")
+    home.clicks(a=["x"], b=["v"])
+    delta = home.tables.delta(USER_RECENT_CLICKS)
+    if lost == "file":
+        assert delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    else:
+        delta.create_checkpoint()
+        for version in (0, 1):
+            (home.root / "tables" / "user_recent_clicks" / "_delta_log" / f"{version:020}.json").unlink()
+    moved(home, store, "user_recent_clicks")
+    assert lists(store, "clicks") == {b"a": [b"x"], b"b": [b"v"]}
+
+
+FIRST = {"clicks": {"a": ["v"], "b": ["w"]}, "queues": {1: ["v"], 2: ["w"]}}
+SECOND = {"clicks": {"a": ["x"], "c": ["y"]}, "queues": {2: ["x"], 3: ["y"]}}
+
+
+@pytest.fixture(scope="module")
+def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
+    def step(state: dict[str, Any]) -> Callable[[OnlineHome], None]:
+        return lambda home: (home.clicks(**state["clicks"]), home.queues(state["queues"]))[0]
+
+    return stages(tmp_path_factory.mktemp("stages"), map(step, (FIRST, SECOND, FIRST)))
+
+
+@pytest.mark.parametrize("command", range(1, 20))
+def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
+    there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch, command: int
+) -> None:
+    """The second release may be half written; from the first to the third nothing changed for these users and topics."""
+    first, second, third = there_and_back
+    first.run(store)
+    with dying_at(command, monkeypatch), suppress(Crash):
+        second.run(store)
+    third.run(store)
+    assert lists(store, "clicks") == {b"a": [b"v"], b"b": [b"w"]}
+    assert lists(store, "queue") == {b"1": [b"v"], b"2": [b"w"]}
+    assert all(moved.up_to_date for moved in third.run(store).values())
+
+
+def test_the_deaths_above_are_at_every_command(
+    there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there_and_back[0].run(store)
+    with dying_at(0, monkeypatch) as sent:
+        there_and_back[1].run(store)
+    assert 10 < sent[0] < 20

@@ -1,0 +1,193 @@
+"""The sync and the async client against a real Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_store import TOPICS, put, value
+
+from vidtopics.errors import StoreError
+from vidtopics.layout import Field, Schema
+from vidtopics.materialization import StoreWriter
+from vidtopics.online import OnlineClient, Status
+from vidtopics.online.requests import Request
+
+LONGER = Schema((*TOPICS.fields, Field("score", "float32", "scalar", "float32", pad=-1)))
+P, M = int(Status.PRESENT), int(Status.NOT_FOUND)
+Readers = Callable[..., Any]
+
+
+def commands(store: redis.Redis) -> dict[str, int]:
+    """How often each command ran since CONFIG RESETSTAT, without those of this test."""
+    counts = {name.removeprefix("cmdstat_"): s["calls"] for name, s in store.info("commandstats").items()}
+    return {name: n for name, n in counts.items() if name.partition("|")[0] not in ("config", "info")}
+
+
+def test_every_status_from_a_store(store: redis.Redis, reader: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = put(store, {"present": value(1), "cut": value(4)}, ttl_us=40, event_us=60)
+    put(store, {"ended": None}, ttl_us=40, event_us=60)
+    put(store, {"old": value(3)}, ttl_us=40, event_us=59)
+    store.setrange(space.of([b"cut"])[0], 60, b"more")
+    monkeypatch.setattr("vidtopics.online.requests.time", SimpleNamespace(time_ns=lambda: 100_999))
+    ids = ["present", "ended", "unknown", "old", "cut"]
+    features = reader().read("topics", ids)
+    assert [Status(s).name for s in features.status] == [
+        "PRESENT",
+        "NULL",
+        "NOT_FOUND",
+        "OUTSIDE_MAX_AGE",
+        "UNREADABLE",
+    ]
+    monkeypatch.setattr("vidtopics.online.requests.time", SimpleNamespace(time_ns=lambda: 101_000))
+    assert reader().read("topics", ids[:1]).status.tolist() == [Status.OUTSIDE_MAX_AGE]  # 60 < 101 - 40
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.sampled_from(["a", "ü", "日本", "a b:{1}", "\x00", "unknown", ""]), max_size=12))
+def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
+    store: redis.Redis, reader: Readers, ids: list[str]
+) -> None:
+    numbers = {"a": 1, "ü": 2, "日本": 3, "a b:{1}": 4, "\x00": 5}
+    put(store, {i: value(n) for i, n in numbers.items()})
+    features = reader().read("topics", ids)
+    assert features["topic_count"].tolist() == [numbers.get(i, 0) for i in ids]
+    assert features.status.tolist() == [P if i in numbers else M for i in ids]
+    assert features["topic_ids"].shape == (len(ids), 2)
+
+
+@pytest.mark.parametrize(
+    ("ids", "found"),
+    [(["v", 7], r"7 \(int\)"), ([b"v"], r"b'v' \(bytes\)"), ([None], r"None \(NoneType\)"), ("v1", r"'v1' \(str\)"),
+     (np.array([1, 2]), r"1\S* \(int64\)")],
+)  # fmt: skip
+def test_ids_that_are_no_strings_are_named(store: redis.Redis, reader: Readers, ids: Any, found: str) -> None:
+    put(store, {"v": value(1)})
+    with pytest.raises(TypeError, match=f"ids: expected a list of strings, found .*{found}. Mend: pass "):
+        reader().read("topics", ids)
+
+
+def test_ids_of_numpy_are_strings(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"v": value(1)})
+    assert reader().read("topics", np.array(["v", "w"])).status.tolist() == [P, M]
+
+
+def test_many_ids_of_two_views_are_one_command(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1), "b": value(2)})
+    put(store, {"b": value(20), "c": value(30)}, view="more")
+    client = reader()
+    client.read("topics", [])
+    store.config_resetstat()
+    found = client.read_views(["more", "topics", "more"], ["a", "b", "c"])
+    assert commands(store) == {"mget": 1}
+    assert list(found) == ["more", "topics"]
+    assert found["topics"]["topic_count"].tolist() == [1, 2, 0]
+    assert found["more"]["topic_count"].tolist() == [0, 20, 30]
+    assert client.read_views([], ["a"]) == {}
+
+
+def test_names_choose_fields(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1)})
+    features = reader().read("topics", ["a"], names=["label"])
+    assert (features.names, features["label"].tolist()) == (("label",), ["topic 1"])
+
+
+def test_a_client_that_lives_long_notices_new_fields_and_views(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1), "b": value(2)})
+    client = reader()
+    assert client.read("topics", ["a"]).names == ("topic_ids", "topic_count", "label")
+    put(store, {"a": {**value(3), "score": 0.5}}, schema=LONGER, created_us=2)
+    features = client.read("topics", ["a", "b"])
+    assert features["score"].tolist() == [0.5, -1]
+    assert features["topic_count"].tolist() == [3, 2]
+    with pytest.raises(StoreError, match="Redis, prefix 'vt': expected the view more, found topics"):
+        client.read("more", ["a"])
+    put(store, {"a": value(9)}, view="more")
+    assert client.read("more", ["a"])["topic_count"].tolist() == [9]
+
+
+def test_a_ttl_that_changes_is_followed(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1)})
+    client = reader()
+    assert client.read("topics", ["a"]).present.all()
+    StoreWriter(store).register("topics", TOPICS, ttl_us=10)
+    assert client.read("topics", ["a"]).status.tolist() == [Status.OUTSIDE_MAX_AGE]
+
+
+def test_news_between_two_reads_cost_one_more_round(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1)})
+    client = reader()
+    client.read("topics", ["a"])
+    put(store, {}, view="more")
+    store.config_resetstat()
+    client.read("topics", ["a"])
+    client.read("topics", ["a"])
+    assert commands(store)["mget"] == 3  # one that found news, its repetition, and the next read
+
+
+def test_what_is_not_there_is_said(store: redis.Redis, reader: Readers) -> None:
+    mend = "Mend: run `vidtopics materialize`"
+    with pytest.raises(StoreError, match=f"Redis, prefix 'vt': expected a store, found nothing. {mend}"):
+        reader().read("topics", ["a"])
+    put(store, {"a": value(1)})
+    put(store, {"a": value(1)}, view="more")
+    with pytest.raises(StoreError, match=f"Redis, prefix 'vt': expected the view wrong, found .*topics.* {mend}"):
+        reader().read_views(["topics", "wrong"], ["a"])
+    with pytest.raises(StoreError, match="Redis, prefix 'v': expected a store, found nothing"):
+        reader("v").read("topics", ["a"])
+
+
+def test_a_store_that_is_emptied_is_noticed(store: redis.Redis, reader: Readers) -> None:
+    put(store, {"a": value(1)})
+    client = reader()
+    client.read("topics", ["a"])
+    store.flushall()
+    with pytest.raises(StoreError, match="expected a store, found nothing"):
+        client.read("topics", ["a"])
+
+
+def test_a_value_copied_to_another_id_or_view_is_unreadable(store: redis.Redis, reader: Readers) -> None:
+    """The fingerprint is of view and id: no row is taken for another's."""
+    here, there = put(store, {"a": value(1)}), put(store, {"x": value(2)}, view="more")
+    (key,) = here.of([b"a"])
+    store.set(here.of([b"b"])[0], store.get(key))
+    store.set(there.of([b"a"])[0], store.get(key))
+    found = reader().read_views(["topics", "more"], ["a", "b"])
+    assert found["topics"].status.tolist() == [P, Status.UNREADABLE]
+    assert found["more"].status.tolist() == [Status.UNREADABLE, M]
+
+
+def test_prefixes_of_which_one_begins_the_other_share_nothing(store: redis.Redis, reader: Readers) -> None:
+    for n, prefix in enumerate(["vt", "vt2", "v", "vt.1"]):
+        put(store, {"a": value(n), "b": value(n)}, prefix=prefix)
+        put(store, {"a": value(50 + n)}, prefix=prefix, view="more")
+    StoreWriter(store, prefix="vt").drop("topics")
+    for n, prefix in ((1, "vt2"), (2, "v"), (3, "vt.1")):
+        assert reader(prefix).read("topics", ["a", "b"])["topic_count"].tolist() == [n, n]
+    assert reader().read("more", ["a"])["topic_count"].tolist() == [50]
+    with pytest.raises(StoreError, match="expected the view topics, found more"):
+        reader().read("topics", ["a"])
+
+
+def test_a_directory_that_changes_during_the_read_is_read_again(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, {"a": value(1)})
+    client, real, calls = OnlineClient(store), Request.of, []
+
+    def of(directory: Any, parts: Any) -> Request:
+        calls.append(directory.version)
+        if len(calls) == 1:  # after the directory was read, before the values are
+            put(store, {"a": {**value(2), "score": 0.5}}, schema=LONGER, created_us=2)
+        return real(directory, parts)
+
+    monkeypatch.setattr(Request, "of", of)
+    features = client.read("topics", ["a"])
+    assert (features["topic_count"].tolist(), features["score"].tolist()) == ([2], [0.5])
+    assert calls == [calls[0], calls[0] + 1]

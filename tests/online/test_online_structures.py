@@ -1,0 +1,68 @@
+"""Topic queues and recent clicks as a reader gets them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+from small_store import put, value
+
+from vidtopics.errors import StoreError
+from vidtopics.layout import Structures
+from vidtopics.online import OnlineClient
+
+NAMES = Structures("vt", 16)
+
+
+@pytest.fixture
+def client(store: redis.Redis) -> OnlineClient:
+    put(store, {"a": value(1)})
+    return OnlineClient(store)
+
+
+def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: redis.Redis, client: OnlineClient) -> None:
+    store.rpush(NAMES.queue(2, 7), "v1", "v2", "ü3")
+    store.rpush(NAMES.queue(2, 5), "v9")
+    store.rpush(NAMES.queue(1, 5), "of epoch 1")
+    client.directory()
+    store.config_resetstat()
+    assert client.queues([5, 99, 7, -1, 7], epoch=2, limit=2) == [["v9"], [], ["v1", "v2"], [], ["v1", "v2"]]
+    assert client.queues([7], epoch=2, limit=3) == [["v1", "v2", "ü3"]]
+    assert client.queues([5, 7], epoch=1, limit=9) == [["of epoch 1"], []]
+    assert client.queues([5, 7], epoch=2, limit=0) == [[], []]
+    assert client.queues([], epoch=2, limit=2) == []
+
+
+def test_queues_are_one_round_trip(valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OnlineClient.from_url(valkey)
+    own.queues([1], epoch=1, limit=1)
+    sent = []
+    real = redis.Connection.send_packed_command
+    monkeypatch.setattr(redis.Connection, "send_packed_command", lambda *a, **k: (sent.append(a), real(*a, **k))[1])
+    own.queues([1, 2, 3], epoch=1, limit=1)
+    assert len(sent) == 1
+
+
+def test_clicks_are_newest_first_and_empty_for_a_stranger(store: redis.Redis, client: OnlineClient) -> None:
+    store.rpush(NAMES.clicks("ü"), "new", "old")
+    assert client.recent_clicks("ü") == ["new", "old"]
+    assert client.recent_clicks("u") == []
+
+
+def test_the_catalogue_names_epoch_and_popular_topics(store: redis.Redis, client: OnlineClient) -> None:
+    for read in (client.topic_epoch, client.popular_topics):
+        with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
+            read()
+    store.hset("vt:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]}))
+    assert (client.topic_epoch(), client.popular_topics()) == (3, [8, 2])
+
+
+def test_another_bucket_count_is_read_from_the_store(store: redis.Redis) -> None:
+    from vidtopics.materialization import StoreWriter
+
+    StoreWriter(store, prefix="p", buckets=3)
+    store.rpush(Structures("p", 3).clicks("u7"), "v")
+    store.rpush(Structures("p", 3).queue(1, 4), "w")
+    client = OnlineClient(store, prefix="p")
+    assert (client.recent_clicks("u7"), client.queues([4], epoch=1, limit=5)) == (["v"], [["w"]])

@@ -1,0 +1,93 @@
+"""`vidtopics features`: what an online consumer gets."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+
+def features(
+    video_id: Annotated[list[str], typer.Argument(metavar="VIDEO_ID...")],
+    view: Annotated[
+        list[str] | None, typer.Option(metavar="VIEW", help="Topics and statistics if none is named; may be repeated.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Features of videos as a ranking service reads them from Redis, with status and age."""
+    from vidtopics.cli import homes, stores
+
+    url = stores.url_of(home)
+    with stores.reaching(url):
+        client = stores.client(home, homes.prefix(home, config))
+        views = view or [name for name in ("video_topics", "video_statistics") if name in client.directory().views]
+        client.read_views(views, [])  # connected and the directory read, as in a service; what is timed is a request
+        began = time.perf_counter()
+        found = client.read_views(views, video_id)
+        took_ms = (time.perf_counter() - began) * 1e3
+    rows = [_row(name, i, video, found[name]) for i, video in enumerate(video_id) for name in views]
+    if as_json:
+        print_json(rows)
+    else:
+        _show(rows)
+        typer.echo(
+            f"{len(video_id)} videos, {len(views)} views, one round trip: {took_ms:.2f} ms ({stores.plain(url)})"
+        )
+
+
+def _row(view: str, i: int, video_id: str, found: Any) -> dict[str, Any]:
+    from vidtopics.online import Status
+    from vidtopics.times import moment
+
+    status = Status(found.status[i])
+    row = {"video_id": video_id, "view": view, "status": status.name.lower().replace("_", " ")}
+    if found.event_us[i]:
+        row |= {
+            "event_timestamp": moment(int(found.event_us[i])),
+            "created_timestamp": moment(int(found.created_us[i])),
+        }
+        row["age_s"] = str(int(time.time() - found.event_us[i] / 1e6))
+    if status == Status.PRESENT:
+        row["features"] = {name: _plain(found[name][i]) for name in found.names}  # type: ignore[assignment]
+    return row
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and lists as JSON has them."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Column, Table
+
+    from vidtopics.cli.show import out
+
+    table = Table(
+        "video",
+        "view",
+        "status",
+        "holds from",
+        "age",
+        Column("features", overflow="fold"),
+        box=None,
+        header_style="bold",
+    )
+    for row in rows:
+        age = f"{int(row['age_s']) / 86_400:.1f} d" if "age_s" in row else ""
+        told = "\n".join(f"{name} {_short(value)}" for name, value in row.get("features", {}).items())
+        table.add_row(row["video_id"], row["view"], row["status"], row.get("event_timestamp", "")[:19], age, told)
+    out.print(table)
+
+
+def _short(value: Any) -> str:
+    """A value on one line; a long vector by its first numbers and its width."""
+    if not isinstance(value, list):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    shown = ", ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in value[:8])
+    return f"[{shown}]" if len(value) <= 8 else f"[{shown}, ...] ({len(value)} wide)"

@@ -1,0 +1,25 @@
+"""The embedded Redis (Valkey) of a home."""
+
+from __future__ import annotations
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, Home
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def start(home: Home = DEFAULT_HOME) -> None:
+    """Start it unless it runs; prints its address. With REDIS_URL set nothing is started: that server is used."""
+    from vidtopics.server import url_of
+
+    typer.echo(url_of(home))
+
+
+@app.command()
+def stop(home: Home = DEFAULT_HOME) -> None:
+    """Stop it; its data stays below the home."""
+    from vidtopics import server
+
+    typer.echo("stopped" if server.stop(home) else "it was not running")

@@ -1,0 +1,38 @@
+"""How verbs reach the home's Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vidtopics.errors import StoreError, explain
+from vidtopics.online import OnlineClient
+from vidtopics.server import url_of
+
+__all__ = ["client", "plain", "reaching", "url_of"]
+
+
+def client(home: Path, prefix: str) -> OnlineClient:
+    """A client of the home's Redis."""
+    return OnlineClient.from_url(url_of(home), prefix=prefix, socket_timeout=5)
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turns redis-py's errors into one that says what to do."""
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, ValueError) as error:
+        raise StoreError(
+            explain(f"Redis at {plain(url)}", expected="a server that answers", found=str(error) or type(error).__name__,
+                    mend="check REDIS_URL, or unset it to use the embedded server")
+        ) from error  # fmt: skip
+
+
+def plain(url: str) -> str:
+    """The address without user and password."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('://')[0]}://{tail}" if at else url

@@ -1,0 +1,10 @@
+"""Point-in-time joins on narrow keys: which row of a table was the value, and known, at each time of a spine.
+
+The kernel gives row numbers; payload columns are taken afterwards and never go through the join. It knows no table of ours:
+training frames, the offline store and parity all stand on it. `docs/time.md` has the rules.
+"""
+
+from vidtopics.joins.latest import latest
+from vidtopics.joins.point_in_time import matches
+
+__all__ = ["latest", "matches"]

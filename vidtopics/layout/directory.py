@@ -1,0 +1,95 @@
+"""What lies in Redis beside the values: which views there are and how they are written. A reader needs no contract, Feast or table.
+
+Four keys below the prefix: `layout` (JSON: version of the layout, buckets), `views` (hash: view to JSON), `schemas` (hash: schema hash
+to fields), `directory` (a number that every change of the others raises: a reader reads it with its values and notices).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from vidtopics.errors import StoreError, explain
+from vidtopics.layout.keys import KeySpace
+from vidtopics.layout.schema import LAYOUT, Schema
+
+
+@dataclass(frozen=True)
+class ViewEntry:
+    """One view: its number in keys, the generation that is live, its TTL (0: none), the hash of its schema."""
+
+    number: int
+    generation: int
+    ttl_us: int
+    schema: int
+
+    def to_json(self) -> str:
+        """The text in Redis."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+
+def place(prefix: str, name: str) -> str:
+    """The key of `layout`, `views`, `schemas`, `directory` or `structures`."""
+    return f"{prefix}:{name}"
+
+
+def layout_json(buckets: int) -> str:
+    """The text under `layout`."""
+    return json.dumps({"layout": LAYOUT, "buckets": buckets}, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The parsed directory of one prefix.
+
+    >>> Directory.parse("vt", b"1", layout_json(16).encode(), {}, {}).view("video_topics")
+    Traceback (most recent call last):
+    ...
+    vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views. Mend: run `vidtopics materialize`.
+    """
+
+    prefix: str
+    version: int
+    buckets: int
+    views: Mapping[str, ViewEntry]
+    schemas: Mapping[int, Schema]
+
+    @classmethod
+    def parse(
+        cls,
+        prefix: str,
+        version: bytes | None,
+        layout: bytes | None,
+        views: Mapping[bytes, bytes],
+        schemas: Mapping[bytes, bytes],
+    ) -> Directory:
+        """From what Redis holds; StoreError where nothing was ever written, or by another layout."""
+        if version is None or layout is None:
+            raise _nothing(prefix, "a store", "nothing")
+        found = json.loads(layout)
+        if found["layout"] != LAYOUT:
+            raise StoreError(
+                explain(f"Redis, prefix {prefix!r}", expected=f"layout {LAYOUT}", found=f"layout {found['layout']}",
+                        mend="use the version of vidtopics that wrote it")
+            )  # fmt: skip
+        entries = {name.decode(): ViewEntry(**json.loads(text)) for name, text in views.items()}
+        known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
+        return cls(prefix, int(version), found["buckets"], entries, known)
+
+    def view(self, name: str) -> ViewEntry:
+        """The entry of a view; StoreError names those that are there."""
+        if name not in self.views:
+            raise _nothing(self.prefix, f"the view {name}", ", ".join(self.views) or "no views")
+        return self.views[name]
+
+    def keys(self, name: str) -> KeySpace:
+        """The keys of a view's live generation."""
+        entry = self.view(name)
+        return KeySpace(self.prefix, entry.generation, entry.number, self.buckets)
+
+
+def _nothing(prefix: str, expected: str, found: str) -> StoreError:
+    return StoreError(
+        explain(f"Redis, prefix {prefix!r}", expected=expected, found=found, mend="run `vidtopics materialize`")
+    )

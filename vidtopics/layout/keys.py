@@ -1,0 +1,60 @@
+"""Keys of views, watermarks and structures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class KeySpace:
+    """The keys of one view in one generation. `buckets` is the number of hash slots that they share on a cluster."""
+
+    prefix: str
+    generation: int
+    view: int
+    buckets: int
+
+    @cached_property
+    def heads(self) -> list[bytes]:
+        """What the keys of each bucket begin with."""
+        return [f"{self.prefix}:{self.generation}:{self.view}:{{{b}}}".encode() for b in range(self.buckets)]
+
+    def of(self, ids: Iterable[bytes]) -> list[bytes]:
+        """The key of each id."""
+        heads, buckets = self.heads, self.buckets
+        return [heads[crc32(i) % buckets] + i for i in ids]
+
+    def watermark(self, bucket: int) -> bytes:
+        """Where a bucket's watermark lies, in the bucket's own slot."""
+        return f"{self.prefix}:{self.generation}:w{self.view}:{{{bucket}}}".encode()
+
+    def fingerprints(self, ids: Iterable[bytes]) -> NDArray[np.uint32]:
+        """uint32[N]: hash of view and id."""
+        start = self.view
+        return np.array([crc32(i, start) for i in ids], np.uint32)
+
+
+@dataclass(frozen=True)
+class Structures:
+    """Keys of what is no view: topic queues, recent clicks, the ranking of topics."""
+
+    prefix: str
+    buckets: int
+
+    def queue(self, epoch: int, topic_id: int) -> bytes:
+        """The list of a topic's videos, first to last; topic IDs of another epoch have other keys."""
+        return f"{self.prefix}:queue:{epoch}:{self._bucket(str(topic_id).encode())}{topic_id}".encode()
+
+    def clicks(self, user_id: str) -> bytes:
+        """The list of a user's clicked videos, newest first."""
+        name = user_id.encode()
+        return f"{self.prefix}:clicks:{self._bucket(name)}".encode() + name
+
+    def _bucket(self, name: bytes) -> str:
+        return f"{{{crc32(name) % self.buckets}}}"

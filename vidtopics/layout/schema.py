@@ -1,0 +1,118 @@
+"""The fields of a view as they are stored, and the header that every value begins with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtopics.contracts import Table
+
+LAYOUT = 1
+TOMBSTONE = 1
+HEADER = np.dtype(
+    [
+        ("layout", "u1"),
+        ("flags", "u1"),
+        ("schema", "<u4"),
+        ("fingerprint", "<u4"),
+        ("event_us", "<i8"),
+        ("created_us", "<i8"),
+    ]
+)
+END = np.dtype("<u4")
+NUMBERS = {
+    "int8": "<i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "float16": "<f2", "float32": "<f4", "float64": "<f8",
+    "bool": "?", "timestamp": "<i8",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a view: what a reader gets (`type`) and what is stored (`wire`).
+
+    `kind`: a "scalar", "slots" (a list of fixed `width`), a "vector" (all rows of one width, known from the bytes), a "list" of any length, or
+    "bytes" (`type` string or bytes). `pad` stands where there is no value.
+    """
+
+    name: str
+    type: str
+    kind: str
+    wire: str = ""
+    width: int = 1
+    pad: float = 0
+
+    @property
+    def variable(self) -> bool:
+        """Whether its bytes lie behind the fixed part."""
+        return self.kind in {"vector", "list", "bytes"}
+
+    def empty(self, rows: int) -> NDArray[np.generic]:
+        """What a reader gets for `rows` without a value."""
+        if self.kind in {"list", "bytes"}:
+            return np.full(rows, None, object)
+        shape = (rows, self.width) if self.kind == "slots" else (rows, 0) if self.kind == "vector" else rows
+        return np.full(shape, self.pad, NUMBERS[self.type])
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of a view, in order.
+
+    >>> Schema.from_json(EXAMPLE.to_json()) == EXAMPLE
+    True
+    """
+
+    fields: tuple[Field, ...]
+
+    @classmethod
+    def of(cls, table: Table) -> Schema:
+        """The schema of a contract's view.
+
+        >>> from vidtopics.contracts import VIDEO_TOPICS
+        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 26 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
+        97
+        """
+        return cls(tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Schema:
+        """From :meth:`to_json`."""
+        return cls(tuple(Field(**field) for field in json.loads(text)))
+
+    def to_json(self) -> str:
+        """The text that lies in Redis, so that a reader needs no contract."""
+        return json.dumps([asdict(f) for f in self.fields], separators=(",", ":"))
+
+    @cached_property
+    def hash(self) -> int:
+        """32 bits that stand in every value's header."""
+        return int.from_bytes(hashlib.sha256(self.to_json().encode()).digest()[:4], "little")
+
+    @cached_property
+    def row(self) -> np.dtype[np.void]:
+        """The fixed part of a value."""
+        parts: list[tuple[str, object, tuple[int, ...]]] = [("header", HEADER, ())]
+        parts.append(("nulls", "u1", ((len(self.fields) + 7) // 8,)))
+        for i, f in enumerate(self.fields):
+            parts.append((f"f{i}", END if f.variable else NUMBERS[f.wire], (f.width,) if f.kind == "slots" else ()))
+        return np.dtype(parts)
+
+
+def _field(name: str, type_: str, width: int | str | None, pad: float | None, wire: str | None) -> Field:
+    if type_ == "string":
+        return Field(name, "string", "bytes")
+    if type_ == "list<string>":
+        return Field(name, "string", "list")
+    inner = type_.removeprefix("list<").removesuffix(">")
+    if inner == type_:
+        return Field(name, inner, "scalar", wire or inner, pad=pad or 0)
+    kind = "slots" if isinstance(width, int) else "vector" if width else "list"
+    return Field(name, inner, kind, wire or inner, width if isinstance(width, int) else 1, pad or 0)
+
+
+EXAMPLE = Schema((Field("n", "int64", "scalar", "int16"), Field("s", "string", "bytes")))

@@ -1,0 +1,17 @@
+"""The client of ranking services: features of many videos in one round trip, as typed arrays with a status each.
+
+It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics materialize` wrote::
+
+    from vidtopics.online import OnlineClient
+
+    client = OnlineClient.from_url("redis://localhost:6379")
+    topics = client.read("video_topics", ["v0000001", "v0000002", "unknown"])
+    topics["topic_ids"]     # int64[3, 8], -1 where a slot is unused
+    topics["topic_weights"] # float32[3, 8]
+    topics.status           # uint8[3]: Status.PRESENT, PRESENT, NOT_FOUND
+"""
+
+from vidtopics.online.client import AsyncOnlineClient, OnlineClient
+from vidtopics.online.features import Features, Status
+
+__all__ = ["AsyncOnlineClient", "Features", "OnlineClient", "Status"]
