@@ -1,0 +1,135 @@
+"""Between Feast's types and the layout of values: schemas of feature views, protobuf values to columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from feast import FeatureView, Field
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from numpy.typing import NDArray
+
+from vidtopics import layout
+from vidtopics.contracts import Column
+from vidtopics.layout import Schema
+from vidtopics.layout.schema import NUMBERS
+
+# Feast's type: the layout's, and how the fields of its protobuf values are called.
+NAMES: dict[Any, tuple[str, str]] = {
+    Int32: ("int32", "int32"), Int64: ("int64", "int64"), Float32: ("float32", "float"), Float64: ("float64", "double"),
+    Bool: ("bool", "bool"), UnixTimestamp: ("timestamp", "unix_timestamp"), String: ("string", "string"), Bytes: ("bytes", "bytes"),
+}  # fmt: skip
+SECOND_US = 1_000_000
+PROTO = "proto"
+"""A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
+
+
+def feast_type(column: Column) -> FeastType:
+    """The Feast type of a contract's column.
+
+    >>> feast_type(Column("topic_ids", "list<int64>", "", width=8))
+    Array(Int64)
+    """
+    types = {name: feast for feast, (name, _) in NAMES.items()}
+    inner = column.type.removeprefix("list<").removesuffix(">")
+    return types[inner] if inner == column.type else Array(types[inner])
+
+
+def tags_of(column: Column) -> dict[str, str]:
+    """What the layout has to know beyond the type, as tags of a Feast field."""
+    if column.type == "list<string>":
+        return {}
+    tags = {"wire": column.wire, "pad": None if column.pad is None else f"{column.pad:g}"}
+    tags["width"] = None if column.width is None else str(column.width) if isinstance(column.width, int) else "vector"
+    return {name: text for name, text in tags.items() if text}
+
+
+def schema_of(view: FeatureView) -> Schema:
+    """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
+    return Schema(tuple(_field(f) for f in view.features))
+
+
+def _field(field: Field) -> layout.Field:
+    tags = field.tags or {}
+    many = isinstance(field.dtype, Array)
+    name, _ = NAMES.get(field.dtype.base_type if isinstance(field.dtype, Array) else field.dtype, (PROTO, ""))
+    if name == PROTO:
+        return layout.Field(field.name, PROTO, "bytes")
+    if name in {"string", "bytes"}:
+        return layout.Field(field.name, name, "list" if many else "bytes")
+    wire, pad, width = tags.get("wire", name), float(tags.get("pad", 0)), tags.get("width", "")
+    if not many:
+        return layout.Field(field.name, name, "scalar", wire, pad=pad)
+    kind = "vector" if width == "vector" else "slots" if width else "list"
+    return layout.Field(field.name, name, kind, wire, int(width) if kind == "slots" else 1, pad)
+
+
+def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
+    """The bytes that keys end with: a lone string or integer key as text, anything else as Feast serializes entity keys."""
+    keys = sorted(values)
+    if len(keys) == 1 and all(v.WhichOneof("val") in {"string_val", "int64_val", "int32_val"} for v in values[keys[0]]):
+        return [str(getattr(v, str(v.WhichOneof("val")))).encode() for v in values[keys[0]]]
+    rows = zip(*(values[k] for k in keys), strict=True)
+    return [serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows]
+
+
+def columns_of(
+    schema: Schema, rows: Sequence[Mapping[str, Value]]
+) -> tuple[dict[str, Any], dict[str, NDArray[np.bool_]]]:
+    """Columns and nulls of protobuf rows, as :func:`vidtopics.layout.encode` takes them."""
+    columns: dict[str, Any] = {}
+    null: dict[str, NDArray[np.bool_]] = {}
+    for field in schema.fields:
+        values = [_plain(field, row.get(field.name)) for row in rows]
+        null[field.name] = np.array([v is None for v in values], bool)
+        if field.kind == "scalar":
+            columns[field.name] = np.array([field.pad if v is None else v for v in values], NUMBERS[field.type])
+        elif field.kind == "slots":
+            columns[field.name] = np.array(
+                [[field.pad] * field.width if v is None else v for v in values], NUMBERS[field.type]
+            )
+        elif field.type in NUMBERS:
+            columns[field.name] = [None if v is None else np.array(v, NUMBERS[field.type]) for v in values]
+        else:
+            columns[field.name] = values
+    return columns, null
+
+
+def add_values(values: Any, field: layout.Field, column: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+    """Append a column to repeated protobuf values, in place (a third of the time of making them first); empty where there is none."""
+    proto = next((proto for name, proto in NAMES.values() if name == field.type), "")
+    if field.type == "timestamp":
+        column = column // SECOND_US
+    rows = column.tolist() if field.type in NUMBERS and field.kind != "list" else column
+    name = f"{proto}_val" if field.kind in {"scalar", "bytes"} else f"{proto}_list_val"
+    add = values.add
+    for row, there in zip(rows, valid.tolist(), strict=True):
+        value = add()
+        if not there:
+            continue
+        if field.type == PROTO:
+            value.MergeFromString(row)
+        elif field.kind in {"scalar", "bytes"}:
+            setattr(value, name, row)
+        else:
+            many = getattr(value, name)
+            many.SetInParent()  # an empty list is a value too
+            many.val.extend(row)
+
+
+def _plain(field: layout.Field, value: Value | None) -> Any:
+    which = value.WhichOneof("val") if value is not None else None
+    if value is None or which is None:
+        return None
+    if field.type == PROTO:
+        return value.SerializeToString(deterministic=True)
+    plain = getattr(value, which)
+    if field.kind in {"slots", "vector", "list"}:
+        plain = list(plain.val)
+    if field.type != "timestamp":
+        return plain
+    return [v * SECOND_US for v in plain] if isinstance(plain, list) else plain * SECOND_US

@@ -1,0 +1,286 @@
+"""A Feast online store on Redis: one packed value per view and entity, one round trip per request, honest statuses.
+
+In `feature_store.yaml`::
+
+    online_store:
+      type: vidtopics.stores.packed_redis.PackedRedisOnlineStore
+      url: ${REDIS_URL}
+
+What it writes, :class:`vidtopics.online.OnlineClient` reads, and the other way round `vidtopics materialize` writes what it reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import redis
+from feast import Entity, FeatureView, RepoConfig, utils
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from feast.repo_config import FeastConfigBaseModel
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import StrictStr
+
+from vidtopics.errors import StoreError, explain
+from vidtopics.layout import encode, tombstones
+from vidtopics.materialization import StoreWriter
+from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
+from vidtopics.server import url_of
+from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of
+from vidtopics.times import micros
+
+FeatureVector = GetOnlineFeaturesResponse.FeatureVector
+Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+Parts = list[tuple[str, Sequence[bytes]]]
+
+
+class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
+    """Settings in `feature_store.yaml`."""
+
+    type: Literal["vidtopics.stores.packed_redis.PackedRedisOnlineStore"] = (
+        "vidtopics.stores.packed_redis.PackedRedisOnlineStore"
+    )
+    url: StrictStr = ""
+    """`redis://`, `rediss://` or `unix://`, with user, password and database; empty, or a variable that is not set: the home's own server."""
+    home: StrictStr = ".vidtopics"
+    """Where that server keeps its data, relative to the repository."""
+    prefix: StrictStr = ""
+    """Every key begins with it; empty: the project's name."""
+    buckets: int = 16
+    """Hash slots that the keys of a view share on a cluster; fixed once data is there."""
+    timeout_s: float = 5.0
+    """Seconds to wait for Redis."""
+
+
+class PackedRedisOnlineStore(OnlineStore):
+    """See the module. One instance may be shared between threads; the async client belongs to the loop that first used it."""
+
+    def __init__(self) -> None:
+        self._connected: tuple[PackedRedisOnlineStoreConfig, OnlineClient] | None = None
+        self._looped: tuple[asyncio.AbstractEventLoop, AsyncOnlineClient] | None = None
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Reads; writes go through the sync client in a thread."""
+        return SupportedAsyncMethods(read=True, write=True)
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come."""
+        schema = schema_of(table)
+        writer = self._writer(config)
+        load = writer.load(writer.register(table.name, schema, _ttl_us(table)))
+        for start in range(0, len(data), 10_000):
+            part = data[start : start + 10_000]
+            ids = [i for row in part for i in ids_of(_key_values(row[0]), config.entity_key_serialization_version)]
+            event = [micros(_aware(row[2])) for row in part]
+            created = [micros(_aware(row[3])) if row[3] else 0 for row in part]
+            columns, null = columns_of(schema, [row[1] for row in part])
+            fingerprints = load.space.fingerprints(ids)
+            values = encode(schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null)
+            ended = np.logical_and.reduce(list(null.values()))
+            stubs = tombstones(schema, fingerprints, event, created)
+            load.add(ids, [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)])
+            if progress:
+                progress(len(part))
+        load.finish()
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """As :meth:`online_write_batch`."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """Rows of one view; (None, None) for an entity without a value."""
+        ids = [i for key in entity_keys for i in ids_of(_key_values(key), config.entity_key_serialization_version)]
+        (found,) = self._client(config).read_parts([(table.name, ids)], requested_features)
+        return _rows(table, found, requested_features)
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKey],
+        requested_features: list[str] | None = None,
+    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+        """As :meth:`online_read`."""
+        ids = [i for key in entity_keys for i in ids_of(_key_values(key), config.entity_key_serialization_version)]
+        (found,) = await self._async_client(config).read_parts([(table.name, ids)], requested_features)
+        return _rows(table, found, requested_features)
+
+    def _read_features_per_fv(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[Any],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        """All views of a request in one round trip (Feast asks view by view)."""
+        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        found = self._client(config).read_parts(parts)
+        _respond(
+            online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
+        )
+
+    async def _read_features_per_fv_async(
+        self,
+        config: RepoConfig,
+        grouped_refs: list[Any],
+        join_key_values: dict[str, Any],
+        entity_name_to_join_key_map: dict[str, str],
+        online_features_response: Any,
+        full_feature_names: bool,
+        include_feature_view_version_metadata: bool,
+    ) -> None:
+        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        found = await self._async_client(config).read_parts(parts)
+        _respond(
+            online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
+        )
+
+    def read_precomputed_vectors(self, *_: Any, **__: Any) -> list[bytes | None]:
+        """Refused: a request is one round trip without them."""
+        raise StoreError(
+            explain("PackedRedisOnlineStore", expected="a feature service without precompute_online", found="one with it",
+                    mend="leave precompute_online out; all views of a service are one round trip here")
+        )  # fmt: skip
+
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Enter views into the directory; remove the values of deleted ones."""
+        writer = self._writer(config)
+        for table in tables_to_delete:
+            writer.drop(table.name)
+        for table in tables_to_keep:
+            if getattr(table, "online", False):
+                writer.register(table.name, schema_of(table), _ttl_us(table))
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        """Remove the values of these views, and no other key."""
+        writer = self._writer(config)
+        for table in tables:
+            writer.drop(table.name)
+
+    async def close(self) -> None:
+        """Close the async client's connections."""
+        if self._looped:
+            await self._looped[1].aclose()
+            self._looped = None
+
+    def _writer(self, config: RepoConfig) -> StoreWriter:
+        client = self._client(config)
+        return StoreWriter(client.connection, prefix=client.prefix, buckets=config.online_store.buckets)
+
+    def _client(self, config: RepoConfig) -> OnlineClient:
+        settings = config.online_store
+        if self._connected is None or self._connected[0] is not settings:
+            connection = redis.Redis.from_url(_url(config), socket_timeout=settings.timeout_s)
+            self._connected = (settings, OnlineClient(connection, prefix=settings.prefix or config.project))
+        return self._connected[1]
+
+    def _async_client(self, config: RepoConfig) -> AsyncOnlineClient:
+        loop, settings = asyncio.get_running_loop(), config.online_store
+        if self._looped is None or self._looped[0] is not loop:
+            prefix = settings.prefix or config.project
+            client = AsyncOnlineClient.from_url(_url(config), prefix=prefix, socket_timeout=settings.timeout_s)
+            self._looped = (loop, client)
+        return self._looped[1]
+
+
+def _url(config: RepoConfig) -> str:
+    """The server's address. Feast leaves a variable that is not set as it stands in the file: then it is the home's own server."""
+    settings = config.online_store
+    if settings.url and not settings.url.startswith("${"):
+        return str(settings.url)
+    return url_of((config.repo_path or Path()) / settings.home)
+
+
+def _parts(
+    config: RepoConfig,
+    grouped_refs: list[Any],
+    join_key_values: dict[str, Any],
+    entity_name_to_join_key_map: dict[str, str],
+) -> Parts:
+    parts: Parts = []
+    for table, _ in grouped_refs:
+        values = utils._get_table_entity_values(table, entity_name_to_join_key_map, join_key_values)
+        parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
+    return parts
+
+
+def _respond(
+    response: Any, grouped_refs: list[Any], found: Sequence[Features], full_names: bool, versions: bool
+) -> None:
+    """Fill Feast's response, feature by feature; the statuses are Feast's own numbers."""
+    for (table, requested), features in zip(grouped_refs, found, strict=True):
+        name = table.projection.name_to_use()
+        if versions:
+            entry = response.metadata.feature_view_metadata.add()
+            entry.name, entry.version = (
+                table.projection.name_alias or table.projection.name,
+                table.current_version_number or 0,
+            )
+        times = [_timestamp(us) for us in features.event_us.tolist()]
+        fields = {f.name: f for f in schema_of(table).fields}
+        for feature in requested:
+            response.metadata.feature_names.val.append(f"{name}__{feature}" if full_names else feature)
+            valid = features.present & ~features.null[feature]
+            statuses = np.where(features.present & ~valid, Status.NULL, features.status)
+            vector = response.results.add(statuses=statuses.tolist(), event_timestamps=times)
+            add_values(vector.values, fields[feature], features[feature], valid)
+
+
+def _rows(
+    table: FeatureView, found: Features, requested: Sequence[str] | None
+) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+    fields = [f for f in schema_of(table).fields if requested is None or f.name in requested]
+    vectors = {f.name: FeatureVector() for f in fields}
+    for f in fields:
+        add_values(vectors[f.name].values, f, found[f.name], found.present & ~found.null[f.name])
+    rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
+    for i, there in enumerate(found.present.tolist()):
+        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(found.event_us[i]))
+        rows.append((time, {name: vector.values[i] for name, vector in vectors.items()}) if there else (None, None))
+    return rows
+
+
+def _key_values(key: EntityKey) -> Mapping[str, Sequence[Value]]:
+    return {name: [value] for name, value in zip(key.join_keys, key.entity_values, strict=True)}
+
+
+def _timestamp(us: int) -> Timestamp:
+    return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1_000)
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _ttl_us(table: FeatureView) -> int:
+    return (table.ttl or timedelta(0)) // timedelta(microseconds=1)
