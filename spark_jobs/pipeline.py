@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from spark_jobs.job import Job, Run
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.settings import Settings, digest
-from vidtopics.tables import Publication, Tables, moment
+from vidtopics.tables import Publication, Tables
 from vidtopics.tables.scans import scan
+from vidtopics.times import moment
 
 JOBS = (
     "tag_cooccurrence",
@@ -25,6 +28,8 @@ JOBS = (
     "topics",
     "video_topics",
     "video_statistics",
+    "user_recent_clicks",
+    "topic_queues",
 )
 
 
@@ -82,9 +87,6 @@ def schedule(tables: Tables, settings: Settings) -> list[int]:
     published = tables.read(VIDEO_CATALOG, columns=["event_timestamp"])["event_timestamp"]
     if not len(published):
         raise TableError(explain("video_catalog", expected="videos", found="none", mend="run `vidtopics ingest` first"))
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     return [pc.max(published).cast(pa.int64()).as_py() + 1]
 
 

@@ -28,3 +28,19 @@ def representations(home: Home = DEFAULT_HOME, config: Config = None, as_json: A
         print_json(report)
     else:
         reports.representations(report)
+
+
+@app.command()
+def ranking(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Table II: AUC of Wide&Deep without topics, with topics as known, and with those of all tags."""
+    from consumers.ranking.evaluation import evaluate
+    from vidtopics.cli import homes, reports, show
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config)
+    with show.working("Evaluating ranking (Table II)") as progress:
+        report = evaluate(Tables(home), settings, progress)
+    if as_json:
+        print_json(report)
+    else:
+        reports.ranking(report)

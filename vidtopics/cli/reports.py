@@ -46,8 +46,48 @@ def representations(report: dict[str, Any]) -> None:
         )
 
 
-def _plain(estimate: dict[str, Any]) -> str:
-    return f"{estimate['mean']:.3f} ± {(estimate['high'] - estimate['low']) / 2:.3f}"
+SPLITS = {
+    "user": "each user's last fifth (topics of all tags: static content)",
+    "time": "the last fifth of the time, strictly as known",
+}
+
+
+def ranking(report: dict[str, Any]) -> None:
+    """AUC of Wide&Deep with and without topics on both splits, with the paired differences."""
+    seeds = report["seeds"]
+    out.print(
+        f"Ranking (Wide&Deep, {len(seeds)} seeds from {seeds[0]}): AUC on release {report['release']} (as of {report['as_of'][:19]}),"
+        f" {report['rows']:,} impressions, {report['clicked'] / max(report['rows'], 1):.0%} clicked; ± is the 95% interval over seeds",
+        highlight=False,
+    )
+    table = Table("test rows", "no topics", "topics as known", "all tags", box=None, header_style="bold")
+    for split in report["splits"]:
+        name = f"{SPLITS[split['split']]}: {split['test']:,}"
+        if "skipped" in split:
+            table.add_row(name, f"none: {split['skipped']}")
+            continue
+        auc, difference = split["auc"], split["difference"]
+        table.add_row(name, *(_plain(estimate) for estimate in auc.values()))
+        table.add_row("  difference", "", *(_plain(difference[v], "+.4f") for v in auc if v in difference))
+    out.print(table)
+
+
+def trained(report: dict[str, Any]) -> None:
+    """What the ranking model was trained on and how well it does."""
+    state = "is up to date" if report["skipped"] else f"trained in {report['seconds']:.0f} s"
+    out.print(
+        f"Ranking model {state}: {report['rows']:,} impressions ({report['clicked'] / report['rows']:.0%} clicked) of {report['users']:,} users,"
+        f" {report['videos']:,} videos, {report['topics']:,} topics, release {report['release']};"
+        f" AUC {report['auc']:.3f} on the held-out end, {report['epochs']} epochs",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _plain(estimate: dict[str, Any], form: str = ".3f") -> str:
+    if estimate["low"] is None:
+        return f"{estimate['mean']:{form}}"
+    return f"{estimate['mean']:{form}} ± {(estimate['high'] - estimate['low']) / 2:{form.lstrip('+')}}"
 
 
 def _order(steps: list[dict[str, Any]]) -> str:

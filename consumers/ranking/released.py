@@ -1,0 +1,61 @@
+"""What a model or a report was made from, as one key: it is made again only where the key changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vidtopics.contracts import EVENT_TIME, IMPRESSIONS
+from vidtopics.materialization.releases import latest_release as _latest_release
+from vidtopics.settings import Settings, digest
+from vidtopics.tables import Tables
+from vidtopics.times import micros
+
+PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins")
+
+
+def latest_release(tables: Tables) -> dict[str, Any]:
+    """The latest release: release_id, as_of_us, versions (table -> version), topic_epoch; TableError if there is none."""
+    row = _latest_release(tables)
+    return {**row, "as_of_us": micros(row["as_of"]), "versions": dict(row["versions"])}
+
+
+def now_us() -> int:
+    """The wall clock."""
+    return micros(datetime.now(UTC))
+
+
+def key_of(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int, *more: str) -> str:
+    """A hash of the release's versions, of how many label windows have closed, of settings and source."""
+    shown = tables.read(IMPRESSIONS, columns=[EVENT_TIME], version=release["versions"].get(IMPRESSIONS.name))
+    ends = pc.add(shown[EVENT_TIME].cast(pa.int64()), settings.ranking.label_window // timedelta(microseconds=1))
+    closed = pc.sum(pc.less_equal(ends, as_of_us)).as_py() or 0
+    return digest(
+        release["versions"], release["topic_epoch"], closed, settings.ranking, settings.recall.recent_clicks, settings.seed,
+        source_hash(), *more,
+    )  # fmt: skip
+
+
+@cache
+def source_hash() -> str:
+    """A hash of the modules that frames and models come from."""
+    total = sha256()
+    for file in _files():
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _files() -> Iterator[Path]:
+    for name in PACKAGES:
+        spec = find_spec(name)
+        assert spec is not None
+        for folder in spec.submodule_search_locations or []:
+            yield from sorted(Path(folder).glob("*.py"))

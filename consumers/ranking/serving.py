@@ -1,0 +1,81 @@
+"""The ranking model inside a request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from consumers.ranking.bags import Matrix, bags, mean_topics
+from consumers.ranking.examples import Examples, numbers
+from consumers.ranking.storing import restore
+from consumers.ranking.vocabulary import Vocabulary, topic_weights
+from consumers.ranking.wide_and_deep import WideAndDeep, probabilities
+from vidtopics.online import Features
+
+
+class Ranker:
+    """Click probabilities of a user's candidates, by the model that `vidtopics train ranking` stored.
+
+    It reads what :mod:`vidtopics.online` gives, as the training frame reads the tables: a video without statistics or topics, whatever
+    the status says why, is one of which nothing was known; topics of another epoch than the model's count as none.
+    """
+
+    def __init__(self, model: WideAndDeep, known: Vocabulary) -> None:
+        self.model = model
+        self.known = known
+
+    @classmethod
+    def load(cls, folder: Path) -> Ranker:
+        """The model in a folder (`models/ranking` of a home); TableError where there is none."""
+        return cls(*restore(folder))
+
+    def score(
+        self,
+        user_id: str,
+        history: Sequence[str],
+        history_topics: Features,
+        candidates: Sequence[str],
+        topics: Features,
+        statistics: Features,
+    ) -> NDArray[np.float32]:
+        """float32[N], the click probability of each candidate.
+
+        Args:
+            user_id: who the candidates are for; unknown ones get what a new user gets.
+            history: recently clicked videos, newest first (H of them).
+            history_topics: feature view `video_topics` of `history`.
+            candidates: N video ids.
+            topics: feature view `video_topics` of `candidates`.
+            statistics: feature view `video_statistics` of `candidates`.
+        """
+        n, ends = len(candidates), np.array([0, len(history)])
+        shared = np.zeros(n, np.int64)
+        there = statistics.present
+        exposures, ctr = (
+            np.where(there, _column(statistics, name), np.nan) for name in ("video_exposures", "video_ctr")
+        )
+        examples = Examples(
+            clicked=np.zeros(n, bool),
+            shown_us=shared,
+            user=np.repeat(self.known.code_users(pa.array([user_id], pa.string())), n),
+            video=self.known.code_videos(pa.array(candidates, pa.string())),
+            numbers=numbers(exposures, ctr, np.array([len(history)]), shared),
+            topics=self._topics(topics),
+            history=shared,
+            clicks=bags(ends, self.known.code_videos(pa.array(history, pa.string())), len(self.known.videos) + 1),
+            tastes=mean_topics(ends, np.arange(len(history)), self._topics(history_topics)),
+        )
+        return probabilities(self.model, examples)
+
+    def _topics(self, found: Features) -> Matrix:
+        ids, epochs = _column(found, "topic_ids").astype(np.int64), _column(found, "topic_epoch").astype(np.int64)
+        return topic_weights(ids, _column(found, "topic_weights").astype(np.float32), epochs, self.known)
+
+
+def _column(found: Features, name: str) -> NDArray[np.float64]:
+    return cast("NDArray[np.float64]", found[name])

@@ -1,0 +1,6 @@
+"""Candidate generation from topic queues (III-B1): from a user's recent clicks to candidates, each with its reason."""
+
+from consumers.retrieval.recall import Candidates, Recall
+from consumers.retrieval.rules import Reason
+
+__all__ = ["Candidates", "Reason", "Recall"]

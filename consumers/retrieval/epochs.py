@@ -1,0 +1,52 @@
+"""Topic features of one epoch: IDs of two epochs must not meet (`docs/tables.md`, video_topics)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.online import Features, Status
+
+OTHER_EPOCH = "topics of another epoch"
+CAUSES = {
+    Status.NOT_FOUND: "not found",
+    Status.NULL: "removed",
+    Status.OUTSIDE_MAX_AGE: "too old",
+    Status.UNREADABLE: "unreadable",
+}
+
+
+def common_epoch(topics: Features) -> int:
+    """The epoch that most present rows of `video_topics` have, of equally common ones the later; 0 without any."""
+    epochs, rows = np.unique(_epochs(topics)[topics.present], return_counts=True)
+    return int(epochs[np.lexsort((epochs, rows))[-1]]) if len(epochs) else 0
+
+
+def of_epoch(topics: Features, epoch: int) -> Features:
+    """The same rows; those of another epoch are UNREADABLE and hold each column's padding."""
+    foreign = _foreign(topics, epoch)
+    columns = {name: values.copy() for name, values in topics.columns.items()}
+    for name, values in columns.items():
+        values[foreign] = VIDEO_TOPICS.column(name).pad or 0
+    status = np.where(foreign, np.uint8(Status.UNREADABLE), topics.status)
+    return replace(topics, status=status, columns=columns, null={n: rows | foreign for n, rows in topics.null.items()})
+
+
+def left_out(topics: Features, epoch: int) -> dict[str, int]:
+    """Rows without features of that epoch, by cause; causes without rows are not named."""
+    rows = {cause: topics.status == status for status, cause in CAUSES.items()}
+    rows[OTHER_EPOCH] = _foreign(topics, epoch)
+    return {cause: int(found.sum()) for cause, found in rows.items() if found.any()}
+
+
+def _foreign(topics: Features, epoch: int) -> NDArray[np.bool_]:
+    foreign: NDArray[np.bool_] = topics.present & (_epochs(topics) != epoch)
+    return foreign
+
+
+def _epochs(topics: Features) -> NDArray[np.int64]:
+    return cast("NDArray[np.int64]", topics["topic_epoch"])

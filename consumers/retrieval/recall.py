@@ -1,0 +1,106 @@
+"""Recall against the online store: three round trips from a user to candidates with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.retrieval.epochs import common_epoch, left_out, of_epoch
+from consumers.retrieval.rules import Reason, TopicCounts, count_topics, fill
+from vidtopics.online import Features, OnlineClient
+from vidtopics.settings import RecallSettings
+
+NO_TOPIC = "no topic"
+NEW_USER = "new user"
+NO_TOPICS = "no recent click has a current topic"
+NOTHING_NEW = "nothing new in the queues of the clicked topics"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Videos for the ranking model, each with its reason.
+
+    Attributes:
+        user_id: who for.
+        reasons: of each candidate, in the order in which recall took them.
+        epoch: of the topics in `reasons`.
+        history: the user's recent clicks (N_1 at most), newest first.
+        history_topics: feature view `video_topics` of `history`, without topics of another epoch; None without a click.
+        popular: empty, or why the topics are popular ones instead of the user's own.
+        left_out: clicks of `history` that count in no topic, by cause.
+    """
+
+    user_id: str
+    reasons: Mapping[str, Reason]
+    epoch: int
+    history: Sequence[str]
+    history_topics: Features | None = field(repr=False)
+    popular: str
+    left_out: Mapping[str, int]
+
+    @property
+    def video_ids(self) -> list[str]:
+        """The candidates."""
+        return list(self.reasons)
+
+
+class Recall:
+    """Candidate generation from topic queues (III-B1).
+
+    The user's topics are the N_2 that appear in most of the N_1 recent clicks; their queues give N_3 candidates in proportion
+    (:func:`consumers.retrieval.rules.fill`). Topic IDs of two epochs are never compared: the epoch is that of most clicks, and a
+    click with topics of another one is left out and counted. A user without clicks, whose clicks have no topics, or to whom those
+    queues have nothing new to offer, gets the N_2 most popular topics in equal parts, and `popular` says why.
+    """
+
+    def __init__(self, client: OnlineClient, settings: RecallSettings) -> None:
+        self.client = client
+        self.settings = settings
+
+    def recall(self, user_id: str) -> Candidates:
+        """Candidates for a user: one read of the clicks, one of their topics, one of the queues.
+
+        Raises:
+            StoreError: nothing was materialised under the client's prefix.
+            redis.exceptions.RedisError: the server can't be reached.
+        """
+        history = self.client.recent_clicks(user_id)[: self.settings.recent_clicks]
+        if not history:
+            return self._popular(user_id, history, None)
+        topics = self.client.read("video_topics", history)
+        epoch = common_epoch(topics)
+        reasons = self._from_queues(self._chosen(of_epoch(topics, epoch)), epoch, history)
+        if not reasons:
+            return self._popular(user_id, history, topics)
+        return Candidates(user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch))
+
+    def _popular(self, user_id: str, history: Sequence[str], topics: Features | None) -> Candidates:
+        epoch, popular = self.client.topic_epoch(), self.client.popular_topics()[: self.settings.topics]
+        chosen = TopicCounts(np.array(popular, np.int64), np.zeros(len(popular), np.int64))
+        reasons = self._from_queues(chosen, epoch, history)
+        if topics is None:
+            return Candidates(user_id, reasons, epoch, history, None, NEW_USER, {})
+        current = of_epoch(topics, epoch)
+        why = NOTHING_NEW if current["topic_count"].any() else NO_TOPICS
+        return Candidates(user_id, reasons, epoch, history, current, why, _uncounted(topics, epoch))
+
+    def _chosen(self, topics: Features) -> TopicCounts:
+        counts = count_topics(cast("NDArray[np.int64]", topics["topic_ids"]))
+        return TopicCounts(*(column[: self.settings.topics] for column in counts))
+
+    def _from_queues(self, topics: TopicCounts, epoch: int, history: Sequence[str]) -> dict[str, Reason]:
+        if not len(topics.topic_ids):
+            return {}
+        limit = self.settings.candidates + len(history)  # N_3 are left of one queue even if all of `history` heads it
+        queues = self.client.queues(topics.topic_ids.tolist(), epoch=epoch, limit=limit)
+        return fill(queues, topics, set(history), self.settings.candidates, self.settings.floor)
+
+
+def _uncounted(topics: Features, epoch: int) -> dict[str, int]:
+    """Clicks that count in no topic of the epoch, by cause."""
+    without = int((of_epoch(topics, epoch).present & np.equal(topics["topic_count"], 0)).sum())
+    return left_out(topics, epoch) | ({NO_TOPIC: without} if without else {})

@@ -1,0 +1,6 @@
+"""Training data as it was known: impressions, their labels, and what an online consumer would have been given."""
+
+from consumers.training.frame import Frame, frames
+from consumers.training.inputs import Inputs, Rows, read
+
+__all__ = ["Frame", "Inputs", "Rows", "frames", "read"]

@@ -1,0 +1,96 @@
+"""What a training frame is made of, read from one release and ordered by time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vidtopics.contracts import CLICKS, CREATED_TIME, EVENT_TIME, IMPRESSIONS, SERVICES, Table, View
+from vidtopics.joins import matches
+from vidtopics.tables import Tables
+
+SERVICE = "training_v1"
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of a feature view: M keys, times and values.
+
+    Attributes:
+        keys: the key's columns.
+        event_us: int64[M], from when each row holds.
+        created_us: int64[M], from when it was known.
+        values: the features; all null in a tombstone.
+        ttl_us: the view's TTL, 0: none.
+    """
+
+    keys: pa.Table
+    event_us: NDArray[np.int64]
+    created_us: NDArray[np.int64]
+    values: pa.Table
+    ttl_us: int = 0
+
+    @classmethod
+    def of(cls, table: Table, rows: pa.Table) -> Rows:
+        """From rows with the columns of a contract."""
+        event, created = micros(rows, EVENT_TIME), micros(rows, CREATED_TIME)
+        ttl = (table.view or View("")).ttl
+        values = rows.select([c.name for c in table.values]).combine_chunks()
+        return cls(rows.select(list(table.key)), event, created, values, round(ttl.total_seconds() * 1e6))
+
+    def known(self, keys: pa.Table, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[N]: the row that held at each time and was known by then, -1 where there is none."""
+        return matches(keys, times, self.keys, self.event_us, self.created_us, known_by=times, ttl_us=self.ttl_us)
+
+    @property
+    def instants(self) -> NDArray[np.int64]:
+        """The times, ascending, at which :meth:`known` can change: what lies between two of them sees the same rows."""
+        seen = np.maximum(self.event_us, self.created_us)
+        return np.unique(np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The log and the feature views that a frame joins.
+
+    Attributes:
+        impressions: event_id, user_id, video_id, event_us, created_us; frames keep its order.
+        clicks: event_id (the impression's), event_us, created_us.
+        views: the feature views of `training_v1` by name.
+    """
+
+    impressions: pa.Table
+    clicks: pa.Table
+    views: Mapping[str, Rows]
+
+
+def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
+    """The inputs at a release's versions, in an order that compaction doesn't change: by event time, then by id.
+
+    Raises:
+        TableError: a table is missing or foreign.
+    """
+    views = {t.name: Rows.of(t, tables.read(t, version=versions.get(t.name))) for t in SERVICES[SERVICE]}
+    return Inputs(
+        _log(tables, IMPRESSIONS, versions, "event_id", "user_id", "video_id"),
+        _log(tables, CLICKS, versions, "event_id"),
+        views,
+    )
+
+
+def micros(rows: pa.Table, name: str) -> NDArray[np.int64]:
+    """A column of timestamps as int64 microseconds."""
+    us: NDArray[np.int64] = rows[name].cast(pa.int64()).to_numpy()
+    return us
+
+
+def _log(tables: Tables, table: Table, versions: Mapping[str, int], *names: str) -> pa.Table:
+    rows = tables.read(table, columns=[*names, EVENT_TIME, CREATED_TIME], version=versions.get(table.name))
+    plain = rows.select(list(names))
+    for name, time in (("event_us", EVENT_TIME), ("created_us", CREATED_TIME)):
+        plain = plain.append_column(name, rows[time].cast(pa.int64()))
+    return plain.sort_by([("event_us", "ascending"), ("event_id", "ascending")]).combine_chunks()

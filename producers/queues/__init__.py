@@ -1,0 +1,1 @@
+"""Topic queues: which videos of a topic recall may offer, and in what order (III-B1)."""

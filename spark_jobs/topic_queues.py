@@ -1,0 +1,47 @@
+"""topic_queues: the candidates of each topic, ranked by click-through rate with a share of fresh videos (III-B1)."""
+
+from __future__ import annotations
+
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG, VIDEO_STATISTICS, VIDEO_TOPICS
+
+SCHEMA = "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, queue_exposures bigint, fresh boolean, topic_epoch bigint"
+
+
+def compute(run: Run) -> Computed:
+    """Group the live videos by each of their topics; the executors order one topic at a time."""
+    import pyarrow as pa
+    from pyspark.sql import functions as F
+
+    from producers.queues.rules import topic_queue
+    from spark_jobs.frames import live_videos
+
+    settings, seed = run.settings.queues, run.settings.seed
+
+    def queue(topic: pa.Table) -> pa.Table:
+        return topic_queue(topic, settings, seed)
+
+    topics = run.frame(VIDEO_TOPICS)
+    epoch = topics.agg(F.max("topic_epoch").alias("topic_epoch"))  # queues never mix epochs
+    slots = topics.join(F.broadcast(epoch), "topic_epoch").select(
+        "video_id", "topic_epoch", F.explode("topic_ids").alias("topic_id")
+    )
+    of_topic = (
+        slots.filter("topic_id >= 0")  # -1 fills unused slots
+        .join(live_videos(run).select("video_id"), "video_id")
+        .join(run.frame(VIDEO_STATISTICS), "video_id")
+        .select("topic_id", "video_id", "video_exposures", "video_ctr", "topic_epoch")
+    )
+    return Computed(of_topic.groupBy("topic_id").applyInArrow(queue, SCHEMA))
+
+
+JOB = Job(
+    TOPIC_QUEUES,
+    inputs=(VIDEO_CATALOG, VIDEO_TOPICS, VIDEO_STATISTICS),
+    compute=compute,
+    settings=lambda s: s.queues,
+    code=("spark_jobs.topic_queues", "spark_jobs.frames", "producers.queues"),
+)
+
+if __name__ == "__main__":
+    main(JOB)

@@ -1,0 +1,151 @@
+"""topic_queues and user_recent_clicks against plain Python over the tables that they read."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import plain
+import pyarrow as pa
+import pytest
+import small_world
+from small_home import T1, T2
+
+from producers.queues.rules import topic_queue
+from spark_jobs.pipeline import find
+from vidtopics.contracts import CLICKS, IMPRESSIONS, TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_TOPICS
+from vidtopics.tables import Commit
+
+QUEUES, RECENT = find(["topic_queues", "user_recent_clicks"])[::-1]
+
+
+def by_topic(rows):
+    found = defaultdict(list)
+    for row in sorted(rows, key=lambda r: (r["topic_id"], r["queue_position"])):
+        found[row["topic_id"]].append(row)
+    return dict(found)
+
+
+def expected_queues(home, at):
+    """Each live video with its statistics in each of its topics, through the producer."""
+    statistics, live = plain.statistics(home, at), plain.live_videos(home, at)
+    videos = defaultdict(list)
+    for row in home.holds(VIDEO_TOPICS, at):
+        for topic in row["topic_ids"][: row["topic_count"]]:
+            if row["video_id"] in live:
+                exposures, _, ctr = statistics[row["video_id"]]
+                videos[topic].append(
+                    {"topic_id": topic, "video_id": row["video_id"], "video_exposures": exposures, "video_ctr": ctr,
+                     "topic_epoch": 1}
+                )  # fmt: skip
+    settings, seed = home.settings.queues, home.settings.seed
+    queues = {t: topic_queue(pa.Table.from_pylist(rows), settings, seed).to_pylist() for t, rows in videos.items()}
+    return {t: queue for t, queue in queues.items() if queue}
+
+
+def places(queues):
+    return {t: [(r["video_id"], r["fresh"], r["queue_exposures"]) for r in queue] for t, queue in queues.items()}
+
+
+@pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
+def test_queues_by_the_rules(home, at):
+    found, expected = by_topic(home.holds(TOPIC_QUEUES, at)), expected_queues(home, at)
+    assert len(found) > 3
+    assert sum(r["fresh"] for queue in found.values() for r in queue) > 0
+    assert places(found) == places(expected)
+    for topic, queue in found.items():
+        assert [r["queue_position"] for r in queue] == list(range(1, len(queue) + 1))
+        assert [r["queue_ctr"] for r in queue] == pytest.approx([r["queue_ctr"] for r in expected[topic]], abs=1e-12)
+    assert {r["topic_epoch"] for queue in found.values() for r in queue} == {1}
+
+
+def test_a_removed_video_is_in_no_queue_from_its_removal_on(home, fork):
+    """All videos of the small world fit into queues that keep every click-through rate and judge nobody. Half a day after T1 topics
+    and statistics still hold a video that was taken down since: no run has ended them.
+    """
+    wide = fork()
+    queues = home.settings.queues.model_copy(update={"min_exposures": 0, "min_ctr": 0.0})
+    wide.settings = home.settings.model_copy(update={"queues": queues})
+    for at, there in ((T1, True), (T1 + 43_200_000_000, False)):
+        QUEUES.run(wide.at(at))
+        videos = {r["video_id"] for r in wide.holds(TOPIC_QUEUES, at)}
+        assert (small_world.REMOVED_LATER in videos, small_world.REMOVED_BEFORE in videos) == (there, False)
+        with_topics = {r["video_id"] for r in wide.holds(VIDEO_TOPICS, at) if r["topic_count"]}
+        assert small_world.REMOVED_LATER in with_topics
+        assert videos == with_topics & plain.live_videos(home, at).keys()
+
+
+def expected_clicks(home, at):
+    """Clicks before `at` and known by it, newest first; each video at its last click."""
+    before = lambda r: r["event_timestamp"] < at and r["created_timestamp"] <= at  # noqa: E731
+    shown = {r["event_id"]: (r["user_id"], r["video_id"]) for r in home.rows(IMPRESSIONS) if before(r)}
+    clicks = [r for r in home.rows(CLICKS) if before(r) and r["event_id"] in shown]
+    found = defaultdict(dict)
+    for row in sorted(clicks, key=lambda r: (r["event_timestamp"], r["event_id"]), reverse=True):
+        user, video = shown[row["event_id"]]
+        found[user].setdefault(video)
+    return {user: list(videos)[: home.settings.recall.recent_clicks] for user, videos in found.items()}
+
+
+def held_clicks(home, at):
+    return {r["user_id"]: r["recent_video_ids"] for r in home.holds(USER_RECENT_CLICKS, at)}
+
+
+@pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
+def test_recent_clicks_by_hand(home, at):
+    expected = expected_clicks(home, at)
+    assert held_clicks(home, at) == expected
+    assert len(expected) > 40
+    assert "edge" in held_clicks(home, T2)
+
+
+def test_the_edge_of_time_and_knowledge(home):
+    """v021 was clicked 3 h before T1: once known at T1, once just after. v020's clicks come after T1; in T2, one is later than v021's."""
+    assert held_clicks(home, T1)["edge"] == ["v021"]
+    assert held_clicks(home, T2)["edge"] == ["v020", "v021"]
+
+
+def test_fewer_clicks_are_kept_and_ties_and_repeats_are_settled(inputs):
+    """Clicks of one user after all others: a at 1, b at 2, then at 3 c (event y) and a (event x)."""
+    clicks = [("p", "v001", 1), ("q", "v002", 2), ("y", "v003", 3), ("x", "v001", 3)]
+    add_clicks(inputs, "fan", clicks)
+    for kept, expected in ((128, ["v003", "v001", "v002"]), (2, ["v003", "v001"])):
+        recall = inputs.settings.recall.model_copy(update={"recent_clicks": kept})
+        short = replace(inputs, settings=inputs.settings.model_copy(update={"recall": recall}))
+        RECENT.run(short.at(T2))
+        assert held_clicks(short, T2)["fan"] == expected
+        assert max(len(videos) for videos in held_clicks(short, T2).values()) <= kept
+        assert held_clicks(short, T2) == expected_clicks(short, T2)
+
+
+def add_clicks(home, user, clicks):
+    shown, clicked = home.tables.read(IMPRESSIONS), home.tables.read(CLICKS)
+    start = T2 - 1_000
+    times = [{"event_timestamp": start + t, "created_timestamp": start + t} for _, _, t in clicks]
+    impressions = [
+        {"event_id": e, "user_id": user, "video_id": v, "request_id": None, "position": None} | time
+        for (e, v, _), time in zip(clicks, times, strict=True)
+    ]
+    clicks = [{"event_id": e, "watch_seconds": None} | time for (e, _, _), time in zip(clicks, times, strict=True)]
+    for table, rows, schema in ((IMPRESSIONS, impressions, shown.schema), (CLICKS, clicks, clicked.schema)):
+        home.tables.publish(table, pa.Table.from_pylist(rows, schema=schema), Commit("ingest", T2, T2, live=True))
+
+
+def test_a_rerun_with_equal_rows_is_recorded_and_writes_none(fork):
+    same = fork()
+    for job in (QUEUES, RECENT):
+        assert replace(job, code=("spark_jobs.inputs",)).run(same.at(same.live_us)).rows == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"queues": {"min_ctr": 0.1}}, [QUEUES]),
+        ({"recall": {"recent_clicks": 9}}, [RECENT]),
+        ({"recall": {"topics": 3}}, []),  # read online, not by a job
+    ],
+    ids=str,
+)
+def test_a_changed_setting_runs_the_job_that_depends_on_it(home, change, expected):
+    [(section, values)] = change.items()
+    chosen = getattr(home.settings, section).model_copy(update=values)
+    run = replace(home, settings=home.settings.model_copy(update={section: chosen})).at(T2)
+    assert [j for j in (QUEUES, RECENT) if not run.tables.is_done(j.table, j.commit(run))] == expected

@@ -1,0 +1,140 @@
+"""`train` and `evaluate` on a home: what is stored, when it is made again, and how the two verbs show it."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from ranking_worlds import EPOCH, SETTINGS, inputs
+
+from consumers.ranking import evaluation, learning, released
+from consumers.ranking.serving import Ranker
+from consumers.training import frames, read
+from vidtopics.cli import homes
+from vidtopics.cli.common import run
+from vidtopics.contracts import (
+    CLICKS,
+    CREATED_TIME,
+    EVENT_TIME,
+    IMPRESSIONS,
+    VALUE_HASH,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
+from vidtopics.errors import TableError
+from vidtopics.tables import FOREVER, Commit, Tables
+from vidtopics.tables.schemas import TIMESTAMP, arrow_schema, configuration
+
+AS_OF = 100_000
+
+
+def published(tables, table, plain, ordinal=1):
+    """A log's rows, their times in microseconds."""
+    times = {name: plain[us].cast(TIMESTAMP) for name, us in ((EVENT_TIME, "event_us"), (CREATED_TIME, "created_us"))}
+    rows = {c.name: pa.nulls(len(plain), arrow_schema(table).field(c.name).type) for c in table.columns}
+    rows |= {name: plain[name] for name in plain.column_names if name in rows} | times
+    tables.publish(table, pa.table(rows, schema=arrow_schema(table)), Commit(f"ingest {ordinal}", AS_OF, AS_OF))
+
+
+def written(tables, table, rows):
+    """A table that Spark owns, as it would write it."""
+    schema = arrow_schema(table)
+    n = len(rows.event_us)
+    plain = {name: rows.values[name] for name in rows.values.column_names} | {"video_id": rows.keys["video_id"]}
+    plain |= {"topic_count": [1] * n, "below_threshold": [False] * n, "video_clicks": [1] * n, VALUE_HASH: [1] * n}
+    plain |= {name: pa.array(np.zeros(n, np.int64)).cast(TIMESTAMP) for name in (EVENT_TIME, CREATED_TIME)}
+    found = pa.table(
+        {
+            f.name: pa.chunked_array(
+                [
+                    pa.array(plain[f.name])
+                    if isinstance(plain[f.name], list)
+                    else plain[f.name].combine_chunks()
+                    if isinstance(plain[f.name], pa.ChunkedArray)
+                    else plain[f.name]
+                ]
+            )
+            for f in schema
+        }
+    )
+    write_deltalake(tables.uri(table), found.cast(schema), name=table.name, configuration=configuration(table))
+
+
+@pytest.fixture
+def tables(tmp_path):
+    found, log = Tables(tmp_path / "home"), inputs()
+    found.home.mkdir()
+    homes.keep(found.home, SETTINGS)
+    published(found, IMPRESSIONS, log.impressions.slice(0, 1_200))
+    published(found, CLICKS, log.clicks)
+    written(found, VIDEO_TOPICS, log.views["video_topics"])
+    written(found, VIDEO_STATISTICS, log.views["video_statistics"])
+    found.release(as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH})
+    return found
+
+
+def test_a_release_is_read_in_the_order_of_time(tables):
+    log = read(tables, released.latest_release(tables)["versions"])
+    assert log.impressions.equals(inputs().impressions.slice(0, 1_200).cast(log.impressions.schema))
+    (frame,) = frames(log, SETTINGS, as_of_us=FOREVER)
+    (plain,) = frames(inputs(), SETTINGS, as_of_us=FOREVER)
+    assert np.array_equal(frame.clicked, plain.clicked[:1_200])
+    assert frame.features["topic_ids"].to_pylist() == plain.features["topic_ids"].to_pylist()[:1_200]
+
+
+def test_a_model_is_trained_again_only_where_something_changed(tables):
+    first = learning.train(tables, SETTINGS)
+    assert (first["rows"], first["skipped"], first["topics"]) == (1_200, False, 2)
+    assert first["auc"] > 0.7
+    assert Ranker.load(tables.home / "models" / "ranking").known.topics.tolist() == [10, 20]
+    assert learning.train(tables, SETTINGS) == {**first, "skipped": True}
+    assert not learning.train(tables, SETTINGS.model_copy(update={"seed": 8}))["skipped"]
+
+    published(tables, IMPRESSIONS, inputs().impressions.slice(1_200), ordinal=2)
+    assert learning.train(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
+    tables.release(as_of_us=AS_OF + 1, created_us=AS_OF + 1, settings="", quality={"topic_epoch": EPOCH})
+    assert learning.train(tables, SETTINGS)["rows"] == 1_500
+
+
+def test_a_window_that_closes_makes_a_new_model(tables, monkeypatch):
+    times = inputs().impressions["event_us"]
+    monkeypatch.setattr(learning, "now_us", lambda: times[999].as_py() + 1)  # the window is 1 microsecond
+    assert learning.train(tables, SETTINGS)["rows"] == 1_000
+    monkeypatch.setattr(learning, "now_us", times[1_000].as_py)
+    assert learning.train(tables, SETTINGS)["skipped"]
+    monkeypatch.setattr(learning, "now_us", lambda: times[1_000].as_py() + 1)
+    assert learning.train(tables, SETTINGS)["rows"] == 1_001
+
+
+def test_a_log_that_is_too_short_is_told(tables, monkeypatch):
+    monkeypatch.setattr(learning, "now_us", lambda: 105)
+    with pytest.raises(TableError, match="some with and some without a click"):
+        learning.train(tables, SETTINGS)
+
+
+def test_a_report_is_kept_until_something_changes(tables, monkeypatch):
+    report = evaluation.evaluate(tables, SETTINGS)
+    assert json.loads((tables.home / "reports" / "ranking.json").read_text()) == report
+    monkeypatch.setattr(evaluation, "measure", lambda *a, **k: {"made": "again"})
+    assert evaluation.evaluate(tables, SETTINGS) == report
+    assert evaluation.evaluate(tables, SETTINGS.model_copy(update={"seed": 8}))["made"] == "again"
+
+
+def test_the_verbs(tables, capsys):
+    home = ["--home", str(tables.home)]
+    assert run(["train", "ranking", *home, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1_200
+    assert run(["train", "ranking", *home]) == 0
+    assert "is up to date: 1,200 impressions" in capsys.readouterr().out
+    assert run(["evaluate", "ranking", *home]) == 0
+    out = capsys.readouterr().out
+    assert "Ranking (Wide&Deep, 2 seeds from 7)" in out
+    assert "topics as known" in out
+    assert run(["evaluate", "ranking", *home, "--json"]) == 0
+    assert [s["split"] for s in json.loads(capsys.readouterr().out)["splits"]] == ["user", "time"]
+
+
+def test_a_home_without_a_release_is_told(tmp_path, capsys):
+    assert run(["train", "ranking", "--home", str(tmp_path)]) == 2
+    assert "vidtopics run" in capsys.readouterr().err

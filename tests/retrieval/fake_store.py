@@ -1,0 +1,71 @@
+"""A store in memory with the online client's methods; it counts its round trips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vidtopics.online import Features, Status
+
+
+@dataclass
+class FakeClient:
+    """`topics`: of each video its topic ids and epoch, or the status of a row that holds none."""
+
+    topics: dict[str, tuple[list[int], int] | Status] = field(default_factory=dict)
+    statistics: dict[str, float] = field(default_factory=dict)
+    clicks: dict[str, list[str]] = field(default_factory=dict)
+    lists: dict[int, list[str]] = field(default_factory=dict)
+    epoch: int = 1
+    popular: list[int] = field(default_factory=list)
+    trips: list[str] = field(default_factory=list)
+
+    def recent_clicks(self, user_id):
+        self.trips.append("recent_clicks")
+        return self.clicks.get(user_id, [])
+
+    def queues(self, topic_ids, *, epoch, limit):
+        self.trips.append("queues")
+        return [self.lists.get(t, [])[:limit] if epoch == self.epoch else [] for t in topic_ids]
+
+    def topic_epoch(self):
+        self.trips.append("topic_epoch")
+        return self.epoch
+
+    def popular_topics(self):
+        self.trips.append("popular_topics")
+        return self.popular
+
+    def read(self, view, ids):
+        return self.read_views([view], ids)[view]
+
+    def read_views(self, views, ids):
+        self.trips.append("read")
+        readers = {"video_topics": self._video_topics, "video_statistics": self._video_statistics}
+        return {view: readers[view](ids) for view in views}
+
+    def _video_topics(self, ids):
+        rows = [self.topics.get(v, Status.NOT_FOUND) for v in ids]
+        held = [row if isinstance(row, tuple) else ([], 0) for row in rows]
+        status = [Status.PRESENT if isinstance(row, tuple) else row for row in rows]
+        slots = [topics + [-1] * (8 - len(topics)) for topics, _ in held]
+        weights = [[0.9] * len(topics) + [0.0] * (8 - len(topics)) for topics, _ in held]
+        columns = {
+            "topic_ids": np.array(slots, np.int64).reshape(-1, 8),
+            "topic_weights": np.array(weights, np.float32).reshape(-1, 8),
+            "topic_count": np.array([len(topics) for topics, _ in held], np.int64),
+            "below_threshold": np.zeros(len(ids), bool),
+            "topic_epoch": np.array([epoch for _, epoch in held], np.int64),
+        }
+        return features(status, columns)
+
+    def _video_statistics(self, ids):
+        status = [Status.PRESENT if v in self.statistics else Status.NOT_FOUND for v in ids]
+        return features(status, {"video_ctr": np.array([self.statistics.get(v, 0.0) for v in ids])})
+
+
+def features(status, columns):
+    found = np.array(status, np.uint8)
+    times = np.where(found == Status.PRESENT, 5, 0)
+    return Features(found, times, times, columns, dict.fromkeys(columns, found != Status.PRESENT))

@@ -1,0 +1,107 @@
+"""`vidtopics recommend`: titles and labels from the tables, words for every reason, JSON, and what is missing."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from fake_store import FakeClient
+
+from consumers.ranking.serving import Ranker
+from vidtopics.cli import recommendations, stores
+from vidtopics.cli.common import run
+from vidtopics.contracts import TOPICS, VIDEO_CATALOG
+from vidtopics.tables import Commit, Tables
+from vidtopics.tables.schemas import arrow_schema
+
+
+class ByPlace:
+    """Each candidate scores a tenth less than the one before it."""
+
+    def score(self, user_id, history, history_topics, candidates, topics, statistics):
+        return np.float32(0.9) - np.arange(len(candidates), dtype=np.float32) / 10
+
+
+def publish(tables, table, rows, event, **options):
+    fields = [f for f in arrow_schema(table) if f.name != "value_hash"]
+    if "changes" not in options:
+        fields = [f for f in fields if not f.name.endswith("_timestamp")]
+    filled = [{"event_timestamp": event, "created_timestamp": event} | row for row in rows]
+    rows = pa.Table.from_pylist([{f.name: row[f.name] for f in fields} for row in filled], schema=pa.schema(fields))
+    tables.publish(table, rows, Commit("ingest" if options.get("changes") else table.name, event, event), **options)
+
+
+def video(video_id, title):
+    return {
+        "video_id": video_id, "title": title, "cover": "", "primary_classes": [], "secondary_classes": [], "published_at": 0,
+        "removed_at": None, "content_hash": title,
+    }  # fmt: skip
+
+
+def topic(topic_id, terms):
+    return {
+        "topic_id": topic_id, "centroid": [1.0, 0.0], "size": 1, "label_terms": terms, "topic_epoch": 1, "born": 0,
+        "retired": None,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """ann clicked seen, of topic 1; b has got another title, and topic 2 no label."""
+    tables = Tables(tmp_path)
+    publish(tables, VIDEO_CATALOG, [video("a", "A goal [red]"), video("b", "old")], 1, changes=True)
+    publish(tables, VIDEO_CATALOG, [video("b", "new")], 2, changes=True)
+    publish(tables, TOPICS, [topic(1, ["soccer", "goal", "keeper", "cup"])], 1, widths={"topic_width": 2})
+    client = FakeClient(
+        topics={"a": ([1], 1), "b": ([1], 1), "c": ([2], 1), "seen": ([1], 1)},
+        statistics={"a": 0.1, "b": 0.1, "c": 0.1}, clicks={"ann": ["seen"]}, lists={1: ["seen", "a", "b"], 2: ["c"]}, popular=[2],
+    )  # fmt: skip
+    monkeypatch.setattr(stores, "url_of", lambda home: "redis://localhost")
+    monkeypatch.setattr(stores, "client", lambda home, prefix: client)
+    monkeypatch.setattr(Ranker, "load", lambda folder: ByPlace())
+    return tmp_path
+
+
+def test_json(home, capsys):
+    assert run(["recommend", "ann", "--top", "2", "--json", "--home", str(home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in found["videos"]] == [
+        (1, "a", "A goal [red]", 0.9), (2, "b", "new", 0.8),
+    ]  # fmt: skip
+    assert found["videos"][0] | {"score": 0} == {
+        "rank": 1, "video_id": "a", "title": "A goal [red]", "score": 0, "topic_id": 1,
+        "label_terms": ["soccer", "goal", "keeper", "cup"], "queue_position": 2, "topic_clicks": 1,
+        "reason": "because you clicked 1 video of topic 1 (soccer, goal, keeper); queue place 2",
+    }  # fmt: skip
+    assert {name: found[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")} == {
+        "user_id": "ann", "clicks": 1, "candidates": 2, "popular": "", "left_out": {"clicks": {}, "candidates": {}},
+    }  # fmt: skip
+
+
+def test_a_known_user_on_the_terminal(home, capsys):
+    assert run(["recommend", "ann", "--home", str(home)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "2 of 2 candidates for user ann, recalled from 1 recent click" in text
+    assert "A goal [red]" in text  # a title is no markup
+
+
+def test_an_unknown_user_on_the_terminal(home, capsys):
+    assert run(["recommend", "nobody", "--home", str(home)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "1 of 1 candidate for user nobody, recalled from popular topics (new user)" in text
+    assert "new user: popular in topic 2; queue place 1" in text
+
+
+def test_without_a_model_the_error_names_what_to_run(home, monkeypatch, capsys):
+    monkeypatch.undo()
+    assert run(["recommend", "ann", "--home", str(home)]) == 2
+    assert "vidtopics train ranking" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_most_active_user():
+    class OneTable:
+        def as_of(self, table, at):
+            lists = {"z": ["a"], "y": ["a", "b"], "x": ["c", "d"]}
+            return pa.table({"user_id": list(lists), "recent_video_ids": list(lists.values())})
+
+    assert recommendations.active_user(OneTable()) == "x"

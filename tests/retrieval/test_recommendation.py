@@ -1,0 +1,71 @@
+"""Recall, then rank: order of scores, what the model is given, and candidates that must not be shown."""
+
+import numpy as np
+from fake_store import FakeClient
+
+from consumers.recommendation import recommend
+from consumers.retrieval.recall import NEW_USER
+from consumers.retrieval.rules import Reason
+from vidtopics.online import Status
+from vidtopics.settings import RecallSettings
+
+SETTINGS = RecallSettings(candidates=4, topics=1)
+
+
+class Known:
+    """Scores by heart; remembers what it was given."""
+
+    def __init__(self, **scores):
+        self.scores = scores
+        self.given = None
+
+    def score(self, user_id, history, history_topics, candidates, topics, statistics):
+        self.given = (user_id, history, history_topics, candidates, topics, statistics)
+        return np.array([self.scores[v] for v in candidates], np.float32)
+
+
+def store():
+    videos = ["a", "b", "c", "d"]
+    return FakeClient(
+        topics={v: ([1], 1) for v in [*videos, "seen"]}, statistics=dict.fromkeys(videos, 0.2),
+        clicks={"ann": ["seen"]}, lists={1: videos}, popular=[1],
+    )  # fmt: skip
+
+
+def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
+    client, ranker = store(), Known(a=0.1, b=0.5, c=0.25, d=0.5)
+    found = recommend(client, ranker, SETTINGS, "ann", top=3)
+    assert [(v.video_id, v.score, v.reason) for v in found.videos] == [
+        ("b", 0.5, Reason(1, 2, 1)), ("d", 0.5, Reason(1, 4, 1)), ("c", 0.25, Reason(1, 3, 1)),
+    ]  # fmt: skip
+    assert (found.clicks, found.candidates, found.popular) == (1, 4, "")
+    assert found.left_out == {"clicks": {}, "candidates": {}}
+    assert client.trips == ["recent_clicks", "read", "queues", "read"]
+    user, history, history_topics, candidates, topics, statistics = ranker.given
+    assert (user, history, candidates) == ("ann", ["seen"], ["a", "b", "c", "d"])
+    assert [len(f) for f in (history_topics, topics, statistics)] == [1, 4, 4]
+
+
+def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
+    client, ranker = store(), Known(a=0.9, b=0.8, c=0.7, d=0.6)
+    client.topics |= {"a": Status.NULL, "b": ([9], 2)}
+    del client.statistics["c"]
+    found = recommend(client, ranker, SETTINGS, "ann", top=3)
+    assert [v.video_id for v in found.videos] == ["d"]
+    assert found.candidates == 1
+    assert found.left_out["candidates"] == {"removed": 1, "topics of another epoch": 1, "no statistics": 1}
+    assert ranker.given[4]["topic_ids"][:, 0].tolist() == [-1, -1, 1, 1]  # the model never sees foreign topics
+
+
+def test_a_new_user():
+    client, ranker = store(), Known(a=0.1, b=0.5, c=0.2, d=0.3)
+    found = recommend(client, ranker, SETTINGS, "nobody", top=1)
+    assert [(v.video_id, v.reason) for v in found.videos] == [("b", Reason(1, 2, 0))]
+    assert (found.popular, found.clicks) == (NEW_USER, 0)
+    assert len(ranker.given[2]) == 0
+
+
+def test_nothing_to_recommend():
+    client = store()
+    client.lists = {}
+    assert recommend(client, Known(), SETTINGS, "ann", top=3).videos == ()

@@ -1,0 +1,143 @@
+"""Small random worlds with many ties, late rows and ended values, and the frame that plain Python makes of them."""
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from consumers.training import Inputs, Rows
+
+WINDOW, LIMIT, NEVER = 4, 3, 10**9
+
+
+@dataclass
+class World:
+    """Plain rows: impressions (id, user, video, event, created), clicks (id, event, created), versions (video, event, created, value)."""
+
+    impressions: list
+    clicks: list
+    topics: list
+    statistics: list
+
+
+def world(seed, *, impressions=60, span=40):
+    r = random.Random(seed)
+    users, videos = ["u1", "u2", "u3"], [f"v{i}" for i in range(6)]
+    shown, clicks = [], []
+    for i in range(impressions):
+        t = r.randint(0, span)
+        shown.append((f"i{i:03}", r.choice(users), r.choice(videos), t, t + r.choice([0, 0, 0, 2])))
+        if r.random() < 0.5:
+            at = t + r.randint(0, WINDOW + 2)
+            clicks.append((f"i{i:03}", at, at + r.choice([0, 0, 0, 1, 9])))
+    shown.sort(key=lambda row: (row[3], row[0]))
+    r.shuffle(clicks)
+
+    def versions():
+        found = {}
+        for n in range(25):
+            event = r.randint(0, span)
+            value = None if r.random() < 0.15 else n
+            found[r.choice(videos), event, event + r.choice([0, 1, 5])] = value
+        rows = [(*key, value) for key, value in found.items()]
+        r.shuffle(rows)
+        return rows
+
+    return World(shown, clicks, versions(), versions())
+
+
+def inputs(w):
+    """The world as the frame's inputs; a version's value is its topic id, or its exposures."""
+    return Inputs(
+        _table(w.impressions, "event_id", "user_id", "video_id", "event_us", "created_us"),
+        _table(w.clicks, "event_id", "event_us", "created_us"),
+        {"video_topics": _rows(w.topics, _topic_values), "video_statistics": _rows(w.statistics, _statistics_values)},
+    )
+
+
+def _table(rows, *names):
+    kinds = [pa.int64() if name.endswith("_us") else pa.string() for name in names]
+    return pa.table(
+        {n: pa.array([row[i] for row in rows], k) for i, (n, k) in enumerate(zip(names, kinds, strict=True))}
+    )
+
+
+def _rows(versions, values):
+    event, created = (np.array([v[i] for v in versions], np.int64) for i in (1, 2))
+    return Rows(
+        pa.table({"video_id": pa.array([v[0] for v in versions], pa.string())}),
+        event,
+        created,
+        values([v[3] for v in versions]),
+    )
+
+
+def _topic_values(values):
+    return pa.table({
+        "topic_ids": pa.array([None if v is None else [v] + [-1] * 7 for v in values], pa.list_(pa.int64())),
+        "topic_weights": pa.array([None if v is None else [0.5] + [0.0] * 7 for v in values], pa.list_(pa.float32())),
+        "topic_epoch": pa.array([None if v is None else 1 for v in values], pa.int64()),
+    })  # fmt: skip
+
+
+def _statistics_values(values):
+    return pa.table({
+        "video_exposures": pa.array(values, pa.int64()),
+        "video_ctr": pa.array([None if v is None else v / 100 for v in values], pa.float64()),
+    })  # fmt: skip
+
+
+def value_at(versions, video, t):
+    """The value that held at t and was known by t; None: nothing, or it had ended."""
+    known = [
+        (event, created, value) for v, event, created, value in versions if v == video and event <= t and created <= t
+    ]
+    return max(known, key=lambda row: row[:2])[2] if known else None
+
+
+def history_at(w, user, t):
+    """The last LIMIT videos that the user clicked strictly before t, by what was known at t; newest first."""
+    shown = {row[0]: row for row in w.impressions}
+    clicks = [
+        (at, i, shown[i][2])
+        for i, at, created in w.clicks
+        if i in shown and shown[i][1] == user and at < t and created <= t
+    ]
+    found = []
+    for _, _, video in sorted(clicks, reverse=True):
+        if video not in found:
+            found.append(video)
+    return found[:LIMIT]
+
+
+def oracle(w, as_of, *, static=False):
+    """Row by row: (event id, label, topic, exposures, history, topics of the history)."""
+    clicks = {i: (at, created) for i, at, created in w.clicks}
+    rows = []
+    for i, user, video, t, created in w.impressions:
+        if t + WINDOW > as_of or created > as_of:
+            continue
+        at, known = clicks.get(i, (NEVER, NEVER))
+        seen = NEVER if static else t
+        history = history_at(w, user, t)
+        rows.append((
+            i, t <= at <= t + WINDOW and known <= as_of, value_at(w.topics, video, seen), value_at(w.statistics, video, t),
+            history, [value_at(w.topics, v, seen) for v in history],
+        ))  # fmt: skip
+    return rows
+
+
+def plain(frames):
+    """Frames as the oracle's rows."""
+    rows = []
+    for frame in frames:
+        topics = [None if ids is None else ids[0] for ids in frame.topics["topic_ids"].to_pylist()]
+        columns = frame.features.select(["topic_ids", "video_exposures"]).to_pylist()
+        ids = frame.impressions["event_id"].to_pylist()
+        for n, (i, feature) in enumerate(zip(ids, columns, strict=True)):
+            first, end = frame.offsets[frame.history[n]], frame.offsets[frame.history[n] + 1]
+            known = [None if at < 0 else topics[at] for at in frame.history_topics[first:end]]
+            topic = feature["topic_ids"] and feature["topic_ids"][0]
+            rows.append((i, bool(frame.clicked[n]), topic, feature["video_exposures"], frame.recent(n), known))
+    return rows

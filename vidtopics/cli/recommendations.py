@@ -1,0 +1,122 @@
+"""A recommendation with titles and topic labels, as a report and on a terminal. Features come from Redis, names from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from consumers.recommendation import Recommendation
+    from consumers.retrieval import Reason
+    from vidtopics.contracts import Table
+    from vidtopics.settings import Settings
+    from vidtopics.tables import Tables
+
+LABEL_TERMS = 3
+
+
+def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[str, Any]:
+    """Recall and rank with the home's Redis and ranking model; plain values for JSON.
+
+    Raises:
+        StoreError: Redis can't be reached, or nothing was materialised.
+        TableError: no ranking model was trained.
+    """
+    from consumers.ranking.serving import Ranker
+    from consumers.recommendation import recommend
+    from vidtopics.cli import stores
+    from vidtopics.tables import Tables
+
+    tables = Tables(home)
+    ranker = Ranker.load(tables.home / "models" / "ranking")
+    with stores.reaching(stores.url_of(home)):
+        client = stores.client(home, settings.online.prefix)
+        found = recommend(client, ranker, settings.recall, user_id, top=top)
+    return named(tables, found)
+
+
+def active_user(tables: Tables) -> str:
+    """The user with the most recent clicks, of equally active ones the first in byte order."""
+    from vidtopics.contracts import USER_RECENT_CLICKS
+    from vidtopics.tables import FOREVER
+
+    rows = tables.as_of(USER_RECENT_CLICKS, FOREVER).to_pylist()
+    return str(min((-len(row["recent_video_ids"]), row["user_id"]) for row in rows)[1])
+
+
+def named(tables: Tables, found: Recommendation) -> dict[str, Any]:
+    """The recommendation with what the tables say of its videos and topics."""
+    from vidtopics.contracts import TOPICS, VIDEO_CATALOG
+
+    titles = _latest(tables, VIDEO_CATALOG, "title", [v.video_id for v in found.videos])
+    labels = _latest(tables, TOPICS, "label_terms", [v.reason.topic_id for v in found.videos])
+    videos = [
+        {
+            "rank": rank,
+            "video_id": video.video_id,
+            "title": titles.get(video.video_id) or "",
+            "score": video.score,
+            "topic_id": video.reason.topic_id,
+            "label_terms": labels.get(video.reason.topic_id) or [],
+            "queue_position": video.reason.position,
+            "topic_clicks": video.reason.clicks,
+            "reason": because(video.reason, labels.get(video.reason.topic_id) or [], found.popular),
+        }
+        for rank, video in enumerate(found.videos, 1)
+    ]
+    return {
+        "user_id": found.user_id, "videos": videos, "clicks": found.clicks, "candidates": found.candidates,
+        "popular": found.popular, "left_out": {what: dict(causes) for what, causes in found.left_out.items()},
+    }  # fmt: skip
+
+
+def because(reason: Reason, terms: list[str], popular: str) -> str:
+    """The reason in words.
+
+    >>> from consumers.retrieval import Reason
+    >>> because(Reason(topic_id=17, position=3, clicks=7), ["soccer", "goal", "keeper", "cup"], popular="")
+    'because you clicked 7 videos of topic 17 (soccer, goal, keeper); queue place 3'
+    >>> because(Reason(topic_id=17, position=3, clicks=0), [], popular="new user")
+    'new user: popular in topic 17; queue place 3'
+    """
+    label = f" ({', '.join(terms[:LABEL_TERMS])})" if terms else ""
+    why = f"{popular}: popular in" if popular else f"because you clicked {_count(reason.clicks, 'video')} of"
+    return f"{why} topic {reason.topic_id}{label}; queue place {reason.position}"
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Prints the report."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from vidtopics.cli.show import out
+
+    source = f"popular topics ({found['popular']})" if found["popular"] else _count(found["clicks"], "recent click")
+    head = f"{len(found['videos'])} of {_count(found['candidates'], 'candidate')} for user {found['user_id']}, recalled from {source}"
+    out.print(Text(head))
+    table = Table(Column("", justify="right"), "video", "title", Column("score", justify="right"), "reason", box=None)
+    for v in found["videos"]:
+        table.add_row(str(v["rank"]), *map(Text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])))
+    if found["videos"]:
+        out.print(table)
+    for what, causes in found["left_out"].items():
+        if causes:
+            out.print(Text(f"Left out of {what}: {', '.join(f'{n} {cause}' for cause, n in causes.items())}"))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _latest(tables: Tables, table: Table, column: str, keys: list[Any]) -> dict[Any, Any]:
+    """The latest value of one column for some keys of a history table."""
+    import pyarrow.dataset as ds
+
+    from vidtopics.contracts import CREATED_TIME, EVENT_TIME
+
+    key = table.key[0]
+    names = [key, column, EVENT_TIME, CREATED_TIME]
+    rows = tables.read(table, columns=names, where=ds.field(key).isin(keys))
+    rows = rows.sort_by([(EVENT_TIME, "ascending"), (CREATED_TIME, "ascending")])
+    return dict(zip(rows[key].to_pylist(), rows[column].to_pylist(), strict=True))
