@@ -1,4 +1,4 @@
-"""`vidtopics demo`: from raw input to topic tables and Table I."""
+"""`vidtopics demo`: from raw input to a recommendation with reasons."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from vidtopics.cli.common import DEFAULT_HOME, Config, Home
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
     from vidtopics.settings import Settings
+    from vidtopics.tables import Tables
 
 
 def demo(
@@ -21,10 +22,8 @@ def demo(
     home: Home = DEFAULT_HOME,
     config: Config = None,
 ) -> None:
-    """Ingest, run every job at each as-of date, and evaluate; on a simulated short-video world unless --data is given."""
-    from spark_jobs.evaluation import evaluate
-    from vidtopics.cli import homes, reports, show
-    from vidtopics.cli.run import backfill
+    """Ingest, run every job at each as-of date, evaluate, register, materialise, train, recommend, and write the topic page."""
+    from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
     from vidtopics.tables import Tables
 
@@ -35,16 +34,64 @@ def demo(
         with show.working(f"Ingesting {source.path.name}") as progress:
             brought = ingest(tables, source, settings.ingest, progress=progress)
         show.ingested(brought)
-        steps, releases = backfill(tables, settings)
-        show.steps(steps, releases.get)
-        with show.working("Evaluating representations (Table I, Fig. 3)") as progress:
-            report = evaluate(tables, settings, progress)
-        reports.representations(report)
+        _produce(tables, settings)
+        url = _serve(tables, settings)
+        page = _consume(tables, settings)
         show.out.print(
-            f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB. Tables: {tables.home / 'tables'}",
+            f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
+            f"  tables       {tables.home / 'tables'}\n"
+            f"  topic page   {page}\n"
+            f"  Redis        {url} (goes on; `vidtopics redis stop`)\n"
+            f"  Feast        feast -f {tables.home / 'feature_store.yaml'} ui\n"
+            "  next         vidtopics features VIDEO_ID ..., vidtopics recommend USER_ID",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _produce(tables: Tables, settings: Settings) -> None:
+    """Every job at each as-of date, then Table I."""
+    from spark_jobs.evaluation import evaluate
+    from vidtopics.cli import reports, show
+    from vidtopics.cli.run import backfill
+
+    steps, releases = backfill(tables, settings)
+    show.steps(steps, releases.get)
+    with show.working("Evaluating representations (Table I, Fig. 3)") as progress:
+        report = evaluate(tables, settings, progress)
+    reports.representations(report)
+
+
+def _serve(tables: Tables, settings: Settings) -> str:
+    """The feature repo registered and the latest release in Redis; its address."""
+    from vidtopics.cli import show, stores
+    from vidtopics.cli.apply import register
+    from vidtopics.cli.materialize import move
+
+    with show.working("Registering the feature repo with Feast"):
+        register(tables.home, settings.online.prefix)
+    with show.working("Materialising the latest release into Redis") as progress:
+        done = move(tables.home, settings.online, False, lambda moved: progress(moved.name))
+    show.moved(done)
+    return stores.plain(stores.url_of(tables.home))
+
+
+def _consume(tables: Tables, settings: Settings) -> Path:
+    """Ranking with and without topics, a recommendation for the most active user, the topic page."""
+    from consumers.ranking.evaluation import evaluate
+    from consumers.ranking.learning import train
+    from vidtopics.cli import recommendations, reports, show
+    from vidtopics.explore import write_page
+
+    with show.working("Evaluating ranking (AUC with and without topics)") as progress:
+        report = evaluate(tables, settings, progress)
+    reports.ranking(report)
+    with show.working("Training the ranking model") as progress:
+        train(tables, settings, progress)
+    user = recommendations.active_user(tables)
+    recommendations.show(recommendations.report(tables.home, settings, user, top=5))
+    with show.working("Writing the topic page"):
+        return write_page(tables, tables.home / "explore.html")
 
 
 def _source(data: Path | None, home: Path, config: Path | None) -> tuple[Settings, Source]:

@@ -1,0 +1,25 @@
+document.documentElement.style.setProperty("--ratio", raw.ratio);
+
+// A cover, or a tile with the title's initials where there is none. The title stands beside it, so it has no text of its own.
+function cover(video) {
+  const file = raw.covers[video.place];
+  if (!file) return placeholder(video);
+  const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
+  image.src = `data:image/webp;base64,${file}`;
+  return el("span", { class: "cover" }, image);
+}
+
+function placeholder(video) {
+  return el("span", { class: "cover empty", "--hue": hueOf(video.id), "aria-hidden": "true" }, el("b", {}, initials(video)));
+}
+
+function initials(video) {
+  const found = (video.title || video.id).match(/[\p{L}\p{N}]+/gu) ?? ["?"];
+  return found.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
+}
+
+function hueOf(text) {
+  let hash = 0;
+  for (const sign of text) hash = (hash * 31 + sign.codePointAt(0)) % 3600;
+  return hash / 10;
+}
