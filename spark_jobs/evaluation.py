@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from spark_jobs.job import Run, source_hash
 from spark_jobs.weights import encoder_identity
-from vidtopics.contracts import RELEASES, VIDEO_CONTENT_ENCODING
+from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import Settings, digest
 from vidtopics.tables import Tables
-from vidtopics.times import micros, moment
+from vidtopics.times import moment
 
 FEATURES = ("image", "title", "joint", "joint + tag")
 Vectors = NDArray[np.float32]
@@ -31,7 +31,7 @@ def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None]
 
     Representations are those of videos whose labels never trained (`content.holdout_share`), as of the last release.
     """
-    release = last_release(tables)
+    release = tables.latest_release()
     code = source_hash(
         ("spark_jobs.evaluation", "spark_jobs.topic_blocks", "producers.topics.evaluation", "producers.topics.kmeans")
     )
@@ -43,20 +43,11 @@ def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None]
         report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    run = Run(tables, settings, micros(release["as_of"]), live=True)  # all that is known by now of that time
+    run = Run(tables, settings, release["as_of_us"], live=True)  # all that is known by now of that time
     report = {"key": key, "release": release["release_id"], "as_of": moment(run.as_of_us), **_measure(run, progress)}
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
-
-
-def last_release(tables: Tables) -> dict[str, Any]:
-    """The latest release's row; TableError where nothing was released."""
-    rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
-    if not rows:
-        raise TableError(explain("releases", expected="a release", found="none", mend="run `vidtopics run` first"))
-    found: dict[str, Any] = rows[0]
-    return found
 
 
 def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
@@ -124,7 +115,7 @@ def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64
     }
     levels: tuple[Level, ...] = ("primary", "secondary")
     classes = {level: _first_class(rows[f"{level}_classes"]) for level in levels}
-    quality = dict(last_release(run.tables)["quality"])
+    quality = run.tables.latest_release()["quality"]
     known = {level: len(pc.unique(pc.list_flatten(videos[f"{level}_classes"]))) for level in levels}
     return features, classes, known, quality
 

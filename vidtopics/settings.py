@@ -200,10 +200,11 @@ class RankingSettings(Section):
     topic_width: Positive = 8
     """Of a topic (paper, IV-D)."""
     hidden: tuple[Positive, ...] = (64, 32)
-    epochs: Positive = 3
-    batch_size: Positive = 1_024
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    epochs: Positive = 6
+    """At most; a validation cut of the training rows chooses how many."""
+    batch_size: Positive = 2_048
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 3e-4
 
 
 class OnlineSettings(Section):

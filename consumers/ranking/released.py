@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -14,18 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.contracts import EVENT_TIME, IMPRESSIONS
-from vidtopics.materialization.releases import latest_release as _latest_release
 from vidtopics.settings import Settings, digest
 from vidtopics.tables import Tables
 from vidtopics.times import micros
 
+FILE = "model.json"
 PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins")
-
-
-def latest_release(tables: Tables) -> dict[str, Any]:
-    """The latest release: release_id, as_of_us, versions (table -> version), topic_epoch; TableError if there is none."""
-    row = _latest_release(tables)
-    return {**row, "as_of_us": micros(row["as_of"]), "versions": dict(row["versions"])}
 
 
 def now_us() -> int:
@@ -42,6 +37,15 @@ def key_of(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us
         release["versions"], release["topic_epoch"], closed, settings.ranking, settings.recall.recent_clicks, settings.seed,
         source_hash(), *more,
     )  # fmt: skip
+
+
+def described(folder: Path) -> dict[str, Any] | None:
+    """The JSON of the model in a folder; None where there is none that can be read."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 @cache

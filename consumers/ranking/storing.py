@@ -13,12 +13,11 @@ import numpy as np
 import pyarrow as pa
 from safetensors.torch import load, save
 
+from consumers.ranking.released import FILE, described
 from consumers.ranking.vocabulary import Vocabulary
 from consumers.ranking.wide_and_deep import WideAndDeep
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import RankingSettings
-
-FILE = "model.json"
 
 
 def store(
@@ -71,15 +70,6 @@ def restore(folder: Path) -> tuple[WideAndDeep, Vocabulary]:
             )
         ) from error
     return model.eval(), known
-
-
-def described(folder: Path) -> dict[str, Any] | None:
-    """The JSON of the model in a folder; None where there is none that can be read."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return facts if isinstance(facts, dict) else None
 
 
 def _replace(file: Path, data: bytes) -> None:

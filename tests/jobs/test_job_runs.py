@@ -157,7 +157,10 @@ def test_a_changed_setting_changes_its_table_and_leaves_the_others(home, fork):
     changed = fork()
     changed.settings = parse(merged(home.settings.model_dump(), {"statistics": {"prior_exposures": 5}}), where="test")
     execute(changed, changed.at(T2))
-    assert [s.publication.table for s in changed.steps[T2] if not s.publication.skipped] == ["video_statistics", "topic_queues"]
+    assert [s.publication.table for s in changed.steps[T2] if not s.publication.skipped] == [
+        "video_statistics",
+        "topic_queues",
+    ]
     assert changed.releases[T2] == 4
     assert {r["video_id"]: r["video_ctr"] for r in changed.holds(VIDEO_STATISTICS, T2)} == pytest.approx(
         {v: ctr for v, (_, _, ctr) in plain.statistics(changed, T2).items()}, abs=2e-6

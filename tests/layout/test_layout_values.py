@@ -186,6 +186,7 @@ def test_what_stands_in_place_of_a_null_is_never_judged() -> None:
         ("slots", np.ones((8, 1)), "(8, 1)"),
         ("slots", np.ones((1, 4)), "(1, 4)"),
         ("slots", [None] * 8, "(8,)"),
+        ("slots", [[1, 2, 3, 4]] * 7 + [[1, 2]], "rows of several widths"),
         ("scalar", [3], "(1,)"),
         ("scalar", np.ones((8, 4)), "(8, 4)"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ from vidtopics.layout import Structures
 from vidtopics.online import OnlineClient
 
 NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> OnlineHome:
+    return OnlineHome(tmp_path)
 
 
 def lists(store: redis.Redis, kind: str) -> dict[bytes, list[bytes]]:
@@ -83,6 +89,18 @@ def test_readers_stay_with_the_old_epoch_until_the_new_one_is_whole(
         patch.setattr(redis.Connection, "send_packed_command", look)
         home.run(writer)
     assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [(1, [1], [["a"]]), (2, [1, 5], [["b"], ["c"]])]
+
+
+def test_rows_after_the_release_are_not_served(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(a=["v"])
+    home.queues({1: ["v"]})
+    home.release()
+    home.clicks(a=["later"])
+    home.queues({1: ["later"], 2: ["w"]})
+    home.run(store)
+    assert (lists(store, "clicks"), lists(store, "queue")) == ({b"a": [b"v"]}, {b"1": [b"v"]})
+    moved(home, store, "topic_queues")
+    assert (lists(store, "clicks"), lists(store, "queue")) == ({b"a": [b"later"]}, {b"1": [b"later"], b"2": [b"w"]})
 
 
 def test_a_long_queue_and_many_lists_arrive_whole(home: OnlineHome, store: redis.Redis) -> None:

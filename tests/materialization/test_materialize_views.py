@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,11 @@ from vidtopics.materialization import Moved
 from vidtopics.online import OnlineClient, Status
 
 VIDEOS = ["a", "b", "c", "d", "ü"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> OnlineHome:
+    return OnlineHome(tmp_path)
 
 
 def online(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:

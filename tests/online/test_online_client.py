@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -16,12 +17,52 @@ from small_store import TOPICS, put, value
 from vidtopics.errors import StoreError
 from vidtopics.layout import Field, Schema
 from vidtopics.materialization import StoreWriter
-from vidtopics.online import OnlineClient, Status
+from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.requests import Request
 
 LONGER = Schema((*TOPICS.fields, Field("score", "float32", "scalar", "float32", pad=-1)))
 P, M = int(Status.PRESENT), int(Status.NOT_FOUND)
-Readers = Callable[..., Any]
+
+
+class Reader(Protocol):
+    """What the sync and the async client have in common."""
+
+    def read(self, view: str, ids: Any, names: list[str] | None = None) -> Features: ...
+    def read_views(self, views: list[str], ids: Any) -> dict[str, Features]: ...
+
+
+class Waiting:
+    """An async client, each of whose reads is waited for."""
+
+    def __init__(self, client: AsyncOnlineClient, loop: asyncio.AbstractEventLoop) -> None:
+        self.client, self.loop = client, loop
+
+    def read(self, *arguments: Any, **named: Any) -> Features:
+        return self.loop.run_until_complete(self.client.read(*arguments, **named))
+
+    def read_views(self, *arguments: Any) -> dict[str, Features]:
+        return self.loop.run_until_complete(self.client.read_views(*arguments))
+
+
+Readers = Callable[..., Reader]
+
+
+@pytest.fixture(params=["sync", "async"])
+def reader(request: pytest.FixtureRequest, valkey: str) -> Iterator[Readers]:
+    """`reader(prefix="vt")`: a client of the test's store."""
+    if request.param == "sync":
+        yield lambda prefix="vt": OnlineClient.from_url(valkey, prefix=prefix)
+        return
+    loop, made = asyncio.new_event_loop(), []
+
+    def make(prefix: str = "vt") -> Waiting:
+        made.append(AsyncOnlineClient.from_url(valkey, prefix=prefix))
+        return Waiting(made[-1], loop)
+
+    yield make
+    for client in made:
+        loop.run_until_complete(client.aclose())
+    loop.close()
 
 
 def commands(store: redis.Redis) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from deltalake import write_deltalake
 from ranking_worlds import EPOCH, SETTINGS, inputs
 
-from consumers.ranking import evaluation, learning, released
+from consumers.ranking import comparison, evaluation, learning
 from consumers.ranking.serving import Ranker
 from consumers.training import frames, read
 from vidtopics.cli import homes
@@ -75,7 +75,7 @@ def tables(tmp_path):
 
 
 def test_a_release_is_read_in_the_order_of_time(tables):
-    log = read(tables, released.latest_release(tables)["versions"])
+    log = read(tables, tables.latest_release()["versions"])
     assert log.impressions.equals(inputs().impressions.slice(0, 1_200).cast(log.impressions.schema))
     (frame,) = frames(log, SETTINGS, as_of_us=FOREVER)
     (plain,) = frames(inputs(), SETTINGS, as_of_us=FOREVER)
@@ -116,7 +116,7 @@ def test_a_log_that_is_too_short_is_told(tables, monkeypatch):
 def test_a_report_is_kept_until_something_changes(tables, monkeypatch):
     report = evaluation.evaluate(tables, SETTINGS)
     assert json.loads((tables.home / "reports" / "ranking.json").read_text()) == report
-    monkeypatch.setattr(evaluation, "measure", lambda *a, **k: {"made": "again"})
+    monkeypatch.setattr(comparison, "measure", lambda *a, **k: {"made": "again"})
     assert evaluation.evaluate(tables, SETTINGS) == report
     assert evaluation.evaluate(tables, SETTINGS.model_copy(update={"seed": 8}))["made"] == "again"
 

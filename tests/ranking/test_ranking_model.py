@@ -10,8 +10,8 @@ from ranking_worlds import EPOCH, SETTINGS, inputs
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
+from consumers.ranking.comparison import measure
 from consumers.ranking.dataset import Dataset
-from consumers.ranking.evaluation import measure
 from consumers.ranking.examples import Examples
 from consumers.ranking.fitting import area_under_curve, fit
 from consumers.ranking.splits import by_time, by_user

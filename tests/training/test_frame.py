@@ -124,3 +124,9 @@ def test_the_same_frame_twice_is_the_same_bytes():
         return sink.getvalue().to_pybytes()
 
     assert written() == written()
+
+
+def test_an_impression_that_is_not_known_yet_is_no_row():
+    w = World([("a", "u", "v", 1, 99), ("b", "u", "v", 1, 1)], [], [], [])
+    assert [row[0] for row in plain(frames(inputs(w), SETTINGS, as_of_us=50))] == ["b"]
+    assert [row[0] for row in plain(frames(inputs(w), SETTINGS, as_of_us=99))] == ["a", "b"]

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.contracts import (
-    RELEASES,
     TOPIC_QUEUES,
     TOPICS,
     VIDEO_CATALOG,
@@ -22,7 +21,6 @@ from vidtopics.contracts import (
 from vidtopics.errors import TableError, explain
 from vidtopics.explore.data import PageData, Queued, Release, Topic, Video
 from vidtopics.tables import Tables
-from vidtopics.times import micros
 
 Row = dict[str, Any]  # a row of a table, as its contract describes it
 
@@ -35,7 +33,7 @@ def collect(tables: Tables) -> PageData:
     Raises:
         TableError: nothing was released, the release has no topics, or its tables are of several topic epochs.
     """
-    row = _latest_release(tables)
+    row = tables.latest_release()
     read = _Reader(tables, row)
     found = read.rows(TOPICS).filter(pc.is_null(pc.field("retired"))).sort_by("topic_id")
     if not found.num_rows:
@@ -55,8 +53,8 @@ class _Reader:
 
     def __init__(self, tables: Tables, release: Row) -> None:
         self.tables = tables
-        self.versions: Mapping[str, int] = dict(release["versions"])
-        self.as_of_us, self.epoch = micros(release["as_of"]), release["topic_epoch"]
+        self.versions: Mapping[str, int] = release["versions"]
+        self.as_of_us, self.epoch = release["as_of_us"], release["topic_epoch"]
 
     def rows(self, table: Table) -> pa.Table:
         """The rows that hold at the release's as-of time; none where the release has no such table."""
@@ -82,14 +80,6 @@ class _Reader:
                     found=f"{sorted(epochs)}", mend="run `vidtopics run`, so that all tables follow the new epoch",
                 )
             )  # fmt: skip
-
-
-def _latest_release(tables: Tables) -> Row:
-    rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
-    if not rows:
-        raise _missing(tables, RELEASES, "a release")
-    latest: Row = rows[0]
-    return latest
 
 
 def _missing(tables: Tables, table: Table, expected: str) -> TableError:

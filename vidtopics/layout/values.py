@@ -127,10 +127,15 @@ def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None 
 
 def _shaped(field: Field, column: Column, rows: int) -> NDArray[np.generic]:
     """The column as an array; ContractError where numpy would stretch or refuse it."""
-    found, wanted = np.asarray(column), (rows, field.width) if field.kind == "slots" else (rows,)
-    if found.shape != wanted:
+    wanted = (rows, field.width) if field.kind == "slots" else (rows,)
+    try:
+        found = np.asarray(column)
+        told = str(found.shape)
+    except ValueError:
+        told = "rows of several widths"
+    if told != str(wanted):
         raise ContractError(
-            explain(field.name, expected=f"the shape {wanted}", found=str(found.shape), mend="give every row its value")
+            explain(field.name, expected=f"the shape {wanted}", found=told, mend="give every row its value")
         )
     return found
 

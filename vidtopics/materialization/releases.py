@@ -13,8 +13,7 @@ import pyarrow as pa
 import redis
 from deltalake.exceptions import DeltaError
 
-from vidtopics.contracts import RELEASES, STRUCTURES, TOPIC_QUEUES, VIEWS, Table
-from vidtopics.errors import TableError, explain
+from vidtopics.contracts import STRUCTURES, TOPIC_QUEUES, VIEWS, Table
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import Schema, Structures, ViewEntry, place
 from vidtopics.materialization.changes import changes
@@ -61,10 +60,10 @@ def materialize(
         StoreError: the prefix was made with other buckets.
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
-    release = latest_release(tables)
+    release = tables.latest_release()
     writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets)
     done = []
-    for name, version in release["versions"]:
+    for name, version in release["versions"].items():
         if name in VIEWS and (settings.vectors or not _vectors(VIEWS[name])):
             moved = _view(tables, writer, VIEWS[name], version, release["release_id"], full)
         elif name in STRUCTURES:
@@ -74,15 +73,6 @@ def materialize(
         report(moved)
         done.append(moved)
     return done
-
-
-def latest_release(tables: Tables) -> dict[str, Any]:
-    """The row of the latest release."""
-    rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
-    if not rows:
-        raise TableError(explain("releases", expected="a release", found="none", mend="run `vidtopics run` first"))
-    found: dict[str, Any] = rows[0]
-    return found
 
 
 def _view(tables: Tables, writer: StoreWriter, table: Table, version: int, release: int, full: bool) -> Moved:

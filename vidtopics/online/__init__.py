@@ -13,5 +13,6 @@ It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics m
 
 from vidtopics.online.client import AsyncOnlineClient, OnlineClient
 from vidtopics.online.features import Features, Status
+from vidtopics.online.serving_log import ServingLog
 
-__all__ = ["AsyncOnlineClient", "Features", "OnlineClient", "Status"]
+__all__ = ["AsyncOnlineClient", "Features", "OnlineClient", "ServingLog", "Status"]

@@ -11,6 +11,7 @@ import redis.asyncio
 from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.features import Features
 from vidtopics.online.requests import DIRECTORY, HASHES, Catalogue, Request, encoded
+from vidtopics.online.serving_log import ServingLog
 
 Answers = list[bytes | None]
 
@@ -22,15 +23,16 @@ class OnlineClient:
     'vt'
     """
 
-    def __init__(self, connection: redis.Redis, *, prefix: str = "vt") -> None:
+    def __init__(self, connection: redis.Redis, *, prefix: str = "vt", log: ServingLog | None = None) -> None:
         self.connection = connection
         self.prefix = prefix
+        self.log = log
         self._directory: Directory | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "vt", **options: Any) -> OnlineClient:
+    def from_url(cls, url: str, *, prefix: str = "vt", log: ServingLog | None = None, **options: Any) -> OnlineClient:
         """A client with its own connection pool; `options` are redis-py's (timeouts, TLS, `max_connections`)."""
-        return cls(redis.Redis.from_url(url, **options), prefix=prefix)
+        return cls(redis.Redis.from_url(url, **options), prefix=prefix, log=log)
 
     def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
         """Fields of one view (all, or `names`) for ids in their order; see :meth:`read_views`."""
@@ -55,10 +57,14 @@ class OnlineClient:
         """Views, each with ids of its own, in one round trip."""
         for fresh in (False, True, True):
             request = Request.of(self.directory([view for view, _ in parts], fresh=fresh), parts)
+            began_ns = self.log.begin(request.directory) if self.log else 0
             answers = cast("Answers", self.connection.mget(cast("list[str]", request.keys)))
             if not request.stale(answers):
                 break
-        return request.features(answers, names)
+        found = request.features(answers, names)
+        if self.log:
+            self.log.offer(began_ns, request.directory, parts, found)
+        return found
 
     def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """What is in the store; read once, and again where it has changed or doesn't hold all of `views`."""
@@ -104,15 +110,18 @@ class OnlineClient:
 class AsyncOnlineClient:
     """The same reads for asyncio."""
 
-    def __init__(self, connection: redis.asyncio.Redis, *, prefix: str = "vt") -> None:
+    def __init__(self, connection: redis.asyncio.Redis, *, prefix: str = "vt", log: ServingLog | None = None) -> None:
         self.connection = connection
         self.prefix = prefix
+        self.log = log
         self._directory: Directory | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "vt", **options: Any) -> AsyncOnlineClient:
+    def from_url(
+        cls, url: str, *, prefix: str = "vt", log: ServingLog | None = None, **options: Any
+    ) -> AsyncOnlineClient:
         """A client with its own connection pool; `options` are redis-py's."""
-        return cls(redis.asyncio.Redis.from_url(url, **options), prefix=prefix)
+        return cls(redis.asyncio.Redis.from_url(url, **options), prefix=prefix, log=log)
 
     async def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
         """As :meth:`OnlineClient.read`."""
@@ -132,10 +141,14 @@ class AsyncOnlineClient:
         """As :meth:`OnlineClient.read_parts`."""
         for fresh in (False, True, True):
             request = Request.of(await self.directory([view for view, _ in parts], fresh=fresh), parts)
+            began_ns = self.log.begin(request.directory) if self.log else 0
             answers = cast("Answers", await self.connection.mget(cast("list[str]", request.keys)))
             if not request.stale(answers):
                 break
-        return request.features(answers, names)
+        found = request.features(answers, names)
+        if self.log:
+            self.log.offer(began_ns, request.directory, parts, found)
+        return found
 
     async def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """As :meth:`OnlineClient.directory`."""

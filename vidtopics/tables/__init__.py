@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,6 +24,7 @@ from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
 from vidtopics.tables.difference import Run
+from vidtopics.tables.releases import latest_release
 from vidtopics.tables.releases import release as _release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
@@ -195,6 +196,10 @@ class Tables:
     ) -> int | None:
         """Append a release if any table changed since the last; its id, or None."""
         return _release(self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {})
+
+    def latest_release(self) -> dict[str, Any]:
+        """The latest release's row; `versions` and `quality` as mappings, `as_of_us` beside `as_of`. TableError if there is none."""
+        return latest_release(self)
 
     def _dispatch(
         self,

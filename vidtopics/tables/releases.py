@@ -13,15 +13,32 @@ import pyarrow.dataset as ds
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from vidtopics.contracts import RELEASES
-from vidtopics.errors import ConflictError
+from vidtopics.errors import ConflictError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, next_ordinal
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
+from vidtopics.times import micros
 
 if TYPE_CHECKING:
     from vidtopics.tables import Tables
+
+
+def latest_release(tables: Tables) -> dict[str, Any]:
+    """The latest release's row, `as_of_us` in microseconds and `versions`, `quality` as mappings; TableError if there is none."""
+    rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
+    if not rows:
+        raise TableError(
+            explain(
+                tables.uri(RELEASES),
+                expected="a release",
+                found="none",
+                mend="run `vidtopics ingest` and `vidtopics run`",
+            )
+        )
+    row: dict[str, Any] = rows[0]
+    return {**row, "as_of_us": micros(row["as_of"]), "versions": dict(row["versions"]), "quality": dict(row["quality"])}
 
 
 @retry(

@@ -1,0 +1,248 @@
+"""A sample of what was served, off the hot path, for `vidtopics parity` to hold against the tables.
+
+A read hands over a copy of its arrays and goes on; a thread adds clock and watermarks and writes. What doesn't fit its bounded memory
+is dropped and counted, never waited for. ::
+
+    log = ServingLog("logs/served", redis.Redis.from_url(url, socket_timeout=5), share=0.01)
+    client = OnlineClient.from_url(url, log=log)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import redis
+
+from vidtopics.errors import SettingsError, explain
+from vidtopics.layout import Directory
+from vidtopics.online.features import Features
+from vidtopics.online.log_files import LogFiles
+from vidtopics.online.served import Mark, Served, canonical
+
+INTERVAL_S = 0.25
+QUEUE_BYTES = 64 * 2**20
+ROUNDS_KEPT = 40
+Parts = Sequence[tuple[str, Sequence[bytes]]]
+_request: ContextVar[str] = ContextVar("request", default="")
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A request that waits to be written: per view its ids and a copy of its features."""
+
+    request: str
+    began_ns: int
+    ended_ns: int
+    client_us: int
+    directory: Directory
+    parts: Sequence[tuple[str, Sequence[bytes], Features]]
+    size: int
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Watermarks (lowest and highest of each view's buckets) and clock, as they were at some time between start and end."""
+
+    start_ns: int
+    end_ns: int
+    offset_us: int
+    marks: Mapping[tuple[str, int, int], tuple[Mark | None, Mark | None]]
+
+
+class ServingLog:
+    """Logs a share of the requests of the clients it is given to; whole requests, chosen by a hash of their id.
+
+    Args:
+        folder: where the files lie; 1 GiB of them at most, then the oldest goes.
+        connection: a connection of the log's own, so that it never takes one of the client's.
+        share: of requests, above 0 and up to 1.
+
+    `dropped` counts requests given up for want of memory, `failed` those that Redis or the disk refused.
+
+    >>> log = ServingLog("logs/served", redis.Redis(), share=0.5)
+    >>> [name for name in ("r1", "r2", "r3", "r4", "r5") if log.chosen(name)]
+    ['r4', 'r5']
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], connection: redis.Redis, *, share: float = 0.01) -> None:
+        if not 0 < share <= 1:
+            raise SettingsError(
+                explain(
+                    "share", expected="above 0 and up to 1", found=repr(share), mend="give a client no log to log none"
+                )
+            )
+        self.share, self.connection = share, connection
+        self.dropped = self.failed = self.written = 0
+        self._told = 0
+        self._files = LogFiles(Path(folder))
+        self._lock = threading.Lock()
+        self._process = 0
+
+    @contextmanager
+    def request(self, request_id: str) -> Iterator[None]:
+        """Reads within the block belong to that request: logged all or none, under its id, in every process that shares it."""
+        token = _request.set(request_id)
+        try:
+            yield
+        finally:
+            _request.reset(token)
+
+    def chosen(self, request_id: str) -> bool:
+        """Whether a request is one of the sample."""
+        return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest()) < self.share * 2**64
+
+    def begin(self, directory: Directory) -> int:
+        """Called before a read is sent: when that was."""
+        if self._process != os.getpid():
+            self._start()
+        self._directories[directory.prefix] = directory
+        return time.monotonic_ns()
+
+    def offer(self, began_ns: int, directory: Directory, parts: Parts, found: Sequence[Features]) -> None:
+        """Called with a read's answer; keeps a copy if its request is chosen and there is room."""
+        request = _request.get() or f"{self._token}-{next(self._numbers)}"
+        if not self.chosen(request):
+            return
+        size = sum(_size(ids, features) for (_, ids), features in zip(parts, found, strict=True))
+        with self._lock:
+            if self._bytes + size > QUEUE_BYTES:
+                self.dropped += 1
+                return
+            self._bytes += size
+        copies = [(view, tuple(ids), _copy(f)) for (view, ids), f in zip(parts, found, strict=True)]
+        client_us = time.time_ns() // 1000
+        self._waiting.append(_Answer(request, began_ns, time.monotonic_ns(), client_us, directory, copies, size))
+
+    def close(self) -> None:
+        """Write what waits and end the thread; a later read starts it again."""
+        if self._process == os.getpid():
+            self._ended.set()
+            self._thread.join()
+            self._process = 0
+
+    def _start(self) -> None:
+        """In each process anew: a fork takes no threads along."""
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            self._directories: dict[str, Directory] = {}
+            self._token, self._numbers = secrets.token_hex(6), count(1)
+            self._waiting: deque[_Answer] = deque()
+            self._rounds: deque[_Round] = deque(maxlen=ROUNDS_KEPT)
+            self._bytes = 0
+            self._files = LogFiles(self._files.folder)
+            self._ended = threading.Event()
+            self._thread = threading.Thread(target=self._run, name="serving-log", daemon=True)
+            self._thread.start()
+            self._process = os.getpid()
+
+    def _run(self) -> None:
+        while True:
+            last = self._ended.is_set()
+            try:
+                self._round(last)
+            except Exception:  # whatever goes wrong here, the service goes on
+                if not self.failed:
+                    _logger.warning("serving log: a request was not written; later ones are counted", exc_info=True)
+                self.failed += 1
+            if last and not self._waiting:
+                return self._files.close()
+            self._ended.wait(INTERVAL_S)
+
+    def _round(self, last: bool) -> None:
+        """Look at watermarks, then write every answer that was there before."""
+        due = len(self._waiting)
+        try:
+            self._rounds.append(self._look())
+        except (redis.RedisError, OSError):
+            if last:
+                self.failed += due
+                self._waiting.clear()
+            return  # they wait for the next round
+        for _ in range(due):
+            answer = self._waiting.popleft()
+            try:
+                self._write(answer)
+            finally:
+                with self._lock:
+                    self._bytes -= answer.size
+
+    def _look(self) -> _Round:
+        start_ns, sent_us = time.monotonic_ns(), time.time_ns() // 1000
+        seconds, micros = cast("tuple[int, int]", self.connection.time())
+        between_us = (sent_us + time.time_ns() // 1000) // 2
+        places = [(d, view) for d in list(self._directories.values()) for view in d.views]
+        with self.connection.pipeline(transaction=False) as pipe:
+            for directory, view in places:
+                space = directory.keys(view)
+                for bucket in range(directory.buckets):
+                    pipe.get(cast("str", space.watermark(bucket)))
+            texts = iter(cast("list[bytes | None]", pipe.execute()))
+        marks = {_key(d, view): _range([next(texts) for _ in range(d.buckets)]) for d, view in places}
+        return _Round(start_ns, time.monotonic_ns(), seconds * 1_000_000 + micros - between_us, marks)
+
+    def _write(self, answer: _Answer) -> None:
+        before = next((r for r in reversed(self._rounds) if r.end_ns <= answer.began_ns), None)
+        after = next(r for r in self._rounds if r.start_ns >= answer.ended_ns)
+        for view, ids, features in answer.parts:
+            key = _key(answer.directory, view)
+            floor = before.marks.get(key, (None, None))[0] if before else None
+            fields = {f.name: f for f in answer.directory.schemas[answer.directory.view(view).schema].fields}
+            missed = self.dropped + self.failed
+            line = Served(
+                answer.request, view, [i.decode() for i in ids], features.status, features.event_us,
+                features.created_us, answer.client_us, after.offset_us, floor, after.marks.get(key, (None, None))[1],
+                {name: canonical(fields[name], column) for name, column in features.columns.items()}, features.null,
+                missed - self._told,
+            ).to_line()  # fmt: skip
+            self._files.append(line)
+            self._told = missed
+        self.written += 1
+
+
+def _size(ids: Sequence[bytes], features: Features) -> int:
+    """Bytes that a copy takes, near enough."""
+    texts = [v for c in features.columns.values() if c.dtype == object for v in cast("Any", c) if v is not None]
+    return sum(c.nbytes for c in features.columns.values()) + sum(map(len, texts)) + 100 * len(ids)
+
+
+def _copy(features: Features) -> Features:
+    """What stays right when the caller writes into its arrays: columns of the rows that are present alone."""
+    present = features.present
+    columns = {name: column[present] for name, column in features.columns.items()}
+    null = {name: np.array(features.null[name][present]) for name in columns}
+    return Features(features.status.copy(), features.event_us.copy(), features.created_us.copy(), columns, null)
+
+
+def _key(directory: Directory, view: str) -> tuple[str, int, int]:
+    entry = directory.view(view)
+    return directory.prefix, entry.generation, entry.number
+
+
+def _range(texts: Sequence[bytes | None]) -> tuple[Mark | None, Mark | None]:
+    """The lowest and the highest watermark of a view's buckets; no lowest where a bucket has none, or one of another table."""
+    marks = [_mark(text) for text in texts if text]
+    if not marks:
+        return None, None
+    whole = len(marks) == len(texts) and len({m.table_id for m in marks}) == 1
+    return (min(marks) if whole else None), max(marks)
+
+
+def _mark(text: bytes) -> Mark:
+    release, version, table_id = text.decode().split(" ")
+    return Mark(int(release), int(version), table_id)
