@@ -5,7 +5,7 @@
 .PHONY: help setup demo test test-slow lint format constraints clean
 
 BIN := .venv/bin
-SOURCES := vidtopics producers consumers spark_jobs feature_repo
+SOURCES := vidtopics producers consumers spark_jobs feature_repo benchmarks
 READY := .venv/.ready-$(shell $(or $(PYTHON),$(BIN)/python) -V 2>/dev/null | tr -cd 0-9.)
 
 # These JVMs live for minutes on small data: without the second compiler a session with one write and one read costs 18 s of CPU, not 34.

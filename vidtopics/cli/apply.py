@@ -31,7 +31,9 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
     from feast.repo_config import load_repo_config
     from feast.repo_operations import apply_total
 
-    root = _checkout()
+    from vidtopics.cli import homes
+
+    root = homes.checkout("feature_repo", "feature_store.yaml")
     home = home.absolute()
     text = (root / "feature_store.yaml").read_text(encoding="utf-8")
     file = home / "feature_store.yaml"
@@ -56,14 +58,3 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
         "feature_views": sorted(v.name for v in store.list_feature_views()),
         "feature_services": sorted(s.name for s in store.list_feature_services()),
     }
-
-
-def _checkout() -> Path:
-    from vidtopics.errors import SettingsError, explain
-
-    for place in (Path.cwd(), Path(__file__).resolve().parents[2]):
-        if (place / "feature_repo").is_dir() and (place / "feature_store.yaml").is_file():
-            return place
-    raise SettingsError(
-        explain("feature_repo", expected="a checkout of vidtopics", found="none here", mend="run `apply` in a checkout")
-    )

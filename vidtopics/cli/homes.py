@@ -12,15 +12,19 @@ from vidtopics.settings import OnlineSettings, Settings, load
 FILE = "settings.yaml"
 
 
+def checkout(*needed: str) -> Path:
+    """The working directory or the checkout that this package lies in, whichever holds `needed`; SettingsError if neither does."""
+    for place in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        if all((place / name).exists() for name in needed):
+            return place
+    raise SettingsError(
+        explain(", ".join(needed), expected="a checkout of vidtopics", found="none here", mend="run in a checkout")
+    )
+
+
 def conf(name: str) -> Path:
     """`conf/NAME.yaml` below the working directory or the checkout; SettingsError if there is none."""
-    places = [Path("conf"), Path(__file__).resolve().parents[2] / "conf"]
-    for place in places:
-        if (place / f"{name}.yaml").is_file():
-            return place / f"{name}.yaml"
-    raise SettingsError(
-        explain(f"conf/{name}.yaml", expected="the file", found="none", mend="run in a checkout, or give --config FILE")
-    )
+    return checkout(f"conf/{name}.yaml") / "conf" / f"{name}.yaml"
 
 
 def settings(home: Path, config: Path | None, default: str = "demo") -> Settings:

@@ -246,7 +246,8 @@ def _respond(
                 table.projection.name_alias or table.projection.name,
                 table.current_version_number or 0,
             )
-        times = [_timestamp(us) for us in features.event_us.tolist()]
+        stamps = {us: _timestamp(us) for us in np.unique(features.event_us).tolist()}  # rows share few event times
+        times = [stamps[us] for us in features.event_us.tolist()]
         fields = {f.name: f for f in schema_of(table).fields}
         for feature in requested:
             response.metadata.feature_names.val.append(f"{name}__{feature}" if full_names else feature)

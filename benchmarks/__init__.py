@@ -1,0 +1,31 @@
+"""Benchmarks, each against its peer in the same run: `vidtopics bench [NAME ...]`.
+
+A module per benchmark with one function, `run(scale) -> list[Figure]`: it makes seeded data, starts what it needs in a temporary folder,
+checks that both sides give the same answer, and measures them in turns. `docs/benchmarks.md` has what came out and how to read it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+
+from benchmarks.figures import Figure, Scale
+
+MODULES = {
+    "online": "online",
+    "feast-read": "feast_read",
+    "materialize": "materialize",
+    "memory": "memory",
+    "join": "join",
+}
+
+__all__ = ["MODULES", "Figure", "Scale", "run"]
+
+
+def run(names: Sequence[str], scale: Scale, report: Callable[[str], None] = lambda name: None) -> list[Figure]:
+    """Run benchmarks one after the other; KeyError for an unknown name. `report` hears each name before it starts."""
+    found = []
+    for name in names:
+        report(name)
+        found += importlib.import_module(f"benchmarks.{MODULES[name]}").run(scale)
+    return found

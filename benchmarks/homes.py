@@ -1,0 +1,84 @@
+"""Temporary tables and servers, gone with the benchmark that made them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import redis
+
+from benchmarks.data import DAY_US, START_US, Slots, rows, video_ids
+from vidtopics import server
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIEWS, Table
+from vidtopics.tables import Commit, Tables
+from vidtopics.tables.deltalake_engine import append, counted
+
+HOUR_US = DAY_US // 24
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="vidtopics-bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The address of a fresh embedded server on loopback, whatever REDIS_URL says."""
+    with folder() as home:
+        try:
+            yield server.start(home)
+        finally:
+            server.stop(home)
+
+
+def publish(tables: Tables, table: Table, found: pa.Table) -> None:
+    """Append rows to a view's table in one commit."""
+    last_us = int(found[EVENT_TIME].cast(pa.int64()).to_numpy().max())
+    commit = Commit("benchmark", last_us, last_us, ordinal=len(tables.commits(table)) + 1)
+    commit = counted(commit, found.num_rows, found[CREATED_TIME].cast(pa.int64()))
+    append(table, tables.delta(table, create=True), iter(found.to_batches()), commit)
+
+
+def release(tables: Tables) -> None:
+    """Name the tables' versions, as a run's end does."""
+    tables.release(as_of_us=START_US, created_us=START_US, settings="benchmark")
+
+
+def fill(home: Path, views: tuple[str, ...], videos: int, versions: int = 1, slots: Slots = "full") -> Tables:
+    """Tables in which every video has `versions` rows per view, a day and a commit each, at any hour of the day; released."""
+    tables, ids, rng = Tables(home), video_ids(np.arange(videos)), np.random.default_rng(3)
+    for name in views:
+        for version in range(versions):
+            event = START_US + version * DAY_US + rng.integers(0, 24, videos) * HOUR_US
+            publish(tables, VIEWS[name], rows(VIEWS[name], ids, event, event + HOUR_US, seed=version, slots=slots))
+    release(tables)
+    return tables
+
+
+def parquet(tables: Tables, table: Table) -> Path:
+    """The same rows as one Parquet file, for stores that can't read Delta."""
+    path = tables.home / f"{table.name}.parquet"
+    pq.write_table(tables.read(table), path)
+    return path
+
+
+def used_memory(url: str) -> int:
+    """Bytes that the server's data takes, once it is done with moving its tables and writing its log."""
+    with redis.Redis.from_url(url) as connection:
+        before = -1
+        while True:
+            info = cast("dict[str, int]", connection.info("memory"))
+            used = info["used_memory"] - info.get("mem_aof_buffer", 0)
+            if abs(used - before) < 1_000:
+                return used
+            before = used
+            time.sleep(0.5)

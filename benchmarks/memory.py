@@ -1,0 +1,62 @@
+"""Memory in Redis per video: our packed values against Feast's layout, each written to a fresh server, no expiry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import homes
+from benchmarks.data import Slots
+from benchmarks.figures import Figure, Scale, Target, figure
+from benchmarks.materialize import prepare_feast, prepare_ours
+from benchmarks.quiet import quietly
+from vidtopics.contracts import VIEWS
+
+PEER = "Feast's Redis store"
+TOPICS = ("video_topics",)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Videos with topics alone, and with all views (vectors take Feast a while)."""
+
+    videos: int
+    with_vectors: int
+
+
+SIZES: dict[Scale, Sizes] = {"full": Sizes(200_000, 20_000), "smoke": Sizes(2_000, 500)}
+
+
+def run(scale: Scale) -> list[Figure]:
+    """Bytes of `used_memory` per video."""
+    sizes = SIZES[scale]
+    cases: list[tuple[str, tuple[str, ...], int, Slots, list[Target]]] = [
+        ("video_topics, all 5 fields, 8 topics", TOPICS, sizes.videos, "full", [Target("share", 0.8)]),
+        ("video_topics, all 5 fields, 1 to 8 topics", TOPICS, sizes.videos, "mixed", []),
+        ("video_topics and video_statistics", (*TOPICS, "video_statistics"), sizes.with_vectors, "full", []),
+        ("all 4 views, vectors of 128 and 512", tuple(VIEWS), sizes.with_vectors, "full", [Target("share", 1.1)]),
+    ]
+    found = []
+    for name, views, videos, slots, targets in cases:
+        ours, theirs = bytes_per_video(views, videos, slots)
+        found.append(
+            figure("memory", f"{name}, a video", "bytes", [ours], [theirs], PEER, targets, compare="share",
+                   note=f"{videos:,} videos")
+        )  # fmt: skip
+    return found
+
+
+def bytes_per_video(views: tuple[str, ...], videos: int, slots: Slots) -> tuple[float, float]:
+    """Ours and Feast's: how much a fresh server grew."""
+    with homes.folder() as home:
+        homes.fill(home, views, videos, slots=slots)
+        ours = _growth(lambda url: prepare_ours(str(home), url), videos)
+        theirs = _growth(lambda url: prepare_feast(str(home), url, "delta", " ".join(views)), videos)
+    return ours, theirs
+
+
+def _growth(prepare: Callable[[str], Callable[[], object]], videos: int) -> float:
+    with homes.redis_server() as url:
+        before = homes.used_memory(url)
+        quietly(prepare(url))
+        return (homes.used_memory(url) - before) / videos

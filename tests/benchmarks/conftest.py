@@ -1,0 +1,27 @@
+"""The checkout's folder on the path, and children of a benchmark in this process, as each would import Feast again."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import ibis
+
+    from benchmarks import join, materialize
+    from benchmarks.children import measured
+
+    for module in (join, materialize):
+        monkeypatch.setattr(module, "in_child", measured)
+    yield
+    ibis.get_backend().disconnect()  # DuckDB complains at the end of the process about a connection that is still there
+    ibis.options.default_backend = None
+    gc.collect()

@@ -1,0 +1,138 @@
+import json
+
+import pytest
+
+from vidtopics.cli import common
+from vidtopics.errors import InputError, StoreError
+
+
+def test_the_best_round_counts_and_a_rate_is_best_where_it_is_highest():
+    from benchmarks.figures import Target, figure
+
+    time = figure("b", "t", "s", [3.0, 2.0], [8.0, 9.0], "peer", [Target("faster", 4)])
+    assert (time.ours, time.peer, time.ratio, time.met) == (2.0, 8.0, 4.0, True)  # 8 / 2
+    rate = figure("b", "r", "keys/s", [10.0, 30.0], [10.0, 8.0], "peer", [Target("least", 30), Target("faster", 4)])
+    assert (rate.ours, rate.peer, rate.ratio, rate.met) == (30.0, 10.0, 3.0, False)  # 30 / 10 < 4
+    share = figure("b", "m", "MB", [90.0], [120.0], "peer", [Target("share", 0.75)], compare="share")
+    assert (share.ratio, share.met) == (0.75, True)  # 90 / 120, the bound itself is met
+    alone = figure("b", "m", "GB", [9.0], targets=[Target("most", 8)])
+    assert (alone.peer, alone.ratio, alone.met) == (None, None, False)
+    assert figure("b", "m", "GB", [9.0]).met is None
+
+
+def test_sides_that_differ_are_an_error():
+    from benchmarks.figures import check
+
+    check("values", [1], [1])
+    with pytest.raises(StoreError, match=r"benchmark, values: expected the peer's \[2\], found \[1\]"):
+        check("values", [1], [2])
+
+
+def test_rows_are_what_their_contracts_say():
+    import numpy as np
+
+    from benchmarks.data import START_US, rows, video_ids
+    from vidtopics.contracts import VIEWS
+    from vidtopics.tables.values import violations
+
+    times = np.full(50, START_US)
+    for table in VIEWS.values():
+        for slots in ("full", "mixed"):
+            made = rows(table, video_ids(np.arange(50)), times, times, seed=1, slots=slots)
+            again = rows(table, video_ids(np.arange(50)), times, times, seed=1, slots=slots)
+            assert made.equals(again)
+            widths = {"tag_width": 128, "joint_width": 512}
+            assert [v for v in violations(table, made.to_batches()[0], widths) if v] == []
+    mixed = rows(VIEWS["video_topics"], video_ids(np.arange(50)), times, times, seed=1, slots="mixed").to_pylist()
+    assert all(sum(i >= 0 for i in row["topic_ids"]) == row["topic_count"] for row in mixed)
+    assert {row["topic_count"] for row in mixed} == set(range(1, 9))
+
+
+def test_a_history_has_a_commit_and_a_row_of_each_video_per_version(tmp_path):
+    from benchmarks import homes
+    from vidtopics.contracts import VIDEO_TOPICS
+
+    tables = homes.fill(tmp_path, ("video_topics",), 10, versions=3)
+    found = tables.read(VIDEO_TOPICS)
+    assert (len(found), len(tables.commits(VIDEO_TOPICS))) == (30, 3)
+    assert len(set(zip(*(found[n].to_pylist() for n in ("video_id", "event_timestamp")), strict=True))) == 30
+
+
+def test_a_child_is_a_process_with_its_own_peak():
+    from benchmarks.children import in_child, memory_mb
+
+    ballast = b"x" * 200_000_000
+    found = in_child("benchmarks.join", "prepare_large", count=1_000)
+    assert found.result == 1_000
+    assert 50 < found.before_mb <= found.peak_mb < 400
+    assert memory_mb("VmHWM") > len(ballast) / 2**20
+    assert 0 < found.seconds < 60
+
+
+def test_memory_that_was_given_back_before_the_call_is_no_part_of_its_peak():
+    from benchmarks.children import measured, memory_mb
+
+    ballast = bytearray(400_000_000)
+    ballast[:] = b"x" * len(ballast)
+    del ballast
+    before = memory_mb("VmHWM")
+    assert measured("benchmarks.join", "prepare_large", count=1_000).peak_mb < before - 200
+
+
+def test_the_page_is_written_from_the_result(tmp_path):
+    from benchmarks.figures import Target, figure
+    from benchmarks.report import BEGIN, END, result, write
+
+    page, file = tmp_path / "page.md", tmp_path / "result.json"
+    page.write_text(f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nrest\n", encoding="utf-8")
+    made = figure("online", "read", "ms", [0.5], [15.0], "Feast", [Target("most", 1), Target("faster", 20)])
+    file.write_text(json.dumps(result([made], "full", 0.25)), encoding="utf-8")
+    write(file, page)
+    once = page.read_text(encoding="utf-8")
+    assert "| online | read | 0.5 ms | 15 ms (Feast) | 30.0x as fast | ≤ 1 ms, ≥ 20x as fast | yes |" in once
+    assert once.startswith("# Title\n")
+    assert once.endswith("\n\nrest\n")
+    assert "old" not in once
+    write(file, page)
+    assert page.read_text(encoding="utf-8") == once
+    page.write_text("no marks", encoding="utf-8")
+    with pytest.raises(InputError, match="expected the lines"):
+        write(file, page)
+
+
+def test_the_page_of_the_repository_has_the_marks():
+    from benchmarks import MODULES
+    from benchmarks.report import BEGIN, END, PAGE
+
+    text = PAGE.read_text(encoding="utf-8")
+    assert text.index(BEGIN) < text.index(END)
+    assert [name for name in MODULES if f"| `{name}` |" not in text] == []
+
+
+def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(tmp_path, capsys, monkeypatch):
+    import benchmarks
+    from benchmarks.figures import Target, figure
+
+    asked = []
+
+    def run(names, scale, report):
+        asked.append((names, scale))
+        return [figure("online", "read", "ms", [2.0], [15.0], "Feast", [Target("most", 1)])]
+
+    monkeypatch.setattr(benchmarks, "run", run)
+    file = tmp_path / "result.json"
+    assert common.run(["bench", "join", "online", "--scale", "smoke", "--json", str(file)]) == 0
+    assert asked == [(["join", "online"], "smoke")]
+    shown = capsys.readouterr().out
+    assert "≤ 1 ms" in shown
+    assert "no" in shown.splitlines()[1].split()
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["figures"][0]["ours_rounds"] == [2.0]
+    assert found["machine"]["cores"] >= 1
+    assert common.run(["bench"]) == 0
+    assert asked[-1] == (["online", "feast-read", "materialize", "memory", "join"], "full")
+
+
+def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
+    assert common.run(["bench", "onlin"]) == 2
+    assert "expected online, feast-read, materialize, memory, join, found onlin" in capsys.readouterr().err
