@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -19,6 +22,8 @@ UNKNOWN_SHARE = 0.1
 """Share of users and of videos that training hides, so that code 0 learns what to say of those it will not know."""
 PATIENCE = 2
 """Epochs without a better one on the validation rows, after which training ends."""
+SEEDING = Lock()
+"""First weights come from torch's one random state: a model at a time takes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ def fit(
         seed: of weights, batches and hidden ids.
         epochs: instead of those in `settings`.
     """
-    with torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WideAndDeep(
             users=len(known.users), videos=len(known.videos), topics=len(known.topics) if with_topics else 0,
@@ -76,6 +81,17 @@ def fit(
     if best:
         model.load_state_dict(best)
     return Fitted(model.eval(), _best(auc) if auc else epochs or settings.epochs, auc)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes each operation on one thread, so that models can train side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def area_under_curve(clicked: NDArray[np.bool_], scores: NDArray[np.float32]) -> float:
