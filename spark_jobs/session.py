@@ -58,6 +58,19 @@ def session(app: str, *, log: Path | None = None) -> SparkSession:
     return spark
 
 
+def stop() -> None:
+    """End the session and the JVM that this process started for it: its memory is free for what comes after. Nothing where none runs."""
+    spark, gateway = SparkSession.getActiveSession(), SparkContext._gateway
+    if spark is not None:
+        spark.stop()
+    if gateway is None or getattr(gateway, "proc", None) is None:
+        return
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # the JVM ends when its standard input does
+    gateway.proc.wait(timeout=60)
+    SparkContext._gateway = SparkContext._jvm = None
+
+
 def defaults() -> dict[str, str]:
     """The settings of `conf/spark-defaults.conf`; the wheel carries a copy."""
     data = pkgutil.get_data("spark_jobs", "spark-defaults.conf")  # also where the code came in a zip

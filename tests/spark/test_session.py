@@ -71,3 +71,7 @@ def test_the_package_carries_the_settings_of_conf():
     packaged = root / "spark_jobs" / "spark-defaults.conf"
     assert packaged.read_bytes() == (root / "conf" / "spark-defaults.conf").read_bytes()
     assert all(key.startswith("spark.") and value == value.strip() for key, value in defaults().items())
+
+
+def test_a_stopped_session_leaves_no_jvm_and_another_can_start():
+    assert run("stop_and_start.py").stdout.splitlines() == ["[]", "4"]

@@ -52,10 +52,12 @@ def demo(
 def _produce(tables: Tables, settings: Settings) -> None:
     """Every job at each as-of date, then Table I."""
     from spark_jobs.evaluation import evaluate
+    from spark_jobs.session import stop
     from vidtopics.cli import reports, show
     from vidtopics.cli.run import backfill
 
     steps, releases = backfill(tables, settings)
+    stop()
     show.steps(steps, releases.get)
     with show.working("Evaluating representations (Table I, Fig. 3)") as progress:
         report = evaluate(tables, settings, progress)
