@@ -1,0 +1,113 @@
+"""A home, its Redis and a client with a serving log, small enough to break by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import redis
+
+from consumers.parity import Report, replay
+from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
+from vidtopics.layout import KeySpace
+from vidtopics.materialization import materialize
+from vidtopics.online import Features, OnlineClient, ServingLog, Status
+from vidtopics.settings import OnlineSettings
+from vidtopics.tables import Commit, Tables
+from vidtopics.tables.deltalake_engine import append, counted
+from vidtopics.tables.schemas import arrow_schema
+
+HOUR_US = 3_600_000_000
+Row = tuple[str, int, int, int | None]
+
+
+def ago(hours: float) -> int:
+    """A time so many hours before the tests began."""
+    return START_US - int(hours * HOUR_US)
+
+
+START_US = time.time_ns() // 1000
+
+
+@dataclass
+class ParityHome:
+    """Rows are (video, event, created, n), times in microseconds; features follow from n, None ends the value."""
+
+    root: Path
+    store: redis.Redis
+    tables: Tables = field(init=False)
+    log: ServingLog = field(init=False)
+    client: OnlineClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tables = Tables(self.root)
+        self.folder = self.root / "logs" / "served"
+        self.log = ServingLog(self.folder, self.store, share=1)
+        self.client = OnlineClient(self.store, log=self.log)
+
+    def statistics(self, *rows: Row) -> None:
+        self._append(VIDEO_STATISTICS, rows, lambda n: {"video_exposures": n, "video_clicks": 1, "video_ctr": n / 100})
+
+    def topics(self, *rows: Row) -> None:
+        self._append(
+            VIDEO_TOPICS, rows,
+            lambda n: {
+                "topic_ids": [n] + [-1] * 7, "topic_weights": [n / 7] + [0.0] * 7, "topic_count": 1,
+                "below_threshold": n % 2 == 1, "topic_epoch": 1,
+            },
+        )  # fmt: skip
+
+    def joint(self, *rows: Row, width: int = 3) -> None:
+        self._append(
+            VIDEO_JOINT_REPRESENTATION, rows,
+            lambda n: {"joint_embedding": [n / 7] * width, "content_blocks": 3, "encoder_version": f"é{n}"},
+        )  # fmt: skip
+
+    def move(self) -> None:
+        """A release, and all of it into Redis."""
+        self.tables.release(as_of_us=1, created_us=1, settings="s")
+        materialize(self.tables, self.store, OnlineSettings(buckets=4))
+        self.settle()
+
+    def settle(self) -> None:
+        """Until the log has written all and seen the watermarks once more."""
+        self.client.directory(fresh=True)
+        self.log.begin(self.client.directory())
+        began, rounds = time.monotonic_ns(), self.log._rounds
+        while self.log._waiting or not any(r.start_ns > began for r in list(rounds)):
+            time.sleep(0.01)
+
+    def read(self, *ids: str, view: str = "video_statistics", request: str = "r1", **options: Any) -> Features:
+        with self.log.request(request):
+            return self.client.read(view, ids, **options)
+
+    def replay(self, **options: Any) -> Report:
+        self.log.close()
+        return replay(self.tables, self.folder, **options)
+
+    def key(self, video: str, view: str = "video_statistics") -> bytes:
+        return self.space(view).of([video.encode()])[0]
+
+    def space(self, view: str = "video_statistics") -> KeySpace:
+        return self.client.directory().keys(view)
+
+    def _append(self, table: Table, rows: tuple[Row, ...], features: Callable[[int], dict[str, Any]]) -> None:
+        nothing = {c.name: None for c in table.values}
+        plain = [
+            {
+                "video_id": video, **(nothing if n is None else features(n)), "event_timestamp": event,
+                "created_timestamp": created, "value_hash": n or 0,
+            }
+            for video, event, created, n in rows
+        ]  # fmt: skip
+        found = pa.Table.from_pylist(plain, arrow_schema(table))
+        commit = counted(Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64()))
+        append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
+
+
+def statuses(features: Features) -> list[str]:
+    return [Status(s).name for s in features.status]

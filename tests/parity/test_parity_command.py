@@ -1,0 +1,113 @@
+"""The verb, and a service that reads while releases move."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from parity_home import ParityHome, ago
+
+from consumers.parity import Verdict
+from vidtopics.cli import common
+from vidtopics.materialization import materialize
+from vidtopics.settings import OnlineSettings
+
+
+@pytest.fixture
+def served(home: ParityHome) -> ParityHome:
+    """Two videos served in four rows, one of them twice stale."""
+    home.statistics(("a", ago(3), ago(3), 10), ("b", ago(3), ago(3), 20))
+    home.move()
+    home.read("a", "b", request="r1")
+    home.read("a", "b", request="r2")
+    home.log.close()
+    home.statistics(("b", ago(2), ago(2), 21))
+    return home
+
+
+def run(home: ParityHome, *arguments: str) -> int:
+    return common.run(["parity", "--home", str(home.root), *arguments])
+
+
+def test_exit_codes_follow_both_checks(served: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(served, "--max-stale", "0.5") == 0  # 2 of 4 rows
+    assert run(served, "--max-stale", "0.49") == 1
+    told = capsys.readouterr().out
+    assert "Check 1, served is the table's row: fine (4 rows checked)" in told
+    assert "Check 2, served is what a join gives: TOO STALE (at most 50.00% of a view, 49.00% allowed)" in told
+    assert "stale: video_statistics of b, request r1 at 20" in told
+    served.store.delete(served.key("a"))
+    served.settle()  # the log began anew
+    served.read("a", request="r3")
+    served.log.close()
+    assert run(served, "--max-stale", "1") == 1
+    told = capsys.readouterr().out
+    assert "Check 1, served is the table's row: 1 MISMATCHES (5 rows checked)" in told
+    assert "missing: video_statistics of a, request r3 at 20" in told
+
+
+def test_json_has_counts_rates_and_examples(served: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(served, "--json", "--examples", "1", "--log", str(served.folder)) == 1
+    found = json.loads(capsys.readouterr().out)
+    (view,) = found["views"]
+    assert {k: found[k] for k in ("fine", "lines", "damaged", "dropped", "checked", "mismatches", "staleness")} == {
+        "fine": False, "lines": 2, "damaged": 0, "dropped": 0, "checked": 4, "mismatches": 0, "staleness": 0.5,
+    }  # fmt: skip
+    assert view["verdicts"] == {"fine": 4}
+    assert view["features"]["video_ctr"] == {"served": 4, "wrong": 0, "stale": 2, "wrong_rate": 0, "stale_rate": 0.5}
+    assert view["behind_max_s"] == pytest.approx(7200, abs=60)
+    (example,) = view["examples"]
+    assert (example["served"]["video_ctr"], example["expected"]["video_ctr"]) == (0.2, 0.21)
+
+
+def test_without_a_log_it_says_how_to_make_one(home: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home) == 2
+    assert "OnlineClient.from_url(url, log=ServingLog(folder, " in capsys.readouterr().err
+    assert run(home, "--max-stale", "2") == 2
+
+
+def test_a_log_of_which_nothing_can_be_checked_is_not_fine(home: ParityHome) -> None:
+    home.statistics(("a", ago(3), ago(3), 10))
+    home.move()
+    home.store.delete(*(home.space().watermark(b) for b in range(4)))
+    home.settle()
+    home.read("a")
+    home.log.close()
+    assert run(home) == 1
+
+
+def test_a_log_from_another_home_is_told(served: ParityHome, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = str(tmp_path_factory.mktemp("other"))
+    assert common.run(["parity", "--home", other, "--log", str(served.folder)]) == 2
+
+
+def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
+    """Every answer lies between the watermarks that were seen before and after it, whatever the load was doing."""
+    ids = [f"v{i}" for i in range(40)]
+    home.statistics(*((i, ago(9), ago(9), 1) for i in ids))
+    home.move()
+    stop = threading.Event()
+
+    def move() -> None:
+        for n in range(2, 14):
+            home.statistics(
+                *((i, ago(9 - n / 10), ago(9 - n / 10), None if n % 5 == 0 else n) for i in ids[n % 3 :: 2])
+            )
+            home.tables.release(as_of_us=n, created_us=n, settings="s")
+            materialize(home.tables, home.store, OnlineSettings(buckets=4))
+        stop.set()
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    number = 0
+    while not stop.is_set():
+        home.read(*ids, "unknown", request=f"r{number}")
+        number += 1
+    mover.join()
+    report = home.replay(chunk_rows=5_000)
+    found = report.views["video_statistics"]
+    assert number > 50
+    assert found.rows == number * 41
+    assert {v for v in found.verdicts if v not in (Verdict.FINE, Verdict.AHEAD)} == set()
+    assert found.stale > 0

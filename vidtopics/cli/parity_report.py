@@ -1,0 +1,87 @@
+"""What a replay found, on a terminal."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from consumers.parity import Report, ViewReport
+
+NOTES = {
+    "ahead": "newer than the watermark: read while a load was under way; fine",
+    "clock_skew": "right by one clock alone, or from the future",
+    "no_watermark": "no watermark from before the read: the value is right, whether it was the latest isn't known",
+    "version_gone": "a version that can't be opened any more",
+    "other_table": "of another Delta table, or a view or field that the contracts don't have",
+}
+
+
+def show(report: Report, max_stale: float) -> None:
+    """Both checks per view, rates per feature, what could not be checked, examples."""
+    from vidtopics.cli.show import out
+
+    views = sorted(report.views.values(), key=lambda v: v.view)
+    out.print(
+        f"{report.lines:,} lines ({report.damaged:,} damaged), {report.dropped:,} requests dropped by the client,"
+        f" clocks at most {report.max_skew_us / 1e6:.3f} s apart",
+        highlight=False,
+    )
+    out.print(_views(views))
+    out.print(_features(views))
+    for view in views:
+        for verdict, n in sorted(view.verdicts.items()):
+            if note := NOTES.get(verdict.name.lower()):
+                out.print(
+                    f"  {view.view}: {n:,} {verdict.name.lower().replace('_', ' ')} ({note})",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        for example in view.examples:
+            out.print(_example(view.view, example), highlight=False, soft_wrap=True, markup=False)
+    one, two = report.mismatches == 0, report.staleness <= max_stale
+    out.print(
+        f"Check 1, served is the table's row: {'fine' if one else f'{report.mismatches:,} MISMATCHES'} ({report.checked:,} rows checked)\n"
+        f"Check 2, served is what a join gives: {'fine' if two else 'TOO STALE'}"
+        f" (at most {report.staleness:.2%} of a view, {max_stale:.2%} allowed)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _views(views: list[ViewReport]) -> Any:
+    from rich.table import Table
+
+    table = Table(
+        "view", "requests", "rows", "mismatches", "unchecked", "stale", "rate", "behind, mean", "behind, most",
+        box=None, header_style="bold",
+    )  # fmt: skip
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for v in views:
+        counts = (f"{n:,}" for n in (v.requests, v.rows, v.mismatches, v.unchecked, v.stale))
+        mean, most = v.behind_us / max(v.stale, 1) / 1e6, v.behind_max_us / 1e6
+        table.add_row(
+            v.view, *counts, f"{v.staleness:.2%}", *((f"{mean:.1f} s", f"{most:.1f} s") if v.stale else ("", ""))
+        )
+    return table
+
+
+def _features(views: list[ViewReport]) -> Any:
+    from rich.table import Table
+
+    table = Table("feature", "served", "wrong", "stale", "rate", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for v in views:
+        for name, c in v.features.items():
+            table.add_row(name, f"{c.served:,}", f"{c.wrong:,}", f"{c.stale:,}", f"{c.stale / max(c.served, 1):.2%}")
+    return table
+
+
+def _example(view: str, example: dict[str, Any]) -> str:
+    """Two lines: who was served what, and what was expected."""
+    entity = next(v for k, v in example.items() if k.endswith("_id"))
+    served, expected = (json.dumps(example[side], ensure_ascii=False) for side in ("served", "expected"))
+    head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, request {example['request']} at {example['server_time']}"
+    return f"{head}, version {example['version']}\n    served   {served}\n    expected {expected}"
