@@ -12,9 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vidtopics.errors import InputError, explain
+from vidtopics.layout import Watermark
 from vidtopics.online import Status
 from vidtopics.online.log_files import PATTERN
-from vidtopics.online.served import Mark, Served
+from vidtopics.online.served import Served
 
 CHUNK_ROWS = 65_536
 
@@ -82,7 +83,7 @@ class Chunk:
         null = np.concatenate([s.null[name] for s in self.lines])
         return (np.concatenate(parts) if parts else np.empty((0, 0), np.uint8)), null
 
-    def marks(self, side: str) -> list[Mark | None]:
+    def marks(self, side: str) -> list[Watermark | None]:
         """Each line's `floor` or `ceiling`."""
         return [getattr(s, side) for s in self.lines]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from vidtopics.errors import StoreError
 from vidtopics.failpoints import Crash
-from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
-from vidtopics.materialization import StoreWriter, Watermark
+from vidtopics.layout import Field, KeySpace, Schema, Watermark, encode, tombstones
+from vidtopics.materialization import StoreWriter
 from vidtopics.online import OnlineClient, Status
 
 SCHEMA = Schema((Field("n", "int64", "scalar", "int64"),))

@@ -21,10 +21,10 @@ from parity_home import ParityHome, ago
 from consumers.parity import Verdict
 from consumers.parity.log import Log
 from vidtopics.errors import InputError, SettingsError
-from vidtopics.layout import Field
+from vidtopics.layout import Field, Watermark
 from vidtopics.online import AsyncOnlineClient, OnlineClient, ServingLog, log_files, serving_log
 from vidtopics.online.log_files import LogFiles
-from vidtopics.online.served import Mark, Served, canonical
+from vidtopics.online.served import Served, canonical
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def lines(home: ParityHome) -> list[dict[str, Any]]:
 def test_a_line_holds_what_the_reader_got(filled: ParityHome) -> None:
     filled.read("v4", "unknown", request="r9", names=["video_exposures"])
     (line,) = lines(filled)
-    mark = list(Mark(1, 1, filled.tables.delta(filled_table()).metadata().id))
+    mark = list(Watermark(1, 1, filled.tables.delta(filled_table()).metadata().id))
     assert {k: line[k] for k in ("v", "request", "view", "ids", "status", "event_us", "dropped", "floor", "ceiling")} == {
         "v": 1, "request": "r9", "view": "video_statistics", "ids": ["v4", "unknown"], "status": [1, 3],
         "event_us": [ago(1), 0], "dropped": 0, "floor": mark, "ceiling": mark,
@@ -261,9 +261,9 @@ def test_canonical_hashes_tell_lists_apart() -> None:
     st.lists(
         st.tuples(st.text(min_size=1), st.sampled_from([0, 1, 2, 3, 4]), st.booleans(), st.integers(-9, 9)), max_size=5
     ),
-    st.none() | st.builds(Mark, st.integers(0), st.integers(0), st.text()),
+    st.none() | st.builds(Watermark, st.integers(0), st.integers(0), st.text()),
 )
-def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Mark | None) -> None:
+def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Watermark | None) -> None:
     status = np.array([s for _, s, _, _ in rows], np.uint8)
     there = [r for r in rows if r[1] == 1]
     column = np.array([[n] for *_, n in there], np.int8).reshape(-1, 1).view(np.uint8)

@@ -14,12 +14,12 @@ noticed; a tombstone (a value that ended) is a header alone. A variable-length f
 """
 
 from vidtopics.layout.directory import Directory, ViewEntry, layout_json, place
-from vidtopics.layout.keys import KeySpace, Structures
+from vidtopics.layout.keys import KeySpace, Structures, Watermark
 from vidtopics.layout.schema import HEADER, LAYOUT, TOMBSTONE, Field, Schema
 from vidtopics.layout.values import Decoded, decode, encode, headers, tombstones
 
 __all__ = [
     "HEADER", "LAYOUT", "TOMBSTONE", "Decoded",
-    "Directory", "Field", "KeySpace", "Schema", "Structures", "ViewEntry", "decode", "encode", "headers",
+    "Directory", "Field", "KeySpace", "Schema", "Structures", "ViewEntry", "Watermark", "decode", "encode", "headers",
     "layout_json", "place", "tombstones",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -38,6 +39,27 @@ class KeySpace:
         """uint32[N]: hash of view and id."""
         start = self.view
         return np.array([crc32(i, start) for i in ids], np.uint32)
+
+
+class Watermark(NamedTuple):
+    """How far a bucket of a view has come: the release, and the version of the Delta table with that id.
+
+    >>> str(Watermark.parse(b"3 17 t")), Watermark.parse(b"9 1 t") < Watermark.parse(b"10 1 t")
+    ('3 17 t', True)
+    """
+
+    release: int
+    version: int
+    table_id: str
+
+    @classmethod
+    def parse(cls, text: bytes) -> Watermark:
+        """From what Redis holds."""
+        release, version, table_id = text.decode().split(" ")
+        return cls(int(release), int(version), table_id)
+
+    def __str__(self) -> str:
+        return f"{self.release} {self.version} {self.table_id}"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,6 @@ simply run again: rows that were written already are no news to the store.
 """
 
 from vidtopics.materialization.releases import Moved, materialize
-from vidtopics.materialization.writer import StoreWriter, Watermark
+from vidtopics.materialization.writer import StoreWriter
 
-__all__ = ["Moved", "StoreWriter", "Watermark", "materialize"]
+__all__ = ["Moved", "StoreWriter", "materialize"]

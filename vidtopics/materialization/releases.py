@@ -15,11 +15,11 @@ from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import STRUCTURES, TOPIC_QUEUES, VIEWS, Table
 from vidtopics.failpoints import failpoint
-from vidtopics.layout import Schema, Structures, ViewEntry, place
+from vidtopics.layout import Schema, Structures, ViewEntry, Watermark, place
 from vidtopics.materialization.changes import changes
 from vidtopics.materialization.rows import encoded
 from vidtopics.materialization.structures import swap_clicks, swap_queues
-from vidtopics.materialization.writer import StoreWriter, Watermark
+from vidtopics.materialization.writer import StoreWriter
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar, cast
 from zlib import crc32
@@ -13,7 +12,7 @@ from zlib import crc32
 import redis
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, KeySpace, Schema, ViewEntry, layout_json, place
+from vidtopics.layout import Directory, KeySpace, Schema, ViewEntry, Watermark, layout_json, place
 
 BATCH = 500
 Item = TypeVar("Item")
@@ -45,24 +44,6 @@ if ARGV[1] ~= '' then
 end
 return written
 """
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """How far a bucket of a view has come: the release, and the version of the Delta table with that id."""
-
-    release: int
-    version: int
-    table_id: str
-
-    @classmethod
-    def parse(cls, text: bytes) -> Watermark:
-        """From what Redis holds."""
-        release, version, table_id = text.decode().split(" ")
-        return cls(int(release), int(version), table_id)
-
-    def __str__(self) -> str:
-        return f"{self.release} {self.version} {self.table_id}"
 
 
 class StoreWriter:

@@ -12,24 +12,16 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.layout import Field
+from vidtopics.layout import Field, Watermark
 
 PLAIN_BYTES = 64
 HASH_BYTES = 8
 VERSION = 1
-
-
-class Mark(NamedTuple):
-    """How far a view had come: the release, and the version of the Delta table with that id."""
-
-    release: int
-    version: int
-    table_id: str
 
 
 def plain(field: Field) -> bool:
@@ -97,8 +89,8 @@ class Served:
     created_us: NDArray[np.int64]
     client_us: int
     offset_us: int
-    floor: Mark | None
-    ceiling: Mark | None
+    floor: Watermark | None
+    ceiling: Watermark | None
     columns: Mapping[str, NDArray[np.uint8]]
     null: Mapping[str, NDArray[np.bool_]]
     dropped: int = 0
@@ -135,7 +127,7 @@ class Served:
         present = int((status == 1).sum())
         columns = {name: _array(c["bytes"], present) for name, c in tree["columns"].items()}
         null = {name: np.isin(np.arange(present), c["null"]) for name, c in tree["columns"].items()}
-        floor, ceiling = (Mark(*tree[name]) if tree[name] else None for name in ("floor", "ceiling"))
+        floor, ceiling = (Watermark(*tree[name]) if tree[name] else None for name in ("floor", "ceiling"))
         return cls(
             tree["request"], tree["view"], ids, status, event_us, created_us, tree["client_us"], tree["offset_us"],
             floor, ceiling, columns, null, tree["dropped"],

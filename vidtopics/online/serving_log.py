@@ -28,10 +28,10 @@ import numpy as np
 import redis
 
 from vidtopics.errors import SettingsError, explain
-from vidtopics.layout import Directory
+from vidtopics.layout import Directory, Watermark
 from vidtopics.online.features import Features
 from vidtopics.online.log_files import LogFiles
-from vidtopics.online.served import Mark, Served, canonical
+from vidtopics.online.served import Served, canonical
 
 INTERVAL_S = 0.25
 QUEUE_BYTES = 64 * 2**20
@@ -61,7 +61,7 @@ class _Round:
     start_ns: int
     end_ns: int
     offset_us: int
-    marks: Mapping[tuple[str, int, int], tuple[Mark | None, Mark | None]]
+    marks: Mapping[tuple[str, int, int], tuple[Watermark | None, Watermark | None]]
 
 
 class ServingLog:
@@ -234,15 +234,10 @@ def _key(directory: Directory, view: str) -> tuple[str, int, int]:
     return directory.prefix, entry.generation, entry.number
 
 
-def _range(texts: Sequence[bytes | None]) -> tuple[Mark | None, Mark | None]:
+def _range(texts: Sequence[bytes | None]) -> tuple[Watermark | None, Watermark | None]:
     """The lowest and the highest watermark of a view's buckets; no lowest where a bucket has none, or one of another table."""
-    marks = [_mark(text) for text in texts if text]
+    marks = [Watermark.parse(text) for text in texts if text]
     if not marks:
         return None, None
     whole = len(marks) == len(texts) and len({m.table_id for m in marks}) == 1
     return (min(marks) if whole else None), max(marks)
-
-
-def _mark(text: bytes) -> Mark:
-    release, version, table_id = text.decode().split(" ")
-    return Mark(int(release), int(version), table_id)
