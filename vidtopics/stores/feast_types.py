@@ -31,7 +31,7 @@ PROTO = "proto"
 def feast_type(column: Column) -> FeastType:
     """The Feast type of a contract's column.
 
-    >>> feast_type(Column("topic_ids", "list<int64>", "", width=8))
+    >>> print(feast_type(Column("topic_ids", "list<int64>", "", width=8)))
     Array(Int64)
     """
     types = {name: feast for feast, (name, _) in NAMES.items()}
