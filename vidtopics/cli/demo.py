@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,9 +61,22 @@ def _produce(tables: Tables, settings: Settings) -> None:
     steps, releases = backfill(tables, settings)
     stop()
     show.steps(steps, releases.get)
-    with show.working("Evaluating representations (Table I, Fig. 3)") as progress:
-        report = evaluate(tables, settings, progress)
-    reports.representations(report)
+    with _where_data_suffices("Table I"), show.working("Evaluating representations (Table I, Fig. 3)") as progress:
+        reports.representations(evaluate(tables, settings, progress))
+
+
+@contextmanager
+def _where_data_suffices(what: str) -> Iterator[None]:
+    """A small delivery has too few videos or clicks for some figures: what is missing is said, and the demo goes on."""
+    from rich.text import Text
+
+    from vidtopics.cli.show import out
+    from vidtopics.errors import TableError
+
+    try:
+        yield
+    except TableError as error:
+        out.print(Text(f"{what}: left out. {error}"))
 
 
 def _serve(tables: Tables, settings: Settings) -> str:
@@ -85,13 +100,13 @@ def _consume(tables: Tables, settings: Settings) -> Path:
     from vidtopics.cli import recommendations, reports, show
     from vidtopics.explore import write_page
 
-    with show.working("Evaluating ranking (AUC with and without topics)") as progress:
-        report = evaluate(tables, settings, progress)
-    reports.ranking(report)
-    with show.working("Training the ranking model") as progress:
-        train(tables, settings, progress)
-    user = recommendations.active_user(tables)
-    recommendations.show(recommendations.report(tables.home, settings, user, top=5))
+    with _where_data_suffices("Ranking"), show.working("Evaluating ranking (AUC with and without topics)") as progress:
+        reports.ranking(evaluate(tables, settings, progress))
+    with _where_data_suffices("Recommendation"):
+        with show.working("Training the ranking model") as progress:
+            train(tables, settings, progress)
+        user = recommendations.active_user(tables)
+        recommendations.show(recommendations.report(tables.home, settings, user, top=5))
     with show.working("Writing the topic page"):
         return write_page(tables, tables.home / "explore.html")
 

@@ -37,11 +37,18 @@ def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[st
 
 
 def active_user(tables: Tables) -> str:
-    """The user with the most recent clicks, of equally active ones the first in byte order."""
+    """The user with the most recent clicks, of equally active ones the first in byte order; TableError where nobody clicked."""
     from vidtopics.contracts import USER_RECENT_CLICKS
+    from vidtopics.errors import TableError, explain
     from vidtopics.tables import FOREVER
 
     rows = tables.as_of(USER_RECENT_CLICKS, FOREVER).to_pylist()
+    if not rows:
+        raise TableError(
+            explain(
+                "user_recent_clicks", expected="users with clicks", found="none", mend="ingest impressions with clicks"
+            )
+        )
     return str(min((-len(row["recent_video_ids"]), row["user_id"]) for row in rows)[1])
 
 
