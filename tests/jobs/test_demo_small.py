@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from vidtopics import server
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_small_folder_goes_all_the_way(tmp_path):
     folder, home = tmp_path / "data", tmp_path / "home"
     (folder / "covers").mkdir(parents=True)
@@ -36,8 +38,11 @@ def test_a_small_folder_goes_all_the_way(tmp_path):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
+    config = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text(encoding="utf-8")) | {"topics": {"clusters": 4}}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    verb = ["demo", "--data", str(folder), "--home", str(home), "--config", str(tmp_path / "small.yaml")]
     done = subprocess.run(
-        [sys.executable, "-c", "from vidtopics.cli import main; main()", "demo", "--data", str(folder), "--home", str(home)],
+        [sys.executable, "-c", "from vidtopics.cli import main; main()", *verb],
         cwd=ROOT, env={k: v for k, v in os.environ.items() if k != "REDIS_URL"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     try:
