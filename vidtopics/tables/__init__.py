@@ -218,27 +218,13 @@ class Tables:
             from vidtopics.tables import spark_engine
 
             if not isinstance(rows, DataFrame):
-                raise ContractError(
-                    explain(
-                        table.name,
-                        expected="a Spark DataFrame",
-                        found=type(rows).__name__,
-                        mend="see its contract's engine",
-                    )
-                )
+                raise _wrong_kind(table, "a Spark DataFrame", rows)
             if table.kind == "snapshot":
                 return spark_engine.publish_snapshot(table, delta, rows, commit, log[-1] if log else None)
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
         dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
-            raise ContractError(
-                explain(
-                    table.name,
-                    expected="an Arrow table or dataset",
-                    found=type(rows).__name__,
-                    mend="see its contract's engine",
-                )
-            )
+            raise _wrong_kind(table, "an Arrow table or dataset", rows)
         if table.kind == "log":
             with tempfile.TemporaryDirectory(dir=self.home) as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
@@ -258,6 +244,12 @@ class Tables:
                 )
             )
         return version
+
+
+def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
+    return ContractError(
+        explain(table.name, expected=expected, found=type(rows).__name__, mend="see its contract's engine")
+    )
 
 
 def _after_reruns(log: list[Commit], commit: Commit) -> int:
