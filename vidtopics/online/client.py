@@ -10,7 +10,7 @@ import redis.asyncio
 
 from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.features import Features
-from vidtopics.online.requests import DIRECTORY, HASHES, Catalogue, Request, encoded
+from vidtopics.online.requests import Catalogue, Request, ask, encoded
 from vidtopics.online.serving_log import ServingLog
 
 Answers = list[bytes | None]
@@ -70,10 +70,7 @@ class OnlineClient:
         """What is in the store; read once, and again where it has changed or doesn't hold all of `views`."""
         if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
             pipe = self.connection.pipeline(transaction=True)
-            for name in DIRECTORY:
-                pipe.get(place(self.prefix, name))
-            for name in HASHES:
-                pipe.hgetall(place(self.prefix, name))
+            ask(pipe, self.prefix)
             self._directory = Directory.parse(self.prefix, *pipe.execute())
         return self._directory
 
@@ -154,10 +151,7 @@ class AsyncOnlineClient:
         """As :meth:`OnlineClient.directory`."""
         if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
             pipe = self.connection.pipeline(transaction=True)
-            for name in DIRECTORY:
-                pipe.get(place(self.prefix, name))
-            for name in HASHES:
-                pipe.hgetall(place(self.prefix, name))
+            ask(pipe, self.prefix)
             self._directory = Directory.parse(self.prefix, *await pipe.execute())
         return self._directory
 

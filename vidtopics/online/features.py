@@ -128,7 +128,7 @@ def _fill(
     if any(shapes.get(f.name, shape) != shape for f in wanted if (shape := (f.type, f.kind, f.width))):
         status[rows] = Status.UNREADABLE
         return
-    decoded = decode(written, [values[i] for i in rows], [f.name for f in wanted])
+    decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in wanted])
     good = decoded.readable
     there = [f for f in wanted if f.name in decoded.columns]
     for f in there:

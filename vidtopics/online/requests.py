@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,13 @@ from vidtopics.errors import StoreError, explain
 from vidtopics.layout import Directory, place
 from vidtopics.online.features import Features, gather
 
-DIRECTORY = ("directory", "layout")
-HASHES = ("views", "schemas")
+
+def ask(pipe: Any, prefix: str) -> None:
+    """Queue the commands whose answers :meth:`Directory.parse` takes, on a sync or async pipeline."""
+    for name in ("directory", "layout"):
+        pipe.get(place(prefix, name))
+    for name in ("views", "schemas"):
+        pipe.hgetall(place(prefix, name))
 
 
 def encoded(ids: Sequence[str]) -> list[bytes]:

@@ -12,7 +12,7 @@ What it writes, :class:`vidtopics.online.OnlineClient` reads, and the other way 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -81,7 +81,7 @@ class PackedRedisOnlineStore(OnlineStore):
         load = writer.load(writer.register(table.name, schema, _ttl_us(table)))
         for start in range(0, len(data), 10_000):
             part = data[start : start + 10_000]
-            ids = [i for row in part for i in ids_of(_key_values(row[0]), config.entity_key_serialization_version)]
+            ids = _ids(config, [row[0] for row in part])
             event = [micros(_aware(row[2])) for row in part]
             created = [micros(_aware(row[3])) if row[3] else 0 for row in part]
             columns, null = columns_of(schema, [row[1] for row in part])
@@ -108,8 +108,7 @@ class PackedRedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Rows of one view; (None, None) for an entity without a value."""
-        ids = [i for key in entity_keys for i in ids_of(_key_values(key), config.entity_key_serialization_version)]
-        (found,) = self._client(config).read_parts([(table.name, ids)], requested_features)
+        (found,) = self._client(config).read_parts([(table.name, _ids(config, entity_keys))], requested_features)
         return _rows(table, found, requested_features)
 
     async def online_read_async(
@@ -120,8 +119,9 @@ class PackedRedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """As :meth:`online_read`."""
-        ids = [i for key in entity_keys for i in ids_of(_key_values(key), config.entity_key_serialization_version)]
-        (found,) = await self._async_client(config).read_parts([(table.name, ids)], requested_features)
+        (found,) = await self._async_client(config).read_parts(
+            [(table.name, _ids(config, entity_keys))], requested_features
+        )
         return _rows(table, found, requested_features)
 
     def _read_features_per_fv(
@@ -271,8 +271,10 @@ def _rows(
     return rows
 
 
-def _key_values(key: EntityKey) -> Mapping[str, Sequence[Value]]:
-    return {name: [value] for name, value in zip(key.join_keys, key.entity_values, strict=True)}
+def _ids(config: RepoConfig, keys: Sequence[EntityKey]) -> list[bytes]:
+    """The bytes that the keys of entities end with."""
+    rows = ({name: [value] for name, value in zip(key.join_keys, key.entity_values, strict=True)} for key in keys)
+    return [i for row in rows for i in ids_of(row, config.entity_key_serialization_version)]
 
 
 def _timestamp(us: int) -> Timestamp:
