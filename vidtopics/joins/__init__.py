@@ -4,7 +4,8 @@ The kernel gives row numbers; payload columns are taken afterwards and never go 
 training frames, the offline store and parity all stand on it. `docs/time.md` has the rules.
 """
 
+from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
 from vidtopics.joins.point_in_time import matches
 
-__all__ = ["latest", "matches"]
+__all__ = ["History", "latest", "matches"]

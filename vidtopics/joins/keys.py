@@ -1,0 +1,101 @@
+"""Keys of any number of columns as small integers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from vidtopics.errors import explain
+
+Codes = NDArray[np.int64]
+
+
+class KeyCodes:
+    """The different keys of a table's rows, numbered from 0 without gaps; -1 for a key with a null, unless null is a key.
+
+    >>> codes = KeyCodes(pa.table({"user": ["u", "v", "u", None], "item": [1, 1, 1, 1]}))
+    >>> codes.rows.tolist(), len(codes), codes.of(pa.table({"item": [1, 2], "user": ["v", "v"]})).tolist()
+    ([0, 1, 0, -1], 2, [1, -1])
+    """
+
+    def __init__(self, rows: pa.Table, *, null_is_a_key: bool = False) -> None:
+        self._names = rows.column_names
+        nulls = "encode" if null_is_a_key else "mask"
+        encoded = [_plain(rows[name]).dictionary_encode(nulls).unify_dictionaries() for name in self._names]
+        self._values = [e.chunk(0).dictionary if e.num_chunks else pa.array([], e.type.value_type) for e in encoded]
+        parts = [_numbers(pa.chunked_array([c.indices for c in e.chunks], pa.int32())) for e in encoded]
+        self.rows = parts[0]
+        self._pairs: list[Codes] = []
+        for values, part in zip(self._values[1:], parts[1:], strict=True):
+            joined = _joined(self.rows, part, len(values))
+            pairs = np.unique(joined)
+            self._pairs.append(pairs[pairs >= 0])
+            self.rows = _place(self._pairs[-1], joined)
+
+    def __len__(self) -> int:
+        return len(self._pairs[-1]) if self._pairs else len(self._values[0])
+
+    def of(self, keys: pa.Table) -> Codes:
+        """int64[N]: the numbers of other rows' keys; -1 where no row has that key."""
+        parts = [_found(keys[name], values) for name, values in zip(self._names, self._values, strict=True)]
+        codes = parts[0]
+        for values, pairs, part in zip(self._values[1:], self._pairs, parts[1:], strict=True):
+            codes = _place(pairs, _joined(codes, part, len(values)))
+        return codes
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as string, whole numbers as int64, whatever width or encoding they come in."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        kind = pa.string()
+    return column.cast(pa.int64() if pa.types.is_integer(kind) else kind)
+
+
+def _found(column: pa.ChunkedArray, values: pa.Array) -> Codes:
+    plain = _plain(column)
+    if pa.types.is_null(plain.type):
+        return np.full(len(plain), -1, np.int64)
+    if plain.type != values.type and len(values):
+        raise ValueError(
+            explain("a key column", expected=f"{values.type}, as in the rows", found=str(plain.type), mend="cast it")
+        )
+    return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
+
+
+def _numbers(indices: pa.ChunkedArray) -> Codes:
+    numbers: Codes = indices.fill_null(-1).to_numpy().astype(np.int64)
+    return numbers
+
+
+def _joined(codes: Codes, part: Codes, size: int) -> Codes:
+    """One number for two. Codes stay below the number of rows and so do those of a column: the product can't overflow."""
+    return np.where((codes < 0) | (part < 0), -1, codes * size + part)
+
+
+def _place(pairs: Codes, joined: Codes) -> Codes:
+    """Where each number lies among the sorted ones that there are, -1 where it isn't or is no key."""
+    if not len(pairs):
+        return np.full(len(joined), -1, np.int64)
+    at = np.minimum(np.searchsorted(pairs, joined), len(pairs) - 1)
+    return np.where(pairs[at] == joined, at, -1)
+
+
+def ordered(codes: Codes, *times: Codes) -> Codes:
+    """The order by code, then by the times, the first of them first; equal rows in the order that they have.
+
+    >>> ordered(np.array([1, 0, 1]), np.array([5, 9, 4])).tolist()
+    [1, 2, 0]
+    """
+    first = times[0]
+    low, high = (int(first.min()), int(first.max())) if len(first) else (0, 0)
+    bits = (high - low).bit_length()
+    if len(codes) and bits + int(codes.max()).bit_length() < 63 and codes.min() >= 0:
+        packed = (codes << bits) | (first - low)  # one sort of one number: a quarter of the time of lexsort
+        order = np.argsort(packed)
+        in_order = packed[order]
+        if not (in_order[1:] == in_order[:-1]).any():
+            return order
+    return np.lexsort((*times[::-1], codes))
