@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -31,14 +31,31 @@ class KeySpace:
         heads, buckets = self.heads, self.buckets
         return [heads[crc32(i) % buckets] + i for i in ids]
 
+    def addresses(self, ids: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.uint32]]:
+        """:meth:`of` and :meth:`fingerprints` for the hash of one.
+
+        >>> space = KeySpace("vt", 1, 2, buckets=16)
+        >>> keys, fingerprints = space.addresses([b"v1"])
+        >>> keys == space.of([b"v1"]), fingerprints == space.fingerprints([b"v1"])
+        (True, array([ True]))
+        """
+        heads, buckets = self.heads, self.buckets
+        hashes = list(map(crc32, ids))
+        keys = [heads[h % buckets] + i for h, i in zip(hashes, ids, strict=True)]
+        return keys, np.array(hashes, np.uint32) ^ self._mark
+
     def watermark(self, bucket: int) -> bytes:
         """Where a bucket's watermark lies, in the bucket's own slot."""
         return f"{self.prefix}:{self.generation}:w{self.view}:{{{bucket}}}".encode()
 
     def fingerprints(self, ids: Iterable[bytes]) -> NDArray[np.uint32]:
         """uint32[N]: hash of view and id."""
-        start = self.view
-        return np.array([crc32(i, start) for i in ids], np.uint32)
+        return np.array(list(map(crc32, ids)), np.uint32) ^ self._mark
+
+    @cached_property
+    def _mark(self) -> np.uint32:
+        """What tells the fingerprints of this view from those of others: an odd factor keeps any two views apart."""
+        return np.uint32(self.view * 0x9E3779B1 % 2**32)
 
 
 class Watermark(NamedTuple):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.layout import HEADER, LAYOUT, TOMBSTONE, Field, Schema, decode, headers
+from vidtopics.layout.schema import NUMBERS
 
 NOTHING = bytes(HEADER.itemsize)
+EVER = -(2**63)
 
 
 class Status(IntEnum):
@@ -85,6 +88,10 @@ def gather(
         names: the fields that are wanted; all by default.
     """
     wanted = [f for f in schema.fields if names is None or f.name in names]
+    least_us = now_us - ttl_us if ttl_us else EVER
+    common = _fixed(schema, wanted, values, fingerprints, least_us)
+    if common is not None:
+        return common
     status = np.full(len(values), Status.NOT_FOUND, np.uint8)
     times = np.zeros((2, len(values)), np.int64)
     found = [v if v is not None and len(v) >= HEADER.itemsize else NOTHING for v in values]
@@ -92,8 +99,7 @@ def gather(
     there = np.array([v is not None for v in values], bool)
     good = (heads["layout"] == LAYOUT) & (heads["fingerprint"] == fingerprints)
     status[there] = Status.PRESENT
-    if ttl_us:
-        status[there & (heads["event_us"] < now_us - ttl_us)] = Status.OUTSIDE_MAX_AGE
+    status[there & (heads["event_us"] < least_us)] = Status.OUTSIDE_MAX_AGE
     status[there & (heads["flags"] & TOMBSTONE > 0)] = Status.NULL
     status[there & ~good] = Status.UNREADABLE
     times[:, good] = heads["event_us"][good], heads["created_us"][good]
@@ -109,6 +115,36 @@ def gather(
         else:
             _fill(wanted, written, found, rows, status, columns, null)
     return Features(status, times[0], times[1], columns, null)
+
+
+def _fixed(
+    schema: Schema,
+    wanted: Sequence[Field],
+    values: Sequence[bytes | None],
+    fingerprints: NDArray[np.uint32],
+    least_us: int,
+) -> Features | None:
+    """The case of nearly every read, in a fifth of the time: every value that is there is whole, of today's schema and not too old.
+
+    Also nothing is null, and no field is of variable length. None: something is otherwise, each value has to be judged by itself.
+    """
+    size, gone = schema.row.itemsize, None in values
+    found = [v or bytes(size) for v in values] if gone else cast("Sequence[bytes]", values)
+    if not values or set(map(len, found)) != {size} or any(f.variable for f in schema.fields):
+        return None
+    rows = np.frombuffer(b"".join(found), schema.row)
+    heads, nulls = rows["header"], rows["nulls"]
+    good = (heads["layout"] == LAYOUT) & (heads["schema"] == schema.hash) & (heads["fingerprint"] == fingerprints)
+    good &= (heads["flags"] == 0) & (heads["event_us"] >= least_us)
+    missing = np.array([v is None for v in values], np.bool_) if gone else np.zeros(len(rows), np.bool_)
+    if nulls.any() or not (good | missing).all():
+        return None
+    columns = {f.name: rows[f"f{i}"].astype(NUMBERS[f.type]) for i, f in enumerate(schema.fields) if f in wanted}
+    for f in wanted if gone else ():
+        columns[f.name][missing] = f.pad
+    status = np.where(missing, np.uint8(Status.NOT_FOUND), np.uint8(Status.PRESENT))
+    null = {f.name: missing.copy() for f in wanted}
+    return Features(status, heads["event_us"].copy(), heads["created_us"].copy(), columns, null)
 
 
 def _fill(

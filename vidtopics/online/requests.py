@@ -32,11 +32,14 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
     ...
     TypeError: ids: expected a list of strings, found 7 (int). Mend: pass [str(id), ...].
     """
-    wrong = [ids] if isinstance(ids, str) else [i for i in ids if not isinstance(i, str)]
-    if wrong:
-        found = f"{wrong[0]!r} ({type(wrong[0]).__name__})"
-        raise TypeError(explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]"))
-    return [i.encode() for i in ids]
+    if not isinstance(ids, str):
+        try:
+            return [i.encode() for i in ids]
+        except AttributeError:  # no test of each id where all is well
+            pass
+    wrong = ids if isinstance(ids, str) else next(i for i in ids if not isinstance(i, str))
+    found = f"{wrong!r} ({type(wrong).__name__})"
+    raise TypeError(explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]"))
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ class Request:
         views = []
         for view, ids in parts:
             space = directory.keys(view)
-            keys += space.of(ids)
-            views.append((view, space.fingerprints(ids)))
+            own, fingerprints = space.addresses(ids)
+            keys += own
+            views.append((view, fingerprints))
         return cls(directory, keys, tuple(views))
 
     def stale(self, answers: Sequence[bytes | None]) -> bool:
