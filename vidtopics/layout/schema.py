@@ -86,7 +86,8 @@ class Schema:
 
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""
-        return json.dumps([asdict(f) for f in self.fields], separators=(",", ":"))
+        # -1 and -1.0 are one padding, so they have to be one text: its hash names the schema.
+        return json.dumps([asdict(f) | {"pad": float(f.pad)} for f in self.fields], separators=(",", ":"))
 
     @cached_property
     def hash(self) -> int:

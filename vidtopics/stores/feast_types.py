@@ -71,7 +71,10 @@ def _field(field: Field) -> layout.Field:
 def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
     """The bytes that keys end with: a lone string or integer key as text, anything else as Feast serializes entity keys."""
     keys = sorted(values)
-    if len(keys) == 1 and all(v.WhichOneof("val") in {"string_val", "int64_val", "int32_val"} for v in values[keys[0]]):
+    kinds = {v.WhichOneof("val") for v in values[keys[0]]} if len(keys) == 1 else set()
+    if kinds == {"string_val"}:
+        return [v.string_val.encode() for v in values[keys[0]]]
+    if kinds and kinds <= {"string_val", "int64_val", "int32_val"}:
         return [str(getattr(v, str(v.WhichOneof("val")))).encode() for v in values[keys[0]]]
     rows = zip(*(values[k] for k in keys), strict=True)
     return [serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows]
