@@ -83,19 +83,32 @@ def _place(pairs: Codes, joined: Codes) -> Codes:
     return np.where(pairs[at] == joined, at, -1)
 
 
-def ordered(codes: Codes, *times: Codes) -> Codes:
+def ordered(codes: Codes, first: Codes, *others: Codes) -> Codes:
     """The order by code, then by the times, the first of them first; equal rows in the order that they have.
 
-    >>> ordered(np.array([1, 0, 1]), np.array([5, 9, 4])).tolist()
-    [1, 2, 0]
+    One sort of one number per row, a quarter of the time of lexsort; what is equal there, a few rows, is sorted again by the rest.
+
+    >>> ordered(np.array([1, 0, 1, 1]), np.array([5, 9, 4, 5]), np.array([7, 7, 7, 6])).tolist()
+    [1, 2, 3, 0]
     """
-    first = times[0]
-    low, high = (int(first.min()), int(first.max())) if len(first) else (0, 0)
+    packed = _packed(codes, first)
+    order = np.argsort(packed)
+    in_order = packed[order]
+    same = in_order[1:] == in_order[:-1]
+    if same.any():
+        tied = np.append(same, False) | np.append(False, same)
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((rows, *(times[rows] for times in others[::-1]), in_order[tied]))]
+    return order
+
+
+def _packed(codes: Codes, times: Codes) -> NDArray[np.uint64]:
+    """Code and time in one number that sorts as both do; the time's rank stands for it where both have more than 64 bits."""
+    if not len(codes):
+        return np.empty(0, np.uint64)
+    low, high = int(times.min()), int(times.max())
+    if (high - low).bit_length() + int(codes.max()).bit_length() > 64:
+        times = np.unique(times, return_inverse=True)[1]
+        low, high = 0, int(times.max())
     bits = (high - low).bit_length()
-    if len(codes) and bits + int(codes.max()).bit_length() < 63 and codes.min() >= 0:
-        packed = (codes << bits) | (first - low)  # one sort of one number: a quarter of the time of lexsort
-        order = np.argsort(packed)
-        in_order = packed[order]
-        if not (in_order[1:] == in_order[:-1]).any():
-            return order
-    return np.lexsort((*times[::-1], codes))
+    return (codes.astype(np.uint64) << np.uint64(bits)) | (times - low).astype(np.uint64)
