@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks import homes
-from benchmarks.children import Child, in_child
+from benchmarks.children import in_child
 from benchmarks.data import DAY_US, START_US, rows, video_ids
 from benchmarks.figures import Figure, Scale, Target, check, figure, timed
+from benchmarks.join_stream import streamed
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_TOPICS
 from vidtopics.joins import matches
 from vidtopics.tables import Tables
@@ -168,15 +169,21 @@ def prepare_stores(count: int, rounds: int) -> Callable[[], dict[str, list[float
 
 
 def _large(sizes: Sizes) -> list[Figure]:
-    child: Child = in_child(__name__, "prepare_large", count=sizes.large)
-    what, data = (
-        f"{sizes.large:,} x {sizes.large:,}, known by",
-        f"{child.before_mb / 1024:.1f} GB before the join: the data",
-    )
-    return [
-        figure("join", f"{what}, peak memory", "GB", [child.peak_mb / 1024], targets=[Target("most", 8)], note=data),
-        figure("join", what, "s", [child.seconds]),
-    ]
+    """All in memory, and spine and features on disk: a process of its own for each."""
+    what = f"{sizes.large:,} x {sizes.large:,}, known by"
+    ways = {
+        "in memory": in_child(__name__, "prepare_large", count=sizes.large),
+        "Parquet spine to Delta, by join_stream": streamed(sizes.large),
+    }
+    found = []
+    for way, child in ways.items():
+        before = f"{child.before_mb / 1024:.1f} GB before the join"
+        peak = [child.peak_mb / 1024]
+        found += [
+            figure("join", f"{what}, {way}, peak memory", "GB", peak, targets=[Target("most", 8)], note=before),
+            figure("join", f"{what}, {way}", "s", [child.seconds]),
+        ]
+    return found
 
 
 def prepare_large(count: int) -> Callable[[], int]:

@@ -2,5 +2,6 @@
 
 from consumers.training.frame import Frame, frames
 from consumers.training.inputs import Inputs, Rows, read
+from consumers.training.stream import join_stream
 
-__all__ = ["Frame", "Inputs", "Rows", "frames", "read"]
+__all__ = ["Frame", "Inputs", "Rows", "frames", "join_stream", "read"]

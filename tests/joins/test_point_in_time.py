@@ -163,7 +163,7 @@ def test_times_that_do_not_fit_beside_a_key_in_one_number():
 
 
 def test_key_columns_of_another_type_are_told():
-    with pytest.raises(ValueError, match="expected string, as in the rows, found int64"):
+    with pytest.raises(ValueError, match="expected large_string, as in the rows, found int64"):
         matches(pa.table({"k": [1]}), times([1]), pa.table({"k": ["1"]}), times([1]), times([1]))
 
 

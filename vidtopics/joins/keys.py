@@ -23,9 +23,10 @@ class KeyCodes:
     def __init__(self, rows: pa.Table, *, null_is_a_key: bool = False) -> None:
         self._names = rows.column_names
         nulls = "encode" if null_is_a_key else "mask"
-        encoded = [_plain(rows[name]).dictionary_encode(nulls).unify_dictionaries() for name in self._names]
-        self._values = [e.chunk(0).dictionary if e.num_chunks else pa.array([], e.type.value_type) for e in encoded]
-        parts = [_numbers(pa.chunked_array([c.indices for c in e.chunks], pa.int32())) for e in encoded]
+        # In one piece: of many chunks the dictionaries would have to be unified, which takes four times as long.
+        encoded = [_plain(rows[name]).combine_chunks().dictionary_encode(nulls) for name in self._names]
+        self._values = [e.dictionary for e in encoded]
+        parts = [_numbers(e.indices) for e in encoded]
         self.rows = parts[0]
         self._pairs: list[Codes] = []
         for values, part in zip(self._values[1:], parts[1:], strict=True):
@@ -47,10 +48,10 @@ class KeyCodes:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text as string, whole numbers as int64, whatever width or encoding they come in."""
+    """Text as large_string (its bytes may be more than 2 GB), whole numbers as int64, whatever width or encoding they come in."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        kind = pa.string()
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        kind = pa.large_string()
     return column.cast(pa.int64() if pa.types.is_integer(kind) else kind)
 
 
@@ -65,7 +66,7 @@ def _found(column: pa.ChunkedArray, values: pa.Array) -> Codes:
     return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
 
 
-def _numbers(indices: pa.ChunkedArray) -> Codes:
+def _numbers(indices: pa.Array | pa.ChunkedArray) -> Codes:
     numbers: Codes = indices.fill_null(-1).to_numpy().astype(np.int64)
     return numbers
 

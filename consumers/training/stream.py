@@ -1,0 +1,89 @@
+"""The point-in-time join of a spine larger than memory, a chunk at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from consumers.training.inputs import micros
+from consumers.training.sources import Source, versions_of
+from consumers.training.spill import BATCH_ROWS, evenly
+from vidtopics.contracts import EVENT_TIME, Table
+from vidtopics.tables import Tables
+from vidtopics.tables.joined import check_columns, output_name
+
+CHUNK_ROWS = 1_048_576
+"""Rows of the spine that are matched at once; features are taken for `BATCH_ROWS` of them at once, as they may be wide."""
+
+
+def join_stream(
+    tables: Tables,
+    spine: pa.RecordBatchReader,
+    views: Sequence[Table],
+    *,
+    known_by: bool = True,
+    versions: Mapping[str, int] | None = None,
+    full_feature_names: bool = False,
+    folder: Path | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> pa.RecordBatchReader:
+    """The spine with the views' features as they held at its times: its rows in its order, one for one.
+
+    Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The result is read once, by
+    `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop. Its schema's metadata names what was joined (`vidtopics.versions`).
+
+    Args:
+        tables: where the views' tables lie.
+        spine: the views' keys, `event_timestamp` (without a zone: UTC), and any further columns.
+        views: contracts of the views; each has its own TTL.
+        known_by: rows that became known after the spine's time don't exist.
+        versions: the version to read of each table, as a release names them; the latest where it names none.
+        full_feature_names: `video_topics__topic_ids` for `topic_ids`.
+        folder: where features lie meanwhile; the system's folder for temporary files if left out.
+        chunk_rows: rows of the spine in memory.
+
+    Raises:
+        TableError: a table is missing, the spine lacks a column, names collide; while it is read: a time is null.
+
+    >>> from vidtopics.contracts import VIDEO_STATISTICS
+    >>> tables = Tables(tempfile.mkdtemp())
+    >>> _ = tables.delta(VIDEO_STATISTICS, create=True)
+    >>> spine = pa.table({"video_id": ["a"], "event_timestamp": pa.array([0], pa.timestamp("us", "UTC"))})
+    >>> join_stream(tables, spine.to_reader(), [VIDEO_STATISTICS]).read_all().column_names
+    ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
+    """
+    check_columns(spine.schema.names, views, full=full_feature_names)
+    place = folder or Path(tempfile.gettempdir())
+    # All of it now: delta-rs can't be called by a generator that it is writing itself.
+    sources = [Source.of(tables, view, (versions or {}).get(view.name), place) for view in views]
+    fields = [
+        field.with_name(output_name(source.table, field.name, full=full_feature_names)).with_nullable(True)
+        for source in sources
+        for field in source.features.schema
+    ]
+    schema = pa.schema([*spine.schema, *fields], {**(spine.schema.metadata or {}), **versions_of(sources)})
+    batches = _joined(evenly(spine, chunk_rows), sources, schema, known_by)
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _joined(
+    chunks: Iterator[pa.RecordBatch], sources: Sequence[Source], schema: pa.Schema, known_by: bool
+) -> Iterator[pa.RecordBatch]:
+    first_row = 0
+    for chunk in chunks:
+        spine = pa.Table.from_batches([chunk])
+        times = micros(spine, EVENT_TIME, where="spine", first_row=first_row)
+        found = [source.join(spine.select(list(source.table.key)), times, known_by=known_by) for source in sources]
+        for start in range(0, chunk.num_rows, BATCH_ROWS):
+            part = slice(start, start + BATCH_ROWS)
+            taken = [source.features.take(rows[part]) for source, rows in zip(sources, found, strict=True)]
+            columns = [_flat(column) for table in taken for column in table.columns]
+            yield pa.record_batch([*chunk.slice(start, BATCH_ROWS).columns, *columns], schema=schema)
+        first_row += chunk.num_rows
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks()

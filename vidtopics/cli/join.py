@@ -1,0 +1,48 @@
+"""`vidtopics join`: a spine with a service's features, as they were known."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Home, print_json
+
+
+def join(
+    spine: Annotated[
+        Path, typer.Argument(help="Rows with video_id and event_timestamp: Parquet, a .csv file or a Delta table.")
+    ],
+    out: Annotated[Path, typer.Argument(help="A new Parquet file (.parquet), else a new Delta table.")],
+    service: Annotated[str, typer.Option(metavar="NAME", help="Whose features.")] = "training_v1",
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
+
+    One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there as a whole or not at all.
+    """
+    from consumers.training import join_stream
+    from consumers.training.files import open_spine, refuse_existing, write
+    from vidtopics.cli import show
+    from vidtopics.contracts import SERVICES
+    from vidtopics.errors import SettingsError, explain
+    from vidtopics.tables import Tables
+
+    if service not in SERVICES:
+        raise SettingsError(
+            explain("--service", expected=f"one of {', '.join(SERVICES)}", found=service, mend="name one of them")
+        )
+    refuse_existing(out)
+    tables, views, started = Tables(home), SERVICES[service], time.monotonic()
+    with show.working(f"Joining {service}"):
+        versions = tables.latest_release()["versions"]
+        rows = open_spine(spine, views)
+        count = write(join_stream(tables, rows, views, versions=versions, folder=home), out)
+    done = {"rows": count, "out": str(out), "seconds": round(time.monotonic() - started, 2)}
+    if as_json:
+        print_json(done | {"versions": {view.name: versions.get(view.name) for view in views}})
+    else:
+        show.out.print(f"{count:,} rows in {out}, {done['seconds']} s", highlight=False)
