@@ -1,97 +1,114 @@
-"""Feast data sources as Delta tables: where they lie, which version is read, how their columns are called in a view."""
+"""Feast data sources as Delta snapshots: which version is read, how its columns are called in a view."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-from feast import FileSource, RepoConfig
+from feast import FeatureView, FileSource, RepoConfig
 from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
-from numpy.typing import NDArray
+from feast.feature_view import DUMMY_ENTITY_ID
 
 from vidtopics.errors import TableError, explain
-from vidtopics.tables.scans import scan
+from vidtopics.stores.delta_pins import Pin, Pins, Snapshot, cut, now, reopen
+from vidtopics.stores.delta_rows import Rows, require
+from vidtopics.stores.delta_tables import dataset_of, open_table, uri_of
+
+
+def path_of(config: RepoConfig, source: DataSource | None) -> str:
+    """Where a source's Delta table lies; TableError where it is none."""
+    if not isinstance(source, FileSource) or not isinstance(source.file_format, DeltaFormat):
+        raise TableError(
+            explain(
+                f"source {getattr(source, 'name', source)!r}",
+                expected="FileSource(..., file_format=DeltaFormat())",
+                found=type(source).__name__,
+                mend="give the view such a source, or use another offline store",
+            )
+        )
+    return uri_of(config, source.path)
 
 
 @dataclass(frozen=True)
-class Source:
-    """A Delta table at one version. `renamed`: names in the view, and the columns that they are in the table."""
+class ViewSource:
+    """One view's table at one version.
 
-    delta: DeltaTable
-    event: str
-    created: str
-    renamed: dict[str, str]
+    `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`: set where the pinned version is gone and the
+    newest is read up to the pin's cut.
+    """
 
-    @classmethod
-    def of(cls, config: RepoConfig, source: DataSource | None) -> Source:
-        """The table behind a source, at its latest version; TableError where there is none."""
-        if not isinstance(source, FileSource) or not isinstance(source.file_format, DeltaFormat):
+    view: FeatureView
+    dataset: ds.FileSystemDataset
+    snapshot: Snapshot
+    columns: Mapping[str, str]
+    version: int
+    pin: Pin | None = None
+
+    @property
+    def name(self) -> str:
+        """The view's name."""
+        return str(self.view.name)
+
+    @property
+    def keys(self) -> list[str]:
+        """The join keys' names in the view; none for a view without entities."""
+        return [c.name for c in self.view.entity_columns if c.name != DUMMY_ENTITY_ID]
+
+    def column(self, name: str) -> str:
+        """The table's column of a field of the view."""
+        return self.columns.get(name, name)
+
+    def rows(self, until_us: int, *, known: bool) -> tuple[Rows, Pin]:
+        """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time."""
+        source = self.view.batch_source
+        assert source is not None
+        event, created = self.column(source.timestamp_field), self.column(source.created_timestamp_column or "")
+        keys = {key: self.column(key) for key in self.keys}
+        require(self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}")
+        rows = Rows.read(self.dataset, keys, event, created or None, until_us=self._until(until_us))
+        pin = self.pin or Pin.of(self.snapshot, rows, until_us)
+        if self.pin:
+            rows = cut(rows, self.pin, self.version, f"view {self.name}")
+        return (rows.with_created() if known else rows), pin
+
+    def _until(self, until_us: int) -> int:
+        """A pin's count is of the rows up to its own time."""
+        if self.pin is None:
+            return until_us
+        if until_us > self.pin.until_us:
             raise TableError(
                 explain(
-                    f"source {getattr(source, 'name', source)!r}",
-                    expected="FileSource(..., file_format=DeltaFormat())",
-                    found=type(source).__name__,
-                    mend="give the view such a source, or use another offline store",
+                    f"pin of view {self.name}, version {self.pin.version} is gone",
+                    expected="no time of the spine after those that it was made for",
+                    found=f"{until_us} microseconds since 1970, after {self.pin.until_us}",
+                    mend="use the pin with the spine that it comes from",
                 )
             )
-        uri = uri_of(config, source.path)
-        try:
-            delta = DeltaTable(uri)
-        except TableNotFoundError:
-            raise TableError(
-                explain(uri, expected=f"the Delta table of source {source.name!r}", found="none",
-                        mend="run the job that writes it, or correct `root` in feature_store.yaml")
-            ) from None  # fmt: skip
-        back = {new: old for old, new in (source.field_mapping or {}).items()}
-        return cls(delta, source.timestamp_field, source.created_timestamp_column or "", back)
-
-    @property
-    def pin(self) -> dict[str, Any]:
-        """What names this read: the same table id and version give the same rows."""
-        return {"table_id": str(self.delta.metadata().id), "version": self.delta.version()}
-
-    def read(self, names: Sequence[str], where: ds.Expression | None = None) -> pa.Table:
-        """Columns under their names in the view."""
-        columns = {name: ds.field(self.renamed.get(name, name)) for name in names}
-        return scan(self.delta).to_table(columns=columns, filter=where)
-
-    def times(self, rows: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Event and created time of rows, microseconds; without a created column the event time stands for it."""
-        event = microseconds(rows[self.event])
-        return event, microseconds(rows[self.created]) if self.created else event
-
-    @property
-    def time_columns(self) -> list[str]:
-        """The columns that :meth:`times` needs."""
-        return [self.event, *([self.created] if self.created else [])]
+        return self.pin.until_us
 
 
-def uri_of(config: RepoConfig, path: str) -> str:
-    """A source's path; a relative one lies below `root` of the offline store, which is relative to the repository."""
-    if urlsplit(path).scheme or Path(path).is_absolute():
-        return path
-    root = getattr(config.offline_store, "root", "")
-    if urlsplit(root).scheme:
-        return f"{root.rstrip('/')}/{path}"
-    return str(Path(config.repo_path or ".") / root / path)
+def open_sources(config: RepoConfig, views: list[FeatureView], pins: Pins | None) -> list[ViewSource]:
+    """The views' tables, each opened once, so that two views of one table see one version; at their pins if there are any."""
+    tables: dict[str, DeltaTable] = {}
+    return [_open(config, view, pins, tables) for view in views]
 
 
-def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Microseconds since 1970; a time without zone is UTC, a null is the smallest number."""
-    if not pa.types.is_timestamp(column.type):
+def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict[str, DeltaTable]) -> ViewSource:
+    uri = path_of(config, view.batch_source)
+    assert view.batch_source is not None
+    columns = {new: old for old, new in (view.batch_source.field_mapping or {}).items()}
+    if pins is None:
+        if uri not in tables:
+            tables[uri] = open_table(uri, f"view {view.name}")
+        return ViewSource(view, dataset_of(tables[uri]), now(tables[uri]), columns, tables[uri].version())
+    pin = pins.views.get(view.name)
+    if pin is None:
         raise TableError(
-            explain("a time column", expected="timestamps", found=str(column.type), mend="convert it before the join")
-        )
-    plain = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64())
-    found: NDArray[np.int64] = pc.fill_null(plain, np.iinfo(np.int64).min).to_numpy()
-    return found
+            explain(f"view {view.name}", expected="a pin, as the join is made on pins", found=f"pins of {', '.join(pins.views) or 'no view'}",
+                    mend="ask for the views of the pinned result, or leave pinned()")
+        )  # fmt: skip
+    delta, gone = reopen(uri, pin, f"view {view.name}")
+    return ViewSource(view, dataset_of(delta), pin, columns, delta.version(), pin if gone else None)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import redis
 from feast import Entity, FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
@@ -33,6 +32,7 @@ from vidtopics.errors import StoreError, explain
 from vidtopics.layout import encode, tombstones
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
+from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
 from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of
 from vidtopics.times import micros
@@ -49,7 +49,7 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
         "vidtopics.stores.packed_redis.PackedRedisOnlineStore"
     )
     url: StrictStr = ""
-    """`redis://`, `rediss://` or `unix://`, with user, password and database; empty, or a variable that is not set: the home's own server."""
+    """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`; empty, or an unset variable: the home's own server."""
     home: StrictStr = ".vidtopics"
     """Where that server keeps its data, relative to the repository."""
     prefix: StrictStr = ""
@@ -57,7 +57,9 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
     buckets: int = 16
     """Hash slots that the keys of a view share on a cluster; fixed once data is there."""
     timeout_s: float = 5.0
-    """Seconds to wait for Redis."""
+    """Seconds to wait for a free connection, and for an answer of Redis."""
+    max_connections: int = MAX_CONNECTIONS
+    """Connections of a process at most (to each node of a cluster); who finds none free waits."""
 
 
 class PackedRedisOnlineStore(OnlineStore):
@@ -136,7 +138,7 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> None:
         """All views of a request in one round trip (Feast asks view by view)."""
         parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        found = self._client(config).read_parts(parts)
+        found = self._client(config).read_parts(parts, _names(grouped_refs))
         _respond(
             online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
         )
@@ -152,7 +154,7 @@ class PackedRedisOnlineStore(OnlineStore):
         include_feature_view_version_metadata: bool,
     ) -> None:
         parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        found = await self._async_client(config).read_parts(parts)
+        found = await self._async_client(config).read_parts(parts, _names(grouped_refs))
         _respond(
             online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
         )
@@ -173,19 +175,23 @@ class PackedRedisOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Enter views into the directory; remove the values of deleted ones."""
+        """Enter views into the directory; remove the values of deleted ones.
+
+        A view whose fields changed so that its values don't fit any more is left as it is: the next load begins anew, not this call.
+        """
         writer = self._writer(config)
-        for table in tables_to_delete:
-            writer.drop(table.name)
+        if tables_to_delete:
+            writer.drop(*(table.name for table in tables_to_delete))
+        held = writer.generations.entries()
         for table in tables_to_keep:
-            if getattr(table, "online", False):
-                writer.register(table.name, schema_of(table), _ttl_us(table))
+            schema = schema_of(table) if getattr(table, "online", False) else None
+            if schema and (table.name not in held or writer.generations.fits(held[table.name], schema)):
+                writer.register(table.name, schema, _ttl_us(table))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Remove the values of these views, and no other key."""
-        writer = self._writer(config)
-        for table in tables:
-            writer.drop(table.name)
+        if tables:
+            self._writer(config).drop(*(table.name for table in tables))
 
     async def close(self) -> None:
         """Close the async client's connections."""
@@ -200,17 +206,23 @@ class PackedRedisOnlineStore(OnlineStore):
     def _client(self, config: RepoConfig) -> OnlineClient:
         settings = config.online_store
         if self._connected is None or self._connected[0] is not settings:
-            connection = redis.Redis.from_url(_url(config), socket_timeout=settings.timeout_s)
-            self._connected = (settings, OnlineClient(connection, prefix=settings.prefix or config.project))
+            self._connected = (settings, OnlineClient.from_url(_url(config), **_options(config)))
         return self._connected[1]
 
     def _async_client(self, config: RepoConfig) -> AsyncOnlineClient:
-        loop, settings = asyncio.get_running_loop(), config.online_store
+        loop = asyncio.get_running_loop()
         if self._looped is None or self._looped[0] is not loop:
-            prefix = settings.prefix or config.project
-            client = AsyncOnlineClient.from_url(_url(config), prefix=prefix, socket_timeout=settings.timeout_s)
-            self._looped = (loop, client)
+            self._looped = (loop, AsyncOnlineClient.from_url(_url(config), **_options(config)))
         return self._looped[1]
+
+
+def _options(config: RepoConfig) -> dict[str, Any]:
+    settings = config.online_store
+    return {
+        "prefix": settings.prefix or config.project,
+        "timeout_s": settings.timeout_s,
+        "max_connections": settings.max_connections,
+    }
 
 
 def _url(config: RepoConfig) -> str:
@@ -232,6 +244,11 @@ def _parts(
         values = utils._get_table_entity_values(table, entity_name_to_join_key_map, join_key_values)
         parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
     return parts
+
+
+def _names(grouped_refs: list[Any]) -> list[str]:
+    """The features that a request wants, of whatever view."""
+    return list(dict.fromkeys(name for _, requested in grouped_refs for name in requested))
 
 
 def _respond(

@@ -6,7 +6,16 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from deltalake.exceptions import DeltaProtocolError
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+
+from vidtopics.errors import TableError, explain
+
+# What has to be done in the engine that wrote the table, so that its files alone say what its rows are.
+MENDS = {
+    "deletionVectors": "REORG TABLE ... APPLY (PURGE), then ALTER TABLE ... DROP FEATURE deletionVectors",
+    "columnMapping": "ALTER TABLE ... DROP FEATURE columnMapping, or copy the table",
+}
 
 
 def scan(delta: DeltaTable) -> ds.Dataset:
@@ -15,9 +24,31 @@ def scan(delta: DeltaTable) -> ds.Dataset:
     Local files are read by Arrow itself. Through delta-rs's own reader, which is Python to Arrow, a read-ahead that is
     still under way when the process ends finds no interpreter and aborts it ("terminate called without an active
     exception", once in forty processes under load).
+
+    Raises:
+        TableError: the table has a feature that Arrow would read wrong (deletion vectors, column mapping) or not at all.
     """
-    place = urlsplit(delta.table_uri)
+    mode = delta.metadata().configuration.get("delta.columnMapping.mode") or "none"
+    if mode != "none":
+        # In reader version 2 no feature is listed: delta-rs hands out a dataset whose columns are all null.
+        raise _unreadable(delta, "columnMapping")
+    try:
+        return delta.to_pyarrow_dataset(filesystem=_local(delta.table_uri))
+    except DeltaProtocolError as error:
+        features = delta.protocol().reader_features or []
+        raise _unreadable(delta, ", ".join(sorted(features)) or str(error)) from error
+
+
+def _local(uri: str) -> FileSystem | None:
+    place = urlsplit(uri)
     if place.scheme not in ("", "file"):
-        return delta.to_pyarrow_dataset()
-    path = unquote(place.path) if place.scheme else delta.table_uri
-    return delta.to_pyarrow_dataset(filesystem=SubTreeFileSystem(path, LocalFileSystem()))
+        return None
+    return SubTreeFileSystem(unquote(place.path) if place.scheme else uri, LocalFileSystem())
+
+
+def _unreadable(delta: DeltaTable, features: str) -> TableError:
+    mend = "; ".join(text for name, text in MENDS.items() if name in features)
+    return TableError(
+        explain(delta.table_uri, expected="a table whose files alone say what its rows are", found=f"the reader features {features}",
+                mend=mend or "write the table without them")
+    )  # fmt: skip

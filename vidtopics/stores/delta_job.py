@@ -1,0 +1,116 @@
+"""What the store hands back to Feast: a result that is computed when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from feast import OnDemandFeatureView, RepoConfig
+from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
+from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP
+from feast.saved_dataset import SavedDatasetStorage
+
+from vidtopics.errors import TableError, explain
+from vidtopics.stores.delta_pins import METADATA, Pins
+from vidtopics.stores.delta_sources import path_of
+
+
+class DeltaRetrievalJob(RetrievalJob):
+    """A join or read that runs when its result is asked for."""
+
+    def __init__(
+        self,
+        config: RepoConfig,
+        compute: Callable[[], tuple[pa.Table, Pins | None]],
+        *,
+        full_feature_names: bool = False,
+        on_demand: Sequence[OnDemandFeatureView] = (),
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._config = config
+        self._compute = compute
+        self._full_feature_names = full_feature_names
+        self._on_demand = list(on_demand)
+        self._metadata = metadata
+        self._pins: Pins | None = None
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        table, self._pins = self._compute()
+        return table
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
+
+    @property
+    def pins(self) -> dict[str, dict[str, Any]]:
+        """What the last result was made of, for `json.dumps` and :func:`vidtopics.stores.delta.pinned`; TableError before there is one."""
+        if self._pins is None:
+            raise TableError(
+                explain("job.pins", expected="a finished join", found="none", mend="call to_df() or to_arrow() first")
+            )
+        return self._pins.plain()
+
+    @property
+    def full_feature_names(self) -> bool:
+        """Whether features bear their view's name."""
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        """Transformations that Feast applies to the result."""
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        """What was asked for."""
+        return self._metadata
+
+    def persist(
+        self,
+        storage: SavedDatasetStorage,
+        allow_overwrite: bool = False,
+        timeout: int | None = None,
+    ) -> None:
+        """Write the result as a Delta table, one commit, with its pins in the commit's metadata.
+
+        Raises:
+            SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten (Feast's error, as its callers expect).
+            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, or Feast couldn't read the table back, as the spine's
+                time has another name than event_timestamp.
+        """
+        uri = path_of(self._config, storage.to_data_source())
+        if DeltaTable.is_deltatable(uri) and not allow_overwrite:
+            raise SavedDatasetLocationAlreadyExists(location=uri)
+        table = self.to_arrow(timeout=timeout)
+        if EVENT_TIMESTAMP not in table.column_names:
+            raise TableError(
+                explain(f"saved dataset {uri}", expected=f"a column {EVENT_TIMESTAMP}, by which Feast reads it",
+                        found=", ".join(table.column_names),
+                        mend=f"call the spine's time {EVENT_TIMESTAMP}")
+            )  # fmt: skip
+        pins = (table.schema.metadata or {}).get(METADATA)
+        properties = CommitProperties(custom_metadata={METADATA.decode(): pins.decode()} if pins else {})
+        write_deltalake(
+            uri,
+            table.replace_schema_metadata(),
+            mode="overwrite",
+            schema_mode="overwrite",
+            commit_properties=properties,
+        )
+
+    def to_sql(self) -> str:
+        """Refused: the join is no SQL text."""
+        raise _refused("to_sql", "to_arrow() or persist()")
+
+    def to_remote_storage(self) -> list[str]:
+        """Refused; `supports_remote_storage_export` says so beforehand."""
+        raise _refused("to_remote_storage", "persist() with a path in the object store")
+
+
+def _refused(what: str, mend: str) -> TableError:
+    return TableError(explain(what, expected="a call that this store has", found="none", mend=f"use {mend}"))

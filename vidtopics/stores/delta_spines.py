@@ -1,0 +1,156 @@
+"""The three spines that Feast's call takes: a frame, a SQL text, a range of time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from deltalake import DeltaTable
+from feast import RepoConfig
+from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP
+from numpy.typing import NDArray
+
+from vidtopics.errors import TableError, explain
+from vidtopics.stores.delta_pins import Pins, Snapshot, now, reopen
+from vidtopics.stores.delta_rows import NEVER, microseconds
+from vidtopics.stores.delta_sources import ViewSource
+from vidtopics.stores.delta_tables import dataset_of, open_table, uri_of
+
+
+@dataclass(frozen=True)
+class Spine:
+    """N rows with a time each; `tables`: the snapshots that they were read from."""
+
+    table: pa.Table
+    time: str
+    tables: dict[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """int64[N] microseconds; NEVER where there is none."""
+        return microseconds(self.table[self.time])
+
+    @property
+    def until_us(self) -> int:
+        """The latest time."""
+        return int(self.times.max(initial=NEVER))
+
+    @property
+    def others(self) -> list[str]:
+        """Its columns but the time."""
+        return [name for name in self.table.column_names if name != self.time]
+
+
+def from_frame(frame: object) -> Spine:
+    """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC."""
+    if not isinstance(frame, pd.DataFrame):
+        raise TableError(
+            explain("entity_df", expected="a pandas DataFrame, a SELECT or None", found=type(frame).__name__, mend="convert it")
+        )  # fmt: skip
+    if EVENT_TIMESTAMP in frame.columns:
+        frame = frame.assign(**{EVENT_TIMESTAMP: pd.to_datetime(frame[EVENT_TIMESTAMP], utc=True)})
+    return _with_utc_time(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata())
+
+
+def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
+    """One SELECT in DuckDB's SQL over the Delta tables below `root`, by their folders' names. It sees nothing else: no file, no variable.
+
+    Raises:
+        TableError: not one SELECT, a table that isn't there or has no pin, an error of DuckDB.
+    """
+    with duckdb.connect() as con:
+        con.execute("SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'")
+        names = _tables_in(con, query)
+        if any("/" in name for name in names):
+            raise _refused(query, f"the tables {', '.join(names)}")
+        tables = {name: _open(config, name, pins) for name in names}
+        try:
+            for name, (delta, _) in tables.items():
+                con.register(name, dataset_of(delta))
+            found = con.sql(query).to_arrow_table()
+        except duckdb.Error as error:
+            raise _refused(query, str(error)) from error
+    return _with_utc_time(found, {name: snapshot for name, (_, snapshot) in tables.items()})
+
+
+def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, known: bool) -> Spine:
+    """Each entity that has a row with start <= event <= end in one of the views, at the end; in the order of their keys.
+
+    `known`: the row has to be known by the end. Where views have different keys, those that a view lacks are null, as in Feast's Spark store.
+    """
+    end = pa.scalar(end_us, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    keys = list(dict.fromkeys(key for source in sources for key in source.keys))
+    if not keys:
+        return Spine(pa.table({EVENT_TIMESTAMP: [end]}), EVENT_TIMESTAMP)
+    found = [_entities(source, start_us, end_us, known) for source in sources if source.keys]
+    table = pa.concat_tables(found, promote_options="default").select(keys).group_by(keys).aggregate([])
+    table = table.sort_by([(key, "ascending") for key in keys])
+    return Spine(table.append_column(EVENT_TIMESTAMP, pa.repeat(end, len(table))), EVENT_TIMESTAMP)
+
+
+def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
+    rows, _ = source.rows(end_us, known=known)
+    inside = (rows.event >= start_us) & ((rows.created <= end_us) | (not known))
+    return rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
+
+
+def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
+    """The tables that a SELECT names, as DuckDB's own parser sees them."""
+    parsed = json.loads(con.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0])
+    if parsed["error"] or len(parsed["statements"]) != 1:
+        raise _refused(query, parsed.get("error_message") or f"{len(parsed['statements'])} statements")
+    named, here, left = set(), set(), [parsed["statements"]]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            if node.get("type") == "BASE_TABLE":
+                named.add(node["table_name"])
+            here |= {entry["key"] for entry in node.get("cte_map", {}).get("map", [])}
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    return sorted(named - here)
+
+
+def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
+    uri = uri_of(config, name)
+    if pins is None:
+        delta = open_table(uri, f"entity_df, table {name}")
+        return delta, now(delta)
+    pin = pins.entity_df.get(name)
+    if pin is None:
+        raise _without_pin(name, "none")
+    delta, gone = reopen(uri, pin, f"entity_df, table {name}")
+    if gone:
+        raise _without_pin(name, f"version {pin.version}, which is gone")
+    return delta, pin
+
+
+def _without_pin(name: str, found: str) -> TableError:
+    return TableError(
+        explain(f"entity_df, table {name}", expected="a pin whose version opens", found=found,
+                mend="pass the spine as a DataFrame: the earlier result has its rows")
+    )  # fmt: skip
+
+
+def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -> Spine:
+    times = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
+    name = EVENT_TIMESTAMP if EVENT_TIMESTAMP in times or len(times) != 1 else times[0]
+    if name not in times:
+        raise TableError(
+            explain("entity_df", expected=f"a time column, {EVENT_TIMESTAMP} or the only one of timestamps", found=str(table.schema.names),
+                    mend=f"call it {EVENT_TIMESTAMP}, as timestamps")
+        )  # fmt: skip
+    column = table[name]
+    utc = column.cast(pa.timestamp(column.type.unit, "UTC"))
+    return Spine(table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {})
+
+
+def _refused(query: str, found: str) -> TableError:
+    return TableError(
+        explain(f"entity_df {query[:60]!r}", expected="one SELECT over Delta tables below `root`", found=found.strip(),
+                mend="name tables by their folders below `root`; read anything else into a DataFrame")
+    )  # fmt: skip
