@@ -101,7 +101,7 @@ class Log:
         if not self.paths:
             raise InputError(
                 explain(str(folder), expected=f"a serving log ({PATTERN})", found="none",
-                        mend="give the client one: OnlineClient.from_url(url, log=ServingLog(folder, redis.Redis.from_url(url),"
+                        mend="give the client one: OnlineClient.from_url(url, log=ServingLog(folder, connect(url),"
                         " share=0.01)), see docs/parity.md")
             )  # fmt: skip
 

@@ -79,7 +79,8 @@ class Recall:
         return Candidates(user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch))
 
     def _popular(self, user_id: str, history: Sequence[str], topics: Features | None) -> Candidates:
-        epoch, popular = self.client.topic_epoch(), self.client.popular_topics()[: self.settings.topics]
+        catalogue = self.client.catalogue()
+        epoch, popular = catalogue.epoch, catalogue.topics[: self.settings.topics]
         chosen = TopicCounts(np.array(popular, np.int64), np.zeros(len(popular), np.int64))
         reasons = self._from_queues(chosen, epoch, history)
         if topics is None:

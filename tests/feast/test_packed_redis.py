@@ -1,8 +1,10 @@
 """The online store as Feast drives it: what Feast writes, the client reads, and the statuses are honest."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 import redis
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
@@ -11,9 +13,9 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Map, String, UnixTimestamp
 
 from vidtopics.contracts import VIEWS
-from vidtopics.errors import StoreError
+from vidtopics.errors import ContractError, StoreError
 from vidtopics.layout import Schema
-from vidtopics.online import OnlineClient, Status
+from vidtopics.online import OnlineClient, Status, connect
 from vidtopics.stores.feast_types import schema_of
 
 NOW = datetime.now(UTC)
@@ -35,22 +37,38 @@ def view(name: str, fields: dict, *, ttl=timedelta(0), entity="user", keys=("use
         timestamp_field="event_timestamp",
         created_timestamp_column="created_timestamp",
     )
-    schema = [*(Field(name=k, dtype=String) for k in keys), *(Field(name=n, dtype=t) for n, t in fields.items())]
+    schema = [
+        *(Field(name=k, dtype=String) for k in keys),
+        *(t if isinstance(t, Field) else Field(name=n, dtype=t) for n, t in fields.items()),
+    ]
     return FeatureView(name=name, entities=entities, schema=schema, source=source, ttl=ttl)
 
 
+@pytest.fixture(autouse=True)
+def _no_reads_to_wait_for(monkeypatch):
+    monkeypatch.setattr("vidtopics.materialization.generations.CLUSTER_GRACE_S", 0)
+
+
+@pytest.fixture(params=["server", "cluster"])
+def url(request, redis_url):
+    """The address of an empty Redis."""
+    found = redis_url if request.param == "server" else request.getfixturevalue("cluster")
+    with connect(found, timeout_s=20) as connection:
+        connection.flushall()
+    return found
+
+
 @pytest.fixture
-def store(tmp_path, redis_url):
+def store(tmp_path, url):
     """A store with no views yet, on an empty Redis."""
-    redis.Redis.from_url(redis_url).flushall()
-    return make_store(tmp_path, redis_url, "shop")
+    return make_store(tmp_path, url, "shop")
 
 
-def make_store(folder, url, project):
+def make_store(folder, url, project, **options):
     config = RepoConfig(
         project=project, provider="local", registry=str(folder / f"{project}.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder)},
-        online_store={"type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore", "url": url},
+        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder / "tables")},
+        online_store={"type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore", "url": url, **options},
     )  # fmt: skip
     return FeatureStore(config=config)
 
@@ -91,7 +109,9 @@ def test_our_views_are_stored_as_the_contracts_say():
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from feature_repo.feature_views import VIEW
 
-    assert {name: schema_of(VIEW[name]).hash for name in VIEWS} == {name: Schema.of(table).hash for name, table in VIEWS.items()}
+    assert {name: schema_of(VIEW[name]).hash for name in VIEWS} == {
+        name: Schema.of(table).hash for name, table in VIEWS.items()
+    }
 
 
 def test_values_of_all_types_come_back_as_they_went_in(store):
@@ -141,11 +161,11 @@ def test_composite_keys_stay_apart(store):
     assert found["n"] == [2, 1]
 
 
-def test_the_client_reads_what_feast_wrote_and_async_reads_the_same(store, redis_url):
+def test_the_client_reads_what_feast_wrote_and_async_reads_the_same(store, url):
     register(store, view("facts", {"n": Int64, "w": Array(Float32)}), view("more", {"s": String}))
     push(store, "facts", [{"user_id": "u", "n": 5, "w": [1.0, 2.0]}])
     push(store, "more", [{"user_id": "v", "s": "ä"}])
-    found = OnlineClient.from_url(redis_url, prefix="shop").read_views(["facts", "more"], ["u", "v"])
+    found = OnlineClient.from_url(url, prefix="shop").read_views(["facts", "more"], ["u", "v"])
     assert found["facts"].status.tolist() == [Status.PRESENT, Status.NOT_FOUND]
     assert found["facts"]["n"].tolist() == [5, 0]
     assert found["more"]["s"].tolist() == [None, "ä"]
@@ -162,18 +182,95 @@ def test_the_client_reads_what_feast_wrote_and_async_reads_the_same(store, redis
     assert asyncio.run(twice()) == [once, once]
 
 
-def test_teardown_removes_its_own_keys_alone(tmp_path, redis_url):
-    redis.Redis.from_url(redis_url).flushall()
-    stores = {name: make_store(tmp_path, redis_url, name) for name in ("m", "xm", "mx")}
+def test_teardown_removes_its_own_keys_alone(tmp_path, url):
+    stores = {name: make_store(tmp_path, url, name) for name in ("m", "xm", "mx")}
     for store in stores.values():
         register(store, view("facts", {"n": Int64}))
         push(store, "facts", [{"user_id": "u", "n": 1}])
     stores["m"].teardown()
-    left = {name: OnlineClient.from_url(redis_url, prefix=name) for name in ("xm", "mx")}
+    left = {name: OnlineClient.from_url(url, prefix=name) for name in ("xm", "mx")}
     assert [client.read("facts", ["u"])["n"].tolist() for client in left.values()] == [[1], [1]]
     with pytest.raises(StoreError, match="expected the view facts"):
-        OnlineClient.from_url(redis_url, prefix="m").read("facts", ["u"])
-    assert [k for k in redis.Redis.from_url(redis_url).keys("m:*") if k.startswith(b"m:1:")] == []
+        OnlineClient.from_url(url, prefix="m").read("facts", ["u"])
+    with connect(url) as connection:
+        assert list(connection.scan_iter("m:1:*")) == []
+
+
+def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluster, cluster_store):
+    from feature_repo.entities import ENTITY
+    from feature_repo.feature_views import VIEW
+
+    neighbour = make_store(tmp_path, cluster, "neighbour")
+    register(neighbour, view("facts", {"n": Int64}))
+    push(neighbour, "facts", [{"user_id": "u", "n": 1}])
+    store = make_store(home, cluster, "videos", prefix="vt")
+    store.apply([*ENTITY.values(), *VIEW.values()])
+    store.materialize(datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
+    asked = (["video_topics:topic_ids", "video_statistics:video_exposures"], [{"video_id": v} for v in "abc"])
+
+    async def waited():
+        try:
+            return (await store.get_online_features_async(*asked)).to_dict()
+        finally:
+            await store.close()
+
+    expected = {
+        "video_id": ["a", "b", "c"],
+        "topic_ids": [[8, *[-1] * 7], None, None],
+        "video_exposures": [10, 4, None],
+    }
+    assert store.get_online_features(*asked).to_dict() == asyncio.run(waited()) == expected
+    assert statuses(read(store, *asked), "topic_ids") == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]
+    store.teardown()
+    assert list(cluster_store.scan_iter("vt:1:*")) == []
+    assert neighbour.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"] == [1]
+
+
+def test_the_pool_and_its_deadlines_are_as_configured(tmp_path, redis_url):
+    store = make_store(tmp_path, f"{redis_url}?client_name=feast", "pooled", max_connections=2, timeout_s=20)
+    register(store, view("facts", {"n": Int64}))
+    push(store, "facts", [{"user_id": "u", "n": 1}])
+    with ThreadPoolExecutor(8) as threads, connect(redis_url) as admin:
+        found = list(threads.map(lambda _: read_n(store), range(100)))
+        assert found == [[1]] * 100
+        assert sum(c["name"] == "feast" for c in admin.client_list()) == 2
+    hasty = make_store(tmp_path, redis_url, "pooled", timeout_s=0.2)
+    assert read_n(hasty) == [1]
+    with connect(redis_url) as admin:
+        admin.client_pause(700, all=True)
+        with pytest.raises(redis.TimeoutError):
+            read_n(hasty)
+        admin.ping()  # answers once the pause is over
+
+
+def read_n(store):
+    return store.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"]
+
+
+def test_half_precision_is_half_as_wide_and_rounds_to_it(store, url):
+    """1/3 is 0.33325195 in half precision, 11 bits: 1365/4096."""
+    half, vector = {"wire": "float16"}, {"wire": "float16", "width": "vector"}
+    slots = {"wire": "float16", "width": "4"}
+    wanted = {
+        "score": Field(name="score", dtype=Float32, tags=half),
+        "weights": Field(name="weights", dtype=Array(Float32), tags=slots),
+        "z": Field(name="z", dtype=Array(Float32), tags=vector),
+    }
+    register(store, view("narrow", wanted))
+    weights, z = [0.5, 0.25, 1 / 3, -2.0], [1 / 3] * 16
+    push(store, "narrow", [{"user_id": "u", "score": 1 / 3, "weights": weights, "z": z}])
+    third = 1365 / 4096
+    found = store.get_online_features(["narrow:score", "narrow:weights", "narrow:z"], [{"user_id": "u"}]).to_dict()
+    assert (found["score"], found["weights"], found["z"]) == ([third], [[0.5, 0.25, third, -2.0]], [[third] * 16])
+    client = OnlineClient.from_url(url, prefix="shop")
+    read = client.read("narrow", ["u"])
+    assert [read[n].dtype for n in wanted] == [np.float32] * 3
+    assert read["z"].tolist() == [[third] * 16]
+    with connect(url) as connection:
+        (key,) = connection.scan_iter("shop:1:1:*")
+        assert connection.strlen(key) == 26 + 1 + 2 + 4 * 2 + 4 + 16 * 2  # header, nulls, score, weights, end of z, z
+    with pytest.raises(ContractError, match="score, row 0: expected numbers that fit float16, found 70000"):
+        push(store, "narrow", [{"user_id": "v", "score": 70_000.0, "weights": weights, "z": z}])
 
 
 def test_precomputed_vectors_are_refused_by_name(store):
@@ -185,3 +282,20 @@ def test_precomputed_vectors_are_refused_by_name(store):
     store.apply([FeatureService(name="fast", features=[facts], precompute_online=True)])
     with pytest.raises(StoreError, match="precompute_online"):
         store.get_online_features(store.get_feature_service("fast"), [{"user_id": "u"}])
+
+
+def test_a_view_whose_fields_change_keeps_its_values_until_it_is_loaded_again(store):
+    register(store, view("facts", {"n": Int64}))
+    push(store, "facts", {"user_id": ["u"], "n": [7]})
+    register(store, view("facts", {"n": Int64, "new": String}))
+    assert store.get_online_features(["facts:n", "facts:new"], [{"user_id": "u"}]).to_dict() == {
+        "user_id": ["u"], "n": [7], "new": [None],
+    }  # fmt: skip
+    register(store, view("facts", {"other": Float64, "n": Int64}))
+    assert store.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"] == [7]
+    with pytest.raises(StoreError, match="expected the field other, found n, new"):
+        store.get_online_features(["facts:other"], [{"user_id": "u"}])
+    push(store, "facts", {"user_id": ["u"], "other": [0.5], "n": [8]})
+    assert store.get_online_features(["facts:other", "facts:n"], [{"user_id": "u"}]).to_dict() == {
+        "user_id": ["u"], "other": [0.5], "n": [8],
+    }  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import redis
 
 from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
+from vidtopics.online.connections import Connection
 
 TOPICS = Schema(
     (
@@ -45,7 +45,7 @@ def values(
 
 
 def put(
-    connection: redis.Redis,
+    connection: Connection,
     rows: Mapping[str, Mapping[str, object] | None],
     *,
     view: str = "topics",

@@ -1,9 +1,10 @@
-"""The sync and the async client against a real Valkey."""
+"""The sync and the async client against a real Valkey: one server, and a cluster of three."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -14,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_store import TOPICS, put, value
 
-from vidtopics.errors import StoreError
+from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.errors import ContractError, StoreError
 from vidtopics.layout import Field, Schema
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
+from vidtopics.online.connections import Connection
 from vidtopics.online.requests import Request
 
 LONGER = Schema((*TOPICS.fields, Field("score", "float32", "scalar", "float32", pad=-1)))
@@ -47,16 +50,26 @@ class Waiting:
 Readers = Callable[..., Reader]
 
 
+on_one_server = pytest.mark.parametrize("store", ["server"], indirect=True)
+
+
+@pytest.fixture(params=["server", "cluster"])
+def store(request: pytest.FixtureRequest, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    monkeypatch.setattr("vidtopics.materialization.generations.CLUSTER_GRACE_S", 0)  # no read is under way here
+    return store if request.param == "server" else request.getfixturevalue("cluster_store")
+
+
 @pytest.fixture(params=["sync", "async"])
-def reader(request: pytest.FixtureRequest, valkey: str) -> Iterator[Readers]:
+def reader(request: pytest.FixtureRequest, store: Connection) -> Iterator[Readers]:
     """`reader(prefix="vt")`: a client of the test's store."""
+    url = request.getfixturevalue("cluster" if isinstance(store, redis.RedisCluster) else "valkey")
     if request.param == "sync":
-        yield lambda prefix="vt": OnlineClient.from_url(valkey, prefix=prefix)
+        yield lambda prefix="vt": OnlineClient.from_url(url, prefix=prefix, timeout_s=20)
         return
     loop, made = asyncio.new_event_loop(), []
 
     def make(prefix: str = "vt") -> Waiting:
-        made.append(AsyncOnlineClient.from_url(valkey, prefix=prefix))
+        made.append(AsyncOnlineClient.from_url(url, prefix=prefix, timeout_s=20))
         return Waiting(made[-1], loop)
 
     yield make
@@ -71,7 +84,7 @@ def commands(store: redis.Redis) -> dict[str, int]:
     return {name: n for name, n in counts.items() if name.partition("|")[0] not in ("config", "info")}
 
 
-def test_every_status_from_a_store(store: redis.Redis, reader: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_status_from_a_store(store: Connection, reader: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
     space = put(store, {"present": value(1), "cut": value(4)}, ttl_us=40, event_us=60)
     put(store, {"ended": None}, ttl_us=40, event_us=60)
     put(store, {"old": value(3)}, ttl_us=40, event_us=59)
@@ -93,7 +106,7 @@ def test_every_status_from_a_store(store: redis.Redis, reader: Readers, monkeypa
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.sampled_from(["a", "ü", "日本", "a b:{1}", "\x00", "unknown", ""]), max_size=12))
 def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
-    store: redis.Redis, reader: Readers, ids: list[str]
+    store: Connection, reader: Readers, ids: list[str]
 ) -> None:
     numbers = {"a": 1, "ü": 2, "日本": 3, "a b:{1}": 4, "\x00": 5}
     put(store, {i: value(n) for i, n in numbers.items()})
@@ -108,18 +121,19 @@ def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
     [(["v", 7], r"7 \(int\)"), ([b"v"], r"b'v' \(bytes\)"), ([None], r"None \(NoneType\)"), ("v1", r"'v1' \(str\)"),
      (np.array([1, 2]), r"1\S* \(int64\)")],
 )  # fmt: skip
-def test_ids_that_are_no_strings_are_named(store: redis.Redis, reader: Readers, ids: Any, found: str) -> None:
+def test_ids_that_are_no_strings_are_named(store: Connection, reader: Readers, ids: Any, found: str) -> None:
     put(store, {"v": value(1)})
     with pytest.raises(TypeError, match=f"ids: expected a list of strings, found .*{found}. Mend: pass "):
         reader().read("topics", ids)
 
 
-def test_ids_of_numpy_are_strings(store: redis.Redis, reader: Readers) -> None:
+def test_ids_of_numpy_are_strings(store: Connection, reader: Readers) -> None:
     put(store, {"v": value(1)})
     assert reader().read("topics", np.array(["v", "w"])).status.tolist() == [P, M]
 
 
-def test_many_ids_of_two_views_are_one_command(store: redis.Redis, reader: Readers) -> None:
+@on_one_server
+def test_many_ids_of_two_views_are_one_command(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1), "b": value(2)})
     put(store, {"b": value(20), "c": value(30)}, view="more")
     client = reader()
@@ -133,13 +147,38 @@ def test_many_ids_of_two_views_are_one_command(store: redis.Redis, reader: Reade
     assert client.read_views([], ["a"]) == {}
 
 
-def test_names_choose_fields(store: redis.Redis, reader: Readers) -> None:
+def test_names_choose_fields(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1)})
     features = reader().read("topics", ["a"], names=["label"])
     assert (features.names, features["label"].tolist()) == (("label",), ["topic 1"])
 
 
-def test_a_client_that_lives_long_notices_new_fields_and_views(store: redis.Redis, reader: Readers) -> None:
+def test_weights_and_vectors_in_half_precision(store: Connection, reader: Readers) -> None:
+    """1/3 is 1365/4096 with the 11 bits of half precision; a row of video_topics is 8 x 2 bytes shorter than its 97."""
+    narrow = tuple(replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns)
+    topics = Schema.of(replace(VIDEO_TOPICS, columns=narrow))
+    weights = [1 / 3, 0.25, *[0.0] * 6]
+    row = {
+        "topic_ids": [7, 3, *[-1] * 6],
+        "topic_weights": weights,
+        "topic_count": 2,
+        "below_threshold": False,
+        "topic_epoch": 1,
+    }
+    space = put(store, {"a": row}, schema=topics)
+    assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 97 - 8 * 2
+    found = reader().read("topics", ["a", "b"])
+    assert found["topic_weights"].dtype == np.float32
+    assert found["topic_weights"].tolist() == [[1365 / 4096, 0.25, *[0.0] * 6], [0.0] * 8]
+    wide = Schema((Field("z", "float32", "vector", "float16"),))
+    space = put(store, {"a": {"z": [1 / 3] * 64}}, schema=wide, view="vectors")
+    assert store.strlen(space.of([b"a"])[0]) == 26 + 1 + 4 + 64 * 2  # header, nulls, end, vector
+    assert reader().read("vectors", ["a"])["z"].tolist() == [[1365 / 4096] * 64]
+    with pytest.raises(ContractError, match="z, row 0: expected numbers that fit float16, found 70000"):
+        put(store, {"a": {"z": [7e4]}}, schema=wide, view="vectors")
+
+
+def test_a_client_that_lives_long_notices_new_fields_and_views(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1), "b": value(2)})
     client = reader()
     assert client.read("topics", ["a"]).names == ("topic_ids", "topic_count", "label")
@@ -153,7 +192,7 @@ def test_a_client_that_lives_long_notices_new_fields_and_views(store: redis.Redi
     assert client.read("more", ["a"])["topic_count"].tolist() == [9]
 
 
-def test_a_ttl_that_changes_is_followed(store: redis.Redis, reader: Readers) -> None:
+def test_a_ttl_that_changes_is_followed(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1)})
     client = reader()
     assert client.read("topics", ["a"]).present.all()
@@ -161,7 +200,8 @@ def test_a_ttl_that_changes_is_followed(store: redis.Redis, reader: Readers) -> 
     assert client.read("topics", ["a"]).status.tolist() == [Status.OUTSIDE_MAX_AGE]
 
 
-def test_news_between_two_reads_cost_one_more_round(store: redis.Redis, reader: Readers) -> None:
+@on_one_server
+def test_news_between_two_reads_cost_one_more_round(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1)})
     client = reader()
     client.read("topics", ["a"])
@@ -172,7 +212,7 @@ def test_news_between_two_reads_cost_one_more_round(store: redis.Redis, reader: 
     assert commands(store)["mget"] == 3  # one that found news, its repetition, and the next read
 
 
-def test_what_is_not_there_is_said(store: redis.Redis, reader: Readers) -> None:
+def test_what_is_not_there_is_said(store: Connection, reader: Readers) -> None:
     mend = "Mend: run `vidtopics materialize`"
     with pytest.raises(StoreError, match=f"Redis, prefix 'vt': expected a store, found nothing. {mend}"):
         reader().read("topics", ["a"])
@@ -184,7 +224,7 @@ def test_what_is_not_there_is_said(store: redis.Redis, reader: Readers) -> None:
         reader("v").read("topics", ["a"])
 
 
-def test_a_store_that_is_emptied_is_noticed(store: redis.Redis, reader: Readers) -> None:
+def test_a_store_that_is_emptied_is_noticed(store: Connection, reader: Readers) -> None:
     put(store, {"a": value(1)})
     client = reader()
     client.read("topics", ["a"])
@@ -193,7 +233,7 @@ def test_a_store_that_is_emptied_is_noticed(store: redis.Redis, reader: Readers)
         client.read("topics", ["a"])
 
 
-def test_a_value_copied_to_another_id_or_view_is_unreadable(store: redis.Redis, reader: Readers) -> None:
+def test_a_value_copied_to_another_id_or_view_is_unreadable(store: Connection, reader: Readers) -> None:
     """The fingerprint is of view and id: no row is taken for another's."""
     here, there = put(store, {"a": value(1)}), put(store, {"x": value(2)}, view="more")
     (key,) = here.of([b"a"])
@@ -204,7 +244,7 @@ def test_a_value_copied_to_another_id_or_view_is_unreadable(store: redis.Redis, 
     assert found["more"].status.tolist() == [Status.UNREADABLE, M]
 
 
-def test_prefixes_of_which_one_begins_the_other_share_nothing(store: redis.Redis, reader: Readers) -> None:
+def test_prefixes_of_which_one_begins_the_other_share_nothing(store: Connection, reader: Readers) -> None:
     for n, prefix in enumerate(["vt", "vt2", "v", "vt.1"]):
         put(store, {"a": value(n), "b": value(n)}, prefix=prefix)
         put(store, {"a": value(50 + n)}, prefix=prefix, view="more")
@@ -216,6 +256,7 @@ def test_prefixes_of_which_one_begins_the_other_share_nothing(store: redis.Redis
         reader().read("topics", ["a"])
 
 
+@on_one_server
 def test_a_directory_that_changes_during_the_read_is_read_again(
     store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,3 +273,9 @@ def test_a_directory_that_changes_during_the_read_is_read_again(
     features = client.read("topics", ["a"])
     assert (features["topic_count"].tolist(), features["score"].tolist()) == ([2], [0.5])
     assert calls == [calls[0], calls[0] + 1]
+
+
+def test_a_field_that_no_view_has_is_told(store: Connection, reader: Readers) -> None:
+    put(store, {"v1": value(1)})
+    with pytest.raises(StoreError, match="expected the field nope, found"):
+        reader().read("topics", ["v1"], [TOPICS.fields[0].name, "nope"])

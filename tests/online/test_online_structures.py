@@ -10,18 +10,24 @@ from small_store import put, value
 
 from vidtopics.errors import StoreError
 from vidtopics.layout import Structures
-from vidtopics.online import OnlineClient
+from vidtopics.online import Catalogue, OnlineClient
+from vidtopics.online.connections import Connection
 
 NAMES = Structures("vt", 16)
 
 
+@pytest.fixture(params=["server", "cluster"])
+def store(request: pytest.FixtureRequest, store: redis.Redis) -> Connection:
+    return store if request.param == "server" else request.getfixturevalue("cluster_store")
+
+
 @pytest.fixture
-def client(store: redis.Redis) -> OnlineClient:
+def client(store: Connection) -> OnlineClient:
     put(store, {"a": value(1)})
     return OnlineClient(store)
 
 
-def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: redis.Redis, client: OnlineClient) -> None:
+def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: Connection, client: OnlineClient) -> None:
     store.rpush(NAMES.queue(2, 7), "v1", "v2", "ü3")
     store.rpush(NAMES.queue(2, 5), "v9")
     store.rpush(NAMES.queue(1, 5), "of epoch 1")
@@ -34,6 +40,7 @@ def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: redis.Redis,
     assert client.queues([], epoch=2, limit=2) == []
 
 
+@pytest.mark.parametrize("store", ["server"], indirect=True)
 def test_queues_are_one_round_trip(valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch) -> None:
     own = OnlineClient.from_url(valkey)
     own.queues([1], epoch=1, limit=1)
@@ -44,21 +51,20 @@ def test_queues_are_one_round_trip(valkey: str, client: OnlineClient, monkeypatc
     assert len(sent) == 1
 
 
-def test_clicks_are_newest_first_and_empty_for_a_stranger(store: redis.Redis, client: OnlineClient) -> None:
+def test_clicks_are_newest_first_and_empty_for_a_stranger(store: Connection, client: OnlineClient) -> None:
     store.rpush(NAMES.clicks("ü"), "new", "old")
     assert client.recent_clicks("ü") == ["new", "old"]
     assert client.recent_clicks("u") == []
 
 
-def test_the_catalogue_names_epoch_and_popular_topics(store: redis.Redis, client: OnlineClient) -> None:
-    for read in (client.topic_epoch, client.popular_topics):
-        with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
-            read()
-    store.hset("vt:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]}))
-    assert (client.topic_epoch(), client.popular_topics()) == (3, [8, 2])
+def test_the_catalogue_names_epoch_and_popular_topics(store: Connection, client: OnlineClient) -> None:
+    with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
+        client.catalogue()
+    store.hset("vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]}))
+    assert client.catalogue() == Catalogue(3, (8, 2))
 
 
-def test_another_bucket_count_is_read_from_the_store(store: redis.Redis) -> None:
+def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:
     from vidtopics.materialization import StoreWriter
 
     StoreWriter(store, prefix="p", buckets=3)

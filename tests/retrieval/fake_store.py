@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vidtopics.online import Features, Status
+from vidtopics.online import Catalogue, Features, Status
 
 
 @dataclass
@@ -29,13 +29,9 @@ class FakeClient:
         self.trips.append("queues")
         return [self.lists.get(t, [])[:limit] if epoch == self.epoch else [] for t in topic_ids]
 
-    def topic_epoch(self):
-        self.trips.append("topic_epoch")
-        return self.epoch
-
-    def popular_topics(self):
-        self.trips.append("popular_topics")
-        return self.popular
+    def catalogue(self):
+        self.trips.append("catalogue")
+        return Catalogue(self.epoch, tuple(self.popular))
 
     def read(self, view, ids):
         return self.read_views([view], ids)[view]

@@ -84,7 +84,7 @@ def test_a_new_user_gets_popular_topics_in_equal_parts(client):
         "a1": Reason(1, 1, 0), "a2": Reason(1, 3, 0), "x2": Reason(1, 4, 0),
     }  # fmt: skip
     assert (found.popular, found.history, found.history_topics, found.left_out) == (NEW_USER, [], None, {})
-    assert "read" not in client.trips
+    assert client.trips == ["recent_clicks", "catalogue", "queues"]
 
 
 def test_a_user_whose_clicks_have_no_topics(client):

@@ -15,7 +15,7 @@ __all__ = ["client", "plain", "reaching", "url_of"]
 
 def client(home: Path, prefix: str) -> OnlineClient:
     """A client of the home's Redis."""
-    return OnlineClient.from_url(url_of(home), prefix=prefix, socket_timeout=5)
+    return OnlineClient.from_url(url_of(home), prefix=prefix, timeout_s=5)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What lies in Redis beside the values: which views there are and how they are written. A reader needs no contract, Feast or table.
 
-Four keys below the prefix: `layout` (JSON: version of the layout, buckets), `views` (hash: view to JSON), `schemas` (hash: schema hash
-to fields), `directory` (a number that every change of the others raises: a reader reads it with its values and notices).
+Four keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets), `views` (hash: view to JSON), `schemas` (hash: schema
+hash to fields), `directory` (a number that every change of the others raises: a reader reads it with its values and notices).
 """
 
 from __future__ import annotations
@@ -30,8 +30,12 @@ class ViewEntry:
 
 
 def place(prefix: str, name: str) -> str:
-    """The key of `layout`, `views`, `schemas`, `directory` or `structures`."""
-    return f"{prefix}:{name}"
+    """The key of `layout`, `views`, `schemas`, `directory` or `structures`; on a cluster all lie in one slot.
+
+    >>> place("vt", "views")
+    'vt:{directory}:views'
+    """
+    return f"{prefix}:{{directory}}:{name}"
 
 
 def layout_json(buckets: int) -> str:

@@ -12,7 +12,18 @@ It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics m
 """
 
 from vidtopics.online.client import AsyncOnlineClient, OnlineClient
+from vidtopics.online.connections import connect, connect_async
 from vidtopics.online.features import Features, Status
+from vidtopics.online.requests import Catalogue
 from vidtopics.online.serving_log import ServingLog
 
-__all__ = ["AsyncOnlineClient", "Features", "OnlineClient", "ServingLog", "Status"]
+__all__ = [
+    "AsyncOnlineClient",
+    "Catalogue",
+    "Features",
+    "OnlineClient",
+    "ServingLog",
+    "Status",
+    "connect",
+    "connect_async",
+]

@@ -3,36 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 import redis
-import redis.asyncio
 
 from vidtopics.layout import Directory, Structures, place
+from vidtopics.online.connections import (
+    MAX_CONNECTIONS,
+    TIMEOUT_S,
+    AsyncCluster,
+    AsyncConnection,
+    Connection,
+    connect,
+    connect_async,
+)
 from vidtopics.online.features import Features
-from vidtopics.online.requests import Catalogue, Request, ask, encoded
+from vidtopics.online.requests import Batches, Catalogue, Request, directory_commands, encoded
+from vidtopics.online.round_trip import send, send_async
 from vidtopics.online.serving_log import ServingLog
 
-Answers = list[bytes | None]
+if TYPE_CHECKING:
+    from vidtopics.online.metrics import OnlineMetrics
+
+Parts = Sequence[tuple[str, Sequence[bytes]]]
+
+
+def batched(connection: Connection | AsyncConnection, request: Request, parts: Parts) -> Batches:
+    """The request's keys as its store takes them."""
+    if isinstance(connection, redis.RedisCluster | AsyncCluster):
+        return Batches.by_slot(request.keys, parts, request.directory.buckets)
+    return Batches.whole(request.keys)
 
 
 class OnlineClient:
-    """Reads features from one Redis server; safe to share between threads.
+    """Reads features from a Redis server or cluster; safe to share between threads.
 
-    >>> OnlineClient.from_url("redis://localhost:6379", prefix="vt").prefix
+    >>> OnlineClient.from_url("redis://localhost:6379", prefix="vt", timeout_s=0.2).prefix
     'vt'
     """
 
-    def __init__(self, connection: redis.Redis, *, prefix: str = "vt", log: ServingLog | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        prefix: str = "vt",
+        log: ServingLog | None = None,
+        metrics: OnlineMetrics | None = None,
+    ) -> None:
         self.connection = connection
         self.prefix = prefix
         self.log = log
+        self.metrics = metrics
         self._directory: Directory | None = None
 
     @classmethod
-    def from_url(cls, url: str, *, prefix: str = "vt", log: ServingLog | None = None, **options: Any) -> OnlineClient:
-        """A client with its own connection pool; `options` are redis-py's (timeouts, TLS, `max_connections`)."""
-        return cls(redis.Redis.from_url(url, **options), prefix=prefix, log=log)
+    def from_url(
+        cls,
+        url: str,
+        *,
+        prefix: str = "vt",
+        log: ServingLog | None = None,
+        metrics: OnlineMetrics | None = None,
+        timeout_s: float = TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> OnlineClient:
+        """A client with a connection pool of its own; see :func:`vidtopics.online.connect`."""
+        connection = connect(url, timeout_s=timeout_s, max_connections=max_connections)
+        return cls(connection, prefix=prefix, log=log, metrics=metrics)
 
     def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
         """Fields of one view (all, or `names`) for ids in their order; see :meth:`read_views`."""
@@ -45,20 +82,27 @@ class OnlineClient:
 
         Raises:
             StoreError: nothing was written under the prefix, or a view is not there.
-            redis.exceptions.RedisError: the server can't be reached or refuses.
+            redis.exceptions.RedisError: a server can't be reached, doesn't answer in time, or refuses.
         """
         names_of = encoded(ids)
         unique = list(dict.fromkeys(views))
         return dict(zip(unique, self.read_parts([(view, names_of) for view in unique], names), strict=True))
 
-    def read_parts(
-        self, parts: Sequence[tuple[str, Sequence[bytes]]], names: Sequence[str] | None = None
-    ) -> list[Features]:
+    def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
         """Views, each with ids of its own, in one round trip."""
+        if self.metrics is None:
+            return self._read_parts(parts, names)
+        with self.metrics.reading() as answers:
+            found = self._read_parts(parts, names)
+            answers.extend(zip((view for view, _ in parts), found, strict=True))
+        return found
+
+    def _read_parts(self, parts: Parts, names: Sequence[str] | None) -> list[Features]:
         for fresh in (False, True, True):
             request = Request.of(self.directory([view for view, _ in parts], fresh=fresh), parts)
             began_ns = self.log.begin(request.directory) if self.log else 0
-            answers = cast("Answers", self.connection.mget(cast("list[str]", request.keys)))
+            batches = batched(self.connection, request, parts)
+            answers = batches.answers(send(self.connection, batches.commands))
             if not request.stale(answers):
                 break
         found = request.features(answers, names)
@@ -69,56 +113,67 @@ class OnlineClient:
     def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """What is in the store; read once, and again where it has changed or doesn't hold all of `views`."""
         if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
-            pipe = self.connection.pipeline(transaction=True)
-            ask(pipe, self.prefix)
-            self._directory = Directory.parse(self.prefix, *pipe.execute())
+            answers = send(self.connection, directory_commands(self.prefix))
+            self._directory = Directory.parse(self.prefix, *answers)
         return self._directory
 
     def recent_clicks(self, user_id: str) -> list[str]:
         """The user's clicked videos, newest first; empty for an unknown user."""
-        key = self._structures().clicks(user_id)
-        return [v.decode() for v in cast("list[bytes]", self.connection.lrange(cast("str", key), 0, -1))]
+        (videos,) = send(self.connection, [("LRANGE", self._structures().clicks(user_id), 0, -1)])
+        return [v.decode() for v in videos]
 
     def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
         """The first `limit` videos of each topic's queue in one round trip; empty for an unknown topic or another epoch."""
         if limit < 1:
             return [[] for _ in topic_ids]  # LRANGE 0 -1 would give all
-        structures, pipe = self._structures(), self.connection.pipeline(transaction=False)
-        for topic in topic_ids:
-            pipe.lrange(cast("str", structures.queue(epoch, topic)), 0, limit - 1)
-        return [[v.decode() for v in videos] for videos in pipe.execute()]
+        structures = self._structures()
+        found = send(self.connection, [("LRANGE", structures.queue(epoch, t), 0, limit - 1) for t in topic_ids])
+        return [[v.decode() for v in videos] for videos in found]
 
-    def topic_epoch(self) -> int:
-        """The epoch that topic queues are of."""
-        return self._catalogue().epoch
+    def catalogue(self) -> Catalogue:
+        """The epoch of the topic queues, and its topics by falling number of clicks on their queues' videos."""
+        (text,) = send(self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")])
+        return Catalogue.parse(self.prefix, text)
 
-    def popular_topics(self) -> list[int]:
-        """Topics of that epoch by falling number of clicks on their queues' videos."""
-        return list(self._catalogue().topics)
+    def close(self) -> None:
+        """Close the connections."""
+        self.connection.close()
 
     def _structures(self) -> Structures:
         return Structures(self.prefix, self.directory().buckets)
-
-    def _catalogue(self) -> Catalogue:
-        text = self.connection.hget(place(self.prefix, "structures"), "topic_queues")
-        return Catalogue.parse(self.prefix, cast("bytes | None", text))
 
 
 class AsyncOnlineClient:
     """The same reads for asyncio."""
 
-    def __init__(self, connection: redis.asyncio.Redis, *, prefix: str = "vt", log: ServingLog | None = None) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        *,
+        prefix: str = "vt",
+        log: ServingLog | None = None,
+        metrics: OnlineMetrics | None = None,
+    ) -> None:
         self.connection = connection
         self.prefix = prefix
         self.log = log
+        self.metrics = metrics
         self._directory: Directory | None = None
 
     @classmethod
     def from_url(
-        cls, url: str, *, prefix: str = "vt", log: ServingLog | None = None, **options: Any
+        cls,
+        url: str,
+        *,
+        prefix: str = "vt",
+        log: ServingLog | None = None,
+        metrics: OnlineMetrics | None = None,
+        timeout_s: float = TIMEOUT_S,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> AsyncOnlineClient:
-        """A client with its own connection pool; `options` are redis-py's."""
-        return cls(redis.asyncio.Redis.from_url(url, **options), prefix=prefix, log=log)
+        """As :meth:`OnlineClient.from_url`."""
+        connection = connect_async(url, timeout_s=timeout_s, max_connections=max_connections)
+        return cls(connection, prefix=prefix, log=log, metrics=metrics)
 
     async def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
         """As :meth:`OnlineClient.read`."""
@@ -132,14 +187,21 @@ class AsyncOnlineClient:
         unique = list(dict.fromkeys(views))
         return dict(zip(unique, await self.read_parts([(view, names_of) for view in unique], names), strict=True))
 
-    async def read_parts(
-        self, parts: Sequence[tuple[str, Sequence[bytes]]], names: Sequence[str] | None = None
-    ) -> list[Features]:
+    async def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
         """As :meth:`OnlineClient.read_parts`."""
+        if self.metrics is None:
+            return await self._read_parts(parts, names)
+        with self.metrics.reading() as answers:
+            found = await self._read_parts(parts, names)
+            answers.extend(zip((view for view, _ in parts), found, strict=True))
+        return found
+
+    async def _read_parts(self, parts: Parts, names: Sequence[str] | None) -> list[Features]:
         for fresh in (False, True, True):
             request = Request.of(await self.directory([view for view, _ in parts], fresh=fresh), parts)
             began_ns = self.log.begin(request.directory) if self.log else 0
-            answers = cast("Answers", await self.connection.mget(cast("list[str]", request.keys)))
+            batches = batched(self.connection, request, parts)
+            answers = batches.answers(await send_async(self.connection, batches.commands))
             if not request.stale(answers):
                 break
         found = request.features(answers, names)
@@ -150,9 +212,8 @@ class AsyncOnlineClient:
     async def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """As :meth:`OnlineClient.directory`."""
         if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
-            pipe = self.connection.pipeline(transaction=True)
-            ask(pipe, self.prefix)
-            self._directory = Directory.parse(self.prefix, *await pipe.execute())
+            answers = await send_async(self.connection, directory_commands(self.prefix))
+            self._directory = Directory.parse(self.prefix, *answers)
         return self._directory
 
     async def aclose(self) -> None:

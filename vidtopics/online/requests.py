@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,13 @@ from vidtopics.layout import Directory, place
 from vidtopics.online.features import Features, gather
 
 
-def ask(pipe: Any, prefix: str) -> None:
-    """Queue the commands whose answers :meth:`Directory.parse` takes, on a sync or async pipeline."""
-    for name in ("directory", "layout"):
-        pipe.get(place(prefix, name))
-    for name in ("views", "schemas"):
-        pipe.hgetall(place(prefix, name))
+def directory_commands(prefix: str) -> list[tuple[str, str]]:
+    """The commands whose answers :meth:`Directory.parse` takes.
+
+    The version comes first: a change that lies between the answers shows as a newer version at the next read.
+    """
+    kinds = {"directory": "GET", "layout": "GET", "views": "HGETALL", "schemas": "HGETALL"}
+    return [(command, place(prefix, name)) for name, command in kinds.items()]
 
 
 def encoded(ids: Sequence[str]) -> list[bytes]:
@@ -67,7 +70,9 @@ class Request:
         return answers[0] is None or int(answers[0]) != self.directory.version
 
     def features(self, answers: Sequence[bytes | None], names: Sequence[str] | None = None) -> list[Features]:
-        """What the answers say, for each (view, ids) pair."""
+        """What the answers say, for each (view, ids) pair; StoreError for a name that is no field of any of the views."""
+        if names is not None:
+            self._check(names)
         now_us, start = time.time_ns() // 1000, 1
         found = []
         for view, fingerprints in self.views:
@@ -80,6 +85,56 @@ class Request:
                 gather(schemas[entry.schema], schemas, values, fingerprints, now_us=now_us, ttl_us=ttl_us, names=names)
             )
         return found
+
+    def _check(self, names: Sequence[str]) -> None:
+        directory = self.directory
+        fields = [f.name for view, _ in self.views for f in directory.schemas[directory.view(view).schema].fields]
+        if not set(names) <= set(fields):
+            wrong = next(name for name in names if name not in fields)
+            views = ", ".join(view for view, _ in self.views)
+            raise StoreError(
+                explain(f"Redis, prefix {directory.prefix!r}, {views}", expected=f"the field {wrong}", found=", ".join(fields),
+                        mend="correct the name, or load the view again where its fields have changed")
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The keys of a request as MGETs: one for a server, for a cluster one per bucket (all its views) and one for the version.
+
+    >>> found = Batches.by_slot([b"version", b"{1}a", b"{0}e", b"{1}c"], [("view", [b"a", b"e", b"c"])], 2)
+    >>> found.commands
+    [('MGET', b'version'), ('MGET', b'{0}e'), ('MGET', b'{1}a', b'{1}c')]
+    >>> found.answers([[b"7"], [b"E"], [b"A", b"C"]])
+    [b'7', b'A', b'E', b'C']
+    """
+
+    commands: list[tuple[Any, ...]]
+    order: list[int] | None = None
+
+    @classmethod
+    def whole(cls, keys: Sequence[bytes]) -> Batches:
+        """One MGET."""
+        return cls([("MGET", *keys)])
+
+    @classmethod
+    def by_slot(cls, keys: Sequence[bytes], parts: Iterable[tuple[str, Sequence[bytes]]], buckets: int) -> Batches:
+        """One MGET per bucket; keys as of :meth:`Request.of` for the same parts."""
+        hashes = np.fromiter((h for _, ids in parts for h in map(crc32, ids)), np.int64, len(keys) - 1)
+        slots = np.concatenate([[-1], hashes % buckets])  # the version lies in a slot of its own
+        order = np.argsort(slots, kind="stable")
+        bounds = [*np.flatnonzero(np.diff(slots[order], prepend=-2)).tolist(), len(keys)]
+        ordered = [keys[i] for i in order.tolist()]
+        return cls([("MGET", *ordered[a:b]) for a, b in pairwise(bounds)], order.tolist())
+
+    def answers(self, found: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
+        """What the MGETs gave, in the order of the keys."""
+        if self.order is None:
+            return found[0]
+        values: list[bytes | None] = [None] * len(self.order)
+        for i, value in zip(self.order, chain.from_iterable(found), strict=True):
+            values[i] = value
+        return values
 
 
 @dataclass(frozen=True)

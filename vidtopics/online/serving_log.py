@@ -3,7 +3,7 @@
 A read hands over a copy of its arrays and goes on; a thread adds clock and watermarks and writes. What doesn't fit its bounded memory
 is dropped and counted, never waited for. ::
 
-    log = ServingLog("logs/served", redis.Redis.from_url(url, socket_timeout=5), share=0.01)
+    log = ServingLog("logs/served", connect(url, timeout_s=5), share=0.01)
     client = OnlineClient.from_url(url, log=log)
 """
 
@@ -29,6 +29,7 @@ import redis
 
 from vidtopics.errors import SettingsError, explain
 from vidtopics.layout import Directory, Watermark
+from vidtopics.online.connections import Connection
 from vidtopics.online.features import Features
 from vidtopics.online.log_files import LogFiles
 from vidtopics.online.served import Served, canonical
@@ -79,7 +80,7 @@ class ServingLog:
     ['r4', 'r5']
     """
 
-    def __init__(self, folder: str | os.PathLike[str], connection: redis.Redis, *, share: float = 0.01) -> None:
+    def __init__(self, folder: str | os.PathLike[str], connection: Connection, *, share: float = 0.01) -> None:
         if not 0 < share <= 1:
             raise SettingsError(
                 explain(

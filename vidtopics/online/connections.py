@@ -1,0 +1,182 @@
+"""Connections for a request path: to one server or a cluster, with bounded pools, short timeouts and one retry.
+
+=====================================  ==========================================================================
+`redis://user:password@host:6379/0`    one server
+`rediss://host:6379?ssl_ca_certs=...`  one server over TLS; options as redis-py names them
+`unix:///run/redis.sock`               one server through a socket
+`redis+cluster://host1:6379,host2`     a cluster; of these nodes one has to answer, the others are found
+`rediss+cluster://host1:6379`          a cluster over TLS
+=====================================  ==========================================================================
+
+redis-py 7 waits for ever by default, and tries four times with pauses of up to ten seconds: a request can't. Here a broken connection is
+replaced once and at once; a timeout is not repeated, so a server that hangs costs `timeout_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.retry import Retry
+
+from vidtopics.errors import SettingsError, explain
+
+TIMEOUT_S = 1.0
+MAX_CONNECTIONS = 32
+CLUSTER = "+cluster"
+SCHEMES = ("redis", "rediss", "unix", f"redis{CLUSTER}", f"rediss{CLUSTER}")
+PORT = 6379
+# A peer that vanished without a word is noticed within a minute, and a firewall keeps an idle connection.
+KEEPALIVE = {
+    getattr(socket, name): seconds
+    for name, seconds in {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}.items()
+    if hasattr(socket, name)
+}
+HEALTH_CHECK_S = 30
+Connection = redis.Redis | redis.RedisCluster
+
+
+class AsyncCluster(redis.asyncio.RedisCluster):
+    """redis-py's cluster with turns: who takes one shares each node's connections with `max_connections` - 1 others at most.
+
+    redis-py's own bound raises at once instead of waiting, and goes on counting connections that failed.
+    """
+
+    def __init__(self, *, max_connections: int = MAX_CONNECTIONS, timeout: float = TIMEOUT_S, **options: Any) -> None:
+        super().__init__(**options)
+        self._turns, self._wait_s = asyncio.Semaphore(max_connections), timeout
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn; redis-py's ConnectionError where none comes in time."""
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise redis.ConnectionError("No connection available.") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+AsyncConnection = redis.asyncio.Redis | AsyncCluster
+
+
+def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> Connection:
+    """A connection pool of a server, or one per node of a cluster; safe to share between threads.
+
+    Args:
+        url: see the module; options in it win over the arguments.
+        timeout_s: for each of: a free connection of the pool, connecting, an answer.
+        max_connections: of the pool (of each node's pool). A thread that finds none free waits.
+
+    Raises:
+        SettingsError: the URL is wrong; it is never in the message, as it holds a password.
+        redis.exceptions.RedisError: no node of a cluster answers (a single server is first asked by the first command).
+
+    >>> connect("redis://ranker:secret@localhost:6379/3", timeout_s=0.2).connection_pool.max_connections
+    32
+    >>> connect("redis://:se#cret@localhost:6379")
+    Traceback (most recent call last):
+    ...
+    vidtopics.errors.SettingsError: the URL of Redis: expected host:port, found something else behind the scheme. Mend: write
+    special characters of user and password percent-encoded (`#` as %23).
+    """
+    plain, seeds = _parsed(url)
+    options = _options(plain, timeout_s, max_connections) | {"timeout": timeout_s}
+    retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
+    pool = _checked(redis.BlockingConnectionPool.from_url, plain, options | {"retry": retry})
+    if not seeds:
+        return redis.Redis.from_pool(pool)
+    nodes = [ClusterNode(*seed) for seed in seeds[1:]]  # type: ignore[no-untyped-call]
+    options |= {"connection_pool_class": redis.BlockingConnectionPool, "startup_nodes": nodes, "retry": retry}
+    return redis.RedisCluster.from_url(plain, **options)
+
+
+def connect_async(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> AsyncConnection:
+    """As :func:`connect`, for one event loop; a cluster too is first asked by the first command."""
+    plain, seeds = _parsed(url)
+    options = _options(plain, timeout_s, max_connections)
+    retry = AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,))
+    blocking = {"timeout": timeout_s, "retry": retry}
+    pool = _checked(redis.asyncio.BlockingConnectionPool.from_url, plain, options | blocking)
+    if not seeds:
+        return redis.asyncio.Redis.from_pool(pool)
+    nodes = [AsyncClusterNode(*seed) for seed in seeds[1:]]
+    never = AsyncRetry(NoBackoff(), 0)  # it would close connections of other tasks and pause; see round_trip
+    found = AsyncCluster.from_url(plain, startup_nodes=nodes, retry=never, timeout=timeout_s, **options)
+    return cast("AsyncCluster", found)
+
+
+def _options(url: str, timeout_s: float, max_connections: int) -> dict[str, Any]:
+    """What redis-py's pools and connections take, sync or async."""
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "health_check_interval": HEALTH_CHECK_S,
+        "max_connections": max_connections,
+    }  # fmt: skip
+    if not url.startswith("unix:"):
+        options |= {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
+    return options
+
+
+def _parsed(url: str) -> tuple[str, list[tuple[str, int]]]:
+    """The URL as redis-py reads it (of a cluster: of its first node), and the nodes of a cluster."""
+    scheme, _, _ = url.partition("://")
+    if scheme not in SCHEMES:
+        found = "another scheme, or a variable that is not set"
+        raise _wrong(" or ".join(f"{s}://" for s in SCHEMES), found, "name a server")
+    if not scheme.endswith(CLUSTER):
+        _address(url)
+        return url, []
+    scheme, parts = scheme.removesuffix(CLUSTER), urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    seeds = [_address(f"{scheme}://{host}") for host in hosts.split(",")]
+    if parts.path.strip("/0") or "db" in parse_qs(parts.query):
+        raise _wrong("no database in the URL of a cluster", "one", "leave it out: a cluster has database 0 alone")
+    if parts.fragment or not all(host for host, _ in seeds):
+        raise _no_address()
+    return f"{scheme}://{user}{at}{hosts.split(',')[0]}?{parts.query}", seeds
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or PORT
+    except ValueError:  # its text has a piece of the password where that holds a `/`
+        raise _no_address() from None
+    if parts.fragment:
+        raise _no_address()
+    return host, port
+
+
+def _no_address() -> SettingsError:
+    mend = "write special characters of user and password percent-encoded (`#` as %23)"
+    return _wrong("host:port", "something else behind the scheme", mend)
+
+
+def _checked(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:
+    """A pool; SettingsError for an option that redis-py would refuse at the first command or, of a cluster, overlook."""
+    mend = "mend what stands behind `?`"
+    try:
+        pool = make(url, **options)
+        pool.connection_class(**pool.connection_kwargs)  # not connected yet
+    except TypeError as error:  # its text ends with the option's name and holds no value
+        raise _wrong("options of redis-py", str(error).rpartition(" ")[2], mend) from None
+    except (ValueError, redis.RedisError):
+        raise _wrong("options of redis-py", "a value that one of them doesn't take", mend) from None
+    return pool
+
+
+def _wrong(expected: str, found: str, mend: str) -> SettingsError:
+    return SettingsError(explain("the URL of Redis", expected=expected, found=found, mend=mend))
