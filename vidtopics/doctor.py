@@ -18,10 +18,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from vidtopics.online.connections import Connection
 
 State = Literal["ok", "warning", "missing"]
 
@@ -185,8 +188,39 @@ def home_folder(home: Path) -> Finding:
     return Finding("home", "ok", f"{home.absolute()}, {free:.0f} GiB free")
 
 
+def online_store(home: Path) -> Finding:
+    """REDIS_URL's server or cluster, or the home's own while it runs: values must not be evicted, as a missing one looks like none."""
+    import redis
+
+    from vidtopics.errors import SettingsError
+    from vidtopics.online.connections import connect
+    from vidtopics.server import running
+
+    url = os.environ.get("REDIS_URL") or running(home)
+    if not url:
+        return Finding("Redis", "ok", "no REDIS_URL: the embedded server, which starts when it is needed")
+    try:
+        with connect(url) as connection:
+            policies = _eviction_policies(connection)
+    except (redis.RedisError, SettingsError) as error:
+        return Finding("Redis", "missing", str(error), "start the server, or correct or unset REDIS_URL")
+    if policies != ["noeviction"]:
+        mend = "CONFIG SET maxmemory-policy noeviction on every node, and in its configuration"
+        return Finding("Redis", "warning", f"maxmemory-policy {', '.join(policies)}: values may vanish", mend)
+    return Finding("Redis", "ok", "answers, maxmemory-policy noeviction")
+
+
+def _eviction_policies(connection: Connection) -> list[str]:
+    """Of the server, or of every node of a cluster."""
+    import redis
+
+    cluster = isinstance(connection, redis.RedisCluster)
+    found: Any = connection.info("memory", **({"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {}))
+    return sorted({node["maxmemory_policy"] for node in (found.values() if cluster else [found])})
+
+
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    python, java, spark_home, delta_jar, worker_python, packages, torch, faiss, graphframes, memory, home_folder,
+    python, java, spark_home, delta_jar, worker_python, packages, torch, faiss, graphframes, memory, home_folder, online_store,
 )  # fmt: skip
 
 

@@ -26,7 +26,8 @@ Point = Literal[
     "release.read",
     "release.committed",
     "materialize.batch",  # some rows of a view are in Redis
-    "materialize.view",  # a view is in Redis with its watermarks, the next one isn't
+    "materialize.view",  # a view (or its new generation) is in Redis with its watermarks, the next one isn't
+    "materialize.switched",  # a new generation is live, the old one's keys are still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 VARIABLE = "VIDTOPICS_FAILPOINT"

@@ -24,6 +24,7 @@ from vidtopics.contracts import (
     Table,
 )
 from vidtopics.failpoints import Crash
+from vidtopics.layout import place
 from vidtopics.materialization import Moved, materialize
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
@@ -127,24 +128,36 @@ def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[On
     return found
 
 
-def dump(store: redis.Redis) -> dict[bytes, Any]:
-    """Every key with its value."""
+def dump(store: Any) -> dict[bytes, Any]:
+    """Every key with its value, those of lock and fences aside: they count runs."""
     read = {
         b"string": store.get,
         b"list": lambda key: store.lrange(key, 0, -1),
-        b"hash": lambda key: {name: json.loads(text) for name, text in store.hgetall(key).items()},
+        b"hash": lambda key: {name: plain(text) for name, text in store.hgetall(key).items()},
     }
-    return {key: read[store.type(key)](key) for key in store.scan_iter(count=1000)}
+    keys = [key for key in store.scan_iter(count=1000) if b":fence" not in key and not key.endswith(b":lock")]
+    return {key: read[store.type(key)](key) for key in keys}
+
+
+def plain(text: bytes) -> Any:
+    return json.loads(text) if text.startswith((b"{", b"[")) else text
+
+
+def lease_ends(store: Any, prefix: str = "vt") -> None:
+    """What time does to the lock of a holder that died."""
+    store.delete(place(prefix, "lock"))
 
 
 @contextmanager
 def dying_at(command: int, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Raises Crash in place of the process's `command`-th sending to Redis; the list counts what was sent."""
+    """The process sends nothing to Redis from its `command`-th sending on (it gets Crash); the list counts what was sent."""
     sent, real = [0], redis.Connection.send_packed_command
 
     def send(*arguments: Any, **named: Any) -> None:
         sent[0] += 1
-        if sent[0] == command:
+        if 0 < command <= sent[0] and b"UNWATCH" not in b"".join(
+            arguments[1]
+        ):  # what a pipeline sends when it is thrown away
             raise Crash("at a command")
         real(*arguments, **named)
 

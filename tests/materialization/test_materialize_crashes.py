@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import redis
-from online_home import OnlineHome, dump, dying_at, stages
+from online_home import OnlineHome, dump, dying_at, lease_ends, stages
 
 from vidtopics.failpoints import VARIABLE, Crash, Point, armed
 
@@ -82,6 +82,7 @@ def test_a_crash_in_place_of_a_command(
                 died = False
             except Crash:
                 pass
+        lease_ends(store)
         homes[at].run(store)
         assert dump(store) == undisturbed[at], f"command {command}"
         command += 11
@@ -105,6 +106,7 @@ OnlineHome(Path({home!r})).run(redis.Redis.from_url({url!r}))
 """
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed(
     homes: list[OnlineHome], undisturbed: list[Dump], store: redis.Redis, valkey: str
 ) -> None:
@@ -120,5 +122,6 @@ def test_processes_that_are_killed(
     assert [child.wait(60) for child in children] == [-signal.SIGKILL] * 3
     for other in stores:
         assert dump(other) != undisturbed[1]
+        lease_ends(other)
         homes[1].run(other)
         assert dump(other) == undisturbed[1]

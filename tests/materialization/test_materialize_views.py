@@ -118,66 +118,6 @@ def test_compaction_changes_nothing(step: Run, home: OnlineHome, store: redis.Re
     assert online(store) == {"a": (2, 2, 11), "b": (2, 2, None), "c": (3, 3, 30)}
 
 
-def test_files_that_a_vacuum_took_are_not_missed(step: Run, home: OnlineHome, store: redis.Redis) -> None:
-    step(("a", 1, 1, 10))
-    step(("a", 2, 2, 11))
-    delta = home.tables.delta(VIDEO_STATISTICS)
-    delta.optimize.compact()
-    assert delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
-    assert step(("b", 3, 3, 20))[:2] == (3, 2)
-    assert online(store) == {"a": (2, 2, 11), "b": (3, 3, 20)}
-
-
-def test_where_the_older_version_does_not_open_everything_is_read(
-    step: Run, home: OnlineHome, store: redis.Redis
-) -> None:
-    step(("a", 1, 1, 10), ("b", 1, 1, 20))
-    home.statistics(("a", 2, 2, 11))
-    home.tables.delta(VIDEO_STATISTICS).create_checkpoint()
-    home.statistics(("c", 2, 2, 30))
-    home.release()
-    log = home.root / "tables" / "video_statistics" / "_delta_log"
-    for version in (0, 1):  # what a log's retention does
-        (log / f"{version:020}.json").unlink()
-    assert step() == (4, 3, 0, 0)
-    assert online(store) == {"a": (2, 2, 11), "b": (1, 1, 20), "c": (2, 2, 30)}
-
-
-def test_a_table_made_anew_in_the_same_place_is_read_as_a_whole(
-    step: Run, home: OnlineHome, store: redis.Redis
-) -> None:
-    step(("a", 1, 1, 10))
-    step(("b", 2, 2, 20))
-    shutil.rmtree(home.root / "tables" / "video_statistics")
-    home.statistics(("c", 1, 1, 30))
-    home.statistics(("d", 1, 1, 40))
-    assert step(("a", 3, 3, 11)) == (3, 3, 0, 0)  # version 3 of another table: 1 and 2 aren't taken for known
-    assert online(store) == {"a": (3, 3, 11), "b": (2, 2, 20), "c": (1, 1, 30), "d": (1, 1, 40)}
-
-
-def test_a_home_that_was_put_back_to_an_older_day_takes_nothing_back(
-    step: Run, home: OnlineHome, store: redis.Redis
-) -> None:
-    step(("a", 1, 1, 10))
-    shutil.copytree(home.root / "tables", home.root / "backup")
-    step(("a", 2, 2, 11))
-    shutil.rmtree(home.root / "tables")
-    (home.root / "backup").rename(home.root / "tables")
-    assert step() == (1, 0, 1, 0)
-    assert online(store) == {"a": (2, 2, 11)}
-
-
-def test_a_home_made_anew_is_followed_from_its_first_release(step: Run, home: OnlineHome, store: redis.Redis) -> None:
-    """Its releases count from 1 again; a watermark that stayed would have every run read everything."""
-    step(("a", 1, 1, 10))
-    step(("a", 2, 2, 11))
-    shutil.rmtree(home.root / "tables")
-    home.releases = 0
-    assert step(("b", 3, 3, 20))[:2] == (1, 1)
-    assert home.run(store)["video_statistics"].up_to_date
-    assert online(store) == {"a": (2, 2, 11), "b": (3, 3, 20)}
-
-
 def at(us: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Materialisation at a time of the test's choice."""
     clock = SimpleNamespace(time_ns=lambda: us * 1000, monotonic=lambda: 0.0)
@@ -195,17 +135,6 @@ def test_rows_that_are_not_due_wait_and_are_not_forgotten(
     assert step() == (5, 4, 0, 0)
     assert online(store) == {"a": (2, 11, 11), "b": (11, 5, 20), "c": (10, 10, 30), "d": (3, 3, 40)}
     assert home.run(store)["video_statistics"].up_to_date
-
-
-def test_full_reads_everything_again(step: Run, store: redis.Redis) -> None:
-    step(("a", 1, 1, 10))
-    step(("b", 2, 2, 20))
-    before = dump(store)
-    for key in store.scan_iter(match="vt:1:1:{*"):
-        store.delete(key)
-    assert step() == (0, 0, 0, 0)
-    assert step(full=True) == (2, 2, 0, 0)
-    assert dump(store) == before
 
 
 def test_a_bucket_that_lost_its_watermark_brings_all_back(step: Run, store: redis.Redis) -> None:
@@ -274,9 +203,12 @@ def test_two_runs_at_once_leave_what_one_leaves(home: OnlineHome, store: redis.R
         thread.start()
     for thread in threads:
         thread.join()
-    alone_directory, together_directory = alone.pop(b"vt:directory"), dump(store).pop(b"vt:directory")
+    alone_directory, together_directory = (
+        alone.pop(b"vt:{directory}:directory"),
+        dump(store).pop(b"vt:{directory}:directory"),
+    )
     assert together_directory == alone_directory
-    assert {k: v for k, v in dump(store).items() if k != b"vt:directory"} == alone
+    assert {k: v for k, v in dump(store).items() if k != b"vt:{directory}:directory"} == alone
 
 
 def test_a_server_that_was_restarted_goes_on_where_it_was(home: OnlineHome) -> None:

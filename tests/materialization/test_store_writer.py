@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from threading import Thread
 from zlib import crc32
 
@@ -11,6 +12,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from online_home import dump, dying_at, lease_ends
 
 from vidtopics.errors import StoreError
 from vidtopics.failpoints import Crash
@@ -166,13 +168,13 @@ def test_a_view_keeps_its_number_whatever_changes(store: redis.Redis) -> None:
     writer = StoreWriter(store)
     first, second = writer.register("one", SCHEMA), writer.register("two", SCHEMA, 5)
     assert (first.number, second.number, second.ttl_us) == (1, 2, 5)
-    version = int(store.get("vt:directory"))
+    version = int(store.get("vt:{directory}:directory"))
     assert writer.register("one", SCHEMA) == first
-    assert int(store.get("vt:directory")) == version  # nothing changed, no reader looks again
+    assert int(store.get("vt:{directory}:directory")) == version  # nothing changed, no reader looks again
     longer = Schema((*SCHEMA.fields, Field("m", "int64", "scalar", "int8")))
     changed = writer.register("one", longer, 7)
     assert (changed.number, changed.schema, changed.ttl_us) == (1, longer.hash, 7)
-    assert int(store.get("vt:directory")) == version + 1
+    assert int(store.get("vt:{directory}:directory")) == version + 1
     assert set(OnlineClient(store).directory().schemas) == {SCHEMA.hash, longer.hash}
 
 
@@ -194,28 +196,31 @@ def test_drop_takes_a_views_values_and_watermarks_and_nothing_else(store: redis.
         load = writer.load(writer.register(f"view{n}", SCHEMA))
         load.add(*values(load.space, [("a", 1, 1), ("b", 1, 1)]))
         load.finish(Watermark(1, 1, "t"))
-    before = store.dbsize()
-    assert writer.drop("view1") == 2 + 3
-    assert store.dbsize() == before - 5
+    before = dump(store)
+    gone = {key for key in before if key.startswith((b"vt:1:1:{", b"vt:1:w1:{"))}
+    assert writer.drop("view1") == len(gone) == 2 + 3
+    kept = dump(store)
+    assert before.keys() - kept.keys() == gone
+    assert {k: v for k, v in kept.items() if b"directory" not in k} == {
+        k: v for k, v in before.items() if k not in gone and b"directory" not in k
+    }
     assert writer.watermarks(writer.register("view11", SCHEMA)) == [Watermark(1, 1, "t")] * 3
     assert OnlineClient(store).read("view11", ["a", "b"]).present.all()
     assert writer.drop("view1") == 0
 
 
-def test_a_drop_that_dies_leaves_no_watermark_of_values_that_are_gone(
-    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", range(1, 22, 2))
+def test_a_drop_that_dies_leaves_no_key_of_an_earlier_view_to_a_later_one(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch, command: int
 ) -> None:
-    """The next load would take the view for up to date."""
+    """The next load would take values or watermarks that a sweep then removes for its own."""
     write(store, [("a", 1, 1), ("b", 1, 1)], Watermark(1, 1, "t"))
-    real, calls = redis.Redis.unlink, []
-
-    def unlink(self: redis.Redis, *keys: bytes) -> int:
-        calls.append(keys)
-        if len(calls) == 2:
-            raise Crash("in the middle")
-        return real(self, *keys)
-
-    monkeypatch.setattr(redis.Redis, "unlink", unlink)
-    with pytest.raises(Crash):
+    with dying_at(command, monkeypatch), suppress(Crash):
         StoreWriter(store, buckets=3).drop("view")
+    lease_ends(store)
+    StoreWriter(store, buckets=3).drop("view")
     assert marks(store) == [None] * 3
+    write(store, [("c", 1, 1)], Watermark(2, 1, "t"))
+    StoreWriter(store, buckets=3).sweep()
+    assert held(store) == latest([("c", 1, 1)])
+    assert marks(store) == [Watermark(2, 1, "t")] * 3

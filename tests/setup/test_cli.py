@@ -140,7 +140,13 @@ def option_flags(option: object) -> set[str]:
 def test_every_verb_takes_home_and_config():
     found = dict(commands(common.build()))
     assert {("doctor",), ("demo",), ("run",), ("ingest", "folder")} <= set(found)
-    without = {("redis", "start"), ("redis", "stop"), ("bench",), ("join",), ("parity",)}  # nothing of theirs is a setting
+    without = {
+        ("redis", "start"),
+        ("redis", "stop"),
+        ("bench",),
+        ("join",),
+        ("parity",),
+    }  # nothing of theirs is a setting
     assert {
         name: flags for name, flags in found.items() if not {"--home", "--config"} <= flags and name not in without
     } == {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,34 +14,212 @@ from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
 
 if TYPE_CHECKING:
     from vidtopics.materialization import Moved
+    from vidtopics.materialization.loading import Progress
+    from vidtopics.online.connections import Connection
     from vidtopics.settings import OnlineSettings
+
+LOCKED = 3
+TIMEOUT_S = 30.0
+
+
+def time_us(text: str) -> int:
+    """Microseconds of an ISO 8601 time; UTC where it has no offset.
+
+    >>> time_us("1970-01-01T00:00:01Z") == time_us("1970-01-01T00:00:01") == 1_000_000
+    True
+    """
+    from datetime import UTC, datetime
+
+    from vidtopics.times import micros
+
+    time = datetime.fromisoformat(text)
+    return micros(time if time.tzinfo else time.replace(tzinfo=UTC))
+
+
+def duration_s(text: str) -> float:
+    """Seconds of `30s`, `5m` or `1h`."""
+    from vidtopics.materialization.rounds import seconds
+
+    return seconds(text)
+
+
+Time = Annotated[
+    int | None, typer.Option(metavar="T", parser=time_us, help="Range of event times (ISO 8601) to move again.")
+]
 
 
 def materialize(
-    full: Annotated[bool, typer.Option("--full", help="Read every row again, whatever the watermarks say.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Fill a new generation beside the live one, then switch.")
+    ] = False,
+    every: Annotated[
+        float | None, typer.Option(metavar="5m", parser=duration_s, help="Go on in rounds until SIGINT or SIGTERM.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move; write nothing.")] = False,
+    since: Time = None,
+    until: Time = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here.")
+    ] = None,
     home: Home = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move what is new in the latest release to Redis; a run that died is simply run again."""
-    from vidtopics.cli import homes, show
+    """Move what is new in the latest release to Redis; a run that died is simply run again.
 
-    with show.working("Materialising the latest release") as progress:
-        done = move(home, homes.settings(home, config).online, full, lambda m: progress(m.name))
-    if as_json:
-        print_json([asdict(m) for m in done])
-    else:
-        show.moved(done)
+    Ends with 0 if all was moved or is up to date, and after --every by a signal; with 2 on wrong use, or if Redis or a table is out of
+    reach; with 3 if another run has the lock, or took it because this one stood still.
+    """
+    from vidtopics.cli import homes
+
+    chosen = [full, dry_run, since is not None]
+    if (since is None) != (until is None) or (since is not None and (full or dry_run)) or (every and any(chosen)):
+        raise typer.BadParameter(
+            "--since and --until go together; with neither --full nor --dry-run; --every with none of them"
+        )
+    if metrics_port and not every:
+        raise typer.BadParameter("--metrics-port goes with --every")
+    settings = homes.settings(home, config).online
+    with lock_errors():
+        if every:
+            _rounds(home, settings, every, metrics_port, as_json)
+        elif dry_run:
+            _show(_preview(home, settings, full), as_json)
+        elif since is not None and until is not None:
+            _show(_backfill(home, settings, since, until), as_json)
+        else:
+            _show(_once(home, settings, full), as_json)
 
 
 def move(home: Path, settings: OnlineSettings, full: bool, report: Callable[[Moved], None]) -> list[Moved]:
     """Materialise into the home's Redis; StoreError where it can't be reached."""
-    import redis
-
-    from vidtopics.cli import stores
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
 
+    with reached(home) as connection:
+        return bring(Tables(home), connection, settings, full=full, report=report)
+
+
+def _once(home: Path, settings: OnlineSettings, full: bool = False) -> list[Moved]:
+    from vidtopics.materialization import materialize as bring
+    from vidtopics.tables import Tables
+
+    with _bar("Materialising the latest release") as progress, reached(home) as connection:
+        return bring(Tables(home), connection, settings, full=full, progress=progress)
+
+
+def _preview(home: Path, settings: OnlineSettings, full: bool) -> list[Moved]:
+    from vidtopics.materialization import preview
+    from vidtopics.tables import Tables
+
+    with reached(home) as connection:
+        return preview(Tables(home), connection, settings, full=full)
+
+
+def _backfill(home: Path, settings: OnlineSettings, since_us: int, until_us: int) -> list[Moved]:
+    from vidtopics.materialization import Span, backfill
+    from vidtopics.tables import Tables
+
+    span = Span(since_us, until_us)
+    with _bar("Moving a range of event times again") as progress, reached(home) as connection:
+        return backfill(Tables(home), connection, settings, span, progress=progress)
+
+
+def _rounds(home: Path, settings: OnlineSettings, every_s: float, port: int | None, as_json: bool) -> None:
+    """Rounds until a signal; one that fails is said, counted, and followed by the next."""
+    from rich.console import Console
+
+    from vidtopics.errors import VidtopicsError
+    from vidtopics.materialization.rounds import repeat, signals
+
+    metrics = _metrics(home, settings) if port else None
+    said = Console(stderr=True, soft_wrap=True)
+
+    def once() -> None:
+        try:
+            done = _once(home, settings)
+        except VidtopicsError as error:
+            said.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+            if metrics:
+                metrics.failed(error)
+            return
+        if metrics:
+            metrics.done(done)
+        if not all(m.up_to_date for m in done):
+            _show(done, as_json)
+
+    end = metrics.serve(port) if metrics and port else None
+    with signals() as stop:
+        repeat(once, every_s=every_s, stop=stop)
+    if end:
+        end()
+
+
+def _metrics(home: Path, settings: OnlineSettings) -> Any:
+    from vidtopics.materialization.metrics import RunMetrics
+    from vidtopics.materialization.releases import lag_s, loaded_release
+    from vidtopics.tables import Tables
+
+    def lag() -> float:
+        with reached(home) as connection:
+            return lag_s(Tables(home), loaded_release(connection, settings.prefix))
+
+    return RunMetrics(lag)
+
+
+def _show(done: list[Moved], as_json: bool) -> None:
+    from vidtopics.cli import show
+
+    if as_json:
+        print_json([asdict(m) for m in done])
+        return
+    show.moved(done)
+    for m in done:
+        if m.why:
+            show.out.print(f"{m.name}: a new generation, as {m.why}", highlight=False)
+
+
+@contextmanager
+def reached(home: Path) -> Iterator[Connection]:
+    """The home's Redis; StoreError where it can't be reached."""
+    from vidtopics.cli import stores
+    from vidtopics.online.connections import connect
+
     url = stores.url_of(home)
-    with stores.reaching(url):
-        return bring(Tables(home), redis.Redis.from_url(url), settings, full=full, report=report)
+    with stores.reaching(url), connect(url, timeout_s=TIMEOUT_S) as connection:
+        yield connection
+
+
+@contextmanager
+def lock_errors() -> Iterator[None]:
+    """Ends the command with LOCKED, and the message, where another run has the lock."""
+    from vidtopics.materialization.lock import LockError
+
+    try:
+        yield
+    except LockError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(LOCKED) from error
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Progress]:
+    """A bar of rows for each view; a plain line where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vidtopics.cli import show
+
+    if not show.console.is_terminal:
+        show.console.print(title, highlight=False)
+        yield lambda name, done, total: None
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=show.console) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield progress

@@ -1,10 +1,13 @@
 """Releases into Redis: what came since the last one, idempotent, in any order, right after a crash.
 
-:func:`materialize` moves by release. Each view has a watermark per bucket that the last write of the bucket moves; a run that died is
-simply run again: rows that were written already are no news to the store.
+:func:`materialize` moves by release, one run at a time. Each view has a watermark per bucket that the last write of the bucket moves; a run
+that died is simply run again: rows that were written already are no news to the store. docs/materialization.md has the rules.
 """
 
-from vidtopics.materialization.releases import Moved, materialize
+from vidtopics.materialization.changes import Span
+from vidtopics.materialization.lock import LockError
+from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.releases import backfill, materialize, preview
 from vidtopics.materialization.writer import StoreWriter
 
-__all__ = ["Moved", "StoreWriter", "materialize"]
+__all__ = ["LockError", "Moved", "Span", "StoreWriter", "backfill", "materialize", "preview"]

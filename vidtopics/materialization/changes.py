@@ -1,9 +1,11 @@
-"""Which rows of a Delta table are new since a version."""
+"""Which rows of a Delta table are new: the files that came, and of their rows the latest of each entity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from urllib.parse import unquote
 
 import numpy as np
@@ -15,25 +17,33 @@ from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
+from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
+from vidtopics.tables import Tables
 from vidtopics.tables.scans import scan
 
 BATCH = 32_768
 
 
 @dataclass(frozen=True)
-class Changes:
-    """The latest row of each entity among the rows that came since a version.
+class Span:
+    """Event times from `since_us` on and before `until_us`."""
 
-    `read`: rows that were looked at. `not_due`: rows whose event or created time has not come yet; they are left out. `whole`: the whole table
-    was read, as there was no earlier version or it can't be opened any more.
+    since_us: int
+    until_us: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The latest row of each entity among the rows of some files.
+
+    `read`: rows that were looked at. `not_due`: rows whose event or created time has not come yet; they are left out.
     """
 
     dataset: ds.Dataset
     kept: NDArray[np.bool_]
     read: int
     not_due: int
-    whole: bool
 
     @property
     def rows(self) -> int:
@@ -50,32 +60,89 @@ class Changes:
                 yield batch.filter(pa.array(kept))
 
 
-def changes(table: Table, delta: DeltaTable, since: int | None, *, now_us: int) -> Changes:
-    """What came into `delta` (at its version) after version `since`; everything where that is None or is gone.
+def changes(
+    table: Table, delta: DeltaTable, names: Collection[str] | None, *, now_us: int, span: Span | None = None
+) -> Changes:
+    """The rows to move among those of some data files of `delta` (all by default), within `span` if there is one.
 
     Rows that a compaction rewrote come again: the later of two rows wins online, so they change nothing.
+
+    Raises:
+        TableError: a data file is gone.
     """
-    before = _files(delta, since)
     dataset = scan(delta)
-    fragments = [f for f in dataset.get_fragments() if before is None or unquote(f.path) not in before]
+    fragments = [f for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
     dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
-    rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
+    try:
+        rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
+    except FileNotFoundError as error:
+        raise TableError(
+            explain(f"{table.name}, version {delta.version()}", expected="all its data files", found=str(error),
+                    mend="restore the file from a backup, or run the table's job again and publish a new release")
+        ) from error  # fmt: skip
     event, created = (rows[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME))
     due = (event <= now_us) & (created <= now_us)
+    asked = (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
     kept = np.zeros(len(rows), np.bool_)
-    kept[latest(rows.select(list(table.key)), np.where(due, event, np.iinfo(np.int64).min), created)] = True
-    kept &= due
-    return Changes(dataset, kept, len(rows), int((~due).sum()), before is None)
+    kept[latest(rows.select(list(table.key)), np.where(due & asked, event, np.iinfo(np.int64).min), created)] = True
+    kept &= due & asked
+    return Changes(dataset, kept, len(rows), int((asked & ~due).sum()))
 
 
-def _files(delta: DeltaTable, version: int | None) -> set[str] | None:
-    """The data files of a version, as the scan names them; None where it can't be opened."""
-    if version is None:
-        return None
+def files(delta: DeltaTable) -> frozenset[str]:
+    """The data files of a snapshot, as the scan names them."""
+    return frozenset(unquote(f.path) for f in scan(delta).get_fragments())
+
+
+def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
+    """The data files of another version; None where it can't be opened any more."""
     try:
-        return {unquote(f.path) for f in scan(DeltaTable(delta.table_uri, version=version)).get_fragments()}
+        return files(DeltaTable(delta.table_uri, version=version))
     except (DeltaError, OSError):
         return None
+
+
+def digest(names: Collection[str]) -> str:
+    """A hash of data files' names, which tells two histories of one table apart: a writer names each file at random.
+
+    >>> digest(["b", "a"]) == digest(["a", "b"]) != digest(["ab"])
+    True
+    """
+    return blake2b("\0".join(sorted(names)).encode(), digest_size=8).hexdigest()
+
+
+def removes_rows(delta: DeltaTable, since: int) -> bool:
+    """Whether a commit after version `since` took rows away (RESTORE, DELETE, an overwrite), and did not only rewrite files (OPTIMIZE)."""
+    log = scan(delta).filesystem
+    for version in range(since + 1, delta.version() + 1):
+        try:
+            with log.open_input_stream(f"_delta_log/{version:020}.json") as stream:
+                actions = map(json.loads, stream.read().splitlines())
+        except FileNotFoundError:  # cleaned up: what it did isn't known
+            return True
+        if any(action["remove"].get("dataChange", True) for action in actions if "remove" in action):
+            return True
+    return False
+
+
+def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
+    """The table at a version; TableError where that can't be opened, or needs what the reader lacks (deletion vectors, column mapping)."""
+    try:
+        delta = tables.delta(table, version=version)
+        scan(delta)
+    except DeltaError as error:
+        raise _closed(table, version, str(error)) from error
+    mapping = delta.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mapping != "none":  # of reader version 2: the scan would look for columns under names that the files don't have
+        raise _closed(table, version, f"column mapping by {mapping}")
+    return delta
+
+
+def _closed(table: Table, version: int, found: str) -> TableError:
+    return TableError(
+        explain(f"{table.name}, version {version} of its release", expected="a version that opens", found=found,
+                mend=f"run `vidtopics run {table.name}`, which publishes a new release")
+    )  # fmt: skip
 
 
 def live(batch: pa.RecordBatch, table: Table) -> NDArray[np.bool_]:

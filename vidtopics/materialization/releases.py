@@ -2,141 +2,160 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-import pyarrow as pa
-import redis
-from deltalake.exceptions import DeltaError
-
-from vidtopics.contracts import STRUCTURES, TOPIC_QUEUES, VIEWS, Table
-from vidtopics.failpoints import failpoint
-from vidtopics.layout import Schema, Structures, ViewEntry, Watermark, place
-from vidtopics.materialization.changes import changes
-from vidtopics.materialization.rows import encoded
-from vidtopics.materialization.structures import swap_clicks, swap_queues
+from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
+from vidtopics.layout import place
+from vidtopics.materialization import structures, views
+from vidtopics.materialization.changes import Span
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.loading import Loader, Progress, load_here
+from vidtopics.materialization.lock import Lease, hold
+from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.writer import StoreWriter
+from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.times import micros
+
+Report = Callable[[Moved], None]
 
 
-@dataclass(frozen=True)
-class Moved:
-    """What a run did to one view or structure: rows looked at, values (or lists) written, older ones left, rows not due yet, and seconds."""
-
-    name: str
-    release: int
-    read: int = 0
-    written: int = 0
-    older: int = 0
-    not_due: int = 0
-    seconds: float = 0.0
-    up_to_date: bool = False
+def _silent(*_: object) -> None:
+    """Reports to nobody."""
 
 
 def materialize(
     tables: Tables,
-    connection: redis.Redis,
+    connection: Connection,
     settings: OnlineSettings,
     *,
     full: bool = False,
-    report: Callable[[Moved], None] = lambda moved: None,
+    report: Report = _silent,
+    progress: Progress = _silent,
+    loader: Loader = load_here,
 ) -> list[Moved]:
     """Bring Redis to the latest release; what each view and structure needed.
 
     Args:
         tables: the home's tables.
-        connection: Redis, answering in bytes.
+        connection: Redis, one server or a cluster, answering in bytes.
         settings: prefix, buckets, whether vectors go online.
-        full: read every row of every view again, whatever the watermarks say.
-        report: called after each view.
+        full: fill a new generation of every view beside the live one, then switch; write every list again.
+        report: called after each view and structure.
+        progress: called with a view's name, the rows that are moved and those there are.
+        loader: moves the rows of files: in this process, or on Spark's executors (`spark_jobs/online_store.py`).
 
     Raises:
-        TableError: nothing was released, or a table that a release names is missing.
+        LockError: another run holds the lock, or took it from this one.
+        TableError: nothing was released, or a table that a release names is missing or can't be read.
         StoreError: the prefix was made with other buckets.
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
+    with hold(connection, settings.prefix) as lease:
+        # The release is looked up under the lock: one that was found before it may be older than what the last holder loaded.
+        release = tables.latest_release()
+        number, now_us = release["release_id"], time.time_ns() // 1000
+        writer = _writer(connection, settings, lease)
+        writer.sweep()
+        run = views.Round(tables, writer, lease, number, now_us, full, loader, progress)
+        done = []
+        for table, version in _parts(release, settings):
+            moved = (
+                views.bring(run, table, version)
+                if table.view
+                else structures.bring(tables, writer, lease, table, version, number, full=full)
+            )
+            report(moved)
+            done.append(moved)
+        _enter_release(lease, number)
+    return done
+
+
+def backfill(
+    tables: Tables,
+    connection: Connection,
+    settings: OnlineSettings,
+    span: Span,
+    *,
+    report: Report = _silent,
+    progress: Progress = _silent,
+) -> list[Moved]:
+    """The latest release's rows with event times in `span` into every view again, whatever watermarks say. Those don't move.
+
+    Raises:
+        As :func:`materialize`; TableError also where a view has not been loaded, or needs to be loaded anew.
+    """
+    with hold(connection, settings.prefix) as lease:
+        release = tables.latest_release()
+        writer = _writer(connection, settings, lease)
+        now_us = time.time_ns() // 1000
+        run = views.Round(tables, writer, lease, release["release_id"], now_us, False, load_here, progress)
+        done = []
+        for table, version in _parts(release, settings):
+            if table.view:
+                done.append(views.backfill(run, table, version, span))
+                report(done[-1])
+    return done
+
+
+def preview(
+    tables: Tables, connection: Connection, settings: OnlineSettings, *, full: bool = False, report: Report = _silent
+) -> list[Moved]:
+    """What :func:`materialize` would do now: `written` counts values or lists that it would send. Nothing is written, no lock taken."""
     release = tables.latest_release()
-    writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets)
+    number, now_us = release["release_id"], time.time_ns() // 1000
+    store = Generations(connection, settings.prefix, settings.buckets)
+    store.open(create=False)
     done = []
-    for name, version in release["versions"].items():
-        if name in VIEWS and (settings.vectors or not _vectors(VIEWS[name])):
-            moved = _view(tables, writer, VIEWS[name], version, release["release_id"], full)
-        elif name in STRUCTURES:
-            moved = _structure(tables, writer, STRUCTURES[name], version, release["release_id"], full)
-        else:
-            continue
+    for table, version in _parts(release, settings):
+        moved = (
+            views.preview(tables, store, table, version, number, now_us=now_us, full=full)
+            if table.view
+            else structures.preview(tables, store, table, version, number, full=full)
+        )
         report(moved)
         done.append(moved)
     return done
 
 
-def _view(tables: Tables, writer: StoreWriter, table: Table, version: int, release: int, full: bool) -> Moved:
-    began = time.monotonic()
-    view = table.view
-    assert view is not None
-    schema = Schema.of(table)
-    entry = writer.register(table.name, schema, view.ttl // timedelta(microseconds=1))
-    delta = tables.delta(table, version=version)
-    table_id = str(delta.metadata().id)
-    since = None if full else _since(writer, entry, table_id, version)
-    if since == version:
-        return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    found = changes(table, delta, since, now_us=time.time_ns() // 1000)
-    load = writer.load(entry)
-    for batch in found.batches():
-        load.add(*encoded(table, schema, load.space, batch))
-        failpoint("materialize.batch")
-    # Rows that are not due hold the watermark back: the next run looks at them again.
-    written = load.finish(None if found.not_due else Watermark(release, version, table_id))
-    failpoint("materialize.view")
-    return Moved(
-        table.name, release, found.read, written, found.rows - written, found.not_due, time.monotonic() - began
-    )
+def lag_s(tables: Tables, loaded: int | None) -> float:
+    """Seconds since the oldest release after `loaded` became known; 0 where there is none."""
+    rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
+    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > (loaded or 0)]
+    return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
 
 
-def _since(writer: StoreWriter, entry: ViewEntry, table_id: str, version: int) -> int | None:
-    """The version that every bucket has; None where one has nothing, has another table, or is ahead (an older table was put back)."""
-    marks = writer.watermarks(entry)
-    if any(m is None or m.table_id != table_id or m.version > version for m in marks):
-        return None
-    return min(m.version for m in marks if m)
+def loaded_release(connection: Connection, prefix: str) -> int | None:
+    """The release that the last complete run brought; None where there was none."""
+    text = cast("bytes | None", connection.get(place(prefix, "release")))
+    return int(text) if text else None
 
 
-def _structure(tables: Tables, writer: StoreWriter, table: Table, version: int, release: int, full: bool) -> Moved:
-    began = time.monotonic()
-    connection, structures = writer.connection, Structures(writer.prefix, writer.buckets)
-    place_of, moving = place(writer.prefix, "structures"), f"{table.name}:moving"
-    text, halfway = cast("list[bytes | None]", connection.hmget(place_of, [table.name, moving]))
-    held: dict[str, Any] = json.loads(text) if text and not halfway and not full else {}
-    table_id = str(tables.delta(table, version=version).metadata().id)
-    facts: dict[str, object] = {"release": release, "version": version, "table_id": table_id}
-    if held.get("version") == version and held["table_id"] == table_id:
-        return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    rows = tables.read(table, version=version)
-    # Stands until the last list is right: a run that dies before leaves lists that no facts name.
-    connection.hset(place_of, moving, str(release))
-    if table is TOPIC_QUEUES:
-        lists = swap_queues(connection, structures, rows, facts, settled=bool(held))
-    else:
-        lists = swap_clicks(connection, structures, rows, _before(tables, table, held, table_id), facts)
-    connection.hdel(place_of, moving)
-    return Moved(table.name, release, len(rows), lists, seconds=time.monotonic() - began)
+def _parts(release: dict[str, Any], settings: OnlineSettings) -> Iterator[tuple[Table, int]]:
+    """The views and structures of a release that go online, with the version of each."""
+    for name, version in release["versions"].items():
+        table = VIEWS.get(name) or STRUCTURES.get(name)
+        if table and (settings.vectors or not (table.view and table.view.vectors)):
+            yield table, version
 
 
-def _before(tables: Tables, table: Table, held: dict[str, Any], table_id: str) -> pa.Table | None:
-    """The rows that Redis holds; None where that isn't known: no such version, or it can't be read any more."""
-    if held.get("table_id") != table_id:
-        return None
-    try:
-        return tables.read(table, version=held["version"])
-    except (DeltaError, OSError):  # vacuumed
-        return None
+def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
+    """The holder's writer; from here on no earlier holder changes a key."""
+    writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets, lease=lease)
+    lease.claim(settings.buckets)
+    return writer
 
 
-def _vectors(table: Table) -> bool:
-    return table.view is not None and table.view.vectors
+def _enter_release(lease: Lease, number: int) -> None:
+    if loaded_release(lease.connection, lease.prefix) == number:
+        return
+    key = place(lease.prefix, "release")
+
+    def change(pipe: Any) -> None:
+        pipe.multi()
+        pipe.set(key, number)
+
+    lease.transaction(change)

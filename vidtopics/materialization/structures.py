@@ -1,73 +1,189 @@
 """Topic queues and recent clicks as lists in Redis, each list swapped as a whole.
 
-Both swaps know which lists lie there from what they wrote last. Where that isn't known (`settled` false, `before` None: the first run,
-one that died halfway) they look for them with SCAN.
+A run knows which lists lie there from what the last one wrote (`facts`, a field of the hash `structures`). A second field stands while lists
+are swapped: a run that dies before the last one leaves lists that no facts name, and the next looks for them with SCAN.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
-import redis
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from vidtopics.contracts import TOPIC_QUEUES, Table
 from vidtopics.layout import Structures, place
-from vidtopics.materialization.writer import chunks
+from vidtopics.materialization.batches import bucket_of, chunks
+from vidtopics.materialization.changes import digest, files, files_of, snapshot
+from vidtopics.materialization.generations import Generations, unlink
+from vidtopics.materialization.lock import GUARD, Lease, fence, queue
+from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.writer import StoreWriter
+from vidtopics.tables import Tables
 
-# KEYS: a list. ARGV: its new items; Lua's stack holds some thousands at once.
-SWAP = """
-redis.call('DEL', KEYS[1])
-for i = 1, #ARGV, 1000 do
-  redis.call('RPUSH', KEYS[1], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+# KEYS: the bucket's fence, a list. ARGV: the writer's number, the list's new items; Lua's stack holds some thousands at once.
+SWAP = f"""{GUARD}
+redis.call('DEL', KEYS[2])
+for i = 2, #ARGV, 1000 do
+  redis.call('RPUSH', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 """
 
 
-def swap_queues(
-    connection: redis.Redis, structures: Structures, rows: pa.Table, facts: dict[str, object], *, settled: bool
-) -> int:
-    """Swap every topic's list for its rows of `topic_queues`, drop lists of topics that are gone; the number of lists.
+@dataclass(frozen=True)
+class Swap:
+    """Lists to write, lists to remove (None: all others of the kind, wherever they are found), and what is then known."""
 
-    The catalogue (epoch, topics by falling clicks) is written last: until then readers stay with the old epoch's lists.
-    """
+    lists: Mapping[bytes, Sequence[str]]
+    gone: frozenset[bytes] | None
+    facts: Mapping[str, object]
+    rows: int
+
+
+def bring(
+    tables: Tables, writer: StoreWriter, lease: Lease, table: Table, version: int, release: int, *, full: bool
+) -> Moved:
+    """Bring a structure to a version of its table."""
+    began = time.monotonic()
+    swap = look(tables, writer.generations, table, version, release, full=full)
+    if swap is None:
+        return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
+    lists = _Lists(lease, writer.buckets)
+    # Stands until the last list is right.
+    lists.enter({_moving(table): str(release)})
+    lists.swap(swap.lists)
+    if table is TOPIC_QUEUES:  # readers stay with the old epoch's lists until the new ones are all there
+        lists.enter({table.name: json.dumps(swap.facts)})
+    gone = lists.others(table, swap.lists) if swap.gone is None else swap.gone
+    lists.drop(gone)
+    lists.enter({table.name: json.dumps(swap.facts), _moving(table): None})
+    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(gone))
+    return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
+
+
+def preview(tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool) -> Moved:
+    """What :func:`bring` would swap. Reads alone."""
+    began = time.monotonic()
+    swap = look(tables, store, table, version, release, full=full)
+    seconds = time.monotonic() - began
+    if swap is None:
+        return Moved(table.name, release, up_to_date=True, seconds=seconds)
+    return Moved(table.name, release, swap.rows, len(swap.lists), seconds=seconds)
+
+
+def look(tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool) -> Swap | None:
+    """What a structure needs to come to a version; None where it is there. Reads alone."""
+    names = [table.name, _moving(table)]
+    text, halfway = cast("list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names))
+    known: dict[str, Any] = json.loads(text) if text else {}
+    delta = snapshot(tables, table, version)
+    held = {} if halfway or full or not _held(delta, known) else known
+    if held.get("version") == version:
+        return None
+    rows = tables.read(table, version=version)
+    facts: dict[str, object] = {
+        "release": release, "version": version, "table_id": str(delta.metadata().id), "files": digest(files(delta)),
+    }  # fmt: skip
+    names_of = Structures(store.prefix, store.buckets)
+    if table is TOPIC_QUEUES:
+        return _queues(names_of, rows, facts, known, settled=bool(held))
+    return _clicks(names_of, rows, _before(tables, table, held), facts)
+
+
+def _queues(
+    names: Structures, rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any], *, settled: bool
+) -> Swap:
+    """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
     found = _query(
         "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos, sum(queue_ctr * queue_exposures) AS clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
-    _swap(connection, ((structures.queue(epoch, topic), videos) for epoch, topic, videos, _ in found))
-    before = json.loads(
-        cast("bytes | None", connection.hget(place(structures.prefix, "structures"), "topic_queues")) or b"{}"
-    )
-    now = {"epoch": found[0][0] if found else before.get("epoch", 0), "topics": [row[1] for row in found]}
-    connection.hset(place(structures.prefix, "structures"), "topic_queues", json.dumps(now | facts))
-    named = {structures.queue(before["epoch"], topic) for topic in before.get("topics", [])}
-    old = named if settled else _held(connection, f"{structures.prefix}:queue:*")
-    _drop(connection, old - {structures.queue(epoch, topic) for epoch, topic, _, _ in found})
-    return len(found)
+    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in found}
+    catalogue = {"epoch": found[0][0] if found else known.get("epoch", 0), "topics": [row[1] for row in found]}
+    before = {names.queue(known["epoch"], topic) for topic in known["topics"]} if settled else None
+    gone = None if before is None else frozenset(before - lists.keys())
+    return Swap(lists, gone, {**catalogue, **facts}, len(rows))
 
 
-def swap_clicks(
-    connection: redis.Redis, structures: Structures, rows: pa.Table, before: pa.Table | None, facts: dict[str, object]
-) -> int:
-    """Swap the lists of users whose recent clicks differ from `before`, drop those of users who are gone; the number of lists."""
+def _clicks(names: Structures, rows: pa.Table, before: pa.Table | None, facts: Mapping[str, object]) -> Swap:
+    """The lists of users whose recent clicks differ from `before`, and of those who are gone."""
     changed = _query(
         "SELECT user_id, rows.recent_video_ids AS videos FROM rows FULL JOIN before USING (user_id)"
         " WHERE rows.recent_video_ids IS DISTINCT FROM before.recent_video_ids ORDER BY user_id",
         rows=rows,
         before=rows.slice(0, 0) if before is None else before,
     )
-    swapped = {structures.clicks(user): videos for user, videos in changed if videos}
-    gone = {structures.clicks(user) for user, videos in changed if not videos}
-    if before is None:
-        gone = _held(connection, f"{structures.prefix}:clicks:*") - swapped.keys()
-    _swap(connection, swapped.items())
-    _drop(connection, gone)
-    connection.hset(place(structures.prefix, "structures"), "user_recent_clicks", json.dumps(facts))
-    return len(swapped) + len(gone)
+    lists = {names.clicks(user): videos for user, videos in changed if videos}
+    gone = None if before is None else frozenset(names.clicks(user) for user, videos in changed if not videos)
+    return Swap(lists, gone, facts, len(rows))
+
+
+def _held(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
+    """Whether what Redis holds is a version of this table: the same id, and the same data files under that number."""
+    if known.get("table_id") != str(delta.metadata().id):
+        return False
+    names = files_of(delta, known["version"])
+    return names is not None and digest(names) == known.get("files")
+
+
+def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table | None:
+    """The rows that Redis holds; None where that isn't known: no such version, or it can't be read any more."""
+    if not held:
+        return None
+    try:
+        return tables.read(table, version=held["version"])
+    except (DeltaError, OSError):  # vacuumed
+        return None
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """Lists of one prefix as the holder of a lease changes them."""
+
+    lease: Lease
+    buckets: int
+
+    def swap(self, lists: Mapping[bytes, Sequence[str]]) -> None:
+        """Each list by one script call: a reader sees the old one or the new one."""
+        for part in chunks(lists.items(), 1_000):
+            with self.lease.connection.pipeline(transaction=False) as pipe:
+                for key, videos in part:
+                    queue(pipe, SWAP, [fence(self.lease.prefix, bucket_of(key)), key], self.lease.number, *videos)
+                pipe.execute()
+
+    def drop(self, keys: Iterable[bytes]) -> None:
+        unlink(self.lease, keys)
+
+    def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
+        """The lists of the table's kind that lie in Redis and aren't among `kept`."""
+        kind = "queue" if table is TOPIC_QUEUES else "clicks"
+        pattern = f"{self.lease.prefix}:{kind}:*"
+        return frozenset(self.lease.connection.scan_iter(match=pattern, count=1_000)) - kept.keys()
+
+    def enter(self, fields: Mapping[str, str | None]) -> None:
+        """Set fields of `structures`; None removes one."""
+        key = place(self.lease.prefix, "structures")
+
+        def change(pipe: Any) -> None:
+            pipe.multi()
+            for name, text in fields.items():
+                if text is None:
+                    pipe.hdel(key, name)
+                else:
+                    pipe.hset(key, name, text)
+
+        self.lease.transaction(change)
+
+
+def _moving(table: Table) -> str:
+    return f"{table.name}:moving"
 
 
 def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
@@ -77,22 +193,3 @@ def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
             connection.register(name, table)
         found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
         return found
-
-
-def _held(connection: redis.Redis, pattern: str) -> set[bytes]:
-    return set(connection.scan_iter(match=pattern, count=1_000))
-
-
-def _swap(connection: redis.Redis, lists: Iterable[tuple[bytes, Sequence[str]]]) -> None:
-    """Each list by one script call: a reader sees the old one or the new one."""
-    swap = connection.register_script(SWAP)
-    for part in chunks(lists, 1_000):
-        with connection.pipeline(transaction=False) as pipe:
-            for key, videos in part:
-                swap(keys=[cast("str", key)], args=list(videos), client=pipe)
-            pipe.execute()
-
-
-def _drop(connection: redis.Redis, keys: Iterable[bytes]) -> None:
-    for part in chunks(keys, 1_000):
-        connection.unlink(*part)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 from zlib import crc32
 
 import redis
 
-from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, KeySpace, Schema, ViewEntry, Watermark, layout_json, place
+from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.lock import GUARD, Lease, fence, hold
+from vidtopics.online.connections import Connection
 
 BATCH = 500
-Item = TypeVar("Item")
 
-# KEYS: the watermark, then keys of one bucket. ARGV: the new watermark or "", then their values. Times stand at byte 11 of a value's header;
-# doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release unless it is of another table (a home
-# made anew counts its releases from 1). Gives the number of values written.
-WRITE = """
+# KEYS: the bucket's fence, its watermark, then keys of it. ARGV: the writer's number or "", the new watermark or "", then their values. Times
+# stand at byte 11 of a value's header; doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release
+# unless it is of another table (a home made anew counts its releases from 1). Gives the number of values written.
+WRITE = f"""{GUARD}
 local written = 0
-for i = 2, #KEYS do
+for i = 3, #KEYS do
   local old = redis.call('GETRANGE', KEYS[i], 0, 25)
   local newer = #old < 26
   if not newer then
@@ -35,11 +35,11 @@ for i = 2, #KEYS do
     written = written + 1
   end
 end
-if ARGV[1] ~= '' then
-  local old = redis.call('GET', KEYS[1])
-  if not old or tonumber(string.match(old, '^%d+')) <= tonumber(string.match(ARGV[1], '^%d+'))
-      or string.match(old, '%S+$') ~= string.match(ARGV[1], '%S+$') then
-    redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then
+  local old = redis.call('GET', KEYS[2])
+  if not old or tonumber(string.match(old, '^%d+')) <= tonumber(string.match(ARGV[2], '^%d+'))
+      or string.match(old, '%S+$') ~= string.match(ARGV[2], '%S+$') then
+    redis.call('SET', KEYS[2], ARGV[2])
   end
 end
 return written
@@ -47,97 +47,77 @@ return written
 
 
 class StoreWriter:
-    """Writes views under one prefix. Any number of writers may run at once: what they leave doesn't depend on their order."""
+    """Writes views under one prefix, on one server or a cluster.
 
-    def __init__(self, connection: redis.Redis, *, prefix: str = "vt", buckets: int = 16) -> None:
+    Any number of writers may run at once: what they leave in a view doesn't depend on their order. A writer with a lease stops with
+    LockError where a later holder has been.
+    """
+
+    def __init__(
+        self, connection: Connection, *, prefix: str = "vt", buckets: int = 16, lease: Lease | None = None
+    ) -> None:
         self.connection = connection
         self.prefix = prefix
         self.buckets = buckets
-        self._script = connection.register_script(WRITE)
-        self._open()
+        self.lease = lease
+        self.generations = Generations(connection, prefix, buckets, lease)
+        self._script = cast("redis.Redis", connection).register_script(WRITE)
+        self.generations.open(create=True)
 
     def register(self, view: str, schema: Schema, ttl_us: int = 0) -> ViewEntry:
         """Enter a view, or a change of its schema or TTL, into the directory; its entry.
 
-        A view keeps its number for life, so that its keys stay its own.
+        A view keeps its number for life, so that its keys stay its own. New fields at the end leave its values where they are; after any
+        other change it goes on in a new, empty generation, and the old one's keys go.
         """
-        views, schemas = place(self.prefix, "views"), place(self.prefix, "schemas")
-        while True:
-            with self.connection.pipeline() as pipe:
-                pipe.watch(views)  # type: ignore[no-untyped-call]
-                held = {name.decode(): text for name, text in cast("dict[bytes, bytes]", pipe.hgetall(views)).items()}
-                entries = {name: _entry(text) for name, text in held.items()}
-                number = (
-                    entries[view].number
-                    if view in entries
-                    else max((e.number for e in entries.values()), default=0) + 1
-                )
-                generation = entries[view].generation if view in entries else 1
-                entry = ViewEntry(number, generation, ttl_us, schema.hash)
-                if entries.get(view) == entry:
-                    return entry
-                pipe.multi()
-                pipe.hset(schemas, str(schema.hash), schema.to_json())
-                pipe.hset(views, view, entry.to_json())
-                pipe.incr(place(self.prefix, "directory"))
-                try:
-                    pipe.execute()
-                except redis.WatchError:
-                    continue
-                return entry
+        held = self.generations.entries().get(view)
+        if held and (held.schema, held.ttl_us) == (schema.hash, ttl_us):
+            return held
+        entry = self.generations.register(view, schema, ttl_us)
+        if held and held.generation != entry.generation:
+            self.sweep()
+        return entry
 
     def keys(self, entry: ViewEntry) -> KeySpace:
         """The keys of a view."""
-        return KeySpace(self.prefix, entry.generation, entry.number, self.buckets)
+        return self.generations.keys(entry)
 
     def watermarks(self, entry: ViewEntry) -> list[Watermark | None]:
         """The watermark of each bucket."""
-        space = self.keys(entry)
-        texts = cast(
-            "list[bytes | None]", self.connection.mget([cast("str", space.watermark(b)) for b in range(self.buckets)])
-        )
-        return [Watermark.parse(t) if t else None for t in texts]
+        return self.generations.watermarks(entry)
 
     def load(self, entry: ViewEntry) -> Load:
         """Begin to write rows of a view."""
         return Load(self, self.keys(entry))
 
-    def drop(self, view: str) -> int:
-        """Remove a view, its values and watermarks; how many keys went."""
-        entry = self._directory().views.get(view)
-        if entry is None:
-            return 0
-        gone = 0
-        # A drop that dies halfway must not leave watermarks that speak of values that are gone.
-        for kind in (f"w{entry.number}", f"{entry.number}"):
-            pattern = f"{self.prefix}:{entry.generation}:{kind}:{{*"
-            for keys in chunks(self.connection.scan_iter(match=pattern, count=1_000), 1_000):
-                gone += cast("int", self.connection.unlink(*keys))
-        self.connection.hdel(place(self.prefix, "views"), view)
-        self.connection.incr(place(self.prefix, "directory"))
-        return gone
+    def drop(self, *views: str) -> int:
+        """Remove views, their values and watermarks; how many keys went. Waits for a run that holds the lock."""
+        with self._leased() as generations:
+            for view in views:
+                generations.drop(view)
+            return generations.sweep()
+
+    def sweep(self) -> int:
+        """Remove the keys of generations that aren't live; how many there were. Waits for a run that holds the lock."""
+        with self._leased() as generations:
+            return generations.sweep()
 
     def write(self, space: KeySpace, bucket: int, rows: Sequence[tuple[bytes, bytes]], watermark: str = "") -> int:
         """One script call: key and value pairs of one bucket; how many were newer than what was there."""
-        keys = [space.watermark(bucket), *(key for key, _ in rows)]
-        return cast("int", self._script(keys=cast("Any", keys), args=[watermark, *(value for _, value in rows)]))
+        keys = [fence(self.prefix, bucket), space.watermark(bucket), *(key for key, _ in rows)]
+        number = self.lease.number if self.lease else ""
+        return cast(
+            "int", self._script(keys=cast("Any", keys), args=[number, watermark, *(value for _, value in rows)])
+        )
 
-    def _open(self) -> None:
-        """Enter layout and number of buckets; StoreError where the prefix has another number."""
-        wanted, key = layout_json(self.buckets), place(self.prefix, "layout")
-        if not self.connection.set(key, wanted, nx=True):
-            held = cast("bytes", self.connection.get(key)).decode()
-            if held != wanted:
-                raise StoreError(
-                    explain(f"Redis, prefix {self.prefix!r}", expected=wanted, found=held,
-                            mend="keep `online.buckets` as it was, or choose another `online.prefix`")
-                )  # fmt: skip
-        self.connection.setnx(place(self.prefix, "directory"), 1)
-
-    def _directory(self) -> Directory:
-        from vidtopics.online import OnlineClient
-
-        return OnlineClient(self.connection, prefix=self.prefix).directory()
+    @contextmanager
+    def _leased(self) -> Iterator[Generations]:
+        if self.lease:
+            yield self.generations
+            return
+        with hold(self.connection, self.prefix) as lease:
+            lease.claim(self.buckets)
+            yield Generations(self.connection, self.prefix, self.buckets, lease)
 
 
 class Load:
@@ -145,6 +125,7 @@ class Load:
 
     def __init__(self, writer: StoreWriter, space: KeySpace) -> None:
         self.space = space
+        self.lease = writer.lease
         self.written = 0
         self._writer = writer
         self._waiting: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
@@ -166,18 +147,3 @@ class Load:
             if rows or watermark:
                 self.written += self._writer.write(self.space, bucket, rows, str(watermark or ""))
         return self.written
-
-
-def _entry(text: bytes) -> ViewEntry:
-    return ViewEntry(**json.loads(text))
-
-
-def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size`.
-
-    >>> list(chunks("abc", 2))
-    [['a', 'b'], ['c']]
-    """
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part

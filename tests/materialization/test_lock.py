@@ -1,0 +1,225 @@
+"""One run at a time, a dead holder succeeded, and one that was paused past its lease refused."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+import redis
+from online_home import OnlineHome, dump, lease_ends, stages
+
+from vidtopics.layout import ViewEntry, place
+from vidtopics.materialization import LockError, StoreWriter, lock
+from vidtopics.materialization.generations import unlink
+from vidtopics.materialization.lock import Lease, hold
+from vidtopics.materialization.structures import _Lists
+from vidtopics.online import OnlineClient
+
+PAUSED = 77  # the socket timeout of connections that a test pauses
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "LEASE_S", 0.3)
+    monkeypatch.setattr(lock, "WAIT_S", 2.0)
+
+
+def test_a_second_run_is_told_who_has_the_lock(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_S", 0.1)
+    with (
+        hold(store, "vt"),
+        pytest.raises(LockError, match=rf"expected no other run, found process {os.getpid()} on .*which began at 20"),
+        hold(store, "vt"),
+    ):
+        pass
+    with hold(store, "vt"):
+        pass  # given up at the end, not by time
+
+
+def test_prefixes_have_locks_of_their_own(store: redis.Redis) -> None:
+    with hold(store, "vt"), hold(store, "other"):
+        pass
+
+
+def test_a_lease_is_renewed_while_the_run_goes_on(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_S", 0.8)  # almost three leases
+    with hold(store, "vt"), pytest.raises(LockError), hold(store, "vt"):
+        pass
+
+
+def test_a_second_run_waits_for_the_first(store: redis.Redis) -> None:
+    order = []
+
+    def first() -> None:
+        with hold(store, "vt"):
+            held.set()
+            time.sleep(0.5)
+            order.append("first")
+
+    held, thread = Event(), Thread(target=first)
+    thread.start()
+    held.wait()
+    with hold(store, "vt"):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def dead_holder(store: redis.Redis) -> Lease:
+    """The lease of a process that died right after it got it."""
+    return Lease(store, "vt", lock._acquire(store, "vt", '{"host": "h", "pid": 1, "since": "then"}'))
+
+
+def test_a_dead_holder_is_succeeded_after_its_lease(store: redis.Redis) -> None:
+    dead, began = dead_holder(store), time.monotonic()
+    with hold(store, "vt") as lease:
+        assert 0.2 < time.monotonic() - began < 1
+        assert int(lease.number) > int(dead.number)
+        with pytest.raises(LockError, match="expected the lock to be this run's still, found a later run"):
+            dead.transaction(lambda pipe: pipe.multi())
+
+
+def test_numbers_rise_where_redis_lost_the_last_one(store: redis.Redis) -> None:
+    before = dead_holder(store)
+    before.claim(3)
+    store.delete(place("vt", "lock"), place("vt", "fence"))  # the buckets' fences lie on other nodes of a cluster
+    with hold(store, "vt") as lease:
+        lease.claim(3)
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_the_holders_still(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold(store, "vt") as lease:
+        lease_ends(store)
+        lease.transaction(lambda pipe: pipe.multi())
+        time.sleep(0.2)
+        assert store.exists(place("vt", "lock"))  # renewed
+
+
+def test_one_who_gives_up_late_leaves_the_next_ones_lock_alone(store: redis.Redis) -> None:
+    with hold(store, "vt"):
+        lease_ends(store)
+        dead_holder(store)
+    assert store.exists(place("vt", "lock"))
+
+
+def test_every_script_refuses_a_holder_that_was_overtaken(store: redis.Redis) -> None:
+    dead = dead_holder(store)
+    lease_ends(store)
+    with hold(store, "vt") as lease:
+        lease.claim(4)
+        store.set("vt:1:1:{0}x", b"x")
+        writer = StoreWriter(store, buckets=4, lease=dead)
+        space = writer.keys(ViewEntry(1, 1, 0, 0))
+        for change in (
+            lambda: writer.write(space, 0, [(b"vt:1:1:{0}y", bytes(30))]),
+            lambda: unlink(dead, [b"vt:1:1:{0}x"]),
+            lambda: _Lists(dead, 4).swap({b"vt:clicks:{0}u": ["v"]}),
+            lambda: dead.claim(4),
+        ):
+            with pytest.raises(redis.ResponseError, match=lock.FENCED):
+                change()
+        assert sorted(k for k in store.scan_iter(match="vt:[1c]*")) == [b"vt:1:1:{0}x"]
+        StoreWriter(store, buckets=4).write(
+            space, 0, [(b"vt:1:1:{0}y", bytes(30))]
+        )  # without a lease: any order is right
+        assert store.exists("vt:1:1:{0}y")
+
+
+def release(home: OnlineHome, *, number: int) -> None:
+    home.statistics(*[(f"v{i}", number, number, number * 100 + i) for i in range(1, 9, number)])
+    home.clicks(**{f"u{i}": [f"v{i + number}"] for i in range(number, 6)})
+    home.queues({t: [f"v{t + number}", f"v{t}"] for t in range(number, 5)}, epoch=number)
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
+    return stages(tmp_path_factory.mktemp("stages"), [partial(release, number=number) for number in (1, 2)])
+
+
+@contextmanager
+def paused_at(command: bytes, time_: int, patch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
+    """Connections with the timeout PAUSED stand still at the `time_`-th sending with `command` (the first event says so) until the second."""
+    reached, go, sent, real = Event(), Event(), [0], redis.Connection.send_packed_command
+
+    def send(self: redis.Connection, *arguments: Any, **named: Any) -> None:
+        if self.socket_timeout == PAUSED:
+            sent[0] += command in b"".join(arguments[0])
+            if sent[0] >= time_:
+                reached.set()
+                go.wait(20)
+        real(self, *arguments, **named)
+
+    with patch.context() as inner:
+        inner.setattr(redis.Connection, "send_packed_command", send)
+        try:
+            yield reached, go
+        finally:
+            go.set()
+
+
+@pytest.mark.parametrize(
+    ("command", "time_", "full"),
+    [
+        (b"'RPUSH'", 1, False), (b"'RPUSH'", 2, False), (b"'RPUSH'", 1, True), (b"'RPUSH'", 2, True),
+        (b"EVALSHA", 1, False), (b"EVALSHA", 3, True), (b"'UNLINK'", 1, True),
+        (b"MULTI", 1, False), (b"MULTI", 2, True), (b"MULTI", 3, False), (b"MULTI", 3, True), (b"MULTI", 5, False),
+    ],
+)  # fmt: skip
+def test_a_run_that_was_paused_past_its_lease_changes_nothing_any_more(
+    homes: list[OnlineHome],
+    store: redis.Redis,
+    valkey: str,
+    monkeypatch: pytest.MonkeyPatch,
+    command: bytes,
+    time_: int,
+    full: bool,
+) -> None:
+    """It has the first release; while it stands still, another run brings the second, which it must not touch."""
+    if full:  # the paused run fills or has filled a new generation
+        homes[0].run(store)
+    slow, errors = redis.Redis.from_url(valkey, socket_timeout=PAUSED), []
+
+    def old() -> None:
+        try:
+            homes[0].run(slow, full=full)
+        except LockError as error:
+            errors.append(error)
+
+    with paused_at(command, time_, monkeypatch) as (reached, go):
+        thread = Thread(target=old)
+        thread.start()
+        assert reached.wait(20)
+        homes[1].run(store)
+        after = dump(store)
+        go.set()
+        thread.join()
+    assert len(errors) == 1
+    assert dump(store) == after
+    assert OnlineClient(store).recent_clicks("u1") == []
+    assert OnlineClient(store).recent_clicks("u2") == ["v4"]
+
+
+def test_a_run_that_waited_brings_the_release_of_its_turn(
+    homes: list[OnlineHome], store: redis.Redis, tmp_path: Path
+) -> None:
+    """It was asked when the first release was the latest; the second comes while it waits."""
+    home = OnlineHome(tmp_path)
+    release(home, number=1)
+    home.release()
+    with hold(store, "vt"):
+        thread = Thread(target=home.run, args=(store,))
+        thread.start()
+        time.sleep(0.2)
+        release(home, number=2)
+        home.release()
+    thread.join()
+    assert OnlineClient(store).recent_clicks("u5") == ["v7"]

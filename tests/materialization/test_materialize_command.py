@@ -1,0 +1,251 @@
+"""The command: exit codes, dry run, ranges, rounds with metrics, and nothing of Feast in the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from online_home import OnlineHome, dump
+
+from vidtopics import server
+from vidtopics.cli import common, materialize
+from vidtopics.materialization import lock
+from vidtopics.materialization.lock import hold
+from vidtopics.materialization.releases import lag_s
+from vidtopics.online import OnlineClient
+from vidtopics.times import moment
+
+Command = Callable[..., tuple[int, Any]]
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> OnlineHome:
+    """a, b, c hold from day 1, 2, 3 on."""
+    made = OnlineHome(tmp_path / "home")
+    made.statistics(*[(v, i * DAY_US, i * DAY_US, i) for i, v in enumerate("abc", 1)])
+    made.clicks(u=["a"])
+    made.queues({1: ["a"]})
+    made.release()
+    return made
+
+
+@pytest.fixture
+def command(
+    home: OnlineHome,
+    store: redis.Redis,
+    valkey: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Runs the verb on the home; its exit code and JSON (or what it said on standard error)."""
+    monkeypatch.setenv("REDIS_URL", valkey)
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        code = common.run(["materialize", "--home", str(home.root), "--json", *arguments])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else said.err
+
+    return run
+
+
+def written(found: list[dict[str, Any]]) -> dict[str, int]:
+    return {m["name"]: m["written"] for m in found}
+
+
+def exposures(store: redis.Redis) -> list[int]:
+    return OnlineClient(store).read("video_statistics", ["a", "b", "c"])["video_exposures"].tolist()
+
+
+def test_a_dry_run_says_what_a_run_then_does_and_writes_nothing(
+    command: Command, home: OnlineHome, store: redis.Redis
+) -> None:
+    code, planned = command("--dry-run")
+    assert (code, store.dbsize()) == (0, 0)
+    code, done = command()
+    assert (code, written(done)) == (0, {"video_statistics": 3, "user_recent_clicks": 1, "topic_queues": 1})
+    assert written(planned) == written(done)
+    home.statistics(("a", 4 * DAY_US, 4 * DAY_US, 9))
+    home.release()
+    before = dump(store)
+    planned = command("--dry-run")[1]
+    assert (dump(store), store.exists("vt:{directory}:lock")) == (before, 0)
+    assert (
+        written(planned)["video_statistics"],
+        {m["name"]: m["up_to_date"] for m in planned}["video_statistics"],
+    ) == (1, False)
+    assert {m["why"] for m in command("--dry-run", "--full")[1]} == {"asked for", ""}
+    assert written(command()[1]) == written(planned)
+
+
+def test_up_to_date_is_no_failure(command: Command) -> None:
+    command()
+    code, done = command()
+    assert (code, {m["up_to_date"] for m in done}) == (0, {True})
+
+
+@pytest.mark.parametrize(("since", "until", "again"), [(1, 3, "ab"), (2, 3, "b"), (3, 99, "c"), (0, 1, "")])
+def test_a_range_is_moved_again_whatever_the_watermarks_say(
+    command: Command, store: redis.Redis, since: int, until: int, again: str
+) -> None:
+    """From `since` on, before `until`; the values had been lost, the watermarks not."""
+    command()
+    whole = dump(store)
+    for key in store.scan_iter(match="vt:1:1:{*"):
+        store.delete(key)
+    code, done = command("--since", moment(since * DAY_US), "--until", moment(until * DAY_US))
+    assert (code, written(done)) == (0, {"video_statistics": len(again)})
+    assert exposures(store) == [n if v in again else 0 for n, v in enumerate("abc", 1)]
+    marks = {k: v for k, v in whole.items() if b":w" in k}
+    assert marks == {k: v for k, v in dump(store).items() if b":w" in k}
+
+
+def test_a_range_of_old_rows_overwrites_nothing_newer(command: Command, home: OnlineHome, store: redis.Redis) -> None:
+    home.statistics(("a", 5 * DAY_US, 5 * DAY_US, 50))
+    home.release()
+    command()
+    before = dump(store)
+    _, (found,) = command("--since", moment(0), "--until", moment(4 * DAY_US))
+    assert (found["written"], found["older"]) == (2, 1)
+    assert dump(store) == before
+
+
+def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(command: Command, home: OnlineHome) -> None:
+    code, said = command("--since", "2026-01-01", "--until", "2026-02-01")
+    assert code == 2
+    assert "expected a view that is loaded from this table, found none yet" in said
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--since", "2026-01-01"], ["--until", "2026-01-01"], ["--since", "yesterday", "--until", "2026-01-01"],
+        ["--since", "2026-01-01", "--until", "2026-01-02", "--full"], ["--every", "5"], ["--every", "0s"],
+        ["--every", "5m", "--full"], ["--metrics-port", "9000"],
+    ],
+)  # fmt: skip
+def test_wrong_use_ends_with_2(command: Command, wrong: list[str]) -> None:
+    assert command(*wrong)[0] == 2
+
+
+def test_a_second_run_ends_with_3_and_names_the_first(
+    command: Command, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WAIT_S", 0.1)
+    with hold(store, "vt"):
+        code, said = command()
+    assert (code, f"process {os.getpid()} on" in said) == (materialize.LOCKED, True)
+    assert materialize.LOCKED == 3
+    assert command()[0] == 0
+
+
+def test_a_redis_out_of_reach_or_a_missing_table_end_with_2(
+    command: Command, home: OnlineHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(home.root / "tables" / "topic_queues")
+    assert command()[0] == 2
+    monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{free_port()}")
+    code, said = command()
+    assert (code, "secret" in said, "expected a server that answers" in said) == (2, False, True)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_lag_is_the_age_of_the_oldest_release_that_is_not_loaded(tmp_path: Path) -> None:
+    """Releases 1, 2, 3 became known 1, 2 and 3 days after 1970."""
+    home = OnlineHome(tmp_path)
+    for n in (1, 2, 3):
+        home.statistics(("a", n, n, n))
+        assert home.tables.release(as_of_us=n, created_us=n * DAY_US, settings="s") == n
+    days = [(time.time() - lag_s(home.tables, loaded)) / 86_400 for loaded in (None, 1, 2)]
+    assert days == pytest.approx([1, 2, 3], abs=1e-3)
+    assert (lag_s(home.tables, 3), lag_s(home.tables, 4)) == (0, 0)
+
+
+CHILD = """
+import sys
+from vidtopics.materialization import metrics
+from vidtopics.cli.common import run
+metrics.ADDRESS = "127.0.0.1"
+code = run(["materialize", "--home", sys.argv[1], "--every", "1s", "--metrics-port", sys.argv[2]])
+assert "feast" not in sys.modules
+assert "torch" not in sys.modules and "pyspark" not in sys.modules
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def rounds(home: OnlineHome) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
+    """The command in rounds, its metrics port, and the home of its Redis, which is down."""
+    place = home.root.parent / "server"
+    url = server.start(place)
+    server.stop(place)
+    port = free_port()
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(home.root), str(port)],
+        env=os.environ | {"REDIS_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield child, port, place
+    finally:
+        child.kill()
+        child.wait()
+        server.stop(place)
+
+
+def figure(port: int, name: str) -> float | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[-1]) for line in lines if line.startswith(name)), None)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_rounds_outlive_redis_and_end_by_a_signal(
+    rounds: tuple[subprocess.Popen[str], int, Path], home: OnlineHome
+) -> None:
+    child, port, place = rounds
+    head = "vidtopics_materialize"
+    until(lambda: (figure(port, f'{head}_errors_total{{kind="StoreError"}}') or 0) >= 1)
+    assert str(figure(port, f"{head}_lag_seconds")) == "nan"  # Redis can't be asked
+    url = server.start(place)
+    until(lambda: figure(port, f"{head}_release ") == 1)
+    assert figure(port, f'{head}_rows_total{{view="video_statistics"}}') == 3
+    assert figure(port, f"{head}_lag_seconds") == 0
+    succeeded = figure(port, f"{head}_last_success_timestamp_seconds")
+    assert succeeded is not None
+    assert abs(succeeded - time.time()) < 30
+    home.statistics(("a", 9 * DAY_US, 9 * DAY_US, 9))
+    home.release()
+    until(lambda: figure(port, f"{head}_release ") == 2)
+    with redis.Redis.from_url(url) as store:
+        assert exposures(store) == [9, 2, 3]
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, "video_statistics" in out) == (0, True), err
+    assert "StoreError: Redis at redis://127.0.0.1" in err

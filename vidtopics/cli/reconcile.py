@@ -1,0 +1,60 @@
+"""`vidtopics reconcile`: does Redis hold what the tables hold?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+if TYPE_CHECKING:
+    from vidtopics.materialization.reconcile import Reconciled
+
+
+def reconcile(
+    sample: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Values of each view to compare byte for byte.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses other values.")] = 0,
+    home: Home = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count every view's keys in Redis against its table at the watermark, and compare a sample of values.
+
+    Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value differs, or nothing was loaded; with 2 if Redis
+    or a table is out of reach; with 3 while another run has the lock.
+    """
+    from vidtopics.cli import homes, show
+    from vidtopics.cli.materialize import lock_errors, reached
+    from vidtopics.materialization.reconcile import reconcile as compare
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config).online
+    with show.working("Comparing Redis with the tables") as progress, lock_errors(), reached(home) as connection:
+        found = compare(
+            Tables(home), connection, settings, sample=sample, seed=seed, report=lambda view: progress(view.name)
+        )
+    if as_json:
+        print_json([asdict(view) for view in found])
+    else:
+        _show(found)
+    if not found or any(view.faults for view in found):
+        raise typer.Exit(1)
+
+
+def _show(found: list[Reconciled]) -> None:
+    from rich.table import Table
+
+    from vidtopics.cli import show
+
+    table = Table("view", "version", "live", "ended", "keys", "compared", "faults", box=None, header_style="bold")
+    for view in found:
+        faults = "; ".join(
+            f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}" for kind, count in view.faults.items()
+        )
+        counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared))
+        table.add_row(view.name, str(view.version), *counts, faults or "none")
+    show.out.print(table)

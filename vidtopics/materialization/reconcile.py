@@ -1,0 +1,161 @@
+"""The nightly check: are the keys in Redis those of the tables, and a sample of the values those that the tables give?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from vidtopics.contracts import VIEWS, Table
+from vidtopics.layout import Schema, ViewEntry
+from vidtopics.materialization.batches import chunks
+from vidtopics.materialization.changes import Changes, changes, live, snapshot
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.lock import hold
+from vidtopics.materialization.rows import encoded
+from vidtopics.online.connections import Connection
+from vidtopics.settings import OnlineSettings
+from vidtopics.tables import Tables
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What was found of one view.
+
+    `version`: of the table, by the watermarks; None where the view is not whole (`faults` says why). `live` and `ended`: entities of the table;
+    each has a key. `keys`: in Redis. `compared`: values of the sample. `faults`: kind to the number of them; `examples`: kind to some ids.
+    """
+
+    name: str
+    version: int | None
+    live: int = 0
+    ended: int = 0
+    keys: int = 0
+    compared: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+
+def reconcile(
+    tables: Tables,
+    connection: Connection,
+    settings: OnlineSettings,
+    *,
+    sample: int = 10_000,
+    seed: int = 0,
+    report: Callable[[Reconciled], None] = lambda found: None,
+) -> list[Reconciled]:
+    """Compare every view that was loaded with its table at the version of its watermarks. Holds the lock meanwhile, changes nothing.
+
+    Args:
+        tables: the home's tables.
+        connection: Redis.
+        settings: prefix and buckets.
+        sample: values of each view that are compared byte for byte, chosen anew for each `seed`.
+        seed: of the choice.
+        report: called after each view.
+
+    Raises:
+        LockError, TableError, StoreError, RedisError: as :func:`vidtopics.materialization.materialize`.
+    """
+    with hold(connection, settings.prefix):
+        store = Generations(connection, settings.prefix, settings.buckets)
+        store.open(create=False)
+        done = []
+        for name, entry in store.entries().items():
+            if name in VIEWS:
+                done.append(_view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed)))
+                report(done[-1])
+    return done
+
+
+def _view(
+    tables: Tables, store: Generations, table: Table, entry: ViewEntry, sample: int, choice: np.random.Generator
+) -> Reconciled:
+    marks = set(store.watermarks(entry))
+    mark = next(iter(marks))
+    if mark is None or len(marks) > 1:
+        return Reconciled(table.name, None, faults={"not loaded to its end": 1})
+    delta = snapshot(tables, table, mark.version)
+    if str(delta.metadata().id) != mark.table_id:
+        return Reconciled(table.name, None, faults={"loaded from another table": 1})
+    rows = changes(table, delta, None, now_us=time.time_ns() // 1000)
+    ids, alive = _entities(table, rows)
+    missing, extra, keys = _keys(store, entry, ids)
+    chosen = choice.random(len(ids)) < sample / max(1, len(ids))
+    wrong = _wrong(store, table, entry, rows, chosen)
+    faults = {"missing": missing, "not in the table": extra, "another value": sorted(set(wrong) - set(missing))}
+    return Reconciled(
+        table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()),
+        {kind: len(found) for kind, found in faults.items() if found},
+        {kind: [i.decode(errors="replace") for i in found[:EXAMPLES]] for kind, found in faults.items() if found},
+    )  # fmt: skip
+
+
+def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int]:
+    """Ids in the order of `rows`, and how many have a value."""
+    ids: list[bytes] = []
+    alive = 0
+    for batch in rows.batches():
+        ids += [i.encode() for i in batch[table.key[0]].to_pylist()]
+        alive += int(live(batch, table).sum())
+    return ids, alive
+
+
+def _keys(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> tuple[list[bytes], list[bytes], int]:
+    """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice."""
+    place = {name: i for i, name in enumerate(ids)}
+    seen = np.zeros(len(ids), np.bool_)
+    extra: set[bytes] = set()
+    space = store.keys(entry)
+    pattern = f"{store.prefix}:{entry.generation}:{entry.number}:{{*"
+    for key in store.connection.scan_iter(match=pattern, count=1_000):
+        name = cast("bytes", key).partition(b"}")[2]
+        if name in place and space.of([name]) == [key]:
+            seen[place[name]] = True
+        else:
+            extra.add(name)
+    missing = [name for name, i in place.items() if not seen[i]]
+    return missing, sorted(extra), int(seen.sum()) + len(extra)
+
+
+def _wrong(store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]) -> list[bytes]:
+    """Ids of chosen rows whose bytes in Redis are not those that the table gives."""
+    wrong: list[bytes] = []
+    start = 0
+    for batch in rows.batches():
+        mask = chosen[start : start + batch.num_rows]
+        start += batch.num_rows
+        if mask.any():
+            wrong += _differing(store, table, entry, batch.filter(pa.array(mask)))
+    return wrong
+
+
+def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch) -> list[bytes]:
+    space, schema = store.keys(entry), Schema.of(table)
+    ids, expected = encoded(table, schema, space, batch)
+    found = dict(zip(ids, _values(store, space.of(ids)), strict=True))
+    # A value that was written before a field came at the end has the bytes of the fields of then.
+    older = [s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]]
+    differing = [name for name, value in zip(ids, expected, strict=True) if found[name] != value]
+    for before in older:
+        again = dict(zip(*encoded(table, before, space, batch), strict=True))
+        differing = [name for name in differing if found[name] != again[name]]
+    return differing
+
+
+def _values(store: Generations, keys: Iterable[bytes]) -> list[bytes | None]:
+    values: list[bytes | None] = []
+    for part in chunks(keys, 1_000):
+        with store.connection.pipeline(transaction=False) as pipe:
+            for key in part:
+                pipe.get(cast("str", key))
+            values += pipe.execute()
+    return values

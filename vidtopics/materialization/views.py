@@ -1,0 +1,130 @@
+"""One view: what its table needs, into the live generation or into a new one that takes its place."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from deltalake import DeltaTable
+
+from vidtopics.contracts import Table
+from vidtopics.errors import TableError, explain
+from vidtopics.failpoints import failpoint
+from vidtopics.layout import Schema, ViewEntry, Watermark
+from vidtopics.materialization.changes import Span, changes, files, snapshot
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.loading import Loader, Progress, Work
+from vidtopics.materialization.lock import Lease
+from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.plans import Plan, Source, plan
+from vidtopics.materialization.writer import StoreWriter
+from vidtopics.tables import Tables
+
+
+@dataclass(frozen=True)
+class Round:
+    """What all views of a run share."""
+
+    tables: Tables
+    writer: StoreWriter
+    lease: Lease
+    release: int
+    now_us: int
+    full: bool
+    loader: Loader
+    progress: Progress
+
+
+def bring(run: Round, table: Table, version: int) -> Moved:
+    """Bring a view to a version of its table."""
+    began, schema = time.monotonic(), Schema.of(table)
+    delta = snapshot(run.tables, table, version)
+    generations = run.writer.generations
+    _, todo, source = look(generations, table, delta, full=run.full)
+    if todo.up_to_date:
+        run.writer.register(table.name, schema, ttl_us(table))  # its TTL may have changed
+        if source and source != source.only(version):  # a run died after its watermarks
+            generations.remember(table.name, source.only(version).to_json())
+        return Moved(table.name, run.release, up_to_date=True, seconds=time.monotonic() - began)
+    if todo.rebuild:
+        goal = generations.begin(table.name, schema, ttl_us(table))
+        source = None
+    else:
+        goal = run.writer.register(table.name, schema, ttl_us(table))
+    source = source or Source(goal.generation, str(delta.metadata().id))
+    source = source.and_version(version, files(delta))
+    if not todo.rebuild:
+        generations.remember(table.name, source.to_json())
+    load = run.writer.load(goal)
+    done = run.loader(Work(table, delta.table_uri, version, todo.names, goal, run.now_us), load, run.progress)
+    # Rows that are not due hold the watermark back: the next run looks at them again.
+    mark = None if done.not_due else Watermark(run.release, version, source.table_id)
+    written = load.finish(mark) + done.written
+    failpoint("materialize.view")
+    source = source.only(version) if mark else source
+    if todo.rebuild:
+        generations.switch(table.name, goal, schema, source.to_json())
+        failpoint("materialize.switched")
+        run.writer.sweep()
+    elif mark:
+        generations.remember(table.name, source.to_json())
+    return Moved(
+        table.name, run.release, done.read, written, done.moved - written, done.not_due,
+        time.monotonic() - began, why=todo.rebuild,
+    )  # fmt: skip
+
+
+def backfill(run: Round, table: Table, version: int, span: Span) -> Moved:
+    """The rows of `span` into a view again, whatever its watermark says; it stays where it is."""
+    began = time.monotonic()
+    delta = snapshot(run.tables, table, version)
+    entry, todo, _ = look(run.writer.generations, table, delta, full=False)
+    if entry is None or todo.rebuild:
+        raise TableError(
+            explain(f"{table.name}, backfill of a range", expected="a view that is loaded from this table",
+                    found=todo.rebuild or "none yet", mend="run `vidtopics materialize` first")
+        )  # fmt: skip
+    load = run.writer.load(entry)
+    done = run.loader(Work(table, delta.table_uri, version, None, entry, run.now_us, span), load, run.progress)
+    written = load.finish() + done.written
+    return Moved(
+        table.name, run.release, done.read, written, done.moved - written, done.not_due, time.monotonic() - began
+    )
+
+
+def preview(
+    tables: Tables, store: Generations, table: Table, version: int, release: int, *, now_us: int, full: bool
+) -> Moved:
+    """What :func:`bring` would read, and at most write. Reads alone."""
+    began = time.monotonic()
+    delta = snapshot(tables, table, version)
+    _, todo, _ = look(store, table, delta, full=full)
+    if todo.up_to_date:
+        return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
+    found = changes(table, delta, todo.names, now_us=now_us)
+    return Moved(
+        table.name, release, found.read, found.rows, 0, found.not_due, time.monotonic() - began, why=todo.rebuild
+    )
+
+
+def look(
+    store: Generations, table: Table, delta: DeltaTable, *, full: bool
+) -> tuple[ViewEntry | None, Plan, Source | None]:
+    """The view as readers see it, what its table needs, and what it was loaded from."""
+    entry = store.entries().get(table.name)
+    if entry is None:
+        return None, Plan(), None
+    text = store.source(table.name)
+    source = Source.parse(text) if text else None
+    if source and source.generation != entry.generation:
+        source = None
+    fits = store.fits(entry, Schema.of(table))
+    todo = plan(delta, entry, fits=fits, marks=store.watermarks(entry), source=source, full=full)
+    return entry, todo, source
+
+
+def ttl_us(table: Table) -> int:
+    """The view's TTL in microseconds."""
+    assert table.view is not None
+    return table.view.ttl // timedelta(microseconds=1)
