@@ -126,23 +126,16 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
 
 
 def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
-    """The table at a version; TableError where that can't be opened, or needs what the reader lacks (deletion vectors, column mapping)."""
+    """The table at a version; TableError where that can't be opened, or has what the reader lacks (deletion vectors, column mapping)."""
     try:
         delta = tables.delta(table, version=version)
-        scan(delta)
     except DeltaError as error:
-        raise _closed(table, version, str(error)) from error
-    mapping = delta.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mapping != "none":  # of reader version 2: the scan would look for columns under names that the files don't have
-        raise _closed(table, version, f"column mapping by {mapping}")
+        raise TableError(
+            explain(f"{table.name}, version {version} of its release", expected="a version that opens", found=str(error),
+                    mend=f"run `vidtopics run {table.name}`, which publishes a new release")
+        ) from error  # fmt: skip
+    scan(delta)
     return delta
-
-
-def _closed(table: Table, version: int, found: str) -> TableError:
-    return TableError(
-        explain(f"{table.name}, version {version} of its release", expected="a version that opens", found=found,
-                mend=f"run `vidtopics run {table.name}`, which publishes a new release")
-    )  # fmt: skip
 
 
 def live(batch: pa.RecordBatch, table: Table) -> NDArray[np.bool_]:
