@@ -10,6 +10,7 @@ import time
 import pytest
 import redis
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.values import MutexValue
 from small_store import put, value
 
 from vidtopics.errors import StoreError
@@ -36,7 +37,9 @@ def ids(samples: Samples, view: str) -> dict[str, float]:
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
+def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
+    """Importing Feast turns on Prometheus's multi-process mode, in which registries of one process share what they count."""
+    monkeypatch.setattr("prometheus_client.values.ValueClass", MutexValue)
     return CollectorRegistry()
 
 
