@@ -13,6 +13,7 @@ from benchmarks.figures import Figure, Scale
 
 MODULES = {
     "online": "online",
+    "clients": "clients",
     "feast-read": "feast_read",
     "materialize": "materialize",
     "memory": "memory",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from redis_nodes import cluster_of, valkey_server
 
+from benchmarks.redis_nodes import cluster_of, valkey_server
 from vidtopics import server
 from vidtopics.online.connections import connect
 

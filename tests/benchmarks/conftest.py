@@ -1,15 +1,11 @@
-"""The checkout's folder on the path, and children of a benchmark in this process, as each would import Feast again."""
+"""Children of a benchmark in this process, as each would import Feast again."""
 
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 @pytest.fixture

@@ -43,6 +43,13 @@ def test_memory_is_what_a_packed_value_can_take():
 
 
 @pytest.mark.usefixtures("one_process")
+def test_each_client_beside_the_plain_one():
+    found = smoke("clients")
+    assert [f.unit for f in found] == ["ms"] * 4
+    assert {f.peer for f in found} == {found[0].peer}
+    assert all(f.ours > 0 and f.target == "" for f in found)
+
+
 def test_join_is_the_same_everywhere():
     found = smoke("join")
     assert [f.unit for f in found] == ["s", "s", "s", "s", "GB", "s", "GB", "s"]

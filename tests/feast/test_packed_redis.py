@@ -103,10 +103,6 @@ def statuses(response, name):
 
 
 def test_our_views_are_stored_as_the_contracts_say():
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     from feature_repo.feature_views import VIEW
 
     assert {name: schema_of(VIEW[name]).hash for name in VIEWS} == {

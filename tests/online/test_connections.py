@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from redis_nodes import Node, debian_server, node, valkey_server, wait
 from small_store import put, value
 
+from benchmarks.redis_nodes import Node, debian_server, node, valkey_server, wait
 from vidtopics.errors import SettingsError
 from vidtopics.layout import Structures
 from vidtopics.materialization import StoreWriter

@@ -17,9 +17,9 @@ import pytest
 import redis
 import redis.asyncio
 from redis.cluster import key_slot
-from redis_nodes import Node, cluster_of, debian_server, free_ports, node, settled, valkey_server, wait
 from small_store import put, value
 
+from benchmarks.redis_nodes import Node, cluster_of, debian_server, free_ports, node, settled, valkey_server, wait
 from vidtopics.layout import Structures
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect
 

@@ -23,7 +23,7 @@ def bench(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]", help="online, feast-read, materialize, memory, join; all if none is named."
+            metavar="[NAME...]", help="online, clients, feast-read, materialize, memory, join; all if none is named."
         ),
     ] = None,
     scale: Annotated[

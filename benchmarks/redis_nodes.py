@@ -1,4 +1,4 @@
-"""Redis servers of a test's own on loopback, one or a cluster of them, which it may kill and start again."""
+"""Redis servers on loopback for benchmarks and tests, one or a cluster of them, which may be killed and started again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import redis
 
@@ -29,6 +30,7 @@ def debian_server() -> str:
 
 
 def wait(done: Callable[[], object], what: str) -> None:
+    """Wait until something is so."""
     until = time.monotonic() + WAIT_S
     while not done():
         assert time.monotonic() < until, f"no sign of {what} after {WAIT_S} s"
@@ -36,6 +38,7 @@ def wait(done: Callable[[], object], what: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
     with ExitStack() as stack:
         probes = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
         for probe in probes:
@@ -60,6 +63,7 @@ class Node:
 
     @property
     def url(self) -> str:
+        """Where it listens."""
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -67,7 +71,8 @@ class Node:
         arguments = [
             part for name, value in self.options.items() for part in (f"--{name.replace('_', '-')}", *value.split(" "))
         ]
-        self.process = subprocess.Popen([self.binary, *arguments], cwd=self.folder, stdout=subprocess.DEVNULL)
+        command = [self.binary, *arguments]
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)  # noqa: S603  our own arguments
         wait(self._listens, f"a server on port {self.port}")
 
     def kill(self) -> None:
@@ -125,8 +130,8 @@ def cluster_of(folder: Path, *, binary: str, count: int = 3, **options: str) -> 
 
 def settled(connection: redis.Redis, count: int) -> bool:
     """Whether a node sees all slots served by that many nodes, none of them failing or still to be met."""
-    info = connection.cluster("INFO")
-    rows = connection.cluster("NODES")
+    info: dict[str, Any] = cast("Any", connection).cluster("INFO")
+    rows: dict[str, Any] = cast("Any", connection).cluster("NODES")
     return (
         info["cluster_state"] == "ok"
         and len(rows) == count
