@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from benchmarks import homes
@@ -193,11 +192,8 @@ def prepare_large(count: int) -> Callable[[], int]:
 
 
 def digest(found: pa.Table) -> dict[str, Any]:
-    """What two joins of the same have in common, in whatever order their rows are."""
-    ids, weights = (found[name].combine_chunks() for name in NAMES)
-    return {
-        "rows": len(found),
-        "matched": len(found) - ids.null_count,
-        "ids": pc.sum(pc.list_flatten(ids)).as_py(),
-        "weights": round(pc.sum(pc.list_flatten(weights).cast(pa.float64())).as_py(), 3),
-    }
+    """What two joins of the same have in common, in whatever order their rows are: a thousand rows of them, and how many there are."""
+    ordered = found.sort_by([("video_id", "ascending"), (EVENT_TIME, "ascending")])
+    sample = ordered.take(pa.array(np.linspace(0, len(found) - 1, min(len(found), 1_000)).astype(int)))
+    matched = len(found) - found[NAMES[0]].null_count
+    return {"rows": len(found), "matched": matched, **{name: sample[name].to_pylist() for name in ("video_id", *NAMES)}}

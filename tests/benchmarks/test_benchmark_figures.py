@@ -130,9 +130,9 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
     assert found["figures"][0]["ours_rounds"] == [2.0]
     assert found["machine"]["cores"] >= 1
     assert common.run(["bench"]) == 0
-    assert asked[-1] == (["online", "feast-read", "materialize", "memory", "join"], "full")
+    assert asked[-1] == (["online", "clients", "feast-read", "materialize", "memory", "join"], "full")
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     assert common.run(["bench", "onlin"]) == 2
-    assert "expected online, feast-read, materialize, memory, join, found onlin" in capsys.readouterr().err
+    assert "expected online, clients, feast-read, materialize, memory, join, found onlin" in capsys.readouterr().err

@@ -295,3 +295,50 @@ def test_a_view_whose_fields_change_keeps_its_values_until_it_is_loaded_again(st
     assert store.get_online_features(["facts:other", "facts:n"], [{"user_id": "u"}]).to_dict() == {
         "user_id": ["u"], "other": [0.5], "n": [8],
     }  # fmt: skip
+
+
+def test_null_times_and_large_numbers_beside_nulls_come_back(store):
+    """Feast writes a null time as -2**63 seconds; a float64 holds whole numbers up to 2**53 alone."""
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Int64List, Value
+
+    facts = view(
+        "facts",
+        {"at": UnixTimestamp, "n": Int64, "slots": Field(name="slots", dtype=Array(Int64), tags={"width": "2"})},
+    )
+    register(store, facts)
+    large = 2**60 + 1
+    rows = [
+        {
+            "at": Value(unix_timestamp_val=-(2**63)),
+            "n": Value(int64_val=large),
+            "slots": Value(int64_list_val=Int64List(val=[large, 1])),
+        },
+        {"at": Value(unix_timestamp_val=7), "n": Value(), "slots": Value()},
+    ]
+    keys = [EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=u)]) for u in "ab"]
+    store._provider.online_write_batch(
+        store.config, facts, [(k, row, NOW, NOW) for k, row in zip(keys, rows, strict=True)], None
+    )
+    found = store.get_online_features(["facts:at", "facts:n", "facts:slots"], [{"user_id": u} for u in "ab"]).to_dict()
+    assert found["n"] == [large, None]
+    assert found["slots"] == [[large, 1], None]
+    assert found["at"][0] is None
+    assert found["at"][1].timestamp() == 7
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(UnixTimestamp, Int64), (Int64, UnixTimestamp), (Int64, String), (Int64, Array(Int64))]
+)
+def test_a_field_of_another_type_than_the_stored_one_is_refused_until_it_is_loaded(store, before, after):
+    register(store, view("facts", {"n": before}))
+    push(store, "facts", {"user_id": ["u"], "n": [NOW if before is UnixTimestamp else 7]})
+    register(store, view("facts", {"n": after}))
+    with pytest.raises(StoreError, match="view facts, field n: expected"):
+        store.get_online_features(["facts:n"], [{"user_id": "u"}])
+
+
+@pytest.mark.parametrize("prefix", ["p*", "pro?", "a{b}", "x y"])
+def test_a_prefix_that_could_reach_other_keys_is_refused(tmp_path, redis_url, prefix):
+    with pytest.raises(Exception, match="should match pattern"):
+        make_store(tmp_path, redis_url, "shop", prefix=prefix).apply([])

@@ -205,3 +205,14 @@ def test_some_fields_can_be_read_alone() -> None:
     values = encode(schema, given_, fingerprints=np.zeros(2, np.uint32), event_us=1, created_us=1)
     decoded = decode(schema, values, ["b"])
     assert {name: column.tolist() for name, column in decoded.columns.items()} == {"b": ["zzz", ""]}
+
+
+def test_large_numbers_beside_nulls_are_exact() -> None:
+    """2**60 + 1 is no float64: a padding of 0.0 must not make the column one."""
+    schema = Schema((Field("n", "int64", "scalar", "int64", pad=0.0), Field("s", "int64", "slots", "int64", 2, -1.0)))
+    columns = {"n": np.array([2**60 + 1, 5]), "s": np.array([[2**62 + 1, 3], [1, 1]])}
+    null = {"n": np.array([False, True]), "s": np.array([False, True])}
+    values = encode(schema, columns, fingerprints=np.zeros(2, np.uint32), event_us=[1, 1], created_us=[1, 1], null=null)
+    found = decode(schema, values)
+    assert found.columns["n"].tolist() == [2**60 + 1, 0]
+    assert found.columns["s"].tolist() == [[2**62 + 1, 3], [-1, -1]]

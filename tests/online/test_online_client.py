@@ -279,3 +279,17 @@ def test_a_field_that_no_view_has_is_told(store: Connection, reader: Readers) ->
     put(store, {"v1": value(1)})
     with pytest.raises(StoreError, match="expected the field nope, found"):
         reader().read("topics", ["v1"], [TOPICS.fields[0].name, "nope"])
+
+
+@on_one_server
+def test_values_of_a_schema_that_came_after_the_directory_are_read(
+    store: Connection, reader: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster the version's node may have answered before the change, and a value's node after it."""
+    put(store, {"a": value(1)})
+    mine = reader()
+    mine.read("topics", ["a"])
+    put(store, {"a": value(2) | {"score": 0.5}}, schema=LONGER, event_us=2)
+    real, seen = Request.stale, []
+    monkeypatch.setattr(Request, "stale", lambda *a: (bool(seen) and real(*a)) or bool(seen.append(1)))
+    assert mine.read("topics", ["a"])["score"].tolist() == [0.5]

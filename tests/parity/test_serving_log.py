@@ -279,3 +279,12 @@ def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Watermark
     assert (again.ids, again.floor, again.ceiling, again.dropped) == ([i for i, *_ in rows], mark, None, 3)
     assert again.columns["n"].tolist() == column.tolist() or not there
     assert again.null["n"].tolist() == null.tolist()
+
+
+def test_a_fork_while_the_log_is_busy_leaves_the_child_a_log_of_its_own(filled: ParityHome) -> None:
+    filled.read("v1")
+    with filled.log._lock:
+        child = os.fork()
+        if not child:
+            os._exit(0 if filled.log._lock.acquire(timeout=2) else 1)
+    assert os.waitpid(child, 0)[1] == 0

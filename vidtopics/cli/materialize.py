@@ -129,7 +129,6 @@ def _rounds(home: Path, settings: OnlineSettings, every_s: float, port: int | No
     """Rounds until a signal; one that fails is said, counted, and followed by the next."""
     from rich.console import Console
 
-    from vidtopics.errors import VidtopicsError
     from vidtopics.materialization.rounds import repeat, signals
 
     metrics = _metrics(home, settings) if port else None
@@ -138,7 +137,7 @@ def _rounds(home: Path, settings: OnlineSettings, every_s: float, port: int | No
     def once() -> None:
         try:
             done = _once(home, settings)
-        except VidtopicsError as error:
+        except Exception as error:  # whatever it was, a service goes on
             said.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
             if metrics:
                 metrics.failed(error)
@@ -148,7 +147,10 @@ def _rounds(home: Path, settings: OnlineSettings, every_s: float, port: int | No
         if not all(m.up_to_date for m in done):
             _show(done, as_json)
 
-    end = metrics.serve(port) if metrics and port else None
+    try:
+        end = metrics.serve(port) if metrics and port else None
+    except OSError as error:
+        raise typer.BadParameter(f"--metrics-port {port}: {error.strerror}") from error
     with signals() as stop:
         repeat(once, every_s=every_s, stop=stop)
     if end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from vidtopics.errors import StoreError, explain
 from vidtopics.online import OnlineClient
@@ -25,7 +26,7 @@ def reaching(url: str) -> Iterator[None]:
 
     try:
         yield
-    except (RedisError, ValueError) as error:
+    except RedisError as error:
         raise StoreError(
             explain(f"Redis at {plain(url)}", expected="a server that answers", found=str(error) or type(error).__name__,
                     mend="check REDIS_URL, or unset it to use the embedded server")
@@ -33,6 +34,12 @@ def reaching(url: str) -> Iterator[None]:
 
 
 def plain(url: str) -> str:
-    """The address without user and password."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://{tail}" if at else url
+    """The address alone: no user, password or option, wherever in the URL they stand.
+
+    >>> plain("rediss://u:p@cache:6379/0?password=q"), plain("redis://:p/q@cache"), plain("redis+cluster://a:1,b:2")
+    ('rediss://cache:6379/0', 'redis://...', 'redis+cluster://a:1,b:2')
+    """
+    scheme, parts = url.partition("://")[0], urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:  # a password that should have been percent-encoded
+        return f"{scheme}://..."
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -144,7 +144,12 @@ def _narrow(
     field: Field, column: NDArray[np.generic], missing: NDArray[np.bool_], first: int = 0
 ) -> NDArray[np.generic]:
     """Rows from number `first` on in the type that is stored; ContractError where a number doesn't survive that."""
-    wide = np.where(missing.reshape(-1, *[1] * (column.ndim - 1)), field.pad, column) if missing.any() else column
+    wide = column
+    if missing.any():
+        wide = (
+            column.copy()
+        )  # not numpy's `where`, which takes integers and a padding of 0.0 for floats and rounds them
+        wide[missing] = field.pad
     with np.errstate(over="ignore", invalid="ignore"):
         stored = wide.astype(NUMBERS[field.wire])
         lost = np.isinf(stored) & ~np.isinf(wide) if field.wire.startswith("float") else np.not_equal(stored, wide)

@@ -103,9 +103,14 @@ class OnlineClient:
             began_ns = self.log.begin(request.directory) if self.log else 0
             batches = batched(self.connection, request, parts)
             answers = batches.answers(send(self.connection, batches.commands))
-            if not request.stale(answers):
+            if request.stale(answers):
+                continue
+            found = request.features(answers, names)
+            # On a cluster a value may come from a node that is ahead of the directory's: look there again, once.
+            if fresh or not any(f.unknown_schema for f in found):
                 break
-        found = request.features(answers, names)
+        else:
+            found = request.features(answers, names)
         if self.log:
             self.log.offer(began_ns, request.directory, parts, found)
         return found
@@ -202,9 +207,14 @@ class AsyncOnlineClient:
             began_ns = self.log.begin(request.directory) if self.log else 0
             batches = batched(self.connection, request, parts)
             answers = batches.answers(await send_async(self.connection, batches.commands))
-            if not request.stale(answers):
+            if request.stale(answers):
+                continue
+            found = request.features(answers, names)
+            # On a cluster a value may come from a node that is ahead of the directory's: look there again, once.
+            if fresh or not any(f.unknown_schema for f in found):
                 break
-        found = request.features(answers, names)
+        else:
+            found = request.features(answers, names)
         if self.log:
             self.log.offer(began_ns, request.directory, parts, found)
         return found

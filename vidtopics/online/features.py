@@ -48,6 +48,8 @@ class Features:
     created_us: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.generic]] = field(repr=False)
     null: Mapping[str, NDArray[np.bool_]] = field(repr=False)
+    unknown_schema: bool = field(default=False, repr=False)
+    """Whether a value is of a schema that the directory didn't name when it was read."""
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         return self.columns[name]
@@ -107,14 +109,15 @@ def gather(
     hashes = heads["schema"][at]
     columns = {f.name: f.empty(len(values)) for f in wanted}
     null = {f.name: np.ones(len(values), np.bool_) for f in wanted}
+    unknown = False
     for value in sorted(np.unique(hashes).tolist(), key=lambda value: value != schema.hash):  # today's first
         rows = at[hashes == value]
         written = schema if value == schema.hash else known.get(value)
         if written is None:
-            status[rows] = Status.UNREADABLE
+            status[rows], unknown = Status.UNREADABLE, True
         else:
             _fill(wanted, written, found, rows, status, columns, null)
-    return Features(status, times[0], times[1], columns, null)
+    return Features(status, times[0], times[1], columns, null, unknown)
 
 
 def _fixed(

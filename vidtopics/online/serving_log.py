@@ -23,6 +23,7 @@ from hashlib import blake2b
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakMethod
 
 import numpy as np
 import redis
@@ -93,6 +94,9 @@ class ServingLog:
         self._files = LogFiles(Path(folder))
         self._lock = threading.Lock()
         self._process = 0
+        # A lock that another thread holds while the process forks would be held for ever in the child.
+        forked = WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (mend := forked()) and mend())
 
     @contextmanager
     def request(self, request_id: str) -> Iterator[None]:
@@ -135,6 +139,9 @@ class ServingLog:
             self._ended.set()
             self._thread.join()
             self._process = 0
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
 
     def _start(self) -> None:
         """In each process anew: a fork takes no threads along."""

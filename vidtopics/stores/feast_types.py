@@ -24,6 +24,8 @@ NAMES: dict[Any, tuple[str, str]] = {
     Bool: ("bool", "bool"), UnixTimestamp: ("timestamp", "unix_timestamp"), String: ("string", "string"), Bytes: ("bytes", "bytes"),
 }  # fmt: skip
 SECOND_US = 1_000_000
+NAT = -(2**63)
+"""What Feast writes for a timestamp that is null."""
 PROTO = "proto"
 """A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
 
@@ -106,7 +108,7 @@ def add_values(values: Any, field: layout.Field, column: NDArray[Any], valid: ND
     """Append a column to repeated protobuf values, in place (a third of the time of making them first); empty where there is none."""
     proto = next((proto for name, proto in NAMES.values() if name == field.type), "")
     if field.type == "timestamp":
-        column = column // SECOND_US
+        column = np.where(column == NAT, NAT, column // SECOND_US) if field.kind != "list" else _seconds(column)
     rows = column.tolist() if field.type in NUMBERS and field.kind != "list" else column
     name = f"{proto}_val" if field.kind in {"scalar", "bytes"} else f"{proto}_list_val"
     add = values.add
@@ -135,4 +137,14 @@ def _plain(field: layout.Field, value: Value | None) -> Any:
         plain = list(plain.val)
     if field.type != "timestamp":
         return plain
-    return [v * SECOND_US for v in plain] if isinstance(plain, list) else plain * SECOND_US
+    if isinstance(plain, list):
+        return [v if v == NAT else v * SECOND_US for v in plain]
+    return None if plain == NAT else plain * SECOND_US
+
+
+def _seconds(lists: NDArray[Any]) -> NDArray[Any]:
+    """Lists of microseconds as lists of seconds; None where there is no list."""
+    found = np.empty(len(lists), object)
+    for i, one in enumerate(lists):
+        found[i] = None if one is None else np.where(one == NAT, NAT, one // SECOND_US)
+    return found

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from feast import Entity, FeatureView, RepoConfig, utils
@@ -26,10 +26,10 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
 from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic import StrictStr
+from pydantic import Field, StrictStr
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import encode, tombstones
+from vidtopics.layout import Directory, encode, tombstones
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import MAX_CONNECTIONS
@@ -52,13 +52,13 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
     """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`; empty, or an unset variable: the home's own server."""
     home: StrictStr = ".vidtopics"
     """Where that server keeps its data, relative to the repository."""
-    prefix: StrictStr = ""
+    prefix: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     """Every key begins with it; empty: the project's name."""
-    buckets: int = 16
+    buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
     """Hash slots that the keys of a view share on a cluster; fixed once data is there."""
-    timeout_s: float = 5.0
+    timeout_s: Annotated[float, Field(gt=0)] = 5.0
     """Seconds to wait for a free connection, and for an answer of Redis."""
-    max_connections: int = MAX_CONNECTIONS
+    max_connections: Annotated[int, Field(ge=1)] = MAX_CONNECTIONS
     """Connections of a process at most (to each node of a cluster); who finds none free waits."""
 
 
@@ -110,7 +110,9 @@ class PackedRedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Rows of one view; (None, None) for an entity without a value."""
-        (found,) = self._client(config).read_parts([(table.name, _ids(config, entity_keys))], requested_features)
+        client = self._client(config)
+        (found,) = client.read_parts([(table.name, _ids(config, entity_keys))], requested_features)
+        _check_fields(client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
     async def online_read_async(
@@ -121,9 +123,9 @@ class PackedRedisOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """As :meth:`online_read`."""
-        (found,) = await self._async_client(config).read_parts(
-            [(table.name, _ids(config, entity_keys))], requested_features
-        )
+        client = self._async_client(config)
+        (found,) = await client.read_parts([(table.name, _ids(config, entity_keys))], requested_features)
+        _check_fields(await client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
     def _read_features_per_fv(
@@ -138,7 +140,10 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> None:
         """All views of a request in one round trip (Feast asks view by view)."""
         parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        found = self._client(config).read_parts(parts, _names(grouped_refs))
+        client = self._client(config)
+        found = client.read_parts(parts, _names(grouped_refs))
+        for table, requested in grouped_refs:
+            _check_fields(client.directory(), table, requested)
         _respond(
             online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
         )
@@ -154,7 +159,10 @@ class PackedRedisOnlineStore(OnlineStore):
         include_feature_view_version_metadata: bool,
     ) -> None:
         parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
-        found = await self._async_client(config).read_parts(parts, _names(grouped_refs))
+        client = self._async_client(config)
+        found = await client.read_parts(parts, _names(grouped_refs))
+        for table, requested in grouped_refs:
+            _check_fields(await client.directory(), table, requested)
         _respond(
             online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
         )
@@ -244,6 +252,21 @@ def _parts(
         values = utils._get_table_entity_values(table, entity_name_to_join_key_map, join_key_values)
         parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
     return parts
+
+
+def _check_fields(directory: Directory, table: FeatureView, requested: Sequence[str] | None) -> None:
+    """StoreError where Redis holds a requested field as another type, or not at all: the view changed and was not loaded since."""
+    held = {f.name: f for f in directory.schemas[directory.view(table.name).schema].fields}
+    for f in schema_of(table).fields:
+        there = held.get(f.name)
+        if (requested is None or f.name in requested) and (
+            there is None or (there.type, there.kind, there.width) != (f.type, f.kind, f.width)
+        ):
+            found = "none" if there is None else f"{there.kind} of {there.type}"
+            raise StoreError(
+                explain(f"view {table.name}, field {f.name}", expected=f"{f.kind} of {f.type} in Redis", found=found,
+                        mend="load the view again (feast materialize), as its fields have changed")
+            )  # fmt: skip
 
 
 def _names(grouped_refs: list[Any]) -> list[str]:
