@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -10,7 +11,7 @@ from small_store import put, value
 
 from vidtopics.errors import StoreError
 from vidtopics.layout import Structures
-from vidtopics.online import Catalogue, OnlineClient
+from vidtopics.online import AsyncOnlineClient, Catalogue, OnlineClient
 from vidtopics.online.connections import Connection
 
 NAMES = Structures("vt", 16)
@@ -72,3 +73,24 @@ def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:
     store.rpush(Structures("p", 3).queue(1, 4), "w")
     client = OnlineClient(store, prefix="p")
     assert (client.recent_clicks("u7"), client.queues([4], epoch=1, limit=5)) == (["v"], [["w"]])
+
+
+def test_the_async_client_reads_the_same(
+    request: pytest.FixtureRequest, store: Connection, client: OnlineClient
+) -> None:
+    store.rpush(NAMES.clicks("ü"), "new", "old")
+    store.rpush(NAMES.queue(2, 7), "v1", "v2")
+    store.hset("vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 2, "topics": [7]}))
+    url = request.getfixturevalue("cluster" if isinstance(store, redis.RedisCluster) else "valkey")
+
+    async def read() -> tuple[object, ...]:
+        own = AsyncOnlineClient.from_url(url, timeout_s=20)
+        try:
+            queues = [await own.queues([7, 8], epoch=2, limit=n) for n in (1, 0)]
+            return await own.recent_clicks("ü"), queues, await own.catalogue()
+        finally:
+            await own.aclose()
+
+    queues = [client.queues([7, 8], epoch=2, limit=n) for n in (1, 0)]
+    assert queues == [[["v1"], []], [[], []]]
+    assert asyncio.run(read()) == (client.recent_clicks("ü"), queues, client.catalogue())

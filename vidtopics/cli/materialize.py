@@ -77,6 +77,8 @@ def materialize(
         raise typer.BadParameter(
             "--since and --until go together; with neither --full nor --dry-run; --every with none of them"
         )
+    if since is not None and until is not None and since >= until:
+        raise typer.BadParameter("--since has to lie before --until")
     if metrics_port and not every:
         raise typer.BadParameter("--metrics-port goes with --every")
     settings = homes.settings(home, config).online

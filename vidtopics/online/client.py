@@ -226,6 +226,28 @@ class AsyncOnlineClient:
             self._directory = Directory.parse(self.prefix, *answers)
         return self._directory
 
+    async def recent_clicks(self, user_id: str) -> list[str]:
+        """As :meth:`OnlineClient.recent_clicks`."""
+        structures = await self._structures()
+        (videos,) = await send_async(self.connection, [("LRANGE", structures.clicks(user_id), 0, -1)])
+        return [v.decode() for v in videos]
+
+    async def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
+        """As :meth:`OnlineClient.queues`."""
+        if limit < 1:
+            return [[] for _ in topic_ids]
+        structures = await self._structures()
+        commands = [("LRANGE", structures.queue(epoch, t), 0, limit - 1) for t in topic_ids]
+        return [[v.decode() for v in videos] for videos in await send_async(self.connection, commands)]
+
+    async def catalogue(self) -> Catalogue:
+        """As :meth:`OnlineClient.catalogue`."""
+        (text,) = await send_async(self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")])
+        return Catalogue.parse(self.prefix, text)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self.connection.aclose()
+
+    async def _structures(self) -> Structures:
+        return Structures(self.prefix, (await self.directory()).buckets)
