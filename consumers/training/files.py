@@ -1,69 +1,51 @@
-"""Spines and joined rows as files: Parquet, CSV and Delta, in bounded memory."""
+"""Spines and joined rows as files, in bounded memory. What is written is there as a whole, or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, write_deltalake
-from pyarrow import csv
+from deltalake import write_deltalake
 
-from vidtopics.contracts import Table
+from consumers.training.spines import open_spine
 from vidtopics.errors import InputError, VidtopicsError, explain
-from vidtopics.tables.scans import scan
-from vidtopics.tables.schemas import ARROW
 
-AHEAD = {"batch_readahead": 4, "fragment_readahead": 1}
-
-
-def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
-    """The rows of a Delta table, a CSV file, or a Parquet file or folder, in the order that they lie in.
-
-    A CSV file's keys are read as the views' contracts say (an id `007` stays text), its other columns as Arrow infers them.
-
-    Raises:
-        InputError: there is nothing, or nothing of that kind.
-    """
-    if path.is_dir() and DeltaTable.is_deltatable(str(path)):
-        return scan(DeltaTable(str(path))).scanner(**AHEAD).to_reader()
-    try:
-        return ds.dataset(path, format=_format(path, views)).scanner(**AHEAD).to_reader()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            explain(f"spine {path}", expected="Parquet, a .csv file or a Delta table", found=str(error).splitlines()[0],
-                    mend="name a file of one of these kinds")
-        ) from error  # fmt: skip
+__all__ = ["open_spine", "refuse_existing", "write"]
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def write(rows: pa.RecordBatchReader, out: Path) -> int:
     """Write rows to a new Delta table, or to a Parquet file where the name ends in `.parquet`; how many there were.
 
-    What is there is whole: the table has one commit, the file gets its name last.
+    They are written beside `out` under a private name, and get its name last: of two that write to one place, one is refused.
 
     Raises:
-        InputError: `out` exists.
+        InputError: `out` exists, or came into being meanwhile; a column that Delta has no type for.
     """
     refuse_existing(out)
+    parquet = out.suffix == ".parquet"
+    if not parquet:
+        _refuse_foreign_types(rows.schema, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    counted = Counted(rows)
-    if out.suffix == ".parquet":
-        _write_parquet(counted, rows.schema, out)
-    else:
-        _write_delta(counted, rows.schema, out)
+    partial, counted = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(8)}"), Counted(rows)
+    try:
+        (_write_parquet if parquet else _write_delta)(counted, rows.schema, partial)
+        _publish(partial, out)
+    finally:
+        _remove(partial)
     return counted.rows
 
 
 def refuse_existing(out: Path) -> None:
     """InputError where there is something: rows that were joined once are not written over."""
-    if out.exists():
-        raise InputError(
-            explain(str(out), expected="a new place", found="a file or folder", mend="name another, or remove it")
-        )
+    if out.exists() or out.is_symlink():
+        raise _taken(out)
 
 
 class Counted:
@@ -84,27 +66,61 @@ class Counted:
             raise
 
 
-def _format(path: Path, views: Sequence[Table]) -> ds.FileFormat:
-    if path.suffix != ".csv":
-        return ds.ParquetFileFormat()
-    keys = {name: ARROW[view.column(name).type] for view in views for name in view.key}
-    return ds.CsvFileFormat(convert_options=csv.ConvertOptions(column_types=keys))
-
-
-def _write_delta(batches: Counted, schema: pa.Schema, out: Path) -> None:
+def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
     try:
-        write_deltalake(str(out), pa.RecordBatchReader.from_batches(schema, batches))
+        write_deltalake(str(partial), pa.RecordBatchReader.from_batches(schema, batches))
     except BaseException as error:
-        shutil.rmtree(out, ignore_errors=True)
         raise batches.error or error from None  # delta-rs makes a text of what its rows raise
 
 
-def _write_parquet(batches: Counted, schema: pa.Schema, out: Path) -> None:
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+def _write_parquet(batches: Counted, schema: pa.Schema, partial: Path) -> None:
+    with pq.ParquetWriter(partial, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Neither call replaces: a link wants a free name, and a folder is never renamed onto one that holds something."""
     try:
-        with pq.ParquetWriter(partial, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        partial.rename(out)
-    finally:
+        if partial.is_dir():
+            partial.rename(out)
+        else:
+            os.link(partial, out)
+    except OSError as error:
+        if error.errno in TAKEN:
+            raise _taken(out) from error
+        raise
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial)
+    else:
         partial.unlink(missing_ok=True)
+
+
+def _refuse_foreign_types(schema: pa.Schema, out: Path) -> None:
+    wrong = [f"{field.name} ({field.type})" for field in schema if any(map(_foreign, _kinds(field.type)))]
+    if wrong:
+        raise InputError(
+            explain(f"{out}, a Delta table", expected="columns of types that Delta has", found=", ".join(wrong),
+                    mend="cast the spine's columns (Delta has no unsigned numbers), or name an OUT that ends in .parquet")
+        )  # fmt: skip
+
+
+def _foreign(kind: pa.DataType) -> bool:
+    of = pa.types
+    return bool(of.is_unsigned_integer(kind) or of.is_float16(kind) or of.is_duration(kind) or of.is_time(kind))
+
+
+def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
+    """A type and those that it is made of."""
+    yield kind
+    for i in range(kind.num_fields):
+        yield from _kinds(kind.field(i).type)
+
+
+def _taken(out: Path) -> InputError:
+    return InputError(
+        explain(str(out), expected="a new place", found="a file or folder", mend="name another, or remove it")
+    )

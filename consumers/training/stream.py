@@ -11,6 +11,7 @@ import pyarrow as pa
 from consumers.training.inputs import micros
 from consumers.training.sources import Source, versions_of
 from consumers.training.spill import BATCH_ROWS, evenly
+from consumers.training.spines import check_types
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import check_columns, output_name
@@ -46,7 +47,7 @@ def join_stream(
         chunk_rows: rows of the spine in memory.
 
     Raises:
-        TableError: a table is missing, the spine lacks a column, names collide; while it is read: a time is null.
+        TableError: a table is missing, the spine lacks a column or has one of another type, names collide; while it is read: a time is null.
 
     >>> from vidtopics.contracts import VIDEO_STATISTICS
     >>> tables = Tables(tempfile.mkdtemp())
@@ -56,6 +57,7 @@ def join_stream(
     ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
     """
     check_columns(spine.schema.names, views, full=full_feature_names)
+    check_types(spine.schema, views, where="spine")
     place = folder or Path(tempfile.gettempdir())
     # All of it now: delta-rs can't be called by a generator that it is writing itself.
     sources = [Source.of(tables, view, (versions or {}).get(view.name), place) for view in views]

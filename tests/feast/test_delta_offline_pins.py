@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -282,3 +283,86 @@ def test_a_restored_table_is_noticed(store, tmp_path):
     vacuum(tmp_path)
     with pinned(first), pytest.raises(TableError, match=r"expected the 5 rows that it saw, .* found 4 rows"):
         job(store).to_arrow()
+
+
+def another_way(folder: Path, name: str, lost: pa.Table, kept: pa.Table) -> Iterator[None]:
+    """A backup is put back, and the table's next version is another one under the same number."""
+    shutil.copytree(folder / name, folder / "backup")
+    write_deltalake(folder / name, lost, mode="append")
+    yield
+    shutil.rmtree(folder / name)
+    shutil.copytree(folder / "backup", folder / name)
+    write_deltalake(folder / name, kept, mode="append")
+    yield
+
+
+@pytest.mark.parametrize("days", [6, 7], ids=["same times", "other times"])
+def test_a_version_that_is_another_one_since_a_backup_was_put_back_is_refused(store, tmp_path, days):
+    steps = another_way(tmp_path, "incomes", incomes(("c", 8, 6, 6)), incomes(("c", 99, days, days)))
+    next(steps)
+    first = job(store).to_arrow()
+    assert first["income"].to_pylist() == [2, 3, 1, 8]
+    next(steps)
+    assert values(job(store)) == [2, 3, 1, 99]
+    with (
+        pinned(first),
+        pytest.raises(TableError, match=r"pin of view incomes: .* found another version of this number"),
+    ):
+        job(store)
+
+
+def test_the_tables_of_a_select_are_told_apart_too(store, tmp_path):
+    visits = pa.table({"user_id": ["a"], "event_timestamp": pa.array([day(9)], pa.timestamp("us", "UTC"))})
+    append(tmp_path, visits, "visits")
+    steps = another_way(tmp_path, "visits", visits, visits.set_column(0, "user_id", pa.array(["b"])))
+    next(steps)
+    sql = "SELECT user_id, event_timestamp FROM visits"
+    first = job(store, sql).to_arrow()
+    assert first["income"].to_pylist() == [2, 2]
+    next(steps)
+    with (
+        pinned(first),
+        pytest.raises(TableError, match=r"pin of entity_df, table visits: .* found another version of this number"),
+    ):
+        job(store, sql)
+
+
+@pytest.mark.parametrize("name", ["train.parquet", "pins.json"])
+def test_a_file_of_pins_that_is_missing_or_broken_is_named(store, tmp_path, name):
+    for content in (None, b"no such", b"\xff{"):
+        if content:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(TableError, match=rf"pins .*{name}: expected a Parquet file"), pinned(tmp_path / name):
+            pass
+    with pytest.raises(TableError, match=rf"pins .*{name}"):
+        job(shop(tmp_path, pins=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(("text", "days"), [("INTERVAL 2 Weeks", 14), ("interval 1 day 12 hours", 1.5), ("2 days", 2)])
+def test_a_retention_in_any_spelling(tmp_path, text, days):
+    append(tmp_path, FIRST)
+    said(tmp_path, text)
+    store = shop(tmp_path)
+    done = job(store)
+    done.to_df()
+    with pinned(aged(done.pins, days - 0.01)):
+        assert values(job(store)) == INCOMES
+    with pinned(aged(done.pins, days + 0.01)), pytest.raises(TableError, match="logRetention"):
+        job(store)
+
+
+@pytest.mark.parametrize("text", ["interval 2 months", "interval 3 fortnights 1 day", "for ever", "interval"])
+def test_a_retention_of_unknown_units_is_refused_by_name(store, tmp_path, text):
+    first = job(store).to_arrow()
+    said(tmp_path, text)
+    with pinned(first), pytest.raises(TableError, match=rf"delta.logRetentionDuration: expected .* found '{text}'"):
+        job(store)
+
+
+def said(folder: Path, text: str) -> None:
+    """The log's retention as another engine may have written it: delta-rs itself takes few spellings."""
+    log = folder / "incomes" / "_delta_log" / f"{0:020d}.json"
+    whole = log.read_text()
+    old = '"delta.logRetentionDuration":"interval 400 days"'
+    assert old in whole
+    log.write_text(whole.replace(old, f'"delta.logRetentionDuration":"{text}"'))

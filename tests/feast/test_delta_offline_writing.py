@@ -61,12 +61,35 @@ def test_pushed_rows_go_back_to_the_tables_names(tmp_path):
     [
         ({"income": [2.5]}, "column income: expected values that are int64, as in the table, found double"),
         ({"income": ["8"]}, "column income: expected values that are int64, as in the table, found string"),
+        ({"income": [True]}, "column income: expected values that are int64, as in the table, found bool"),
+        (
+            {"income": pd.to_datetime([6])},
+            "column income: expected values that are int64, as in the table, found timestamp",
+        ),
+        (
+            {"event_timestamp": [2]},
+            r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* found int64",
+        ),
+        ({"event_timestamp": ["2026-01-05"]}, r"column event_timestamp: expected values that are timestamp"),
+        ({"user_id": [b"c"]}, "column user_id: expected values that are string, as in the table, found binary"),
         ({"user_id": [None]}, "expected no null in user_id, found 1"),
         ({"event_timestamp": pd.to_datetime([None], utc=True)}, "expected no null in event_timestamp"),
         ({"created_timestamp": pd.to_datetime([None], utc=True)}, "expected no null in created_timestamp"),
         ({"event_timestamp": pd.to_datetime([1], unit="ns", utc=True)}, "would lose data"),
     ],
-    ids=["fraction", "text", "no key", "no event", "no created", "nanoseconds"],
+    ids=[
+        "fraction",
+        "text",
+        "truth",
+        "time",
+        "number as time",
+        "text as time",
+        "bytes",
+        "no key",
+        "no event",
+        "no created",
+        "nanoseconds",
+    ],
 )
 def test_pushed_rows_that_do_not_fit_are_refused(store, tmp_path, change, found):
     with pytest.raises(TableError, match=found):

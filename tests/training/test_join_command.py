@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,8 @@ def test_each_kind_of_file_comes_back_joined(tables, tmp_path, capsys, kind, out
     said = json.loads(capsys.readouterr().out)
     assert (said["rows"], said["versions"]) == (500, {"video_topics": 3, "video_statistics": 3})
     found = pq.read_table(tmp_path / out) if out.endswith("parquet") else DeltaTable(tmp_path / out).to_pyarrow_table()
+    assert found.schema.field("event_id").type == (pa.string() if kind == "csv" else pa.int64())
+    found = found.set_column(0, "event_id", found["event_id"].cast(pa.int64()))
     if not out.endswith("parquet"):
         found = found.sort_by("event_id")  # a Delta table has no order
     assert found["event_id"].to_pylist() == list(range(500))
@@ -141,3 +144,127 @@ def test_the_example_of_the_page_runs(tables, tmp_path, monkeypatch):
     exec(example, {})
     found = DeltaTable(tmp_path / "joined").to_pyarrow_table().sort_by("event_id")
     assert [list(row.values()) for row in found.select(FEATURES).to_pylist()] == expected(tables)
+
+
+def slowly(meanwhile):
+    """The spine's rows in two batches, and what somebody else does between them."""
+    first, last = spine(400).to_batches()[0], spine(500).slice(400).to_batches()[0]
+
+    def batches():
+        yield first
+        with ThreadPoolExecutor(1) as other:  # delta-rs can't be called by rows that it is writing itself
+            other.submit(meanwhile).result()
+        yield last
+
+    return pa.RecordBatchReader.from_batches(first.schema, batches())
+
+
+@pytest.mark.parametrize("out", ["joined.parquet", "joined"])
+def test_of_two_joins_into_one_place_the_second_to_end_is_refused(tables, tmp_path, out):
+    """Its rows are neither put over the other's nor beside them, and cleaning up leaves the other's alone."""
+    place = tmp_path / out
+    late = join_stream(tables, slowly(lambda: write(spine(7).to_reader(), place)), VIEWS, folder=tmp_path)
+    with pytest.raises(InputError, match=rf"{out}: expected a new place, found a file or folder"):
+        write(late, place)
+    found = pq.read_table(place) if out.endswith("parquet") else DeltaTable(place).to_pyarrow_table()
+    assert found.sort_by("event_id").equals(spine(7))
+    assert [path.name for path in tmp_path.iterdir()] == [out]
+
+
+def joined(tables, capsys, path, out):
+    code = common.run(["join", str(path), str(out), "--home", str(tables.home)])
+    said = " ".join(capsys.readouterr().err.split())
+    return code, said
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "out", "found"),
+    [
+        (
+            "video_id",
+            pa.array([1, 2]),
+            "joined.parquet",
+            "spine.parquet, column video_id: expected string, found int64",
+        ),
+        (EVENT_TIME, pa.array(["x", "y"]), "joined", "spine.parquet, column event_timestamp: expected timestamp"),
+        (
+            "count",
+            pa.array([1, 200], pa.uint8()),
+            "joined",
+            "expected columns of types that Delta has, found count (uint8)",
+        ),
+        ("n", pa.array([[1], [2]], pa.list_(pa.uint16())), "joined", "found n (list<element: uint16>)"),
+        ("n", pa.array([1, 2], pa.duration("us")), "joined", "found n (duration[us])"),
+    ],
+)
+def test_a_column_of_a_type_that_can_not_be_joined_or_written_is_named(
+    tables, tmp_path, capsys, column, values, out, found
+):
+    rows = spine(2)
+    at = rows.schema.get_field_index(column)
+    rows = rows.append_column(column, values) if at < 0 else rows.set_column(at, column, values)
+    pq.write_table(rows, tmp_path / "spine.parquet")
+    code, said = joined(tables, capsys, tmp_path / "spine.parquet", tmp_path / out)
+    assert (code, found in said) == (2, True), said
+    assert [path.name for path in tmp_path.iterdir()] == ["spine.parquet"]
+
+
+def test_a_column_of_nulls_is_joined_and_written(tables, tmp_path, capsys):
+    pq.write_table(spine(2).append_column("n", pa.nulls(2)), tmp_path / "spine.parquet")
+    assert joined(tables, capsys, tmp_path / "spine.parquet", tmp_path / "joined")[0] == 0
+    assert DeltaTable(tmp_path / "joined").to_pyarrow_table()["n"].to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize("out", ["joined.parquet", "joined"])
+def test_csv_that_turns_bad_after_the_first_block_is_refused_by_column(tables, tmp_path, capsys, out):
+    path = tmp_path / "spine.csv"
+    good = "v1,2026-01-02T00:00:00Z,007,1\n" * 60_000  # 1.8 MB; a block is 1 MiB
+    path.write_text(f"video_id,{EVENT_TIME},user_id,x\n{good}v1,2026-01-02T00:00:00.5Z,u7,1.5\n")
+    code, said = joined(tables, capsys, path, tmp_path / out)
+    assert (code, "spine.csv, column x: expected" in said, "1.5" in said) == (2, True, True), said
+    assert [p.name for p in tmp_path.iterdir()] == ["spine.csv"]
+
+
+def test_csv_times_and_ids_may_change_their_looks_after_the_first_block(tmp_path):
+    path = tmp_path / "spine.csv"
+    path.write_text(
+        f"video_id,{EVENT_TIME},user_id\n" + "1,2026-01-01T00:00:00Z,007\n" * 60_000 + "v,2026-01-01T00:00:00.5Z,u\n"
+    )
+    rows = open_spine(path, VIEWS).read_all()
+    assert rows["user_id"][0].as_py() == "007"
+    assert rows.slice(60_000).to_pylist() == [
+        {"video_id": "v", EVENT_TIME: rows[EVENT_TIME][60_000].as_py(), "user_id": "u"}
+    ]
+    assert rows[EVENT_TIME].cast(pa.int64())[60_000].as_py() == START_US + 500_000
+
+
+def test_csv_times_without_a_zone_are_utc(tmp_path):
+    (tmp_path / "spine.csv").write_text(f"video_id,{EVENT_TIME}\nv,2026-01-01 00:00:01\n")
+    rows = open_spine(tmp_path / "spine.csv", VIEWS).read_all()
+    assert rows[EVENT_TIME].cast(pa.int64()).to_pylist() == [START_US + 1_000_000]
+
+
+def test_a_folder_s_path_is_columns_too(tmp_path):
+    rows = (
+        spine(4)
+        .append_column("user_id", pa.array(["007", "007", "8", "8"]))
+        .append_column("day", pa.array([1, 2, 1, 2]))
+    )
+    pq.write_to_dataset(rows, tmp_path / "spine", partition_cols=["day", "user_id"])
+    found = open_spine(tmp_path / "spine", VIEWS).read_all().sort_by("event_id")
+    assert found["day"].to_pylist() == [1, 2, 1, 2]
+    assert found["user_id"].to_pylist() == ["007", "007", "8", "8"]
+
+
+def test_files_of_a_folder_with_other_columns_are_refused_by_name(tmp_path):
+    folder = tmp_path / "spine"
+    folder.mkdir()
+    pq.write_table(spine(2), folder / "a.parquet")
+    pq.write_table(spine(2).append_column("label", pa.array([1, 0])), folder / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet: expected the columns that the other files have, .* in label"):
+        open_spine(folder, VIEWS)
+    pq.write_table(spine(2).set_column(0, "event_id", pa.array(["x", "y"])), folder / "b.parquet")
+    with pytest.raises(InputError, match=r"spine: .*event_id.*string"):
+        open_spine(folder, VIEWS)
+    pq.write_table(spine(2).set_column(0, "event_id", pa.nulls(2)), folder / "b.parquet")
+    assert open_spine(folder, VIEWS).read_all()["event_id"].to_pylist() == [0, 1, None, None]

@@ -40,7 +40,7 @@ class KeyCodes:
 
     def of(self, keys: pa.Table) -> Codes:
         """int64[N]: the numbers of other rows' keys; -1 where no row has that key."""
-        parts = [_found(keys[name], values) for name, values in zip(self._names, self._values, strict=True)]
+        parts = [_found(name, keys[name], values) for name, values in zip(self._names, self._values, strict=True)]
         codes = parts[0]
         for values, pairs, part in zip(self._values[1:], self._pairs, parts[1:], strict=True):
             codes = _place(pairs, _joined(codes, part, len(values)))
@@ -55,13 +55,15 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.int64() if pa.types.is_integer(kind) else kind)
 
 
-def _found(column: pa.ChunkedArray, values: pa.Array) -> Codes:
+def _found(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
     plain = _plain(column)
     if pa.types.is_null(plain.type):
         return np.full(len(plain), -1, np.int64)
     if plain.type != values.type and len(values):
         raise ValueError(
-            explain("a key column", expected=f"{values.type}, as in the rows", found=str(plain.type), mend="cast it")
+            explain(
+                f"key column {name}", expected=f"{values.type}, as in the rows", found=str(plain.type), mend="cast it"
+            )
         )
     return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
 

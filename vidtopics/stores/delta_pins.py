@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -31,14 +32,19 @@ METADATA = b"vidtopics.pins"
 """Where a result's schema metadata has them, as JSON."""
 # What Delta keeps where the table doesn't say.
 RETENTION = {"delta.logRetentionDuration": "interval 30 days", "delta.deletedFileRetentionDuration": "interval 1 week"}
+UNITS = ("week", "day", "hour", "minute", "second", "millisecond", "microsecond")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A table at a version. `pinned_us`: when it was read; from then on the table's retention counts."""
+    """A table at a version. `pinned_us`: when it was read; from then on the table's retention counts.
+
+    `files` is a digest of the version's file names: after a backup was put back, a number may come to mean another version.
+    """
 
     table_id: str
     version: int
+    files: str
     pinned_us: int
 
 
@@ -117,14 +123,14 @@ def pins_for(config: RepoConfig) -> Pins | None:
 
 def now(delta: DeltaTable) -> Snapshot:
     """The table as it was just opened."""
-    return Snapshot(str(delta.metadata().id), delta.version(), micros(datetime.now(UTC)))
+    return Snapshot(str(delta.metadata().id), delta.version(), _files(delta), micros(datetime.now(UTC)))
 
 
 def reopen(uri: str, pin: Snapshot, where: str) -> tuple[DeltaTable, bool]:
     """The pinned version; or, where it is gone, the newest and True.
 
     Raises:
-        TableError: another table lies there, or the pin is older than what the table promises to keep.
+        TableError: another table lies there, or another version under this number; the pin is older than what the table promises to keep.
     """
     newest = open_table(uri, where)
     found = str(newest.metadata().id)
@@ -141,15 +147,16 @@ def reopen(uri: str, pin: Snapshot, where: str) -> tuple[DeltaTable, bool]:
                     found=f"one of {moment(pin.pinned_us)}",
                     mend="make the result anew without pins; where results have to last longer, keep them, or set a longer retention")
         )  # fmt: skip
-    if newest.version() == pin.version:
-        return newest, False
-    try:
-        there = DeltaTable(uri, version=pin.version)
-        if not _missing_files(there):
-            return there, False
-    except (DeltaError, OSError):
-        pass
-    return newest, True
+    there = _version(newest, pin.version)
+    if there is None:
+        return newest, True
+    if _files(there) != pin.files:
+        raise TableError(
+            explain(f"pin of {where}", expected=f"the version {pin.version} whose files have the digest {pin.files}",
+                    found=f"another version of this number, {_files(there)}",
+                    mend="a backup was put back and the table went another way; make the result anew without pins")
+        )  # fmt: skip
+    return there, False
 
 
 def cut(rows: Rows, pin: Pin, version: int, where: str) -> Rows:
@@ -171,9 +178,15 @@ def _read(pins: pa.Table | Mapping[str, Any] | str | os.PathLike[str]) -> Pins:
     if isinstance(pins, pa.Table):
         return _from_metadata(pins.schema, "the table")
     path = Path(pins)
-    if path.suffix == ".parquet":
-        return _from_metadata(pq.read_schema(path), str(path))
-    return Pins.of(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        if path.suffix == ".parquet":
+            return _from_metadata(pq.read_schema(path), str(path))
+        return Pins.of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:  # no JSON, no Parquet and no UTF-8 are ValueErrors
+        raise TableError(
+            explain(f"pins {path}", expected="a Parquet file of a result, or JSON of job.pins", found=str(error).splitlines()[0],
+                    mend="correct the path, or save json.dumps(job.pins) again")
+        ) from error  # fmt: skip
 
 
 def _from_metadata(schema: pa.Schema, where: str) -> Pins:
@@ -189,11 +202,36 @@ def _from_metadata(schema: pa.Schema, where: str) -> Pins:
 def _horizon(delta: DeltaTable) -> tuple[str, timedelta]:
     """The shorter of the table's two retentions, with its name."""
     said = {name: delta.metadata().configuration.get(name) or text for name, text in RETENTION.items()}
-    lengths = {
-        name: timedelta(**{f"{unit}s": int(n) for n, unit in re.findall(r"(\d+) ([a-z]+?)s?\b", text)})
-        for name, text in said.items()
-    }
+    lengths = {name: _length(name, text) for name, text in said.items()}
     return min(lengths.items(), key=lambda item: item[1])
+
+
+def _length(name: str, text: str) -> timedelta:
+    """Of a text like `interval 1 week 12 hours`, as Delta's interval has them."""
+    unit = "|".join(UNITS)
+    if not re.fullmatch(rf"(interval)?(\s*\b\d+\s+({unit})s?\b)+\s*", text, re.IGNORECASE):
+        raise TableError(
+            explain(name, expected=f"`interval` and numbers of {', '.join(UNITS)}", found=repr(text),
+                    mend="set the table's property so, as Delta has no months or years there")
+        )  # fmt: skip
+    found = re.findall(rf"(\d+)\s+({unit})", text, re.IGNORECASE)
+    return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in found), timedelta())
+
+
+def _version(newest: DeltaTable, version: int) -> DeltaTable | None:
+    """That version of a table; None where its log or one of its files is gone."""
+    if newest.version() == version:
+        return newest
+    try:
+        there = DeltaTable(newest.table_uri, version=version)
+        return None if _missing_files(there) else there
+    except (DeltaError, OSError):
+        return None
+
+
+def _files(delta: DeltaTable) -> str:
+    names = sorted(uri.rpartition("/")[2] for uri in delta.file_uris())
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def _missing_files(delta: DeltaTable) -> bool:

@@ -123,11 +123,15 @@ def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
-    """A column in the table's type, nothing lost; TableError otherwise. Text is never taken for a number: "01" is another key than 1."""
-    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    """A column in the table's type; TableError where it is of another family, or a value doesn't fit.
+
+    Text is never taken for a number ("01" is another key than 1), nor a number for a time; 64-bit floats are rounded to 32 bits.
+    """
     found = str(column.type)
     try:
-        if _is_text(plain) == _is_text(kind) or pa.types.is_null(plain):
+        if column.null_count == len(column):
+            return pa.chunked_array([pa.nulls(len(column), kind)])
+        if _akin(column.type, kind):
             return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         found = f"{found}: {error}"
@@ -136,8 +140,33 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _akin(found: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether both are of one family, and of nested types all parts; nulls are of every one, and a day is an instant."""
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_null(found) or (pa.types.is_date(found) and pa.types.is_timestamp(kind)):
+        return True
+    if _family(found) != _family(kind) or found.num_fields != kind.num_fields:
+        return False
+    return all(_akin(found.field(i).type, kind.field(i).type) for i in range(found.num_fields))
+
+
+def _family(kind: pa.DataType) -> str:
+    of = pa.types
+    families = {
+        "number": of.is_integer(kind) or of.is_floating(kind) or of.is_decimal(kind),
+        "text": of.is_string(kind) or of.is_large_string(kind) or of.is_string_view(kind),
+        "bytes": of.is_binary(kind)
+        or of.is_large_binary(kind)
+        or of.is_binary_view(kind)
+        or of.is_fixed_size_binary(kind),
+        "bool": of.is_boolean(kind),
+        "instant": of.is_timestamp(kind),
+        "day": of.is_date(kind),
+        "time of day": of.is_time(kind),
+        "list": of.is_list(kind) or of.is_large_list(kind) or of.is_fixed_size_list(kind),
+    }
+    return next((name for name, belongs in families.items() if belongs), type(kind).__name__)
 
 
 def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import duckdb
 import numpy as np
@@ -20,6 +21,9 @@ from vidtopics.stores.delta_pins import Pins, Snapshot, now, reopen
 from vidtopics.stores.delta_rows import NEVER, microseconds
 from vidtopics.stores.delta_sources import ViewSource
 from vidtopics.stores.delta_tables import dataset_of, open_table, uri_of
+
+NUMBERS = ("integer", "floating", "decimal", "complex", "boolean", "mixed-integer", "mixed-integer-float")
+"""What pandas calls columns with a number: of which unit, it would guess."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,17 @@ class Spine:
 
 
 def from_frame(frame: object) -> Spine:
-    """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC."""
+    """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC.
+
+    Raises:
+        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601 texts.
+    """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(
             explain("entity_df", expected="a pandas DataFrame, a SELECT or None", found=type(frame).__name__, mend="convert it")
         )  # fmt: skip
     if EVENT_TIMESTAMP in frame.columns:
-        frame = frame.assign(**{EVENT_TIMESTAMP: pd.to_datetime(frame[EVENT_TIMESTAMP], utc=True)})
+        frame = frame.assign(**{EVENT_TIMESTAMP: _moments(frame[EVENT_TIMESTAMP])})
     return _with_utc_time(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata())
 
 
@@ -66,8 +74,9 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
     with duckdb.connect() as con:
         con.execute("SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'")
         names = _tables_in(con, query)
-        if any("/" in name for name in names):
-            raise _refused(query, f"the tables {', '.join(names)}")
+        foreign = [name for name in names if not _is_folder(name)]
+        if foreign:
+            raise _refused(query, f"the tables {', '.join(foreign)}")
         tables = {name: _open(config, name, pins) for name in names}
         try:
             for name, (delta, _) in tables.items():
@@ -84,19 +93,23 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
     `known`: the row has to be known by the end. Where views have different keys, those that a view lacks are null, as in Feast's Spark store.
     """
     end = pa.scalar(end_us, pa.int64()).cast(pa.timestamp("us", "UTC"))
-    keys = list(dict.fromkeys(key for source in sources for key in source.keys))
+    found = [_entities(source, start_us, end_us, known) for source in sources if source.keys]
+    keys = list(dict.fromkeys(key for entities in found for key in entities.column_names))
     if not keys:
         return Spine(pa.table({EVENT_TIMESTAMP: [end]}), EVENT_TIMESTAMP)
-    found = [_entities(source, start_us, end_us, known) for source in sources if source.keys]
-    table = pa.concat_tables(found, promote_options="default").select(keys).group_by(keys).aggregate([])
+    table = pa.concat_tables(found, promote_options="permissive").select(keys).group_by(keys).aggregate([])
     table = table.sort_by([(key, "ascending") for key in keys])
     return Spine(table.append_column(EVENT_TIMESTAMP, pa.repeat(end, len(table))), EVENT_TIMESTAMP)
 
 
 def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
+    """The keys of a view's rows, as the spine calls them."""
     rows, _ = source.rows(end_us, known=known)
-    inside = (rows.event >= start_us) & ((rows.created <= end_us) | (not known))
-    return rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
+    # A pin whose version is gone gives rows up to its own time, which may be later.
+    inside = (rows.event >= start_us) & (rows.event <= end_us) & ((rows.created <= end_us) | (not known))
+    found = rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
+    names = source.view.projection.join_key_map
+    return found.rename_columns([names.get(key, key) for key in found.column_names])
 
 
 def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
@@ -110,9 +123,33 @@ def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
         if isinstance(node, dict):
             if node.get("type") == "BASE_TABLE":
                 named.add(node["table_name"])
-            here |= {entry["key"] for entry in node.get("cte_map", {}).get("map", [])}
+            here |= {entry["key"].lower() for entry in node.get("cte_map", {}).get("map", [])}
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
-    return sorted(named - here)
+    return sorted(name for name in named if name.lower() not in here)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether a name is that of a folder right below `root`."""
+    return not (name in ("", ".", "..") or "/" in name or "\\" in name or urlsplit(name).scheme)
+
+
+def _moments(column: pd.Series) -> pd.Series:
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        there = column.dropna()
+        found = pd.api.types.infer_dtype(there.astype(object))
+        if found in NUMBERS:
+            raise _no_moments(found)
+    try:
+        return pd.to_datetime(column, utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise _no_moments(str(error).splitlines()[0]) from error
+
+
+def _no_moments(found: str) -> TableError:
+    return TableError(
+        explain(f"entity_df, column {EVENT_TIMESTAMP}", expected="timestamps, or texts in ISO 8601", found=found,
+                mend="convert numbers with pd.to_datetime(column, unit=..., utc=True)")
+    )  # fmt: skip
 
 
 def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
