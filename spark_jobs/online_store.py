@@ -28,7 +28,7 @@ from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 
 FILE = pa.schema([("name", pa.string())])
-LOADED = "read bigint, moved bigint, written bigint, not_due bigint"
+LOADED = "read bigint, moved bigint, written bigint, not_due bigint, sent array<string>"
 TIMEOUT_S = 30.0
 
 
@@ -49,7 +49,7 @@ def move(work: Work, target: Target, names: frozenset[str]) -> Loaded:
         writer = StoreWriter(connection, prefix=target.prefix, buckets=target.buckets, lease=lease)
         load = writer.load(work.entry)
         done = load_here(replace(work, names=names), load, lambda name, rows, total: None)
-        return replace(done, written=load.finish())
+        return replace(done, written=load.finish(), sent=(load.sent(),))
 
 
 def spread(spark: SparkSession, url: str, tasks: int) -> Loader:

@@ -15,6 +15,7 @@ import pytest
 import redis
 from online_home import OnlineHome, dump, lease_ends, stages
 
+from vidtopics.errors import StoreError
 from vidtopics.layout import ViewEntry, place
 from vidtopics.materialization import LockError, StoreWriter, lock
 from vidtopics.materialization.generations import unlink
@@ -92,6 +93,32 @@ def test_numbers_rise_where_redis_lost_the_last_one(store: redis.Redis) -> None:
     store.delete(place("vt", "lock"), place("vt", "fence"))  # the buckets' fences lie on other nodes of a cluster
     with hold(store, "vt") as lease:
         lease.claim(3)
+
+
+def test_a_holder_rises_above_the_buckets_numbers(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directory's node lost the last number, and its clock is behind that of the one before."""
+    for bucket in range(3):
+        store.set(f"vt:fence:{{{bucket}}}", 8 * 10**15 + bucket)
+    with hold(store, "vt") as lease:
+        lease.claim(3)
+        assert lease.number == "8000000000000003"
+        lease.transaction(lambda pipe: pipe.multi())
+        time.sleep(0.4)
+        assert store.exists(place("vt", "lock"))  # renewed under the new number
+    assert [store.get(f"vt:fence:{{{b}}}") for b in range(3)] == [b"8000000000000003"] * 3
+    assert not store.exists(place("vt", "lock"))
+
+
+@pytest.mark.parametrize("fence", [None, b"1000"])
+def test_a_number_that_redis_lost_is_not_taken_for_a_later_run(store: redis.Redis, fence: bytes | None) -> None:
+    with hold(store, "vt") as lease:
+        if fence:
+            store.set(place("vt", "fence"), fence)
+        else:
+            store.flushall()
+        with pytest.raises(StoreError, match="lost writes of this run") as found:
+            lease.transaction(lambda pipe: pipe.multi())
+        assert not isinstance(found.value, LockError)
 
 
 def test_a_lease_that_ran_out_and_that_nobody_took_is_the_holders_still(

@@ -209,12 +209,30 @@ def test_a_data_file_that_is_gone_is_named_and_nothing_moves(loaded: OnlineHome,
     (lost,) = set(folder(loaded).glob("*.parquet")) - before
     kept = lost.rename(loaded.root / lost.name)
     with pytest.raises(
-        TableError, match=rf"video_statistics, version 3: expected all its data files, found .*{lost.name}"
+        TableError, match=rf"video_statistics, version 3: expected all its data files, whole, found .*{lost.name}"
     ):
         run(loaded, store)
     assert online(store) == {"a": 11, "b": 20, "c": 30}
     kept.rename(lost)
     assert (run(loaded, store).read, online(store)["a"]) == (1, 12)
+
+
+@pytest.mark.parametrize("name", ["topic_queues", "user_recent_clicks", "releases", "video_statistics"])
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_data_file_that_is_gone_or_cut_is_an_error_that_says_so(
+    home: OnlineHome, store: redis.Redis, name: str, damage: str
+) -> None:
+    home.statistics(*FIRST)
+    home.clicks(a=["v"])
+    home.queues({1: ["v"]})
+    home.release()
+    for file in (home.root / "tables" / name).glob("*.parquet"):
+        if damage == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(TableError, match=rf"^{name}.*: expected all its data files, whole, found .*parquet"):
+        home.run(store)
 
 
 def test_an_old_file_that_is_gone_is_not_asked_for(loaded: OnlineHome, store: redis.Redis) -> None:

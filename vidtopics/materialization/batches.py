@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+
+@dataclass
+class Sender:
+    """Counts what one sender of a run sends to each bucket: Redis counts as well, and so it shows where it lost something.
+
+    >>> sender = Sender("s")
+    >>> sender.next(2), sender.next(2), sender.told(3), sender.told_of(2, sender.told(3))
+    (('s', '1'), ('s', '2'), 's 0 0 2', 's 2')
+    """
+
+    name: str = field(default_factory=lambda: secrets.token_hex(4))
+    sent: Counter[int] = field(default_factory=Counter)
+
+    def next(self, bucket: int) -> tuple[str, str]:
+        """Sender and number of the next batch to a bucket."""
+        self.sent[bucket] += 1
+        return self.name, str(self.sent[bucket])
+
+    def told(self, buckets: int) -> str:
+        """The sender and its number of batches to each bucket, for the one who sets the watermark."""
+        return " ".join([self.name, *(str(self.sent[b]) for b in range(buckets))])
+
+    @staticmethod
+    def told_of(bucket: int, told: str) -> str:
+        """Of :meth:`told`, what concerns one bucket."""
+        name, *sent = told.split(" ")
+        return f"{name} {sent[bucket]}"
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import unquote
@@ -25,6 +26,19 @@ from vidtopics.tables.scans import scan
 BATCH = 32_768
 
 
+@contextmanager
+def readable(table: Table, version: int | None = None) -> Iterator[None]:
+    """Where data files are read: TableError names the one that is gone, cut short or damaged."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        where = table.name if version is None else f"{table.name}, version {version}"
+        raise TableError(
+            explain(where, expected="all its data files, whole", found=str(error),
+                    mend="restore the file from a backup, or run the table's job again and publish a new release")
+        ) from error  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Span:
     """Event times from `since_us` on and before `until_us`."""
@@ -40,6 +54,8 @@ class Changes:
     `read`: rows that were looked at. `not_due`: rows whose event or created time has not come yet; they are left out.
     """
 
+    table: Table
+    version: int
     dataset: ds.Dataset
     kept: NDArray[np.bool_]
     read: int
@@ -51,13 +67,17 @@ class Changes:
         return int(self.kept.sum())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows, in bounded memory."""
+        """The rows, in bounded memory; TableError where a data file ends early."""
         start = 0
-        for batch in self.dataset.to_batches(batch_size=BATCH):
+        for batch in self._read():
             kept = self.kept[start : start + batch.num_rows]
             start += batch.num_rows
             if kept.any():
                 yield batch.filter(pa.array(kept))
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        with readable(self.table, self.version):
+            yield from self.dataset.to_batches(batch_size=BATCH)
 
 
 def changes(
@@ -68,25 +88,20 @@ def changes(
     Rows that a compaction rewrote come again: the later of two rows wins online, so they change nothing.
 
     Raises:
-        TableError: a data file is gone.
+        TableError: a data file is gone or damaged.
     """
     dataset = scan(delta)
     fragments = [f for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
     dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
-    try:
+    with readable(table, delta.version()):
         rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
-    except FileNotFoundError as error:
-        raise TableError(
-            explain(f"{table.name}, version {delta.version()}", expected="all its data files", found=str(error),
-                    mend="restore the file from a backup, or run the table's job again and publish a new release")
-        ) from error  # fmt: skip
     event, created = (rows[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME))
     due = (event <= now_us) & (created <= now_us)
     asked = (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
     kept = np.zeros(len(rows), np.bool_)
     kept[latest(rows.select(list(table.key)), np.where(due & asked, event, np.iinfo(np.int64).min), created)] = True
     kept &= due & asked
-    return Changes(dataset, kept, len(rows), int((asked & ~due).sum()))
+    return Changes(table, delta.version(), dataset, kept, len(rows), int((asked & ~due).sum()))
 
 
 def files(delta: DeltaTable) -> frozenset[str]:

@@ -45,15 +45,41 @@ class Generations:
             StoreError: it has others.
         """
         wanted, key = layout_json(self.buckets), place(self.prefix, "layout")
-        if create:
-            self.connection.set(key, wanted, nx=True)
-            self.connection.setnx(place(self.prefix, "directory"), 1)
         held = cast("bytes | None", self.connection.get(key))
+        if held is None and create:
+            self._make(wanted)
+            held = cast("bytes | None", self.connection.get(key))
         if held is not None and held.decode() != wanted:
             raise StoreError(
                 explain(f"Redis, prefix {self.prefix!r}", expected=wanted, found=held.decode(),
                         mend="keep `online.buckets` as it was, or choose another `online.prefix`")
             )  # fmt: skip
+
+    def _make(self, layout: str) -> None:
+        """Enter the layout. No version and no view's number is used twice under a prefix, even where its directory was lost and values weren't.
+
+        Versions begin at the clock; numbers at 1 (keys stay short), and at the clock where a bucket's fence shows that there was a directory.
+        """
+        fences = [fence(self.prefix, bucket) for bucket in range(self.buckets)]
+        with self.connection.pipeline(transaction=False) as pipe:
+            for name in fences:
+                pipe.exists(name)
+            used = any(pipe.execute())
+
+        def change(pipe: Any) -> None:
+            there = pipe.exists(place(self.prefix, "layout"))
+            pipe.multi()
+            if not there:
+                pipe.set(place(self.prefix, "numbers"), int(time.time()) if used else 0)
+                pipe.set(place(self.prefix, "directory"), time.time_ns() // 1000)
+                pipe.set(place(self.prefix, "layout"), layout)
+
+        transaction(self.connection, change, place(self.prefix, "layout"))
+        # After the layout: whoever finds a fence and no layout knows that one was lost, and hasn't only come second.
+        with self.connection.pipeline(transaction=False) as pipe:
+            for name in fences:
+                pipe.set(name, 0, nx=True)
+            pipe.execute()
 
     def entries(self) -> dict[str, ViewEntry]:
         """Every view's entry."""
@@ -73,19 +99,29 @@ class Generations:
         """Enter a view, or a change of its TTL or fields; its entry.
 
         Where fields changed otherwise than by new ones at the end, the view goes on in a new generation, empty until it is written to:
-        :meth:`begin` and :meth:`switch` are for those who can fill it first.
+        :meth:`begin` and :meth:`switch` are for those who can fill it first. A writer that knows the first fields alone (its registry is from
+        before the others came) changes nothing: its rows carry its own schema, and the others read as null there.
         """
 
         def change(pipe: Any) -> ViewEntry:
             entries, listed = _entries(pipe.hgetall(self._views)), _listed(pipe.hgetall(self._others))
             held = entries.get(view)
-            kept = held is not None and _fits(pipe.hget(self._schemas, str(held.schema)), schema)
-            number = held.number if held else _next_number(entries, listed)
+            text = pipe.hget(self._schemas, str(held.schema)) if held else None
+            known = pipe.hexists(self._schemas, str(schema.hash))
+            if held and _before(text, schema):
+                pipe.multi()
+                if not known:
+                    self._enter(pipe, view, held, schema)
+                return held
+            kept = held is not None and _fits(text, schema)
+            number = held.number if held else _next_number(pipe.get(self._numbers), entries, listed)
             generation = held.generation if held and kept else _next_generation(number, entries, listed)
             entry = ViewEntry(number, generation, ttl_us, schema.hash)
             pipe.multi()
             if entry != held:
                 self._enter(pipe, view, entry, schema, retired=held if held and not kept else None)
+            if not held:
+                pipe.set(self._numbers, number)
             return entry
 
         return self._change(change)
@@ -177,7 +213,7 @@ class Generations:
         pipe.multi()
         pipe.hdel(self._others, field)
 
-    def _enter(self, pipe: Any, view: str, entry: ViewEntry, schema: Schema, retired: ViewEntry | None) -> None:
+    def _enter(self, pipe: Any, view: str, entry: ViewEntry, schema: Schema, retired: ViewEntry | None = None) -> None:
         pipe.hset(self._schemas, str(schema.hash), schema.to_json())
         pipe.hset(self._views, view, entry.to_json())
         pipe.incr(place(self.prefix, "directory"))
@@ -185,7 +221,7 @@ class Generations:
             pipe.hset(self._others, _field(retired), view)
 
     def _change(self, change: Callable[[Any], Result]) -> Result:
-        names = ("views", "schemas", "generations")
+        names = ("views", "schemas", "generations", "numbers")
         if self.lease:
             return self.lease.transaction(change, *names)
         return transaction(self.connection, change, *(place(self.prefix, name) for name in names))
@@ -197,6 +233,11 @@ class Generations:
     @property
     def _schemas(self) -> str:
         return place(self.prefix, "schemas")
+
+    @property
+    def _numbers(self) -> str:
+        """The greatest number that a view ever had."""
+        return place(self.prefix, "numbers")
 
     @property
     def _sources(self) -> str:
@@ -234,8 +275,8 @@ def _field(entry: ViewEntry) -> str:
     return f"{entry.number}:{entry.generation}"
 
 
-def _next_number(entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
-    return 1 + max([0, *(e.number for e in entries.values()), *(number for number, _ in listed)])
+def _next_number(last: bytes | None, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
+    return 1 + max([int(last or 0), *(e.number for e in entries.values()), *(number for number, _ in listed)])
 
 
 def _next_generation(number: int, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
@@ -248,3 +289,9 @@ def _fits(held: bytes | None, schema: Schema) -> bool:
         return False
     fields = Schema.from_json(held).fields
     return schema.fields[: len(fields)] == fields
+
+
+def _before(held: bytes | None, schema: Schema) -> bool:
+    """Whether a schema is of the first fields of the one that is held, and not of all."""
+    fields = Schema.from_json(held).fields if held else ()
+    return 0 < len(schema.fields) < len(fields) and fields[: len(schema.fields)] == schema.fields

@@ -35,12 +35,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows looked at, rows moved, of these the values written so far, and rows not due yet."""
+    """Rows looked at, rows moved, of these the values written so far, and rows not due yet.
+
+    `sent`: of each load that has ended, what it sent to each bucket (:meth:`Load.sent`).
+    """
 
     read: int = 0
     moved: int = 0
     written: int = 0
     not_due: int = 0
+    sent: tuple[str, ...] = ()
 
     def __add__(self, other: Loaded) -> Loaded:
         return Loaded(
@@ -48,6 +52,7 @@ class Loaded:
             self.moved + other.moved,
             self.written + other.written,
             self.not_due + other.not_due,
+            (*self.sent, *other.sent),
         )
 
 

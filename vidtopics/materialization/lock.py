@@ -28,6 +28,7 @@ from vidtopics.online.connections import Connection
 LEASE_S = 10.0
 WAIT_S = 12.0  # longer than the lease: a run that follows a death waits it out
 FENCED = "VTFENCED"
+LOST = "VTLOST"
 Result = TypeVar("Result")
 
 # KEYS: lock, fence. ARGV: who, lease in ms. The clock keeps numbers rising where Redis lost the last one. A client that sends it again, as
@@ -55,7 +56,25 @@ GUARD = f"""
 if ARGV[1] ~= '' and tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return redis.error_reply('{FENCED}') end
 """
 
-CLAIM = f"{GUARD} redis.call('SET', KEYS[1], ARGV[1])"
+# What guarded scripts begin with where a loss must show. KEYS[2]: the bucket's count (hash: `run`, its number; per sender the number of its last
+# batch). ARGV: number, sender, the batch's number. A batch that is sent again, as its answer got lost, has a number that was counted.
+COUNTED = f"""{GUARD}
+if ARGV[1] ~= '' then
+  local count = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
+  if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] or count < tonumber(ARGV[3]) - 1 then return redis.error_reply('{LOST}') end
+  if count < tonumber(ARGV[3]) then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+end
+"""
+
+# KEYS: the bucket's fence and count. ARGV: number.
+CLAIM = f"""{GUARD}
+redis.call('SET', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'run', ARGV[1])
+"""
+
+# KEYS: fence. ARGV: the number that it has, a greater one.
+RISE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
 
 
 class LockError(StoreError):
@@ -71,7 +90,16 @@ def fence(prefix: str, bucket: int) -> str:
     return f"{prefix}:fence:{{{bucket}}}"
 
 
-@dataclass(frozen=True)
+def count(prefix: str, bucket: int) -> str:
+    """The key of what a run has sent to a bucket, beside its fence.
+
+    >>> count("vt", 3)
+    'vt:fence-count:{3}'
+    """
+    return f"{prefix}:fence-count:{{{bucket}}}"
+
+
+@dataclass
 class Lease:
     """What a holder has: its number, and the ways to change Redis that fail with :class:`LockError` once another has a later one."""
 
@@ -80,11 +108,33 @@ class Lease:
     number: str
 
     def claim(self, buckets: int) -> None:
-        """Raise every bucket's number to this one: from here on no earlier holder changes a key of them."""
+        """Raise every bucket's number to this one: from here on no earlier holder changes a key of them.
+
+        Where buckets have greater ones (the directory's node lost its own, and its clock is behind), the holder's rises above them.
+        """
+        try:
+            self._claim(buckets)
+        except redis.ResponseError as error:
+            if FENCED not in str(error) or not self._rise(buckets):
+                raise
+            self._claim(buckets)
+
+    def _claim(self, buckets: int) -> None:
         with self.connection.pipeline(transaction=False) as pipe:
             for bucket in range(buckets):
-                queue(pipe, CLAIM, [fence(self.prefix, bucket)], self.number)
+                queue(pipe, CLAIM, [fence(self.prefix, bucket), count(self.prefix, bucket)], self.number)
             pipe.execute()
+
+    def _rise(self, buckets: int) -> bool:
+        """Take a number above all buckets' ones; false where another has the lock."""
+        with self.connection.pipeline(transaction=False) as pipe:
+            for bucket in range(buckets):
+                pipe.get(fence(self.prefix, bucket))
+            number = str(max(int(n or 0) for n in pipe.execute()) + 1)
+        if not self.connection.eval(RISE, 1, place(self.prefix, "fence"), self.number, number):
+            return False
+        self.number = number
+        return True
 
     def transaction(self, change: Callable[[Any], Result], *names: str) -> Result:
         """Run `change` over keys of the directory: it reads from the pipeline, calls `multi` and queues what it writes.
@@ -94,8 +144,9 @@ class Lease:
         guard = place(self.prefix, "fence")
 
         def fenced(pipe: Any) -> Result:
-            if pipe.get(guard) != self.number.encode():
-                raise overtaken(self.prefix)
+            held = int(pipe.get(guard) or 0)
+            if held != int(self.number):
+                raise overtaken(self.prefix) if held > int(self.number) else lost(self.prefix)
             return change(pipe)
 
         return transaction(self.connection, fenced, guard, *(place(self.prefix, name) for name in names))
@@ -135,6 +186,8 @@ def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
     except redis.ResponseError as error:
         if FENCED in str(error):
             raise overtaken(prefix) from error
+        if LOST in str(error):
+            raise lost(prefix) from error
         raise
     finally:
         stop.set()
@@ -173,4 +226,13 @@ def overtaken(prefix: str) -> LockError:
         explain(f"Redis, prefix {prefix!r}", expected="the lock to be this run's still",
                 found="a later run, as this one was not heard of for longer than its lease",
                 mend="run again; nothing that it wrote is wrong")
+    )  # fmt: skip
+
+
+def lost(prefix: str) -> StoreError:
+    """The error of a run some of whose writes Redis has no more."""
+    return StoreError(
+        explain(f"Redis, prefix {prefix!r}", expected="every write of this run to be there still",
+                found="that Redis lost writes of this run (a failover, a restart from a snapshot, FLUSHALL)",
+                mend="run again: no watermark moved where writes are missing")
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from deltalake import DeltaTable
@@ -16,7 +16,7 @@ from vidtopics.materialization.changes import digest, files, files_of, removes_r
 class Source:
     """What a view's live generation was loaded from: the table's id and, per version, a digest of its data files.
 
-    A load enters its version before it writes; once its watermark stands, that version alone is left.
+    A load enters its version before it writes; once its watermark stands, that version alone is left. Rows of any of them may lie in Redis.
     """
 
     generation: int
@@ -32,9 +32,10 @@ class Source:
         """From :meth:`to_json`."""
         return cls(**json.loads(text))
 
-    def and_version(self, version: int, names: frozenset[str]) -> Source:
-        """With one more version."""
-        return replace(self, versions={**self.versions, str(version): digest(names)})
+    def and_version(self, version: int, names: frozenset[str], since: int | None) -> Source:
+        """With one more version; of the others the one of the lowest watermark stays: the new version has all rows of the rest."""
+        kept = {} if since is None else self.only(since).versions
+        return replace(self, versions={**kept, str(version): digest(names)})
 
     def only(self, version: int) -> Source:
         """With that version alone."""
@@ -45,11 +46,13 @@ class Source:
 class Plan:
     """What to read, and where to.
 
-    `names`: data files to read; None: all. `rebuild`: why a new generation is filled; empty where the live one is written on.
+    `names`: data files to read; None: all. `rebuild`: why a new generation is filled; empty where the live one is written on. `since`: the
+    version of the lowest watermark; None where one is missing.
     """
 
     names: frozenset[str] | None = None
     rebuild: str = ""
+    since: int | None = None
     up_to_date: bool = False
 
 
@@ -74,21 +77,26 @@ def plan(
     """
     if entry is None:
         return Plan()
-    why = "asked for" if full else "fields changed" if not fits else _other_table(delta, marks, source)
+    versions = {m.version for m in marks if m} | ({int(v) for v in source.versions} if source else set())
+    why = "asked for" if full else "fields changed" if not fits else _other_table(delta, versions, marks, source)
+    known = {} if why else _files(delta, versions)
+    why = why or _taken_out(delta, known, source)
     if why:
         return Plan(rebuild=why)
-    known = [m.version for m in marks if m]
-    if not known or len(known) < len(marks):
-        return (
-            Plan()
-        )  # the first load didn't end, or Redis lost a bucket: what is there is of this table, and the later row wins
-    return _newer(delta, min(known), source)
+    if not all(marks):
+        # The first load didn't end, or Redis lost a bucket: what is there is of this table, and the later row wins.
+        return Plan()
+    since = min(m.version for m in marks if m)
+    if since == delta.version():
+        return Plan(up_to_date=True, since=since)
+    return Plan(files(delta) - (known[since] or frozenset()), since=since)
 
 
-def _other_table(delta: DeltaTable, marks: Sequence[Watermark | None], source: Source | None) -> str:
+def _other_table(
+    delta: DeltaTable, versions: Iterable[int], marks: Sequence[Watermark | None], source: Source | None
+) -> str:
     """Why what is in Redis didn't come from an earlier version of this table; empty where it did, as far as ids and numbers say."""
     ids = {m.table_id for m in marks if m} | ({source.table_id} if source else set())
-    versions = [m.version for m in marks if m] + ([int(v) for v in source.versions] if source else [])
     if ids - {str(delta.metadata().id)}:
         return "another table under the path"
     if max(versions, default=0) > delta.version():
@@ -96,16 +104,20 @@ def _other_table(delta: DeltaTable, marks: Sequence[Watermark | None], source: S
     return ""
 
 
-def _newer(delta: DeltaTable, since: int, source: Source | None) -> Plan:
-    """The files that came after version `since`."""
-    now = files(delta)
-    before = now if since == delta.version() else files_of(delta, since)
-    if before is None:
-        return Plan(rebuild=f"version {since} can't be opened any more")
-    if source is not None and source.versions.get(str(since), digest(before)) != digest(before):
-        return Plan(rebuild=f"version {since} is not the one that was loaded")
-    if since == delta.version():
-        return Plan(up_to_date=True)
-    if before - now and removes_rows(delta, since):
-        return Plan(rebuild="rows were taken out of the table")
-    return Plan(now - before)
+def _files(delta: DeltaTable, versions: Iterable[int]) -> dict[int, frozenset[str] | None]:
+    """The data files of each version; None for one that can't be opened any more."""
+    return {v: files(delta) if v == delta.version() else files_of(delta, v) for v in sorted(versions)}
+
+
+def _taken_out(delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: Source | None) -> str:
+    """Why rows may lie in Redis that the table has no more; empty where none do. `known`: files of each version that was written from."""
+    held: set[str] = set()
+    for version, names in known.items():
+        if names is None:
+            return f"version {version} can't be opened any more"
+        if source is not None and source.versions.get(str(version), digest(names)) != digest(names):
+            return f"version {version} is not the one that was loaded"
+        held |= names
+    if held - files(delta) and removes_rows(delta, min(known)):
+        return "rows were taken out of the table"
+    return ""

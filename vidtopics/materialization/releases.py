@@ -9,7 +9,7 @@ from typing import Any, cast
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import place
 from vidtopics.materialization import structures, views
-from vidtopics.materialization.changes import Span
+from vidtopics.materialization.changes import Span, readable
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, hold
@@ -56,7 +56,7 @@ def materialize(
     """
     with hold(connection, settings.prefix) as lease:
         # The release is looked up under the lock: one that was found before it may be older than what the last holder loaded.
-        release = tables.latest_release()
+        release = _latest(tables)
         number, now_us = release["release_id"], time.time_ns() // 1000
         writer = _writer(connection, settings, lease)
         writer.sweep()
@@ -89,7 +89,7 @@ def backfill(
         As :func:`materialize`; TableError also where a view has not been loaded, or needs to be loaded anew.
     """
     with hold(connection, settings.prefix) as lease:
-        release = tables.latest_release()
+        release = _latest(tables)
         writer = _writer(connection, settings, lease)
         now_us = time.time_ns() // 1000
         run = views.Round(tables, writer, lease, release["release_id"], now_us, False, load_here, progress)
@@ -105,7 +105,7 @@ def preview(
     tables: Tables, connection: Connection, settings: OnlineSettings, *, full: bool = False, report: Report = _silent
 ) -> list[Moved]:
     """What :func:`materialize` would do now: `written` counts values or lists that it would send. Nothing is written, no lock taken."""
-    release = tables.latest_release()
+    release = _latest(tables)
     number, now_us = release["release_id"], time.time_ns() // 1000
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
@@ -123,7 +123,8 @@ def preview(
 
 def lag_s(tables: Tables, loaded: int | None) -> float:
     """Seconds since the oldest release after `loaded` became known; 0 where there is none."""
-    rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
+    with readable(RELEASES):
+        rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
     waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > (loaded or 0)]
     return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
 
@@ -132,6 +133,11 @@ def loaded_release(connection: Connection, prefix: str) -> int | None:
     """The release that the last complete run brought; None where there was none."""
     text = cast("bytes | None", connection.get(place(prefix, "release")))
     return int(text) if text else None
+
+
+def _latest(tables: Tables) -> dict[str, Any]:
+    with readable(RELEASES):
+        return tables.latest_release()
 
 
 def _parts(release: dict[str, Any], settings: OnlineSettings) -> Iterator[tuple[Table, int]]:

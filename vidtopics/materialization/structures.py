@@ -1,7 +1,8 @@
 """Topic queues and recent clicks as lists in Redis, each list swapped as a whole.
 
 A run knows which lists lie there from what the last one wrote (`facts`, a field of the hash `structures`). A second field stands while lists
-are swapped: a run that dies before the last one leaves lists that no facts name, and the next looks for them with SCAN.
+are swapped: a run that dies before the last one leaves lists that no facts name, and the next looks for them with SCAN. Each bucket has a mark
+(a field of the hash `lists:{bucket}`), written after its last list: where one isn't what the facts say, the bucket lost lists.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import duckdb
@@ -19,21 +20,25 @@ from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import TOPIC_QUEUES, Table
 from vidtopics.layout import Structures, place
-from vidtopics.materialization.batches import bucket_of, chunks
-from vidtopics.materialization.changes import digest, files, files_of, snapshot
-from vidtopics.materialization.generations import Generations, unlink
-from vidtopics.materialization.lock import GUARD, Lease, fence, queue
+from vidtopics.materialization.batches import Sender, bucket_of, chunks
+from vidtopics.materialization.changes import digest, files, files_of, readable, snapshot
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.tables import Tables
 
-# KEYS: the bucket's fence, a list. ARGV: the writer's number, the list's new items; Lua's stack holds some thousands at once.
-SWAP = f"""{GUARD}
-redis.call('DEL', KEYS[2])
-for i = 2, #ARGV, 1000 do
-  redis.call('RPUSH', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
+# KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the batch, the list's new items (none: it goes);
+# Lua's stack holds some thousands at once.
+SWAP = f"""{COUNTED}
+redis.call('DEL', KEYS[3])
+for i = 4, #ARGV, 1000 do
+  redis.call('RPUSH', KEYS[3], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 """
+
+# KEYS: the bucket's fence and count, its marks. ARGV: as above, the table, its mark.
+MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def bring(
         lists.enter({table.name: json.dumps(swap.facts)})
     gone = lists.others(table, swap.lists) if swap.gone is None else swap.gone
     lists.drop(gone)
+    lists.mark(table, _mark(swap.facts))
     lists.enter({table.name: json.dumps(swap.facts), _moving(table): None})
     written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(gone))
     return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
@@ -83,10 +89,11 @@ def look(tables: Tables, store: Generations, table: Table, version: int, release
     text, halfway = cast("list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names))
     known: dict[str, Any] = json.loads(text) if text else {}
     delta = snapshot(tables, table, version)
-    held = {} if halfway or full or not _held(delta, known) else known
+    held = {} if halfway or full or not _held(delta, known) or not _marked(store, table, known) else known
     if held.get("version") == version:
         return None
-    rows = tables.read(table, version=version)
+    with readable(table, version):
+        rows = tables.read(table, version=version)
     facts: dict[str, object] = {
         "release": release, "version": version, "table_id": str(delta.metadata().id), "files": digest(files(delta)),
     }  # fmt: skip
@@ -139,27 +146,55 @@ def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table |
         return None
     try:
         return tables.read(table, version=held["version"])
-    except (DeltaError, OSError):  # vacuumed
+    except (DeltaError, OSError, pa.ArrowInvalid):  # vacuumed, damaged
         return None
+
+
+def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
+    """Whether every bucket has the lists that the facts speak of: one that fell back has an earlier mark, or none."""
+    with store.connection.pipeline(transaction=False) as pipe:
+        for bucket in range(store.buckets):
+            pipe.hget(_marks(store.prefix, bucket), table.name)
+        return set(pipe.execute()) == {_mark(known).encode()}
+
+
+def _mark(facts: Mapping[str, object]) -> str:
+    return f"{facts['version']} {facts['files']}"
+
+
+def _marks(prefix: str, bucket: int) -> str:
+    return f"{prefix}:lists:{{{bucket}}}"
 
 
 @dataclass(frozen=True)
 class _Lists:
-    """Lists of one prefix as the holder of a lease changes them."""
+    """Lists of one prefix as the holder of a lease changes them; a loss of what it sent shows with the next list or mark of the bucket."""
 
     lease: Lease
     buckets: int
+    sender: Sender = field(default_factory=Sender)
 
     def swap(self, lists: Mapping[bytes, Sequence[str]]) -> None:
         """Each list by one script call: a reader sees the old one or the new one."""
         for part in chunks(lists.items(), 1_000):
             with self.lease.connection.pipeline(transaction=False) as pipe:
                 for key, videos in part:
-                    queue(pipe, SWAP, [fence(self.lease.prefix, bucket_of(key)), key], self.lease.number, *videos)
+                    self._queue(pipe, SWAP, bucket_of(key), key, *videos)
                 pipe.execute()
 
     def drop(self, keys: Iterable[bytes]) -> None:
-        unlink(self.lease, keys)
+        self.swap(dict.fromkeys(keys, ()))
+
+    def mark(self, table: Table, text: str) -> None:
+        """Say in every bucket which lists it has."""
+        with self.lease.connection.pipeline(transaction=False) as pipe:
+            for bucket in range(self.buckets):
+                self._queue(pipe, MARK, bucket, _marks(self.lease.prefix, bucket), table.name, text)
+            pipe.execute()
+
+    def _queue(self, pipe: Any, script: str, bucket: int, key: bytes | str, *arguments: str) -> None:
+        guards = [fence(self.lease.prefix, bucket), count(self.lease.prefix, bucket)]
+        queue(pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments)
 
     def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""

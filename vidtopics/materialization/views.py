@@ -52,15 +52,14 @@ def bring(run: Round, table: Table, version: int) -> Moved:
         source = None
     else:
         goal = run.writer.register(table.name, schema, ttl_us(table))
-    source = source or Source(goal.generation, str(delta.metadata().id))
-    source = source.and_version(version, files(delta))
+    source = _from(source, goal, delta, todo)
     if not todo.rebuild:
         generations.remember(table.name, source.to_json())
     load = run.writer.load(goal)
     done = run.loader(Work(table, delta.table_uri, version, todo.names, goal, run.now_us), load, run.progress)
     # Rows that are not due hold the watermark back: the next run looks at them again.
     mark = None if done.not_due else Watermark(run.release, version, source.table_id)
-    written = load.finish(mark) + done.written
+    written = load.finish(mark, done.sent) + done.written
     failpoint("materialize.view")
     source = source.only(version) if mark else source
     if todo.rebuild:
@@ -79,15 +78,16 @@ def backfill(run: Round, table: Table, version: int, span: Span) -> Moved:
     """The rows of `span` into a view again, whatever its watermark says; it stays where it is."""
     began = time.monotonic()
     delta = snapshot(run.tables, table, version)
-    entry, todo, _ = look(run.writer.generations, table, delta, full=False)
+    entry, todo, source = look(run.writer.generations, table, delta, full=False)
     if entry is None or todo.rebuild:
         raise TableError(
             explain(f"{table.name}, backfill of a range", expected="a view that is loaded from this table",
                     found=todo.rebuild or "none yet", mend="run `vidtopics materialize` first")
         )  # fmt: skip
+    run.writer.generations.remember(table.name, _from(source, entry, delta, todo).to_json())
     load = run.writer.load(entry)
     done = run.loader(Work(table, delta.table_uri, version, None, entry, run.now_us, span), load, run.progress)
-    written = load.finish() + done.written
+    written = load.finish(None, done.sent) + done.written
     return Moved(
         table.name, run.release, done.read, written, done.moved - written, done.not_due, time.monotonic() - began
     )
@@ -122,6 +122,12 @@ def look(
     fits = store.fits(entry, Schema.of(table))
     todo = plan(delta, entry, fits=fits, marks=store.watermarks(entry), source=source, full=full)
     return entry, todo, source
+
+
+def _from(source: Source | None, entry: ViewEntry, delta: DeltaTable, todo: Plan) -> Source:
+    """What a generation is loaded from, with the version that `delta` is at: to be noted before its first row is written."""
+    source = source or Source(entry.generation, str(delta.metadata().id))
+    return source.and_version(delta.version(), files(delta), todo.since)
 
 
 def ttl_us(table: Table) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from zlib import crc32
@@ -11,35 +11,40 @@ from zlib import crc32
 import redis
 
 from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
+from vidtopics.materialization.batches import Sender
 from vidtopics.materialization.generations import Generations
-from vidtopics.materialization.lock import GUARD, Lease, fence, hold
+from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, hold
 from vidtopics.online.connections import Connection
 
 BATCH = 500
 
-# KEYS: the bucket's fence, its watermark, then keys of it. ARGV: the writer's number or "", the new watermark or "", then their values. Times
-# stand at byte 11 of a value's header; doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release
-# unless it is of another table (a home made anew counts its releases from 1). Gives the number of values written.
-WRITE = f"""{GUARD}
+# KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or "", sender and number of the batch, the new
+# watermark or "", what other senders of the run have sent (sender and number, again and again), then the values. Times stand at byte 11 of a
+# value's header; doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release unless it is of
+# another table (a home made anew counts its releases from 1). Gives the number of values written.
+WRITE = f"""{COUNTED}
+for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
+  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
+end
 local written = 0
-for i = 3, #KEYS do
+for i = 4, #KEYS do
   local old = redis.call('GETRANGE', KEYS[i], 0, 25)
   local newer = #old < 26
   if not newer then
     local old_event, old_created = struct.unpack('<i8i8', old, 11)
-    local event, created = struct.unpack('<i8i8', ARGV[i], 11)
+    local event, created = struct.unpack('<i8i8', ARGV[i + 2], 11)
     newer = event > old_event or (event == old_event and created >= old_created)
   end
   if newer then
-    redis.call('SET', KEYS[i], ARGV[i])
+    redis.call('SET', KEYS[i], ARGV[i + 2])
     written = written + 1
   end
 end
-if ARGV[2] ~= '' then
-  local old = redis.call('GET', KEYS[2])
-  if not old or tonumber(string.match(old, '^%d+')) <= tonumber(string.match(ARGV[2], '^%d+'))
-      or string.match(old, '%S+$') ~= string.match(ARGV[2], '%S+$') then
-    redis.call('SET', KEYS[2], ARGV[2])
+if ARGV[4] ~= '' then
+  local old = redis.call('GET', KEYS[3])
+  if not old or tonumber(string.match(old, '^%d+')) <= tonumber(string.match(ARGV[4], '^%d+'))
+      or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
+    redis.call('SET', KEYS[3], ARGV[4])
   end
 end
 return written
@@ -102,13 +107,26 @@ class StoreWriter:
         with self._leased() as generations:
             return generations.sweep()
 
-    def write(self, space: KeySpace, bucket: int, rows: Sequence[tuple[bytes, bytes]], watermark: str = "") -> int:
-        """One script call: key and value pairs of one bucket; how many were newer than what was there."""
-        keys = [fence(self.prefix, bucket), space.watermark(bucket), *(key for key, _ in rows)]
+    def write(
+        self,
+        space: KeySpace,
+        bucket: int,
+        rows: Sequence[tuple[bytes, bytes]],
+        watermark: str = "",
+        *,
+        batch: tuple[str, str] = ("", "0"),
+        others: str = "",
+    ) -> int:
+        """One script call: key and value pairs of one bucket; how many were newer than what was there.
+
+        With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket: the batches of the sender before `batch`, and
+        those of `others`.
+        """
+        guards = [fence(self.prefix, bucket), count(self.prefix, bucket)]
+        keys = [*guards, space.watermark(bucket), *(key for key, _ in rows)]
         number = self.lease.number if self.lease else ""
-        return cast(
-            "int", self._script(keys=cast("Any", keys), args=[number, watermark, *(value for _, value in rows)])
-        )
+        values = (value for _, value in rows)
+        return cast("int", self._script(keys=cast("Any", keys), args=[number, *batch, watermark, others, *values]))
 
     @contextmanager
     def _leased(self) -> Iterator[Generations]:
@@ -128,6 +146,7 @@ class Load:
         self.lease = writer.lease
         self.written = 0
         self._writer = writer
+        self._sender = Sender()
         self._waiting: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
 
     def add(self, ids: Sequence[bytes], values: Sequence[bytes]) -> None:
@@ -138,12 +157,24 @@ class Load:
             waiting = self._waiting[bucket]
             waiting.append((key, value))
             if len(waiting) >= BATCH:
-                self.written += self._writer.write(self.space, bucket, self._waiting.pop(bucket))
+                self._send(bucket)
 
-    def finish(self, watermark: Watermark | None = None) -> int:
-        """Send what waits; each bucket's last script call also moves its watermark. How many values were written in all."""
+    def finish(self, watermark: Watermark | None = None, sent: Collection[str] = ()) -> int:
+        """Send what waits; each bucket's last script call also moves its watermark. How many values were written in all.
+
+        It moves where Redis still has what this load and others of the run sent there (`sent`: their :meth:`sent`), as :meth:`StoreWriter.write`
+        says.
+        """
         for bucket in range(self._writer.buckets):
-            rows = self._waiting.pop(bucket, [])
-            if rows or watermark:
-                self.written += self._writer.write(self.space, bucket, rows, str(watermark or ""))
+            if watermark or sent or self._waiting[bucket] or (self.lease and self._sender.sent[bucket]):
+                others = " ".join(Sender.told_of(bucket, told) for told in sent)
+                self._send(bucket, str(watermark or ""), others)
         return self.written
+
+    def sent(self) -> str:
+        """What was sent to each bucket so far, as :meth:`finish` of another load of the run takes it."""
+        return self._sender.told(self._writer.buckets)
+
+    def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
+        rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)
+        self.written += self._writer.write(self.space, bucket, rows, watermark, batch=batch, others=others)
