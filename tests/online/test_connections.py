@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from small_store import put, value
+from small_store import TOPICS, put, value
 
 from benchmarks.redis_nodes import Node, debian_server, node, valkey_server, wait
 from vidtopics.errors import SettingsError
@@ -236,7 +236,7 @@ def test_the_guides_reader_reads_its_prefix_and_writes_nothing(users: Node) -> N
             lambda: connection.unlink(key),
             connection.flushall,
             lambda: connection.eval("return redis.call('SET', KEYS[1], 'x')", 1, key),
-            lambda: StoreWriter(connection),
+            lambda: StoreWriter(connection).register("new", TOPICS),
         ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 write()
