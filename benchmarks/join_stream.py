@@ -14,7 +14,8 @@ from benchmarks import homes
 from benchmarks.children import Child, in_child
 from benchmarks.data import DAY_US, START_US, rows, video_ids
 from consumers.training import join_stream
-from consumers.training.files import open_spine, write
+from consumers.training.files import write
+from consumers.training.spines import open_spine
 from vidtopics.contracts import EVENT_TIME, VIDEO_TOPICS
 from vidtopics.tables import Tables
 from vidtopics.tables.schemas import TIMESTAMP

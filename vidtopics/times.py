@@ -17,6 +17,15 @@ def micros(time: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+def aware(time: datetime) -> datetime:
+    """The time itself, or as UTC where it has no zone.
+
+    >>> aware(datetime(2026, 1, 1)) == datetime(2026, 1, 1, tzinfo=UTC)
+    True
+    """
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 def moment(us: int) -> str:
     """Microseconds since 1970 as ISO 8601.
 

@@ -13,10 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
-from consumers.training.spines import open_spine
 from vidtopics.errors import InputError, VidtopicsError, explain
 
-__all__ = ["open_spine", "refuse_existing", "write"]
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 

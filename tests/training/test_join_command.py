@@ -14,7 +14,8 @@ from deltalake import DeltaTable, write_deltalake
 from released_home import DAY_US, START_US, fill, publish
 
 from consumers.training import join_stream
-from consumers.training.files import open_spine, write
+from consumers.training.files import write
+from consumers.training.spines import open_spine
 from vidtopics.cli import common
 from vidtopics.contracts import EVENT_TIME, SERVICES, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.errors import InputError, TableError

@@ -25,7 +25,8 @@ def join(
     One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there as a whole or not at all.
     """
     from consumers.training import join_stream
-    from consumers.training.files import open_spine, refuse_existing, write
+    from consumers.training.files import refuse_existing, write
+    from consumers.training.spines import open_spine
     from vidtopics.cli import show
     from vidtopics.contracts import SERVICES
     from vidtopics.errors import SettingsError, explain

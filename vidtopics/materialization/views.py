@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 
 from deltalake import DeltaTable
 
@@ -20,6 +19,7 @@ from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.plans import Plan, Source, plan
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.tables import Tables
+from vidtopics.tables.joined import ttl_us
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,3 @@ def _from(source: Source | None, entry: ViewEntry, delta: DeltaTable, todo: Plan
     """What a generation is loaded from, with the version that `delta` is at: to be noted before its first row is written."""
     source = source or Source(entry.generation, str(delta.metadata().id))
     return source.and_version(delta.version(), files(delta), todo.since)
-
-
-def ttl_us(table: Table) -> int:
-    """The view's TTL in microseconds."""
-    assert table.view is not None
-    return table.view.ttl // timedelta(microseconds=1)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
@@ -43,7 +43,7 @@ from vidtopics.stores.delta_sources import ViewSource, open_sources, path_of
 from vidtopics.stores.delta_spines import Spine, from_frame, from_range, from_sql
 from vidtopics.stores.delta_tables import dataset_of, open_table
 from vidtopics.stores.delta_writing import append
-from vidtopics.times import EPOCH, micros
+from vidtopics.times import EPOCH, aware, micros
 
 __all__ = ["DeltaOfflineStore", "DeltaOfflineStoreConfig", "DeltaRetrievalJob", "pinned"]
 
@@ -124,7 +124,7 @@ class DeltaOfflineStore(OfflineStore):
             require(dataset, columns, f"source {data_source.name}")
             rows = Rows.read(
                 dataset, {key: key for key in join_key_columns}, timestamp_field, created_timestamp_column,
-                since_us=micros(_aware(start_date)), until_us=micros(_aware(end_date)),
+                since_us=micros(aware(start_date)), until_us=micros(aware(end_date)),
             )  # fmt: skip
             found = rows.payload(latest(rows.keys, rows.event, rows.created), {name: name for name in columns})
             # Feast's own stores give rows of a view without entities this key.
@@ -149,7 +149,7 @@ class DeltaOfflineStore(OfflineStore):
         delta = open_table(path_of(config, data_source), f"source {data_source.name}")
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
         columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
-        since, until = (micros(_aware(date)) if date else None for date in (start_date, end_date))
+        since, until = (micros(aware(date)) if date else None for date in (start_date, end_date))
 
         def compute() -> tuple[pa.Table, None]:
             dataset = dataset_of(delta)
@@ -195,7 +195,3 @@ def _joined(
 
 def _moment(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=us)
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

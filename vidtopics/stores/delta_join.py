@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
-from feast import FeatureView
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import matches
@@ -15,6 +13,7 @@ from vidtopics.stores.delta_pins import Pin
 from vidtopics.stores.delta_rows import fitted, require
 from vidtopics.stores.delta_sources import ViewSource
 from vidtopics.stores.delta_spines import Spine
+from vidtopics.stores.feast_types import ttl_us
 
 
 def features(
@@ -35,7 +34,7 @@ def features(
     rows, pin = source.rows(spine.until_us, known=known_by)
     at = matches(
         _spine_keys(spine, source, rows.keys), times, rows.keys, rows.event, rows.created,
-        known_by=times if known_by else None, ttl_us=_ttl_us(source.view),
+        known_by=times if known_by else None, ttl_us=ttl_us(source.view),
     )  # fmt: skip
     prefix = f"{projection.name_alias or projection.name}__" if full_names else ""
     found = rows.payload(at, wanted)
@@ -56,10 +55,6 @@ def _spine_keys(spine: Spine, source: ViewSource, keys: pa.Table) -> pa.Table:
     return pa.table(
         {key: fitted(spine.table[name], keys[key].type, f"entity_df, column {name}") for key, name in names.items()}
     )
-
-
-def _ttl_us(view: FeatureView) -> int:
-    return view.ttl // timedelta(microseconds=1) if view.ttl else 0
 
 
 def beside(table: pa.Table, found: pa.Table, view: str) -> pa.Table:

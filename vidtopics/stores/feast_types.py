@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,11 @@ def tags_of(column: Column) -> dict[str, str]:
     tags = {"wire": column.wire, "pad": None if column.pad is None else f"{column.pad:g}"}
     tags["width"] = None if column.width is None else str(column.width) if isinstance(column.width, int) else "vector"
     return {name: text for name, text in tags.items() if text}
+
+
+def ttl_us(view: FeatureView) -> int:
+    """A view's TTL in microseconds, 0: none."""
+    return (view.ttl or timedelta(0)) // timedelta(microseconds=1)
 
 
 def schema_of(view: FeatureView) -> Schema:

@@ -34,8 +34,8 @@ from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
-from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of
-from vidtopics.times import micros
+from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of, ttl_us
+from vidtopics.times import aware, micros
 
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
@@ -80,12 +80,12 @@ class PackedRedisOnlineStore(OnlineStore):
         """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come."""
         schema = schema_of(table)
         writer = self._writer(config)
-        load = writer.load(writer.register(table.name, schema, _ttl_us(table)))
+        load = writer.load(writer.register(table.name, schema, ttl_us(table)))
         for start in range(0, len(data), 10_000):
             part = data[start : start + 10_000]
             ids = _ids(config, [row[0] for row in part])
-            event = [micros(_aware(row[2])) for row in part]
-            created = [micros(_aware(row[3])) if row[3] else 0 for row in part]
+            event = [micros(aware(row[2])) for row in part]
+            created = [micros(aware(row[3])) if row[3] else 0 for row in part]
             columns, null = columns_of(schema, [row[1] for row in part])
             fingerprints = load.space.fingerprints(ids)
             values = encode(schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null)
@@ -194,7 +194,7 @@ class PackedRedisOnlineStore(OnlineStore):
         for table in tables_to_keep:
             schema = schema_of(table) if getattr(table, "online", False) else None
             if schema and (table.name not in held or writer.generations.fits(held[table.name], schema)):
-                writer.register(table.name, schema, _ttl_us(table))
+                writer.register(table.name, schema, ttl_us(table))
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Remove the values of these views, and no other key."""
@@ -319,11 +319,3 @@ def _ids(config: RepoConfig, keys: Sequence[EntityKey]) -> list[bytes]:
 
 def _timestamp(us: int) -> Timestamp:
     return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1_000)
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _ttl_us(table: FeatureView) -> int:
-    return (table.ttl or timedelta(0)) // timedelta(microseconds=1)
