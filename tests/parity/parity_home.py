@@ -15,7 +15,8 @@ from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
 from vidtopics.layout import KeySpace
 from vidtopics.materialization import materialize
-from vidtopics.online import Features, OnlineClient, ServingLog, Status
+from vidtopics.online import Features, OnlineClient, Status
+from vidtopics.online.serving_log import ServingLog
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
 from vidtopics.tables.deltalake_engine import append, counted

@@ -22,9 +22,10 @@ from consumers.parity import Verdict
 from consumers.parity.log import Log
 from vidtopics.errors import InputError, SettingsError
 from vidtopics.layout import Field, Watermark
-from vidtopics.online import AsyncOnlineClient, OnlineClient, ServingLog, log_files, serving_log
+from vidtopics.online import AsyncOnlineClient, OnlineClient, log_files, serving_log
 from vidtopics.online.log_files import LogFiles
 from vidtopics.online.served import Served, canonical
+from vidtopics.online.serving_log import ServingLog
 
 
 @pytest.fixture

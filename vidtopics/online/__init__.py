@@ -9,20 +9,20 @@ It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics m
     topics["topic_ids"]     # int64[3, 8], -1 where a slot is unused
     topics["topic_weights"] # float32[3, 8]
     topics.status           # uint8[3]: Status.PRESENT, PRESENT, NOT_FOUND
+
+What not every service needs is imported where it is used: :mod:`vidtopics.online.metrics`, :mod:`vidtopics.online.serving_log`.
 """
 
 from vidtopics.online.client import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import connect, connect_async
 from vidtopics.online.features import Features, Status
 from vidtopics.online.requests import Catalogue
-from vidtopics.online.serving_log import ServingLog
 
 __all__ = [
     "AsyncOnlineClient",
     "Catalogue",
     "Features",
     "OnlineClient",
-    "ServingLog",
     "Status",
     "connect",
     "connect_async",

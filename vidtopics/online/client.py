@@ -20,10 +20,10 @@ from vidtopics.online.connections import (
 from vidtopics.online.features import Features
 from vidtopics.online.requests import Batches, Catalogue, Request, directory_commands, encoded
 from vidtopics.online.round_trip import send, send_async
-from vidtopics.online.serving_log import ServingLog
 
 if TYPE_CHECKING:
     from vidtopics.online.metrics import OnlineMetrics
+    from vidtopics.online.serving_log import ServingLog
 
 Parts = Sequence[tuple[str, Sequence[bytes]]]
 
