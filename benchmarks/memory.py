@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import redis
 
 from benchmarks import homes
 from benchmarks.data import Slots
 from benchmarks.figures import Figure, Scale, Target, figure
 from benchmarks.materialize import prepare_feast, prepare_ours
 from benchmarks.quiet import quietly
-from vidtopics.contracts import VIEWS
+from vidtopics.contracts import VIDEO_TOPICS, VIEWS
+from vidtopics.layout import Schema, encode
+from vidtopics.materialization import StoreWriter
 
+DAY_US = 86_400_000_000
 PEER = "Feast's Redis store"
 TOPICS = ("video_topics",)
 
@@ -43,6 +49,11 @@ def run(scale: Scale) -> list[Figure]:
             figure("memory", f"{name}, a video", "bytes", [ours], [theirs], PEER, targets, compare="share",
                    note=f"{videos:,} videos")
         )  # fmt: skip
+    kept, expiring = (_with_ttl(ttl_us, sizes.videos) for ttl_us in (0, DAY_US))
+    found.append(
+        figure("memory", "video_topics with a TTL, which Redis keeps as an expiry, a video", "bytes", [expiring], [kept],
+               "the same without", compare="share", note=f"{sizes.videos:,} videos")
+    )  # fmt: skip
     return found
 
 
@@ -53,6 +64,20 @@ def bytes_per_video(views: tuple[str, ...], videos: int, slots: Slots) -> tuple[
         ours = _growth(lambda url: prepare_ours(str(home), url), videos)
         theirs = _growth(lambda url: prepare_feast(str(home), url, "delta", " ".join(views)), videos)
     return ours, theirs
+
+
+def _with_ttl(ttl_us: int, videos: int) -> float:
+    schema, now = Schema.of(VIDEO_TOPICS), [time.time_ns() // 1000] * videos
+    ids = [b"v%07d" % i for i in range(videos)]
+    with homes.redis_server() as url:
+        writer = StoreWriter(redis.Redis.from_url(url))
+        load = writer.load(writer.register(VIDEO_TOPICS.name, schema, ttl_us))
+        before = homes.used_memory(url)
+        nothing = {f.name: f.empty(videos) for f in schema.fields}
+        marks = load.space.fingerprints(ids)
+        load.add(ids, encode(schema, nothing, fingerprints=marks, event_us=now, created_us=now))
+        load.finish()
+        return (homes.used_memory(url) - before) / videos
 
 
 def _growth(prepare: Callable[[str], Callable[[], object]], videos: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -17,11 +18,13 @@ class Source:
     """What a view's live generation was loaded from: the table's id and, per version, a digest of its data files.
 
     A load enters its version before it writes; once its watermark stands, that version alone is left. Rows of any of them may lie in Redis.
+    `ttl_us`: the shortest TTL that rows were written with, as Redis drops them some time after it; 0: none.
     """
 
     generation: int
     table_id: str
     versions: dict[str, str] = field(default_factory=dict)
+    ttl_us: int = 0
 
     def to_json(self) -> str:
         """The text in Redis."""
@@ -36,6 +39,14 @@ class Source:
         """With one more version; of the others the one of the lowest watermark stays: the new version has all rows of the rest."""
         kept = {} if since is None else self.only(since).versions
         return replace(self, versions={**kept, str(version): digest(names)})
+
+    def and_ttl(self, ttl_us: int) -> Source:
+        """With rows of that TTL.
+
+        >>> Source(1, "t").and_ttl(5).and_ttl(7).and_ttl(0).ttl_us
+        5
+        """
+        return replace(self, ttl_us=min(filter(None, (self.ttl_us, ttl_us)), default=0))
 
     def only(self, version: int) -> Source:
         """With that version alone."""
@@ -61,6 +72,7 @@ def plan(
     entry: ViewEntry | None,
     *,
     fits: bool,
+    ttl_us: int,
     marks: Sequence[Watermark | None],
     source: Source | None,
     full: bool,
@@ -71,6 +83,7 @@ def plan(
         delta: the table at the release's version.
         entry: the view as readers see it; None before its first load.
         fits: whether values of today's schema may lie among the entry's.
+        ttl_us: today's TTL.
         marks: the live generation's watermark per bucket.
         source: what that generation was loaded from.
         full: a new generation whatever the watermarks say.
@@ -79,6 +92,8 @@ def plan(
         return Plan()
     versions = {m.version for m in marks if m} | ({int(v) for v in source.versions} if source else set())
     why = "asked for" if full else "fields changed" if not fits else _other_table(delta, versions, marks, source)
+    if source and 0 < source.ttl_us < (ttl_us or math.inf):
+        why = why or "the TTL is longer now"  # Redis may have dropped what it lets in
     known = {} if why else _files(delta, versions)
     why = why or _taken_out(delta, known, source)
     if why:

@@ -120,11 +120,12 @@ def look(
     if source and source.generation != entry.generation:
         source = None
     fits = store.fits(entry, Schema.of(table))
-    todo = plan(delta, entry, fits=fits, marks=store.watermarks(entry), source=source, full=full)
+    marks, ttl = store.watermarks(entry), ttl_us(table)
+    todo = plan(delta, entry, fits=fits, ttl_us=ttl, marks=marks, source=source, full=full)
     return entry, todo, source
 
 
 def _from(source: Source | None, entry: ViewEntry, delta: DeltaTable, todo: Plan) -> Source:
     """What a generation is loaded from, with the version that `delta` is at: to be noted before its first row is written."""
     source = source or Source(entry.generation, str(delta.metadata().id))
-    return source.and_version(delta.version(), files(delta), todo.since)
+    return source.and_ttl(entry.ttl_us).and_version(delta.version(), files(delta), todo.since)

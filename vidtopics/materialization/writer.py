@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,26 +18,34 @@ from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, h
 from vidtopics.online.connections import Connection
 
 BATCH = 500
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 
 # KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or "", sender and number of the batch, the new
-# watermark or "", what other senders of the run have sent (sender and number, again and again), then the values. Times stand at byte 11 of a
-# value's header; doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release unless it is of
-# another table (a home made anew counts its releases from 1). Gives the number of values written.
+# watermark or "", what other senders of the run have sent (sender and number, again and again), how long Redis keeps a value from its event
+# time on (microseconds; 0: for ever) and until when it keeps each at least, then the values. Times stand at byte 11 of a value's header;
+# doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release unless it is of another table (a home
+# made anew counts its releases from 1). Gives the number of values written.
 WRITE = f"""{COUNTED}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
   if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
 end
-local written = 0
+local written, stay, least = 0, tonumber(ARGV[6]), tonumber(ARGV[7])
 for i = 4, #KEYS do
+  local value = ARGV[i + 4]
   local old = redis.call('GETRANGE', KEYS[i], 0, 25)
+  local event, created = struct.unpack('<i8i8', value, 11)
   local newer = #old < 26
   if not newer then
     local old_event, old_created = struct.unpack('<i8i8', old, 11)
-    local event, created = struct.unpack('<i8i8', ARGV[i + 2], 11)
     newer = event > old_event or (event == old_event and created >= old_created)
   end
   if newer then
-    redis.call('SET', KEYS[i], ARGV[i + 2])
+    if stay > 0 then
+      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', math.ceil(math.max(event + stay, least) / 1000)))
+    else
+      redis.call('SET', KEYS[i], value)
+    end
     written = written + 1
   end
 end
@@ -93,7 +102,7 @@ class StoreWriter:
 
     def load(self, entry: ViewEntry) -> Load:
         """Begin to write rows of a view."""
-        return Load(self, self.keys(entry))
+        return Load(self, self.keys(entry), entry.ttl_us)
 
     def drop(self, *views: str) -> int:
         """Remove views, their values and watermarks; how many keys went. Waits for a run that holds the lock."""
@@ -114,11 +123,13 @@ class StoreWriter:
         rows: Sequence[tuple[bytes, bytes]],
         watermark: str = "",
         *,
+        ttl_us: int = 0,
         batch: tuple[str, str] = ("", "0"),
         others: str = "",
     ) -> int:
         """One script call: key and value pairs of one bucket; how many were newer than what was there.
 
+        Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
         With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket: the batches of the sender before `batch`, and
         those of `others`.
         """
@@ -126,7 +137,8 @@ class StoreWriter:
         keys = [*guards, space.watermark(bucket), *(key for key, _ in rows)]
         number = self.lease.number if self.lease else ""
         values = (value for _, value in rows)
-        return cast("int", self._script(keys=cast("Any", keys), args=[number, *batch, watermark, others, *values]))
+        args = cast("Any", [number, *batch, watermark, others, *_kept(ttl_us), *values])
+        return cast("int", self._script(keys=cast("Any", keys), args=args))
 
     @contextmanager
     def _leased(self) -> Iterator[Generations]:
@@ -141,11 +153,12 @@ class StoreWriter:
 class Load:
     """Rows on their way to one view: sent a bucket and a batch at a time; :meth:`finish` sends the rest with the watermark."""
 
-    def __init__(self, writer: StoreWriter, space: KeySpace) -> None:
+    def __init__(self, writer: StoreWriter, space: KeySpace, ttl_us: int = 0) -> None:
         self.space = space
         self.lease = writer.lease
         self.written = 0
         self._writer = writer
+        self._ttl_us = ttl_us
         self._sender = Sender()
         self._waiting: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
 
@@ -177,4 +190,23 @@ class Load:
 
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
         rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)
-        self.written += self._writer.write(self.space, bucket, rows, watermark, batch=batch, others=others)
+        write = self._writer.write
+        self.written += write(self.space, bucket, rows, watermark, ttl_us=self._ttl_us, batch=batch, others=others)
+
+
+def grace_us(ttl_us: int) -> int:
+    """How long a value stays after its TTL, or after it was written where that is later: the TTL again, an hour to a day.
+
+    Readers judge the TTL by their own clocks; meanwhile they are told OUTSIDE_MAX_AGE, afterwards NOT_FOUND.
+
+    >>> [grace_us(ttl * HOUR_US) / HOUR_US for ttl in (0.1, 6, 24 * 14)]
+    [1.0, 6.0, 24.0]
+    """
+    return min(max(ttl_us, HOUR_US), DAY_US)
+
+
+def _kept(ttl_us: int) -> tuple[int, int]:
+    """The script's two arguments on how long values stay."""
+    if not ttl_us:
+        return 0, 0
+    return ttl_us + grace_us(ttl_us), time.time_ns() // 1000 + grace_us(ttl_us)
