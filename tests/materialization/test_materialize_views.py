@@ -17,7 +17,7 @@ from online_home import SETTINGS, OnlineHome, Row, dump
 from vidtopics import server
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS
 from vidtopics.errors import TableError
-from vidtopics.materialization import Moved
+from vidtopics.materialization import Moved, preview
 from vidtopics.online import OnlineClient, Status
 
 VIDEOS = ["a", "b", "c", "d", "ü"]
@@ -186,6 +186,27 @@ def test_vectors_stay_off_line_where_settings_say_so(home: OnlineHome, store: re
     assert list(home.run(store)) == ["video_joint_representation", "video_statistics"]
     reported: list[Moved] = []
     assert list(home.run(store, report=reported.append).values()) == reported
+
+
+def test_vectors_leave_redis_where_settings_change_their_mind(home: OnlineHome, store: redis.Redis) -> None:
+    home.statistics(("a", 1, 1, 1))
+    home.joint(("a", 1, 1, 5))
+    home.release()
+    without = SETTINGS.model_copy(update={"vectors": False})
+    home.run(store, without)
+    never = dump(store)
+    home.run(store)
+    (joint,) = store.scan_iter(match="vt:1:2:*")
+    assert preview(home.tables, store, without)[0] == Moved("video_joint_representation", 1, taken_out=True)
+    assert store.exists(joint)
+    moved = home.run(store, without)
+    assert moved["video_joint_representation"].taken_out
+    assert moved["video_statistics"].up_to_date
+    assert dump(store).keys() == never.keys()
+    assert not store.exists(joint)
+    assert list(home.run(store, without)) == ["video_statistics"]
+    assert home.run(store)["video_joint_representation"].written == 1
+    assert OnlineClient(store).read("video_joint_representation", ["a"])["joint_embedding"].tolist() == [[5] * 3]
 
 
 def test_two_runs_at_once_leave_what_one_leaves(home: OnlineHome, store: redis.Redis, valkey: str) -> None:

@@ -76,9 +76,8 @@ def moved(done: Sequence[Moved]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for m in done:
-        counts = (
-            ["up to date", "", "", ""] if m.up_to_date else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
-        )
+        said = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
+        counts = [said, "", "", ""] if said else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
         table.add_row(m.name, str(m.release), *counts, f"{m.seconds:.2f}")
     out.print(table)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Moved:
     """What a run did to one view or structure: rows looked at, values (or lists) written, older ones left, rows not due yet, and seconds.
 
-    `why`: the reason for which a new generation took the place of the live one; empty where the live one was written on.
+    `why`: the reason for which a new generation took the place of the live one; empty where the live one was written on. `taken_out`: Redis held
+    the view, and the settings don't want it online any more.
     """
 
     name: str
@@ -21,3 +22,4 @@ class Moved:
     seconds: float = 0.0
     up_to_date: bool = False
     why: str = ""
+    taken_out: bool = False

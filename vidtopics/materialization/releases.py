@@ -62,6 +62,10 @@ def materialize(
         writer.sweep()
         run = views.Round(tables, writer, lease, number, now_us, full, loader, progress)
         done = []
+        for name in _unwanted(writer.generations, settings):
+            writer.drop(name)
+            done.append(Moved(name, number, taken_out=True))
+            report(done[-1])
         for table, version in _parts(release, settings):
             moved = (
                 views.bring(run, table, version)
@@ -109,7 +113,9 @@ def preview(
     number, now_us = release["release_id"], time.time_ns() // 1000
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
-    done = []
+    done = [Moved(name, number, taken_out=True) for name in _unwanted(store, settings)]
+    for moved in done:
+        report(moved)
     for table, version in _parts(release, settings):
         moved = (
             views.preview(tables, store, table, version, number, now_us=now_us, full=full)
@@ -144,8 +150,17 @@ def _parts(release: dict[str, Any], settings: OnlineSettings) -> Iterator[tuple[
     """The views and structures of a release that go online, with the version of each."""
     for name, version in release["versions"].items():
         table = VIEWS.get(name) or STRUCTURES.get(name)
-        if table and (settings.vectors or not (table.view and table.view.vectors)):
+        if table and _wanted(table, settings):
             yield table, version
+
+
+def _wanted(table: Table, settings: OnlineSettings) -> bool:
+    return settings.vectors or not (table.view and table.view.vectors)
+
+
+def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
+    """Views that lie in Redis and shouldn't: nothing would keep them fresh."""
+    return [name for name in store.entries() if name in VIEWS and not _wanted(VIEWS[name], settings)]
 
 
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
