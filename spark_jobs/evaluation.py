@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_jobs.job import Run, source_hash
+from spark_jobs.job import Run
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import Settings, digest
+from vidtopics.source import source_hash
 from vidtopics.tables import Tables
 from vidtopics.times import moment
 
@@ -33,7 +34,7 @@ def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None]
     """
     release = tables.latest_release()
     code = source_hash(
-        ("spark_jobs.evaluation", "spark_jobs.topic_blocks", "producers.topics.evaluation", "producers.topics.kmeans")
+        "spark_jobs.evaluation", "spark_jobs.topic_blocks", "producers.topics.evaluation", "producers.topics.kmeans"
     )
     key = digest(
         release["versions"], settings.evaluation, settings.topics, settings.content.holdout_share, settings.seed, code

@@ -7,17 +7,12 @@ Whether a job is up to date is decided from the tables' logs alone: no Spark, no
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import pkgutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from hashlib import sha256
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +22,7 @@ from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.settings import Settings, digest, load
+from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
 from vidtopics.times import micros
 
@@ -159,7 +155,7 @@ class Job:
             before = run.before(self.table)
             versions["before"] = before.version if before else 0
         settings = digest(self.settings(run.settings), run.settings.seed)
-        code = source_hash(self.code)
+        code = source_hash(*self.code)
         return Commit(
             self.name, run.as_of_us, run.created_us, run.live, code, settings, self.weights(run.settings), versions
         )
@@ -182,38 +178,9 @@ class Job:
         return [c for c in log if (c.live if run.live else c.as_of_us == run.as_of_us)][-1]
 
 
-@cache
-def source_hash(modules: tuple[str, ...]) -> str:
-    """A hash of the source of modules and packages, found without running it, in folders and in zips (`--py-files`)."""
-    total = sha256()
-    for name in modules:
-        for spec in _specs(name):
-            assert spec.origin is not None
-            total.update(spec.name.encode() + b"\0" + cast("Source", spec.loader).get_data(spec.origin))
-    return total.hexdigest()[:16]
-
-
 def _removals_due(run: Run) -> int:
     removed = run.tables.read(contracts.VIDEO_CATALOG, columns=["removed_at"])["removed_at"].cast(pa.int64())
     return int(pc.sum(pc.less_equal(removed, run.as_of_us)).as_py() or 0)
-
-
-class Source(Protocol):
-    """What import's loaders of files and of zips have in common."""
-
-    def get_data(self, path: str) -> bytes:
-        """The bytes of a file."""
-
-
-def _specs(name: str) -> Iterator[ModuleSpec]:
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise TableError(
-            explain(f"code of a job, {name}", expected="a module or package", found="none", mend="correct Job.code")
-        )
-    yield spec
-    for module in sorted(pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name):
-        yield from _specs(f"{name}.{module.name}")
 
 
 def main(job: Job) -> None:

@@ -215,8 +215,8 @@ class OnlineSettings(Section):
     buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
     """Keys of a view share this many hash slots; 64 for large clusters. Fixed once data is there."""
     vectors: bool = True
-    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB. Where they are online already, the next run takes
-    them out of Redis."""
+    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB. Where they are online
+    already, the next run takes them out of Redis."""
 
 
 class EvaluationSettings(Section):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ import pyarrow.compute as pc
 
 from vidtopics.contracts import EVENT_TIME, IMPRESSIONS
 from vidtopics.settings import Settings, digest
+from vidtopics.source import source_hash
 from vidtopics.tables import Tables
 from vidtopics.times import micros
 
@@ -35,7 +32,7 @@ def key_of(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us
     closed = pc.sum(pc.less_equal(ends, as_of_us)).as_py() or 0
     return digest(
         release["versions"], release["topic_epoch"], closed, settings.ranking, settings.recall.recent_clicks, settings.seed,
-        source_hash(), *more,
+        source_hash(*PACKAGES), *more,
     )  # fmt: skip
 
 
@@ -46,20 +43,3 @@ def described(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return facts if isinstance(facts, dict) else None
-
-
-@cache
-def source_hash() -> str:
-    """A hash of the modules that frames and models come from."""
-    total = sha256()
-    for file in _files():
-        total.update(file.name.encode() + b"\0" + file.read_bytes())
-    return total.hexdigest()[:16]
-
-
-def _files() -> Iterator[Path]:
-    for name in PACKAGES:
-        spec = find_spec(name)
-        assert spec is not None
-        for folder in spec.submodule_search_locations or []:
-            yield from sorted(Path(folder).glob("*.py"))

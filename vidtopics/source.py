@@ -1,0 +1,53 @@
+"""A hash of source code: what was made by other code is made again."""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from importlib.machinery import ModuleSpec
+from typing import Protocol, cast
+
+from vidtopics.errors import SettingsError, explain
+
+
+@cache
+def source_hash(*modules: str) -> str:
+    """A hash of the source of modules and whole packages, found without running it, in folders and in zips (`--py-files`).
+
+    Raises:
+        SettingsError: there is no module of that name.
+
+    >>> source_hash("json.decoder") == source_hash("json"), len(source_hash("json"))
+    (False, 16)
+    >>> source_hash("jason")
+    Traceback (most recent call last):
+    ...
+    vidtopics.errors.SettingsError: source of jason: expected a module or package, found none. Mend: correct the name.
+    """
+    total = sha256()
+    for name in modules:
+        for spec in _specs(name):
+            assert spec.origin is not None
+            total.update(spec.name.encode() + b"\0" + cast("Loader", spec.loader).get_data(spec.origin))
+    return total.hexdigest()[:16]
+
+
+class Loader(Protocol):
+    """What import's loaders of files and of zips have in common."""
+
+    def get_data(self, path: str) -> bytes:
+        """The bytes of a file."""
+
+
+def _specs(name: str) -> Iterator[ModuleSpec]:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise SettingsError(
+            explain(f"source of {name}", expected="a module or package", found="none", mend="correct the name")
+        )
+    yield spec
+    for module in sorted(pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name):
+        yield from _specs(f"{name}.{module.name}")
