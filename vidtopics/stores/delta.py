@@ -32,16 +32,16 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import compute_non_entity_date_range
-from pydantic import StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from vidtopics.joins.latest import latest
 from vidtopics.stores.delta_job import DeltaRetrievalJob
 from vidtopics.stores.delta_join import beside, features
 from vidtopics.stores.delta_pins import METADATA, Pins, pinned, pins_for
 from vidtopics.stores.delta_rows import NEVER, Rows, between, require
-from vidtopics.stores.delta_sources import ViewSource, open_sources, path_of
+from vidtopics.stores.delta_sources import ViewSource, open_sources, table_of
 from vidtopics.stores.delta_spines import Spine, from_frame, from_range, from_sql
-from vidtopics.stores.delta_tables import dataset_of, open_table
+from vidtopics.stores.delta_tables import dataset_of, open_table, reaching
 from vidtopics.stores.delta_writing import append
 from vidtopics.times import EPOCH, aware, micros
 
@@ -58,6 +58,8 @@ class DeltaOfflineStoreConfig(FeastConfigBaseModel):
     """True: a join sees only rows whose created time is not after the spine's, as `filter_by_created_timestamp` does for one call."""
     pins: StrictStr = ""
     """A file for :func:`pinned`, relative to the repository: every join is made on these pins."""
+    storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(default_factory=dict)
+    """What delta-rs is told of an object store, as `AWS_ENDPOINT_URL`; what isn't here it takes from the environment."""
 
 
 class DeltaOfflineStore(OfflineStore):
@@ -115,18 +117,20 @@ class DeltaOfflineStore(OfflineStore):
         end_date: datetime,
     ) -> RetrievalJob:
         """The latest (event, created) row of each entity with an event time in [start, end]; what `feast materialize` moves."""
-        delta = open_table(path_of(config, data_source), f"source {data_source.name}")
+        where, place = f"source {data_source.name}", table_of(config, data_source)
+        delta = open_table(place, where)
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
         columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
 
         def compute() -> tuple[pa.Table, None]:
             dataset = dataset_of(delta)
-            require(dataset, columns, f"source {data_source.name}")
-            rows = Rows.read(
-                dataset, {key: key for key in join_key_columns}, timestamp_field, created_timestamp_column,
-                since_us=micros(aware(start_date)), until_us=micros(aware(end_date)),
-            )  # fmt: skip
-            found = rows.payload(latest(rows.keys, rows.event, rows.created), {name: name for name in columns})
+            require(dataset, columns, where)
+            with reaching(place, where):
+                rows = Rows.read(
+                    dataset, {key: key for key in join_key_columns}, timestamp_field, created_timestamp_column,
+                    since_us=micros(aware(start_date)), until_us=micros(aware(end_date)),
+                )  # fmt: skip
+                found = rows.payload(latest(rows.keys, rows.event, rows.created), {name: name for name in columns})
             # Feast's own stores give rows of a view without entities this key.
             return found if join_key_columns else found.append_column(
                 DUMMY_ENTITY_ID, [[DUMMY_ENTITY_VAL] * len(found)]
@@ -146,15 +150,17 @@ class DeltaOfflineStore(OfflineStore):
         end_date: datetime | None = None,
     ) -> RetrievalJob:
         """All rows with an event time in [start, end]."""
-        delta = open_table(path_of(config, data_source), f"source {data_source.name}")
+        where, place = f"source {data_source.name}", table_of(config, data_source)
+        delta = open_table(place, where)
         times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
         columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
         since, until = (micros(aware(date)) if date else None for date in (start_date, end_date))
 
         def compute() -> tuple[pa.Table, None]:
             dataset = dataset_of(delta)
-            require(dataset, columns, f"source {data_source.name}")
-            return dataset.to_table(columns=columns, filter=between(dataset, timestamp_field, since, until)), None
+            require(dataset, columns, where)
+            with reaching(place, where):
+                return dataset.to_table(columns=columns, filter=between(dataset, timestamp_field, since, until)), None
 
         return DeltaRetrievalJob(config, compute)
 
@@ -168,7 +174,7 @@ class DeltaOfflineStore(OfflineStore):
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
         """TableError where the table is missing, can't be read right, or lacks a time column."""
         where = f"source {data_source.name}"
-        dataset = dataset_of(open_table(path_of(config, data_source), where))
+        dataset = dataset_of(open_table(table_of(config, data_source), where))
         back = {new: old for old, new in (data_source.field_mapping or {}).items()}
         times = filter(None, [data_source.timestamp_field, data_source.created_timestamp_column])
         require(dataset, [back.get(name, name) for name in times], where)
@@ -177,7 +183,7 @@ class DeltaOfflineStore(OfflineStore):
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
         """Columns of the table with their Arrow types as Feast spells them."""
-        delta = open_table(path_of(config, data_source), f"source {data_source.name}")
+        delta = open_table(table_of(config, data_source), f"source {data_source.name}")
         schema = pa.schema(delta.schema().to_arrow())
         return [(f.name, str(f.type).replace("list<element: ", "list<item: ")) for f in schema]
 
@@ -188,7 +194,8 @@ def _joined(
     """The spine with the features of all views, its metadata with their pins."""
     table, pins = spine.table, Pins(entity_df=spine.tables)
     for source in sources:
-        found, pins.views[source.name] = features(spine, source, refs, full_names=full_names, known_by=known_by)
+        with reaching(source.place, f"view {source.name}"):
+            found, pins.views[source.name] = features(spine, source, refs, full_names=full_names, known_by=known_by)
         table = beside(table, found, source.name)
     return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
 

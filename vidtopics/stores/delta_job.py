@@ -16,7 +16,8 @@ from feast.saved_dataset import SavedDatasetStorage
 
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_pins import METADATA, Pins
-from vidtopics.stores.delta_sources import path_of
+from vidtopics.stores.delta_sources import table_of
+from vidtopics.stores.delta_tables import reaching
 
 
 class DeltaRetrievalJob(RetrievalJob):
@@ -83,25 +84,30 @@ class DeltaRetrievalJob(RetrievalJob):
             TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, or Feast couldn't read the table back, as the spine's
                 time has another name than event_timestamp.
         """
-        uri = path_of(self._config, storage.to_data_source())
-        if DeltaTable.is_deltatable(uri) and not allow_overwrite:
-            raise SavedDatasetLocationAlreadyExists(location=uri)
+        place = table_of(self._config, storage.to_data_source())
+        where = "saved dataset"
+        with reaching(place, where):
+            there = DeltaTable.is_deltatable(place.uri, place.storage_options)
+        if there and not allow_overwrite:
+            raise SavedDatasetLocationAlreadyExists(location=place.uri)
         table = self.to_arrow(timeout=timeout)
         if EVENT_TIMESTAMP not in table.column_names:
             raise TableError(
-                explain(f"saved dataset {uri}", expected=f"a column {EVENT_TIMESTAMP}, by which Feast reads it",
+                explain(f"{where} {place.uri}", expected=f"a column {EVENT_TIMESTAMP}, by which Feast reads it",
                         found=", ".join(table.column_names),
                         mend=f"call the spine's time {EVENT_TIMESTAMP}")
             )  # fmt: skip
         pins = (table.schema.metadata or {}).get(METADATA)
         properties = CommitProperties(custom_metadata={METADATA.decode(): pins.decode()} if pins else {})
-        write_deltalake(
-            uri,
-            table.replace_schema_metadata(),
-            mode="overwrite",
-            schema_mode="overwrite",
-            commit_properties=properties,
-        )
+        with reaching(place, where):
+            write_deltalake(
+                place.uri,
+                table.replace_schema_metadata(),
+                mode="overwrite",
+                schema_mode="overwrite",
+                commit_properties=properties,
+                storage_options=place.storage_options,
+            )
 
     def to_sql(self) -> str:
         """Refused: the join is no SQL text."""

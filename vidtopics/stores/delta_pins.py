@@ -25,7 +25,7 @@ from pyarrow.fs import FileType
 
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_rows import NEVER, Rows
-from vidtopics.stores.delta_tables import dataset_of, open_table
+from vidtopics.stores.delta_tables import Place, dataset_of, open_table, reaching
 from vidtopics.times import micros, moment
 
 METADATA = b"vidtopics.pins"
@@ -126,28 +126,29 @@ def now(delta: DeltaTable) -> Snapshot:
     return Snapshot(str(delta.metadata().id), delta.version(), _files(delta), micros(datetime.now(UTC)))
 
 
-def reopen(uri: str, pin: Snapshot, where: str) -> tuple[DeltaTable, bool]:
+def reopen(place: Place, pin: Snapshot, where: str) -> tuple[DeltaTable, bool]:
     """The pinned version; or, where it is gone, the newest and True.
 
     Raises:
         TableError: another table lies there, or another version under this number; the pin is older than what the table promises to keep.
     """
-    newest = open_table(uri, where)
+    newest = open_table(place, where)
     found = str(newest.metadata().id)
     if found != pin.table_id:
         raise TableError(
-            explain(f"pin of {where}", expected=f"the table {pin.table_id} at {uri}", found=f"the table {found}",
+            explain(f"pin of {where}", expected=f"the table {pin.table_id} at {place.uri}", found=f"the table {found}",
                     mend="restore the table of that id, or make the result anew without pins")
         )  # fmt: skip
     age = timedelta(microseconds=micros(datetime.now(UTC)) - pin.pinned_us)
     name, horizon = _horizon(newest)
     if age > horizon:
         raise TableError(
-            explain(f"pin of {where}", expected=f"one not older than {horizon} ({name} of {uri})",
+            explain(f"pin of {where}", expected=f"one not older than {horizon} ({name} of {place.uri})",
                     found=f"one of {moment(pin.pinned_us)}",
                     mend="make the result anew without pins; where results have to last longer, keep them, or set a longer retention")
         )  # fmt: skip
-    there = _version(newest, pin.version)
+    with reaching(place, where):
+        there = _version(newest, place, pin.version)
     if there is None:
         return newest, True
     if _files(there) != pin.files:
@@ -218,14 +219,14 @@ def _length(name: str, text: str) -> timedelta:
     return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in found), timedelta())
 
 
-def _version(newest: DeltaTable, version: int) -> DeltaTable | None:
+def _version(newest: DeltaTable, place: Place, version: int) -> DeltaTable | None:
     """That version of a table; None where its log or one of its files is gone."""
     if newest.version() == version:
         return newest
     try:
-        there = DeltaTable(newest.table_uri, version=version)
+        there = DeltaTable(place.uri, version=version, storage_options=place.storage_options)
         return None if _missing_files(there) else there
-    except (DeltaError, OSError):
+    except (DeltaError, FileNotFoundError):
         return None
 
 

@@ -15,10 +15,10 @@ from feast.feature_view import DUMMY_ENTITY_ID
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_pins import Pin, Pins, Snapshot, cut, now, reopen
 from vidtopics.stores.delta_rows import Rows, require
-from vidtopics.stores.delta_tables import dataset_of, open_table, uri_of
+from vidtopics.stores.delta_tables import Place, dataset_of, open_table, place_of
 
 
-def path_of(config: RepoConfig, source: DataSource | None) -> str:
+def table_of(config: RepoConfig, source: DataSource | None) -> Place:
     """Where a source's Delta table lies; TableError where it is none."""
     if not isinstance(source, FileSource) or not isinstance(source.file_format, DeltaFormat):
         raise TableError(
@@ -29,7 +29,7 @@ def path_of(config: RepoConfig, source: DataSource | None) -> str:
                 mend="give the view such a source, or use another offline store",
             )
         )
-    return uri_of(config, source.path)
+    return place_of(config, source.path, source)
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class ViewSource:
     """
 
     view: FeatureView
+    place: Place
     dataset: ds.FileSystemDataset
     snapshot: Snapshot
     columns: Mapping[str, str]
@@ -92,23 +93,24 @@ class ViewSource:
 
 def open_sources(config: RepoConfig, views: list[FeatureView], pins: Pins | None) -> list[ViewSource]:
     """The views' tables, each opened once, so that two views of one table see one version; at their pins if there are any."""
-    tables: dict[str, DeltaTable] = {}
+    tables: dict[Place, DeltaTable] = {}
     return [_open(config, view, pins, tables) for view in views]
 
 
-def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict[str, DeltaTable]) -> ViewSource:
-    uri = path_of(config, view.batch_source)
+def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict[Place, DeltaTable]) -> ViewSource:
+    place = table_of(config, view.batch_source)
     assert view.batch_source is not None
     columns = {new: old for old, new in (view.batch_source.field_mapping or {}).items()}
     if pins is None:
-        if uri not in tables:
-            tables[uri] = open_table(uri, f"view {view.name}")
-        return ViewSource(view, dataset_of(tables[uri]), now(tables[uri]), columns, tables[uri].version())
+        if place not in tables:
+            tables[place] = open_table(place, f"view {view.name}")
+        delta = tables[place]
+        return ViewSource(view, place, dataset_of(delta), now(delta), columns, delta.version())
     pin = pins.views.get(view.name)
     if pin is None:
         raise TableError(
             explain(f"view {view.name}", expected="a pin, as the join is made on pins", found=f"pins of {', '.join(pins.views) or 'no view'}",
                     mend="ask for the views of the pinned result, or leave pinned()")
         )  # fmt: skip
-    delta, gone = reopen(uri, pin, f"view {view.name}")
-    return ViewSource(view, dataset_of(delta), pin, columns, delta.version(), pin if gone else None)
+    delta, gone = reopen(place, pin, f"view {view.name}")
+    return ViewSource(view, place, dataset_of(delta), pin, columns, delta.version(), pin if gone else None)

@@ -20,7 +20,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_pins import Pins, Snapshot, now, reopen
 from vidtopics.stores.delta_rows import NEVER, microseconds
 from vidtopics.stores.delta_sources import ViewSource
-from vidtopics.stores.delta_tables import dataset_of, open_table, uri_of
+from vidtopics.stores.delta_tables import dataset_of, open_table, out_of_reach, place_of, reaching
 
 NUMBERS = ("integer", "floating", "decimal", "complex", "boolean", "mixed-integer", "mixed-integer-float")
 """What pandas calls columns with a number: of which unit, it would guess."""
@@ -83,6 +83,9 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
                 con.register(name, dataset_of(delta))
             found = con.sql(query).to_arrow_table()
         except duckdb.Error as error:
+            if "IOError: " in str(error):  # Arrow's, of a file that DuckDB asked it for
+                places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
+                raise out_of_reach(f"entity_df, table {places}", error) from error
             raise _refused(query, str(error)) from error
     return _with_utc_time(found, {name: snapshot for name, (_, snapshot) in tables.items()})
 
@@ -104,7 +107,8 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
 
 def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
     """The keys of a view's rows, as the spine calls them."""
-    rows, _ = source.rows(end_us, known=known)
+    with reaching(source.place, f"view {source.name}"):
+        rows, _ = source.rows(end_us, known=known)
     # A pin whose version is gone gives rows up to its own time, which may be later.
     inside = (rows.event >= start_us) & (rows.event <= end_us) & ((rows.created <= end_us) | (not known))
     found = rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
@@ -153,14 +157,14 @@ def _no_moments(found: str) -> TableError:
 
 
 def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
-    uri = uri_of(config, name)
+    place = place_of(config, name)
     if pins is None:
-        delta = open_table(uri, f"entity_df, table {name}")
+        delta = open_table(place, f"entity_df, table {name}")
         return delta, now(delta)
     pin = pins.entity_df.get(name)
     if pin is None:
         raise _without_pin(name, "none")
-    delta, gone = reopen(uri, pin, f"entity_df, table {name}")
+    delta, gone = reopen(place, pin, f"entity_df, table {name}")
     if gone:
         raise _without_pin(name, f"version {pin.version}, which is gone")
     return delta, pin

@@ -1,21 +1,137 @@
-"""Opening Delta tables for the offline store: where they lie, and that Arrow can read them right."""
+"""Opening Delta tables for the offline store: where they lie, how they are reached, and that Arrow can read them right."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
-from feast import RepoConfig
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from feast import FileSource, RepoConfig
 
 from vidtopics.errors import TableError, explain
 from vidtopics.tables.scans import scan
 
+BOUNDS = {"retry_timeout": "20s"}
+"""What delta-rs is told of every object store: a server that never answers it tries for three minutes by itself, so for 30 seconds."""
+S3 = ("s3", "s3a")
+SAID = 200
+"""Characters of either end of an error that are repeated."""
+OPTIONS = "in the environment, or in `storage_options` of the offline store"
+# What an error says, and what to do about it; the first that fits.
+MENDS = {
+    "NoSuchBucket": "correct the bucket in the source's path, or in `root` of the offline store",
+    "/latest/|Missing (AccessKeyId|SecretAccessKey)": f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {OPTIONS}",
+    "AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|401 Unauth|403 Forb": "correct the credentials, or their rights to the bucket",
+    "scheme is not allowed": f"for an endpoint without TLS set AWS_ALLOW_HTTP=true {OPTIONS}",
+    "parse config": "correct `storage_options` of the offline store",
+    "Unknown scheme": "correct the path, or `root` of the offline store",
+    "error sending request": "correct the endpoint (AWS_ENDPOINT_URL, s3_endpoint_override), or wait until it answers",
+    "No such file|not found": "ask again: a vacuum removed files of this version",
+}
 
-def uri_of(config: RepoConfig, path: str) -> str:
-    """A source's path; a relative one lies below `root` of the offline store, which is relative to the repository."""
+
+@dataclass(frozen=True)
+class Place:
+    """Where a table lies. `options`: what delta-rs is told of its object store, none for a folder."""
+
+    uri: str
+    options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+    @property
+    def storage_options(self) -> dict[str, str] | None:
+        """As delta-rs takes them."""
+        return dict(self.options) or None
+
+
+def place_of(config: RepoConfig, path: str, source: FileSource | None = None) -> Place:
+    """Where a path leads; a relative one lies below `root` of the offline store, which is relative to the repository."""
+    uri = _uri(config, path)
+    return Place(uri, tuple(sorted(options_for(config, uri, source).items())))
+
+
+def options_for(config: RepoConfig, uri: str, source: FileSource | None = None) -> dict[str, str]:
+    """What delta-rs is told to reach a URI; nothing for a folder. What none of them names it takes from the environment.
+
+    Of one option the last wins: bounds in time, `storage_options` of the offline store, the source's connection_ref and s3_endpoint_override.
+
+    Raises:
+        TableError: the source names an endpoint of S3, and lies elsewhere.
+    """
+    scheme, endpoint = urlsplit(uri).scheme, source.s3_endpoint_override if source else ""
+    if endpoint and scheme not in S3:
+        raise TableError(
+            explain(f"source {source and source.name}, s3_endpoint_override", expected="a path or `root` that begins with s3://", found=uri,
+                    mend="correct the path, or leave the endpoint out")
+        )  # fmt: skip
+    if scheme in ("", "file"):
+        return {}
+    ours = {name: str(value) for name, value in getattr(config.offline_store, "storage_options", {}).items()}
+    options = _over(BOUNDS, ours)
+    options = _over(options, (source.resolve_credentials() or {}) if source else {})
+    options = _over(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
+    # The environment's AWS_ENDPOINT_URL_S3 would be stronger than any other name for it.
+    named = [value for name, value in options.items() if _canonical(name) == "endpoint"]
+    return options | ({"AWS_ENDPOINT_URL_S3": named[-1]} if named else {})
+
+
+def open_table(place: Place, where: str, version: int | None = None) -> DeltaTable:
+    """The table at a version (the newest by default); TableError where there is none or it is out of reach, `where` says who asked."""
+    with reaching(place, where):
+        try:
+            return DeltaTable(place.uri, version=version, storage_options=place.storage_options)
+        except TableNotFoundError as error:
+            if "Unknown scheme" in str(error):
+                raise
+            raise TableError(
+                explain(f"{where}, {place.uri}", expected="a Delta table", found="none",
+                        mend="run the job that writes it, or correct the path or `root` in feature_store.yaml")
+            ) from None  # fmt: skip
+
+
+@contextmanager
+def reaching(place: Place, where: str) -> Iterator[None]:
+    """TableError for what delta-rs and Arrow raise where a table can't be reached, read or written; `where` says who asked."""
+    try:
+        yield
+    except (OSError, DeltaError) as error:
+        raise out_of_reach(f"{where}, {place.uri}", error) from error
+
+
+def out_of_reach(where: str, error: Exception) -> TableError:
+    """What an error of delta-rs, Arrow or a server means for a user."""
+    found = said(error)
+    mend = next((mend for mark, mend in MENDS.items() if re.search(mark, found)), "correct what it names")
+    short = found if len(found) <= 2 * SAID else f"{found[:SAID]} ... {found[-SAID:]}"
+    return TableError(explain(where, expected="a table within reach", found=short, mend=mend))
+
+
+def said(error: Exception) -> str:
+    r"""What an error says, in one line: without colours, queries of URLs (a signature may be in one), and of an answer in XML its code.
+
+    >>> said(OSError("S3 error\n \x1b[31m↳\x1b[0m GET http://h/b?list-type=2 in 2ms\n <Error><Code>NoSuchBucket</Code></Error>"))
+    'S3 error: GET http://h/b in 2ms NoSuchBucket'
+    """
+    text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+    text = re.sub(r"(<\?xml.*|<Error>.*)<Code>(\w+)</Code>.*", r"\2", text, flags=re.DOTALL)
+    text = re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text)
+    text = re.sub(r"\s*\n\s*↳\s*", ": ", text)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def dataset_of(delta: DeltaTable) -> ds.FileSystemDataset:
+    """The snapshot's files in the order of their names: how the log lists them may change with a checkpoint. TableError as of `scan`."""
+    found = scan(delta)
+    ordered = sorted(found.get_fragments(), key=lambda fragment: str(fragment.path))
+    return ds.FileSystemDataset(ordered, found.schema, found.format, found.filesystem)
+
+
+def _uri(config: RepoConfig, path: str) -> str:
     if urlsplit(path).scheme or Path(path).is_absolute():
         return path
     root = getattr(config.offline_store, "root", "")
@@ -24,19 +140,16 @@ def uri_of(config: RepoConfig, path: str) -> str:
     return str(Path(config.repo_path or ".") / root / path)
 
 
-def open_table(uri: str, where: str, version: int | None = None) -> DeltaTable:
-    """The table at a version (the newest by default); TableError where there is none, `where` says who asked."""
-    try:
-        return DeltaTable(uri, version=version)
-    except TableNotFoundError:
-        raise TableError(
-            explain(f"{where}, {uri}", expected="a Delta table", found="none",
-                    mend="run the job that writes it, or correct the path or `root` in feature_store.yaml")
-        ) from None  # fmt: skip
+def _over(options: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
+    """Both; of an option that both name, under whatever of its names, the stronger."""
+    taken = {_canonical(name) for name in stronger}
+    return {name: value for name, value in options.items() if _canonical(name) not in taken} | dict(stronger)
 
 
-def dataset_of(delta: DeltaTable) -> ds.FileSystemDataset:
-    """The snapshot's files in the order of their names: how the log lists them may change with a checkpoint. TableError as of `scan`."""
-    found = scan(delta)
-    ordered = sorted(found.get_fragments(), key=lambda fragment: str(fragment.path))
-    return ds.FileSystemDataset(ordered, found.schema, found.format, found.filesystem)
+def _canonical(name: str) -> str:
+    """An option's name without what delta-rs lets be left out: `AWS_ENDPOINT_URL` and `endpoint` are one.
+
+    >>> _canonical("AWS_ENDPOINT_URL"), _canonical("aws_region")
+    ('endpoint', 'region')
+    """
+    return name.lower().removeprefix("aws_").removesuffix("_s3").removesuffix("_url")

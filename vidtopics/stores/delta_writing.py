@@ -12,8 +12,8 @@ from feast import FeatureView, RepoConfig
 from vidtopics.contracts import TABLES
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_rows import fitted
-from vidtopics.stores.delta_sources import path_of
-from vidtopics.stores.delta_tables import open_table
+from vidtopics.stores.delta_sources import table_of
+from vidtopics.stores.delta_tables import open_table, reaching
 
 
 def append(config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Callable[[int], Any] | None) -> None:
@@ -25,7 +25,8 @@ def append(config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Call
     """
     source = view.batch_source
     assert source is not None
-    delta = open_table(path_of(config, source), f"view {view.name}")
+    place = table_of(config, source)
+    delta = open_table(place, f"view {view.name}")
     schema = pa.schema(delta.schema().to_arrow())
     _refuse_published(delta, schema, view)
     back = {new: old for old, new in (source.field_mapping or {}).items()}
@@ -38,7 +39,8 @@ def append(config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Call
         source.created_timestamp_column or "",
     ]
     columns = [_column(rows[f.name], f, view, required=f.name in (back.get(r, r) for r in required)) for f in schema]
-    write_deltalake(delta, pa.table(columns, schema=schema), mode="append")
+    with reaching(place, f"view {view.name}"):
+        write_deltalake(delta, pa.table(columns, schema=schema), mode="append")
     if progress:
         progress(len(rows))
 

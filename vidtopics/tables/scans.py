@@ -21,9 +21,9 @@ MENDS = {
 def scan(delta: DeltaTable) -> ds.Dataset:
     """The snapshot as an Arrow dataset, as delta-rs lists its files.
 
-    Local files are read by Arrow itself. Through delta-rs's own reader, which is Python to Arrow, a read-ahead that is
-    still under way when the process ends finds no interpreter and aborts it ("terminate called without an active
-    exception", once in forty processes under load).
+    Local files are read by Arrow itself, those of an object store through delta-rs, by the table's own options. That
+    reader is Python to Arrow: a read-ahead that is still under way when the process ends finds no interpreter and
+    aborts it ("terminate called without an active exception", once in forty processes under load).
 
     Raises:
         TableError: the table has a feature that Arrow would read wrong (deletion vectors, column mapping) or not at all.
