@@ -13,6 +13,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -266,6 +268,26 @@ def load(path: str | Path) -> Settings:
             explain(str(path), expected="keys and values", found=type(tree).__name__, mend="see conf/demo.yaml")
         )
     return parse(tree or {}, where=str(path))
+
+
+def folder(home: str | os.PathLike[str]) -> Path:
+    """A home's folder; SettingsError for an address, which would become a folder called `s3:`.
+
+    >>> folder(".vidtopics").name
+    '.vidtopics'
+    >>> folder("s3://bucket/home")
+    Traceback (most recent call last):
+    ...
+    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home. Mend: name a local or mounted folder; Feast's
+    offline store alone reads tables on an object store (docs/feature-store.md).
+    """
+    path = Path(home)
+    if path.parts and re.fullmatch(r"\w{2,}:", path.parts[0]):
+        raise SettingsError(
+            explain("home", expected="a folder", found=path.as_posix(),
+                    mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)")
+        )  # fmt: skip
+    return path
 
 
 def digest(*parts: Any) -> str:

@@ -51,6 +51,15 @@ def test_a_file_with_an_app_is_a_verb_with_verbs(tmp_path, verb, capsys):
     assert "Fills tables." in capsys.readouterr().out
 
 
+def test_a_home_that_is_an_address_is_refused_before_anything_is_made_there(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    verb("tally", "home.mkdir(parents=True)")
+    assert common.run(["tally", "1", "--home", "s3://bucket/home"]) == 2
+    assert "home: expected a folder, found s3:/bucket/home" in capsys.readouterr().err
+    assert not (tmp_path / "s3:").exists()
+    assert common.run(["tally", "1", "--home", "a:b/s3:"]) == 0
+
+
 def test_an_error_of_ours_is_its_message_and_status_2(verb, capsys):
     verb("tally", "raise TableError('table [video_topics]: gone. Mend: run it')")
     assert common.run(["tally", "1"]) == 2

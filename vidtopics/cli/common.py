@@ -19,7 +19,16 @@ DEFAULT_HOME = Path(".vidtopics")
 FAILED = 2
 INTERRUPTED = 130
 
-Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Tables, models and logs.", file_okay=False)]
+
+def _folder(home: Path) -> Path:
+    from vidtopics.settings import folder
+
+    return folder(home)
+
+
+Home = Annotated[
+    Path, typer.Option("--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=_folder)
+]
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Settings (YAML); without it the defaults.")
 ]

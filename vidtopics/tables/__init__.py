@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,8 +19,9 @@ from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
-from vidtopics.errors import ConflictError, ContractError, SettingsError, TableError, explain
+from vidtopics.errors import ConflictError, ContractError, TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
 from vidtopics.tables.difference import Run
@@ -53,23 +53,10 @@ class Publication:
 
 
 class Tables:
-    """The Delta tables below `home`/tables.
-
-    >>> Tables("s3://bucket/home")
-    Traceback (most recent call last):
-    ...
-    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home. Mend: name a local or mounted folder; Feast's
-    offline store alone reads tables on an object store (docs/feature-store.md).
-    """
+    """The Delta tables below `home`/tables."""
 
     def __init__(self, home: str | os.PathLike[str]) -> None:
-        if re.match(r"\w{2,}:/", str(home)):
-            raise SettingsError(
-                explain("home", expected="a folder", found=Path(home).as_posix(),
-                        mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store"
-                     " (docs/feature-store.md)")
-            )  # fmt: skip
-        self.home = Path(home).absolute()
+        self.home = folder(home).absolute()
 
     def uri(self, table: Table) -> str:
         """Where the table lies."""
