@@ -128,6 +128,55 @@ def cluster_of(folder: Path, *, binary: str, count: int = 3, **options: str) -> 
         yield nodes
 
 
+@contextmanager
+def replica_of(primary: Node, folder: Path, *, binary: str, **options: str) -> Iterator[Node]:
+    """One more node of a primary's cluster, which copies it, ended with the block."""
+    port, bus = free_ports(2)
+    own = {"cluster_enabled": "yes", "cluster_port": str(bus)} | options
+    with (
+        node(folder, binary=binary, port=port, **own) as found,
+        redis.Redis.from_url(primary.url) as first,
+        redis.Redis.from_url(found.url) as copy,
+    ):
+        name = cast("Any", first).cluster("MYID").decode()
+        first.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        wait(lambda: _knows(copy, name), "a replica that has met its primary")
+        copy.execute_command("CLUSTER", "REPLICATE", name)
+        wait(lambda: in_step(primary, found), "a replica that has all")
+        yield found
+
+
+def in_step(primary: Node, replica: Node) -> bool:
+    """Whether a replica is connected and has every write of its primary."""
+    with redis.Redis.from_url(primary.url) as first, redis.Redis.from_url(replica.url) as copy:
+        sent, got = (cast("dict[str, Any]", c.info("replication")) for c in (first, copy))
+        return got.get("master_link_status") == "up" and got["slave_repl_offset"] >= sent["master_repl_offset"]
+
+
+def cut_off(primary: Node) -> None:
+    """From now on its replicas get no write; it serves clients as before. Ends with its process."""
+    with redis.Redis.from_url(primary.url) as connection:
+        connection.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+        connection.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+
+def promote(replica: Node) -> None:
+    """The replica of a primary that died takes its slots, with what it has."""
+    with redis.Redis.from_url(replica.url) as connection:
+        connection.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+
+
+def owner(connection: redis.Redis, slot: int) -> int:
+    """The port of the node that another one believes to serve a slot; 0 where none does."""
+    ranges = cast("Any", connection).execute_command("CLUSTER", "SLOTS")
+    return next((int(r[2][1]) for r in ranges if r[0] <= slot <= r[1]), 0)
+
+
+def _knows(connection: redis.Redis, name: str) -> bool:
+    rows: dict[str, Any] = cast("Any", connection).cluster("NODES")
+    return name in {row["node_id"] for row in rows.values()}
+
+
 def settled(connection: redis.Redis, count: int) -> bool:
     """Whether a node sees all slots served by that many nodes, none of them failing or still to be met."""
     info: dict[str, Any] = cast("Any", connection).cluster("INFO")
@@ -135,5 +184,8 @@ def settled(connection: redis.Redis, count: int) -> bool:
     return (
         info["cluster_state"] == "ok"
         and len(rows) == count
-        and all(row["slots"] and row["connected"] and "fail" not in row["flags"] for row in rows.values())
+        and all(
+            row["slots"] and row["connected"] and not {"fail", "fail?"} & set(row["flags"].split(","))
+            for row in rows.values()
+        )
     )

@@ -129,13 +129,13 @@ def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[On
 
 
 def dump(store: Any) -> dict[bytes, Any]:
-    """Every key with its value, those of lock and fences aside (they count runs), and the directory's version, which begins at the clock."""
+    """Every key with its value, but for lock and fences (they count runs), servers, and the directory's version, which begins at the clock."""
     read = {
         b"string": store.get,
         b"list": lambda key: store.lrange(key, 0, -1),
         b"hash": lambda key: {name: plain(text) for name, text in store.hgetall(key).items()},
     }
-    clock = (place("vt", "lock").encode(), place("vt", "directory").encode())
+    clock = [place("vt", name).encode() for name in ("lock", "directory", "servers")]
     keys = [key for key in store.scan_iter(count=1000) if b":fence" not in key and key not in clock]
     return {key: read[store.type(key)](key) for key in keys}
 

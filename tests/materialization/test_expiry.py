@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from online_home import OnlineHome
+from online_home import SETTINGS, OnlineHome
 
 from vidtopics import contracts
 from vidtopics.contracts import VIDEO_STATISTICS, View
 from vidtopics.layout import Field, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
+from vidtopics.materialization.reconcile import reconcile
 from vidtopics.online import OnlineClient, Status
 
 MINUTE_US = 60_000_000
@@ -120,10 +121,19 @@ class AgingHome:
         (moved,) = [m for m in self.rows.run(self.store).values() if m.name == aged.name]
         return moved.why, moved.written
 
+    def faults(self) -> dict[str, int]:
+        """What `reconcile` finds of the view."""
+        return next(
+            f.faults for f in reconcile(self.rows.tables, self.store, SETTINGS) if f.name == VIDEO_STATISTICS.name
+        )
+
+    def keys(self) -> dict[str, bytes]:
+        space = OnlineClient(self.store).directory().keys(VIDEO_STATISTICS.name)
+        return {name: space.of([name.encode()])[0] for name in ("new", "old")}
+
     def drops(self) -> dict[str, float]:
         """Per video the hours from now until Redis drops its value; none for those that stay."""
-        space = OnlineClient(self.store).directory().keys(VIDEO_STATISTICS.name)
-        found = {name: self.store.pexpiretime(space.of([name.encode()])[0]) for name in ("new", "old")}
+        found = {name: self.store.pexpiretime(key) for name, key in self.keys().items()}
         return {name: round((ms * 1000 - now_us()) / HOUR_US, 1) for name, ms in found.items() if ms > 0}
 
 
@@ -149,3 +159,18 @@ def test_a_run_that_died_with_a_short_ttl_counts(home: AgingHome) -> None:
     assert home.run(timedelta(hours=1)) == ("", 1)
     assert home.drops() == {"new": 2}
     assert home.run(timedelta(0)) == ("the TTL is longer now", 2)
+
+
+def test_reconcile_misses_only_what_is_not_past_its_ttl(home: AgingHome) -> None:
+    home.run(timedelta(hours=5))
+    assert home.faults() == {}
+    home.store.delete(home.keys()["old"])
+    assert home.faults() == {}
+    home.store.delete(home.keys()["new"])
+    assert home.faults() == {"missing": 1}
+
+
+def test_reconcile_compares_what_is_past_its_ttl_and_still_there(home: AgingHome) -> None:
+    home.run(timedelta(hours=5))
+    home.store.setrange(home.keys()["old"], 27, b"x")
+    assert home.faults() == {"another value": 1}

@@ -179,7 +179,7 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]
     return stages(tmp_path_factory.mktemp("stages"), map(step, (FIRST, SECOND, FIRST)))
 
 
-@pytest.mark.parametrize("command", range(1, 36, 2))
+@pytest.mark.parametrize("command", range(1, 43, 2))
 def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch, command: int
 ) -> None:
@@ -201,4 +201,4 @@ def test_the_deaths_above_are_at_every_other_command(
     there_and_back[0].run(store)
     with dying_at(0, monkeypatch) as sent:
         there_and_back[1].run(store)
-    assert 25 < sent[0] < 36
+    assert 35 < sent[0] < 43

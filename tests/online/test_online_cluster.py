@@ -19,7 +19,18 @@ import redis.asyncio
 from redis.cluster import key_slot
 from small_store import put, value
 
-from benchmarks.redis_nodes import Node, cluster_of, debian_server, free_ports, node, settled, valkey_server, wait
+from benchmarks.redis_nodes import (
+    Node,
+    cluster_of,
+    debian_server,
+    in_step,
+    owner,
+    promote,
+    replica_of,
+    settled,
+    valkey_server,
+    wait,
+)
 from vidtopics.layout import Structures
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect
 
@@ -245,27 +256,18 @@ def test_recent_clicks_come_from_the_node_that_has_them(nodes: list[Node]) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
 def test_the_replica_of_a_lost_node_is_found(tmp_path: Path, end: signal.Signals) -> None:
-    with cluster_of(tmp_path / "primaries", binary=valkey_server()) as nodes, ExitStack() as stack:
-        port, bus = free_ports(2)
-        stack.enter_context(
-            node(tmp_path / "replica", binary=valkey_server(), port=port, cluster_enabled="yes", cluster_port=str(bus))
-        )
-        first, replica = (stack.enter_context(redis.Redis(port=p)) for p in (nodes[0].port, port))
-        first.cluster("MEET", "127.0.0.1", port, bus)
-        name = first.cluster("MYID").decode()
-        wait(
-            lambda: name in {row["node_id"] for row in replica.cluster("NODES").values()},
-            "a replica that has met the others",
-        )
-        replica.cluster("REPLICATE", name)
+    with (
+        cluster_of(tmp_path / "primaries", binary=valkey_server()) as nodes,
+        replica_of(nodes[0], tmp_path / "replica", binary=valkey_server()) as replica,
+        redis.Redis.from_url(nodes[1].url) as second,
+    ):
         with connect(url_of(nodes), timeout_s=20) as connection:
             put(connection, {i: row(i) for i in IDS})
-        wait(lambda: replica.dbsize() == first.dbsize() > 0, "a replica that holds all")
-        second = stack.enter_context(redis.Redis(port=nodes[1].port))
+        wait(lambda: in_step(nodes[0], replica), "a replica that holds all")
         with clients(nodes, timeout_s=0.5) as reads:
             nodes[0].process.send_signal(end)
-            replica.cluster("FAILOVER", "TAKEOVER")
-            wait(lambda: owns_slots(second, port), "the others to know who took over")
+            promote(replica)
+            wait(lambda: owner(second, 0) == replica.port, "the others to know who took over")
             for read in reads:
                 failed = []
                 while len(failed) < 3:
@@ -275,9 +277,3 @@ def test_the_replica_of_a_lost_node_is_found(tmp_path: Path, end: signal.Signals
                     except redis.RedisError as error:
                         failed.append(error)
                 assert len(failed) <= (1 if end == signal.SIGSTOP else 0), failed
-
-
-def owns_slots(connection: redis.Redis, port: int) -> bool:
-    """Whether a node believes that the one of that port serves slots."""
-    rows = connection.cluster("NODES")
-    return any(address.partition("@")[0].endswith(f":{port}") and row["slots"] for address, row in rows.items())

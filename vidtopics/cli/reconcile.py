@@ -15,17 +15,18 @@ if TYPE_CHECKING:
 
 def reconcile(
     sample: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Values of each view to compare byte for byte.")
+        int,
+        typer.Option(metavar="N", min=1, help="Values of each view, and lists of each kind, to compare byte for byte."),
     ] = 10_000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses other values.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses others.")] = 0,
     home: Home = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count every view's keys in Redis against its table at the watermark, and compare a sample of values.
+    """Count the keys of every view and list in Redis against the tables as they were loaded, and compare a sample of values and lists.
 
-    Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value differs, or nothing was loaded; with 2 if Redis
-    or a table is out of reach; with 3 while another run has the lock.
+    Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value or list differs, or nothing was loaded; with 2 if
+    Redis or a table is out of reach; with 3 while another run has the lock.
     """
     from vidtopics.cli import homes, show
     from vidtopics.cli.materialize import lock_errors, reached
@@ -50,7 +51,9 @@ def _show(found: list[Reconciled]) -> None:
 
     from vidtopics.cli import show
 
-    table = Table("view", "version", "live", "ended", "keys", "compared", "faults", box=None, header_style="bold")
+    table = Table(
+        "view or lists", "version", "live", "ended", "keys", "compared", "faults", box=None, header_style="bold"
+    )
     for view in found:
         faults = "; ".join(
             f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}" for kind, count in view.faults.items()

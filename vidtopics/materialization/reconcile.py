@@ -1,46 +1,29 @@
-"""The nightly check: are the keys in Redis those of the tables, and a sample of the values those that the tables give?"""
+"""The nightly check: are the keys in Redis those of the tables, and a sample of the values and lists those that the tables give?"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vidtopics.contracts import VIEWS, Table
+from vidtopics.contracts import EVENT_TIME, STRUCTURES, VIEWS, Table
 from vidtopics.layout import Schema, ViewEntry
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
+from vidtopics.materialization.reconcile_lists import lists
+from vidtopics.materialization.reconciled import Reconciled
 from vidtopics.materialization.rows import encoded
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
-EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class Reconciled:
-    """What was found of one view.
-
-    `version`: of the table, by the watermarks; None where the view is not whole (`faults` says why). `live` and `ended`: entities of the table;
-    each has a key. `keys`: in Redis. `compared`: values of the sample. `faults`: kind to the number of them; `examples`: kind to some ids.
-    """
-
-    name: str
-    version: int | None
-    live: int = 0
-    ended: int = 0
-    keys: int = 0
-    compared: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+__all__ = ["Reconciled", "reconcile"]
 
 
 def reconcile(
@@ -52,15 +35,15 @@ def reconcile(
     seed: int = 0,
     report: Callable[[Reconciled], None] = lambda found: None,
 ) -> list[Reconciled]:
-    """Compare every view that was loaded with its table at the version of its watermarks. Holds the lock meanwhile, changes nothing.
+    """Compare every view and the lists that were loaded with their tables at the versions that Redis names. Holds the lock, changes nothing.
 
     Args:
         tables: the home's tables.
         connection: Redis.
         settings: prefix and buckets.
-        sample: values of each view that are compared byte for byte, chosen anew for each `seed`.
+        sample: values of each view, and lists of each kind, that are compared byte for byte, chosen anew for each `seed`.
         seed: of the choice.
-        report: called after each view.
+        report: called after each view and structure.
 
     Raises:
         LockError, TableError, StoreError, RedisError: as :func:`vidtopics.materialization.materialize`.
@@ -73,6 +56,10 @@ def reconcile(
             if name in VIEWS:
                 done.append(_view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed)))
                 report(done[-1])
+        for table in STRUCTURES.values():
+            if found := lists(tables, store, table, sample, np.random.default_rng(seed)):
+                done.append(found)
+                report(found)
     return done
 
 
@@ -86,31 +73,35 @@ def _view(
     delta = snapshot(tables, table, mark.version)
     if str(delta.metadata().id) != mark.table_id:
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
-    rows = changes(table, delta, None, now_us=time.time_ns() // 1000)
-    ids, alive = _entities(table, rows)
-    missing, extra, keys = _keys(store, entry, ids)
+    now_us = time.time_ns() // 1000
+    rows = changes(table, delta, None, now_us=now_us)
+    ids, alive, event_us = _entities(table, rows)
+    missing, extra, keys = _keys(store, entry, ids, may_lack=event_us + entry.ttl_us < now_us if entry.ttl_us else None)
     chosen = choice.random(len(ids)) < sample / max(1, len(ids))
     wrong = _wrong(store, table, entry, rows, chosen)
-    faults = {"missing": missing, "not in the table": extra, "another value": sorted(set(wrong) - set(missing))}
-    return Reconciled(
-        table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()),
-        {kind: len(found) for kind, found in faults.items() if found},
-        {kind: [i.decode(errors="replace") for i in found[:EXAMPLES]] for kind, found in faults.items() if found},
-    )  # fmt: skip
+    faults = {"missing": missing, "not in the table": extra, "another value": sorted(wrong)}
+    return Reconciled.of(table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()), faults)
 
 
-def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int]:
-    """Ids in the order of `rows`, and how many have a value."""
+def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int, NDArray[np.int64]]:
+    """Ids in the order of `rows`, how many have a value, and the event time of each."""
     ids: list[bytes] = []
+    event_us = [np.zeros(0, np.int64)]
     alive = 0
     for batch in rows.batches():
         ids += [i.encode() for i in batch[table.key[0]].to_pylist()]
+        event_us.append(batch[EVENT_TIME].cast(pa.int64()).to_numpy())
         alive += int(live(batch, table).sum())
-    return ids, alive
+    return ids, alive, np.concatenate(event_us)
 
 
-def _keys(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> tuple[list[bytes], list[bytes], int]:
-    """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice."""
+def _keys(
+    store: Generations, entry: ViewEntry, ids: Sequence[bytes], *, may_lack: NDArray[np.bool_] | None
+) -> tuple[list[bytes], list[bytes], int]:
+    """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice.
+
+    `may_lack`: values past their TTL, which Redis may have dropped.
+    """
     place = {name: i for i, name in enumerate(ids)}
     seen = np.zeros(len(ids), np.bool_)
     extra: set[bytes] = set()
@@ -122,8 +113,8 @@ def _keys(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> tuple[l
             seen[place[name]] = True
         else:
             extra.add(name)
-    missing = [name for name, i in place.items() if not seen[i]]
-    return missing, sorted(extra), int(seen.sum()) + len(extra)
+    lacking = ~seen if may_lack is None else ~seen & ~may_lack
+    return [ids[i] for i in np.flatnonzero(lacking).tolist()], sorted(extra), int(seen.sum()) + len(extra)
 
 
 def _wrong(store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]) -> list[bytes]:
@@ -144,7 +135,8 @@ def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.Rec
     found = dict(zip(ids, _values(store, space.of(ids)), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.
     older = [s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]]
-    differing = [name for name, value in zip(ids, expected, strict=True) if found[name] != value]
+    # Those that aren't there are among the missing.
+    differing = [name for name, value in zip(ids, expected, strict=True) if found[name] not in (None, value)]
     for before in older:
         again = dict(zip(*encoded(table, before, space, batch), strict=True))
         differing = [name for name in differing if found[name] != again[name]]

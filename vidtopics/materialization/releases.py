@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import place
-from vidtopics.materialization import structures, views
+from vidtopics.materialization import strays, structures, views
 from vidtopics.materialization.changes import Span, readable
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
-from vidtopics.materialization.lock import Lease, hold
+from vidtopics.materialization.lock import Lease, hold, lost
 from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
@@ -51,7 +52,7 @@ def materialize(
     Raises:
         LockError: another run holds the lock, or took it from this one.
         TableError: nothing was released, or a table that a release names is missing or can't be read.
-        StoreError: the prefix was made with other buckets.
+        StoreError: the prefix was made with other buckets, or Redis lost writes of this run.
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
     with hold(connection, settings.prefix) as lease:
@@ -60,6 +61,9 @@ def materialize(
         number, now_us = release["release_id"], time.time_ns() // 1000
         writer = _writer(connection, settings, lease)
         writer.sweep()
+        servers = strays.servers(connection, settings.prefix, settings.buckets)
+        if servers != _entered(connection, settings.prefix, "servers"):
+            strays.remove(writer.generations, lease)
         run = views.Round(tables, writer, lease, number, now_us, full, loader, progress)
         done = []
         for name in _unwanted(writer.generations, settings):
@@ -74,7 +78,10 @@ def materialize(
             )
             report(moved)
             done.append(moved)
-        _enter_release(lease, number)
+        if not all(moved.up_to_date for moved in done):
+            _look_again(tables, writer.generations, release, settings, done)
+        _enter(lease, "release", str(number))
+        _enter(lease, "servers", servers)
     return done
 
 
@@ -110,18 +117,11 @@ def preview(
 ) -> list[Moved]:
     """What :func:`materialize` would do now: `written` counts values or lists that it would send. Nothing is written, no lock taken."""
     release = _latest(tables)
-    number, now_us = release["release_id"], time.time_ns() // 1000
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
-    done = [Moved(name, number, taken_out=True) for name in _unwanted(store, settings)]
-    for moved in done:
-        report(moved)
-    for table, version in _parts(release, settings):
-        moved = (
-            views.preview(tables, store, table, version, number, now_us=now_us, full=full)
-            if table.view
-            else structures.preview(tables, store, table, version, number, full=full)
-        )
+    unwanted = (Moved(name, release["release_id"], taken_out=True) for name in _unwanted(store, settings))
+    done = []
+    for moved in chain(unwanted, _previews(tables, store, release, settings, full=full)):
         report(moved)
         done.append(moved)
     return done
@@ -137,7 +137,7 @@ def lag_s(tables: Tables, loaded: int | None) -> float:
 
 def loaded_release(connection: Connection, prefix: str) -> int | None:
     """The release that the last complete run brought; None where there was none."""
-    text = cast("bytes | None", connection.get(place(prefix, "release")))
+    text = _entered(connection, prefix, "release")
     return int(text) if text else None
 
 
@@ -170,13 +170,48 @@ def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> S
     return writer
 
 
-def _enter_release(lease: Lease, number: int) -> None:
-    if loaded_release(lease.connection, lease.prefix) == number:
+def _previews(
+    tables: Tables,
+    store: Generations,
+    release: dict[str, Any],
+    settings: OnlineSettings,
+    *,
+    full: bool,
+    without: Collection[str] = (),
+) -> Iterator[Moved]:
+    number, now_us = release["release_id"], time.time_ns() // 1000
+    for table, version in _parts(release, settings):
+        if table.name in without:
+            continue
+        yield (
+            views.preview(tables, store, table, version, number, now_us=now_us, full=full)
+            if table.view
+            else structures.preview(tables, store, table, version, number, full=full)
+        )
+
+
+def _look_again(
+    tables: Tables, store: Generations, release: dict[str, Any], settings: OnlineSettings, done: Sequence[Moved]
+) -> None:
+    """StoreError where the next run would do some of this one again: a watermark, a view or a mark of lists was lost after it was set."""
+    waiting = {moved.name for moved in done if moved.not_due}
+    if not all(moved.up_to_date for moved in _previews(tables, store, release, settings, full=False, without=waiting)):
+        raise lost(store.prefix)
+
+
+def _entered(connection: Connection, prefix: str, name: str) -> str:
+    """What :func:`_enter` left; empty at first."""
+    return cast("bytes", connection.get(place(prefix, name)) or b"").decode()
+
+
+def _enter(lease: Lease, name: str, text: str) -> None:
+    """Keep something of a run that came to its end."""
+    if _entered(lease.connection, lease.prefix, name) == text:
         return
-    key = place(lease.prefix, "release")
+    key = place(lease.prefix, name)
 
     def change(pipe: Any) -> None:
         pipe.multi()
-        pipe.set(key, number)
+        pipe.set(key, text)
 
     lease.transaction(change)

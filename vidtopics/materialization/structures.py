@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from vidtopics.contracts import TOPIC_QUEUES, Table
+from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
 from vidtopics.layout import Structures, place
 from vidtopics.materialization.batches import Sender, bucket_of, chunks
 from vidtopics.materialization.changes import digest, files, files_of, readable, snapshot
@@ -26,7 +26,11 @@ from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.writer import StoreWriter
+from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
+
+KINDS = {TOPIC_QUEUES.name: "queue", USER_RECENT_CLICKS.name: "clicks"}
+"""What the keys of each table's lists say behind the prefix."""
 
 # KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the batch, the list's new items (none: it goes);
 # Lua's stack holds some thousands at once.
@@ -85,11 +89,9 @@ def preview(tables: Tables, store: Generations, table: Table, version: int, rele
 
 def look(tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool) -> Swap | None:
     """What a structure needs to come to a version; None where it is there. Reads alone."""
-    names = [table.name, _moving(table)]
-    text, halfway = cast("list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names))
-    known: dict[str, Any] = json.loads(text) if text else {}
+    known, whole = facts_of(store, table)
     delta = snapshot(tables, table, version)
-    held = {} if halfway or full or not _held(delta, known) or not _marked(store, table, known) else known
+    held = known if whole and not full and is_from(delta, known) else {}
     if held.get("version") == version:
         return None
     with readable(table, version):
@@ -97,10 +99,36 @@ def look(tables: Tables, store: Generations, table: Table, version: int, release
     facts: dict[str, object] = {
         "release": release, "version": version, "table_id": str(delta.metadata().id), "files": digest(files(delta)),
     }  # fmt: skip
-    names_of = Structures(store.prefix, store.buckets)
+    names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
-        return _queues(names_of, rows, facts, known, settled=bool(held))
-    return _clicks(names_of, rows, _before(tables, table, held), facts)
+        return _queues(names, rows, facts, known, settled=bool(held))
+    return _clicks(names, rows, _before(tables, table, held), facts)
+
+
+def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
+    """All lists of a table; its facts are the catalogue alone, for topic queues."""
+    return _queues(names, rows, {}, {}, settled=False) if table is TOPIC_QUEUES else _clicks(names, rows, None, {})
+
+
+def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
+    """What Redis says it holds of a structure; whether all of it is there: no run died over it, and no bucket fell back."""
+    names = [table.name, _moving(table)]
+    text, halfway = cast("list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names))
+    known: dict[str, Any] = json.loads(text) if text else {}
+    return known, bool(known) and not halfway and _marked(store, table, known)
+
+
+def keys_of(connection: Connection, prefix: str, table: Table) -> Iterator[bytes]:
+    """The keys of the table's kind of lists that lie in Redis. SCAN may name a key twice."""
+    return cast("Iterator[bytes]", connection.scan_iter(match=f"{prefix}:{KINDS[table.name]}:*", count=1_000))
+
+
+def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
+    """Whether what Redis holds is a version of this table: the same id, and the same data files under that number."""
+    if known.get("table_id") != str(delta.metadata().id):
+        return False
+    names = files_of(delta, known["version"])
+    return names is not None and digest(names) == known.get("files")
 
 
 def _queues(
@@ -130,14 +158,6 @@ def _clicks(names: Structures, rows: pa.Table, before: pa.Table | None, facts: M
     lists = {names.clicks(user): videos for user, videos in changed if videos}
     gone = None if before is None else frozenset(names.clicks(user) for user, videos in changed if not videos)
     return Swap(lists, gone, facts, len(rows))
-
-
-def _held(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
-    """Whether what Redis holds is a version of this table: the same id, and the same data files under that number."""
-    if known.get("table_id") != str(delta.metadata().id):
-        return False
-    names = files_of(delta, known["version"])
-    return names is not None and digest(names) == known.get("files")
 
 
 def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table | None:
@@ -198,9 +218,7 @@ class _Lists:
 
     def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""
-        kind = "queue" if table is TOPIC_QUEUES else "clicks"
-        pattern = f"{self.lease.prefix}:{kind}:*"
-        return frozenset(self.lease.connection.scan_iter(match=pattern, count=1_000)) - kept.keys()
+        return frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - kept.keys()
 
     def enter(self, fields: Mapping[str, str | None]) -> None:
         """Set fields of `structures`; None removes one."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
-from vidtopics.layout import Directory, Structures, place
+from vidtopics.layout import Directory, place
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
     TIMEOUT_S,
@@ -18,7 +18,7 @@ from vidtopics.online.connections import (
     connect_async,
 )
 from vidtopics.online.features import Features
-from vidtopics.online.requests import Batches, Catalogue, Request, directory_commands, encoded
+from vidtopics.online.requests import Batches, Catalogue, ListKeys, ListRequest, Request, directory_commands, encoded
 from vidtopics.online.round_trip import send, send_async
 
 if TYPE_CHECKING:
@@ -124,16 +124,13 @@ class OnlineClient:
 
     def recent_clicks(self, user_id: str) -> list[str]:
         """The user's clicked videos, newest first; empty for an unknown user."""
-        (videos,) = send(self.connection, [("LRANGE", self._structures().clicks(user_id), 0, -1)])
-        return [v.decode() for v in videos]
+        return self._lists(lambda names: [names.clicks(user_id)])[0]
 
     def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
         """The first `limit` videos of each topic's queue in one round trip; empty for an unknown topic or another epoch."""
         if limit < 1:
             return [[] for _ in topic_ids]  # LRANGE 0 -1 would give all
-        structures = self._structures()
-        found = send(self.connection, [("LRANGE", structures.queue(epoch, t), 0, limit - 1) for t in topic_ids])
-        return [[v.decode() for v in videos] for videos in found]
+        return self._lists(lambda names: [names.queue(epoch, t) for t in topic_ids], limit)
 
     def catalogue(self) -> Catalogue:
         """The epoch of the topic queues, and its topics by falling number of clicks on their queues' videos."""
@@ -144,8 +141,13 @@ class OnlineClient:
         """Close the connections."""
         self.connection.close()
 
-    def _structures(self) -> Structures:
-        return Structures(self.prefix, self.directory().buckets)
+    def _lists(self, keys: ListKeys, limit: int | None = None) -> list[list[str]]:
+        for fresh in (False, True, True):
+            request = ListRequest.of(self.directory(fresh=fresh), keys, limit)
+            answers = send(self.connection, request.commands)
+            if not request.stale(answers):
+                break
+        return request.lists(answers)
 
 
 class AsyncOnlineClient:
@@ -228,17 +230,13 @@ class AsyncOnlineClient:
 
     async def recent_clicks(self, user_id: str) -> list[str]:
         """As :meth:`OnlineClient.recent_clicks`."""
-        structures = await self._structures()
-        (videos,) = await send_async(self.connection, [("LRANGE", structures.clicks(user_id), 0, -1)])
-        return [v.decode() for v in videos]
+        return (await self._lists(lambda names: [names.clicks(user_id)]))[0]
 
     async def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
         if limit < 1:
             return [[] for _ in topic_ids]
-        structures = await self._structures()
-        commands = [("LRANGE", structures.queue(epoch, t), 0, limit - 1) for t in topic_ids]
-        return [[v.decode() for v in videos] for videos in await send_async(self.connection, commands)]
+        return await self._lists(lambda names: [names.queue(epoch, t) for t in topic_ids], limit)
 
     async def catalogue(self) -> Catalogue:
         """As :meth:`OnlineClient.catalogue`."""
@@ -249,5 +247,10 @@ class AsyncOnlineClient:
         """Close the connections."""
         await self.connection.aclose()
 
-    async def _structures(self) -> Structures:
-        return Structures(self.prefix, (await self.directory()).buckets)
+    async def _lists(self, keys: ListKeys, limit: int | None = None) -> list[list[str]]:
+        for fresh in (False, True, True):
+            request = ListRequest.of(await self.directory(fresh=fresh), keys, limit)
+            answers = await send_async(self.connection, request.commands)
+            if not request.stale(answers):
+                break
+        return request.lists(answers)

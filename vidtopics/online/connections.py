@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import redis
@@ -27,6 +27,7 @@ from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from vidtopics.errors import SettingsError, explain
@@ -46,6 +47,31 @@ HEALTH_CHECK_S = 30
 Connection = redis.Redis | redis.RedisCluster
 
 
+@contextmanager
+def answering() -> Iterator[None]:
+    """RedisClusterException, which redis-py raises where no node answers, is no RedisError: ConnectionError in its place."""
+    try:
+        yield
+    except RedisClusterException as error:
+        raise redis.ConnectionError(str(error)) from error
+
+
+class Cluster(redis.RedisCluster):
+    """redis-py's cluster, but for errors that are no RedisError: where no node answers, and where one goes away in the midst of a SCAN."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with answering():
+            super().__init__(*arguments, **options)
+        self.nodes_manager.initialize = answering()(self.nodes_manager.initialize)  # type: ignore[method-assign]
+
+    def scan_iter(self, *arguments: Any, **options: Any) -> Iterator[Any]:
+        """As redis-py's."""
+        try:
+            yield from super().scan_iter(*arguments, **options)
+        except KeyError as error:
+            raise redis.ConnectionError(f"The node {error} went away during a SCAN.") from error
+
+
 class AsyncCluster(redis.asyncio.RedisCluster):
     """redis-py's cluster with turns: who takes one shares each node's connections with `max_connections` - 1 others at most.
 
@@ -55,6 +81,11 @@ class AsyncCluster(redis.asyncio.RedisCluster):
     def __init__(self, *, max_connections: int = MAX_CONNECTIONS, timeout: float = TIMEOUT_S, **options: Any) -> None:
         super().__init__(**options)
         self._turns, self._wait_s = asyncio.Semaphore(max_connections), timeout
+
+    async def initialize(self) -> Self:
+        """As redis-py's; ConnectionError where no node answers."""
+        with answering():
+            return cast("Self", await super().initialize())
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -101,7 +132,7 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MA
         return redis.Redis.from_pool(pool)
     nodes = [ClusterNode(*seed) for seed in seeds[1:]]  # type: ignore[no-untyped-call]
     options |= {"connection_pool_class": redis.BlockingConnectionPool, "startup_nodes": nodes, "retry": retry}
-    return redis.RedisCluster.from_url(plain, **options)
+    return Cluster.from_url(plain, **options)
 
 
 def connect_async(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> AsyncConnection:

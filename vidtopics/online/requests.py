@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, place
+from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.features import Features, gather
 
 
@@ -67,7 +67,7 @@ class Request:
 
     def stale(self, answers: Sequence[bytes | None]) -> bool:
         """Whether the directory has changed since it was read."""
-        return answers[0] is None or int(answers[0]) != self.directory.version
+        return _stale(self.directory, answers[0])
 
     def features(self, answers: Sequence[bytes | None], names: Sequence[str] | None = None) -> list[Features]:
         """What the answers say, for each (view, ids) pair; StoreError for a name that is no field of any of the views."""
@@ -135,6 +135,41 @@ class Batches:
         for i, value in zip(self.order, chain.from_iterable(found), strict=True):
             values[i] = value
         return values
+
+
+ListKeys = Callable[[Structures], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """The first elements of some lists, and behind them the directory's version.
+
+    On a server commands that come together may have others between them: a change of the directory before or among the lists shows in a version
+    that is read last. A cluster's nodes answer each for itself; there a change that comes at the same moment shows with the next request.
+    """
+
+    directory: Directory
+    commands: list[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, directory: Directory, keys: ListKeys, limit: int | None) -> ListRequest:
+        """The request for the lists that `keys` names, of `limit` elements at most (None: all)."""
+        last = -1 if limit is None else limit - 1
+        names = Structures(directory.prefix, directory.buckets)
+        lists = [("LRANGE", key, 0, last) for key in keys(names)]
+        return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
+
+    def stale(self, answers: Sequence[Any]) -> bool:
+        """Whether the directory has changed since it was read."""
+        return _stale(self.directory, answers[-1])
+
+    def lists(self, answers: Sequence[Any]) -> list[list[str]]:
+        """The lists in their order; empty where there is none."""
+        return [[v.decode() for v in videos] for videos in answers[:-1]]
+
+
+def _stale(directory: Directory, version: bytes | None) -> bool:
+    return version is None or int(version) != directory.version
 
 
 @dataclass(frozen=True)

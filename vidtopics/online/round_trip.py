@@ -19,7 +19,7 @@ from redis.cluster import PipelineCommand
 from redis.exceptions import AskError, MovedError, TryAgainError
 from redis.retry import Retry
 
-from vidtopics.online.connections import AsyncCluster, AsyncConnection, Connection
+from vidtopics.online.connections import AsyncCluster, AsyncConnection, Connection, answering
 
 Command = tuple[Any, ...]
 """A read command whose keys share a slot; its first key comes behind its name."""
@@ -74,7 +74,7 @@ async def _from_async_cluster(cluster: Any, commands: Sequence[Command]) -> list
     try:
         return await _attempt_async(cluster, commands)
     except GONE as error:
-        with suppress(redis.RedisError):
+        with suppress(redis.RedisError), answering():
             await cluster.nodes_manager.initialize()
         if isinstance(error, redis.TimeoutError):
             raise

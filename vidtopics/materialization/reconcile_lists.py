@@ -1,0 +1,78 @@
+"""The nightly check of lists: topic queues and recent clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import redis
+
+from vidtopics.contracts import Table
+from vidtopics.layout import Structures
+from vidtopics.materialization.batches import chunks
+from vidtopics.materialization.changes import readable, snapshot
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.reconciled import Reconciled
+from vidtopics.materialization.structures import KINDS, everything, facts_of, is_from, keys_of
+from vidtopics.tables import Tables
+
+
+def lists(
+    tables: Tables, store: Generations, table: Table, sample: int, choice: np.random.Generator
+) -> Reconciled | None:
+    """A structure beside its table at the version that was loaded; None where there is neither."""
+    known, whole = facts_of(store, table)
+    there = set(keys_of(store.connection, store.prefix, table))
+    if not whole:
+        loadable = known or there or tables.exists(table)
+        return Reconciled(table.name, None, faults={"not loaded to its end": 1}) if loadable else None
+    delta = snapshot(tables, table, known["version"])
+    if not is_from(delta, known):
+        return Reconciled(table.name, None, faults={"loaded from another table": 1})
+    with readable(table, known["version"]):
+        rows = tables.read(table, version=known["version"])
+    wanted = everything(Structures(store.prefix, store.buckets), table, rows)
+    keys = sorted(wanted.lists)
+    chosen = choice.random(len(keys)) < sample / max(1, len(keys))
+    compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]
+    missing, differing = wanted.lists.keys() - there, set(_differing(store, wanted.lists, compared))
+    faults = {
+        "missing": missing, "not in the table": there - wanted.lists.keys(), "another list": differing - missing,
+    }  # fmt: skip
+    named = {kind: sorted(_name(store, table, key) for key in found) for kind, found in faults.items()}
+    named["another catalogue"] = _catalogue(known, wanted.facts)
+    return Reconciled.of(table.name, known["version"], len(keys), 0, len(there), len(compared), named)
+
+
+def _differing(store: Generations, wanted: Mapping[bytes, Sequence[str]], keys: Sequence[bytes]) -> list[bytes]:
+    """Keys of lists that have other elements, or another order, or are no lists."""
+    found: list[bytes] = []
+    for part in chunks(keys, 1_000):
+        with store.connection.pipeline(transaction=False) as pipe:
+            for key in part:
+                pipe.lrange(cast("str", key), 0, -1)
+            answers = pipe.execute(raise_on_error=False)
+        for key, answer in zip(part, answers, strict=True):
+            if isinstance(answer, Exception) and not _no_list(answer):
+                raise answer
+            if answer != [video.encode() for video in wanted[key]]:
+                found.append(key)
+    return found
+
+
+def _no_list(error: Exception) -> bool:
+    return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
+
+
+def _name(store: Generations, table: Table, key: bytes) -> bytes:
+    """What a key says behind its kind, the bucket aside: the user, or epoch:topic."""
+    epoch, _, rest = key.removeprefix(f"{store.prefix}:{KINDS[table.name]}:".encode()).partition(b"{")
+    return epoch + rest.partition(b"}")[2]
+
+
+def _catalogue(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[bytes]:
+    """The topics that only one of catalogue and table has, and the catalogue's epoch where it is another. Their order isn't compared."""
+    topics = set(known.get("topics", ())) ^ set(wanted.get("topics", ()))
+    epoch = [f"epoch {known['epoch']}"] if wanted.get("topics") and known["epoch"] != wanted["epoch"] else []
+    return [name.encode() for name in (*epoch, *(f"topic {topic}" for topic in sorted(topics)))]
