@@ -18,15 +18,27 @@ MODULES = {
     "materialize": "materialize",
     "memory": "memory",
     "join": "join",
+    "rounds": "rounds",
+    "training": "training",
+    "wide": "wide",
 }
 
 __all__ = ["MODULES", "Figure", "Scale", "run"]
 
 
-def run(names: Sequence[str], scale: Scale, report: Callable[[str], None] = lambda name: None) -> list[Figure]:
-    """Run benchmarks one after the other; KeyError for an unknown name. `report` hears each name before it starts."""
-    found = []
+def run(
+    names: Sequence[str],
+    scale: Scale,
+    report: Callable[[str], None] = lambda name: None,
+    keep: Callable[[list[Figure]], None] = lambda found: None,
+) -> list[Figure]:
+    """Run benchmarks one after the other; KeyError for an unknown name.
+
+    `report` hears each name before it starts; `keep` gets all figures so far after each, so that one that fails takes none of them along.
+    """
+    found: list[Figure] = []
     for name in names:
         report(name)
         found += importlib.import_module(f"benchmarks.{MODULES[name]}").run(scale)
+        keep(found)
     return found

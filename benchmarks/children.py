@@ -1,7 +1,8 @@
 """A measured call in a process of its own: seconds of the call, and peak memory of the whole process while it ran.
 
-The function named prepares (imports, data, connections) and gives the call that is timed. Run as `python -m benchmarks.children MODULE
-FUNCTION ARGUMENTS`, it prints one JSON line last.
+The function named prepares (imports, data, connections) and gives the call that is timed, or a pair: the call, and what turns its result
+into something that JSON can hold, which is not measured. Run as `python -m benchmarks.children MODULE FUNCTION ARGUMENTS`, it prints one
+JSON line last.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ def memory_mb(field: str) -> float:
 
 def measured(module: str, function: str, **arguments: str | int) -> Child:
     """The same in this process, whose peak memory it then is; the child's side."""
-    call = getattr(importlib.import_module(module), function)(**arguments)
+    prepared = getattr(importlib.import_module(module), function)(**arguments)
+    call, summary = prepared if isinstance(prepared, tuple) else (prepared, lambda result: result)
     Path("/proc/self/clear_refs").write_text(
         "5", encoding="ascii"
     )  # the peak starts anew: making the data is no part of it
     before = memory_mb("VmRSS")
     seconds, result = timed(call)
-    return Child(result, seconds, before, memory_mb("VmHWM"))
+    peak = memory_mb("VmHWM")
+    return Child(summary(result), seconds, before, peak)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,18 @@ def test_memory_that_was_given_back_before_the_call_is_no_part_of_its_peak():
     assert measured("benchmarks.join", "prepare_large", count=1_000).peak_mb < before - 200
 
 
+def test_what_is_said_of_a_result_is_no_part_of_its_memory(monkeypatch):
+    from benchmarks import children
+
+    def prepare(size):
+        return lambda: bytearray(size), lambda found: len(found + bytes(200_000_000))
+
+    monkeypatch.setattr(children, "prepare", prepare, raising=False)
+    found = children.measured("benchmarks.children", "prepare", size=1_000)
+    assert found.result == 200_001_000
+    assert found.peak_mb < found.before_mb + 100
+
+
 def test_the_page_is_written_from_the_result(tmp_path):
     from benchmarks.figures import Target, figure
     from benchmarks.report import BEGIN, END, result, write
@@ -115,9 +127,11 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
 
     asked = []
 
-    def run(names, scale, report):
+    def run(names, scale, report, keep):
         asked.append((names, scale))
-        return [figure("online", "read", "ms", [2.0], [15.0], "Feast", [Target("most", 1)])]
+        found = [figure("online", "read", "ms", [2.0], [15.0], "Feast", [Target("most", 1)])]
+        keep(found)
+        return found
 
     monkeypatch.setattr(benchmarks, "run", run)
     file = tmp_path / "result.json"
@@ -130,9 +144,32 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
     assert found["figures"][0]["ours_rounds"] == [2.0]
     assert found["machine"]["cores"] >= 1
     assert common.run(["bench"]) == 0
-    assert asked[-1] == (["online", "clients", "feast-read", "materialize", "memory", "join"], "full")
+    assert asked[-1] == (
+        ["online", "clients", "feast-read", "materialize", "memory", "join", "rounds", "training", "wide"],
+        "full",
+    )
+
+
+def test_a_benchmark_that_fails_takes_no_other_along(tmp_path, monkeypatch):
+    import benchmarks
+    from benchmarks import join, online
+    from benchmarks.figures import figure
+    from vidtopics.errors import StoreError
+
+    def fail(scale):
+        raise StoreError("wrong")
+
+    monkeypatch.setattr(benchmarks, "MODULES", {"online": "online", "join": "join"})
+    monkeypatch.setattr(online, "run", lambda scale: [figure("online", "read", "ms", [2.0])])
+    monkeypatch.setattr(join, "run", fail)
+    file = tmp_path / "result.json"
+    assert common.run(["bench", "--json", str(file)]) == 2
+    assert [f["name"] for f in json.loads(file.read_text(encoding="utf-8"))["figures"]] == ["read"]
 
 
 def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     assert common.run(["bench", "onlin"]) == 2
-    assert "expected online, clients, feast-read, materialize, memory, join, found onlin" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert (
+        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, found onlin" in told
+    )

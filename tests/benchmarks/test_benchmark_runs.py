@@ -1,6 +1,8 @@
 """Each benchmark once at its smallest, in one process: both sides answer alike (a run checks that itself), and the figures can be."""
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 
 def smoke(name):
@@ -33,13 +35,14 @@ def test_materialize_counts_unique_keys():
 
 
 def test_memory_is_what_a_packed_value_can_take():
-    full, mixed, two, four = smoke("memory")
+    full, mixed, two, four, expiring = smoke("memory")
     # 97 bytes of value and 20 of key, at least; 2,048 + 512 bytes of vectors
     assert 117 < full.ours < 500
     assert abs(full.ours - mixed.ours) < 30  # fixed width: unused slots cost the same
     assert mixed.peer > full.peer + 30  # Feast stores -1 in ten bytes
     assert two.ours > full.ours
     assert 2_560 < four.ours < 5_000
+    assert expiring.peer + 8 < expiring.ours < expiring.peer + 100  # a time of eight bytes, and its entry in a table
 
 
 @pytest.mark.usefixtures("one_process")
@@ -55,6 +58,75 @@ def test_join_is_the_same_everywhere():
     assert [f.unit for f in found] == ["s", "s", "s", "s", "GB", "s", "GB", "s"]
     assert all(f.ours > 0 for f in found)
     assert [f.compare for f in found[:4]] == ["share", "share", "share", "faster"]
+
+
+def test_rounds_beside_the_first_load():
+    first, memory, *after, peak = smoke("rounds")
+    assert [f.unit for f in after] == ["s"] * 5
+    assert {f.peer for f in after} == {first.ours}
+    # 97 bytes of value and 20 of key, at least, of 5,000 videos
+    assert 0.5 < memory.ours < 2.5
+    assert peak.peer == memory.ours < peak.ours < 4 * memory.ours
+    assert after[0].ours < first.ours  # up to date: no row is read
+
+
+@pytest.mark.slow
+def test_training_is_the_same_on_spark():
+    warm, cold, memory = smoke("training")
+    assert 0 < warm.ours < warm.peer < cold.peer
+    assert 0.05 < memory.ours < 1
+
+
+@pytest.mark.usefixtures("one_process")
+def test_wide_gives_the_same_vectors_three_ways():
+    found = smoke("wide")
+    assert [f.unit for f in found] == ["s", "MB"] * 3
+    assert [f.compare for f in found] == ["faster", "share"] * 3
+    assert all(f.ours > 0 and f.peer > 0 for f in found[::2])
+    small, large = (int(f.note.split()[0]) for f in found[:4:2])
+    assert 0 < small <= 10 < large < 300  # some rows of each spine have features
+    assert found[5].peer == found[3].peer
+
+
+def test_a_load_that_is_wrong_ends_the_run(monkeypatch):
+    from benchmarks import rounds
+    from vidtopics.errors import StoreError
+
+    monkeypatch.setattr(rounds, "backfill", lambda *_: [rounds.Moved("video_topics", 2, read=25_050, written=50)])
+    with pytest.raises(StoreError, match="rounds: range, keys: expected the peer's 5000, found 4950"):
+        smoke("rounds")
+
+
+@pytest.mark.usefixtures("one_process")
+def test_vectors_in_another_order_end_the_run(monkeypatch):
+    from benchmarks import wide
+    from vidtopics.errors import StoreError
+
+    def backwards(rows, path):
+        made = rows.read_all()
+        other = made.set_column(0, "event_id", made["event_id"][::-1])
+        return written(other.to_reader(), path)
+
+    written = wide.write
+    monkeypatch.setattr(wide, "write", backwards)
+    with pytest.raises(StoreError, match="wide: 300 rows, stream"):
+        smoke("wide")
+
+
+def test_a_training_set_with_one_wrong_row_is_told(tmp_path):
+    from benchmarks.training import check_same
+    from vidtopics.errors import StoreError
+
+    made = pa.table({"event_id": [1, 2, 3], "topic_ids": [[5], None, [6]]})
+    write_deltalake(tmp_path / "ours", made)
+    write_deltalake(tmp_path / "same", made.take([2, 0, 1]))
+    write_deltalake(tmp_path / "wrong", made.set_column(1, "topic_ids", pa.array([[5], None, [7]])))
+    write_deltalake(tmp_path / "short", made.slice(1))
+    check_same(tmp_path / "ours", tmp_path / "same")
+    with pytest.raises(StoreError, match="topic_ids as Spark's"):
+        check_same(tmp_path / "ours", tmp_path / "wrong")
+    with pytest.raises(StoreError, match="training: rows"):
+        check_same(tmp_path / "ours", tmp_path / "short")
 
 
 def test_a_reader_that_is_wrong_ends_the_run(monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from benchmarks import Scale
+    from benchmarks import Figure, Scale
 
 
 class Size(StrEnum):
@@ -23,7 +23,8 @@ def bench(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME...]", help="online, clients, feast-read, materialize, memory, join; all if none is named."
+            metavar="[NAME...]",
+            help="online, clients, feast-read, materialize, memory, join, rounds, training, wide; all if none is named.",
         ),
     ] = None,
     scale: Annotated[
@@ -33,17 +34,13 @@ def bench(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Measure against Feast and Polars and print what must be reached; ends with 0 where a figure falls short, too."""
+    """Measure against Feast, Polars and Spark and print what must be reached; ends with 0 where a figure falls short, too."""
+    _show(measure(names or [], scale.value, to))
+
+
+def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str, Any]:
+    """Run the checkout's benchmarks; SettingsError for an unknown name or outside a checkout. `to` has all that ended, whatever comes after."""
     import json
-
-    found = measure(names or [], scale.value)
-    if to:
-        to.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _show(found)
-
-
-def measure(names: list[str], scale: Scale) -> dict[str, Any]:
-    """Run the checkout's benchmarks; SettingsError for an unknown name or outside a checkout."""
     import os
     import sys
 
@@ -62,8 +59,14 @@ def measure(names: list[str], scale: Scale) -> dict[str, Any]:
             explain("bench", expected=", ".join(MODULES), found=", ".join(unknown), mend="correct the name")
         )
     load = os.getloadavg()[0]
+
+    def keep(figures: list[Figure]) -> None:
+        if to:
+            text = json.dumps(result(figures, scale, load), indent=2, ensure_ascii=False)
+            to.write_text(text + "\n", encoding="utf-8")
+
     with show.working("Measuring") as progress:
-        return result(run(names or list(MODULES), scale, progress), scale, load)
+        return result(run(names or list(MODULES), scale, progress, keep), scale, load)
 
 
 def _show(found: dict[str, Any]) -> None:
