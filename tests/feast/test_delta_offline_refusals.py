@@ -10,6 +10,7 @@ from delta_shop import KEPT, TIMES, USER, append, day, income_view, incomes, sho
 from deltalake import DeltaTable, write_deltalake
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.data_format import DeltaFormat
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Int64
 
 from vidtopics.errors import TableError
@@ -53,6 +54,41 @@ def test_times_that_are_no_times_are_refused_by_name(store, times, found):
     frame = pd.DataFrame({"user_id": ["a", "a"], "event_timestamp": times})
     with pytest.raises(TableError, match=rf"entity_df, column event_timestamp: expected timestamps, .*{found}"):
         job(store, frame)
+
+
+@pytest.mark.parametrize("time", ["'infinity'::TIMESTAMPTZ", "'-infinity'::TIMESTAMP"])
+def test_an_infinite_time_is_refused(store, time):
+    with pytest.raises(TableError, match="entity_df, column event_timestamp: expected moments, found infinity"):
+        job(store, f"SELECT user_id, {time} AS event_timestamp FROM incomes").to_arrow()
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [([1, "x"], "Could not convert 'x' .*column n "), ([1j, 2j], "Unsupported numpy type.*column n ")],
+)
+def test_a_column_that_arrow_has_no_type_for_is_named(store, column, found):
+    with pytest.raises(TableError, match=f"entity_df: expected columns of one type each, .*{found}"):
+        job(store, spine(("a", 9), ("b", 3)).assign(n=column))
+
+
+def test_a_column_that_comes_twice_is_named(store):
+    frame = spine(("a", 9), ("b", 3)).assign(x=1)
+    twice = pd.concat([frame, frame[["x"]]], axis=1)
+    select = "SELECT user_id, income AS x, income AS x, event_timestamp FROM incomes"
+    for asked in (twice, select):
+        with pytest.raises(TableError, match="entity_df: expected each column once, found x twice"):
+            job(store, asked).to_arrow()
+
+
+@pytest.mark.parametrize("column", [[timedelta(1), None], np.array([1, 2], np.float16)])
+def test_a_column_that_delta_has_no_type_for_is_named_before_anything_is_written(store, tmp_path, column):
+    made = job(store, spine(("a", 9), ("b", 3)).assign(n=column))
+    storage = SavedDatasetFileStorage(str(tmp_path / "saved"), DeltaFormat())
+    with pytest.raises(
+        TableError, match=r"saved dataset .*, column n: expected a type that Delta has, found (dur|half)"
+    ):
+        made.persist(storage)
+    assert not (tmp_path / "saved").exists()
 
 
 def test_texts_of_differing_looks_and_nothing_at_all(store):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from feast import OnDemandFeatureView, RepoConfig
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
@@ -81,8 +81,8 @@ class DeltaRetrievalJob(RetrievalJob):
 
         Raises:
             SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten (Feast's error, as its callers expect).
-            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, or Feast couldn't read the table back, as the spine's
-                time has another name than event_timestamp.
+            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, a column has a type that Delta hasn't, or Feast
+                couldn't read the table back, as the spine's time has another name than event_timestamp.
         """
         place = table_of(self._config, storage.to_data_source())
         where = "saved dataset"
@@ -97,6 +97,7 @@ class DeltaRetrievalJob(RetrievalJob):
                         found=", ".join(table.column_names),
                         mend=f"call the spine's time {EVENT_TIMESTAMP}")
             )  # fmt: skip
+        _check_types(table.schema, f"{where} {place.uri}")
         pins = (table.schema.metadata or {}).get(METADATA)
         properties = CommitProperties(custom_metadata={METADATA.decode(): pins.decode()} if pins else {})
         with reaching(place, where):
@@ -116,6 +117,18 @@ class DeltaRetrievalJob(RetrievalJob):
     def to_remote_storage(self) -> list[str]:
         """Refused; `supports_remote_storage_export` says so beforehand."""
         raise _refused("to_remote_storage", "persist() with a path in the object store")
+
+
+def _check_types(schema: pa.Schema, where: str) -> None:
+    """TableError for columns of types that Delta hasn't, as durations."""
+    for field in schema:
+        try:
+            Schema.from_arrow(pa.schema([field]))
+        except Exception as error:  # delta-rs raises it bare
+            raise TableError(
+                explain(f"{where}, column {field.name}", expected="a type that Delta has", found=str(field.type),
+                        mend="convert it in the spine, durations to numbers, say")
+            ) from error  # fmt: skip
 
 
 def _refused(what: str, mend: str) -> TableError:

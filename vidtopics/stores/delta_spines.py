@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from feast import RepoConfig
 from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP
@@ -24,6 +26,8 @@ from vidtopics.stores.delta_tables import dataset_of, open_table, out_of_reach, 
 
 NUMBERS = ("integer", "floating", "decimal", "complex", "boolean", "mixed-integer", "mixed-integer-float")
 """What pandas calls columns with a number: of which unit, it would guess."""
+INFINITY = 2**63 - 1
+"""DuckDB's timestamp 'infinity' in Arrow; minus it is '-infinity'."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,24 @@ def from_frame(frame: object) -> Spine:
     """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC.
 
     Raises:
-        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601 texts.
+        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601 texts; a column twice, or of values that
+            Arrow has no type for.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(
             explain("entity_df", expected="a pandas DataFrame, a SELECT or None", found=type(frame).__name__, mend="convert it")
         )  # fmt: skip
+    _once([str(name) for name in frame.columns])
     if EVENT_TIMESTAMP in frame.columns:
         frame = frame.assign(**{EVENT_TIMESTAMP: _moments(frame[EVENT_TIMESTAMP])})
-    return _with_utc_time(pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata())
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise TableError(
+            explain("entity_df", expected="columns of one type each, which Arrow has", found="; ".join(map(str, error.args)),
+                    mend="convert that column, or leave it out")
+        ) from error  # fmt: skip
+    return _with_utc_time(table.replace_schema_metadata())
 
 
 def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
@@ -82,6 +95,7 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
             for name, (delta, _) in tables.items():
                 con.register(name, dataset_of(delta))
             found = con.sql(query).to_arrow_table()
+            _once(found.column_names)
         except duckdb.Error as error:
             if "IOError: " in str(error):  # Arrow's, of a file that DuckDB asked it for
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
@@ -187,7 +201,27 @@ def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -
         )  # fmt: skip
     column = table[name]
     utc = column.cast(pa.timestamp(column.type.unit, "UTC"))
+    _finite(utc, name)
     return Spine(table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {})
+
+
+def _once(names: Sequence[str]) -> None:
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise TableError(
+            explain(
+                "entity_df", expected="each column once", found=f"{', '.join(twice)} twice", mend="rename one of them"
+            )
+        )
+
+
+def _finite(times: pa.ChunkedArray, name: str) -> None:
+    """TableError for a time that is none: DuckDB's infinities are the two ends of the numbers."""
+    least, most = pc.min_max(times.cast(pa.int64())).as_py().values()
+    if least is not None and (least <= -INFINITY or most >= INFINITY):
+        raise TableError(
+            explain(f"entity_df, column {name}", expected="moments", found="infinity", mend="leave such rows out")
+        )
 
 
 def _refused(query: str, found: str) -> TableError:
