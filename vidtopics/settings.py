@@ -282,7 +282,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
     offline store alone reads tables on an object store (docs/feature-store.md).
     """
     path = Path(home)
-    if path.parts and re.fullmatch(r"\w{2,}:", path.parts[0]):
+    if re.match(r"[\w+.-]{2,}:/", str(home)):
         raise SettingsError(
             explain("home", expected="a folder", found=path.as_posix(),
                     mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)")

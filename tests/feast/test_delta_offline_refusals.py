@@ -1,5 +1,6 @@
 """Spines that would be guessed at: refused by name, or read for what they say."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -78,6 +79,39 @@ def test_a_column_that_comes_twice_is_named(store):
     for asked in (twice, select):
         with pytest.raises(TableError, match="entity_df: expected each column once, found x twice"):
             job(store, asked).to_arrow()
+
+
+def test_times_of_any_unit_are_saved(store, tmp_path):
+    frame = spine(("a", 9), ("b", 3))
+    frame["event_timestamp"] = frame["event_timestamp"].astype("datetime64[s, UTC]")
+    frame["n"] = pd.to_datetime(["2026-01-02", None]).astype("datetime64[s]")
+    made = job(store, frame)
+    made.persist(SavedDatasetFileStorage(str(tmp_path / "saved"), DeltaFormat()))
+    saved = DeltaTable(tmp_path / "saved").to_pyarrow_table()
+    assert saved["n"].to_pylist()[0].replace(tzinfo=None) == datetime(2026, 1, 2)
+    assert saved["event_timestamp"].to_pylist() == [day(9), day(3)]
+
+
+def cut_short(file):
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def spoil(file):
+    data = file.read_bytes()
+    file.write_bytes(data[:40] + b"\xff" * 160 + data[200:])
+
+
+@pytest.mark.parametrize("damage", [cut_short, spoil])
+def test_a_damaged_file_is_told_with_its_table(store, tmp_path, damage):
+    (file,) = (tmp_path / "incomes").glob("*.parquet")
+    damage(file)
+    calls = {
+        "view incomes": lambda: job(store, spine(("a", 9))).to_arrow(),
+        "entity_df, table incomes": lambda: job(store, "SELECT user_id, event_timestamp FROM incomes").to_arrow(),
+    }
+    for where, call in calls.items():
+        with pytest.raises(TableError, match=f"^{where}, .*/incomes: .*Mend: restore the damaged file"):
+            call()
 
 
 @pytest.mark.parametrize("column", [[timedelta(1), None], np.array([1, 2], np.float16)])

@@ -365,7 +365,11 @@ OUT_OF_REACH = {
     ),
     "endpoint": ({"AWS_ENDPOINT_URL": NOBODY}, "Connection refused.* Mend: correct the endpoint"),
     "no TLS": ({"AWS_ALLOW_HTTP": "false"}, "scheme is not allowed. Mend: .* AWS_ALLOW_HTTP=true"),
-    "option": ({"storage_options": {"max_retries": "few"}}, "parse config.*few.* Mend: correct `storage_options`"),
+    "option": (
+        {"storage_options": {"max_retries": "few"}},
+        "parse config.*few.* Mend: correct that option in the environment",
+    ),
+    "value": ({"AWS_ALLOW_HTTP": "maybe"}, "maybe.* Mend: correct that option in the environment"),
     "scheme": ({"root": "s4://bucket"}, "Unknown scheme: s4.* Mend: correct the path"),
 }
 

@@ -17,7 +17,8 @@ from online_home import SETTINGS, OnlineHome, Row, dump
 from vidtopics import server
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS
 from vidtopics.errors import TableError
-from vidtopics.materialization import Moved, preview
+from vidtopics.layout import Field, Schema
+from vidtopics.materialization import Moved, StoreWriter, preview
 from vidtopics.online import OnlineClient, Status
 
 VIDEOS = ["a", "b", "c", "d", "ü"]
@@ -207,6 +208,30 @@ def test_vectors_leave_redis_where_settings_change_their_mind(home: OnlineHome, 
     assert list(home.run(store, without)) == ["video_statistics"]
     assert home.run(store)["video_joint_representation"].written == 1
     assert OnlineClient(store).read("video_joint_representation", ["a"])["joint_embedding"].tolist() == [[5] * 3]
+
+
+def test_a_view_of_vectors_that_feast_alone_wrote_stays(home: OnlineHome, store: redis.Redis) -> None:
+    home.statistics(("a", 1, 1, 1))
+    home.release()
+    StoreWriter(store, buckets=4).register("video_joint_representation", Schema.of(VIDEO_JOINT_REPRESENTATION))
+    without = SETTINGS.model_copy(update={"vectors": False})
+    for _ in range(2):
+        assert list(home.run(store, without)) == ["video_statistics"]
+        assert "video_joint_representation" in OnlineClient(store).directory().views
+
+
+def test_a_view_that_feast_changes_during_a_run_was_not_lost(home: OnlineHome, store: redis.Redis) -> None:
+    home.statistics(("a", 1, 1, 1))
+    home.topics(("a", 1, 1, 1))
+    home.release()
+    fields = (*Schema.of(VIDEO_STATISTICS).fields, Field("more", "int64", "scalar", "int64"))
+
+    def apply(moved: Moved) -> None:
+        if moved.name == "video_statistics":
+            StoreWriter(store, buckets=4).register("video_statistics", Schema(fields))
+
+    home.run(store, report=apply)
+    assert home.run(store)["video_statistics"].why == "fields changed"
 
 
 def test_two_runs_at_once_leave_what_one_leaves(home: OnlineHome, store: redis.Redis, valkey: str) -> None:

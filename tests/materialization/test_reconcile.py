@@ -53,6 +53,18 @@ def test_a_store_as_it_should_be_has_no_fault(home: OnlineHome, store: redis.Red
     assert dump(store) == before
 
 
+def test_what_came_after_the_watermark_is_no_fault(home: OnlineHome, store: redis.Redis) -> None:
+    """A row that isn't due holds the watermark back, and what is due goes on: a new video, a later value."""
+    home.statistics(("v1", 4, 4, 77), ("new", 4, 4, 1), ("v2", 2**52, 4, 9))
+    home.release()
+    assert home.run(store)["video_statistics"].not_due == 1
+    found = statistics(home, store)
+    assert (found.version, found.keys, found.faults, found.newer) == (2, 31, {}, 3)  # v6's third row came with them
+    store.set(key(store, b"v3"), store.get(key(store, b"v4")))
+    store.delete(key(store, b"v5"))
+    assert statistics(home, store).faults == {"another value": 1, "missing": 1}
+
+
 def test_each_kind_of_difference_is_named(home: OnlineHome, store: redis.Redis) -> None:
     store.delete(key(store, b"v7"))
     store.set(key(store, b"stranger"), store.get(key(store, b"v8")))

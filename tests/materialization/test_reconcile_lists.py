@@ -139,6 +139,18 @@ def test_lists_that_were_never_loaded_are_not_loaded_to_their_end(home: OnlineHo
     assert [(r.version, r.faults) for r in found(home, store).values()] == [(None, {"not loaded to its end": 1})] * 2
 
 
+def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: redis.Redis) -> None:
+    home = OnlineHome(tmp_path)
+    home.statistics(("v1", 1, 1, 1))
+    home.release()
+    home.run(store)
+    home.clicks(u=["v1"])
+    assert found(home, store)["video_statistics"].faults == {}
+    assert CLICKS not in found(home, store)
+    home.release()
+    assert found(home, store)[CLICKS].faults == {"not loaded to its end": 1}
+
+
 def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(home: OnlineHome, store: redis.Redis) -> None:
     store.hset("vt:lists:{2}", CLICKS, "0 0")
     results = found(home, store)

@@ -143,10 +143,12 @@ def test_watermarks_move_only_with_the_end_of_a_load_and_never_back(store: redis
     load.finish(Watermark(9, 4, "t"))
     assert marks(store) == [Watermark(9, 4, "t")] * 3
     write(store, [("a", 2, 2)])
-    write(store, [("a", 3, 3)], Watermark(8, 5, "t"))
+    write(store, [("a", 3, 3)], Watermark(10, 3, "t"))
     assert marks(store) == [Watermark(9, 4, "t")] * 3
-    write(store, [], Watermark(10, 3, "t"))  # compared as numbers: "10" < "9"
-    assert marks(store) == [Watermark(10, 3, "t")] * 3
+    write(
+        store, [], Watermark(8, 10, "t")
+    )  # releases counted anew, from a backup; versions compared as numbers: "10" < "4"
+    assert marks(store) == [Watermark(8, 10, "t")] * 3
     write(store, [], Watermark(1, 1, "u"))  # a home made anew: another table, releases from 1
     assert marks(store) == [Watermark(1, 1, "u")] * 3
 

@@ -287,6 +287,24 @@ def test_full_fills_a_new_generation(loaded: OnlineHome, store: redis.Redis) -> 
     assert settled(loaded, store)
 
 
+def test_releases_that_are_counted_anew_move_watermarks_as_before(loaded: OnlineHome, store: redis.Redis) -> None:
+    """The releases came from a backup, or were lost; the view's table did not."""
+    for _ in range(3):
+        loaded.topics(("a", 1, 1, 1))
+        loaded.release()
+    loaded.run(store)
+    loaded.statistics(("d", 3, 3, 40))
+    loaded.release()
+    loaded.run(store)  # under the watermark of release 6
+    shutil.rmtree(loaded.root / "tables" / "releases")
+    loaded.statistics(("d", 4, 4, 41))
+    loaded.releases = 0
+    loaded.release()
+    assert loaded.run(store)["video_statistics"].written == 1
+    assert online(store)["d"] == 41
+    assert settled(loaded, store)
+
+
 def test_rows_of_a_type_that_the_table_lacks_are_never_made_up(home: OnlineHome, store: redis.Redis) -> None:
     """Deletion vectors hide rows of a file that this reader would serve: it refuses the table."""
     home.statistics(*FIRST)

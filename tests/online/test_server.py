@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from vidtopics import server
-from vidtopics.errors import MachineError
+from vidtopics.errors import MachineError, SettingsError
 
 
 @pytest.fixture
@@ -35,6 +35,15 @@ def test_it_starts_once_and_stops_once(home: Path) -> None:
     assert server.stop(home) is True
     assert server.running(home) is None
     assert server.stop(home) is False
+
+
+def test_a_home_that_is_an_address_has_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    for home in ("s3://bucket/home", "a+b://c"):
+        with pytest.raises(SettingsError, match="home: expected a folder"):
+            server.url_of(home)
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_listens_on_loopback_alone_and_keeps_what_it_holds(home: Path) -> None:

@@ -52,12 +52,21 @@ def _show(found: list[Reconciled]) -> None:
     from vidtopics.cli import show
 
     table = Table(
-        "view or lists", "version", "live", "ended", "keys", "compared", "faults", box=None, header_style="bold"
+        "view or lists",
+        "version",
+        "live",
+        "ended",
+        "keys",
+        "compared",
+        "newer",
+        "faults",
+        box=None,
+        header_style="bold",
     )
     for view in found:
         faults = "; ".join(
             f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}" for kind, count in view.faults.items()
         )
-        counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared))
+        counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared, view.newer))
         table.add_row(view.name, str(view.version), *counts, faults or "none")
     show.out.print(table)

@@ -92,8 +92,11 @@ def plan(
         return Plan()
     versions = {m.version for m in marks if m} | ({int(v) for v in source.versions} if source else set())
     why = "asked for" if full else "fields changed" if not fits else _other_table(delta, versions, marks, source)
-    if source and 0 < source.ttl_us < (ttl_us or math.inf):
-        why = why or "the TTL is longer now"  # Redis may have dropped what it lets in
+    shortest = min(filter(None, (source.ttl_us if source else 0, entry.ttl_us)), default=0)
+    if 0 < shortest < (ttl_us or math.inf):
+        why = (
+            why or "the TTL is longer now"
+        )  # Redis may have dropped what it lets in; Feast's writers, too, enter a TTL before they write
     known = {} if why else _files(delta, versions)
     why = why or _taken_out(delta, known, source)
     if why:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vidtopics.contracts import EVENT_TIME, STRUCTURES, VIEWS, Table
-from vidtopics.layout import Schema, ViewEntry
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, STRUCTURES, VIEWS, Table
+from vidtopics.layout import HEADER, Schema, ViewEntry, headers
 from vidtopics.materialization.batches import chunks
-from vidtopics.materialization.changes import Changes, changes, live, snapshot
+from vidtopics.materialization.changes import Changes, changes, live, readable, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
@@ -24,6 +24,9 @@ from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
 __all__ = ["Reconciled", "reconcile"]
+
+NEVER = -(2**63)
+Times = tuple[int, int]
 
 
 def reconcile(
@@ -56,11 +59,18 @@ def reconcile(
             if name in VIEWS:
                 done.append(_view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed)))
                 report(done[-1])
+        released = _released(tables)
         for table in STRUCTURES.values():
-            if found := lists(tables, store, table, sample, np.random.default_rng(seed)):
+            if found := lists(tables, store, table, sample, np.random.default_rng(seed), due=table.name in released):
                 done.append(found)
                 report(found)
     return done
+
+
+def _released(tables: Tables) -> Collection[str]:
+    """The tables that the latest release names; none before there is one."""
+    with readable(RELEASES):
+        return tables.latest_release()["versions"] if tables.exists(RELEASES) and len(tables.read(RELEASES)) else ()
 
 
 def _view(
@@ -75,28 +85,35 @@ def _view(
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     now_us = time.time_ns() // 1000
     rows = changes(table, delta, None, now_us=now_us)
-    ids, alive, event_us = _entities(table, rows)
-    missing, extra, keys = _keys(store, entry, ids, may_lack=event_us + entry.ttl_us < now_us if entry.ttl_us else None)
+    ids, alive, event_us, created_us = _entities(table, rows)
+    may_lack = event_us + entry.ttl_us < now_us if entry.ttl_us else np.zeros(len(ids), np.bool_)
+    missing, others, keys = _keys(store, entry, ids, may_lack)
+    newest = int(event_us.max(initial=NEVER)), int(created_us.max(initial=NEVER))
+    extra = [name for name, at in zip(others, _times(store, entry, others), strict=True) if not _any_later(at, newest)]
     chosen = choice.random(len(ids)) < sample / max(1, len(ids))
-    wrong = _wrong(store, table, entry, rows, chosen)
+    wrong, later = _wrong(store, table, entry, rows, chosen)
     faults = {"missing": missing, "not in the table": extra, "another value": sorted(wrong)}
-    return Reconciled.of(table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()), faults)
+    return Reconciled.of(
+        table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()), faults,
+        newer=later + len(others) - len(extra),
+    )  # fmt: skip
 
 
-def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int, NDArray[np.int64]]:
-    """Ids in the order of `rows`, how many have a value, and the event time of each."""
+def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int, NDArray[np.int64], NDArray[np.int64]]:
+    """Ids in the order of `rows`, how many have a value, and the event and created time of each."""
     ids: list[bytes] = []
-    event_us = [np.zeros(0, np.int64)]
+    times = [np.zeros((2, 0), np.int64)]
     alive = 0
     for batch in rows.batches():
         ids += [i.encode() for i in batch[table.key[0]].to_pylist()]
-        event_us.append(batch[EVENT_TIME].cast(pa.int64()).to_numpy())
+        times.append(np.array([batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)]))
         alive += int(live(batch, table).sum())
-    return ids, alive, np.concatenate(event_us)
+    event_us, created_us = np.concatenate(times, axis=1)
+    return ids, alive, event_us, created_us
 
 
 def _keys(
-    store: Generations, entry: ViewEntry, ids: Sequence[bytes], *, may_lack: NDArray[np.bool_] | None
+    store: Generations, entry: ViewEntry, ids: Sequence[bytes], may_lack: NDArray[np.bool_]
 ) -> tuple[list[bytes], list[bytes], int]:
     """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice.
 
@@ -113,34 +130,55 @@ def _keys(
             seen[place[name]] = True
         else:
             extra.add(name)
-    lacking = ~seen if may_lack is None else ~seen & ~may_lack
-    return [ids[i] for i in np.flatnonzero(lacking).tolist()], sorted(extra), int(seen.sum()) + len(extra)
+    return [ids[i] for i in np.flatnonzero(~seen & ~may_lack).tolist()], sorted(extra), int(seen.sum()) + len(extra)
 
 
-def _wrong(store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]) -> list[bytes]:
-    """Ids of chosen rows whose bytes in Redis are not those that the table gives."""
+def _times(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[Times]:
+    """Event and created time of the values of some ids."""
+    return [_time(value) for value in _values(store, store.keys(entry).of(ids))]
+
+
+def _time(value: bytes | None) -> Times:
+    if value is None or len(value) < HEADER.itemsize:
+        return NEVER, NEVER
+    head = headers([value])[0]
+    return int(head["event_us"]), int(head["created_us"])
+
+
+def _any_later(found: Times, newest: Times) -> bool:
+    """Whether a value came after all rows of the table: from a run whose watermark waits for rows that are not due, or from a push."""
+    return found[0] > newest[0] or found[1] > newest[1]
+
+
+def _wrong(
+    store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]
+) -> tuple[list[bytes], int]:
+    """Ids of chosen rows whose bytes in Redis are not those that the table gives; and how many have a later value there."""
     wrong: list[bytes] = []
-    start = 0
+    later = start = 0
     for batch in rows.batches():
         mask = chosen[start : start + batch.num_rows]
         start += batch.num_rows
         if mask.any():
-            wrong += _differing(store, table, entry, batch.filter(pa.array(mask)))
-    return wrong
+            found, newer = _differing(store, table, entry, batch.filter(pa.array(mask)))
+            wrong += found
+            later += newer
+    return wrong, later
 
 
-def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch) -> list[bytes]:
+def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch) -> tuple[list[bytes], int]:
     space, schema = store.keys(entry), Schema.of(table)
     ids, expected = encoded(table, schema, space, batch)
     found = dict(zip(ids, _values(store, space.of(ids)), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.
     older = [s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]]
     # Those that aren't there are among the missing.
-    differing = [name for name, value in zip(ids, expected, strict=True) if found[name] not in (None, value)]
+    differing = {name: value for name, value in zip(ids, expected, strict=True) if found[name] not in (None, value)}
     for before in older:
         again = dict(zip(*encoded(table, before, space, batch), strict=True))
-        differing = [name for name in differing if found[name] != again[name]]
-    return differing
+        differing = {name: value for name, value in differing.items() if found[name] != again[name]}
+    wrong = [name for name, value in differing.items() if _time(found[name]) <= _time(value)]
+    return wrong, len(differing) - len(wrong)
 
 
 def _values(store: Generations, keys: Iterable[bytes]) -> list[bytes | None]:

@@ -19,14 +19,14 @@ from vidtopics.tables import Tables
 
 
 def lists(
-    tables: Tables, store: Generations, table: Table, sample: int, choice: np.random.Generator
+    tables: Tables, store: Generations, table: Table, sample: int, choice: np.random.Generator, *, due: bool
 ) -> Reconciled | None:
-    """A structure beside its table at the version that was loaded; None where there is neither."""
+    """A structure beside its table at the version that was loaded; None where nothing is there, nor is `due`: in the latest release."""
     known, whole = facts_of(store, table)
     there = set(keys_of(store.connection, store.prefix, table))
     if not whole:
-        loadable = known or there or tables.exists(table)
-        return Reconciled(table.name, None, faults={"not loaded to its end": 1}) if loadable else None
+        expected = known or there or due
+        return Reconciled(table.name, None, faults={"not loaded to its end": 1}) if expected else None
     delta = snapshot(tables, table, known["version"])
     if not is_from(delta, known):
         return Reconciled(table.name, None, faults={"loaded from another table": 1})

@@ -14,7 +14,8 @@ class Reconciled:
 
     `version`: of the table, by what Redis says; None where it is not whole (`faults` says why). `live` and `ended`: entities of the table (of a
     structure its lists: none of them ends); each has a key, unless its TTL has passed. `keys`: in Redis. `compared`: values or lists of the
-    sample. `faults`: kind to the number of them; `examples`: kind to some ids.
+    sample. `newer`: of the keys and the sample, values that came after what the table has at that version (a push; a run whose watermark waits
+    for rows that are not due): no fault. `faults`: kind to the number of them; `examples`: kind to some ids.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Reconciled:
     compared: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    newer: int = 0
 
     @classmethod
     def of(
@@ -36,6 +38,8 @@ class Reconciled:
         keys: int,
         compared: int,
         faults: Mapping[str, Sequence[bytes]],
+        *,
+        newer: int = 0,
     ) -> Reconciled:
         """With the ids at fault, by kind.
 
@@ -44,4 +48,6 @@ class Reconciled:
         ({'missing': 1}, {'missing': ['b']})
         """
         named = {kind: [i.decode(errors="replace") for i in ids[:EXAMPLES]] for kind, ids in faults.items() if ids}
-        return cls(name, version, live, ended, keys, compared, {kind: len(faults[kind]) for kind in named}, named)
+        return cls(
+            name, version, live, ended, keys, compared, {kind: len(faults[kind]) for kind in named}, named, newer
+        )

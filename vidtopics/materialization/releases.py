@@ -62,8 +62,9 @@ def materialize(
         writer = _writer(connection, settings, lease)
         writer.sweep()
         servers = strays.servers(connection, settings.prefix, settings.buckets)
-        if servers != _entered(connection, settings.prefix, "servers"):
+        if not servers or servers != _entered(connection, settings.prefix, "servers"):
             strays.remove(writer.generations, lease)
+            _enter(lease, "servers", servers)
         run = views.Round(tables, writer, lease, number, now_us, full, loader, progress)
         done = []
         for name in _unwanted(writer.generations, settings):
@@ -81,7 +82,6 @@ def materialize(
         if not all(moved.up_to_date for moved in done):
             _look_again(tables, writer.generations, release, settings, done)
         _enter(lease, "release", str(number))
-        _enter(lease, "servers", servers)
     return done
 
 
@@ -159,8 +159,9 @@ def _wanted(table: Table, settings: OnlineSettings) -> bool:
 
 
 def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
-    """Views that lie in Redis and shouldn't: nothing would keep them fresh."""
-    return [name for name in store.entries() if name in VIEWS and not _wanted(VIEWS[name], settings)]
+    """Views that runs brought to Redis and the settings don't want there: nothing would keep them fresh. What Feast alone wrote stays."""
+    loaded = (name for name in store.entries() if name in VIEWS and store.source(name) is not None)
+    return [name for name in loaded if not _wanted(VIEWS[name], settings)]
 
 
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
@@ -193,9 +194,13 @@ def _previews(
 def _look_again(
     tables: Tables, store: Generations, release: dict[str, Any], settings: OnlineSettings, done: Sequence[Moved]
 ) -> None:
-    """StoreError where the next run would do some of this one again: a watermark, a view or a mark of lists was lost after it was set."""
+    """StoreError where the next run would do some of this one again: a watermark, a view or a mark of lists was lost after it was set.
+
+    A view that would go to a new generation wasn't lost: somebody else has changed its fields or its TTL meanwhile.
+    """
     waiting = {moved.name for moved in done if moved.not_due}
-    if not all(moved.up_to_date for moved in _previews(tables, store, release, settings, full=False, without=waiting)):
+    again = _previews(tables, store, release, settings, full=False, without=waiting)
+    if not all(moved.up_to_date or moved.why for moved in again):
         raise lost(store.prefix)
 
 

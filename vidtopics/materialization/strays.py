@@ -39,8 +39,9 @@ def _known(store: Generations) -> set[tuple[int, int]]:
 
 
 def servers(connection: Connection, prefix: str, buckets: int) -> str:
-    """The processes that serve the directory and the buckets; another text after a restart or a failover."""
-    return " ".join(sorted(str(info.get("run_id")) for info in _infos(connection, prefix, buckets)))
+    """The processes that serve directory and buckets; another text after a restart or a failover, empty where one doesn't name itself."""
+    names = sorted(str(info.get("run_id", "")) for info in _infos(connection, prefix, buckets))
+    return " ".join(names) if all(names) else ""
 
 
 def _infos(connection: Connection, prefix: str, buckets: int) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,14 +22,18 @@ DAY_US = 24 * HOUR_US
 
 # KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or "", sender and number of the batch, the new
 # watermark or "", what other senders of the run have sent (sender and number, again and again), how long Redis keeps a value from its event
-# time on (microseconds; 0: for ever) and until when it keeps each at least, then the values. Times stand at byte 11 of a value's header;
-# doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier release unless it is of another table (a home
-# made anew counts its releases from 1). Gives the number of values written.
+# time on (microseconds; 0: for ever) and how long from now on at least, then the values. Times stand at byte 11 of a value's header;
+# doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier version unless it is of another table (a home
+# made anew; releases may also be counted anew, from a backup). Gives the number of values written.
 WRITE = f"""{COUNTED}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
   if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
 end
-local written, stay, least = 0, tonumber(ARGV[6]), tonumber(ARGV[7])
+local written, stay, least = 0, tonumber(ARGV[6]), 0
+if stay > 0 then
+  local now = redis.call('TIME')
+  least = now[1] * 1000000 + now[2] + ARGV[7]
+end
 for i = 4, #KEYS do
   local value = ARGV[i + 4]
   local old = redis.call('GETRANGE', KEYS[i], 0, 25)
@@ -51,7 +54,7 @@ for i = 4, #KEYS do
 end
 if ARGV[4] ~= '' then
   local old = redis.call('GET', KEYS[3])
-  if not old or tonumber(string.match(old, '^%d+')) <= tonumber(string.match(ARGV[4], '^%d+'))
+  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
       or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
     redis.call('SET', KEYS[3], ARGV[4])
   end
@@ -209,4 +212,4 @@ def _kept(ttl_us: int) -> tuple[int, int]:
     """The script's two arguments on how long values stay."""
     if not ttl_us:
         return 0, 0
-    return ttl_us + grace_us(ttl_us), time.time_ns() // 1000 + grace_us(ttl_us)
+    return ttl_us + grace_us(ttl_us), grace_us(ttl_us)

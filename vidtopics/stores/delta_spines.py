@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta_pins import Pins, Snapshot, now, reopen
 from vidtopics.stores.delta_rows import NEVER, microseconds
 from vidtopics.stores.delta_sources import ViewSource
-from vidtopics.stores.delta_tables import dataset_of, open_table, out_of_reach, place_of, reaching
+from vidtopics.stores.delta_tables import DAMAGED, dataset_of, open_table, out_of_reach, place_of, reaching
 
 NUMBERS = ("integer", "floating", "decimal", "complex", "boolean", "mixed-integer", "mixed-integer-float")
 """What pandas calls columns with a number: of which unit, it would guess."""
@@ -97,7 +98,7 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
             found = con.sql(query).to_arrow_table()
             _once(found.column_names)
         except duckdb.Error as error:
-            if "IOError: " in str(error):  # Arrow's, of a file that DuckDB asked it for
+            if re.search(f"IOError: |{DAMAGED}", str(error)):  # Arrow's, of a file that DuckDB asked it for
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
                 raise out_of_reach(f"entity_df, table {places}", error) from error
             raise _refused(query, str(error)) from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
@@ -23,13 +24,16 @@ S3 = ("s3", "s3a")
 SAID = 200
 """Characters of either end of an error that are repeated."""
 OPTIONS = "in the environment, or in `storage_options` of the offline store"
+DAMAGED = r"deserialize thrift|[Pp]arquet (magic|file size)|Unexpected end of stream|Corrupt|decompress"
+"""What Arrow says of a file that is cut short or spoilt."""
 # What an error says, and what to do about it; the first that fits.
 MENDS = {
     "NoSuchBucket": "correct the bucket in the source's path, or in `root` of the offline store",
     "/latest/|Missing (AccessKeyId|SecretAccessKey)": f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {OPTIONS}",
     "AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|401 Unauth|403 Forb": "correct the credentials, or their rights to the bucket",
     "scheme is not allowed": f"for an endpoint without TLS set AWS_ALLOW_HTTP=true {OPTIONS}",
-    "parse config": "correct `storage_options` of the offline store",
+    "parse config|Config error": f"correct that option {OPTIONS}",
+    DAMAGED: "restore the damaged file from a copy, or write the table again",
     "Unknown scheme": "correct the path, or `root` of the offline store",
     "error sending request": "correct the endpoint (AWS_ENDPOINT_URL, s3_endpoint_override), or wait until it answers",
     "No such file|not found": "ask again: a vacuum removed files of this version",
@@ -101,6 +105,10 @@ def reaching(place: Place, where: str) -> Iterator[None]:
         yield
     except (OSError, DeltaError) as error:
         raise out_of_reach(f"{where}, {place.uri}", error) from error
+    except pa.ArrowInvalid as error:
+        if not re.search(DAMAGED, str(error)):
+            raise
+        raise out_of_reach(f"{where}, {place.uri}", error) from error
 
 
 def out_of_reach(where: str, error: Exception) -> TableError:
@@ -112,14 +120,16 @@ def out_of_reach(where: str, error: Exception) -> TableError:
 
 
 def said(error: Exception) -> str:
-    r"""What an error says, in one line: without colours, queries of URLs (a signature may be in one), and of an answer in XML its code.
+    r"""What an error says, in one line: without colours, stack and what may be secret in URLs; of an answer in XML its code.
 
-    >>> said(OSError("S3 error\n \x1b[31m↳\x1b[0m GET http://h/b?list-type=2 in 2ms\n <Error><Code>NoSuchBucket</Code></Error>"))
+    >>> said(OSError("S3 error\n \x1b[31m↳\x1b[0m GET http://u:p@h/b?list-type=2 in 2ms\n <Error><Code>NoSuchBucket</Code></Error>"))
     'S3 error: GET http://h/b in 2ms NoSuchBucket'
     """
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
+    text = re.sub(r"\s+\d+: <unknown>.*", "", text, flags=re.DOTALL)
     text = re.sub(r"(<\?xml.*|<Error>.*)<Code>(\w+)</Code>.*", r"\2", text, flags=re.DOTALL)
     text = re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text)
+    text = re.sub(r"(https?://)[^/@\s]*@", r"\1", text)
     text = re.sub(r"\s*\n\s*↳\s*", ": ", text)
     return " ".join(text.split()) or type(error).__name__
 

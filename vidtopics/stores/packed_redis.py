@@ -34,6 +34,7 @@ from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
+from vidtopics.settings import folder
 from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of, ttl_us
 from vidtopics.times import aware, micros
 
@@ -238,7 +239,7 @@ def _url(config: RepoConfig) -> str:
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
         return str(settings.url)
-    return url_of((config.repo_path or Path()) / settings.home)
+    return url_of((config.repo_path or Path()) / folder(settings.home))
 
 
 def _parts(
