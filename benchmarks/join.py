@@ -21,7 +21,7 @@ from benchmarks.data import DAY_US, START_US, rows, video_ids
 from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from benchmarks.join_stream import streamed
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_TOPICS
-from vidtopics.joins import matches
+from vidtopics.joins import matches, taken
 from vidtopics.tables import Tables
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def join(data: Data, known_by: bool = False) -> pa.Table:
     event, created = data.times(EVENT_TIME), data.times(CREATED_TIME)
     spine, at = pa.table({"video_id": data.videos}), data.at_us
     found = matches(spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None)
-    return data.rows.select(NAMES).take(pa.array(found, mask=found < 0))
+    return taken(data.rows.select(NAMES), found)
 
 
 def frames(data: Data) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vidtopics.joins import taken
+
 BATCH_ROWS = 65_536
 
 
@@ -50,8 +52,8 @@ class Spill:
             if high > low
         ]
         place = np.empty(len(rows), np.int64)
-        place[order] = np.arange(len(rows)) - ends[0]  # what lies before the first end is -1
-        return pa.Table.from_batches(parts, self.schema).combine_chunks().take(pa.array(place, mask=rows < 0))
+        place[order] = np.maximum(np.arange(len(rows)) - ends[0], -1)  # what lies before the first end is -1
+        return taken(pa.Table.from_batches(parts, self.schema), place)
 
 
 def evenly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

@@ -6,6 +6,7 @@ training frames, the offline store and parity all stand on it. `docs/time.md` ha
 
 from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
+from vidtopics.joins.payload import taken
 from vidtopics.joins.point_in_time import matches
 
-__all__ = ["History", "latest", "matches"]
+__all__ = ["History", "latest", "matches", "taken"]

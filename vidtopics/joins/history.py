@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from vidtopics.errors import explain
 from vidtopics.joins.keys import KeyCodes, ordered
 
 Micros = NDArray[np.int64]
+PART = 1 << 15
+"""Rows that a thread looks up at once: what it holds of them fits its cache."""
 
 
 class Rule(NamedTuple):
@@ -108,9 +111,14 @@ class History:
             )  # fmt: skip
         if not len(times_us) or not len(self.event_us):
             return np.full(len(times_us), -1, np.int64)
-        codes = self._codes.of(keys)
-        timeline = self._timeline(_rule(times_us, known_by, strictly_before))
-        at = timeline.at(np.where(codes < 0, len(self._codes), codes), times_us)
+        rule = _rule(times_us, known_by, strictly_before)
+        with ThreadPoolExecutor() as threads:  # sorting and searching don't hold the interpreter's lock
+            made = threads.submit(self._timeline, rule)
+            codes = self._codes.of(keys)
+            codes = np.where(codes < 0, len(self._codes), codes)
+            timeline = made.result()
+            parts = [slice(start, start + PART) for start in range(0, len(codes), PART)]
+            at = np.concatenate(list(threads.map(lambda part: timeline.at(codes[part], times_us[part]), parts)))
         if ttl_us:
             at[(at >= 0) & (self.event_us[at] < times_us - ttl_us)] = -1
         return at

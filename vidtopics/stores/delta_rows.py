@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
+from vidtopics.joins import taken
 
 NEVER = int(np.iinfo(np.int64).min)
 """The time of a null: before every other."""
@@ -75,14 +76,11 @@ class Rows:
         found = pa.Table.from_batches(
             (b.cast(schema) for b in _at(self.dataset, places, columns)), schema
         ).combine_chunks()
-        numbers = np.zeros(len(at), np.int64)
+        numbers = np.full(len(at), -1, np.int64)
         numbers[at >= 0] = back
         # A result chunk of many wide lists would overflow their 32-bit offsets.
         starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
-        parts = [
-            found.take(pa.array(numbers[s : s + TAKEN_AT_ONCE], mask=at[s : s + TAKEN_AT_ONCE] < 0)) for s in starts
-        ]
-        return pa.concat_tables(parts)
+        return pa.concat_tables([taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts])
 
     def _only(self, kept: NDArray[np.bool_]) -> Rows:
         if kept.all():

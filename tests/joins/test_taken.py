@@ -1,0 +1,70 @@
+"""Rows that are taken equal those of Arrow's own `take`, whatever the columns are, and come as canonical arrays."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vidtopics.joins import payload, taken
+
+KINDS = [
+    pa.list_(pa.int64()), pa.list_(pa.field("element", pa.float32())), pa.large_list(pa.int16()), pa.list_(pa.bool_()), pa.list_(pa.string()),
+    pa.list_(pa.int32(), 2), pa.list_(pa.list_(pa.int8())),
+]  # fmt: skip
+ITEMS = {pa.bool_(): st.booleans(), pa.string(): st.text(max_size=3), pa.list_(pa.int8()): st.lists(st.integers(0, 9))}
+
+
+@st.composite
+def columns(draw):
+    kind = draw(st.sampled_from(KINDS))
+    item = ITEMS.get(kind.value_type, st.integers(-9, 9))
+    some = st.one_of(item, st.none()) if draw(st.booleans()) else item
+    width = 2 if pa.types.is_fixed_size_list(kind) else draw(st.integers(0, 3))
+    uneven = draw(st.booleans()) and not pa.types.is_fixed_size_list(kind)
+    row = st.lists(some, min_size=0 if uneven else width, max_size=width)
+    rows = draw(st.lists(st.one_of(row, st.none()) if draw(st.booleans()) else row, max_size=8))
+    cut = draw(st.integers(0, len(rows)))
+    # A slice, as batches of a file are: its offsets don't begin at zero.
+    padded = pa.array([*rows[:1], *rows], kind)[len(rows[:1]) :]
+    return pa.chunked_array([padded[:cut], padded[cut:]])
+
+
+@settings(deadline=None, max_examples=300)
+@given(columns(), st.data())
+def test_the_same_as_arrow_takes(column, data):
+    at = np.array(data.draw(st.lists(st.integers(-1, len(column) - 1), max_size=12)), np.int64)
+    rows = pa.table({"column": column, "number": np.arange(len(column))})
+    found = taken(rows, at)
+    assert found.schema == rows.schema
+    assert found.equals(rows.take(pa.array(at, mask=at < 0)))
+    found.validate(full=True)
+
+
+def test_a_null_has_no_items():
+    """Else the same join would give other bytes where Arrow's own `take` is used."""
+    found = taken(pa.table({"ids": [[1, 2], [3, 4]]}), np.array([1, -1, 0]))["ids"].chunk(0)
+    assert found.offsets.to_pylist() == [0, 2, 2, 4]
+    assert found.values.to_pylist() == [3, 4, 1, 2]
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], [[1, 2], None]])
+def test_lists_of_one_length_are_not_taken_an_item_at_a_time(rows, monkeypatch):
+    """What the module is for: the gather is one of rows with a fixed width."""
+    widths = []
+    real = pa.FixedSizeListArray.from_arrays
+
+    class Watched:
+        @staticmethod
+        def from_arrays(values, width):
+            widths.append(width)
+            return real(values, width)
+
+    monkeypatch.setattr(payload.pa, "FixedSizeListArray", Watched)
+    assert taken(pa.table({"ids": rows}), np.array([1, 0]))["ids"].to_pylist() == rows[::-1]
+    assert widths == [2]
+
+
+def test_results_past_32_bit_offsets_are_left_to_arrow(monkeypatch):
+    monkeypatch.setattr(payload, "LARGEST", 3)
+    assert taken(pa.table({"ids": [[1, 2]]}), np.array([0, 0]))["ids"].to_pylist() == [[1, 2], [1, 2]]
