@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout.keys import KeySpace
@@ -89,8 +90,12 @@ class Directory:
 
     def keys(self, name: str) -> KeySpace:
         """The keys of a view's live generation."""
-        entry = self.view(name)
-        return KeySpace(self.prefix, entry.generation, entry.number, self.buckets)
+        self.view(name)
+        return self._spaces[name]
+
+    @cached_property
+    def _spaces(self) -> dict[str, KeySpace]:
+        return {n: KeySpace(self.prefix, v.generation, v.number, self.buckets) for n, v in self.views.items()}
 
 
 def _nothing(prefix: str, expected: str, found: str) -> StoreError:

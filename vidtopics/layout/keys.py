@@ -12,6 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class BulkHeads(dict[int, list[bytes]]):
+    """For ids of a length: how a key of each bucket begins as an argument of a command."""
+
+    def __init__(self, heads: Sequence[bytes]) -> None:
+        self._heads = heads
+
+    def __missing__(self, length: int) -> list[bytes]:
+        made = self[length] = [b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads]
+        return made
+
+
 @dataclass(frozen=True)
 class KeySpace:
     """The keys of one view in one generation. `buckets` is the number of hash slots that they share on a cluster."""
@@ -31,18 +42,25 @@ class KeySpace:
         heads, buckets = self.heads, self.buckets
         return [heads[crc32(i) % buckets] + i for i in ids]
 
-    def addresses(self, ids: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.uint32]]:
-        """:meth:`of` and :meth:`fingerprints` for the hash of one.
+    def bulk_strings(self, ids: Sequence[bytes], hashes: Sequence[int]) -> list[bytes]:
+        r"""The keys as arguments of a command in Redis' protocol: pieces, two for each id, to be joined and ended by a line's end.
 
-        >>> space = KeySpace("vt", 1, 2, buckets=16)
-        >>> keys, fingerprints = space.addresses([b"v1"])
-        >>> keys == space.of([b"v1"]), fingerprints == space.fingerprints([b"v1"])
-        (True, array([ True]))
+        Args:
+            ids: N ids.
+            hashes: N CRC-32 of theirs.
+
+        >>> b"".join(KeySpace("vt", 1, 2, buckets=16).bulk_strings([b"v1"], [crc32(b"v1")]))
+        b'\r\n$12\r\nvt:1:2:{5}v1'
         """
-        heads, buckets = self.heads, self.buckets
-        hashes = list(map(crc32, ids))
-        keys = [heads[h % buckets] + i for h, i in zip(hashes, ids, strict=True)]
-        return keys, np.array(hashes, np.uint32) ^ self._mark
+        heads, buckets, lengths = self._bulk_heads, self.buckets, set(map(len, ids))
+        pieces = [b""] * (2 * len(ids))
+        if len(lengths) == 1:
+            own = heads[lengths.pop()]
+            pieces[::2] = [own[h % buckets] for h in hashes]
+        else:
+            pieces[::2] = [heads[len(i)][h % buckets] for i, h in zip(ids, hashes, strict=True)]
+        pieces[1::2] = ids
+        return pieces
 
     def watermark(self, bucket: int) -> bytes:
         """Where a bucket's watermark lies, in the bucket's own slot."""
@@ -50,7 +68,15 @@ class KeySpace:
 
     def fingerprints(self, ids: Iterable[bytes]) -> NDArray[np.uint32]:
         """uint32[N]: hash of view and id."""
-        return np.array(list(map(crc32, ids)), np.uint32) ^ self._mark
+        return self.marked(list(map(crc32, ids)))
+
+    def marked(self, hashes: Sequence[int]) -> NDArray[np.uint32]:
+        """uint32[N]: the fingerprints of ids with these CRC-32."""
+        return np.fromiter(hashes, np.uint32, len(hashes)) ^ self._mark
+
+    @cached_property
+    def _bulk_heads(self) -> BulkHeads:
+        return BulkHeads(self.heads)
 
     @cached_property
     def _mark(self) -> np.uint32:

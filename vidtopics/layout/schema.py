@@ -95,6 +95,11 @@ class Schema:
         return int.from_bytes(hashlib.sha256(self.to_json().encode()).digest()[:4], "little")
 
     @cached_property
+    def fixed(self) -> bool:
+        """Whether all values are of one size."""
+        return not any(f.variable for f in self.fields)
+
+    @cached_property
     def row(self) -> np.dtype[np.void]:
         """The fixed part of a value."""
         parts: list[tuple[str, object, tuple[int, ...]]] = [("header", HEADER, ())]

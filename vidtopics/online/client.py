@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 Parts = Sequence[tuple[str, Sequence[bytes]]]
 
 
-def batched(connection: Connection | AsyncConnection, request: Request, parts: Parts) -> Batches:
+def batched(connection: Connection | AsyncConnection, request: Request) -> Batches:
     """The request's keys as its store takes them."""
     if isinstance(connection, redis.RedisCluster | AsyncCluster):
-        return Batches.by_slot(request.keys, parts, request.directory.buckets)
-    return Batches.whole(request.keys)
+        return Batches.of_cluster(request)
+    return Batches.whole(request)
 
 
 class OnlineClient:
@@ -101,7 +101,7 @@ class OnlineClient:
         for fresh in (False, True, True):
             request = Request.of(self.directory([view for view, _ in parts], fresh=fresh), parts)
             began_ns = self.log.begin(request.directory) if self.log else 0
-            batches = batched(self.connection, request, parts)
+            batches = batched(self.connection, request)
             answers = batches.answers(send(self.connection, batches.commands))
             if request.stale(answers):
                 continue
@@ -207,7 +207,7 @@ class AsyncOnlineClient:
         for fresh in (False, True, True):
             request = Request.of(await self.directory([view for view, _ in parts], fresh=fresh), parts)
             began_ns = self.log.begin(request.directory) if self.log else 0
-            batches = batched(self.connection, request, parts)
+            batches = batched(self.connection, request)
             answers = batches.answers(await send_async(self.connection, batches.commands))
             if request.stale(answers):
                 continue

@@ -30,6 +30,9 @@ class Status(IntEnum):
     """There is a value, but its event time lies further back than the view's TTL."""
 
 
+PRESENT = np.uint8(Status.PRESENT)
+
+
 @dataclass(frozen=True)
 class Features:
     """Fields of one view for N ids, in the order asked for.
@@ -131,9 +134,14 @@ def _fixed(
 
     Also nothing is null, and no field is of variable length. None: something is otherwise, each value has to be judged by itself.
     """
-    size, gone = schema.row.itemsize, None in values
-    found = [v or bytes(size) for v in values] if gone else cast("Sequence[bytes]", values)
-    if not values or set(map(len, found)) != {size} or any(f.variable for f in schema.fields):
+    size, gone = schema.row.itemsize, False
+    found = cast("Sequence[bytes]", values)
+    try:
+        sizes = set(map(len, found))
+    except TypeError:  # no key for one of them
+        gone, found = True, [v or bytes(size) for v in values]
+        sizes = set(map(len, found))
+    if sizes != {size} or not schema.fixed:
         return None
     rows = np.frombuffer(b"".join(found), schema.row)
     heads, nulls = rows["header"], rows["nulls"]
@@ -142,11 +150,14 @@ def _fixed(
     missing = np.array([v is None for v in values], np.bool_) if gone else np.zeros(len(rows), np.bool_)
     if nulls.any() or not (good | missing).all():
         return None
-    columns = {f.name: rows[f"f{i}"].astype(NUMBERS[f.type]) for i, f in enumerate(schema.fields) if f in wanted}
-    for f in wanted if gone else ():
-        columns[f.name][missing] = f.pad
-    status = np.where(missing, np.uint8(Status.NOT_FOUND), np.uint8(Status.PRESENT))
-    null = {f.name: missing.copy() for f in wanted}
+    names = {f.name for f in wanted}
+    columns = {f.name: rows[f"f{i}"].astype(NUMBERS[f.type]) for i, f in enumerate(schema.fields) if f.name in names}
+    status = np.full(len(rows), PRESENT, np.uint8)
+    if gone:
+        status[missing] = Status.NOT_FOUND
+        for f in wanted:
+            columns[f.name][missing] = f.pad
+    null = {name: missing.copy() for name in columns}
     return Features(status, heads["event_us"].copy(), heads["created_us"].copy(), columns, null)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, Structures, place
+from vidtopics.layout import Directory, KeySpace, Structures, place
 from vidtopics.online.features import Features, gather
 
 
@@ -37,8 +37,8 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
     """
     if not isinstance(ids, str):
         try:
-            return [i.encode() for i in ids]
-        except AttributeError:  # no test of each id where all is well
+            return list(map(str.encode, ids))
+        except TypeError:  # no test of each id where all is well
             pass
     wrong = ids if isinstance(ids, str) else next(i for i in ids if not isinstance(i, str))
     found = f"{wrong!r} ({type(wrong).__name__})"
@@ -46,24 +46,57 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] what their values bear."""
+
+    view: str
+    space: KeySpace
+    ids: Sequence[bytes]
+    hashes: list[int]
+
+    @classmethod
+    def of(cls, directory: Directory, view: str, ids: Sequence[bytes]) -> Part:
+        """StoreError names a view that isn't there."""
+        return cls(view, directory.keys(view), ids, list(map(crc32, ids)))
+
+    @property
+    def fingerprints(self) -> NDArray[np.uint32]:
+        """Of the view and each id."""
+        return self.space.marked(self.hashes)
+
+
+@dataclass(frozen=True)
 class Request:
-    """Keys of one MGET (the directory's version first), and whose they are: for each view the fingerprints of its ids."""
+    """What one MGET asks for: the directory's version, then each part's ids."""
 
     directory: Directory
-    keys: list[bytes]
-    views: tuple[tuple[str, NDArray[np.uint32]], ...]
+    parts: Sequence[Part]
 
     @classmethod
     def of(cls, directory: Directory, parts: Iterable[tuple[str, Sequence[bytes]]]) -> Request:
         """The request for (view, ids) pairs; StoreError names a view that isn't there."""
-        keys = [place(directory.prefix, "directory").encode()]
-        views = []
-        for view, ids in parts:
-            space = directory.keys(view)
-            own, fingerprints = space.addresses(ids)
-            keys += own
-            views.append((view, fingerprints))
-        return cls(directory, keys, tuple(views))
+        return cls(directory, [Part.of(directory, view, ids) for view, ids in parts])
+
+    def packed(self) -> bytes:
+        r"""The MGET as Redis' protocol has it. redis-py makes a key of each id, then an argument of each key; this is one step.
+
+        >>> Request(Directory("vt", 1, 16, {}, {}), []).packed()
+        b'*2\r\n$4\r\nMGET\r\n$24\r\nvt:{directory}:directory\r\n'
+        """
+        version = place(self.directory.prefix, "directory").encode()
+        count = 2 + sum(len(part.ids) for part in self.parts)
+        pieces = [b"*%d\r\n$4\r\nMGET\r\n$%d\r\n%b" % (count, len(version), version)]
+        for part in self.parts:
+            pieces += part.space.bulk_strings(part.ids, part.hashes)
+        pieces.append(b"\r\n")
+        return b"".join(pieces)
+
+    def keys(self) -> list[bytes]:
+        """The same as keys."""
+        keys = [place(self.directory.prefix, "directory").encode()]
+        for part in self.parts:
+            keys += part.space.of(part.ids)
+        return keys
 
     def stale(self, answers: Sequence[bytes | None]) -> bool:
         """Whether the directory has changed since it was read."""
@@ -75,8 +108,8 @@ class Request:
             self._check(names)
         now_us, start = time.time_ns() // 1000, 1
         found = []
-        for view, fingerprints in self.views:
-            entry = self.directory.view(view)
+        for part in self.parts:
+            entry, fingerprints = self.directory.view(part.view), part.fingerprints
             values = answers[start : start + len(fingerprints)]
             start += len(fingerprints)
             schemas = self.directory.schemas
@@ -88,10 +121,10 @@ class Request:
 
     def _check(self, names: Sequence[str]) -> None:
         directory = self.directory
-        fields = [f.name for view, _ in self.views for f in directory.schemas[directory.view(view).schema].fields]
+        fields = [f.name for part in self.parts for f in directory.schemas[directory.view(part.view).schema].fields]
         if not set(names) <= set(fields):
             wrong = next(name for name in names if name not in fields)
-            views = ", ".join(view for view, _ in self.views)
+            views = ", ".join(part.view for part in self.parts)
             raise StoreError(
                 explain(f"Redis, prefix {directory.prefix!r}, {views}", expected=f"the field {wrong}", found=", ".join(fields),
                         mend="correct the name, or load the view again where its fields have changed")
@@ -102,26 +135,31 @@ class Request:
 class Batches:
     """The keys of a request as MGETs: one for a server, for a cluster one per bucket (all its views) and one for the version.
 
-    >>> found = Batches.by_slot([b"version", b"{1}a", b"{0}e", b"{1}c"], [("view", [b"a", b"e", b"c"])], 2)
+    >>> found = Batches.by_slot([b"version", b"{1}a", b"{0}e", b"{1}c"], [7, 4, 9], 2)
     >>> found.commands
     [('MGET', b'version'), ('MGET', b'{0}e'), ('MGET', b'{1}a', b'{1}c')]
     >>> found.answers([[b"7"], [b"E"], [b"A", b"C"]])
     [b'7', b'A', b'E', b'C']
     """
 
-    commands: list[tuple[Any, ...]]
+    commands: list[tuple[Any, ...] | bytes]
     order: list[int] | None = None
 
     @classmethod
-    def whole(cls, keys: Sequence[bytes]) -> Batches:
+    def whole(cls, request: Request) -> Batches:
         """One MGET."""
-        return cls([("MGET", *keys)])
+        return cls([request.packed()])
 
     @classmethod
-    def by_slot(cls, keys: Sequence[bytes], parts: Iterable[tuple[str, Sequence[bytes]]], buckets: int) -> Batches:
-        """One MGET per bucket; keys as of :meth:`Request.of` for the same parts."""
-        hashes = np.fromiter((h for _, ids in parts for h in map(crc32, ids)), np.int64, len(keys) - 1)
-        slots = np.concatenate([[-1], hashes % buckets])  # the version lies in a slot of its own
+    def of_cluster(cls, request: Request) -> Batches:
+        """One MGET per bucket."""
+        hashes = [h for part in request.parts for h in part.hashes]
+        return cls.by_slot(request.keys(), hashes, request.directory.buckets)
+
+    @classmethod
+    def by_slot(cls, keys: Sequence[bytes], hashes: Sequence[int], buckets: int) -> Batches:
+        """The version's key and N others with their CRC-32."""
+        slots = np.concatenate([[-1], np.array(hashes, np.int64) % buckets])  # the version lies in a slot of its own
         order = np.argsort(slots, kind="stable")
         bounds = [*np.flatnonzero(np.diff(slots[order], prepend=-2)).tolist(), len(keys)]
         ordered = [keys[i] for i in order.tolist()]

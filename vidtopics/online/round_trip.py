@@ -21,8 +21,8 @@ from redis.retry import Retry
 
 from vidtopics.online.connections import AsyncCluster, AsyncConnection, Connection, answering
 
-Command = tuple[Any, ...]
-"""A read command whose keys share a slot; its first key comes behind its name."""
+Command = tuple[Any, ...] | bytes
+"""A read command whose keys share a slot; its first key comes behind its name. Bytes: as Redis' protocol has it, for a server alone."""
 NEVER = Retry(NoBackoff(), 0)
 GONE = (redis.ConnectionError, redis.TimeoutError)
 
@@ -37,7 +37,8 @@ def send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
         return _from_cluster(connection, commands)
     server = cast("Any", connection)
     if len(commands) == 1:
-        return [server.execute_command(*commands[0])]
+        (command,) = commands
+        return [_answer(server, command) if isinstance(command, bytes) else server.execute_command(*command)]
     pipe = server.pipeline(transaction=False)
     for command in commands:
         pipe.execute_command(*command)
@@ -51,11 +52,41 @@ async def send_async(connection: AsyncConnection, commands: Sequence[Command]) -
             return await _from_async_cluster(connection, commands)
     server = cast("Any", connection)
     if len(commands) == 1:
-        return [await server.execute_command(*commands[0])]
+        (command,) = commands
+        if isinstance(command, bytes):
+            return [await _answer_async(server, command)]
+        return [await server.execute_command(*command)]
     pipe = server.pipeline(transaction=False)
     for command in commands:
         pipe.execute_command(*command)
     return cast("list[Any]", await pipe.execute())
+
+
+def _answer(server: Any, packed: bytes) -> Any:
+    """As `execute_command`, for a command that is packed already."""
+    connection = server.connection_pool.get_connection()
+
+    def asked() -> Any:
+        connection.send_packed_command([packed])
+        return connection.read_response(disable_decoding=True)
+
+    try:
+        return connection.retry.call_with_retry(asked, lambda _: connection.disconnect())
+    finally:
+        server.connection_pool.release(connection)
+
+
+async def _answer_async(server: Any, packed: bytes) -> Any:
+    connection = await server.connection_pool.get_connection()
+
+    async def asked() -> Any:
+        await connection.send_packed_command([packed])
+        return await connection.read_response(disable_decoding=True)
+
+    try:
+        return await connection.retry.call_with_retry(asked, lambda _: connection.disconnect())
+    finally:
+        await server.connection_pool.release(connection)
 
 
 def _from_cluster(cluster: Any, commands: Sequence[Command]) -> list[Any]:
