@@ -8,6 +8,10 @@ BIN := .venv/bin
 SOURCES := vidtopics producers consumers spark_jobs feature_repo benchmarks
 READY := .venv/.ready-$(shell $(or $(PYTHON),$(BIN)/python) -V 2>/dev/null | tr -cd 0-9.)
 
+# Two processes share the files of tests among them (tests/conftest.py); more need 6 GB each.
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+
 # These JVMs live for minutes on small data: without the second compiler a session with one write and one read costs 18 s of CPU, not 34.
 export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m
 # Threads of torch that spin while they wait take ten times as long where cores are shared.
@@ -23,10 +27,10 @@ demo: $(READY) ## the whole platform on a simulated short-video world
 	$(BIN)/vidtopics demo
 
 test: lint ## style, types, imports, and all tests but the slow ones
-	$(BIN)/pytest --durations=15
+	$(PYTEST) --durations=15
 
 test-slow: $(READY) ## the slow tests
-	$(BIN)/pytest -m slow --durations=15
+	$(PYTEST) -m slow --durations=15
 
 lint: $(READY) ## style, types, imports
 	$(BIN)/ruff check

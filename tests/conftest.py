@@ -6,10 +6,33 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks.redis_nodes import cluster_of, valkey_server
 from vidtopics import server
 from vidtopics.online.connections import connect
+
+JOBS = "tests/jobs/"
+
+
+class Together(LoadScopeScheduling):
+    """A file's tests run in one process, as do those of tests/jobs: making their home takes two minutes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return JOBS if nodeid.startswith(JOBS) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
+    """Of `make test`, which runs on two cores."""
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no core is without work at the end; the home is made within the first test's time."""
+    items.sort(key=lambda item: not item.nodeid.startswith(JOBS))
+    for item in items:
+        if item.nodeid.startswith(JOBS) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")

@@ -85,3 +85,8 @@ def spy_on_encoder(patch: pytest.MonkeyPatch) -> list[str]:
 def utc(us: int) -> datetime:
     """Microseconds as a datetime."""
     return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+
+
+def of_the_change(value: object) -> str | None:
+    """A setting in a test's name; what is expected of it stays out, as a set has another text in each process of pytest-xdist."""
+    return str(value) if isinstance(value, dict) else None

@@ -7,7 +7,7 @@ import plain
 import pyarrow as pa
 import pytest
 import small_world
-from small_home import T1, T2
+from small_home import T1, T2, of_the_change
 
 from producers.queues.rules import topic_queue
 from spark_jobs.pipeline import find
@@ -142,7 +142,7 @@ def test_a_rerun_with_equal_rows_is_recorded_and_writes_none(fork):
         ({"recall": {"recent_clicks": 9}}, [RECENT]),
         ({"recall": {"topics": 3}}, []),  # read online, not by a job
     ],
-    ids=str,
+    ids=of_the_change,
 )
 def test_a_changed_setting_runs_the_job_that_depends_on_it(home, change, expected):
     [(section, values)] = change.items()

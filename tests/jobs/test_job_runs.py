@@ -11,7 +11,7 @@ from pathlib import Path
 import plain
 import pytest
 import small_world
-from small_home import T1, T2, execute, spy_on_encoder
+from small_home import T1, T2, execute, of_the_change, spy_on_encoder
 
 from spark_jobs.pipeline import JOBS, find, run_jobs, schedule
 from vidtopics.contracts import (
@@ -142,7 +142,7 @@ def outdated(home, at: int = T2) -> set[str]:
         ({"content": {"image_encoder": {"pixels": 96}}}, {"video_content_encoding", "video_joint_representation"}),
         ({"evaluation": {"clusterings": 3}, "simulation": {"users": 9}, "ingest": {"batch_rows": 9}}, set()),
     ],
-    ids=str,
+    ids=of_the_change,
 )  # fmt: skip
 def test_a_changed_setting_runs_the_jobs_that_depend_on_it(home, change, expected):
     tree = merged(home.settings.model_dump(), change)
