@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import redis
 
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
 from vidtopics.layout import KeySpace
 from vidtopics.materialization import materialize
 from vidtopics.online import Features, OnlineClient, Status
+from vidtopics.online.connections import Connection
 from vidtopics.online.serving_log import ServingLog
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
@@ -39,7 +39,7 @@ class ParityHome:
     """Rows are (video, event, created, n), times in microseconds; features follow from n, None ends the value."""
 
     root: Path
-    store: redis.Redis
+    store: Connection
     tables: Tables = field(init=False)
     log: ServingLog = field(init=False)
     client: OnlineClient = field(init=False)
