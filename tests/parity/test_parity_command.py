@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from parity_home import HOUR_US, ParityHome, ago
 
 from consumers.parity import Verdict
 from vidtopics.cli import common
+from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.materialization import materialize
 from vidtopics.settings import OnlineSettings
 
@@ -166,6 +168,18 @@ def test_a_skewed_clock_is_not_fine_past_one_row_in_a_thousand(
 def test_a_log_from_another_home_is_told(served: ParityHome, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = str(tmp_path_factory.mktemp("other"))
     assert common.run(["parity", "--home", other, "--log", str(served.folder)]) == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_data_file_of_the_latest_version_that_is_gone_or_cut_is_named(
+    served: ParityHome, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = next(Path(served.tables.uri(VIDEO_STATISTICS)).glob("*.parquet"))
+    lost.unlink() if damage == "gone" else lost.write_bytes(lost.read_bytes()[:100])
+    assert run(served) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "video_statistics: expected all its data files, whole" in told
+    assert lost.name in told
 
 
 def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
