@@ -15,12 +15,12 @@ import numpy as np
 from consumers.parity.checks import Checker, Findings, Verdict
 from consumers.parity.history import History
 from consumers.parity.log import CHUNK_ROWS, Chunk, Log
-from consumers.parity.report import Report, ViewReport, add
+from consumers.parity.report import Limits, Report, ViewReport, add
 from vidtopics.contracts import VIEWS
 from vidtopics.layout import Schema
 from vidtopics.tables import Tables
 
-__all__ = ["Findings", "Report", "Verdict", "ViewReport", "replay"]
+__all__ = ["Findings", "Limits", "Report", "Verdict", "ViewReport", "replay"]
 
 
 def replay(tables: Tables, folder: Path, *, examples: int = 5, chunk_rows: int = CHUNK_ROWS) -> Report:

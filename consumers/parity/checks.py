@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,11 @@ from numpy.typing import NDArray
 
 from consumers.parity.history import History
 from consumers.parity.log import Chunk
+from consumers.parity.windows import Mask, Rows, Window
 from vidtopics.joins import matches
 from vidtopics.online import Status
 
 TOLERANCE_US = 1_000_000  # between judging a value's age and logging the time lie microseconds; the offset is exact to a round trip
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 class Verdict(IntEnum):
@@ -44,6 +42,8 @@ class Verdict(IntEnum):
     MISSING = 10
     """Not found, although a row had been loaded."""
     WRONG_STATUS = 11
+    REMOVED = 12
+    """A row that had been taken out of the table."""
 
     @property
     def mismatch(self) -> bool:
@@ -97,46 +97,60 @@ class Checker:
         behind_us = np.where(stale & (joined >= 0), self.chunk.server_us - known, 0)
         return Findings(verdict, should, stale, joined, behind_us)
 
-    @cached_property
-    def _row(self) -> Rows:
-        """The row with the served entity and times, -1 where there is none."""
-        times = self.history.times()
-        keys = zip(self.entity.tolist(), self.chunk.event_us.tolist(), self.chunk.created_us.tolist(), strict=True)
-        return np.array([times.get(key, -1) for key in keys], np.int64)
-
     def _values(self) -> tuple[NDArray[np.int64], Rows]:
-        chunk, history, row = self.chunk, self.history, self._row
+        chunk, history = self.chunk, self.history
         floor, ceiling, gone, other = self._marks()
-        arrival = self._of(history.arrival, row)
-        at = np.maximum(floor, np.where(row >= 0, arrival, -1))
-        best = np.where(at >= 0, history.winners[at, self.entity], -1)
-        beaten = (row >= 0) & (best >= 0)
-        beaten[beaten] = history.later(best[beaten], row[beaten])
-        absent = chunk.status == Status.NOT_FOUND
+        window = Window(history, self.entity, floor, ceiling)
+        row, known, absent = self._row(window), floor >= 0, chunk.status == Status.NOT_FOUND
+        at = np.where(ceiling >= 0, ceiling, floor)
+        best = np.where(at >= 0, history.winners[np.maximum(at, 0), self.entity], -1)
+        held, shown = window.holds(row), window.shows(row)
+        coming, ahead = window.coming(np.where(held, -1, row))
         ended = self._of(history.ended, row).astype(bool) & (row >= 0)
         future = np.maximum(chunk.event_us, chunk.created_us) > chunk.server_us + TOLERANCE_US
         # Redis may have collected what lies outside its TTL.
-        lost = absent & (floor >= 0) & (best >= 0) & ~self._expired(best, chunk.server_us, -TOLERANCE_US)
+        lacks = window.may_lack(lambda rows, at: self._expired(rows, chunk.server_us[at], -TOLERANCE_US))
         by_server, by_client = (self._aged(row, clock) for clock in (chunk.server_us, chunk.client_us))
         cases: list[tuple[Mask, Verdict]] = [
             (other, Verdict.OTHER_TABLE),
             (chunk.status == Status.UNREADABLE, Verdict.UNREADABLE),
             (gone, Verdict.VERSION_GONE),
-            (lost, Verdict.MISSING),
-            (absent & (floor < 0), Verdict.NO_WATERMARK),
+            (absent & known & ~lacks, Verdict.MISSING),
+            (absent & ~known, Verdict.NO_WATERMARK),
             (absent, Verdict.FINE),
             (row < 0, Verdict.FOREIGN_TIMES),
             (ended != (chunk.status == Status.NULL), Verdict.WRONG_STATUS),
             (self._differs(row), Verdict.WRONG_VALUE),
-            (beaten, Verdict.SUPERSEDED),
+            (known & ~held & ~coming, Verdict.REMOVED),
+            (known & ~shown & ~ahead, Verdict.SUPERSEDED),
             (~by_server & ~by_client, Verdict.WRONG_STATUS),
             (future | ~by_server, Verdict.CLOCK_SKEW),
-            (floor < 0, Verdict.NO_WATERMARK),
-            (arrival > ceiling, Verdict.AHEAD),
+            (~known, Verdict.NO_WATERMARK),
+            (ahead, Verdict.AHEAD),
         ]
         verdict = np.select([c for c, _ in cases], [int(v) for _, v in cases], int(Verdict.FINE)).astype(np.int64)
         same = np.isin(verdict, [Verdict.WRONG_STATUS, Verdict.WRONG_VALUE])
         return verdict, np.where(same, row, best)
+
+    def _row(self, window: Window) -> Rows:
+        """The row with the served entity and times, -1 where there is none; of several the one that fits best."""
+        rows, others = self.history.times
+        keys = zip(self.entity.tolist(), self.chunk.event_us.tolist(), self.chunk.created_us.tolist(), strict=True)
+        row = np.array([rows.get(key, -1) for key in keys], np.int64)
+        other = self._next(others, row)
+        while (other >= 0).any():  # a table that was rewritten may have had two values under the same times
+            row = np.where((other >= 0) & (self._fit(other, window) > self._fit(row, window)), other, row)
+            other = self._next(others, other)
+        return row
+
+    def _next(self, others: Rows, row: Rows) -> Rows:
+        found = np.full(len(row), -1)
+        found[row >= 0] = others[row[row >= 0]]
+        return found
+
+    def _fit(self, row: Rows, window: Window) -> Rows:
+        """int64[N]: a row that was there counts more than one that is like what was served."""
+        return 2 * window.holds(row).astype(np.int64) + ~self._differs(row)
 
     def _marks(self) -> tuple[Rows, Rows, Mask, Mask]:
         """Per row the places of floor and ceiling in `history.versions` (-1: none), and whether one is gone or another table's."""
@@ -162,10 +176,12 @@ class Checker:
         return found
 
     def _joined(self, clock_us: NDArray[np.int64]) -> Rows:
-        """The row that held at a time and was known by then."""
-        history = self.history
-        keys, rows = pa.table({"entity": self.entity}), pa.table({"entity": history.entity})
-        return matches(keys, clock_us, rows, history.event_us, history.created_us, known_by=clock_us)
+        """The row that held at a time and was known by then, of those that the table has now."""
+        history, now = self.history, np.flatnonzero(self.history.held[-1])
+        keys, rows = pa.table({"entity": self.entity}), pa.table({"entity": history.entity[now]})
+        found = matches(keys, clock_us, rows, history.event_us[now], history.created_us[now], known_by=clock_us)
+        found[found >= 0] = now[found[found >= 0]]
+        return found
 
     def _differs_from(self, joined: Rows, clock_us: NDArray[np.int64]) -> Mask:
         """Whether what was served has another status than the joined row, or other features."""

@@ -56,6 +56,16 @@ class ViewReport:
         return sum(n for verdict, n in self.verdicts.items() if verdict.unchecked)
 
     @property
+    def unchecked_rate(self) -> float:
+        """Those over all rows."""
+        return self.unchecked / max(self.rows, 1)
+
+    @property
+    def skew(self) -> float:
+        """Rows that are right by one clock alone, or from the future, over all rows."""
+        return self.verdicts[Verdict.CLOCK_SKEW] / max(self.rows, 1)
+
+    @property
     def staleness(self) -> float:
         """Stale rows over those that check 2 judged."""
         return self.stale / max(self.joined, 1)
@@ -65,7 +75,8 @@ class ViewReport:
         return {
             "view": self.view, "requests": self.requests, "rows": self.rows, "mismatches": self.mismatches,
             "verdicts": {v.name.lower(): self.verdicts[v] for v in Verdict if self.verdicts[v]},
-            "unchecked": self.unchecked, "joined": self.joined, "stale": self.stale, "staleness": self.staleness,
+            "unchecked": self.unchecked, "unchecked_rate": self.unchecked_rate, "skew": self.skew,
+            "joined": self.joined, "stale": self.stale, "staleness": self.staleness,
             "behind_mean_s": self.behind_us / max(self.stale, 1) / 1e6, "behind_max_s": self.behind_max_us / 1e6,
             "features": {
                 name: {
@@ -76,6 +87,21 @@ class ViewReport:
             },
             "examples": self.examples,
         }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Greatest rates of a view that are fine; above one of them a replay is not.
+
+    Attributes:
+        stale: of the rows that check 2 judged; the price of loading in steps.
+        unchecked: of all rows. A process has no floor in its first quarter of a second, 5% of one that lives for five seconds.
+        skew: of all rows. Clocks that are kept by NTP give none: a tenth of a second at the edge of a TTL is within the tolerance.
+    """
+
+    stale: float
+    unchecked: float
+    skew: float
 
 
 @dataclass
@@ -103,6 +129,21 @@ class Report:
         """The highest of the views' rates."""
         return max((v.staleness for v in self.views.values()), default=0.0)
 
+    @property
+    def unchecked_rate(self) -> float:
+        """The highest of the views' rates."""
+        return max((v.unchecked_rate for v in self.views.values()), default=0.0)
+
+    @property
+    def skew(self) -> float:
+        """The highest of the views' rates."""
+        return max((v.skew for v in self.views.values()), default=0.0)
+
+    def is_fine(self, limits: Limits) -> bool:
+        """Whether there is no mismatch, no rate above its limit, and a row that was checked."""
+        rates = ((self.staleness, limits.stale), (self.unchecked_rate, limits.unchecked), (self.skew, limits.skew))
+        return not self.mismatches and self.checked > 0 and all(rate <= most for rate, most in rates)
+
     def counted(self, log: Log) -> None:
         """Take over what reading the log counted."""
         self.lines, self.damaged, self.dropped = log.lines, log.damaged, log.dropped
@@ -112,7 +153,8 @@ class Report:
         views = [v.to_dict() for v in sorted(self.views.values(), key=lambda v: v.view)]
         return {
             "lines": self.lines, "damaged": self.damaged, "dropped": self.dropped, "checked": self.checked,
-            "mismatches": self.mismatches, "staleness": self.staleness, "max_skew_s": self.max_skew_us / 1e6, "views": views,
+            "unchecked_rate": self.unchecked_rate, "mismatches": self.mismatches, "skew": self.skew,
+            "max_skew_s": self.max_skew_us / 1e6, "staleness": self.staleness, "views": views,
         }  # fmt: skip
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import parity_home
@@ -10,12 +11,27 @@ import redis
 from parity_home import ParityHome
 
 from vidtopics.online import serving_log
+from vidtopics.online.connections import Connection
 
 
 @pytest.fixture
 def home(tmp_path: Path, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[ParityHome]:
+    with _home(tmp_path, store, monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture
+def cluster_home(
+    tmp_path: Path, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ParityHome]:
+    with _home(tmp_path, cluster_store, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def _home(root: Path, store: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[ParityHome]:
     monkeypatch.setattr(serving_log, "INTERVAL_S", 0.01)
     monkeypatch.setattr(parity_home, "START_US", time.time_ns() // 1000)
-    found = ParityHome(tmp_path, store)
+    found = ParityHome(root, store)
     yield found
     found.log.close()

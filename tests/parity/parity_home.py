@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import redis
 
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
 from vidtopics.layout import KeySpace
 from vidtopics.materialization import materialize
 from vidtopics.online import Features, OnlineClient, Status
+from vidtopics.online.connections import Connection
 from vidtopics.online.serving_log import ServingLog
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
@@ -39,7 +40,7 @@ class ParityHome:
     """Rows are (video, event, created, n), times in microseconds; features follow from n, None ends the value."""
 
     root: Path
-    store: redis.Redis
+    store: Connection
     tables: Tables = field(init=False)
     log: ServingLog = field(init=False)
     client: OnlineClient = field(init=False)
@@ -112,3 +113,13 @@ class ParityHome:
 
 def statuses(features: Features) -> list[str]:
     return [Status(s).name for s in features.status]
+
+
+def between(home: ParityHome, floor: int, ceiling: int) -> None:
+    """Make all lines of the log say that they were read between two versions."""
+    home.log.close()
+    for path in home.folder.iterdir():
+        trees = [json.loads(line) for line in path.read_text().splitlines()]
+        for tree in trees:
+            tree["floor"][1], tree["ceiling"][1] = floor, ceiling
+        path.write_text("".join(json.dumps(tree) + "\n" for tree in trees))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from parity_home import ParityHome, ago
+from parity_home import HOUR_US, ParityHome, ago
 
 from consumers.parity import Verdict
 from vidtopics.cli import common
+from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.materialization import materialize
 from vidtopics.settings import OnlineSettings
 
@@ -67,7 +71,9 @@ def test_without_a_log_it_says_how_to_make_one(home: ParityHome, capsys: pytest.
     assert run(home, "--max-stale", "2") == 2
 
 
-def test_a_log_of_which_nothing_can_be_checked_is_not_fine(home: ParityHome) -> None:
+def test_a_log_of_which_nothing_can_be_checked_is_not_fine(
+    home: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
     home.store.delete(*(home.space().watermark(b) for b in range(4)))
@@ -75,11 +81,105 @@ def test_a_log_of_which_nothing_can_be_checked_is_not_fine(home: ParityHome) -> 
     home.read("a")
     home.log.close()
     assert run(home) == 1
+    assert run(home, "--max-unchecked", "1") == 1
+    assert "NOTHING CHECKED (0 rows checked)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def partly(home: ParityHome) -> ParityHome:
+    """One row checked, then three without a floor."""
+    home.statistics(("a", ago(3), ago(3), 10))
+    home.move()
+    home.read("a")
+    home.store.delete(home.space().watermark(0))
+    home.settle()
+    for _ in range(3):
+        home.read("a")
+    home.log.close()
+    return home
+
+
+def test_a_log_that_is_mostly_unchecked_is_not_fine(partly: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(partly, "--max-unchecked", "0.75") == 0
+    assert run(partly, "--max-unchecked", "0.74") == 1
+    told = capsys.readouterr().out
+    assert "rows that could not be checked: fine (at most 75.00% of a view, 75.00% allowed)" in told
+    assert "rows that could not be checked: TOO MANY (at most 75.00% of a view, 74.00% allowed)" in told
+    assert "Check 1, served is the table's row: fine (1 rows checked)" in told
+
+
+@pytest.mark.parametrize(("checked", "code"), [(19, 0), (18, 1)])
+def test_one_row_in_twenty_may_be_unchecked(home: ParityHome, checked: int, code: int) -> None:
+    home.statistics(("a", ago(3), ago(3), 10))
+    home.move()
+    home.read(*["a"] * checked)
+    home.store.delete(home.space().watermark(0))
+    home.settle()
+    home.read("a")
+    home.log.close()
+    assert run(home) == code
+
+
+def test_a_view_that_is_unchecked_does_not_hide_behind_another(
+    partly: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partly.topics(("a", ago(1), ago(1), 7))
+    partly.move()
+    partly.read(*["a"] * 200, view="video_topics")
+    partly.log.close()
+    assert run(partly, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["fine"], found["max_unchecked"], found["unchecked_rate"], found["checked"]) == (
+        False,
+        0.05,
+        0.75,
+        201,
+    )
+    assert [v["unchecked_rate"] for v in found["views"]] == [0.75, 0]
+
+
+@pytest.fixture
+def skewed(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> ParityHome:
+    """The clock of whoever publishes and materialises runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
+    ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic)
+    monkeypatch.setattr("vidtopics.materialization.releases.time", ahead)
+    home.statistics(("a", ago(1), ago(-1), 5), ("b", ago(1), ago(1), 6))
+    home.move()
+    home.read("a", *["b"] * 999)
+    return home
+
+
+def test_a_skewed_clock_is_not_fine_past_one_row_in_a_thousand(
+    skewed: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skewed.log.close()
+    assert run(skewed) == 0
+    assert run(skewed, "--max-skew", "0") == 1
+    assert "by one clock alone: TOO MANY (at most 0.10% of a view, 0.00% allowed)" in capsys.readouterr().out
+    skewed.read("a")  # 2 of 1,001
+    skewed.log.close()
+    assert run(skewed, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["fine"], found["max_skew"], found["mismatches"]) == (False, 0.001, 0)
+    assert found["skew"] == found["views"][0]["skew"] == pytest.approx(2 / 1001)
+    assert run(skewed, "--max-skew", "0.002") == 0
 
 
 def test_a_log_from_another_home_is_told(served: ParityHome, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = str(tmp_path_factory.mktemp("other"))
     assert common.run(["parity", "--home", other, "--log", str(served.folder)]) == 2
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_data_file_of_the_latest_version_that_is_gone_or_cut_is_named(
+    served: ParityHome, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = next(Path(served.tables.uri(VIDEO_STATISTICS)).glob("*.parquet"))
+    lost.unlink() if damage == "gone" else lost.write_bytes(lost.read_bytes()[:100])
+    assert run(served) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "video_statistics: expected all its data files, whole" in told
+    assert lost.name in told
 
 
 def test_reads_while_releases_move_are_right(home: ParityHome) -> None:

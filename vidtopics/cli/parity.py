@@ -19,25 +19,47 @@ def parity(
         float,
         typer.Option("--max-stale", metavar="RATE", min=0, max=1, help="Greatest staleness of a view that is fine."),
     ] = 0.01,
+    max_unchecked: Annotated[
+        float,
+        typer.Option(
+            "--max-unchecked",
+            metavar="RATE",
+            min=0,
+            max=1,
+            help="Greatest share of a view's rows that could not be checked and is fine.",
+        ),
+    ] = 0.05,
+    max_skew: Annotated[
+        float,
+        typer.Option(
+            "--max-skew",
+            metavar="RATE",
+            min=0,
+            max=1,
+            help="Greatest share of a view's rows that is right by one clock alone and is fine.",
+        ),
+    ] = 0.001,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each kind in each view.")] = 3,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Replay what a client's ServingLog kept against the tables.
 
-    Ends with 0 if all is well; with 1 if a served value is not the table's, a view is staler than RATE, or no row could be checked;
-    with 2 if there is no log or no table.
+    Ends with 0 if all is well; with 1 if a served value is not the table's, if of a view more than a RATE is stale, unchecked or a matter of
+    clocks, or no row could be checked; with 2 if there is no log or no table.
     """
-    from consumers.parity import replay
+    from consumers.parity import Limits, replay
     from vidtopics.cli import parity_report, show
     from vidtopics.tables import Tables
 
     with show.working("Replaying the serving log"):
         report = replay(Tables(home), log or home / "logs" / "served", examples=examples)
-    fine = not report.mismatches and report.staleness <= max_stale and report.checked > 0
+    limits = Limits(max_stale, max_unchecked, max_skew)
+    fine = report.is_fine(limits)
     if as_json:
-        print_json({"fine": fine, "max_stale": max_stale} | report.to_dict())
+        bounds = {"max_stale": max_stale, "max_unchecked": max_unchecked, "max_skew": max_skew}
+        print_json({"fine": fine} | bounds | report.to_dict())
     else:
-        parity_report.show(report, max_stale)
+        parity_report.show(report, limits)
     if not fine:
         raise typer.Exit(1)

@@ -6,18 +6,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from consumers.parity import Report, ViewReport
+    from consumers.parity import Limits, Report, ViewReport
 
 NOTES = {
     "ahead": "newer than the watermark: read while a load was under way; fine",
     "clock_skew": "right by one clock alone, or from the future",
     "no_watermark": "no watermark from before the read: the value is right, whether it was the latest isn't known",
-    "version_gone": "a version that can't be opened any more",
+    "version_gone": "a version whose log or files are gone",
     "other_table": "of another Delta table, or a view or field that the contracts don't have",
 }
 
 
-def show(report: Report, max_stale: float) -> None:
+def show(report: Report, limits: Limits) -> None:
     """Both checks per view, rates per feature, what could not be checked, examples."""
     from vidtopics.cli.show import out
 
@@ -39,14 +39,24 @@ def show(report: Report, max_stale: float) -> None:
                 )
         for example in view.examples:
             out.print(_example(view.view, example), highlight=False, soft_wrap=True, markup=False)
-    one, two = report.mismatches == 0, report.staleness <= max_stale
-    out.print(
-        f"Check 1, served is the table's row: {'fine' if one else f'{report.mismatches:,} MISMATCHES'} ({report.checked:,} rows checked)\n"
-        f"Check 2, served is what a join gives: {'fine' if two else 'TOO STALE'}"
-        f" (at most {report.staleness:.2%} of a view, {max_stale:.2%} allowed)",
-        highlight=False,
-        soft_wrap=True,
+    out.print(_sums(report, limits), highlight=False, soft_wrap=True)
+
+
+def _sums(report: Report, limits: Limits) -> str:
+    """A line for each reason not to be fine."""
+    checked = (
+        f"{report.mismatches:,} MISMATCHES" if report.mismatches else "fine" if report.checked else "NOTHING CHECKED"
     )
+    return (
+        f"Check 1, served is the table's row: {checked} ({report.checked:,} rows checked)\n"
+        f"  rows that could not be checked: {_held(report.unchecked_rate, limits.unchecked, 'TOO MANY')}\n"
+        f"  rows that are right by one clock alone: {_held(report.skew, limits.skew, 'TOO MANY')}\n"
+        f"Check 2, served is what a join gives: {_held(report.staleness, limits.stale, 'TOO STALE')}"
+    )
+
+
+def _held(rate: float, most: float, else_: str) -> str:
+    return f"{'fine' if rate <= most else else_} (at most {rate:.2%} of a view, {most:.2%} allowed)"
 
 
 def _views(views: list[ViewReport]) -> Any:

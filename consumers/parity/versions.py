@@ -1,0 +1,67 @@
+"""Which versions of a table a chunk is held against, and the data files of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from pyarrow.fs import FileType
+
+from vidtopics.tables.scans import scan
+
+Files = frozenset[str]
+
+
+def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
+    """The data files of versions, ascending: those named, those before each commit that took rows out since, and `delta` itself.
+
+    So every row that the table has had since the first of them lies in one. A version whose log or files are gone stands with
+    the files of a later one that has the same rows (OPTIMIZE, then VACUUM), or is left out.
+    """
+    latest = delta.version()
+    asked = {v for v in named if v < latest}
+    changes = _changes(delta, min(asked, default=latest))
+    asked |= {v - 1 for v, kinds in changes.items() if "remove" in kinds}
+    known: set[str] = set()
+    found = {v: _same_rows(delta, v, changes, known) for v in sorted(asked)}
+    return {v: files for v, files in found.items() if files is not None} | {latest: frozenset(scan(delta).files)}
+
+
+def _changes(delta: DeltaTable, since: int) -> dict[int, set[str]]:
+    """For each later version whether its commit brought rows ("add") or took some ("remove"); nothing for OPTIMIZE and VACUUM."""
+    log, found = scan(delta).filesystem, {}
+    for version in range(since + 1, delta.version() + 1):
+        try:
+            with log.open_input_stream(f"_delta_log/{version:020}.json") as stream:
+                actions = [json.loads(line) for line in stream.read().splitlines()]
+        except FileNotFoundError:  # cleaned up: what it did isn't known
+            found[version] = {"add", "remove"}
+            continue
+        found[version] = {k for a in actions for k in ("add", "remove") if k in a and a[k].get("dataChange", True)}
+    return found
+
+
+def _same_rows(delta: DeltaTable, version: int, changes: Mapping[int, set[str]], known: set[str]) -> Files | None:
+    for same in range(version, delta.version() + 1):
+        if same > version and changes[same]:
+            return None
+        if (files := _whole(delta, same, known)) is not None:
+            return files
+    return None
+
+
+def _whole(delta: DeltaTable, version: int, known: set[str]) -> Files | None:
+    """The data files of a version of this table, if it opens and they are all there; `known`: files that are."""
+    try:
+        there = DeltaTable(delta.table_uri, version=version)
+    except (DeltaError, OSError):
+        return None
+    if there.metadata().id != delta.metadata().id:  # replaced since, perhaps with other columns
+        return None
+    dataset = scan(there)
+    fresh = [path for path in dataset.files if path not in known]
+    infos = dataset.filesystem.get_file_info(fresh)
+    known |= {path for path, info in zip(fresh, infos, strict=True) if info.type != FileType.NotFound}
+    return frozenset(dataset.files) if known.issuperset(dataset.files) else None
