@@ -128,10 +128,15 @@ def preview(
 
 
 def lag_s(tables: Tables, loaded: int | None) -> float:
-    """Seconds since the oldest release after `loaded` became known; 0 where there is none."""
+    """Seconds since the oldest release after `loaded` became known; 0 where there is none.
+
+    A number that no release of the home has reached is another home's, or of before `releases` was lost: nothing of this one is loaded.
+    """
     with readable(RELEASES):
         rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > (loaded or 0)]
+    latest = max((row["release_id"] for row in rows), default=0)
+    since = loaded if loaded and loaded <= latest else 0
+    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
     return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
 
 
