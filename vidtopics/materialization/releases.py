@@ -10,7 +10,7 @@ from typing import Any, cast
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import place
 from vidtopics.materialization import strays, structures, views
-from vidtopics.materialization.changes import Span, readable
+from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, hold, lost
@@ -19,6 +19,7 @@ from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.whole import readable
 from vidtopics.times import micros
 
 Report = Callable[[Moved], None]
