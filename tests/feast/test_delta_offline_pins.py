@@ -203,7 +203,9 @@ def test_a_column_that_was_widened_since_is_refused_where_the_version_is_gone(tm
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)  # the version still opens
         move_on(tmp_path)
         vacuum(tmp_path)
-        with pytest.raises(TableError, match=r"pin of view incomes: expected income int32, .* found income int64"):
+        with pytest.raises(
+            TableError, match=r"pin of view incomes: expected type of income int32, .* found type of income int64"
+        ):
             job(store).to_arrow()
 
 

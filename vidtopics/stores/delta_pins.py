@@ -52,7 +52,8 @@ class Snapshot:
 class Rules:
     """By which rules a join took its rows: what a view says today may be something else.
 
-    `known_by`: whether rows had to be known by the spine's time. `types`: of the table's columns that it took features from.
+    `known_by`: whether rows had to be known by the spine's time (False where the table doesn't say when they were). `types`: of the table's
+    columns that features were taken from.
     """
 
     known_by: bool
@@ -61,9 +62,8 @@ class Rules:
 
     def others(self, now: Rules) -> dict[str, tuple[Any, Any]]:
         """What is another now: name to what it was and what it is. Columns that only one of them takes don't count."""
-        before, after = asdict(self), asdict(now)
-        kinds = {name: (before.pop("types").get(name, kind), kind) for name, kind in after.pop("types").items()}
-        pairs = {name: (before[name], after[name]) for name in before} | kinds
+        kinds = {f"type of {name}": (self.types.get(name, kind), kind) for name, kind in now.types.items()}
+        pairs = {"known_by": (self.known_by, now.known_by), "ttl_us": (self.ttl_us, now.ttl_us)} | kinds
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 

@@ -74,7 +74,8 @@ class ViewSource:
         event, created = self.column(source.timestamp_field), self.column(source.created_timestamp_column or "")
         keys = {key: self.column(key) for key in self.keys}
         require(self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}")
-        rules = Rules(known, ttl_us(self.view), {name: str(self.dataset.schema.field(name).type) for name in columns})
+        types = {name: str(self.dataset.schema.field(name).type) for name in columns}
+        rules = Rules(known and bool(created), ttl_us(self.view), types)
         if self.pin:
             same_rules(self.pin, rules, f"view {self.name}")
         rows = Rows.read(self.dataset, keys, event, created or None, until_us=self._until(until_us))
