@@ -22,6 +22,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.tables import Tables
 from vidtopics.tables.commits import METADATA
 from vidtopics.tables.joined import check_columns, output_name, ttl_us
+from vidtopics.tables.whole import whole
 
 Rows = tuple[Table, DataFrame]
 ROW, SINCE, IS_SPINE = "_row", "_since_us", "_is_spine"
@@ -118,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     started, tables, views = time.monotonic(), Tables(options.home), SERVICES[options.service]
     versions = tables.latest_release()["versions"]
-    deltas = {view.name: tables.delta(view, version=versions.get(view.name)) for view in views}
+    deltas = {view.name: whole(tables.delta(view, version=versions.get(view.name))) for view in views}
     spark = session("training_set")
     kind = "parquet" if options.spine.rstrip("/").endswith(".parquet") else "delta"
     found = join(

@@ -19,6 +19,7 @@ from vidtopics.joins import History
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
 from vidtopics.tables.scans import scan
+from vidtopics.tables.whole import readable, whole
 
 VERSIONS = b"vidtopics.versions"
 
@@ -31,7 +32,7 @@ class Source:
         table: the contract: key, features, TTL.
         history: keys and times, 8 bytes a row and column.
         features: the features, null in a tombstone.
-        pin: table id and version: the same give the same rows.
+        pin: table id and version that were read: the same give the same rows (a later one than asked for where `whole` found its files gone).
     """
 
     table: Table
@@ -41,17 +42,18 @@ class Source:
 
     @classmethod
     def of(cls, tables: Tables, table: Table, version: int | None, folder: Path) -> Source:
-        """The latest version, or that one; its features lie in `folder`. TableError where there is none."""
-        delta = tables.delta(table, version=version)
+        """The latest version, or that one; its features lie in `folder`. TableError where there is none, or a data file is gone or damaged."""
+        delta = whole(tables.delta(table, version=version))
         rows = scan(delta)
         narrow = [*table.key, EVENT_TIME, CREATED_TIME]
         wide = [c.name for c in table.values]
         held: list[pa.RecordBatch] = []
 
         def features() -> Iterator[pa.RecordBatch]:
-            for batch in rows.to_batches(columns=[*narrow, *wide], fragment_readahead=1):
-                held.append(batch.select(narrow))
-                yield batch.select(wide)
+            with readable(table, delta.version()):
+                for batch in rows.to_batches(columns=[*narrow, *wide], fragment_readahead=1):
+                    held.append(batch.select(narrow))
+                    yield batch.select(wide)
 
         spill = Spill(_schema(rows, wide), features(), folder)
         keys = pa.Table.from_batches(held, _schema(rows, narrow)).combine_chunks()

@@ -56,17 +56,21 @@ def income_view(name: str = "incomes", *, feature: str = "income", dtype=Int64, 
     return FeatureView(name=name, schema=schema, source=source, **options)
 
 
-def shop(folder: Path, *views: FeatureView, **offline) -> FeatureStore:
-    """A store over the tables in `folder`."""
-    config = RepoConfig(
+def project(folder: Path | str, **offline) -> RepoConfig:
+    """Feast's settings for the tables in `folder`."""
+    return RepoConfig(
         project="shop",
         provider="local",
-        registry=str(folder / "registry.db"),
+        registry=str(Path(folder) / "registry.db"),
         entity_key_serialization_version=3,
         online_store=None,
         offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder), **offline},
     )
-    store = FeatureStore(config=config)
+
+
+def shop(folder: Path, *views: FeatureView, **offline) -> FeatureStore:
+    """A store over the tables in `folder`."""
+    store = FeatureStore(config=project(folder, **offline))
     store.apply([USER, *(views or [income_view()])])
     return store
 

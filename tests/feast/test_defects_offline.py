@@ -100,10 +100,23 @@ def test_9_no_row_of_the_spine_is_lost(kind, tmp_path):
 @pytest.mark.slow
 @both("dask", "each row of the spine is joined to all rows of its key (#3003); 100 k rows take over 150 s")
 def test_9_a_busy_key_takes_no_longer_than_others(kind, tmp_path):
-    """4,000 rows of the spine, 1,000 of the table, one user. On two cores: ours 0.07 s, Feast's Dask store 5.1 s."""
-    store = incomes_store(kind, tmp_path, incomes(*[("a", i, i / 1000, i / 1000) for i in range(1000)]))
-    frame = spine(*[("a", 1 + i / 4000) for i in range(4000)])
-    began = time.perf_counter()
-    found = store.get_historical_features(frame, ["incomes:income"]).to_df()
-    assert time.perf_counter() - began < 2
-    assert found["income"].eq(999).all()
+    """4,000 rows of the spine by 1,000 of the table: of one user beside 1,000 users, so that no machine is too fast for the defect.
+
+    On two cores 0.9 times as long here, 26 times in Feast's Dask store.
+    """
+    busy = [("a", i, i / 1000, i / 1000) for i in range(1000)]
+    others = [(f"u{i}", 999, i / 1000, i / 1000) for i in range(1000)]
+    store = incomes_store(kind, tmp_path, incomes(*busy, *others))
+
+    def seconds(*users: str) -> float:
+        """The best of three."""
+        frame, took = spine(*[(users[i % len(users)], 1 + i / 4000) for i in range(4000)]), []
+        for _ in range(3):
+            began = time.perf_counter()
+            found = store.get_historical_features(frame, ["incomes:income"]).to_df()
+            took.append(time.perf_counter() - began)
+            assert found["income"].eq(999).all()
+        return min(took)
+
+    spread = seconds(*(user for user, *_ in others))
+    assert seconds("a") < 4 * spread

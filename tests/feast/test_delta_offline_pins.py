@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from delta_shop import KEPT, append, day, income_view, incomes, shop, spine, values
 from deltalake import DeltaTable, write_deltalake
+from feast.types import String
 
 from vidtopics.errors import TableError
 from vidtopics.stores import delta_sources, delta_tables
@@ -163,6 +165,66 @@ def test_the_cut_holds_for_known_by_and_ttl_too(tmp_path):
     vacuum(tmp_path)
     with pinned(first):
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["the version opens", "by the cut"])
+@pytest.mark.parametrize(
+    ("known_by", "ttl", "expected", "found"),
+    [(True, 0, "known_by False", "known_by True"), (False, 2, "ttl_us 0", f"ttl_us {2 * DAY_US}")],
+    ids=["known_by", "TTL"],
+)
+def test_other_rules_than_the_result_was_made_by_are_refused_by_name(
+    store, tmp_path, known_by, ttl, expected, found, gone
+):
+    first = job(store).to_arrow()
+    if gone:
+        move_on(tmp_path)
+        vacuum(tmp_path)
+    other = shop(tmp_path, income_view(ttl=timedelta(days=ttl)), known_by=known_by)
+    with (
+        pinned(first),
+        pytest.raises(
+            TableError, match=f"pin of view incomes: expected {expected}, .* found {found}. Mend: ask as then"
+        ),
+    ):
+        job(other).to_arrow()
+
+
+def test_a_column_that_was_widened_since_is_refused_where_the_version_is_gone(tmp_path):
+    """int32 to int64, in the log alone: delta-rs can't widen."""
+    append(tmp_path, FIRST.set_column(1, "income", FIRST["income"].cast(pa.int32())))
+    store = shop(tmp_path)
+    first = job(store).to_arrow()
+    assert first["income"].type == pa.int32()
+    log = tmp_path / "incomes" / "_delta_log"
+    (meta,) = (line for line in (log / f"{0:020d}.json").read_text().splitlines() if "metaData" in line)
+    (log / f"{1:020d}.json").write_text(meta.replace('\\"integer\\"', '\\"long\\"'))
+    with pinned(first):
+        assert table_bytes(job(store).to_arrow()) == table_bytes(first)  # the version still opens
+        move_on(tmp_path)
+        vacuum(tmp_path)
+        with pytest.raises(
+            TableError, match=r"pin of view incomes: expected type of income int32, .* found type of income int64"
+        ):
+            job(store).to_arrow()
+
+
+def test_other_features_of_a_pinned_view_may_be_asked_for(tmp_path):
+    append(tmp_path, FIRST.append_column("tax", FIRST["user_id"]))
+    done = shop(tmp_path, income_view(feature="tax", dtype=String)).get_historical_features(SPINE, ["incomes:tax"])
+    done.to_arrow()
+    with pinned(done.pins):
+        assert values(job(shop(tmp_path))) == INCOMES
+
+
+@pytest.mark.parametrize("lacking", ["files", "rules"])
+def test_pins_of_an_earlier_version_are_refused(store, lacking):
+    done = job(store)
+    done.to_df()
+    pins = json.loads(json.dumps(done.pins))
+    del pins["views"]["incomes"][lacking]
+    with pytest.raises(TableError, match=f"{lacking}.*make the result anew"), pinned(pins):
+        pass
 
 
 @pytest.mark.parametrize(

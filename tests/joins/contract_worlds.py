@@ -3,6 +3,7 @@
 Times are microseconds after START. A value of None is a tombstone; other values are numbers that all features of a row are made of.
 """
 
+import random
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -54,6 +55,10 @@ PAIRS = Table(
     ),
 )  # fmt: skip
 VIEWS = (VIDEOS, PAIRS)
+VIDEO_KEYS = ["", "a", "b", "zz"]
+SEED = 21
+"""Of the random world that Spark writes."""
+PAIR_KEYS = [(1, 23), (12, 3), (123, 0)]
 
 
 def features(view, value):
@@ -87,6 +92,23 @@ def oracle(world, *, known_by):
         | features(PAIRS, held(world.pairs, (ask.user, ask.item), ask.at, known_by=known_by, ttl=TTL))
         for ask in world.spine
     ]
+
+
+def random_world(seed, size=300):
+    """Rows of few keys at few times, so that they tie, come late, end and pass their TTL; of different (key, event, created)."""
+    draw = random.Random(seed)
+
+    def rows(keys):
+        found = {}
+        for _ in range(size):
+            key, event = draw.choice(keys), draw.randrange(30)
+            row = Row(key, event, event + draw.randrange(-2, 9), draw.choice([None, *range(9)]))
+            found[row[:3]] = row
+        return list(found.values())
+
+    videos, pairs = [*VIDEO_KEYS, None], [*PAIR_KEYS, (1, None)]
+    asks = (Ask(draw.choice(videos), *draw.choice(pairs), draw.randrange(-1, 40)) for _ in range(size))
+    return World(rows([(video,) for video in videos]), rows(pairs), list(asks))
 
 
 def spine_table(world):
@@ -127,8 +149,8 @@ def fill(tables, world):
         write_deltalake(tables.uri(view), view_table(view, rows), mode="overwrite")
 
 
-def fill_by_spark(spark, tables, world):
+def fill_by_spark(spark, tables, world, *, files=1):
     """The same by Spark."""
     for view, rows in ((VIDEOS, world.videos), (PAIRS, world.pairs)):
         frame = spark.createDataFrame(view_table(view, rows))
-        frame.coalesce(1).write.format("delta").mode("overwrite").save(tables.uri(view))
+        frame.repartition(files).write.format("delta").mode("overwrite").save(tables.uri(view))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import contract_cases
 from contract_engines import ENGINES
-from contract_worlds import VIDEOS, create, fill_by_spark
+from contract_worlds import SEED, VIDEOS, create, fill_by_spark, random_world
 
 from spark_jobs.session import session
 from vidtopics.tables import Tables
@@ -25,6 +25,10 @@ def main(home: Path) -> None:
     }
     engine.conf.set("spark.sql.session.timeZone", "America/New_York")
     facts["in_new_york"] = answers(tables, world, ["spark"])
+    engine.conf.set("spark.sql.session.timeZone", "UTC")
+    world = random_world(SEED)
+    fill_by_spark(engine, tables, world, files=3)
+    facts["of a random world"] = answers(tables, world, ENGINES)
     print(json.dumps(facts))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import contract_cases
 import pytest
 from contract_engines import ENGINES
-from contract_worlds import PAIRS, VIDEOS, Ask, Row, World, create, fill, oracle
+from contract_worlds import PAIRS, SEED, VIDEOS, Ask, Row, World, create, fill, oracle, random_world
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,3 +143,18 @@ def test_tables_that_spark_wrote_far_from_utc(tmp_path):
     assert [len(facts["answers"]), len(facts["in_new_york"])] == [8, 2]
     for name, found in (facts["answers"] | facts["in_new_york"]).items():
         assert found == oracle(contract_cases.world(), known_by=name.endswith("True")), name
+    world = random_world(SEED)
+    assert len(facts["of a random world"]) == 8
+    for name, found in facts["of a random world"].items():
+        assert found == oracle(world, known_by=name.endswith("True")), name
+
+
+@pytest.mark.parametrize("known_by", [True, False])
+def test_the_random_world_has_what_matters(known_by):
+    """Of either view: answers, rows without one, and values that another rule of knowledge would give."""
+    world = random_world(SEED)
+    found, other = (oracle(world, known_by=rule) for rule in (known_by, not known_by))
+    for name in ("rate_y", "score_y"):
+        values = [row[name] for row in found]
+        assert 30 < sum(v is not None for v in values) < 270
+        assert sum(a[name] != b[name] for a, b in zip(found, other, strict=True)) > 10

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 from deltalake import CommitProperties, DeltaTable, write_deltalake
-from online_home import OnlineHome
+from online_home import SETTINGS, OnlineHome, dump
 
-from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_STATISTICS
+from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS
 from vidtopics.errors import TableError
-from vidtopics.materialization import Moved
+from vidtopics.materialization import Moved, Span, backfill, preview
+from vidtopics.materialization.reconcile import reconcile
 from vidtopics.online import OnlineClient, Status
 
 VIDEOS = ["a", "b", "c", "d"]
@@ -94,6 +95,86 @@ def test_files_that_a_vacuum_took_are_not_missed(loaded: OnlineHome, store: redi
     loaded.statistics(("d", 3, 3, 40))
     assert (run(loaded, store).written, generation(store)) == (4, 1)
     assert online(store) == {"a": 11, "b": 20, "c": 30, "d": 40}
+
+
+def compacted(home: OnlineHome) -> None:
+    """Its rows are in other files, and those that the release names are gone."""
+    delta(home).optimize.compact()
+    vacuum(home)
+
+
+def test_full_reads_a_release_that_was_compacted_and_vacuumed(loaded: OnlineHome, store: redis.Redis) -> None:
+    compacted(loaded)
+    moved = loaded.run(store, full=True)["video_statistics"]
+    assert (moved.read, moved.written, moved.why) == (4, 3, "asked for")
+    assert (online(store), generation(store)) == ({"a": 11, "b": 20, "c": 30}, 2)
+    assert settled(loaded, store)
+    loaded.statistics(("d", 3, 3, 40))
+    assert (run(loaded, store).why, online(store)) == ("", {"a": 11, "b": 20, "c": 30, "d": 40})
+
+
+def test_a_first_load_reads_a_release_that_was_compacted_and_vacuumed(loaded: OnlineHome, store: redis.Redis) -> None:
+    whole = dump(store)
+    compacted(loaded)
+    store.flushall()
+    assert loaded.run(store)["video_statistics"].written == 3
+    assert dump(store) == whole  # watermarks and notes too: they are of the release's version
+    assert settled(loaded, store)
+
+
+def test_news_that_were_compacted_and_vacuumed_are_read(loaded: OnlineHome, store: redis.Redis) -> None:
+    loaded.statistics(("d", 3, 3, 40))
+    loaded.release()
+    compacted(loaded)
+    planned = {m.name: m for m in preview(loaded.tables, store, SETTINGS)}["video_statistics"]
+    moved = run(loaded, store)
+    assert (planned.read, planned.written) == (moved.read, moved.written) == (5, 4)
+    assert online(store) == {"a": 11, "b": 20, "c": 30, "d": 40}
+    assert settled(loaded, store)
+
+
+def test_a_range_and_the_nightly_check_read_it_too(loaded: OnlineHome, store: redis.Redis) -> None:
+    compacted(loaded)
+    assert backfill(loaded.tables, store, SETTINGS, Span(2, 3))[0].read == 4
+    (found,) = reconcile(loaded.tables, store, SETTINGS)
+    assert (found.live, found.compared, found.faults) == (3, 3, {})
+
+
+def test_lists_of_a_release_that_was_compacted_and_vacuumed(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(a=["v"], b=["w"])
+    home.queues({1: ["v", "w"]})
+    home.release()
+    for table, key in ((USER_RECENT_CLICKS, "user_id"), (TOPIC_QUEUES, "topic_id")):
+        found = home.tables.delta(table)
+        found.optimize.z_order([key])
+        assert found.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    home.run(store)
+    client = OnlineClient(store)
+    assert (client.recent_clicks("b"), client.queues([1], epoch=1, limit=9)) == (["w"], [["v", "w"]])
+    assert not any(found.faults for found in reconcile(home.tables, store, SETTINGS))
+    assert all(moved.up_to_date for moved in home.run(store).values())
+
+
+@pytest.mark.parametrize("since", ["rows were added", "rows were deleted", "a commit whose entry is gone"])
+def test_rows_that_cannot_be_told_from_later_ones_are_not_read(
+    loaded: OnlineHome, store: redis.Redis, since: str
+) -> None:
+    if since == "rows were added":
+        loaded.statistics(("d", 3, 3, 40))
+    elif since == "rows were deleted":
+        unprotected(loaded).delete("video_id = 'c'")
+    compacted(loaded)
+    if since == "a commit whose entry is gone":
+        delta(loaded).create_checkpoint()
+        (folder(loaded) / "_delta_log" / f"{3:020}.json").unlink()
+    with pytest.raises(
+        TableError, match=r"version 2: expected all its data files, whole, found .*parquet.*vidtopics run"
+    ):
+        loaded.run(store, full=True)
+    assert online(store) == {"a": 11, "b": 20, "c": 30}
+    loaded.statistics(("d", 4, 4, 41))  # as the mend says: with a release of its own
+    run(loaded, store)
+    assert online(store)["d"] == 41
 
 
 def test_a_log_that_was_cleaned_above_the_watermark_means_a_new_generation(

@@ -17,7 +17,7 @@ from small_store import TOPICS, put, value
 
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import ContractError, StoreError
-from vidtopics.layout import Field, Schema
+from vidtopics.layout import Directory, Field, Schema
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import Connection
@@ -190,6 +190,52 @@ def test_a_client_that_lives_long_notices_new_fields_and_views(store: Connection
         client.read("more", ["a"])
     put(store, {"a": value(9)}, view="more")
     assert client.read("more", ["a"])["topic_count"].tolist() == [9]
+
+
+class Overtaken:
+    """A client among threads: as soon as it has put a directory in its place, another thread puts there the one that it had read before."""
+
+    before: Directory | None = None
+
+    @property
+    def _directory(self) -> Directory | None:
+        return self.before
+
+    @_directory.setter
+    def _directory(self, found: Directory | None) -> None:
+        self.before = self.before or found
+
+
+class OvertakenClient(Overtaken, OnlineClient):
+    pass
+
+
+class OvertakenAsyncClient(Overtaken, AsyncOnlineClient):
+    pass
+
+
+@on_one_server
+@pytest.mark.parametrize("of", [OvertakenClient, OvertakenAsyncClient])
+def test_a_new_view_is_found_whatever_directory_other_threads_put_in_place(
+    store: redis.Redis, request: pytest.FixtureRequest, of: Any
+) -> None:
+    put(store, {"a": value(1)})
+
+    async def read() -> list[int]:
+        client = of.from_url(request.getfixturevalue("valkey"), timeout_s=20)
+        awaited = isinstance(client, AsyncOnlineClient)
+
+        async def count(view: str) -> int:
+            features = client.read(view, ["a"])
+            return int((await features if awaited else features)["topic_count"][0])
+
+        first = await count("topics")
+        put(store, {"a": value(2)}, view="more")
+        found = [first, await count("more")]
+        await client.aclose() if awaited else client.close()
+        return found
+
+    assert asyncio.run(read()) == [1, 2]
 
 
 def test_a_ttl_that_changes_is_followed(store: Connection, reader: Readers) -> None:

@@ -160,6 +160,20 @@ def test_a_named_version_is_read_and_the_result_says_which(tables):
     assert json.loads(new.schema.metadata[VERSIONS])["scores"]["version"] == 1
 
 
+def test_a_version_that_was_compacted_and_vacuumed_is_read_from_the_one_that_has_its_rows(tables):
+    asked = spine(["v1", "v2"], [99, 49])
+    versions = {"scores": 1}
+    before = join_stream(tables, asked.to_reader(), [SCORES], versions=versions).read_all()
+    delta = tables.delta(SCORES)
+    delta.optimize.compact()
+    assert delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    after = join_stream(tables, asked.to_reader(), [SCORES], versions=versions).read_all()
+    assert (before["score"].to_pylist(), after.to_pydict()) == ([101, 2], before.to_pydict())
+    assert json.loads(after.schema.metadata[VERSIONS])["scores"]["version"] == 2  # which gives the same rows, and opens
+    with pytest.raises(TableError, match=r"scores, version 0: expected all its data files, whole, found .*parquet"):
+        join_stream(tables, asked.to_reader(), [SCORES], versions={"scores": 0})
+
+
 def test_full_names_tell_views_with_equal_features_apart(tables):
     other = Table("marks", "history", ("video_id",), engine="deltalake", doc="", columns=SCORES.columns)
     append(tables, other, ["v1"], [0], [7])

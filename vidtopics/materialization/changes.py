@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import unquote
@@ -22,21 +20,9 @@ from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.scans import scan
+from vidtopics.tables.whole import changed_by, readable, whole
 
 BATCH = 32_768
-
-
-@contextmanager
-def readable(table: Table, version: int | None = None) -> Iterator[None]:
-    """Where data files are read: TableError names the one that is gone, cut short or damaged."""
-    try:
-        yield
-    except (OSError, pa.ArrowInvalid) as error:
-        where = table.name if version is None else f"{table.name}, version {version}"
-        raise TableError(
-            explain(where, expected="all its data files, whole", found=str(error),
-                    mend="restore the file from a backup, or run the table's job again and publish a new release")
-        ) from error  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,17 +113,22 @@ def digest(names: Collection[str]) -> str:
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:
-    """Whether a commit after version `since` took rows away (RESTORE, DELETE, an overwrite), and did not only rewrite files (OPTIMIZE)."""
-    log = scan(delta).filesystem
-    for version in range(since + 1, delta.version() + 1):
-        try:
-            with log.open_input_stream(f"_delta_log/{version:020}.json") as stream:
-                actions = map(json.loads, stream.read().splitlines())
-        except FileNotFoundError:  # cleaned up: what it did isn't known
-            return True
-        if any(action["remove"].get("dataChange", True) for action in actions if "remove" in action):
-            return True
-    return False
+    """Whether a commit after version `since` took rows away (RESTORE, DELETE, an overwrite), or may have: its entry was cleaned up."""
+    folder = scan(delta).filesystem
+    found = (changed_by(folder, version) for version in range(since + 1, delta.version() + 1))
+    return any(kinds is None or "remove" in kinds for kinds in found)
+
+
+def stand_in(delta: DeltaTable, names: frozenset[str] | None) -> tuple[DeltaTable, frozenset[str] | None]:
+    """The snapshot to read the rows of some files of `delta` from (all by default), and their names there.
+
+    Where a vacuum took files that were compacted, it is a later version with the same rows. What `delta` has is said by its log all the same:
+    watermarks, and the notes beside them, stay with its own version and names.
+    """
+    read = whole(delta, names)
+    if read is delta or names is None:
+        return read, names
+    return read, files(read) - (files(delta) - names)
 
 
 def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:

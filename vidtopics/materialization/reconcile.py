@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import HEADER, Schema, ViewEntry, headers
 from vidtopics.materialization.batches import chunks
-from vidtopics.materialization.changes import Changes, changes, live, readable, snapshot
+from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
@@ -22,6 +22,7 @@ from vidtopics.materialization.rows import encoded
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.whole import readable, whole
 
 __all__ = ["Reconciled", "reconcile"]
 
@@ -84,7 +85,7 @@ def _view(
     if str(delta.metadata().id) != mark.table_id:
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     now_us = time.time_ns() // 1000
-    rows = changes(table, delta, None, now_us=now_us)
+    rows = changes(table, whole(delta), None, now_us=now_us)
     ids, alive, event_us, created_us = _entities(table, rows)
     may_lack = event_us + entry.ttl_us < now_us if entry.ttl_us else np.zeros(len(ids), np.bool_)
     missing, others, keys = _keys(store, entry, ids, may_lack)

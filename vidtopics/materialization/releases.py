@@ -10,7 +10,7 @@ from typing import Any, cast
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import place
 from vidtopics.materialization import strays, structures, views
-from vidtopics.materialization.changes import Span, readable
+from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, hold, lost
@@ -19,6 +19,7 @@ from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.whole import readable
 from vidtopics.times import micros
 
 Report = Callable[[Moved], None]
@@ -128,10 +129,15 @@ def preview(
 
 
 def lag_s(tables: Tables, loaded: int | None) -> float:
-    """Seconds since the oldest release after `loaded` became known; 0 where there is none."""
+    """Seconds since the oldest release after `loaded` became known; 0 where there is none.
+
+    A number that no release of the home has reached is another home's, or of before `releases` was lost: nothing of this one is loaded.
+    """
     with readable(RELEASES):
         rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > (loaded or 0)]
+    latest = max((row["release_id"] for row in rows), default=0)
+    since = loaded if loaded and loaded <= latest else 0
+    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
     return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
 
 

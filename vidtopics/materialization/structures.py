@@ -21,13 +21,14 @@ from deltalake.exceptions import DeltaError
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
 from vidtopics.layout import Structures, place
 from vidtopics.materialization.batches import Sender, bucket_of, chunks
-from vidtopics.materialization.changes import digest, files, files_of, readable, snapshot
+from vidtopics.materialization.changes import digest, files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.moved import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
+from vidtopics.tables.whole import readable
 
 KINDS = {TOPIC_QUEUES.name: "queue", USER_RECENT_CLICKS.name: "clicks"}
 """What the keys of each table's lists say behind the prefix."""

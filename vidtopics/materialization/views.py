@@ -11,7 +11,7 @@ from vidtopics.contracts import Table
 from vidtopics.errors import TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import Schema, ViewEntry, Watermark
-from vidtopics.materialization.changes import Span, changes, files, snapshot
+from vidtopics.materialization.changes import Span, changes, files, snapshot, stand_in
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, Work
 from vidtopics.materialization.lock import Lease
@@ -56,7 +56,8 @@ def bring(run: Round, table: Table, version: int) -> Moved:
     if not todo.rebuild:
         generations.remember(table.name, source.to_json())
     load = run.writer.load(goal)
-    done = run.loader(Work(table, delta.table_uri, version, todo.names, goal, run.now_us), load, run.progress)
+    read, names = stand_in(delta, todo.names)
+    done = run.loader(Work(table, read.table_uri, read.version(), names, goal, run.now_us), load, run.progress)
     # Rows that are not due hold the watermark back: the next run looks at them again.
     mark = None if done.not_due else Watermark(run.release, version, source.table_id)
     written = load.finish(mark, done.sent) + done.written
@@ -86,7 +87,8 @@ def backfill(run: Round, table: Table, version: int, span: Span) -> Moved:
         )  # fmt: skip
     run.writer.generations.remember(table.name, _from(source, entry, delta, todo).to_json())
     load = run.writer.load(entry)
-    done = run.loader(Work(table, delta.table_uri, version, None, entry, run.now_us, span), load, run.progress)
+    read, _ = stand_in(delta, None)
+    done = run.loader(Work(table, read.table_uri, read.version(), None, entry, run.now_us, span), load, run.progress)
     written = load.finish(None, done.sent) + done.written
     return Moved(
         table.name, run.release, done.read, written, done.moved - written, done.not_due, time.monotonic() - began
@@ -102,7 +104,7 @@ def preview(
     _, todo, _ = look(store, table, delta, full=full)
     if todo.up_to_date:
         return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    found = changes(table, delta, todo.names, now_us=now_us)
+    found = changes(table, *stand_in(delta, todo.names), now_us=now_us)
     return Moved(
         table.name, release, found.read, found.rows, 0, found.not_due, time.monotonic() - began, why=todo.rebuild
     )

@@ -117,10 +117,11 @@ class OnlineClient:
 
     def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """What is in the store; read once, and again where it has changed or doesn't hold all of `views`."""
-        if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
+        found = self._directory  # of this call: another thread may put an older one in its place at any time
+        if found is None or fresh or not found.views.keys() >= set(views):
             answers = send(self.connection, directory_commands(self.prefix))
-            self._directory = Directory.parse(self.prefix, *answers)
-        return self._directory
+            found = self._directory = Directory.parse(self.prefix, *answers)
+        return found
 
     def recent_clicks(self, user_id: str) -> list[str]:
         """The user's clicked videos, newest first; empty for an unknown user."""
@@ -223,10 +224,11 @@ class AsyncOnlineClient:
 
     async def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """As :meth:`OnlineClient.directory`."""
-        if self._directory is None or fresh or not self._directory.views.keys() >= set(views):
+        found = self._directory
+        if found is None or fresh or not found.views.keys() >= set(views):
             answers = await send_async(self.connection, directory_commands(self.prefix))
-            self._directory = Directory.parse(self.prefix, *answers)
-        return self._directory
+            found = self._directory = Directory.parse(self.prefix, *answers)
+        return found
 
     async def recent_clicks(self, user_id: str) -> list[str]:
         """As :meth:`OnlineClient.recent_clicks`."""

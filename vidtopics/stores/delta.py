@@ -37,6 +37,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 from vidtopics.joins.latest import latest
 from vidtopics.stores.delta_job import DeltaRetrievalJob
 from vidtopics.stores.delta_join import beside, features
+from vidtopics.stores.delta_order import ordered_refs, ordered_views
 from vidtopics.stores.delta_pins import METADATA, Pins, pinned, pins_for
 from vidtopics.stores.delta_rows import NEVER, Rows, between, require
 from vidtopics.stores.delta_sources import ViewSource, open_sources, table_of
@@ -84,6 +85,9 @@ class DeltaOfflineStore(OfflineStore):
         `end_date`, at `end_date`. Tables are opened here, once each; the join runs when the result is asked for.
         """
         known_by = bool(kwargs.get("filter_by_created_timestamp")) or config.offline_store.known_by
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        feature_views = ordered_views(feature_views, feature_refs, on_demand)
+        feature_refs = ordered_refs(feature_views, feature_refs, on_demand)
         pins = pins_for(config)
         sources = open_sources(config, feature_views, pins)
         if isinstance(entity_df, str):
@@ -100,7 +104,6 @@ class DeltaOfflineStore(OfflineStore):
         times = spine.times[spine.times > NEVER]
         first, last = (_moment(int(t)) for t in (times.min(), times.max())) if len(times) else (None, None)
         metadata = RetrievalMetadata(feature_refs, spine.others, first, last)
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         return DeltaRetrievalJob(
             config, compute, full_feature_names=full_feature_names, on_demand=on_demand, metadata=metadata
         )

@@ -31,7 +31,7 @@ def features(
     wanted = {feature: source.column(feature) for feature in asked}
     require(source.dataset, wanted.values(), f"view {source.name}")
     times = spine.times
-    rows, pin = source.rows(spine.until_us, known=known_by)
+    rows, pin = source.rows(spine.until_us, known=known_by, columns=wanted.values())
     at = matches(
         _spine_keys(spine, source, rows.keys), times, rows.keys, rows.event, rows.created,
         known_by=times if known_by else None, ttl_us=ttl_us(source.view),

@@ -49,6 +49,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """By which rules a join took its rows: what a view says today may be something else.
+
+    `known_by`: whether rows had to be known by the spine's time (False where the table doesn't say when they were). `types`: of the table's
+    columns that features were taken from.
+    """
+
+    known_by: bool
+    ttl_us: int
+    types: dict[str, str]
+
+    def others(self, now: Rules) -> dict[str, tuple[Any, Any]]:
+        """What is another now: name to what it was and what it is. Columns that only one of them takes don't count."""
+        kinds = {f"type of {name}": (self.types.get(name, kind), kind) for name, kind in now.types.items()}
+        pairs = {"known_by": (self.known_by, now.known_by), "ttl_us": (self.ttl_us, now.ttl_us)} | kinds
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
 class Pin(Snapshot):
     """A view's snapshot, and what a join saw of it: `rows` rows with event <= `until_us`, none known after `known_by_us`.
 
@@ -59,14 +78,27 @@ class Pin(Snapshot):
     known_by_us: int
     rows: int
     times: str
+    rules: Rules
 
     @classmethod
-    def of(cls, snapshot: Snapshot, rows: Rows, until_us: int) -> Pin:
+    def of(cls, snapshot: Snapshot, rows: Rows, until_us: int, rules: Rules) -> Pin:
         """What a join sees of a snapshot."""
         names = [f.name for f in fields(Snapshot)]
         plain = {name: getattr(snapshot, name) for name in names}
         known_by_us = int(rows.created.max(initial=NEVER))
-        return cls(**plain, until_us=until_us, known_by_us=known_by_us, rows=len(rows.event), times=_checksum(rows))
+        return cls(
+            **plain,
+            until_us=until_us,
+            known_by_us=known_by_us,
+            rows=len(rows.event),
+            times=_checksum(rows),
+            rules=rules,
+        )
+
+    @classmethod
+    def parse(cls, plain: Mapping[str, Any]) -> Pin:
+        """From what `asdict` gave; KeyError or TypeError where it isn't that."""
+        return cls(**{**plain, "rules": Rules(**plain["rules"])})
 
 
 @dataclass(frozen=True)
@@ -80,12 +112,12 @@ class Pins:
     def of(cls, plain: Mapping[str, Mapping[str, Any]]) -> Pins:
         """From what :meth:`plain` gave."""
         try:
-            views = {name: Pin(**pin) for name, pin in plain["views"].items()}
+            views = {name: Pin.parse(pin) for name, pin in plain["views"].items()}
             return cls(views, {name: Snapshot(**pin) for name, pin in plain.get("entity_df", {}).items()})
         except (KeyError, TypeError, AttributeError) as error:
             raise TableError(
                 explain("pins", expected="what a result's metadata holds under vidtopics.pins", found=repr(error),
-                        mend="save json.dumps(job.pins) of a finished job")
+                        mend="save json.dumps(job.pins) of a finished job; if an earlier version made them, make the result anew")
             ) from error  # fmt: skip
 
     def plain(self) -> dict[str, dict[str, Any]]:
@@ -160,10 +192,21 @@ def reopen(place: Place, pin: Snapshot, where: str) -> tuple[DeltaTable, bool]:
     return there, False
 
 
+def same_rules(pin: Pin, now: Rules, where: str) -> None:
+    """TableError where a join would go by other rules than that of the pin, which would give another result."""
+    others = pin.rules.others(now)
+    if others:
+        before, after = (", ".join(f"{name} {pair[i]}" for name, pair in others.items()) for i in (0, 1))
+        raise TableError(
+            explain(f"pin of {where}", expected=f"{before}, as the result was made with", found=after,
+                    mend="ask as then (filter_by_created_timestamp or `known_by`, the view's TTL), or make the result anew without pins")
+        )  # fmt: skip
+
+
 def cut(rows: Rows, pin: Pin, version: int, where: str) -> Rows:
     """The rows of a newer version that the pin's join saw; TableError where they are not the same any more."""
     found = rows.known_by(pin.known_by_us)
-    seen = Pin.of(pin, found, pin.until_us)
+    seen = Pin.of(pin, found, pin.until_us, pin.rules)
     if (seen.rows, seen.times) != (pin.rows, pin.times):
         raise TableError(
             explain(f"pin of {where}, version {pin.version} is gone", expected=f"the {pin.rows} rows that it saw, times {pin.times}",

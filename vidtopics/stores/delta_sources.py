@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow.dataset as ds
@@ -13,9 +13,10 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta_pins import Pin, Pins, Snapshot, cut, now, reopen
+from vidtopics.stores.delta_pins import Pin, Pins, Rules, Snapshot, cut, now, reopen, same_rules
 from vidtopics.stores.delta_rows import Rows, require
 from vidtopics.stores.delta_tables import Place, dataset_of, open_table, place_of
+from vidtopics.stores.feast_types import ttl_us
 
 
 def table_of(config: RepoConfig, source: DataSource | None) -> Place:
@@ -36,8 +37,8 @@ def table_of(config: RepoConfig, source: DataSource | None) -> Place:
 class ViewSource:
     """One view's table at one version.
 
-    `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`: set where the pinned version is gone and the
-    newest is read up to the pin's cut.
+    `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`: of the result that is made again, if one is;
+    `gone`: its version is, and the newest is read up to the pin's cut.
     """
 
     view: FeatureView
@@ -47,6 +48,7 @@ class ViewSource:
     columns: Mapping[str, str]
     version: int
     pin: Pin | None = None
+    gone: bool = False
 
     @property
     def name(self) -> str:
@@ -62,22 +64,30 @@ class ViewSource:
         """The table's column of a field of the view."""
         return self.columns.get(name, name)
 
-    def rows(self, until_us: int, *, known: bool) -> tuple[Rows, Pin]:
-        """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time."""
+    def rows(self, until_us: int, *, known: bool, columns: Iterable[str] = ()) -> tuple[Rows, Pin]:
+        """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time.
+
+        `columns`: those of the table that features are taken from.
+        """
         source = self.view.batch_source
         assert source is not None
         event, created = self.column(source.timestamp_field), self.column(source.created_timestamp_column or "")
         keys = {key: self.column(key) for key in self.keys}
         require(self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}")
-        rows = Rows.read(self.dataset, keys, event, created or None, until_us=self._until(until_us))
-        pin = self.pin or Pin.of(self.snapshot, rows, until_us)
+        types = {name: str(self.dataset.schema.field(name).type) for name in columns}
+        rules = Rules(known and bool(created), ttl_us(self.view), types)
         if self.pin:
-            rows = cut(rows, self.pin, self.version, f"view {self.name}")
+            same_rules(self.pin, rules, f"view {self.name}")
+        rows = Rows.read(self.dataset, keys, event, created or None, until_us=self._until(until_us))
+        if self.pin and self.gone:
+            pin, rows = self.pin, cut(rows, self.pin, self.version, f"view {self.name}")
+        else:
+            pin = Pin.of(self.snapshot, rows, until_us, rules)
         return (rows.with_created() if known else rows), pin
 
     def _until(self, until_us: int) -> int:
         """A pin's count is of the rows up to its own time."""
-        if self.pin is None:
+        if self.pin is None or not self.gone:
             return until_us
         if until_us > self.pin.until_us:
             raise TableError(
@@ -113,4 +123,4 @@ def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict
                     mend="ask for the views of the pinned result, or leave pinned()")
         )  # fmt: skip
     delta, gone = reopen(place, pin, f"view {view.name}")
-    return ViewSource(view, place, dataset_of(delta), pin, columns, delta.version(), pin if gone else None)
+    return ViewSource(view, place, dataset_of(delta), pin, columns, delta.version(), pin, gone)

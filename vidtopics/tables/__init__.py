@@ -29,6 +29,7 @@ from vidtopics.tables.releases import latest_release
 from vidtopics.tables.releases import release as _release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
+from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
@@ -109,11 +110,15 @@ class Tables:
         version: int | None = None,
         where: ds.Expression | None = None,
     ) -> pa.Table:
-        """All rows of a version (the latest by default), through delta-rs; an empty table where none was created."""
+        """All rows of a version (the latest by default), through delta-rs; an empty table where none was created.
+
+        Where a vacuum took files of a version after a compaction, its rows are read from the version that has them (:func:`whole`).
+        """
         if not self.exists(table):
             schema = arrow_schema(table)
             return schema.empty_table().select(list(columns or schema.names))
-        dataset = scan(self.delta(table, version=version))
+        delta = self.delta(table, version=version)
+        dataset = scan(delta if version is None else whole(delta))
         return dataset.to_table(columns=list(columns) if columns else None, filter=where)
 
     def as_of(

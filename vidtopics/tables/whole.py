@@ -1,0 +1,67 @@
+"""The rows of a version some of whose data files are gone: a vacuum takes the files that a compaction rewrote, and makes no release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import count
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyarrow.fs import FileSystem, FileType
+
+from vidtopics.contracts import Table
+from vidtopics.errors import TableError, explain
+from vidtopics.tables.scans import scan
+
+
+@contextmanager
+def readable(table: Table, version: int | None = None) -> Iterator[None]:
+    """Where data files are read: TableError names the one that is gone, cut short or damaged."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        where = table.name if version is None else f"{table.name}, version {version}"
+        raise TableError(
+            explain(where, expected="all its data files, whole", found=str(error),
+                    mend="restore the file from a backup; where rows came later, `vidtopics run` publishes a release that has them")
+        ) from error  # fmt: skip
+
+
+def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable:
+    """The snapshot; where some of its files (of `names`, if given) are gone, the first later version that has all of its own, and the same rows.
+
+    Once a commit changed rows, those of before can't be told from them: then the snapshot itself, and who reads it is told which file is gone.
+    """
+    if _all_there(delta, names):
+        return delta
+    folder = scan(delta).filesystem
+    for version in count(delta.version() + 1):
+        if changed_by(folder, version) != set():  # or there is no such commit
+            break
+        later = DeltaTable(delta.table_uri, version=version)
+        if _all_there(later):
+            return later
+    return delta
+
+
+def changed_by(folder: FileSystem, version: int) -> set[str] | None:
+    """How a commit changed the rows of the table in `folder`: by files that it added ("add") or removed ("remove"); not at all, as OPTIMIZE.
+
+    None where its entry is gone from the log: what it did isn't known.
+    """
+    try:
+        with folder.open_input_stream(f"_delta_log/{version:020}.json") as stream:
+            actions = map(json.loads, stream.read().splitlines())
+    except FileNotFoundError:
+        return None
+    kinds = ((kind, action[kind]) for action in actions for kind in ("add", "remove") if kind in action)
+    return {kind for kind, file in kinds if file.get("dataChange", True)}
+
+
+def _all_there(delta: DeltaTable, names: Collection[str] | None = None) -> bool:
+    dataset = scan(delta)
+    paths = [f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
+    return all(found.type != FileType.NotFound for found in dataset.filesystem.get_file_info(paths))
