@@ -18,9 +18,9 @@ from consumers.parity.versions import Files, snapshots
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.joins import latest
 from vidtopics.layout import Field, Schema
-from vidtopics.materialization.changes import readable
 from vidtopics.tables import Tables
 from vidtopics.tables.scans import scan
+from vidtopics.tables.whole import readable
 
 BATCH = 8_192
 Pattern = tuple[bool, ...]

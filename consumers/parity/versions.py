@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 
 from deltalake import DeltaTable
@@ -10,6 +9,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow.fs import FileType
 
 from vidtopics.tables.scans import scan
+from vidtopics.tables.whole import changed_by
 
 Files = frozenset[str]
 
@@ -31,16 +31,10 @@ def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
 
 def _changes(delta: DeltaTable, since: int) -> dict[int, set[str]]:
     """For each later version whether its commit brought rows ("add") or took some ("remove"); nothing for OPTIMIZE and VACUUM."""
-    log, found = scan(delta).filesystem, {}
-    for version in range(since + 1, delta.version() + 1):
-        try:
-            with log.open_input_stream(f"_delta_log/{version:020}.json") as stream:
-                actions = [json.loads(line) for line in stream.read().splitlines()]
-        except FileNotFoundError:  # cleaned up: what it did isn't known
-            found[version] = {"add", "remove"}
-            continue
-        found[version] = {k for a in actions for k in ("add", "remove") if k in a and a[k].get("dataChange", True)}
-    return found
+    folder = scan(delta).filesystem
+    found = {version: changed_by(folder, version) for version in range(since + 1, delta.version() + 1)}
+    # What a commit did whose entry was cleaned up isn't known.
+    return {version: {"add", "remove"} if kinds is None else kinds for version, kinds in found.items()}
 
 
 def _same_rows(delta: DeltaTable, version: int, changes: Mapping[int, set[str]], known: set[str]) -> Files | None:
