@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vidtopics import layout
 from vidtopics.contracts import Column
+from vidtopics.errors import ContractError, explain
 from vidtopics.layout import Schema
 from vidtopics.layout.schema import NUMBERS
 
@@ -52,13 +53,18 @@ def tags_of(column: Column) -> dict[str, str]:
 
 
 def ttl_us(view: FeatureView) -> int:
-    """A view's TTL in microseconds, 0: none."""
-    return (view.ttl or timedelta(0)) // timedelta(microseconds=1)
+    """A view's TTL in microseconds, 0: none. An on-demand view has none."""
+    return (getattr(view, "ttl", None) or timedelta(0)) // timedelta(microseconds=1)
+
+
+def is_online(view: FeatureView) -> bool:
+    """Whether Feast writes a view to its online store: an on-demand view has no `online` and says so otherwise."""
+    return bool(getattr(view, "online", getattr(view, "write_to_online_store", False)))
 
 
 def schema_of(view: FeatureView) -> Schema:
     """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
-    return Schema(tuple(_field(f) for f in view.features))
+    return Schema(tuple(_field(f) for f in view.features), tuple(sorted(view.join_keys)))
 
 
 def _field(field: Field) -> layout.Field:
@@ -89,9 +95,13 @@ def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
 
 
 def columns_of(
-    schema: Schema, rows: Sequence[Mapping[str, Value]]
+    view: str, schema: Schema, rows: Sequence[Mapping[str, Value]]
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.bool_]]]:
-    """Columns and nulls of protobuf rows, as :func:`vidtopics.layout.encode` takes them."""
+    """Columns and nulls of a view's protobuf rows, as :func:`vidtopics.layout.encode` takes them.
+
+    Raises:
+        ContractError: a list hasn't as many slots as its field.
+    """
     columns: dict[str, Any] = {}
     null: dict[str, NDArray[np.bool_]] = {}
     for field in schema.fields:
@@ -100,9 +110,7 @@ def columns_of(
         if field.kind == "scalar":
             columns[field.name] = np.array([field.pad if v is None else v for v in values], NUMBERS[field.type])
         elif field.kind == "slots":
-            columns[field.name] = np.array(
-                [[field.pad] * field.width if v is None else v for v in values], NUMBERS[field.type]
-            )
+            columns[field.name] = np.array(_slots(view, field, values), NUMBERS[field.type])
         elif field.type in NUMBERS:
             columns[field.name] = [None if v is None else np.array(v, NUMBERS[field.type]) for v in values]
         else:
@@ -130,6 +138,16 @@ def add_values(values: Any, field: layout.Field, column: NDArray[Any], valid: ND
             many = getattr(value, name)
             many.SetInParent()  # an empty list is a value too
             many.val.extend(row)
+
+
+def _slots(view: str, field: layout.Field, values: Sequence[Any]) -> list[list[Any]]:
+    for value in values:
+        if value is not None and len(value) != field.width:
+            raise ContractError(
+                explain(f"view {view}, field {field.name}", expected=f"lists of {field.width}", found=f"one of {len(value)}",
+                        mend="fill it up, or take the field's tag `width` away")
+            )  # fmt: skip
+    return [[field.pad] * field.width if value is None else value for value in values]
 
 
 def _plain(field: layout.Field, value: Value | None) -> Any:
