@@ -35,6 +35,20 @@ def make_store(folder, url, project, **options):
     return FeatureStore(config=config)
 
 
+def feasts_store(folder, project, online):
+    """The same with an online store of Feast's own."""
+    return FeatureStore(
+        config=RepoConfig(
+            project=project,
+            provider="local",
+            registry=str(folder / f"feasts_{project}.db"),
+            entity_key_serialization_version=3,
+            offline_store={"type": "dask"},
+            online_store=online,
+        )
+    )
+
+
 def register(store, *views):
     store.apply([*views, *(e for v in views for e in entities_of(v))])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from feast import FeatureView, Field
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, DUMMY_ENTITY_VAL
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vidtopics import layout
 from vidtopics.contracts import Column
-from vidtopics.errors import ContractError, explain
+from vidtopics.errors import ContractError, StoreError, explain
 from vidtopics.layout import Schema
 from vidtopics.layout.schema import NUMBERS
 
@@ -30,6 +31,12 @@ NAT = -(2**63)
 """What Feast writes for a timestamp that is null."""
 PROTO = "proto"
 """A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
+
+
+class JoinKeyError(StoreError, KeyError):
+    """A request lacks a join key of a view; a KeyError too, as Feast's own stores raise one."""
+
+    __str__ = Exception.__str__  # a KeyError's would quote the message
 
 
 def feast_type(column: Column) -> FeastType:
@@ -64,7 +71,14 @@ def is_online(view: FeatureView) -> bool:
 
 def schema_of(view: FeatureView) -> Schema:
     """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
-    return Schema(tuple(_field(f) for f in view.features), tuple(sorted(view.join_keys)))
+    return Schema(tuple(_field(f) for f in view.features), join_keys(view))
+
+
+def join_keys(view: FeatureView) -> tuple[str, ...]:
+    """What a view's values are found by, sorted; Feast's placeholder for one without entities, which it hides in places."""
+    if view.entities in ([], [DUMMY_ENTITY_NAME]):
+        return (DUMMY_ENTITY_ID,)
+    return tuple(sorted(view.join_keys))
 
 
 def _field(field: Field) -> layout.Field:
@@ -92,6 +106,26 @@ def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
         return [str(getattr(v, str(v.WhichOneof("val")))).encode() for v in values[keys[0]]]
     rows = zip(*(values[k] for k in keys), strict=True)
     return [serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows]
+
+
+def ids_of_keys(view: FeatureView, keys: Sequence[EntityKey], version: int) -> list[bytes]:
+    """The same of entity keys. Those of a push to a view without entities are empty; Feast reads it by a placeholder."""
+    ids: list[bytes] = []
+    for key in keys:
+        names = key.join_keys or [DUMMY_ENTITY_ID]
+        values = key.entity_values or [Value(string_val=DUMMY_ENTITY_VAL)]
+        check_keys(view, join_keys(view), names)
+        ids += ids_of({name: [value] for name, value in zip(names, values, strict=True)}, version)
+    return ids
+
+
+def check_keys(view: FeatureView, wanted: Iterable[str], given: Iterable[str]) -> None:
+    """JoinKeyError names the wanted join keys that aren't given."""
+    if missing := sorted(set(wanted) - set(given)):
+        raise JoinKeyError(
+            explain(f"view {view.name}", expected=f"the join key {', '.join(missing)}",
+                    found=", ".join(sorted(given)) or "no join key", mend="give every entity row all join keys")
+        )  # fmt: skip
 
 
 def columns_of(

@@ -12,7 +12,7 @@ What it writes, :class:`vidtopics.online.OnlineClient` reads, and the other way 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -35,7 +35,17 @@ from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
 from vidtopics.settings import folder
-from vidtopics.stores.feast_types import add_values, columns_of, ids_of, is_online, schema_of, ttl_us
+from vidtopics.stores.feast_types import (
+    add_values,
+    check_keys,
+    columns_of,
+    ids_of,
+    ids_of_keys,
+    is_online,
+    join_keys,
+    schema_of,
+    ttl_us,
+)
 from vidtopics.times import aware, micros
 
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
@@ -43,12 +53,6 @@ Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Parts = list[tuple[str, Sequence[bytes]]]
 TRIES = 3
 """How often a push is written again because a rebuild took its generation's place."""
-
-
-class JoinKeyError(StoreError, KeyError):
-    """A request lacks a join key of a view; a KeyError too, as Feast's own stores raise one."""
-
-    __str__ = Exception.__str__  # a KeyError's would quote the message
 
 
 class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
@@ -91,7 +95,10 @@ class PackedRedisOnlineStore(OnlineStore):
         Raises:
             StoreError: the view has changed since this process read its registry.
         """
-        writer, ids = self._writer(config), _ids(config, table, [row[0] for row in data])
+        writer, ids = (
+            self._writer(config),
+            ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version),
+        )
         for told in (progress, *[None] * TRIES):
             entry = writer.register(table.name, schema_of(table), ttl_us(table), by="push")
             load = writer.load(entry)
@@ -123,7 +130,9 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Rows of one view; (None, None) for an entity without a value."""
         client = self._client(config)
-        (found,) = client.read_parts([(table.name, _ids(config, table, entity_keys))], requested_features)
+        (found,) = client.read_parts(
+            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+        )
         _check_fields(client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
@@ -136,7 +145,9 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """As :meth:`online_read`."""
         client = self._async_client(config)
-        (found,) = await client.read_parts([(table.name, _ids(config, table, entity_keys))], requested_features)
+        (found,) = await client.read_parts(
+            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+        )
         _check_fields(await client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
@@ -151,7 +162,7 @@ class PackedRedisOnlineStore(OnlineStore):
         include_feature_view_version_metadata: bool,
     ) -> None:
         """All views of a request in one round trip (Feast asks view by view)."""
-        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        parts = _parts(config, grouped_refs, join_key_values)
         client = self._client(config)
         found = client.read_parts(parts, _names(grouped_refs))
         for table, requested in grouped_refs:
@@ -170,7 +181,7 @@ class PackedRedisOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        parts = _parts(config, grouped_refs, join_key_values)
         client = self._async_client(config)
         found = await client.read_parts(parts, _names(grouped_refs))
         for table, requested in grouped_refs:
@@ -254,34 +265,15 @@ def _url(config: RepoConfig) -> str:
     return url_of((config.repo_path or Path()) / folder(settings.home))
 
 
-def _parts(
-    config: RepoConfig,
-    grouped_refs: list[Any],
-    join_key_values: dict[str, Any],
-    entity_name_to_join_key_map: dict[str, str],
-) -> Parts:
+def _parts(config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[str, Any]) -> Parts:
+    """Views and ids. Not by Feast's own choice of columns, which lets a view's alias and the plain key of another stand for each other."""
     parts: Parts = []
     for table, _ in grouped_refs:
-        # Not Feast's own choice of columns: it lets a view's alias and the plain key of another view stand for each other.
-        names = {
-            key: table.projection.join_key_map.get(key, key) for key in _join_keys(table, entity_name_to_join_key_map)
-        }
-        _check_keys(table, names.values(), join_key_values)
+        names = {key: table.projection.join_key_map.get(key, key) for key in join_keys(table)}
+        check_keys(table, names.values(), join_key_values)
         values = {key: join_key_values[name] for key, name in names.items()}
         parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
     return parts
-
-
-def _join_keys(table: FeatureView, entity_name_to_join_key_map: dict[str, str]) -> list[str]:
-    return [entity_name_to_join_key_map[entity] for entity in table.entities]
-
-
-def _check_keys(table: FeatureView, wanted: Iterable[str], given: Iterable[str]) -> None:
-    if missing := sorted(set(wanted) - set(given)):
-        raise JoinKeyError(
-            explain(f"view {table.name}", expected=f"the join key {', '.join(missing)}",
-                    found=", ".join(sorted(given)) or "no join key", mend="give every entity row all join keys")
-        )  # fmt: skip
 
 
 def _check_fields(directory: Directory, table: FeatureView, requested: Sequence[str] | None) -> None:
@@ -359,14 +351,6 @@ def _encoded(
     ended = np.logical_and.reduce(list(null.values()))
     stubs = tombstones(schema, fingerprints, event, created)
     return ids, [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)]
-
-
-def _ids(config: RepoConfig, table: FeatureView, keys: Sequence[EntityKey]) -> list[bytes]:
-    """The bytes that the keys of entities end with."""
-    for given in {tuple(key.join_keys) for key in keys}:
-        _check_keys(table, table.join_keys, given)
-    rows = ({name: [value] for name, value in zip(key.join_keys, key.entity_values, strict=True)} for key in keys)
-    return [i for row in rows for i in ids_of(row, config.entity_key_serialization_version)]
 
 
 def _timestamp(us: int) -> Timestamp:
