@@ -110,11 +110,12 @@ def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
 
 def ids_of_keys(view: FeatureView, keys: Sequence[EntityKey], version: int) -> list[bytes]:
     """The same of entity keys. Those of a push to a view without entities are empty; Feast reads it by a placeholder."""
+    for given in {tuple(key.join_keys) for key in keys}:
+        check_keys(view, join_keys(view), given or (DUMMY_ENTITY_ID,))
     ids: list[bytes] = []
     for key in keys:
         names = key.join_keys or [DUMMY_ENTITY_ID]
         values = key.entity_values or [Value(string_val=DUMMY_ENTITY_VAL)]
-        check_keys(view, join_keys(view), names)
         ids += ids_of({name: [value] for name, value in zip(names, values, strict=True)}, version)
     return ids
 
