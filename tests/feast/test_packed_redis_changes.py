@@ -143,10 +143,11 @@ def test_an_apply_that_is_taken_back_lets_no_one_begin_anew(store, old):
     assert values_of(store, ["a"]) == [1]
 
 
-def test_a_push_from_before_leaves_the_ttl_as_it_was_applied(store, old, url):
-    registered_alone(old, {"n": Int64}, ttl=timedelta(hours=1))
+@pytest.mark.parametrize("fields", [{"n": Int64}, {"n": Int64, "last": Int64}])
+def test_a_push_leaves_the_ttl_as_it_was_applied(store, old, url, fields):
+    registered_alone(old, fields, ttl=timedelta(hours=1))
     register(store, view("facts", {"n": Int64}, ttl=timedelta(hours=9)))
-    push(old, "facts", [{"user_id": "a", "n": 1}])
+    push(old, "facts", [{"user_id": "a", **dict.fromkeys(fields, 1)}])
     assert writer_of(url).generations.entries()["facts"].ttl_us == 9 * 3_600_000_000
 
 

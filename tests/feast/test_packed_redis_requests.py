@@ -124,8 +124,8 @@ CASES = {
     "a field under another name in its source": (["mapped:n"], [A], {}, {"user_id": ["a"], "n": [9]}),
     "on demand": (["doubled:twice"], [{"plus": 100, **B}], {}, {"user_id": ["b"], "twice": [104]}),
 }  # fmt: skip
-# Feast 0.67's stores answer these wrong: of the keys of a view and of its alias the one that comes last counts, and a push to a view without entities is
-# filed under an empty key, which no read asks for.
+# Feast 0.67's stores answer these wrong: of the keys of a view and of its alias the one that comes last counts, and a push to a view without
+# entities is filed under an empty key, which no read asks for.
 NOT_FEASTS = {"a view and its alias", "no entity beside one"}
 
 

@@ -310,13 +310,12 @@ def _on(held: ViewEntry | None, text: bytes | None, schema: Schema, ttl_us: int,
     if held is None or not _same_keys(held, schema):
         return None
     keys = schema.keys or held.keys
-    # Who writes rows by fields that are known may do so by an older TTL; what is applied holds.
+    # A push's registry may be old, and so may a contract that lacks the last fields: theirs is no word on the TTL.
     if _before(text, schema):
         return replace(held, keys=keys, ttl_us=ttl_us if by == "apply" else held.ttl_us)
     if not _fits(text, schema):
         return None
-    stays = by == "push" and schema.hash == held.schema
-    return replace(held, keys=keys, ttl_us=held.ttl_us if stays else ttl_us, schema=schema.hash)
+    return replace(held, keys=keys, ttl_us=held.ttl_us if by == "push" else ttl_us, schema=schema.hash)
 
 
 def _same_keys(held: ViewEntry, schema: Schema) -> bool:
