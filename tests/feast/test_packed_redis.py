@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 import redis
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-from feast.data_format import DeltaFormat
-from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast import Field
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Map, String, UnixTimestamp
+from packed_shop import NOW, make_store, push, read, register, statuses, view
 
 from vidtopics.contracts import VIEWS
 from vidtopics.errors import ContractError, StoreError
@@ -18,7 +17,6 @@ from vidtopics.layout import Schema
 from vidtopics.online import OnlineClient, Status, connect
 from vidtopics.stores.feast_types import schema_of
 
-NOW = datetime.now(UTC)
 DTYPES = {
     "small": (Int32, [1, -(2**31)]), "large": (Int64, [2**62, -1]), "single": (Float32, [0.5, -2.0]), "double": (Float64, [1e300, 0.1]),
     "flag": (Bool, [True, False]), "text": (String, ["zwei", ""]), "raw": (Bytes, [b"\x00\xff", b""]),
@@ -27,21 +25,6 @@ DTYPES = {
     "words": (Array(String), [["a", "ö"], ["b"]]),
     "choices": (Array(Bool), [[True, False], [False]]), "mixed": (Map, [{"a": 1}, {"a": 2}]),
 }  # fmt: skip
-
-
-def view(name: str, fields: dict, *, ttl=timedelta(0), entity="user", keys=("user_id",)) -> FeatureView:
-    entities = [Entity(name=f"{entity}_{key}", join_keys=[key], value_type=ValueType.STRING) for key in keys]
-    source = FileSource(
-        path=name,
-        file_format=DeltaFormat(),
-        timestamp_field="event_timestamp",
-        created_timestamp_column="created_timestamp",
-    )
-    schema = [
-        *(Field(name=k, dtype=String) for k in keys),
-        *(t if isinstance(t, Field) else Field(name=n, dtype=t) for n, t in fields.items()),
-    ]
-    return FeatureView(name=name, entities=entities, schema=schema, source=source, ttl=ttl)
 
 
 @pytest.fixture(autouse=True)
@@ -62,44 +45,6 @@ def url(request, redis_url):
 def store(tmp_path, url):
     """A store with no views yet, on an empty Redis."""
     return make_store(tmp_path, url, "shop")
-
-
-def make_store(folder, url, project, **options):
-    config = RepoConfig(
-        project=project, provider="local", registry=str(folder / f"{project}.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder / "tables")},
-        online_store={"type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore", "url": url, **options},
-    )  # fmt: skip
-    return FeatureStore(config=config)
-
-
-def register(store, *views):
-    store.apply([*views, *(e for v in views for e in entities_of(v))])
-
-
-def entities_of(v):
-    return [
-        Entity(name=name, join_keys=[c.name], value_type=ValueType.STRING)
-        for name, c in zip(v.entities, v.entity_columns, strict=True)
-    ]
-
-
-def push(store, name, rows, at=None, created=None):
-    import pandas as pd
-
-    frame = pd.DataFrame(rows)
-    frame["event_timestamp"] = at or NOW
-    frame["created_timestamp"] = created or at or NOW
-    store.write_to_online_store(name, df=frame)
-
-
-def read(store, features, rows):
-    return store.get_online_features(features=features, entity_rows=rows).proto
-
-
-def statuses(response, name):
-    index = list(response.metadata.feature_names.val).index(name)
-    return [FieldStatus.Name(s) for s in response.results[index].statuses]
 
 
 def test_our_views_are_stored_as_the_contracts_say():

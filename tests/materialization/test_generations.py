@@ -136,6 +136,18 @@ def test_a_field_at_the_end_stays_in_its_generation(
     assert OnlineClient(store).read("video_statistics", VIDEOS)["video_ctr"].tolist() == [0.02] * 40
 
 
+def test_a_run_from_before_a_last_field_came_does_not_rebuild(
+    homes: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`feast apply` has entered the field; each of the two would undo what the other did."""
+    homes[0].run(store)
+    contract(monkeypatch, replace(VIDEO_STATISTICS, columns=VIDEO_STATISTICS.columns[:-1]))
+    moved = homes[1].run(store)["video_statistics"]
+    entry = OnlineClient(store).directory().view("video_statistics")
+    assert (moved.why, entry.generation, entry.schema) == ("", 1, Schema.of(VIDEO_STATISTICS).hash)
+    assert exposures(store) == ({Status.PRESENT}, {2})
+
+
 @pytest.mark.parametrize("change", ["a field less", "another order", "another wire type"])
 def test_any_other_change_of_fields_goes_to_a_new_generation(
     homes: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch, change: str

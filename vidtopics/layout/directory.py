@@ -18,12 +18,27 @@ from vidtopics.layout.schema import LAYOUT, Schema
 
 @dataclass(frozen=True)
 class ViewEntry:
-    """One view: its number in keys, the generation that is live, its TTL (0: none), the hash of its schema."""
+    """One view: its number in keys, the generation that is live, its TTL (0: none), the hash of its schema, its join keys.
+
+    Keys end with the ids alone, so the entry says whose they are; entries from before it did have no join keys.
+
+    >>> ViewEntry.from_json(ViewEntry(4, 2, 0, 7, ("user_id",)).to_json()).keys
+    ('user_id',)
+    >>> ViewEntry.from_json('{"number":4,"generation":2,"ttl_us":0,"schema":7}').keys
+    ()
+    """
 
     number: int
     generation: int
     ttl_us: int
     schema: int
+    keys: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ViewEntry:
+        """From :meth:`to_json`."""
+        plain = json.loads(text)
+        return cls(**plain | {"keys": tuple(plain.get("keys", ()))})
 
     def to_json(self) -> str:
         """The text in Redis."""
@@ -78,7 +93,7 @@ class Directory:
                 explain(f"Redis, prefix {prefix!r}", expected=f"layout {LAYOUT}", found=f"layout {found['layout']}",
                         mend="use the version of vidtopics that wrote it")
             )  # fmt: skip
-        entries = {name.decode(): ViewEntry(**json.loads(text)) for name, text in views.items()}
+        entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
         known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
         return cls(prefix, int(version), found["buckets"], entries, known)
 

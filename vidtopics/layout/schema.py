@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.contracts import Table
+from vidtopics.contracts import ENTITIES, Table
 
 LAYOUT = 1
 TOMBSTONE = 1
@@ -61,13 +61,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """The fields of a view, in order.
+    """The fields of a view, in order, and the join keys that its values are found by (sorted; empty: not known).
+
+    Values are written by the fields alone: neither text nor hash has the keys, which stand in the view's :class:`ViewEntry`.
 
     >>> Schema.from_json(EXAMPLE.to_json()) == EXAMPLE
     True
     """
 
     fields: tuple[Field, ...]
+    keys: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, table: Table) -> Schema:
@@ -77,12 +80,13 @@ class Schema:
         >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 26 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
         97
         """
-        return cls(tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values))
+        keys = (ENTITIES[table.view.entity].name,) if table.view else ()
+        return cls(tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values), keys)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
         """From :meth:`to_json`."""
-        return cls(tuple(Field(**field) for field in json.loads(text)))
+        return cls(tuple(Field(**plain) for plain in json.loads(text)))
 
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""

@@ -11,8 +11,9 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import redis
 
@@ -23,6 +24,8 @@ from vidtopics.materialization.lock import GUARD, Lease, fence, queue, transacti
 from vidtopics.online.connections import Connection
 
 Result = TypeVar("Result")
+By = Literal["load", "push", "apply"]
+"""Who enters a view: a load by its contract, a push of rows by a registry that may be old, or `feast apply`."""
 CLUSTER_GRACE_S = 5.0
 
 # KEYS: fence, then keys of its bucket. ARGV: the writer's number. Gives how many there were.
@@ -91,16 +94,22 @@ class Generations:
         return [Schema.from_json(text) for text in held.values()]
 
     def fits(self, entry: ViewEntry, schema: Schema) -> bool:
-        """Whether values of `schema` may lie among the entry's: the same fields, or more behind them."""
-        text = cast("bytes | None", self.connection.hget(place(self.prefix, "schemas"), str(entry.schema)))
-        return _fits(text, schema)
+        """Whether values of `schema` may lie among the entry's: the same join keys; the same fields, more behind them, or the first alone."""
+        text = cast("bytes | None", self.connection.hget(self._schemas, str(entry.schema)))
+        return _same_keys(entry, schema) and (_fits(text, schema) or _before(text, schema))
 
-    def register(self, view: str, schema: Schema, ttl_us: int) -> ViewEntry:
+    def register(self, view: str, schema: Schema, ttl_us: int, *, by: By = "load") -> ViewEntry:
         """Enter a view, or a change of its TTL or fields; its entry.
 
-        Where fields changed otherwise than by new ones at the end, the view goes on in a new generation, empty until it is written to:
-        :meth:`begin` and :meth:`switch` are for those who can fill it first. A writer that knows the first fields alone (its registry is from
-        before the others came) changes nothing: its rows carry its own schema, and the others read as null there.
+        Where join keys changed, or fields otherwise than by new ones at the end, the view goes on in a new generation, empty until it is
+        written to: :meth:`begin` and :meth:`switch` are for those who can fill it first. A writer that knows the first fields alone (its
+        registry is from before the others came) changes nothing: its rows carry its own schema, and the others read as null there.
+
+        An "apply" begins no generation: it leaves a note of what it wants, and live values stay until they are loaded or pushed to by that. A
+        "push" can't tell whether its registry is older than the values that would go, so it begins one by such a note alone.
+
+        Raises:
+            StoreError: a push by fields or join keys that neither live values nor the note fit.
         """
 
         def change(pipe: Any) -> ViewEntry:
@@ -108,20 +117,24 @@ class Generations:
             held = entries.get(view)
             text = pipe.hget(self._schemas, str(held.schema)) if held else None
             known = pipe.hexists(self._schemas, str(schema.hash))
-            if held and _before(text, schema):
+            entry = _on(held, text, schema, ttl_us, by)
+            kept = entry is not None
+            if held and not kept and by == "push" and not _allowed(pipe.hget(self._wanted, view), schema):
+                raise _older(view, schema)
+            if held and not kept and by == "apply":
                 pipe.multi()
-                if not known:
-                    self._enter(pipe, view, held, schema)
+                pipe.hset(self._wanted, view, _note(schema))
                 return held
-            kept = held is not None and _fits(text, schema)
-            number = held.number if held else _next_number(pipe.get(self._numbers), entries, listed)
-            generation = held.generation if held and kept else _next_generation(number, entries, listed)
-            entry = ViewEntry(number, generation, ttl_us, schema.hash)
+            if entry is None:
+                number = held.number if held else _next_number(pipe.get(self._numbers), entries, listed)
+                entry = ViewEntry(number, _next_generation(number, entries, listed), ttl_us, schema.hash, schema.keys)
             pipe.multi()
-            if entry != held:
+            if by == "apply":
+                pipe.hdel(self._wanted, view)
+            if entry != held or not known:
                 self._enter(pipe, view, entry, schema, retired=held if held and not kept else None)
             if not held:
-                pipe.set(self._numbers, number)
+                pipe.set(self._numbers, entry.number)
             return entry
 
         return self._change(change)
@@ -131,8 +144,9 @@ class Generations:
 
         def change(pipe: Any) -> ViewEntry:
             entries, listed = _entries(pipe.hgetall(self._views)), _listed(pipe.hgetall(self._others))
-            number = entries[view].number
-            entry = ViewEntry(number, _next_generation(number, entries, listed), ttl_us, schema.hash)
+            held = entries[view]
+            generation = _next_generation(held.number, entries, listed)
+            entry = ViewEntry(held.number, generation, ttl_us, schema.hash, schema.keys or held.keys)
             pipe.multi()
             pipe.hset(self._others, _field(entry), view)
             return entry
@@ -187,6 +201,7 @@ class Generations:
             if held:
                 pipe.hdel(self._views, view)
                 pipe.hdel(self._sources, view)
+                pipe.hdel(self._wanted, view)
                 pipe.hset(self._others, _field(held), view)
                 pipe.incr(place(self.prefix, "directory"))
 
@@ -219,9 +234,10 @@ class Generations:
         pipe.incr(place(self.prefix, "directory"))
         if retired:
             pipe.hset(self._others, _field(retired), view)
+            pipe.hdel(self._wanted, view)
 
     def _change(self, change: Callable[[Any], Result]) -> Result:
-        names = ("views", "schemas", "generations", "numbers")
+        names = ("views", "schemas", "generations", "numbers", "wanted")
         if self.lease:
             return self.lease.transaction(change, *names)
         return transaction(self.connection, change, *(place(self.prefix, name) for name in names))
@@ -244,6 +260,11 @@ class Generations:
         return place(self.prefix, "sources")
 
     @property
+    def _wanted(self) -> str:
+        """Fields and join keys that were applied and that the live values don't fit: who may push by them begins a new generation."""
+        return place(self.prefix, "wanted")
+
+    @property
     def _others(self) -> str:
         return place(self.prefix, "generations")
 
@@ -263,7 +284,7 @@ def unlink(lease: Lease, keys: Iterable[bytes]) -> int:
 
 
 def _entries(held: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:
-    return {name.decode(): ViewEntry(**json.loads(text)) for name, text in held.items()}
+    return {name.decode(): ViewEntry.from_json(text) for name, text in held.items()}
 
 
 def _listed(held: Mapping[bytes, bytes]) -> list[tuple[int, int]]:
@@ -282,6 +303,45 @@ def _next_number(last: bytes | None, entries: Mapping[str, ViewEntry], listed: I
 def _next_generation(number: int, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
     live = (e.generation for e in entries.values() if e.number == number)
     return 1 + max([0, *live, *(generation for n, generation in listed if n == number)])
+
+
+def _on(held: ViewEntry | None, text: bytes | None, schema: Schema, ttl_us: int, by: By) -> ViewEntry | None:
+    """The entry of a view that goes on in its generation; None where it can't. `text`: the schema that is held."""
+    if held is None or not _same_keys(held, schema):
+        return None
+    keys = schema.keys or held.keys
+    # A push's registry may be old, and so may a contract that lacks the last fields: theirs is no word on the TTL.
+    if _before(text, schema):
+        return replace(held, keys=keys, ttl_us=ttl_us if by == "apply" else held.ttl_us)
+    if not _fits(text, schema):
+        return None
+    return replace(held, keys=keys, ttl_us=held.ttl_us if by == "push" else ttl_us, schema=schema.hash)
+
+
+def _same_keys(held: ViewEntry, schema: Schema) -> bool:
+    """Whether values are found by the same join keys, as far as both say so."""
+    return not held.keys or not schema.keys or held.keys == schema.keys
+
+
+def _note(schema: Schema) -> str:
+    return json.dumps({"keys": schema.keys, "fields": schema.to_json()})
+
+
+def _allowed(wanted: bytes | None, schema: Schema) -> bool:
+    """Whether a schema is of the fields that were applied, or of the first of them, by the same join keys."""
+    if wanted is None:
+        return False
+    plain = json.loads(wanted)
+    return tuple(plain["keys"]) == schema.keys and _fits(schema.to_json().encode(), Schema.from_json(plain["fields"]))
+
+
+def _older(view: str, schema: Schema) -> StoreError:
+    fields = ", ".join(f"{f.name} {f.type}" for f in schema.fields)
+    return StoreError(
+        explain(f"view {view}", expected="fields that its values in Redis fit, or that `feast apply` entered last",
+                found=f"{fields} by {', '.join(schema.keys)}",
+                mend="restart this process or refresh its registry, as the view has changed; if it has the newer view, run `feast apply`")
+    )  # fmt: skip
 
 
 def _fits(held: bytes | None, schema: Schema) -> bool:

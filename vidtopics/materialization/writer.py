@@ -12,7 +12,7 @@ import redis
 
 from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
 from vidtopics.materialization.batches import Sender
-from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.generations import By, Generations, unlink
 from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, hold
 from vidtopics.online.connections import Connection
 
@@ -81,16 +81,22 @@ class StoreWriter:
         self._script = cast("redis.Redis", connection).register_script(WRITE)
         self.generations.open(create=True)
 
-    def register(self, view: str, schema: Schema, ttl_us: int = 0) -> ViewEntry:
+    def register(self, view: str, schema: Schema, ttl_us: int = 0, *, by: By = "load") -> ViewEntry:
         """Enter a view, or a change of its schema or TTL, into the directory; its entry.
 
         A view keeps its number for life, so that its keys stay its own. New fields at the end leave its values where they are; after any
-        other change it goes on in a new, empty generation, and the old one's keys go.
+        other change it goes on in a new, empty generation, and the old one's keys go; a push begins one, and an apply none, as
+        :meth:`Generations.register` says.
         """
         held = self.generations.entries().get(view)
-        if held and (held.schema, held.ttl_us) == (schema.hash, ttl_us):
+        if (
+            held
+            and held.schema == schema.hash
+            and (by == "push" or held.ttl_us == ttl_us)
+            and schema.keys in {(), held.keys}
+        ):
             return held
-        entry = self.generations.register(view, schema, ttl_us)
+        entry = self.generations.register(view, schema, ttl_us, by=by)
         if held and held.generation != entry.generation:
             self.sweep()
         return entry
@@ -106,6 +112,17 @@ class StoreWriter:
     def load(self, entry: ViewEntry) -> Load:
         """Begin to write rows of a view."""
         return Load(self, self.keys(entry), entry.ttl_us)
+
+    def stays(self, view: str, entry: ViewEntry, ids: Sequence[bytes]) -> bool:
+        """Whether rows that were written to an entry are in the live generation.
+
+        Where another took its place meanwhile, the rows' keys go again: what sweeps a generation may have been there before they came.
+        """
+        held = self.generations.entries().get(view)
+        if held and (held.number, held.generation) == (entry.number, entry.generation):
+            return True
+        unlink(self.lease or Lease(self.connection, self.prefix, ""), self.keys(entry).of(ids))
+        return False
 
     def drop(self, *views: str) -> int:
         """Remove views, their values and watermarks; how many keys went. Waits for a run that holds the lock."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from feast import FeatureView, Field
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, DUMMY_ENTITY_VAL
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from vidtopics import layout
 from vidtopics.contracts import Column
+from vidtopics.errors import ContractError, StoreError, explain
 from vidtopics.layout import Schema
 from vidtopics.layout.schema import NUMBERS
 
@@ -29,6 +31,12 @@ NAT = -(2**63)
 """What Feast writes for a timestamp that is null."""
 PROTO = "proto"
 """A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
+
+
+class JoinKeyError(StoreError, KeyError):
+    """A request lacks a join key of a view; a KeyError too, as Feast's own stores raise one."""
+
+    __str__ = Exception.__str__  # a KeyError's would quote the message
 
 
 def feast_type(column: Column) -> FeastType:
@@ -52,13 +60,25 @@ def tags_of(column: Column) -> dict[str, str]:
 
 
 def ttl_us(view: FeatureView) -> int:
-    """A view's TTL in microseconds, 0: none."""
-    return (view.ttl or timedelta(0)) // timedelta(microseconds=1)
+    """A view's TTL in microseconds, 0: none. An on-demand view has none."""
+    return (getattr(view, "ttl", None) or timedelta(0)) // timedelta(microseconds=1)
+
+
+def is_online(view: FeatureView) -> bool:
+    """Whether Feast writes a view to its online store: an on-demand view has no `online` and says so otherwise."""
+    return bool(getattr(view, "online", getattr(view, "write_to_online_store", False)))
 
 
 def schema_of(view: FeatureView) -> Schema:
     """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
-    return Schema(tuple(_field(f) for f in view.features))
+    return Schema(tuple(_field(f) for f in view.features), join_keys(view))
+
+
+def join_keys(view: FeatureView) -> tuple[str, ...]:
+    """What a view's values are found by, sorted; Feast's placeholder for one without entities, which it hides in places."""
+    if view.entities in ([], [DUMMY_ENTITY_NAME]):
+        return (DUMMY_ENTITY_ID,)
+    return tuple(sorted(view.join_keys))
 
 
 def _field(field: Field) -> layout.Field:
@@ -88,10 +108,35 @@ def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
     return [serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows]
 
 
+def ids_of_keys(view: FeatureView, keys: Sequence[EntityKey], version: int) -> list[bytes]:
+    """The same of entity keys. Those of a push to a view without entities are empty; Feast reads it by a placeholder."""
+    for given in {tuple(key.join_keys) for key in keys}:
+        check_keys(view, join_keys(view), given or (DUMMY_ENTITY_ID,))
+    ids: list[bytes] = []
+    for key in keys:
+        names = key.join_keys or [DUMMY_ENTITY_ID]
+        values = key.entity_values or [Value(string_val=DUMMY_ENTITY_VAL)]
+        ids += ids_of({name: [value] for name, value in zip(names, values, strict=True)}, version)
+    return ids
+
+
+def check_keys(view: FeatureView, wanted: Iterable[str], given: Iterable[str]) -> None:
+    """JoinKeyError names the wanted join keys that aren't given."""
+    if missing := sorted(set(wanted) - set(given)):
+        raise JoinKeyError(
+            explain(f"view {view.name}", expected=f"the join key {', '.join(missing)}",
+                    found=", ".join(sorted(given)) or "no join key", mend="give every entity row all join keys")
+        )  # fmt: skip
+
+
 def columns_of(
-    schema: Schema, rows: Sequence[Mapping[str, Value]]
+    view: str, schema: Schema, rows: Sequence[Mapping[str, Value]]
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.bool_]]]:
-    """Columns and nulls of protobuf rows, as :func:`vidtopics.layout.encode` takes them."""
+    """Columns and nulls of a view's protobuf rows, as :func:`vidtopics.layout.encode` takes them.
+
+    Raises:
+        ContractError: a list hasn't as many slots as its field.
+    """
     columns: dict[str, Any] = {}
     null: dict[str, NDArray[np.bool_]] = {}
     for field in schema.fields:
@@ -100,9 +145,7 @@ def columns_of(
         if field.kind == "scalar":
             columns[field.name] = np.array([field.pad if v is None else v for v in values], NUMBERS[field.type])
         elif field.kind == "slots":
-            columns[field.name] = np.array(
-                [[field.pad] * field.width if v is None else v for v in values], NUMBERS[field.type]
-            )
+            columns[field.name] = np.array(_slots(view, field, values), NUMBERS[field.type])
         elif field.type in NUMBERS:
             columns[field.name] = [None if v is None else np.array(v, NUMBERS[field.type]) for v in values]
         else:
@@ -130,6 +173,16 @@ def add_values(values: Any, field: layout.Field, column: NDArray[Any], valid: ND
             many = getattr(value, name)
             many.SetInParent()  # an empty list is a value too
             many.val.extend(row)
+
+
+def _slots(view: str, field: layout.Field, values: Sequence[Any]) -> list[list[Any]]:
+    for value in values:
+        if value is not None and len(value) != field.width:
+            raise ContractError(
+                explain(f"view {view}, field {field.name}", expected=f"lists of {field.width}", found=f"one of {len(value)}",
+                        mend="fill it up, or take the field's tag `width` away")
+            )  # fmt: skip
+    return [[field.pad] * field.width if value is None else value for value in values]
 
 
 def _plain(field: layout.Field, value: Value | None) -> Any:

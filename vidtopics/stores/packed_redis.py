@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from feast import Entity, FeatureView, RepoConfig, utils
+from feast import Entity, FeatureView, RepoConfig
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
@@ -29,18 +29,30 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import Field, StrictStr
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, encode, tombstones
+from vidtopics.layout import Directory, KeySpace, encode, tombstones
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
 from vidtopics.settings import folder
-from vidtopics.stores.feast_types import add_values, columns_of, ids_of, schema_of, ttl_us
+from vidtopics.stores.feast_types import (
+    add_values,
+    check_keys,
+    columns_of,
+    ids_of,
+    ids_of_keys,
+    is_online,
+    join_keys,
+    schema_of,
+    ttl_us,
+)
 from vidtopics.times import aware, micros
 
 FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Parts = list[tuple[str, Sequence[bytes]]]
+TRIES = 3
+"""How often a push is written again because a rebuild took its generation's place."""
 
 
 class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
@@ -64,11 +76,11 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
 
 
 class PackedRedisOnlineStore(OnlineStore):
-    """See the module. One instance may be shared between threads; the async client belongs to the loop that first used it."""
+    """See the module. One instance may be shared between threads; each event loop has an async client of its own."""
 
     def __init__(self) -> None:
         self._connected: tuple[PackedRedisOnlineStoreConfig, OnlineClient] | None = None
-        self._looped: tuple[asyncio.AbstractEventLoop, AsyncOnlineClient] | None = None
+        self._looped: dict[asyncio.AbstractEventLoop, AsyncOnlineClient] = {}
 
     @property
     def async_supported(self) -> SupportedAsyncMethods:
@@ -78,24 +90,30 @@ class PackedRedisOnlineStore(OnlineStore):
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
     ) -> None:
-        """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come."""
-        schema = schema_of(table)
-        writer = self._writer(config)
-        load = writer.load(writer.register(table.name, schema, ttl_us(table)))
-        for start in range(0, len(data), 10_000):
-            part = data[start : start + 10_000]
-            ids = _ids(config, [row[0] for row in part])
-            event = [micros(aware(row[2])) for row in part]
-            created = [micros(aware(row[3])) if row[3] else 0 for row in part]
-            columns, null = columns_of(schema, [row[1] for row in part])
-            fingerprints = load.space.fingerprints(ids)
-            values = encode(schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null)
-            ended = np.logical_and.reduce(list(null.values()))
-            stubs = tombstones(schema, fingerprints, event, created)
-            load.add(ids, [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)])
-            if progress:
-                progress(len(part))
-        load.finish()
+        """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come.
+
+        Raises:
+            StoreError: the view has changed since this process read its registry.
+        """
+        writer, ids = (
+            self._writer(config),
+            ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version),
+        )
+        for told in (progress, *[None] * TRIES):
+            entry = writer.register(table.name, schema_of(table), ttl_us(table), by="push")
+            load = writer.load(entry)
+            for start in range(0, len(data), 10_000):
+                part = data[start : start + 10_000]
+                load.add(*_encoded(table, load.space, ids[start : start + 10_000], part))
+                if told:
+                    told(len(part))
+            load.finish()
+            if writer.stays(table.name, entry, ids):
+                return
+        raise StoreError(
+            explain(f"view {table.name}", expected="a generation that stays while rows are written",
+                    found=f"another one after each of {TRIES + 1} tries", mend="push again once the view's rebuilds are through")
+        )  # fmt: skip
 
     async def online_write_batch_async(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
@@ -112,7 +130,9 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """Rows of one view; (None, None) for an entity without a value."""
         client = self._client(config)
-        (found,) = client.read_parts([(table.name, _ids(config, entity_keys))], requested_features)
+        (found,) = client.read_parts(
+            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+        )
         _check_fields(client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
@@ -125,7 +145,9 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
         """As :meth:`online_read`."""
         client = self._async_client(config)
-        (found,) = await client.read_parts([(table.name, _ids(config, entity_keys))], requested_features)
+        (found,) = await client.read_parts(
+            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+        )
         _check_fields(await client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
 
@@ -140,7 +162,7 @@ class PackedRedisOnlineStore(OnlineStore):
         include_feature_view_version_metadata: bool,
     ) -> None:
         """All views of a request in one round trip (Feast asks view by view)."""
-        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        parts = _parts(config, grouped_refs, join_key_values)
         client = self._client(config)
         found = client.read_parts(parts, _names(grouped_refs))
         for table, requested in grouped_refs:
@@ -159,7 +181,7 @@ class PackedRedisOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        parts = _parts(config, grouped_refs, join_key_values, entity_name_to_join_key_map)
+        parts = _parts(config, grouped_refs, join_key_values)
         client = self._async_client(config)
         found = await client.read_parts(parts, _names(grouped_refs))
         for table, requested in grouped_refs:
@@ -186,16 +208,13 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> None:
         """Enter views into the directory; remove the values of deleted ones.
 
-        A view whose fields changed so that its values don't fit any more is left as it is: the next load begins anew, not this call.
+        A view whose fields or join keys changed so that its values don't fit is left as it is: the next load begins anew, not this call.
         """
         writer = self._writer(config)
         if tables_to_delete:
             writer.drop(*(table.name for table in tables_to_delete))
-        held = writer.generations.entries()
-        for table in tables_to_keep:
-            schema = schema_of(table) if getattr(table, "online", False) else None
-            if schema and (table.name not in held or writer.generations.fits(held[table.name], schema)):
-                writer.register(table.name, schema, ttl_us(table))
+        for table in filter(is_online, tables_to_keep):
+            writer.generations.register(table.name, schema_of(table), ttl_us(table), by="apply")
 
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """Remove the values of these views, and no other key."""
@@ -203,10 +222,12 @@ class PackedRedisOnlineStore(OnlineStore):
             self._writer(config).drop(*(table.name for table in tables))
 
     async def close(self) -> None:
-        """Close the async client's connections."""
-        if self._looped:
-            await self._looped[1].aclose()
-            self._looped = None
+        """Close the connections of the sync client and of this loop's; whoever reads again connects again."""
+        if client := self._looped.pop(asyncio.get_running_loop(), None):
+            await client.aclose()
+        connected, self._connected = self._connected, None
+        if connected:
+            connected[1].close()
 
     def _writer(self, config: RepoConfig) -> StoreWriter:
         client = self._client(config)
@@ -220,9 +241,11 @@ class PackedRedisOnlineStore(OnlineStore):
 
     def _async_client(self, config: RepoConfig) -> AsyncOnlineClient:
         loop = asyncio.get_running_loop()
-        if self._looped is None or self._looped[0] is not loop:
-            self._looped = (loop, AsyncOnlineClient.from_url(_url(config), **_options(config)))
-        return self._looped[1]
+        if loop not in self._looped:
+            # Of a loop that is closed no connection can be closed any more, only let go.
+            self._looped = {other: client for other, client in self._looped.items() if not other.is_closed()}
+            self._looped[loop] = AsyncOnlineClient.from_url(_url(config), **_options(config))
+        return self._looped[loop]
 
 
 def _options(config: RepoConfig) -> dict[str, Any]:
@@ -242,23 +265,27 @@ def _url(config: RepoConfig) -> str:
     return url_of((config.repo_path or Path()) / folder(settings.home))
 
 
-def _parts(
-    config: RepoConfig,
-    grouped_refs: list[Any],
-    join_key_values: dict[str, Any],
-    entity_name_to_join_key_map: dict[str, str],
-) -> Parts:
+def _parts(config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[str, Any]) -> Parts:
+    """Views and ids. Not by Feast's own choice of columns, which lets a view's alias and the plain key of another stand for each other."""
     parts: Parts = []
     for table, _ in grouped_refs:
-        values = utils._get_table_entity_values(table, entity_name_to_join_key_map, join_key_values)
+        names = {key: table.projection.join_key_map.get(key, key) for key in join_keys(table)}
+        check_keys(table, names.values(), join_key_values)
+        values = {key: join_key_values[name] for key, name in names.items()}
         parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
     return parts
 
 
 def _check_fields(directory: Directory, table: FeatureView, requested: Sequence[str] | None) -> None:
-    """StoreError where Redis holds a requested field as another type, or not at all: the view changed and was not loaded since."""
-    held = {f.name: f for f in directory.schemas[directory.view(table.name).schema].fields}
-    for f in schema_of(table).fields:
+    """StoreError where Redis has other join keys, or holds a requested field as another type or not at all: not loaded since it changed."""
+    entry, schema = directory.view(table.name), schema_of(table)
+    if entry.keys and schema.keys and entry.keys != schema.keys:
+        raise StoreError(
+            explain(f"view {table.name}, join keys", expected=f"{', '.join(schema.keys)} in Redis",
+                    found=", ".join(entry.keys), mend="load the view again (feast materialize), as its entities have changed")
+        )  # fmt: skip
+    held = {f.name: f for f in directory.schemas[entry.schema].fields}
+    for f in schema.fields:
         there = held.get(f.name)
         if (requested is None or f.name in requested) and (
             there is None or (there.type, there.kind, there.width) != (f.type, f.kind, f.width)
@@ -312,10 +339,18 @@ def _rows(
     return rows
 
 
-def _ids(config: RepoConfig, keys: Sequence[EntityKey]) -> list[bytes]:
-    """The bytes that the keys of entities end with."""
-    rows = ({name: [value] for name, value in zip(key.join_keys, key.entity_values, strict=True)} for key in keys)
-    return [i for row in rows for i in ids_of(row, config.entity_key_serialization_version)]
+def _encoded(
+    table: FeatureView, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
+) -> tuple[Sequence[bytes], list[bytes]]:
+    """Ids and values of rows; a row without a value ends the one before."""
+    schema, fingerprints = schema_of(table), space.fingerprints(ids)
+    event = [micros(aware(row[2])) for row in rows]
+    created = [micros(aware(row[3])) if row[3] else 0 for row in rows]
+    columns, null = columns_of(table.name, schema, [row[1] for row in rows])
+    values = encode(schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null)
+    ended = np.logical_and.reduce(list(null.values()))
+    stubs = tombstones(schema, fingerprints, event, created)
+    return ids, [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)]
 
 
 def _timestamp(us: int) -> Timestamp:
