@@ -311,6 +311,7 @@ def test_closing_a_store_closes_both_clients_and_it_may_be_used_again(store, url
     named = f"{url}?client_name=closing"
     store.config.online_store.url = named
     store._provider.online_store._connected = None
+    sync = store._provider.online_store._client(store.config)  # held, as nothing else would close it than close()
 
     async def all_of():
         await store.get_online_features_async(["facts:n"], [{"user_id": "u"}])
@@ -321,4 +322,5 @@ def test_closing_a_store_closes_both_clients_and_it_may_be_used_again(store, url
             return before, sum(c["name"] == "closing" for c in admin.client_list())
 
     assert asyncio.run(all_of()) == (2, 0)
+    assert store._provider.online_store._client(store.config) is not sync
     assert values_of(store, ["u"]) == [1]
