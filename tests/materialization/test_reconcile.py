@@ -122,6 +122,24 @@ def test_values_from_before_a_field_came_at_the_end_are_right(
     assert statistics(home, store).examples == {"another value": ["a"]}
 
 
+def test_values_of_fields_that_are_gone_from_the_end_are_right(
+    home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a contract goes on in its generation (and so does a process from before the fields came); v0 has ended."""
+    shorter = replace(VIDEO_STATISTICS, columns=VIDEO_STATISTICS.columns[:-1])
+    for module in ("releases", "reconcile"):
+        monkeypatch.setattr(f"vidtopics.materialization.{module}.VIEWS", {shorter.name: shorter})
+    home.release()
+    assert home.run(store)["video_statistics"].why == ""
+    assert statistics(home, store).faults == {}
+    spoilt = {b"v1": 30, b"v2": -1}  # of the fields that are left, and of the one that is gone
+    for video, at in spoilt.items():
+        value = bytearray(store.get(key(store, video)))
+        value[at] ^= 1
+        store.set(key(store, video), bytes(value))
+    assert statistics(home, store).examples == {"another value": ["v1"]}
+
+
 def test_a_load_that_did_not_end_is_told(home: OnlineHome, store: redis.Redis) -> None:
     home.release()
     with pytest.raises(Crash), armed("materialize.batch"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, STRUCTURES, VIEWS, Table
-from vidtopics.layout import HEADER, Schema, ViewEntry, headers
+from vidtopics.layout import HEADER, TOMBSTONE, Schema, ViewEntry, decode, headers
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
@@ -20,6 +20,7 @@ from vidtopics.materialization.reconcile_lists import lists
 from vidtopics.materialization.reconciled import Reconciled
 from vidtopics.materialization.rows import encoded
 from vidtopics.online.connections import Connection
+from vidtopics.online.served import canonical
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable, whole
@@ -178,8 +179,31 @@ def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.Rec
     for before in older:
         again = dict(zip(*encoded(table, before, space, batch), strict=True))
         differing = {name: value for name, value in differing.items() if found[name] != again[name]}
+    # One of more fields is right where the first are: the contract lost its last ones, or this process is from before they came.
+    longer = {s.hash: s for s in store.schemas() if s != schema and s.fields[: len(schema.fields)] == schema.fields}
+    differing = {n: value for n, value in differing.items() if not _begins_with(longer, found[n], schema, value)}
     wrong = [name for name, value in differing.items() if _time(found[name]) <= _time(value)]
     return wrong, len(differing) - len(wrong)
+
+
+def _begins_with(longer: Mapping[int, Schema], found: bytes | None, schema: Schema, value: bytes) -> bool:
+    """Whether a value of one of the longer schemas has the header and the first fields of another, which is of `schema`."""
+    if found is None or len(found) < HEADER.itemsize:
+        return False
+    more, plain = headers([found, value])
+    told = ("layout", "flags", "fingerprint", "event_us", "created_us")
+    if int(more["schema"]) not in longer or any(more[name] != plain[name] for name in told):
+        return False
+    if plain["flags"] & TOMBSTONE:
+        return True
+    names = [f.name for f in schema.fields]
+    both = decode(longer[int(more["schema"])], [found], names), decode(schema, [value], names)
+    same = [
+        canonical(f, both[0].columns[f.name]).tobytes() == canonical(f, both[1].columns[f.name]).tobytes()
+        and both[0].null[f.name][0] == both[1].null[f.name][0]
+        for f in schema.fields
+    ]
+    return bool(both[0].readable[0]) and all(same)
 
 
 def _values(store: Generations, keys: Iterable[bytes]) -> list[bytes | None]:
