@@ -136,3 +136,11 @@ def test_a_reader_that_is_wrong_ends_the_run(monkeypatch):
     monkeypatch.setattr(online, "as_lists", lambda response: [[], []])
     with pytest.raises(StoreError, match="online: values"):
         smoke("online")
+
+
+def test_the_parts_of_a_read_are_the_read():
+    from benchmarks.read_parts import measure
+
+    parts, whole = measure(reads=200, videos=1_000)
+    assert all(0 < found < whole for found in parts.values())
+    assert 0.5 * whole < sum(parts.values()) < 1.5 * whole

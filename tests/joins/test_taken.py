@@ -65,6 +65,14 @@ def test_lists_of_one_length_are_not_taken_an_item_at_a_time(rows, monkeypatch):
     assert widths == [2]
 
 
+def test_nulls_that_hold_items_are_nulls_all_the_same():
+    """As a file may have them; of an array that begins in the midst of another."""
+    lists = pa.ListArray.from_arrays(
+        [0, 2, 4, 6, 8], [0, 0, 1, 2, 3, 4, 5, 6], mask=pa.array([False, False, True, False])
+    )[1:]
+    assert taken(pa.table({"ids": lists}), np.array([2, 1, 0, -1]))["ids"].to_pylist() == [[5, 6], None, [1, 2], None]
+
+
 def test_results_past_32_bit_offsets_are_left_to_arrow(monkeypatch):
     monkeypatch.setattr(payload, "LARGEST", 3)
     assert taken(pa.table({"ids": [[1, 2]]}), np.array([0, 0]))["ids"].to_pylist() == [[1, 2], [1, 2]]

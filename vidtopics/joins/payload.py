@@ -31,28 +31,36 @@ def taken(rows: pa.Table, at: NDArray[np.int64]) -> pa.Table:
 
 
 def _taken(column: pa.Array, at: NDArray[np.int64], where: pa.Array) -> pa.Array:
-    width = _width(column)
-    if not width or len(at) * width > LARGEST:
+    fixed = _fixed(column)
+    if fixed is None or len(at) * fixed[0].type.list_size > LARGEST:
         return column.take(where)
-    if column.null_count:  # numbers among the rows that have a list
-        there = column.is_valid().to_numpy(zero_copy_only=False)
-        numbers = np.where(there, np.cumsum(there) - 1, -1)
-        at = np.where(at < 0, -1, numbers[at])
-    hit = at >= 0
-    lists = pa.FixedSizeListArray.from_arrays(column.flatten(), width).take(pa.array(at[hit]))
-    ends = np.cumsum(hit) * width
-    offsets = pa.array(np.concatenate([[0], ends]), pa.int64() if pa.types.is_large_list(column.type) else pa.int32())
+    lists, numbers = fixed
+    chosen = at if numbers is None else np.where(at < 0, -1, numbers[at])
+    hit = chosen >= 0
+    found = lists.take(pa.array(chosen[hit]))
+    offsets = np.concatenate([[0], np.cumsum(hit) * found.type.list_size])
     mask = None if hit.all() else pa.array(~hit)
-    return type(column).from_arrays(offsets, lists.flatten(), type=column.type, mask=mask)
+    # A null has no items, as where Arrow takes the lists: the same join gives the same bytes.
+    return type(column).from_arrays(
+        pa.array(offsets, column.offsets.type), found.flatten(), type=column.type, mask=mask
+    )
 
 
-def _width(column: pa.Array) -> int:
-    """Items in each list where all have as many, of a fixed size and none null; else 0."""
+def _fixed(column: pa.Array) -> tuple[pa.FixedSizeListArray, NDArray[np.int64] | None] | None:
+    """The lists as rows of a fixed width, nothing copied, and each list's number among them (-1: null; None: its own place).
+
+    None where lists have several lengths, or items that are null or of no fixed size.
+    """
     kind = column.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or column.null_count == len(column):
-        return 0
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return None
     if not (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)):
-        return 0
-    lengths = column.value_lengths().drop_null().to_numpy()
-    uniform = (lengths == lengths[0]).all() and not column.flatten().null_count
-    return int(lengths[0]) if uniform else 0
+        return None
+    there, ends = column.is_valid().to_numpy(zero_copy_only=False), column.offsets.to_numpy()
+    lengths = np.diff(ends)
+    width, held = int(lengths.max(initial=0)), lengths > 0  # a null may hold items, too
+    items = column.values.slice(int(ends[0]), int(ends[-1] - ends[0]))
+    if not width or not held[there].all() or (lengths[held] != width).any() or items.null_count:
+        return None
+    numbers = None if there.all() else np.where(there, np.cumsum(held) - 1, -1)
+    return pa.FixedSizeListArray.from_arrays(items, width), numbers
