@@ -73,6 +73,12 @@ def test_nulls_that_hold_items_are_nulls_all_the_same():
     assert taken(pa.table({"ids": lists}), np.array([2, 1, 0, -1]))["ids"].to_pylist() == [[5, 6], None, [1, 2], None]
 
 
+@pytest.mark.parametrize("rows", [[[1], [2, 3], [4, 5, 6]], [[1, 2], []], [[], [1, 2], None], [[1, 2], [3]]])
+def test_lists_of_several_lengths_are_themselves(rows):
+    at = np.arange(len(rows))[::-1].copy()
+    assert taken(pa.table({"ids": pa.array(rows, pa.list_(pa.int64()))}), at)["ids"].to_pylist() == rows[::-1]
+
+
 def test_results_past_32_bit_offsets_are_left_to_arrow(monkeypatch):
     monkeypatch.setattr(payload, "LARGEST", 3)
     assert taken(pa.table({"ids": [[1, 2]]}), np.array([0, 0]))["ids"].to_pylist() == [[1, 2], [1, 2]]

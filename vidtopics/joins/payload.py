@@ -49,7 +49,7 @@ def _taken(column: pa.Array, at: NDArray[np.int64], where: pa.Array) -> pa.Array
 def _fixed(column: pa.Array) -> tuple[pa.FixedSizeListArray, NDArray[np.int64] | None] | None:
     """The lists as rows of a fixed width, nothing copied, and each list's number among them (-1: null; None: its own place).
 
-    None where lists have several lengths, or items that are null or of no fixed size.
+    None where lists have several lengths, or items of no fixed size.
     """
     kind = column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
@@ -60,7 +60,7 @@ def _fixed(column: pa.Array) -> tuple[pa.FixedSizeListArray, NDArray[np.int64] |
     lengths = np.diff(ends)
     width, held = int(lengths.max(initial=0)), lengths > 0  # a null may hold items, too
     items = column.values.slice(int(ends[0]), int(ends[-1] - ends[0]))
-    if not width or not held[there].all() or (lengths[held] != width).any() or items.null_count:
+    if not width or not held[there].all() or (lengths[held] != width).any():
         return None
     numbers = None if there.all() else np.where(there, np.cumsum(held) - 1, -1)
     return pa.FixedSizeListArray.from_arrays(items, width), numbers
