@@ -66,7 +66,8 @@ class Directory:
     >>> Directory.parse("vt", b"1", layout_json(16).encode(), {}, {}).view("video_topics")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views. Mend: run `vidtopics materialize`.
+    vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views. Mend: load it
+    (`vidtopics materialize` or `feast materialize`), or name its prefix, in Feast the project's name.
     """
 
     prefix: str
@@ -115,5 +116,10 @@ class Directory:
 
 def _nothing(prefix: str, expected: str, found: str) -> StoreError:
     return StoreError(
-        explain(f"Redis, prefix {prefix!r}", expected=expected, found=found, mend="run `vidtopics materialize`")
+        explain(
+            f"Redis, prefix {prefix!r}",
+            expected=expected,
+            found=found,
+            mend="load it (`vidtopics materialize` or `feast materialize`), or name its prefix, in Feast the project's name",
+        )
     )

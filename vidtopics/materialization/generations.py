@@ -55,7 +55,7 @@ class Generations:
         if held is not None and held.decode() != wanted:
             raise StoreError(
                 explain(f"Redis, prefix {self.prefix!r}", expected=wanted, found=held.decode(),
-                        mend="keep `online.buckets` as it was, or choose another `online.prefix`")
+                        mend="keep `buckets` as they were (a teardown leaves them), or choose another `prefix`")
             )  # fmt: skip
 
     def _make(self, layout: str) -> None:

@@ -18,7 +18,16 @@ from vidtopics.online.connections import (
     connect_async,
 )
 from vidtopics.online.features import Features
-from vidtopics.online.requests import Batches, Catalogue, ListKeys, ListRequest, Request, directory_commands, encoded
+from vidtopics.online.requests import (
+    Batches,
+    Catalogue,
+    ListKeys,
+    ListRequest,
+    Request,
+    check_one_key,
+    directory_commands,
+    encoded,
+)
 from vidtopics.online.round_trip import send, send_async
 
 if TYPE_CHECKING:
@@ -81,12 +90,14 @@ class OnlineClient:
         """Several views of the same ids in one round trip.
 
         Raises:
-            StoreError: nothing was written under the prefix, or a view is not there.
+            StoreError: nothing was written under the prefix, or a view is not there, or has several join keys.
             redis.exceptions.RedisError: a server can't be reached, doesn't answer in time, or refuses.
         """
         names_of = encoded(ids)
         unique = list(dict.fromkeys(views))
-        return dict(zip(unique, self.read_parts([(view, names_of) for view in unique], names), strict=True))
+        found = self.read_parts([(view, names_of) for view in unique], names)
+        check_one_key(self.directory(), unique)
+        return dict(zip(unique, found, strict=True))
 
     def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
         """Views, each with ids of its own, in one round trip."""
@@ -193,7 +204,9 @@ class AsyncOnlineClient:
         """As :meth:`OnlineClient.read_views`."""
         names_of = encoded(ids)
         unique = list(dict.fromkeys(views))
-        return dict(zip(unique, await self.read_parts([(view, names_of) for view in unique], names), strict=True))
+        found = await self.read_parts([(view, names_of) for view in unique], names)
+        check_one_key(await self.directory(), unique)
+        return dict(zip(unique, found, strict=True))
 
     async def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
         """As :meth:`OnlineClient.read_parts`."""

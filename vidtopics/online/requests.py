@@ -45,6 +45,17 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
     raise TypeError(explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]"))
 
 
+def check_one_key(directory: Directory, views: Iterable[str]) -> None:
+    """StoreError for a view whose values aren't found by one key's text: plain ids would be NOT_FOUND, all of them."""
+    for view in views:
+        entry = directory.views.get(view)
+        if entry and len(entry.keys) > 1:
+            raise StoreError(
+                explain(f"view {view}", expected="one join key", found=", ".join(entry.keys),
+                        mend="read it through Feast, or by `read_parts` with keys from Feast's serialize_entity_key")
+            )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Part:
     """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] what their values bear."""
