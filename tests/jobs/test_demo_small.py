@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_small_folder_goes_all_the_way(tmp_path):
     folder, home = tmp_path / "data", tmp_path / "home"
     (folder / "covers").mkdir(parents=True)
