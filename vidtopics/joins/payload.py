@@ -14,7 +14,7 @@ def taken(rows: pa.Table, at: NDArray[np.int64]) -> pa.Table:
     """The rows of these numbers, in their order; nulls for -1. As `Table.take`, and faster for lists of one length.
 
     Arrow takes a list an item at a time. Topic IDs and vectors have as many items in each row as in the next: they are taken as rows of
-    a fixed width, a third of the time (`vidtopics bench join`).
+    a fixed width, in less than half the time (docs/adr/0018).
 
     Args:
         rows: M rows, any columns.
