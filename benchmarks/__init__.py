@@ -1,7 +1,8 @@
 """Benchmarks, each against its peer in the same run: `vidtopics bench [NAME ...]`.
 
-A module per benchmark with one function, `run(scale) -> list[Figure]`: it makes seeded data, starts what it needs in a temporary folder,
-checks that both sides give the same answer, and measures them in turns. `docs/benchmarks.md` has what came out and how to read it.
+A module per benchmark with one function, `run(scale) -> list[Figure]`: it makes seeded data, starts
+what it needs in a temporary folder, checks that both sides give the same answer, and measures them
+in turns. `docs/benchmarks.md` has what came out and how to read it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def run(
 ) -> list[Figure]:
     """Run benchmarks one after the other; KeyError for an unknown name.
 
-    `report` hears each name before it starts; `keep` gets all figures so far after each, so that one that fails takes none of them along.
+    `report` hears each name before it starts; `keep` gets all figures so far after each, so that
+    one that fails takes none of them along.
     """
     found: list[Figure] = []
     for name in names:

@@ -1,8 +1,8 @@
 """A measured call in a process of its own: seconds of the call, and peak memory of the whole process while it ran.
 
-The function named prepares (imports, data, connections) and gives the call that is timed, or a pair: the call, and what turns its result
-into something that JSON can hold, which is not measured. Run as `python -m benchmarks.children MODULE FUNCTION ARGUMENTS`, it prints one
-JSON line last.
+The function named prepares (imports, data, connections) and gives the call that is timed, or a
+pair: the call, and what turns its result into something that JSON can hold, which is not measured.
+Run as `python -m benchmarks.children MODULE FUNCTION ARGUMENTS`, it prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -37,13 +37,20 @@ def in_child(module: str, function: str, **arguments: str | int) -> Child:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(  # noqa: S603  our own module
         [sys.executable, "-m", "benchmarks.children", module, function, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise MachineError(
-            explain(f"benchmark child {module}.{function}", expected="status 0", mend="see above",
-                    found=f"status {done.returncode}: {done.stderr[-2_000:]}")
-        )  # fmt: skip
+            explain(
+                f"benchmark child {module}.{function}",
+                expected="status 0",
+                mend="see above",
+                found=f"status {done.returncode}: {done.stderr[-2_000:]}",
+            )
+        )
     return Child(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -29,7 +29,9 @@ def run(scale: Scale) -> list[Figure]:
     """p50 of each round, the ways in turns."""
     videos, rounds, reads = SIZES[scale]
     rng = np.random.default_rng(7)
-    requests = [video_ids(rng.choice(videos, CANDIDATES, replace=False)).to_pylist() for _ in range(50)]
+    requests = [
+        video_ids(rng.choice(videos, CANDIDATES, replace=False)).to_pylist() for _ in range(50)
+    ]
     with homes.folder() as home, ExitStack() as stack:
         server = stack.enter_context(node(home / "server", binary=valkey_server())).url
         nodes = stack.enter_context(cluster_of(home / "cluster", binary=valkey_server()))
@@ -47,22 +49,33 @@ def run(scale: Scale) -> list[Figure]:
         }
         for way in ways.values():
             way(requests, 3)
-        p50 = [{name: float(np.median(way(requests, reads))) for name, way in ways.items()} for _ in range(rounds)]
+        p50 = [
+            {name: float(np.median(way(requests, reads))) for name, way in ways.items()}
+            for _ in range(rounds)
+        ]
     return [
         figure(
-            "clients", f"600 videos, {name}, p50", "ms", [r[name] for r in p50], [r[PLAIN] for r in p50], PLAIN, compare="share",
+            "clients",
+            f"600 videos, {name}, p50",
+            "ms",
+            [r[name] for r in p50],
+            [r[PLAIN] for r in p50],
+            PLAIN,
+            compare="share",
             note=f"{rounds} rounds of {reads:,} reads",
         )
         for name in ways
         if name != PLAIN
-    ]  # fmt: skip
+    ]
 
 
 def _sync(url: str, metrics: OnlineMetrics | None = None) -> Reads:
     def read(requests: Sequence[list[str]], count: int) -> list[float]:
         client = OnlineClient.from_url(url, timeout_s=30, metrics=metrics)
         _check(client.read(VIEW, requests[0], NAMES))
-        found: list[float] = latencies(lambda ids: client.read(VIEW, ids, NAMES), requests, count).tolist()
+        found: list[float] = latencies(
+            lambda ids: client.read(VIEW, ids, NAMES), requests, count
+        ).tolist()
         client.close()
         return found
 
@@ -73,7 +86,10 @@ def _async(url: str) -> Reads:
     async def reading(requests: Sequence[list[str]], count: int) -> list[float]:
         client = AsyncOnlineClient.from_url(url, timeout_s=30)
         _check(await client.read(VIEW, requests[0], NAMES))
-        found = [await _timed(client.read(VIEW, requests[i % len(requests)], NAMES)) for i in range(count)]
+        found = [
+            await _timed(client.read(VIEW, requests[i % len(requests)], NAMES))
+            for i in range(count)
+        ]
         await client.aclose()
         return found
 

@@ -55,9 +55,17 @@ def rows(
     [8]
     """
     rng = np.random.default_rng(seed)
-    count = rng.integers(1, TOPIC_SLOTS + 1, len(ids)) if slots == "mixed" else np.full(len(ids), TOPIC_SLOTS)
+    count = (
+        rng.integers(1, TOPIC_SLOTS + 1, len(ids))
+        if slots == "mixed"
+        else np.full(len(ids), TOPIC_SLOTS)
+    )
     columns = {c.name: _column(c, rng, count) for c in table.values}
-    columns |= {table.key[0]: ids, EVENT_TIME: pa.array(event_us), CREATED_TIME: pa.array(created_us)}
+    columns |= {
+        table.key[0]: ids,
+        EVENT_TIME: pa.array(event_us),
+        CREATED_TIME: pa.array(created_us),
+    }
     columns[VALUE_HASH] = pa.array(rng.integers(1, 2**62, len(ids)))
     schema = arrow_schema(table)
     return pa.table({f.name: columns[f.name].cast(f.type) for f in schema}, schema=schema)
@@ -68,7 +76,9 @@ def _column(column: Column, rng: np.random.Generator, count: NDArray[np.int64]) 
     rows, used = len(count), np.arange(TOPIC_SLOTS) < count[:, None]
     plain = {
         "topic_ids": lambda: _lists(np.where(used, rng.integers(0, TOPICS, used.shape), -1)),
-        "topic_weights": lambda: _lists(np.where(used, -np.sort(-rng.uniform(0.6, 1, used.shape)), 0)),
+        "topic_weights": lambda: _lists(
+            np.where(used, -np.sort(-rng.uniform(0.6, 1, used.shape)), 0)
+        ),
         "topic_count": lambda: pa.array(count),
         "topic_epoch": lambda: pa.array(np.ones(rows, np.int64)),
         "below_threshold": lambda: pa.array(rng.random(rows) < 0.05),

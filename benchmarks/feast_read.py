@@ -17,10 +17,16 @@ def run(scale: Scale) -> list[Figure]:
     sizes = SIZES[scale]
     with serving(sizes) as served:
         ids = served.requests[0]
-        check("feast-read: values", as_lists(read_feast(served.packed, ids)), as_lists(read_feast(served.feast, ids)))
+        check(
+            "feast-read: values",
+            as_lists(read_feast(served.packed, ids)),
+            as_lists(read_feast(served.feast, ids)),
+        )
 
         def milliseconds(store: FeatureStore, reads: int) -> float:
-            return float(np.median(latencies(lambda ids: read_feast(store, ids), served.requests, reads)))
+            return float(
+                np.median(latencies(lambda ids: read_feast(store, ids), served.requests, reads))
+            )
 
         milliseconds(served.packed, WARM_UP)
         milliseconds(served.feast, WARM_UP)
@@ -30,8 +36,13 @@ def run(scale: Scale) -> list[Figure]:
         ]
     return [
         figure(
-            "feast-read", "600 videos, get_online_features, p50", "ms", [a for a, _ in rounds], [b for _, b in rounds],
-            "Feast's Redis store", [Target("faster", 3)],
+            "feast-read",
+            "600 videos, get_online_features, p50",
+            "ms",
+            [a for a, _ in rounds],
+            [b for _, b in rounds],
+            "Feast's Redis store",
+            [Target("faster", 3)],
             note=f"{sizes.rounds} rounds of {sizes.ours:,} and {sizes.feast:,} reads",
         )
-    ]  # fmt: skip
+    ]

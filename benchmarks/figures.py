@@ -23,7 +23,8 @@ Result = TypeVar("Result")
 class Target:
     """What must be reached.
 
-    `most` and `least` bound our figure; `faster`: how many times as fast as the peer we are; `share`: ours over the peer's.
+    `most` and `least` bound our figure; `faster`: how many times as fast as the peer we are;
+    `share`: ours over the peer's.
     """
 
     kind: Literal["most", "least", "faster", "share"]
@@ -55,8 +56,9 @@ class Target:
 class Figure:
     """One row of the result.
 
-    `ours`, `peer`: the best of `ours_rounds` and `peer_rounds`, which were measured in turns. `ratio`: by `compare`, how many times as fast we
-    are (`faster`) or our share of the peer's figure (`share`); None without a peer. `met`: None where nothing must be reached.
+    `ours`, `peer`: the best of `ours_rounds` and `peer_rounds`, which were measured in turns.
+    `ratio`: by `compare`, how many times as fast we are (`faster`) or our share of the peer's
+    figure (`share`); None without a peer. `met`: None where nothing must be reached.
     """
 
     benchmark: str
@@ -94,7 +96,19 @@ def figure(
     text = ", ".join(t.text(unit) for t in targets)
     met = all(t.met(mine, ratio) for t in targets) if targets else None
     return Figure(
-        benchmark, name, unit, mine, other, peer_name, compare, ratio, text, met, note, tuple(ours), tuple(peer)
+        benchmark,
+        name,
+        unit,
+        mine,
+        other,
+        peer_name,
+        compare,
+        ratio,
+        text,
+        met,
+        note,
+        tuple(ours),
+        tuple(peer),
     )
 
 
@@ -109,6 +123,10 @@ def check(what: str, ours: object, peer: object) -> None:
     """StoreError where the two sides of a benchmark don't give the same: their times would say nothing."""
     if ours != peer:
         raise StoreError(
-            explain(f"benchmark, {what}", expected=f"the peer's {peer!r:.200}", found=f"{ours!r:.200}",
-                    mend="a side reads or writes wrongly; run the tests")
-        )  # fmt: skip
+            explain(
+                f"benchmark, {what}",
+                expected=f"the peer's {peer!r:.200}",
+                found=f"{ours!r:.200}",
+                mend="a side reads or writes wrongly; run the tests",
+            )
+        )

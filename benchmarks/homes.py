@@ -53,13 +53,19 @@ def release(tables: Tables) -> None:
     tables.release(as_of_us=START_US, created_us=START_US, settings="benchmark")
 
 
-def fill(home: Path, views: tuple[str, ...], videos: int, versions: int = 1, slots: Slots = "full") -> Tables:
+def fill(
+    home: Path, views: tuple[str, ...], videos: int, versions: int = 1, slots: Slots = "full"
+) -> Tables:
     """Tables in which every video has `versions` rows per view, a day and a commit each, at any hour of the day; released."""
     tables, ids, rng = Tables(home), video_ids(np.arange(videos)), np.random.default_rng(3)
     for name in views:
         for version in range(versions):
             event = START_US + version * DAY_US + rng.integers(0, 24, videos) * HOUR_US
-            publish(tables, VIEWS[name], rows(VIEWS[name], ids, event, event + HOUR_US, seed=version, slots=slots))
+            publish(
+                tables,
+                VIEWS[name],
+                rows(VIEWS[name], ids, event, event + HOUR_US, seed=version, slots=slots),
+            )
     release(tables)
     return tables
 

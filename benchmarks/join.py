@@ -1,7 +1,8 @@
 """The point-in-time join of topic features: our kernel against Polars, our Delta store against Feast's DuckDB store, ten times the rows.
 
-Spine and rows come in random order. Polars' `join_asof` needs both sorted by time: that is done before the clock starts for the call
-alone, and within it, with the way back to the spine's order, for the whole job.
+Spine and rows come in random order. Polars' `join_asof` needs both sorted by time: that is done
+before the clock starts for the call alone, and within it, with the way back to the spine's order,
+for the whole job.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Sizes:
     large: int
 
 
-SIZES: dict[Scale, Sizes] = {"full": Sizes(1_000_000, 3, 10_000_000), "smoke": Sizes(2_000, 1, 5_000)}
+SIZES: dict[Scale, Sizes] = {
+    "full": Sizes(1_000_000, 3, 10_000_000),
+    "smoke": Sizes(2_000, 1, 5_000),
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ def join(data: Data, known_by: bool = False) -> pa.Table:
     """Ours: row numbers, then the payload taken."""
     event, created = data.times(EVENT_TIME), data.times(CREATED_TIME)
     spine, at = pa.table({"video_id": data.videos}), data.at_us
-    found = matches(spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None)
+    found = matches(
+        spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None
+    )
     return taken(data.rows.select(NAMES), found)
 
 
@@ -89,14 +95,18 @@ def frames(data: Data) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The same as Polars frames, in the order that they came in."""
     import polars as pl
 
-    spine = pl.DataFrame({"video_id": pl.Series(data.videos), "at": data.at_us}).with_row_index("row_no")
+    spine = pl.DataFrame({"video_id": pl.Series(data.videos), "at": data.at_us}).with_row_index(
+        "row_no"
+    )
     right = pl.DataFrame(pl.from_arrow(data.rows.select(["video_id", *NAMES])))
     return spine, right.with_columns(pl.Series("event", data.times(EVENT_TIME)))
 
 
 def asof(spine: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     """Polars' join of frames that are sorted by time."""
-    return spine.join_asof(right, left_on="at", right_on="event", by="video_id", check_sortedness=False)
+    return spine.join_asof(
+        right, left_on="at", right_on="event", by="video_id", check_sortedness=False
+    )
 
 
 def _kernels(data: Data, sizes: Sizes) -> list[Figure]:
@@ -111,10 +121,17 @@ def _kernels(data: Data, sizes: Sizes) -> list[Figure]:
     def whole() -> pl.DataFrame:
         return asof(spine.sort("at"), right.sort("event")).sort("row_no").select(NAMES)
 
-    check("join: the same as Polars, row for row", pl.DataFrame(pl.from_arrow(join(data))).equals(whole()), True)
+    check(
+        "join: the same as Polars, row for row",
+        pl.DataFrame(pl.from_arrow(join(data))).equals(whole()),
+        True,
+    )
     calls: dict[str, Callable[[], object]] = {
-        "ours": partial(join, data), "known": partial(join, data, known_by=True), "alone": alone, "whole": whole,
-    }  # fmt: skip
+        "ours": partial(join, data),
+        "known": partial(join, data, known_by=True),
+        "alone": alone,
+        "whole": whole,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(sizes.rounds):
         for name, call in calls.items():
@@ -124,16 +141,27 @@ def _kernels(data: Data, sizes: Sizes) -> list[Figure]:
     job, bare = "Polars, sorts and spine's order included", "Polars join_asof alone, sorted before"
     return [
         kernel(what, ours=seconds["ours"], peer=seconds["whole"], peer_name=job),
-        kernel(f"{what}, known by", ours=seconds["known"], peer=seconds["whole"], peer_name=job, note="Polars: by event time only"),
+        kernel(
+            f"{what}, known by",
+            ours=seconds["known"],
+            peer=seconds["whole"],
+            peer_name=job,
+            note="Polars: by event time only",
+        ),
         kernel(what, ours=seconds["ours"], peer=seconds["alone"], peer_name=bare),
-    ]  # fmt: skip
+    ]
 
 
 def _stores(sizes: Sizes) -> list[Figure]:
     """Both as Feast's users call them, from files to Arrow; in a child, as Feast's DuckDB connection is never closed."""
     seconds = in_child(__name__, "prepare_stores", count=sizes.rows, rounds=sizes.rounds).result
-    what, peer = f"{sizes.rows:,} x {sizes.rows:,}, get_historical_features", "Feast's DuckDB store on Parquet"
-    return [figure("join", what, "s", seconds["delta"], seconds["duckdb"], peer, [Target("faster", 2)])]
+    what, peer = (
+        f"{sizes.rows:,} x {sizes.rows:,}, get_historical_features",
+        "Feast's DuckDB store on Parquet",
+    )
+    return [
+        figure("join", what, "s", seconds["delta"], seconds["duckdb"], peer, [Target("faster", 2)])
+    ]
 
 
 def prepare_stores(count: int, rounds: int) -> Callable[[], dict[str, list[float]]]:
@@ -144,7 +172,10 @@ def prepare_stores(count: int, rounds: int) -> Callable[[], dict[str, list[float
 
     data = Data.make(count)
     spine = pd.DataFrame(
-        {"video_id": data.videos.to_pandas(), EVENT_TIME: pd.to_datetime(data.at_us, unit="us", utc=True)}
+        {
+            "video_id": data.videos.to_pandas(),
+            EVENT_TIME: pd.to_datetime(data.at_us, unit="us", utc=True),
+        }
     )
     stores: tuple[Offline, Offline] = ("delta", "duckdb")
 
@@ -179,7 +210,14 @@ def _large(sizes: Sizes) -> list[Figure]:
         before = f"{child.before_mb / 1024:.1f} GB before the join"
         peak = [child.peak_mb / 1024]
         found += [
-            figure("join", f"{what}, {way}, peak memory", "GB", peak, targets=[Target("most", 8)], note=before),
+            figure(
+                "join",
+                f"{what}, {way}, peak memory",
+                "GB",
+                peak,
+                targets=[Target("most", 8)],
+                note=before,
+            ),
             figure("join", f"{what}, {way}", "s", [child.seconds]),
         ]
     return found
@@ -194,6 +232,12 @@ def prepare_large(count: int) -> Callable[[], int]:
 def digest(found: pa.Table) -> dict[str, Any]:
     """What two joins of the same have in common, in whatever order their rows are: a thousand rows of them, and how many there are."""
     ordered = found.sort_by([("video_id", "ascending"), (EVENT_TIME, "ascending")])
-    sample = ordered.take(pa.array(np.linspace(0, len(found) - 1, min(len(found), 1_000)).astype(int)))
+    sample = ordered.take(
+        pa.array(np.linspace(0, len(found) - 1, min(len(found), 1_000)).astype(int))
+    )
     matched = len(found) - found[NAMES[0]].null_count
-    return {"rows": len(found), "matched": matched, **{name: sample[name].to_pylist() for name in ("video_id", *NAMES)}}
+    return {
+        "rows": len(found),
+        "matched": matched,
+        **{name: sample[name].to_pylist() for name in ("video_id", *NAMES)},
+    }

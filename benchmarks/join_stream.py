@@ -28,7 +28,9 @@ PART = 1_000_000
 def streamed(count: int, out: str = "joined") -> Child:
     """`count` spine rows from Parquet, `count` rows of the view, to a Delta table (or to Parquet, if `out` ends so)."""
     with homes.folder() as home:
-        in_child(__name__, "prepare_files", home=str(home), count=count)  # memory that this takes is not the join's
+        in_child(
+            __name__, "prepare_files", home=str(home), count=count
+        )  # memory that this takes is not the join's
         return in_child(__name__, "prepare_join", home=str(home), out=out)
 
 
@@ -50,7 +52,9 @@ def prepare_join(home: str, out: str) -> Callable[[], int]:
 
 def _files(home: Path, count: int) -> None:
     rng, tables, videos = np.random.default_rng(11), Tables(home), max(count // VERSIONS, 1)
-    schema = pa.schema([("event_id", pa.int64()), ("video_id", pa.string()), (EVENT_TIME, TIMESTAMP)])
+    schema = pa.schema(
+        [("event_id", pa.int64()), ("video_id", pa.string()), (EVENT_TIME, TIMESTAMP)]
+    )
     with pq.ParquetWriter(home / "spine.parquet", schema) as writer:
         for start in range(0, count, PART):
             size = min(PART, count - start)
@@ -60,4 +64,6 @@ def _files(home: Path, count: int) -> None:
             homes.publish(tables, VIDEO_TOPICS, rows(VIDEO_TOPICS, ids, event, created, seed=start))
             at = pa.array(START_US + rng.integers(0, DAYS * DAY_US, size)).cast(TIMESTAMP)
             shown = video_ids(rng.integers(0, videos, size))
-            writer.write_table(pa.table([pa.array(np.arange(start, start + size)), shown, at], schema=schema))
+            writer.write_table(
+                pa.table([pa.array(np.arange(start, start + size)), shown, at], schema=schema)
+            )

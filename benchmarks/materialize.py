@@ -1,7 +1,8 @@
 """A history table into Redis: our materialiser against `feast materialize` with its local engine and its Redis store.
 
-Every run is a fresh process on a fresh server. Feast has no reader for Delta that works without downloading an extension, so it runs
-twice: over the same Delta table through our offline store, and over the same rows in Parquet with its own DuckDB store.
+Every run is a fresh process on a fresh server. Feast has no reader for Delta that works without
+downloading an extension, so it runs twice: over the same Delta table through our offline store, and
+over the same rows in Parquet with its own DuckDB store.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def load(home: Path, engine: str, url: str, views: tuple[str, ...]) -> Child:
     """Views into Redis by one engine (a key of ENGINES), in a process of its own."""
     if engine == "ours":
         return in_child(__name__, "prepare_ours", home=str(home), url=url)
-    return in_child(__name__, "prepare_feast", home=str(home), url=url, offline=engine, views=" ".join(views))
+    return in_child(
+        __name__, "prepare_feast", home=str(home), url=url, offline=engine, views=" ".join(views)
+    )
 
 
 def prepare_ours(home: str, url: str) -> Callable[[], int]:
@@ -73,7 +76,9 @@ def prepare_feast(home: str, url: str, offline: str, views: str) -> Callable[[],
     from benchmarks.projects import Offline, project
     from benchmarks.serving import EPOCH, TODAY
 
-    store = project(Path(home), tuple(views.split()), offline=cast("Offline", offline), online="feast", url=url)
+    store = project(
+        Path(home), tuple(views.split()), offline=cast("Offline", offline), online="feast", url=url
+    )
     return lambda: store.materialize(EPOCH, TODAY)
 
 
@@ -94,13 +99,24 @@ def _figures(sizes: Sizes, rounds: dict[str, list[Child]]) -> list[Figure]:
         ours, theirs = rounds["ours"], rounds[engine]
         found += [
             figure(
-                "materialize", f"{rows}, unique keys", "keys/s", [sizes.videos / c.seconds for c in ours],
-                [sizes.videos / c.seconds for c in theirs], peer, [Target("least", 50_000), Target("faster", 4)],
+                "materialize",
+                f"{rows}, unique keys",
+                "keys/s",
+                [sizes.videos / c.seconds for c in ours],
+                [sizes.videos / c.seconds for c in theirs],
+                peer,
+                [Target("least", 50_000), Target("faster", 4)],
             ),
             figure(
-                "materialize", f"{rows}, peak memory", "MB", [c.peak_mb for c in ours], [c.peak_mb for c in theirs], peer,
-                [Target("share", 0.5)], compare="share",
+                "materialize",
+                f"{rows}, peak memory",
+                "MB",
+                [c.peak_mb for c in ours],
+                [c.peak_mb for c in theirs],
+                peer,
+                [Target("share", 0.5)],
+                compare="share",
                 note=f"before the first row: {ours[0].before_mb:,.0f} and {theirs[0].before_mb:,.0f} MB of imports",
             ),
-        ]  # fmt: skip
+        ]
     return found

@@ -37,23 +37,58 @@ def run(scale: Scale) -> list[Figure]:
     """Bytes of `used_memory` per video."""
     sizes = SIZES[scale]
     cases: list[tuple[str, tuple[str, ...], int, Slots, list[Target]]] = [
-        ("video_topics, all 5 fields, 8 topics", TOPICS, sizes.videos, "full", [Target("share", 0.8)]),
+        (
+            "video_topics, all 5 fields, 8 topics",
+            TOPICS,
+            sizes.videos,
+            "full",
+            [Target("share", 0.8)],
+        ),
         ("video_topics, all 5 fields, 1 to 8 topics", TOPICS, sizes.videos, "mixed", []),
-        ("video_topics and video_statistics", (*TOPICS, "video_statistics"), sizes.with_vectors, "full", []),
-        ("all 4 views, vectors of 128 and 512", tuple(VIEWS), sizes.with_vectors, "full", [Target("share", 1.1)]),
+        (
+            "video_topics and video_statistics",
+            (*TOPICS, "video_statistics"),
+            sizes.with_vectors,
+            "full",
+            [],
+        ),
+        (
+            "all 4 views, vectors of 128 and 512",
+            tuple(VIEWS),
+            sizes.with_vectors,
+            "full",
+            [Target("share", 1.1)],
+        ),
     ]
     found = []
     for name, views, videos, slots, targets in cases:
         ours, theirs = bytes_per_video(views, videos, slots)
         found.append(
-            figure("memory", f"{name}, a video", "bytes", [ours], [theirs], PEER, targets, compare="share",
-                   note=f"{videos:,} videos")
-        )  # fmt: skip
+            figure(
+                "memory",
+                f"{name}, a video",
+                "bytes",
+                [ours],
+                [theirs],
+                PEER,
+                targets,
+                compare="share",
+                note=f"{videos:,} videos",
+            )
+        )
     kept, expiring = (_with_ttl(ttl_us, sizes.videos) for ttl_us in (0, DAY_US))
     found.append(
-        figure("memory", "video_topics with a TTL, which Redis keeps as an expiry, a video", "bytes", [expiring], [kept],
-               "the same without", compare="share", note=f"{sizes.videos:,} videos")
-    )  # fmt: skip
+        figure(
+            "memory",
+            "video_topics with a TTL, which Redis keeps as an expiry, a video",
+            "bytes",
+            [expiring],
+            [kept],
+            "the same without",
+            compare="share",
+            note=f"{sizes.videos:,} videos",
+        )
+    )
     return found
 
 
@@ -62,7 +97,9 @@ def bytes_per_video(views: tuple[str, ...], videos: int, slots: Slots) -> tuple[
     with homes.folder() as home:
         homes.fill(home, views, videos, slots=slots)
         ours = _growth(lambda url: prepare_ours(str(home), url), videos)
-        theirs = _growth(lambda url: prepare_feast(str(home), url, "delta", " ".join(views)), videos)
+        theirs = _growth(
+            lambda url: prepare_feast(str(home), url, "delta", " ".join(views)), videos
+        )
     return ours, theirs
 
 

@@ -23,22 +23,37 @@ def run(scale: Scale) -> list[Figure]:
             return read_feast(served.feast, ids)
 
         first = served.client.read(VIEW, served.requests[0], NAMES)
-        check("online: values", [first[n].tolist() for n in NAMES], as_lists(feast(served.requests[0])))
+        check(
+            "online: values",
+            [first[n].tolist() for n in NAMES],
+            as_lists(feast(served.requests[0])),
+        )
         latencies(ours, served.requests, WARM_UP)
         rounds = [
-            (latencies(ours, served.requests, sizes.ours), latencies(feast, served.requests, sizes.feast))
+            (
+                latencies(ours, served.requests, sizes.ours),
+                latencies(feast, served.requests, sizes.feast),
+            )
             for _ in range(sizes.rounds)
         ]
     name = "600 videos, topic ids and weights, client read"
     peer = "Feast's Redis store, get_online_features"
-    quantiles = [(0.5, "p50", [Target("most", 1), Target("faster", 20)]), (0.99, "p99", [Target("most", 2)])]
+    quantiles = [
+        (0.5, "p50", [Target("most", 1), Target("faster", 20)]),
+        (0.99, "p99", [Target("most", 2)]),
+    ]
     return [
         figure(
-            "online", f"{name}, {label}", "ms",
+            "online",
+            f"{name}, {label}",
+            "ms",
             [float(np.quantile(a, q)) for a, _ in rounds],
-            [float(np.quantile(b, q)) for _, b in rounds] if q == 0.5 else (),  # of so few reads of the peer there is no p99
-            peer, targets,
+            [float(np.quantile(b, q)) for _, b in rounds]
+            if q == 0.5
+            else (),  # of so few reads of the peer there is no p99
+            peer,
+            targets,
             note=f"{sizes.rounds} rounds of {sizes.ours:,} and {sizes.feast:,} reads",
         )
         for q, label, targets in quantiles
-    ]  # fmt: skip
+    ]

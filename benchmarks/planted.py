@@ -1,8 +1,9 @@
 """What topics could add to AUC in a simulated world, from what is planted in it: `python -m benchmarks.planted WORLD`.
 
-WORLD is a folder that `write_world` wrote (`HOME/simulated/<digest>`). Clicks are replayed in order of time; a logistic regression
-learns from the first four fifths of the impressions, with click rates alone and with how well a video fits the user's earlier clicks.
-`planted affinity` is the world's own, which no consumer can know.
+WORLD is a folder that `write_world` wrote (`HOME/simulated/<digest>`). Clicks are replayed in order
+of time; a logistic regression learns from the first four fifths of the impressions, with click
+rates alone and with how well a video fits the user's earlier clicks. `planted affinity` is the
+world's own, which no consumer can know.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def ceilings(world: Path) -> dict[str, float]:
     clicked = np.array(shown["clicked"].to_pylist()).astype(bool)
     cut = int(TRAIN_SHARE * len(video))
     rates, fits = _replay(videos, shown["user_id"].to_pylist(), video, clicked)
-    seen, wins = (np.bincount(video[:cut], weights, minlength=len(place)) for weights in (None, clicked[:cut]))
+    seen, wins = (
+        np.bincount(video[:cut], weights, minlength=len(place)) for weights in (None, clicked[:cut])
+    )
     base = [_odds((wins + 3) / (seen + 10))[video], *rates]
     known = {
         "click rates": [],
@@ -58,10 +61,16 @@ def _replay(
     taste = np.array(videos["taste"].to_pylist())
     classes = {name: videos[name].to_numpy() for name in ("topic", "secondary", "primary")}
     history, views = defaultdict[str, list[int]](list), defaultdict[str, int](int)
-    rates, fits = np.zeros((len(video), 2)), {name: np.zeros(len(video)) for name in (*classes, "taste")}
+    rates, fits = (
+        np.zeros((len(video), 2)),
+        {name: np.zeros(len(video)) for name in (*classes, "taste")},
+    )
     for row, (user, this, click) in enumerate(zip(users, video, clicked, strict=True)):
         recent = np.array(history[user][-RECENT:], int)
-        rates[row] = _odds(np.array((len(history[user]) + 3) / (views[user] + 10))), np.log1p(len(history[user]))
+        rates[row] = (
+            _odds(np.array((len(history[user]) + 3) / (views[user] + 10))),
+            np.log1p(len(history[user])),
+        )
         if len(recent):
             for name, codes in classes.items():
                 fits[name][row] = (codes[recent] == codes[this]).mean()
@@ -74,7 +83,9 @@ def _replay(
     return [rates[:, 0], rates[:, 1]], fits
 
 
-def _affinity(world: Path, videos: pq.Table, users: list[str], video: NDArray[np.int64]) -> NDArray[np.float64]:
+def _affinity(
+    world: Path, videos: pq.Table, users: list[str], video: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """The world's own score of each impression before position, fatigue and age: affinity, appeal and bias (docs/simulation.md)."""
     table = pq.read_table(world / "truth" / "users.parquet")
     place = {name: i for i, name in enumerate(table["user_id"].to_pylist())}

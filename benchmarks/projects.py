@@ -19,7 +19,12 @@ Offline = Literal["delta", "duckdb"]
 
 
 def project(
-    home: Path, views: tuple[str, ...], *, offline: Offline = "delta", online: Online | None = None, url: str = ""
+    home: Path,
+    views: tuple[str, ...],
+    *,
+    offline: Offline = "delta",
+    online: Online | None = None,
+    url: str = "",
 ) -> FeatureStore:
     """A project with these views, applied.
 
@@ -54,7 +59,11 @@ def _online(kind: Online | None, url: str) -> dict[str, Any] | None:
     if kind == "feast":
         return {"type": "redis", "connection_string": urlsplit(url).netloc}
     if kind == "packed":
-        return {"type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore", "url": url, "prefix": "vt"}
+        return {
+            "type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore",
+            "url": url,
+            "prefix": "vt",
+        }
     return None
 
 

@@ -1,6 +1,7 @@
 """Where the time of a client's read goes: `python -m benchmarks.read_parts`.
 
-The parts of a read of 600 videos, one after the other in one process as :meth:`OnlineClient.read` calls them; median microseconds.
+The parts of a read of 600 videos, one after the other in one process as :meth:`OnlineClient.read`
+calls them; median microseconds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def measure(reads: int = READS, videos: int = 20_000) -> tuple[dict[str, float],
             began = perf_counter()
             client.read(VIEW, served.requests[(i + 100) % len(served.requests)], NAMES)
             whole[i] = perf_counter() - began
-    return dict(zip(PARTS, (np.median(parts, axis=0) * 1e6).tolist(), strict=True)), float(np.median(whole) * 1e6)
+    return dict(zip(PARTS, (np.median(parts, axis=0) * 1e6).tolist(), strict=True)), float(
+        np.median(whole) * 1e6
+    )
 
 
 def main() -> None:
@@ -63,7 +66,9 @@ def main() -> None:
     parts, whole = measure()
     for name, found in parts.items():
         print(f"{name:12}{found:6.0f} µs  {PARTS[name]}")  # noqa: T201
-    print(f"{'read':12}{whole:6.0f} µs  all of it, by the client (the parts: {sum(parts.values()):.0f})")  # noqa: T201
+    print(  # noqa: T201
+        f"{'read':12}{whole:6.0f} µs  all of it, by the client (the parts: {sum(parts.values()):.0f})"
+    )
 
 
 if __name__ == "__main__":

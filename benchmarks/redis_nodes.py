@@ -49,13 +49,19 @@ def free_ports(count: int) -> list[int]:
 class Node:
     """A server process with its folder and port; `options` as in redis.conf. With `tls_port` its port speaks TLS."""
 
-    def __init__(self, folder: Path, *, binary: str, port: int | None = None, **options: str) -> None:
+    def __init__(
+        self, folder: Path, *, binary: str, port: int | None = None, **options: str
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = port or free_ports(1)[0]
         self.options = {
-            "bind": "127.0.0.1", "port": str(self.port), "save": "", "logfile": "server.log", "dir": str(folder),
-        } | options  # fmt: skip
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "save": "",
+            "logfile": "server.log",
+            "dir": str(folder),
+        } | options
         if "tls_port" in options:
             self.options |= {"port": "0", "tls_port": str(self.port)}
         self.binary = binary
@@ -69,7 +75,9 @@ class Node:
     def start(self) -> None:
         """Start, or start again on the same port, and wait until it listens."""
         arguments = [
-            part for name, value in self.options.items() for part in (f"--{name.replace('_', '-')}", *value.split(" "))
+            part
+            for name, value in self.options.items()
+            for part in (f"--{name.replace('_', '-')}", *value.split(" "))
         ]
         command = [self.binary, *arguments]
         self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)  # noqa: S603  our own arguments
@@ -109,7 +117,9 @@ def node(folder: Path, *, binary: str, port: int | None = None, **options: str) 
 
 
 @contextmanager
-def cluster_of(folder: Path, *, binary: str, count: int = 3, **options: str) -> Iterator[list[Node]]:
+def cluster_of(
+    folder: Path, *, binary: str, count: int = 3, **options: str
+) -> Iterator[list[Node]]:
     """A cluster of `count` servers, the slots in equal parts, ended with the block."""
     with ExitStack() as stack:
         ports = free_ports(2 * count)
@@ -117,10 +127,14 @@ def cluster_of(folder: Path, *, binary: str, count: int = 3, **options: str) -> 
         nodes = []
         for i in range(count):
             own = {"cluster_enabled": "yes", "cluster_port": str(buses[i])} | options
-            nodes.append(stack.enter_context(node(folder / str(i), binary=binary, port=ports[i], **own)))
+            nodes.append(
+                stack.enter_context(node(folder / str(i), binary=binary, port=ports[i], **own))
+            )
         plain = [stack.enter_context(redis.Redis.from_url(n.url)) for n in nodes]
         for i, connection in enumerate(plain):
-            connection.execute_command("CLUSTER", "ADDSLOTSRANGE", i * 16384 // count, (i + 1) * 16384 // count - 1)
+            connection.execute_command(
+                "CLUSTER", "ADDSLOTSRANGE", i * 16384 // count, (i + 1) * 16384 // count - 1
+            )
             connection.execute_command("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
             if i:
                 plain[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[i], buses[i])
@@ -150,7 +164,10 @@ def in_step(primary: Node, replica: Node) -> bool:
     """Whether a replica is connected and has every write of its primary."""
     with redis.Redis.from_url(primary.url) as first, redis.Redis.from_url(replica.url) as copy:
         sent, got = (cast("dict[str, Any]", c.info("replication")) for c in (first, copy))
-        return got.get("master_link_status") == "up" and got["slave_repl_offset"] >= sent["master_repl_offset"]
+        return (
+            got.get("master_link_status") == "up"
+            and got["slave_repl_offset"] >= sent["master_repl_offset"]
+        )
 
 
 def cut_off(primary: Node) -> None:
@@ -185,7 +202,9 @@ def settled(connection: redis.Redis, count: int) -> bool:
         info["cluster_state"] == "ok"
         and len(rows) == count
         and all(
-            row["slots"] and row["connected"] and not {"fail", "fail?"} & set(row["flags"].split(","))
+            row["slots"]
+            and row["connected"]
+            and not {"fail", "fail?"} & set(row["flags"].split(","))
             for row in rows.values()
         )
     )

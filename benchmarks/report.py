@@ -50,10 +50,27 @@ def cells(figure: Mapping[str, Any]) -> tuple[str, ...]:
     """
     unit, ratio = figure["unit"], figure["ratio"]
     note = f" ({figure['note']})" if figure["note"] else ""
-    peer = "" if figure["peer"] is None else f"{_number(figure['peer'])} {unit} ({figure['peer_name']})"
-    compared = "" if ratio is None else f"{ratio:.0%}" if figure["compare"] == "share" else f"{ratio:.1f}x as fast"
+    peer = (
+        ""
+        if figure["peer"] is None
+        else f"{_number(figure['peer'])} {unit} ({figure['peer_name']})"
+    )
+    compared = (
+        ""
+        if ratio is None
+        else f"{ratio:.0%}"
+        if figure["compare"] == "share"
+        else f"{ratio:.1f}x as fast"
+    )
     met = {True: "yes", False: "no", None: ""}[figure["met"]]
-    return f"{figure['name']}{note}", f"{_number(figure['ours'])} {unit}", peer, compared, figure["target"], met
+    return (
+        f"{figure['name']}{note}",
+        f"{_number(figure['ours'])} {unit}",
+        peer,
+        compared,
+        figure["target"],
+        met,
+    )
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -65,7 +82,11 @@ def markdown(found: Mapping[str, Any]) -> str:
         f" load average {machine['load_before']:g} when it began; {versions}.",
         "",
     ]
-    rows = [("", *HEADER), ("---",) * (len(HEADER) + 1), *((f["benchmark"], *cells(f)) for f in found["figures"])]
+    rows = [
+        ("", *HEADER),
+        ("---",) * (len(HEADER) + 1),
+        *((f["benchmark"], *cells(f)) for f in found["figures"]),
+    ]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
@@ -76,7 +97,12 @@ def write(file: Path, page: Path = PAGE) -> None:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise InputError(
-            explain(str(page), expected=f"the lines {BEGIN} and {END}", found="not both", mend="put them back")
+            explain(
+                str(page),
+                expected=f"the lines {BEGIN} and {END}",
+                found="not both",
+                mend="put them back",
+            )
         )
     table = markdown(json.loads(file.read_text(encoding="utf-8")))
     page.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")

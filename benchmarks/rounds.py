@@ -1,7 +1,8 @@
 """Every kind of run of `vidtopics materialize`, one after the other on one server, beside that server's first load.
 
-After each run the keys are counted, and values of videos that got a new row are read by the client and compared with what was published.
-Before the range is loaded their keys are deleted: it has to bring them back.
+After each run the keys are counted, and values of videos that got a new row are read by the client
+and compared with what was published. Before the range is loaded their keys are deleted: it has to
+bring them back.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class Sizes:
         return self.videos * self.versions
 
 
-SIZES: dict[Scale, Sizes] = {"full": Sizes(200_000, 5, 2_000, 10_000, 3), "smoke": Sizes(5_000, 5, 50, 100, 1)}
+SIZES: dict[Scale, Sizes] = {
+    "full": Sizes(200_000, 5, 2_000, 10_000, 3),
+    "smoke": Sizes(5_000, 5, 50, 100, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -62,16 +66,29 @@ class Server:
     sizes: Sizes
 
     def step(
-        self, name: str, run: Callable[[], list[Moved]], read: int, written: int, shown: pa.Table | None = None
+        self,
+        name: str,
+        run: Callable[[], list[Moved]],
+        read: int,
+        written: int,
+        shown: pa.Table | None = None,
     ) -> float:
         """Seconds of a run, once its counts, the keys and the values of `shown` are as they must be."""
         seconds, moved = timed(run)
-        check(f"rounds: {name}, rows read and written", [(m.read, m.written) for m in moved], [(read, written)])
+        check(
+            f"rounds: {name}, rows read and written",
+            [(m.read, m.written) for m in moved],
+            [(read, written)],
+        )
         check(f"rounds: {name}, keys", len(self.keys()), self.sizes.videos)
         if shown is not None:
-            found = OnlineClient(self.connection).read(VIDEO_TOPICS.name, shown["video_id"].to_pylist(), NAMES)
+            found = OnlineClient(self.connection).read(
+                VIDEO_TOPICS.name, shown["video_id"].to_pylist(), NAMES
+            )
             for column in NAMES:
-                check(f"rounds: {name}, {column}", found[column].tolist(), shown[column].to_pylist())
+                check(
+                    f"rounds: {name}, {column}", found[column].tolist(), shown[column].to_pylist()
+                )
         return seconds
 
     def keys(self) -> set[bytes]:
@@ -100,7 +117,11 @@ def run(scale: Scale) -> list[Figure]:
 
 
 def _round(made: Path, sizes: Sizes) -> Steps:
-    with homes.folder() as home, homes.redis_server() as url, redis.Redis.from_url(url) as connection:
+    with (
+        homes.folder() as home,
+        homes.redis_server() as url,
+        redis.Redis.from_url(url) as connection,
+    ):
         shutil.copytree(made, home, dirs_exist_ok=True)
         tables = Tables(home)
         at = Server(tables, connection, sizes)
@@ -120,8 +141,12 @@ def _round(made: Path, sizes: Sizes) -> Steps:
         at.delete(new["video_id"].to_pylist())
         since = START_US + sizes.versions * DAY_US
         span = Span(since, since + DAY_US)
-        steps["range"] = at.step("range", partial(backfill, tables, connection, SETTINGS, span), total, sizes.new, new)
-        steps["reconcile"], found = timed(partial(reconcile, tables, connection, SETTINGS, sample=sizes.sample))
+        steps["range"] = at.step(
+            "range", partial(backfill, tables, connection, SETTINGS, span), total, sizes.new, new
+        )
+        steps["reconcile"], found = timed(
+            partial(reconcile, tables, connection, SETTINGS, sample=sizes.sample)
+        )
         check("rounds: reconcile", [(f.keys, f.faults) for f in found], [(sizes.videos, {})])
         return steps
 
@@ -130,7 +155,9 @@ def _rows(sizes: Sizes) -> tuple[pa.Table, pa.Table]:
     """The latest rows of some videos as `homes.fill` makes them, and the rows that come after those."""
     chosen = np.sort(np.random.default_rng(5).choice(sizes.videos, sizes.new, replace=False))
     every = np.full(sizes.videos, START_US)
-    last = rows(VIDEO_TOPICS, video_ids(np.arange(sizes.videos)), every, every, seed=sizes.versions - 1)
+    last = rows(
+        VIDEO_TOPICS, video_ids(np.arange(sizes.videos)), every, every, seed=sizes.versions - 1
+    )
     event = START_US + sizes.versions * DAY_US + np.arange(sizes.new) % 24 * homes.HOUR_US
     new = rows(VIDEO_TOPICS, video_ids(chosen), event, event + homes.HOUR_US, seed=sizes.versions)
     return last.take(chosen), new
@@ -147,14 +174,20 @@ def _figures(sizes: Sizes, steps: dict[str, list[float]]) -> list[Figure]:
         "reconcile": ("reconcile", f"{total}, about {sizes.sample:,} values compared"),
     }
     return [
-        figure("rounds", f"{sizes.rows:,} rows of {sizes.videos:,} videos, {FIRST}", "s", steps[FIRST]),
+        figure(
+            "rounds", f"{sizes.rows:,} rows of {sizes.videos:,} videos, {FIRST}", "s", steps[FIRST]
+        ),
         figure("rounds", f"{FIRST}, growth of used_memory", "MB", steps["memory"]),
         *(
             share(what, unit="s", ours=steps[name], peer=steps[FIRST], peer_name=FIRST, note=note)
             for name, (what, note) in after.items()
         ),
         share(
-            "--full, peak of used_memory", unit="MB", ours=steps["peak"], peer=steps["memory"],
-            peer_name=f"after the {FIRST}", note="above the empty server",
+            "--full, peak of used_memory",
+            unit="MB",
+            ours=steps["peak"],
+            peer=steps["memory"],
+            peer_name=f"after the {FIRST}",
+            note="above the empty server",
         ),
-    ]  # fmt: skip
+    ]

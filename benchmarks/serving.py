@@ -78,7 +78,9 @@ def as_lists(response: Any) -> list[list[Any]]:
     return [found[name] for name in NAMES]
 
 
-def latencies(read: Callable[[list[str]], object], requests: Sequence[list[str]], count: int) -> NDArray[np.float64]:
+def latencies(
+    read: Callable[[list[str]], object], requests: Sequence[list[str]], count: int
+) -> NDArray[np.float64]:
     """Milliseconds of `count` reads, each of the next request."""
     found = np.empty(count)
     for i in range(count):

@@ -1,7 +1,8 @@
 """A training set from a Parquet spine to a Delta table: `join_stream` against `spark_jobs/training_set.py` on `local[2]`.
 
-Both take turns in one process, in which the JVM is warm: its first join has the same size and is shown apart, with the start of the JVM in
-it. The tables that they write are compared whole. Seconds and peak memory of the stream in a process of its own are `benchmarks.join_stream`'s.
+Both take turns in one process, in which the JVM is warm: its first join has the same size and is
+shown apart, with the start of the JVM in it. The tables that they write are compared whole. Seconds
+and peak memory of the stream in a process of its own are `benchmarks.join_stream`'s.
 """
 
 from __future__ import annotations
@@ -43,19 +44,28 @@ def run(scale: Scale) -> list[Figure]:
     sizes = SIZES[scale]
     with homes.folder() as home, _master():
         in_child("benchmarks.join_stream", prepare_files.__name__, home=str(home), count=sizes.rows)
-        alone = in_child("benchmarks.join_stream", prepare_join.__name__, home=str(home), out="alone")
-        seconds: Seconds = in_child(__name__, prepare_turns.__name__, home=str(home), rounds=sizes.rounds).result
+        alone = in_child(
+            "benchmarks.join_stream", prepare_join.__name__, home=str(home), out="alone"
+        )
+        seconds: Seconds = in_child(
+            __name__, prepare_turns.__name__, home=str(home), rounds=sizes.rounds
+        ).result
         check_same(home / "alone", home / "spark")
     what = f"{sizes.rows:,} x {sizes.rows:,}, known by, Parquet spine to Delta, by join_stream"
     warm, cold = f"Spark, {MASTER}", f"Spark, {MASTER}, the first join with the JVM's start"
     return [
         figure("training", what, "s", seconds["stream"], seconds["spark"], warm),
-        figure("training", f"{what}, in a fresh process", "s", [alone.seconds], seconds["cold"], cold),
         figure(
-            "training", f"{what}, peak memory", "GB", [alone.peak_mb / 1024],
+            "training", f"{what}, in a fresh process", "s", [alone.seconds], seconds["cold"], cold
+        ),
+        figure(
+            "training",
+            f"{what}, peak memory",
+            "GB",
+            [alone.peak_mb / 1024],
             note=f"{alone.before_mb / 1024:.1f} GB before the join",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def prepare_turns(home: str, rounds: int) -> Callable[[], Seconds]:
@@ -90,7 +100,11 @@ def check_same(ours: Path, peer: Path) -> None:
     check("training: rows", len(mine), len(other))
     check("training: columns", mine.column_names, other.column_names)
     for name in mine.column_names:
-        check(f"training: {name} as Spark's", mine[name].equals(other[name].cast(mine[name].type)), True)
+        check(
+            f"training: {name} as Spark's",
+            mine[name].equals(other[name].cast(mine[name].type)),
+            True,
+        )
     matched = len(mine) - mine["topic_ids"].null_count
     check("training: some rows have features, others none", 0 < matched < len(mine), True)
 

@@ -1,7 +1,8 @@
 """Vectors of 512 numbers joined to spines: our Delta store and `join_stream` against Feast's DuckDB store on Parquet.
 
-Memory is of a process of its own for each join: the peak above what it held before (imports, project, spine). Seconds are of turns in one
-process. All of them must give the same vectors, which hold by event time.
+Memory is of a process of its own for each join: the peak above what it held before (imports,
+project, spine). Seconds are of turns in one process. All of them must give the same vectors, which
+hold by event time.
 """
 
 from __future__ import annotations
@@ -62,20 +63,30 @@ def run(scale: Scale) -> list[Figure]:
     """Seconds and memory of each join."""
     sizes = SIZES[scale]
     with homes.folder() as home:
-        in_child(__name__, prepare_files.__name__, home=str(home), count=sizes.rows, commit=sizes.commit)
+        in_child(
+            __name__, prepare_files.__name__, home=str(home), count=sizes.rows, commit=sizes.commit
+        )
         for count in sizes.spines:
             _spine(home, sizes.rows // VERSIONS, count)
         alone = {
-            (count, kind): in_child(__name__, prepare_store.__name__, home=str(home), count=count, offline=kind)
+            (count, kind): in_child(
+                __name__, prepare_store.__name__, home=str(home), count=count, offline=kind
+            )
             for count in sizes.spines
             for kind in ("delta", "duckdb")
         }
         large = sizes.spines[-1]
-        alone[large, "stream"] = in_child(__name__, prepare_stream.__name__, home=str(home), count=large)
+        alone[large, "stream"] = in_child(
+            __name__, prepare_stream.__name__, home=str(home), count=large
+        )
         for (count, kind), child in alone.items():
             check(f"wide: {count:,} rows, {kind}", child.result, alone[count, "duckdb"].result)
         seconds: Seconds = in_child(
-            __name__, prepare_turns.__name__, home=str(home), spines=json.dumps(sizes.spines), rounds=sizes.rounds
+            __name__,
+            prepare_turns.__name__,
+            home=str(home),
+            spines=json.dumps(sizes.spines),
+            rounds=sizes.rounds,
         ).result
     return _figures(sizes, seconds, alone)
 
@@ -106,7 +117,9 @@ def prepare_store(home: str, count: int, offline: Offline) -> Joined:
 def prepare_stream(home: str, count: int) -> tuple[Callable[[], int], Callable[[int], Digest]]:
     """In the child: from the spine's file to a Parquet file."""
     out = Path(home) / "streamed.parquet"
-    return _streamed(Path(home), count, out), lambda written: digest(pq.read_table(out)) | {"rows": written}
+    return _streamed(
+        Path(home), count, out
+    ), lambda written: digest(pq.read_table(out)) | {"rows": written}
 
 
 def prepare_turns(home: str, spines: str, rounds: int) -> Callable[[], Seconds]:
@@ -114,10 +127,14 @@ def prepare_turns(home: str, spines: str, rounds: int) -> Callable[[], Seconds]:
     place, counts = Path(home), json.loads(spines)
     stores = {"delta": _store(home, "delta"), "duckdb": _store(home, "duckdb")}
     ways: dict[str, Callable[[], object]] = {
-        f"{count} {kind}": _asked(place, count, store) for count in counts for kind, store in stores.items()
+        f"{count} {kind}": _asked(place, count, store)
+        for count in counts
+        for kind, store in stores.items()
     }
     ways["stream"] = _streamed(place, counts[-1])
-    ways["written"] = lambda: pq.write_table(ways[f"{counts[-1]} duckdb"](), place / f"{uuid4()}.parquet")
+    ways["written"] = lambda: pq.write_table(
+        ways[f"{counts[-1]} duckdb"](), place / f"{uuid4()}.parquet"
+    )
 
     def measure() -> Seconds:
         found = [{name: timed(way)[0] for name, way in ways.items()} for _ in range(rounds)]
@@ -130,14 +147,22 @@ def digest(found: pa.Table) -> Digest:
     """Rows, those with features, and a checksum of all vectors in the spine's order."""
     vectors = found.sort_by("event_id")[VECTOR].combine_chunks()
     numbers = vectors.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
-    sums = [hashlib.sha256(part).hexdigest() for part in (numbers, vectors.is_valid().to_numpy(zero_copy_only=False))]
+    sums = [
+        hashlib.sha256(part).hexdigest()
+        for part in (numbers, vectors.is_valid().to_numpy(zero_copy_only=False))
+    ]
     return {"rows": len(found), "matched": len(found) - vectors.null_count, "vectors": sums}
 
 
 def _spine(home: Path, videos: int, count: int) -> None:
     rng = np.random.default_rng(17)
-    ids, at = video_ids(rng.integers(0, videos, count)), START_US + rng.integers(0, DAYS * DAY_US, count)
-    spine = pa.table({"event_id": np.arange(count), "video_id": ids, EVENT_TIME: pa.array(at).cast(TIMESTAMP)})
+    ids, at = (
+        video_ids(rng.integers(0, videos, count)),
+        START_US + rng.integers(0, DAYS * DAY_US, count),
+    )
+    spine = pa.table(
+        {"event_id": np.arange(count), "video_id": ids, EVENT_TIME: pa.array(at).cast(TIMESTAMP)}
+    )
     pq.write_table(spine, home / f"spine-{count}.parquet")
 
 
@@ -160,22 +185,32 @@ def _streamed(home: Path, count: int, out: Path | None = None) -> Callable[[], i
     def join() -> int:
         spine = open_spine(home / f"spine-{count}.parquet", [VIEW])
         return write(
-            join_stream(Tables(home), spine, [VIEW], known_by=False, folder=home), out or home / f"{uuid4()}.parquet"
+            join_stream(Tables(home), spine, [VIEW], known_by=False, folder=home),
+            out or home / f"{uuid4()}.parquet",
         )
 
     return join
 
 
-def _figures(sizes: Sizes, seconds: Seconds, alone: Mapping[tuple[int, str], Child]) -> list[Figure]:
+def _figures(
+    sizes: Sizes, seconds: Seconds, alone: Mapping[tuple[int, str], Child]
+) -> list[Figure]:
     found = []
     for count in sizes.spines:
         what = f"{count:,} x {sizes.rows:,}, get_historical_features"
         ours, peer = (alone[count, kind] for kind in ("delta", "duckdb"))
         found += [
-            figure("wide", what, "s", seconds[f"{count} delta"], seconds[f"{count} duckdb"], PEER,
-                   note=f"{ours.result['matched']:,} with features"),
+            figure(
+                "wide",
+                what,
+                "s",
+                seconds[f"{count} delta"],
+                seconds[f"{count} duckdb"],
+                PEER,
+                note=f"{ours.result['matched']:,} with features",
+            ),
             _memory(what, ours, peer),
-        ]  # fmt: skip
+        ]
     large = sizes.spines[-1]
     what = f"{large:,} x {sizes.rows:,}, join_stream to Parquet"
     name = f"{PEER}, then written by pyarrow"
@@ -189,4 +224,6 @@ def _figures(sizes: Sizes, seconds: Seconds, alone: Mapping[tuple[int, str], Chi
 def _memory(what: str, ours: Child, peer: Child) -> Figure:
     above = [child.peak_mb - child.before_mb for child in (ours, peer)]
     before = f"above {ours.before_mb:,.0f} and {peer.before_mb:,.0f} MB before the join"
-    return figure("wide", f"{what}, memory", "MB", above[:1], above[1:], PEER, compare="share", note=before)
+    return figure(
+        "wide", f"{what}, memory", "MB", above[:1], above[1:], PEER, compare="share", note=before
+    )

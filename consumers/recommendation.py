@@ -70,8 +70,8 @@ def recommend(
 ) -> Recommendation:
     """The `top` candidates by click probability; one round trip more than recall's.
 
-    A candidate without present features is not scored but counted: it was taken down after its queue was made, or its topics are of
-    another epoch.
+    A candidate without present features is not scored but counted: it was taken down after its
+    queue was made, or its topics are of another epoch.
 
     Raises:
         StoreError: nothing was materialised under the client's prefix.
@@ -80,7 +80,10 @@ def recommend(
     found = Recall(client, settings).recall(user_id)
     ids = found.video_ids
     features = client.read_views(VIEWS, ids)
-    topics, statistics = of_epoch(features["video_topics"], found.epoch), features["video_statistics"]
+    topics, statistics = (
+        of_epoch(features["video_topics"], found.epoch),
+        features["video_statistics"],
+    )
     usable = topics.present & statistics.present
     scores = _scores(client, ranker, found, topics, statistics)
     best = [i for i in np.argsort(-scores, kind="stable").tolist() if usable[i]][:top]
@@ -89,7 +92,9 @@ def recommend(
     if without := int((topics.present & ~statistics.present).sum()):
         refused[NO_STATISTICS] = without
     counted = {"clicks": found.left_out, "candidates": refused}
-    return Recommendation(user_id, videos, len(found.history), int(usable.sum()), found.popular, counted)
+    return Recommendation(
+        user_id, videos, len(found.history), int(usable.sum()), found.popular, counted
+    )
 
 
 def _scores(
@@ -97,5 +102,9 @@ def _scores(
 ) -> NDArray[np.float32]:
     if not found.reasons:
         return np.zeros(0, np.float32)
-    history_topics = client.read("video_topics", []) if found.history_topics is None else found.history_topics
-    return ranker.score(found.user_id, found.history, history_topics, found.video_ids, topics, statistics)
+    history_topics = (
+        client.read("video_topics", []) if found.history_topics is None else found.history_topics
+    )
+    return ranker.score(
+        found.user_id, found.history, history_topics, found.video_ids, topics, statistics
+    )

@@ -12,7 +12,10 @@ def view(table: Table) -> FeatureView:
     """The feature view of a contract."""
     assert table.view is not None
     entity = ENTITIES[table.view.entity]
-    fields = [Field(name=c.name, dtype=feast_type(c), description=c.doc, tags=tags_of(c)) for c in table.values]
+    fields = [
+        Field(name=c.name, dtype=feast_type(c), description=c.doc, tags=tags_of(c))
+        for c in table.values
+    ]
     key = Field(name=entity.name, dtype=feast_type(entity))
     return FeatureView(
         name=table.name,

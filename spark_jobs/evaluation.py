@@ -27,25 +27,43 @@ if TYPE_CHECKING:
     from producers.topics.evaluation import Level
 
 
-def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def evaluate(
+    tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """The report as plain values, kept in `reports/` of the home and made again only where something changed.
 
-    Representations are those of videos whose labels never trained (`content.holdout_share`), as of the last release.
+    Representations are those of videos whose labels never trained (`content.holdout_share`), as of
+    the last release.
     """
     release = tables.latest_release()
     code = source_hash(
-        "spark_jobs.evaluation", "spark_jobs.topic_blocks", "producers.topics.evaluation", "producers.topics.kmeans"
+        "spark_jobs.evaluation",
+        "spark_jobs.topic_blocks",
+        "producers.topics.evaluation",
+        "producers.topics.kmeans",
     )
     key = digest(
-        release["versions"], settings.evaluation, settings.topics, settings.content.holdout_share, settings.seed, code
+        release["versions"],
+        settings.evaluation,
+        settings.topics,
+        settings.content.holdout_share,
+        settings.seed,
+        code,
     )
     kept = tables.home / "reports" / "representations.json"
     if kept.is_file():
         report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    run = Run(tables, settings, release["as_of_us"], live=True)  # all that is known by now of that time
-    report = {"key": key, "release": release["release_id"], "as_of": moment(run.as_of_us), **_measure(run, progress)}
+    run = Run(
+        tables, settings, release["as_of_us"], live=True
+    )  # all that is known by now of that time
+    report = {
+        "key": key,
+        "release": release["release_id"],
+        "as_of": moment(run.as_of_us),
+        **_measure(run, progress),
+    }
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
@@ -79,7 +97,9 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
+def held_out(
+    run: Run,
+) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
     """Features and classes of held-out videos that have both classes, the number of classes of all, figures of the topics."""
     from producers.content.dataset import holdout
     from spark_jobs.inputs import live_videos, vectors
@@ -88,7 +108,11 @@ def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64
     blocks = read_blocks(run)
     a = represent(run.settings.topics, blocks)
     videos = live_videos(run, "content_hash", "primary_classes", "secondary_classes")
-    videos = videos.take(pc.index_in(blocks.video_ids, value_set=videos["video_id"].combine_chunks()).combine_chunks())
+    videos = videos.take(
+        pc.index_in(
+            blocks.video_ids, value_set=videos["video_id"].combine_chunks()
+        ).combine_chunks()
+    )
     mask = holdout(videos["video_id"].to_pylist(), run.settings.content.holdout_share)
     for level in ("primary_classes", "secondary_classes"):
         mask &= pc.greater(pc.list_value_length(videos[level]), 0).to_numpy()
@@ -104,9 +128,13 @@ def held_out(run: Run) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64
         )
     rows = videos.take(pa.array(chosen))
     found = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
-    found = found.filter(pc.equal(found["encoder"], encoder_identity(run.settings.content))).combine_chunks()
+    found = found.filter(
+        pc.equal(found["encoder"], encoder_identity(run.settings.content))
+    ).combine_chunks()
     found = found.take(
-        pc.index_in(rows["content_hash"], value_set=found["content_hash"].combine_chunks()).combine_chunks()
+        pc.index_in(
+            rows["content_hash"], value_set=found["content_hash"].combine_chunks()
+        ).combine_chunks()
     )
     features = {
         "image": _unit(vectors(found["image_encoding"])),
@@ -129,5 +157,7 @@ def _unit(rows: Vectors) -> Vectors:
 
 def _first_class(column: pa.ChunkedArray) -> NDArray[np.int64]:
     first = pc.list_element(column, 0)
-    codes: NDArray[np.int64] = first.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    codes: NDArray[np.int64] = (
+        first.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    )
     return codes

@@ -17,4 +17,8 @@ def live_videos(run: Run) -> DataFrame:
 
 def tags_of_live_videos(run: Run) -> DataFrame:
     """(video_id, tag) of live videos, each pair once."""
-    return run.frame(VIDEO_TAGS).select("video_id", "tag").join(live_videos(run).select("video_id"), "video_id")
+    return (
+        run.frame(VIDEO_TAGS)
+        .select("video_id", "tag")
+        .join(live_videos(run).select("video_id"), "video_id")
+    )

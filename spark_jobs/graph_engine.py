@@ -1,6 +1,7 @@
 """Components and degrees of the tag graph: scipy on the driver, or GraphFrames where the cluster has its jar.
 
-Both engines are functions DataFrame -> DataFrame with the same rows; one contract test holds them to it.
+Both engines are functions DataFrame -> DataFrame with the same rows; one contract test holds them
+to it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ def components(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFram
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "component": graph.components()}))
-    found = _graph_frame(edges, tags).connectedComponents(broadcastThreshold=-1, use_local_checkpoints=True)
-    return number_components(found.select(F.col("id").alias("tag"), F.col("component").alias("label")))
+    found = _graph_frame(edges, tags).connectedComponents(
+        broadcastThreshold=-1, use_local_checkpoints=True
+    )
+    return number_components(
+        found.select(F.col("id").alias("tag"), F.col("component").alias("label"))
+    )
 
 
 def degrees(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
@@ -55,7 +60,9 @@ def degrees(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "degree": graph.degrees}))
-    found = _graph_frame(edges, tags).degrees.select(F.col("id").alias("tag"), F.col("degree").cast("long"))
+    found = _graph_frame(edges, tags).degrees.select(
+        F.col("id").alias("tag"), F.col("degree").cast("long")
+    )
     return tags.select("tag").join(found, "tag", "left").fillna(0, ["degree"])
 
 
@@ -64,13 +71,20 @@ def number_components(labels: DataFrame) -> DataFrame:
     sizes = labels.groupBy("label").agg(F.count("*").alias("size"), F.min("tag").alias("smallest"))
     # One partition sorts the components, not the tags.
     by_size = Window.orderBy(F.col("size").desc(), "smallest")
-    numbered = sizes.select("label", (F.row_number().over(by_size) - 1).cast("long").alias("component"))
+    numbered = sizes.select(
+        "label", (F.row_number().over(by_size) - 1).cast("long").alias("component")
+    )
     return labels.join(numbered, "label").select("tag", "component")
 
 
 def _local_graph(edges: DataFrame, tags: DataFrame) -> TagGraph:
     table = edges.select("tag_a", "tag_b", "videos").toArrow()
-    return build_graph(table["tag_a"], table["tag_b"], table["videos"], isolated=tags.select("tag").toArrow()["tag"])
+    return build_graph(
+        table["tag_a"],
+        table["tag_b"],
+        table["videos"],
+        isolated=tags.select("tag").toArrow()["tag"],
+    )
 
 
 def _frame(like: DataFrame, table: pa.Table) -> DataFrame:
@@ -80,9 +94,14 @@ def _frame(like: DataFrame, table: pa.Table) -> DataFrame:
 def _graph_frame(edges: DataFrame, tags: DataFrame) -> GraphFrame:
     if available_engine(edges.sparkSession) != "graphframes":
         raise MachineError(
-            explain("tag graph", expected=f"the GraphFrames jar ({JVM_CLASS})", found="no such class in Spark's JVM",
-                    mend="add io.graphframes:graphframes-spark4_2.13 to spark.jars.packages, or use the local engine")
-        )  # fmt: skip
+            explain(
+                "tag graph",
+                expected=f"the GraphFrames jar ({JVM_CLASS})",
+                found="no such class in Spark's JVM",
+                mend="add io.graphframes:graphframes-spark4_2.13 to spark.jars.packages, or use the local engine",
+            )
+        )
     return GraphFrame(
-        tags.select(F.col("tag").alias("id")), edges.select(F.col("tag_a").alias("src"), F.col("tag_b").alias("dst"))
+        tags.select(F.col("tag").alias("id")),
+        edges.select(F.col("tag_a").alias("src"), F.col("tag_b").alias("dst")),
     )

@@ -22,9 +22,15 @@ def live_videos(run: Run, *columns: str) -> pa.Table:
 
 def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
     """The tags of each of `video_ids`, in byte order; an empty list where there are none."""
-    pairs = run.read(VIDEO_TAGS, "video_id", "tag").sort_by([("video_id", "ascending"), ("tag", "ascending")])
+    pairs = run.read(VIDEO_TAGS, "video_id", "tag").sort_by(
+        [("video_id", "ascending"), ("tag", "ascending")]
+    )
     at = pc.index_in(pairs["video_id"], value_set=video_ids.combine_chunks())
-    pairs = pairs.append_column("at", at).filter(pc.is_valid(at)).sort_by([("at", "ascending"), ("tag", "ascending")])
+    pairs = (
+        pairs.append_column("at", at)
+        .filter(pc.is_valid(at))
+        .sort_by([("at", "ascending"), ("tag", "ascending")])
+    )
     counts = np.bincount(pairs["at"].to_numpy(), minlength=len(video_ids))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
@@ -40,7 +46,9 @@ def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
 def lists(rows: NDArray[np.generic]) -> pa.ListArray:
     """`rows`[N, width] as a column of lists."""
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(rows).reshape(-1)))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(np.ascontiguousarray(rows).reshape(-1))
+    )
 
 
 def moments(us: NDArray[np.int64]) -> pa.Array:

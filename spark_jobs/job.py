@@ -1,7 +1,8 @@
 """What a job is: the table that it fills, what it reads, and how it is run, skipped and published.
 
-A job file names its table and inputs and has one `compute`; everything else is here, so that a job is one screen.
-Whether a job is up to date is decided from the tables' logs alone: no Spark, no torch is loaded for a job that is skipped.
+A job file names its table and inputs and has one `compute`; everything else is here, so that a job
+is one screen. Whether a job is up to date is decided from the tables' logs alone: no Spark, no
+torch is loaded for a job that is skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from vidtopics.times import micros
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Runs repeated at one as-of time are known microseconds after each other; a reader of the same run sees them all.
+# Runs repeated at one as-of time are known microseconds after each other; a reader of the same run
+# sees them all.
 REPEATS_US = 1_000_000
 
 
@@ -37,7 +39,8 @@ REPEATS_US = 1_000_000
 class Computed:
     """What `compute` gives: rows in the contract's columns, and what publishing has to know of them.
 
-    `widths` resolves the contract's named vector widths, `facts` go with the commit, `close` is called once all is written.
+    `widths` resolves the contract's named vector widths, `facts` go with the commit, `close` is
+    called once all is written.
     """
 
     rows: pa.Table | ds.Dataset | DataFrame
@@ -50,8 +53,8 @@ class Computed:
 class Run:
     """One run of jobs as of a time, over the tables of one home.
 
-    A live run is as of now, and its rows are known when they are published. A backfill is as of a time in the past, and
-    its rows count as known `settings.schedule.delay` later.
+    A live run is as of now, and its rows are known when they are published. A backfill is as of a
+    time in the past, and its rows count as known `settings.schedule.delay` later.
     """
 
     tables: Tables
@@ -85,7 +88,9 @@ class Run:
 
     def read(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that hold as of this run (all columns by default)."""
-        return self.tables.as_of(table, self.as_of_us, self.known_by(table), columns=columns or None)
+        return self.tables.as_of(
+            table, self.as_of_us, self.known_by(table), columns=columns or None
+        )
 
     def frame(self, table: Table) -> DataFrame:
         """The same as a Spark DataFrame."""
@@ -109,13 +114,20 @@ class Run:
         known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
         if not known:
             raise TableError(
-                explain(table.name, expected="a run up to this one", found="none", mend=f"vidtopics run {table.name}")
+                explain(
+                    table.name,
+                    expected="a run up to this one",
+                    found="none",
+                    mend=f"vidtopics run {table.name}",
+                )
             )
         return max(known, key=lambda c: (c.as_of_us, c.version))
 
     def read_before(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that held just before this run."""
-        return self.tables.as_of(table, self.as_of_us - 1, self.known_by(table), columns=columns or None)
+        return self.tables.as_of(
+            table, self.as_of_us - 1, self.known_by(table), columns=columns or None
+        )
 
     @property
     def models(self) -> Path:
@@ -127,8 +139,9 @@ class Run:
 class Job:
     """A table, what it is computed from, and how.
 
-    `settings` picks the sections that the result depends on; `code` names the modules and packages whose source does. `weights` gives
-    the hash of files that it loads. `warm`: the job starts from its own last result.
+    `settings` picks the sections that the result depends on; `code` names the modules and packages
+    whose source does. `weights` gives the hash of files that it loads. `warm`: the job starts from
+    its own last result.
     """
 
     table: Table
@@ -148,7 +161,9 @@ class Job:
         """How this run of the job will be recorded; its skip key decides whether the job is up to date."""
         versions: dict[str, int] = {}
         for table in self.inputs:
-            versions |= run.tables.input_versions([table], as_of_us=run.as_of_us, known_by_us=run.known_by(table))
+            versions |= run.tables.input_versions(
+                [table], as_of_us=run.as_of_us, known_by_us=run.known_by(table)
+            )
         if run.live and contracts.VIDEO_CATALOG in self.inputs:
             versions["removals due"] = _removals_due(run)  # time alone changes what is live
         if self.warm and not run.live:
@@ -157,7 +172,14 @@ class Job:
         settings = digest(self.settings(run.settings), run.settings.seed)
         code = source_hash(*self.code)
         return Commit(
-            self.name, run.as_of_us, run.created_us, run.live, code, settings, self.weights(run.settings), versions
+            self.name,
+            run.as_of_us,
+            run.created_us,
+            run.live,
+            code,
+            settings,
+            self.weights(run.settings),
+            versions,
         )
 
     def run(self, run: Run) -> Publication:
@@ -179,7 +201,9 @@ class Job:
 
 
 def _removals_due(run: Run) -> int:
-    removed = run.tables.read(contracts.VIDEO_CATALOG, columns=["removed_at"])["removed_at"].cast(pa.int64())
+    removed = run.tables.read(contracts.VIDEO_CATALOG, columns=["removed_at"])["removed_at"].cast(
+        pa.int64()
+    )
     return int(pc.sum(pc.less_equal(removed, run.as_of_us)).as_py() or 0)
 
 
@@ -191,7 +215,11 @@ def main(job: Job) -> None:
     parser.add_argument("--as-of", help="ISO 8601; now if it is left out")
     options = parser.parse_args()
     settings, tables = load(options.config), Tables(options.home)
-    run = Run.backfill(tables, settings, parse_time(options.as_of)) if options.as_of else Run.now(tables, settings)
+    run = (
+        Run.backfill(tables, settings, parse_time(options.as_of))
+        if options.as_of
+        else Run.now(tables, settings)
+    )
     started = time.monotonic()
     done = job.run(run)
     state = "up to date" if done.skipped else f"{done.rows} rows"
@@ -208,6 +236,8 @@ def parse_time(text: str) -> int:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(
-            explain("--as-of", expected="ISO 8601", found=repr(text), mend="write 2026-11-23T16:45:00Z")
+            explain(
+                "--as-of", expected="ISO 8601", found=repr(text), mend="write 2026-11-23T16:45:00Z"
+            )
         ) from None
     return micros(time if time.tzinfo else time.replace(tzinfo=UTC))

@@ -1,10 +1,12 @@
 """The latest release into Redis, its rows moved by Spark's executors: for tables that one machine is too slow for.
 
-    spark-submit --properties-file conf/spark-defaults.conf spark_jobs/online_store.py --home H [--config F] [--full]
+    spark-submit --properties-file conf/spark-defaults.conf spark_jobs/online_store.py --home H
+    [--config F] [--full]
 
-What is new, generations, the lock and watermarks are the driver's, as in `vidtopics materialize`. Executors read the data files that are new,
-each some of them, and write values; two rows of one video may come from two executors, and the later wins in Redis. They need the tables'
-storage, Redis, and the package. Watermarks move once all have ended well.
+What is new, generations, the lock and watermarks are the driver's, as in `vidtopics materialize`.
+Executors read the data files that are new, each some of them, and write values; two rows of one
+video may come from two executors, and the later wins in Redis. They need the tables' storage,
+Redis, and the package. Watermarks move once all have ended well.
 """
 
 from __future__ import annotations
@@ -56,7 +58,11 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
     """A loader that gives each of `tasks` tasks its share of the files."""
 
     def loader(work: Work, load: Load, progress: Progress) -> Loaded:
-        names = work.names if work.names is not None else files(DeltaTable(work.uri, version=work.version))
+        names = (
+            work.names
+            if work.names is not None
+            else files(DeltaTable(work.uri, version=work.version))
+        )
         if not names:
             return Loaded()
         lease = load.lease
@@ -79,11 +85,15 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
     return loader
 
 
-def run(tables: Tables, settings: Settings, spark: SparkSession, url: str, *, full: bool = False) -> list[Moved]:
+def run(
+    tables: Tables, settings: Settings, spark: SparkSession, url: str, *, full: bool = False
+) -> list[Moved]:
     """As :func:`vidtopics.materialization.materialize`, with executors; `url` is Redis as they reach it."""
     tasks = spark.sparkContext.defaultParallelism * 4
     with connect(url, timeout_s=TIMEOUT_S) as connection:
-        return materialize(tables, connection, settings.online, full=full, loader=spread(spark, url, tasks))
+        return materialize(
+            tables, connection, settings.online, full=full, loader=spread(spark, url, tasks)
+        )
 
 
 def main() -> None:

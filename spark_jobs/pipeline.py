@@ -49,13 +49,18 @@ def find(names: Iterable[str]) -> list[Job]:
     if unknown:
         raise SettingsError(
             explain(
-                "run", expected=f"jobs of {', '.join(JOBS)}", found=", ".join(sorted(unknown)), mend="correct the name"
+                "run",
+                expected=f"jobs of {', '.join(JOBS)}",
+                found=", ".join(sorted(unknown)),
+                mend="correct the name",
             )
         )
     return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in wanted]
 
 
-def run_jobs(run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None) -> int | None:
+def run_jobs(
+    run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None
+) -> int | None:
     """Run jobs as of one time, then append a release if a table changed; the release's id, or None."""
     quality: dict[str, float] = {}
     for job in jobs:
@@ -65,28 +70,39 @@ def run_jobs(run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lam
         quality |= {name: value for name, value in facts.items() if isinstance(value, int | float)}
         report(Step(run.as_of_us, publication, time.monotonic() - started))
     return run.tables.release(
-        as_of_us=run.as_of_us, created_us=run.created_us, settings=digest(run.settings), quality=quality
+        as_of_us=run.as_of_us,
+        created_us=run.created_us,
+        settings=digest(run.settings),
+        quality=quality,
     )
 
 
 def schedule(tables: Tables, settings: Settings) -> list[int]:
     """As-of times of a backfill: quantiles of impression time, the last just after the last impression.
 
-    Where there are no impressions: one, when the last video is published. TableError where there are no videos.
+    Where there are no impressions: one, when the last video is published. TableError where there
+    are no videos.
     """
     count = settings.schedule.as_of_dates
     with duckdb.connect() as con:
         if tables.exists(IMPRESSIONS):
             con.register("shown", scan(tables.delta(IMPRESSIONS)))
             shares = [i / count for i in range(1, count + 1)]
-            found = con.execute("SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]).fetchall()[
-                0
-            ][0]
+            found = con.execute(
+                "SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]
+            ).fetchall()[0][0]
             if found:
                 return sorted({int(us) + 1 for us in found})
     published = tables.read(VIDEO_CATALOG, columns=["event_timestamp"])["event_timestamp"]
     if not len(published):
-        raise TableError(explain("video_catalog", expected="videos", found="none", mend="run `vidtopics ingest` first"))
+        raise TableError(
+            explain(
+                "video_catalog",
+                expected="videos",
+                found="none",
+                mend="run `vidtopics ingest` first",
+            )
+        )
     return [pc.max(published).cast(pa.int64()).as_py() + 1]
 
 

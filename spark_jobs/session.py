@@ -1,7 +1,7 @@
 """The Spark session of every job: Delta, UTC, Arrow.
 
-A job runs as it is (`python spark_jobs/X.py`, `vidtopics run`) or under `spark-submit --properties-file
-conf/spark-defaults.conf`; both get the settings of `conf/spark-defaults.conf`.
+A job runs as it is (`python spark_jobs/X.py`, `vidtopics run`) or under `spark-submit
+--properties-file conf/spark-defaults.conf`; both get the settings of `conf/spark-defaults.conf`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from vidtopics.errors import MachineError, explain
 
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 
-# For a session inside this process, on data that one machine holds. The defaults are a cluster's: with them Delta
-# replays each table's log in 50 tasks (34 s of CPU instead of 52 for a session with one write and one read).
+# For a session inside this process, on data that one machine holds. The defaults are a cluster's:
+# with them Delta replays each table's log in 50 tasks (34 s of CPU instead of 52 for a session with
+# one write and one read).
 LOCAL = {
     "spark.driver.memory": "2g",
     "spark.sql.shuffle.partitions": "2",
@@ -37,9 +38,9 @@ LOCAL = {
 def session(app: str, *, log: Path | None = None) -> SparkSession:
     """The process's session, named `app` where it starts here.
 
-    Without a JVM one is started, on `SPARK_MASTER` (default `local[*]`); what that JVM writes to its
-    standard error goes to `log`, or to a temporary file. A JVM that is already there (spark-submit,
-    a notebook) is used as it is, and has to have Delta.
+    Without a JVM one is started, on `SPARK_MASTER` (default `local[*]`); what that JVM writes to
+    its standard error goes to `log`, or to a temporary file. A JVM that is already there
+    (spark-submit, a notebook) is used as it is, and has to have Delta.
 
     Raises:
         MachineError: the JVM doesn't start, or runs without Delta.
@@ -54,7 +55,9 @@ def session(app: str, *, log: Path | None = None) -> SparkSession:
     spark = SparkSession.builder.appName(app).config(map=dict(defaults())).getOrCreate()
     extensions = spark.conf.get("spark.sql.extensions", "") or ""
     if EXTENSION not in extensions.split(","):
-        raise _without_delta(f"spark.sql.extensions={extensions!r} in a session that was there before")
+        raise _without_delta(
+            f"spark.sql.extensions={extensions!r} in a session that was there before"
+        )
     return spark
 
 
@@ -73,9 +76,15 @@ def stop() -> None:
 
 def defaults() -> dict[str, str]:
     """The settings of `conf/spark-defaults.conf`; the wheel carries a copy."""
-    data = pkgutil.get_data("spark_jobs", "spark-defaults.conf")  # also where the code came in a zip
+    data = pkgutil.get_data(
+        "spark_jobs", "spark-defaults.conf"
+    )  # also where the code came in a zip
     assert data is not None
-    lines = (line.split(maxsplit=1) for line in data.decode().splitlines() if line and not line.startswith("#"))
+    lines = (
+        line.split(maxsplit=1)
+        for line in data.decode().splitlines()
+        if line and not line.startswith("#")
+    )
     return {key: value.strip() for key, value in lines}
 
 
@@ -109,9 +118,13 @@ def _start(log: Path | None) -> None:
 
 def _last_words(text: str) -> str:
     """The line that says why, out of what a JVM wrote before it died."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")
+    ]
     telling = [
-        line for line in lines if "Exception" in line or "Error" in line or "JAVA_HOME" in line or "java" in line
+        line
+        for line in lines
+        if "Exception" in line or "Error" in line or "JAVA_HOME" in line or "java" in line
     ]
     return (telling or lines or [""])[-1]
 

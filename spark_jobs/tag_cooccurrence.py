@@ -15,14 +15,23 @@ def compute(run: Run) -> Computed:
 
     settings = run.settings.tags
     tags = tags_of_live_videos(run)
-    counted = tags.join(tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag")
+    counted = tags.join(
+        tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag"
+    )
     place = F.row_number().over(Window.partitionBy("video_id").orderBy(F.desc("count"), "tag"))
     kept = counted.withColumn("place", place).filter(F.col("place") <= settings.max_tags_per_video)
     a, b = (kept.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
-    edges = a.join(b, "video_id").filter("tag_a < tag_b").groupBy("tag_a", "tag_b").agg(F.count("*").alias("videos"))
+    edges = (
+        a.join(b, "video_id")
+        .filter("tag_a < tag_b")
+        .groupBy("tag_a", "tag_b")
+        .agg(F.count("*").alias("videos"))
+    )
     total = edges.agg(F.sum("videos").alias("total"))
     return Computed(
-        edges.crossJoin(F.broadcast(total)).select("*", (F.col("videos") / F.col("total")).alias("probability"))
+        edges.crossJoin(F.broadcast(total)).select(
+            "*", (F.col("videos") / F.col("total")).alias("probability")
+        )
     )
 
 

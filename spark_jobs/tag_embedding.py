@@ -24,10 +24,14 @@ def compute(run: Run) -> Computed:
     graph = build_graph(a, b, edges["videos"].to_numpy(), isolated=counted["tag"].combine_chunks())
     before = run.read_before(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
     old = vectors(before["tag_vector"])
-    same = len(old) and old.shape[1] == settings.dimensions  # another width is another space, and a new topic epoch
+    same = (
+        len(old) and old.shape[1] == settings.dimensions
+    )  # another width is another space, and a new topic epoch
     initial = TagVectors(before["tag"].combine_chunks(), old) if same else None
     found = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
-    videos = counted["video_count"].take(pc.index_in(found.tags, value_set=counted["tag"].combine_chunks()))
+    videos = counted["video_count"].take(
+        pc.index_in(found.tags, value_set=counted["tag"].combine_chunks())
+    )
     columns = {
         "tag": found.tags,
         "tag_vector": lists(found.vectors),

@@ -29,18 +29,28 @@ class Blocks:
 
 def read_blocks(run: Run) -> Blocks:
     """Both blocks of every video that has them as of the run."""
-    tags, joint = (run.read(table).sort_by("video_id") for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION))
+    tags, joint = (
+        run.read(table).sort_by("video_id")
+        for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
+    )
     tags = tags.filter(pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks()))
     joint = joint.filter(pc.is_in(joint["video_id"], value_set=tags["video_id"].combine_chunks()))
     return Blocks(
-        tags["video_id"], vectors(tags["tag_embedding"]), vectors(joint["joint_embedding"]),
-        tags["tag_count"].to_numpy() > 0, joint["content_blocks"].to_numpy() > 0,
-    )  # fmt: skip
+        tags["video_id"],
+        vectors(tags["tag_embedding"]),
+        vectors(joint["joint_embedding"]),
+        tags["tag_count"].to_numpy() > 0,
+        joint["content_blocks"].to_numpy() > 0,
+    )
 
 
 def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
     """The topic representation a = [tag, joint], float32[N, d + D] of length 1 (III-A3); zero where both are missing."""
     return topic_representation(
-        blocks.tag, blocks.joint, has_tag=blocks.has_tag, has_joint=blocks.has_joint,
-        tag_weight=settings.tag_weight, joint_weight=settings.joint_weight,
-    ).a  # fmt: skip
+        blocks.tag,
+        blocks.joint,
+        has_tag=blocks.has_tag,
+        has_joint=blocks.has_joint,
+        tag_weight=settings.tag_weight,
+        joint_weight=settings.joint_weight,
+    ).a

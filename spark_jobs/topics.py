@@ -10,7 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_jobs.job import Computed, Job, Run, main
-from vidtopics.contracts import TOPICS, VIDEO_CATALOG, VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING, VIDEO_TAGS
+from vidtopics.contracts import (
+    TOPICS,
+    VIDEO_CATALOG,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAG_EMBEDDING,
+    VIDEO_TAGS,
+)
 from vidtopics.settings import digest
 from vidtopics.tables.schemas import arrow_schema
 
@@ -50,7 +56,10 @@ def compute(run: Run) -> Computed:
         "label_terms": labels(run, blocks.video_ids, a, topics),
         "topic_epoch": pa.repeat(topics.epoch, len(ids)),
         "born": pc.fill_null(
-            old["born"].combine_chunks().take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())), now
+            old["born"]
+            .combine_chunks()
+            .take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())),
+            now,
         ),
         "retired": pa.nulls(len(ids), now.type),
     }
@@ -76,13 +85,22 @@ def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
     live = old.filter(pc.is_null(old["retired"]))
     none = np.empty(0, np.int64)
     return Topics(
-        live["topic_id"].to_numpy(), vectors(live["centroid"]).copy(), live["size"].to_numpy(), born=none, retired=none,
-        next_id=int(facts["next_topic_id"]), epoch=int(facts["topic_epoch"]), threshold=float(facts["threshold"]),
-    )  # fmt: skip
+        live["topic_id"].to_numpy(),
+        vectors(live["centroid"]).copy(),
+        live["size"].to_numpy(),
+        born=none,
+        retired=none,
+        next_id=int(facts["next_topic_id"]),
+        epoch=int(facts["topic_epoch"]),
+        threshold=float(facts["threshold"]),
+    )
 
 
 def labels(
-    run: Run, video_ids: pa.ChunkedArray, a: np.ndarray[tuple[int, int], np.dtype[np.float32]], topics: Topics
+    run: Run,
+    video_ids: pa.ChunkedArray,
+    a: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    topics: Topics,
 ) -> pa.Array:
     """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
     from producers.topics.assignment import top_centroids
@@ -92,9 +110,13 @@ def labels(
     nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
     topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
     videos = live_videos(run, "title")
-    titles = videos["title"].take(pc.index_in(video_ids, value_set=videos["video_id"].combine_chunks()))
+    titles = videos["title"].take(
+        pc.index_in(video_ids, value_set=videos["video_id"].combine_chunks())
+    )
     terms = run.settings.topics.label_terms
-    found = label_terms(topics.topic_ids, topic, tag_lists(run, video_ids), titles.combine_chunks(), terms=terms)
+    found = label_terms(
+        topics.topic_ids, topic, tag_lists(run, video_ids), titles.combine_chunks(), terms=terms
+    )
     return pa.array(found, pa.list_(pa.string()))
 
 
@@ -102,7 +124,9 @@ def retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
     """Topics that this run found empty, told once with the time; the next run ends them with a tombstone."""
     gone = old.filter(pc.is_in(old["topic_id"], value_set=pa.array(topics.retired)))
     if len(gone) and len(gone["centroid"][0]) != topics.centroids.shape[1]:
-        gone = gone.slice(0, 0)  # an epoch of another width: its centres can't stand beside the new ones
+        gone = gone.slice(
+            0, 0
+        )  # an epoch of another width: its centres can't stand beside the new ones
     size, when = (gone.schema.get_field_index(name) for name in ("size", "retired"))
     gone = gone.set_column(size, "size", pa.repeat(0, len(gone)).cast(pa.int64()))
     return gone.set_column(when, "retired", pa.repeat(now, len(gone)))

@@ -1,7 +1,8 @@
 """The training set of a spine past one machine: its rows with what held, and was known, at their times, as a Delta table.
 
-Feature rows and spine rows of a key lie in one window, each at the time from which it is seen; the latest (event, created) so far is a
-running maximum. One shuffle, no join, and a spine row can be neither lost nor doubled (docs/adr/0017).
+Feature rows and spine rows of a key lie in one window, each at the time from which it is seen; the
+latest (event, created) so far is a running maximum. One shuffle, no join, and a spine row can be
+neither lost nor doubled (docs/adr/0017).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ ROW, SINCE, IS_SPINE = "_row", "_since_us", "_is_spine"
 
 
 def join(
-    spine: DataFrame, views: Sequence[Rows], *, known_by: bool = True, full_feature_names: bool = False
+    spine: DataFrame,
+    views: Sequence[Rows],
+    *,
+    known_by: bool = True,
+    full_feature_names: bool = False,
 ) -> DataFrame:
     """The spine's rows, one for one and in no order, with the views' features: the rules of `consumers.training.join_stream`.
 
@@ -48,7 +53,11 @@ def join(
     for key in dict.fromkeys(view.key for view in contracts):
         alike = [(view, rows) for view, rows in views if view.key == key]  # they share the shuffle
         joined = _joined(joined, alike, key, known_by, full_feature_names)
-    names = [output_name(view, c.name, full=full_feature_names) for view in contracts for c in view.values]
+    names = [
+        output_name(view, c.name, full=full_feature_names)
+        for view in contracts
+        for c in view.values
+    ]
     return joined.select(*(F.col(f"`{name}`") for name in (*spine.columns, *names)))
 
 
@@ -62,15 +71,29 @@ def _joined(
 ) -> DataFrame:
     """The spine with the features of views that have one key."""
     asked = spine.select(
-        *key, _micros(spine, EVENT_TIME).alias(SINCE), F.lit(True).alias(IS_SPINE), F.struct("*").alias(ROW)
+        *key,
+        _micros(spine, EVENT_TIME).alias(SINCE),
+        F.lit(True).alias(IS_SPINE),
+        F.struct("*").alias(ROW),
     )
     held = [_held(view, rows, known_by) for view, rows in views]
-    together = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), [asked, *held])
-    # Of what is seen from one time on, feature rows come first: an event at the spine's time counts.
-    so_far = Window.partitionBy(*key).orderBy(SINCE, IS_SPINE).rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    seen = together.withColumns({_packed(view): F.max(_packed(view)).over(so_far) for view, _ in views})
+    together = reduce(
+        lambda left, right: left.unionByName(right, allowMissingColumns=True), [asked, *held]
+    )
+    # Of what is seen from one time on, feature rows come first: an event at the spine's time
+    # counts.
+    so_far = (
+        Window.partitionBy(*key)
+        .orderBy(SINCE, IS_SPINE)
+        .rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    )
+    seen = together.withColumns(
+        {_packed(view): F.max(_packed(view)).over(so_far) for view, _ in views}
+    )
     features = [
-        F.when(_fresh(view), F.col(f"{_packed(view)}.{c.name}")).alias(output_name(view, c.name, full=full_names))
+        F.when(_fresh(view), F.col(f"{_packed(view)}.{c.name}")).alias(
+            output_name(view, c.name, full=full_names)
+        )
         for view, _ in views
         for c in view.values
     ]
@@ -80,10 +103,14 @@ def _joined(
 def _held(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
     """Rows with a key: the time from which each is seen, and what it says, led by what makes it the latest."""
     event, created = _micros(rows, EVENT_TIME), _micros(rows, CREATED_TIME)
-    packed = F.struct(event.alias("event_us"), created.alias("created_us"), *(c.name for c in view.values))
+    packed = F.struct(
+        event.alias("event_us"), created.alias("created_us"), *(c.name for c in view.values)
+    )
     since = F.greatest(event, created) if known_by else event
     found = rows.dropna(subset=list(view.key))  # a window takes null for a key
-    return found.select(*view.key, since.alias(SINCE), F.lit(False).alias(IS_SPINE), packed.alias(_packed(view)))
+    return found.select(
+        *view.key, since.alias(SINCE), F.lit(False).alias(IS_SPINE), packed.alias(_packed(view))
+    )
 
 
 def _packed(view: Table) -> str:
@@ -101,32 +128,48 @@ def _micros(rows: DataFrame, name: str) -> Column:
     zone = str(rows.sparkSession.conf.get("spark.sql.session.timeZone"))
     if kind != "timestamp" and (kind != "timestamp_ntz" or zone != "UTC"):
         raise TableError(
-            explain(name, expected="timestamp, or timestamp_ntz in a session whose zone is UTC", found=f"{kind} in {zone}",
-                    mend="convert it before the join")
-        )  # fmt: skip
+            explain(
+                name,
+                expected="timestamp, or timestamp_ntz in a session whose zone is UTC",
+                found=f"{kind} in {zone}",
+                mend="convert it before the join",
+            )
+        )
     column = F.col(name).cast("timestamp")
     null = explain(name, expected="a time in every row", found="null", mend="leave such rows out")
-    return F.when(column.isNull(), F.raise_error(F.lit(null)).cast("bigint")).otherwise(F.unix_micros(column))
+    return F.when(column.isNull(), F.raise_error(F.lit(null)).cast("bigint")).otherwise(
+        F.unix_micros(column)
+    )
 
 
 def main() -> None:
     """`spark-submit spark_jobs/training_set.py --home H --spine PATH --out PATH [--service S]`, at the last release's versions."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", default=".vidtopics")
-    parser.add_argument("--spine", required=True, help="Parquet if it ends in .parquet, else a Delta table")
+    parser.add_argument(
+        "--spine", required=True, help="Parquet if it ends in .parquet, else a Delta table"
+    )
     parser.add_argument("--out", required=True, help="the Delta table to write; a new one")
     parser.add_argument("--service", default="training_v1", choices=sorted(SERVICES))
     options = parser.parse_args()
     started, tables, views = time.monotonic(), Tables(options.home), SERVICES[options.service]
     versions = tables.latest_release()["versions"]
-    deltas = {view.name: whole(tables.delta(view, version=versions.get(view.name))) for view in views}
+    deltas = {
+        view.name: whole(tables.delta(view, version=versions.get(view.name))) for view in views
+    }
     spark = session("training_set")
     kind = "parquet" if options.spine.rstrip("/").endswith(".parquet") else "delta"
     found = join(
-        spark.read.format(kind).load(options.spine), [(view, read(spark, deltas[view.name])) for view in views]
+        spark.read.format(kind).load(options.spine),
+        [(view, read(spark, deltas[view.name])) for view in views],
     )
-    read_from = {name: {"table_id": str(d.metadata().id), "version": d.version()} for name, d in deltas.items()}
-    found.write.format("delta").option(METADATA, json.dumps({"vidtopics.versions": read_from})).save(options.out)
+    read_from = {
+        name: {"table_id": str(d.metadata().id), "version": d.version()}
+        for name, d in deltas.items()
+    }
+    found.write.format("delta").option(
+        METADATA, json.dumps({"vidtopics.versions": read_from})
+    ).save(options.out)
     count = DeltaTable(options.out).count()
     print(f"training_set: {count} rows, {time.monotonic() - started:.1f} s")  # noqa: T201
 

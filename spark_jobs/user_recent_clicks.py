@@ -24,7 +24,9 @@ def compute(run: Run) -> Computed:
         .agg(F.max(F.struct(EVENT_TIME, "event_id")).alias("click"))
     )
     place = F.row_number().over(Window.partitionBy("user_id").orderBy(F.desc("click")))
-    recent = last.withColumn("place", place).filter(F.col("place") <= run.settings.recall.recent_clicks)
+    recent = last.withColumn("place", place).filter(
+        F.col("place") <= run.settings.recall.recent_clicks
+    )
     newest_first = F.array_sort(F.collect_list(F.struct("place", "video_id")))["video_id"]
     return Computed(recent.groupBy("user_id").agg(newest_first.alias("recent_video_ids")))
 

@@ -23,8 +23,14 @@ def compute(run: Run) -> Computed:
     known = run.tables.read(VIDEO_CONTENT_ENCODING, columns=["content_hash", "encoder"])
     known = known.filter(pc.equal(known["encoder"], encoder))["content_hash"]
     videos = live_videos(run, "content_hash", "cover", "title")
-    videos = videos.filter(pc.invert(pc.is_in(videos["content_hash"], value_set=known.combine_chunks())))
-    first = videos.group_by("content_hash").aggregate([("cover", "min"), ("title", "min")]).sort_by("content_hash")
+    videos = videos.filter(
+        pc.invert(pc.is_in(videos["content_hash"], value_set=known.combine_chunks()))
+    )
+    first = (
+        videos.group_by("content_hash")
+        .aggregate([("cover", "min"), ("title", "min")])
+        .sort_by("content_hash")
+    )
     found = encode(
         load_image_encoder(settings.image_encoder),
         load_title_encoder(settings.title_encoder),
@@ -70,7 +76,9 @@ JOB = Job(
     VIDEO_CONTENT_ENCODING,
     inputs=(VIDEO_CATALOG,),
     compute=compute,
-    settings=lambda s: s.ingest.max_image_pixels,  # what else counts is part of the encoders' identity
+    settings=lambda s: (
+        s.ingest.max_image_pixels
+    ),  # what else counts is part of the encoders' identity
     code=(
         "spark_jobs.video_content_encoding",
         "spark_jobs.inputs",

@@ -10,7 +10,12 @@ import pyarrow.compute as pc
 
 from spark_jobs.job import Computed, Job, Run, main
 from spark_jobs.weights import encoder_identity
-from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_JOINT_REPRESENTATION, VIDEO_TAGS
+from vidtopics.contracts import (
+    VIDEO_CATALOG,
+    VIDEO_CONTENT_ENCODING,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAGS,
+)
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import ContentSettings, digest
 
@@ -27,7 +32,9 @@ def compute(run: Run) -> Computed:
 
     settings = run.settings.content
     videos = live_videos(run, "content_hash", "primary_classes", "secondary_classes")
-    found = run.tables.read(VIDEO_CONTENT_ENCODING)  # what content looks like doesn't depend on when it was encoded
+    found = run.tables.read(
+        VIDEO_CONTENT_ENCODING
+    )  # what content looks like doesn't depend on when it was encoded
     found = found.filter(pc.equal(found["encoder"], encoder_identity(settings))).combine_chunks()
     at = pc.index_in(videos["content_hash"], value_set=found["content_hash"].combine_chunks())
     if at.null_count:
@@ -43,9 +50,15 @@ def compute(run: Run) -> Computed:
     inputs = (vectors(found["image_encoding"]), vectors(found["title_encoding"]))
     flags = (found["has_image"].to_numpy(), found["has_title"].to_numpy())
     train = np.flatnonzero(~holdout(videos["video_id"].to_pylist(), settings.holdout_share))
-    classes = (videos["primary_classes"], videos["secondary_classes"], tag_lists(run, videos["video_id"]))
+    classes = (
+        videos["primary_classes"],
+        videos["secondary_classes"],
+        tag_lists(run, videos["video_id"]),
+    )
     names = [column.take(pa.array(train)).to_pylist() for column in classes]
-    targets = make_targets(*names, min_tag_videos=settings.min_tag_videos, max_tags=settings.max_tags)
+    targets = make_targets(
+        *names, min_tag_videos=settings.min_tag_videos, max_tags=settings.max_tags
+    )
     initial = last_model(run)
     iterations = settings.iterations if initial is None else settings.warm_iterations
     trained = train_joint(
@@ -71,7 +84,9 @@ def compute(run: Run) -> Computed:
     facts: dict[str, float | str] = {"model": version, "space": space(settings)}
     facts |= {
         f"loss_{task}": float(loss)
-        for task, loss in zip(("primary", "secondary", "tags"), trained.losses[-10:].mean(axis=0), strict=True)
+        for task, loss in zip(
+            ("primary", "secondary", "tags"), trained.losses[-10:].mean(axis=0), strict=True
+        )
     }
     return Computed(pa.table(columns), widths={"joint_width": z.shape[1]}, facts=facts)
 

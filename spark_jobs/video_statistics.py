@@ -19,13 +19,21 @@ def compute(run: Run) -> Computed:
         .groupBy("video_id")
         .agg(F.count("*").alias("video_exposures"), F.count("clicked").alias("video_clicks"))
     )
-    overall = counts.agg(F.coalesce(F.sum("video_clicks") / F.sum("video_exposures"), F.lit(0.0)).alias("global_ctr"))
+    overall = counts.agg(
+        F.coalesce(F.sum("video_clicks") / F.sum("video_exposures"), F.lit(0.0)).alias("global_ctr")
+    )
     rows = (
-        live_videos(run).select("video_id").join(counts, "video_id", "left").fillna(0).crossJoin(F.broadcast(overall))
+        live_videos(run)
+        .select("video_id")
+        .join(counts, "video_id", "left")
+        .fillna(0)
+        .crossJoin(F.broadcast(overall))
     )
     w = run.settings.statistics.prior_exposures
     ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
-    return Computed(rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")))
+    return Computed(
+        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr"))
+    )
 
 
 JOB = Job(

@@ -42,7 +42,12 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS, TAG_EMBEDDING),
     compute=compute,
     settings=lambda s: s.tags.dimensions,
-    code=("spark_jobs.video_tag_embedding", "spark_jobs.frames", "spark_jobs.inputs", "producers.tags.pooling"),
+    code=(
+        "spark_jobs.video_tag_embedding",
+        "spark_jobs.frames",
+        "spark_jobs.inputs",
+        "producers.tags.pooling",
+    ),
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_jobs.job import Computed, Job, Run, main
-from vidtopics.contracts import TOPICS, VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING, VIDEO_TOPICS
+from vidtopics.contracts import (
+    TOPICS,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAG_EMBEDDING,
+    VIDEO_TOPICS,
+)
 
 SCHEMA = "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, below_threshold boolean, topic_epoch bigint"
 
@@ -24,8 +29,14 @@ def compute(run: Run) -> Computed:
     learned = run.commit_of(TOPICS).facts
     topics = run.read(TOPICS)
     topics = topics.filter(pc.is_null(topics["retired"])).sort_by("topic_id")
-    shared = run.spark.sparkContext.broadcast((vectors(topics["centroid"]), topics["topic_id"].to_numpy()))
-    settings, threshold, epoch = run.settings.topics, float(learned["threshold"]), int(learned["topic_epoch"])
+    shared = run.spark.sparkContext.broadcast(
+        (vectors(topics["centroid"]), topics["topic_id"].to_numpy())
+    )
+    settings, threshold, epoch = (
+        run.settings.topics,
+        float(learned["threshold"]),
+        int(learned["topic_epoch"]),
+    )
 
     def assigned(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         import torch
@@ -33,13 +44,23 @@ def compute(run: Run) -> Computed:
         torch.set_num_threads(1)  # each executor core has a worker of its own
         for batch in batches:
             rows = pa.Table.from_batches([batch])
-            has_tag, has_joint = (rows[name].to_numpy() > 0 for name in ("tag_count", "content_blocks"))
+            has_tag, has_joint = (
+                rows[name].to_numpy() > 0 for name in ("tag_count", "content_blocks")
+            )
             blocks = Blocks(
-                rows["video_id"], vectors(rows["tag_embedding"]), vectors(rows["joint_embedding"]), has_tag, has_joint
+                rows["video_id"],
+                vectors(rows["tag_embedding"]),
+                vectors(rows["joint_embedding"]),
+                has_tag,
+                has_joint,
             )
             found = assign(represent(settings, blocks), *shared.value, threshold)
             columns = [batch["video_id"], lists(found.topic_ids), lists(found.topic_weights)]
-            columns += [pa.array(found.topic_count), pa.array(found.below_threshold), pa.repeat(epoch, batch.num_rows)]
+            columns += [
+                pa.array(found.topic_count),
+                pa.array(found.below_threshold),
+                pa.repeat(epoch, batch.num_rows),
+            ]
             yield pa.record_batch(columns, names=[field.split()[0] for field in SCHEMA.split(", ")])
 
     both = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
@@ -54,8 +75,18 @@ JOB = Job(
     VIDEO_TOPICS,
     inputs=(TOPICS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION),
     compute=compute,
-    settings=lambda s: (s.topics.tag_weight, s.topics.joint_weight, s.topics.threshold, s.topics.target_topics),
-    code=("spark_jobs.video_topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
+    settings=lambda s: (
+        s.topics.tag_weight,
+        s.topics.joint_weight,
+        s.topics.threshold,
+        s.topics.target_topics,
+    ),
+    code=(
+        "spark_jobs.video_topics",
+        "spark_jobs.topic_blocks",
+        "spark_jobs.inputs",
+        "producers.topics",
+    ),
 )
 
 if __name__ == "__main__":

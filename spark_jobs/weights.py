@@ -1,7 +1,7 @@
 """Finds, checks and stores weights: of the two pre-trained encoders, and of the joint model that a run trained.
 
-No pickle is loaded. Nothing heavy is imported before a model is asked for, as whether a job is up to date is decided
-from :func:`encoder_identity` alone.
+No pickle is loaded. Nothing heavy is imported before a model is asked for, as whether a job is up
+to date is decided from :func:`encoder_identity` alone.
 """
 
 from __future__ import annotations
@@ -51,10 +51,14 @@ def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
     directory = title_weights(settings)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of half a second, in the middle of our own
     try:
-        transformer = AutoModel.from_pretrained(directory, local_files_only=True, use_safetensors=True)
+        transformer = AutoModel.from_pretrained(
+            directory, local_files_only=True, use_safetensors=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise _error(str(directory), "a transformers model with its tokenizer", str(error)) from error
+        raise _error(
+            str(directory), "a transformers model with its tokenizer", str(error)
+        ) from error
     return TitleEncoder(transformer, tokenizer, max_tokens=settings.max_tokens).eval()
 
 
@@ -71,7 +75,11 @@ def image_weights(settings: ImageEncoderSettings) -> Path:
     """The one weights file that the setting names."""
     setting = "content.image_encoder.weights"
     place = _place(settings.weights, setting)
-    files = [place] if place.is_file() else sorted(f for f in place.rglob("*") if f.suffix in IMAGE_SUFFIXES)
+    files = (
+        [place]
+        if place.is_file()
+        else sorted(f for f in place.rglob("*") if f.suffix in IMAGE_SUFFIXES)
+    )
     return _only(files, f"{setting}, {place}", f"one file of {', '.join(IMAGE_SUFFIXES)}")
 
 
@@ -79,8 +87,12 @@ def title_weights(settings: TitleEncoderSettings) -> Path:
     """The one model directory (config, safetensors, tokenizer) that the setting names."""
     setting = "content.title_encoder.weights"
     place = _place(settings.weights, setting)
-    models = [f.parent for f in place.rglob(TITLE_FILES[0]) if (f.parent / TITLE_FILES[1]).is_file()]
-    return _only(sorted(models), f"{setting}, {place}", f"one directory with {' and '.join(TITLE_FILES)}")
+    models = [
+        f.parent for f in place.rglob(TITLE_FILES[0]) if (f.parent / TITLE_FILES[1]).is_file()
+    ]
+    return _only(
+        sorted(models), f"{setting}, {place}", f"one directory with {' and '.join(TITLE_FILES)}"
+    )
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -94,8 +106,12 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         tensors = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the restricted unpickler raises whatever odd bytes lead it to
         reason = str(error).partition("\n")[0]
-        raise _error(str(file), "a state dict of tensors", f"{type(error).__name__} {reason}") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(x, torch.Tensor) for x in tensors.values()):
+        raise _error(
+            str(file), "a state dict of tensors", f"{type(error).__name__} {reason}"
+        ) from error
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(x, torch.Tensor) for x in tensors.values()
+    ):
         raise _error(str(file), "a state dict of tensors", type(tensors).__name__)
     return dict(tensors)
 
@@ -117,7 +133,9 @@ def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save
 
     text = json.dumps(metadata, sort_keys=True)
-    data = save({name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text})
+    data = save(
+        {name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text}
+    )
     version = hashlib.sha256(data).hexdigest()
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
@@ -171,7 +189,9 @@ def _place(weights: str, setting: str) -> Path:
             raise _error(setting, "an existing path", repr(weights))
         return Path(weights)
     name = weights.removeprefix(PACKAGE)
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None  # a dotted name would import its parent
+    spec = (
+        importlib.util.find_spec(name) if name.isidentifier() else None
+    )  # a dotted name would import its parent
     if spec is None or not spec.submodule_search_locations:
         raise _error(setting, "an installed package", repr(name))
     return Path(spec.submodule_search_locations[0])

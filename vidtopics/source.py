@@ -31,7 +31,9 @@ def source_hash(*modules: str) -> str:
     for name in modules:
         for spec in _specs(name):
             assert spec.origin is not None
-            total.update(spec.name.encode() + b"\0" + cast("Loader", spec.loader).get_data(spec.origin))
+            total.update(
+                spec.name.encode() + b"\0" + cast("Loader", spec.loader).get_data(spec.origin)
+            )
     return total.hexdigest()[:16]
 
 
@@ -46,8 +48,15 @@ def _specs(name: str) -> Iterator[ModuleSpec]:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise SettingsError(
-            explain(f"source of {name}", expected="a module or package", found="none", mend="correct the name")
+            explain(
+                f"source of {name}",
+                expected="a module or package",
+                found="none",
+                mend="correct the name",
+            )
         )
     yield spec
-    for module in sorted(pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name):
+    for module in sorted(
+        pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name
+    ):
         yield from _specs(f"{name}.{module.name}")

@@ -1,8 +1,9 @@
 """Was what was served what the tables say? A serving log, replayed against them.
 
-Check 1 must be zero: every served value is the table's row with those times, at or below the watermark, and the one that last-writer-wins
-picks there. Check 2 is a rate: how often the point-in-time join at the request's time, which training uses, gives another value.
-`docs/parity.md` tells them with examples.
+Check 1 must be zero: every served value is the table's row with those times, at or below the
+watermark, and the one that last-writer-wins picks there. Check 2 is a rate: how often the
+point-in-time join at the request's time, which training uses, gives another value. `docs/parity.md`
+tells them with examples.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from vidtopics.tables import Tables
 __all__ = ["Findings", "Limits", "Report", "Verdict", "ViewReport", "replay"]
 
 
-def replay(tables: Tables, folder: Path, *, examples: int = 5, chunk_rows: int = CHUNK_ROWS) -> Report:
+def replay(
+    tables: Tables, folder: Path, *, examples: int = 5, chunk_rows: int = CHUNK_ROWS
+) -> Report:
     """Hold a serving log against the tables.
 
     Args:
@@ -39,7 +42,9 @@ def replay(tables: Tables, folder: Path, *, examples: int = 5, chunk_rows: int =
     log, report = Log(folder), Report({})
     for chunk in log.chunks(chunk_rows):
         view = report.views.setdefault(chunk.view, ViewReport(chunk.view))
-        report.max_skew_us = max(report.max_skew_us, int(np.abs(chunk.server_us - chunk.client_us).max(initial=0)))
+        report.max_skew_us = max(
+            report.max_skew_us, int(np.abs(chunk.server_us - chunk.client_us).max(initial=0))
+        )
         _check(tables, chunk, view, examples)
     report.counted(log)
     return report

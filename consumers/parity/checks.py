@@ -15,7 +15,9 @@ from consumers.parity.windows import Mask, Rows, Window
 from vidtopics.joins import matches
 from vidtopics.online import Status
 
-TOLERANCE_US = 1_000_000  # between judging a value's age and logging the time lie microseconds; the offset is exact to a round trip
+# between judging a value's age and logging the time lie microseconds; the offset is exact to a
+# round trip
+TOLERANCE_US = 1_000_000
 
 
 class Verdict(IntEnum):
@@ -86,14 +88,22 @@ class Checker:
     def findings(self) -> Findings:
         """Check 1, then check 2 of the rows that passed it."""
         verdict, should = self._values()
-        judged = (verdict < Verdict.UNREADABLE) & (verdict != Verdict.OTHER_TABLE) & (verdict != Verdict.CLOCK_SKEW)
+        judged = (
+            (verdict < Verdict.UNREADABLE)
+            & (verdict != Verdict.OTHER_TABLE)
+            & (verdict != Verdict.CLOCK_SKEW)
+        )
         joined = self._joined(self.chunk.server_us)
         stale = judged & self._differs_from(joined, self.chunk.server_us)
         by_client = stale & self.skewed
         if by_client.any():
-            by_client &= ~self._differs_from(self._joined(self.chunk.client_us), self.chunk.client_us)
+            by_client &= ~self._differs_from(
+                self._joined(self.chunk.client_us), self.chunk.client_us
+            )
             verdict[by_client], stale = Verdict.CLOCK_SKEW, stale & ~by_client
-        known = np.maximum(self._of(self.history.event_us, joined), self._of(self.history.created_us, joined))
+        known = np.maximum(
+            self._of(self.history.event_us, joined), self._of(self.history.created_us, joined)
+        )
         behind_us = np.where(stale & (joined >= 0), self.chunk.server_us - known, 0)
         return Findings(verdict, should, stale, joined, behind_us)
 
@@ -109,8 +119,12 @@ class Checker:
         ended = self._of(history.ended, row).astype(bool) & (row >= 0)
         future = np.maximum(chunk.event_us, chunk.created_us) > chunk.server_us + TOLERANCE_US
         # Redis may have collected what lies outside its TTL.
-        lacks = window.may_lack(lambda rows, at: self._expired(rows, chunk.server_us[at], -TOLERANCE_US))
-        by_server, by_client = (self._aged(row, clock) for clock in (chunk.server_us, chunk.client_us))
+        lacks = window.may_lack(
+            lambda rows, at: self._expired(rows, chunk.server_us[at], -TOLERANCE_US)
+        )
+        by_server, by_client = (
+            self._aged(row, clock) for clock in (chunk.server_us, chunk.client_us)
+        )
         cases: list[tuple[Mask, Verdict]] = [
             (other, Verdict.OTHER_TABLE),
             (chunk.status == Status.UNREADABLE, Verdict.UNREADABLE),
@@ -128,18 +142,29 @@ class Checker:
             (~known, Verdict.NO_WATERMARK),
             (ahead, Verdict.AHEAD),
         ]
-        verdict = np.select([c for c, _ in cases], [int(v) for _, v in cases], int(Verdict.FINE)).astype(np.int64)
+        verdict = np.select(
+            [c for c, _ in cases], [int(v) for _, v in cases], int(Verdict.FINE)
+        ).astype(np.int64)
         same = np.isin(verdict, [Verdict.WRONG_STATUS, Verdict.WRONG_VALUE])
         return verdict, np.where(same, row, best)
 
     def _row(self, window: Window) -> Rows:
         """The row with the served entity and times, -1 where there is none; of several the one that fits best."""
         rows, others = self.history.times
-        keys = zip(self.entity.tolist(), self.chunk.event_us.tolist(), self.chunk.created_us.tolist(), strict=True)
+        keys = zip(
+            self.entity.tolist(),
+            self.chunk.event_us.tolist(),
+            self.chunk.created_us.tolist(),
+            strict=True,
+        )
         row = np.array([rows.get(key, -1) for key in keys], np.int64)
         other = self._next(others, row)
-        while (other >= 0).any():  # a table that was rewritten may have had two values under the same times
-            row = np.where((other >= 0) & (self._fit(other, window) > self._fit(row, window)), other, row)
+        while (
+            other >= 0
+        ).any():  # a table that was rewritten may have had two values under the same times
+            row = np.where(
+                (other >= 0) & (self._fit(other, window) > self._fit(row, window)), other, row
+            )
             other = self._next(others, other)
         return row
 
@@ -156,8 +181,13 @@ class Checker:
         """Per row the places of floor and ceiling in `history.versions` (-1: none), and whether one is gone or another table's."""
         places = {version: i for i, version in enumerate(self.history.versions)}
         sides = [self.chunk.marks("floor"), self.chunk.marks("ceiling")]
-        floor, ceiling = (np.array([places.get(m.version, -2) if m else -1 for m in s], np.int64) for s in sides)
-        other = [any(m and m.table_id != self.history.table_id for m in pair) for pair in zip(*sides, strict=True)]
+        floor, ceiling = (
+            np.array([places.get(m.version, -2) if m else -1 for m in s], np.int64) for s in sides
+        )
+        other = [
+            any(m and m.table_id != self.history.table_id for m in pair)
+            for pair in zip(*sides, strict=True)
+        ]
         line = self.chunk.line
         gone = (floor == -2) | (ceiling == -2)
         return floor[line], ceiling[line], gone[line], np.array(other, bool)[line]
@@ -165,13 +195,17 @@ class Checker:
     def _expired(self, row: Rows, clock_us: NDArray[np.int64], shift_us: int = 0) -> Mask:
         """Whether rows lie outside the view's TTL at a time."""
         oldest = clock_us + shift_us - self.ttl_us
-        found: Mask = (row >= 0) & bool(self.ttl_us) & (self._of(self.history.event_us, row) < oldest)
+        found: Mask = (
+            (row >= 0) & bool(self.ttl_us) & (self._of(self.history.event_us, row) < oldest)
+        )
         return found
 
     def _aged(self, row: Rows, clock_us: NDArray[np.int64]) -> Mask:
         """Whether the status is right about the row's age, within the tolerance."""
         said = self.chunk.status == Status.OUTSIDE_MAX_AGE
-        either = [self._expired(row, clock_us, shift) == said for shift in (-TOLERANCE_US, TOLERANCE_US)]
+        either = [
+            self._expired(row, clock_us, shift) == said for shift in (-TOLERANCE_US, TOLERANCE_US)
+        ]
         found: Mask = either[0] | either[1] | (self.chunk.status == Status.NULL)
         return found
 
@@ -179,7 +213,9 @@ class Checker:
         """The row that held at a time and was known by then, of those that the table has now."""
         history, now = self.history, np.flatnonzero(self.history.held[-1])
         keys, rows = pa.table({"entity": self.entity}), pa.table({"entity": history.entity[now]})
-        found = matches(keys, clock_us, rows, history.event_us[now], history.created_us[now], known_by=clock_us)
+        found = matches(
+            keys, clock_us, rows, history.event_us[now], history.created_us[now], known_by=clock_us
+        )
         found[found >= 0] = now[found[found >= 0]]
         return found
 
@@ -187,11 +223,19 @@ class Checker:
         """Whether what was served has another status than the joined row, or other features."""
         ended = self._of(self.history.ended, joined).astype(bool)
         cases = [joined < 0, ended, self._expired(joined, clock_us)]
-        status = np.select(cases, [Status.NOT_FOUND, Status.NULL, Status.OUTSIDE_MAX_AGE], Status.PRESENT)
-        right_age = self._aged(joined, clock_us) & np.isin(status, [Status.PRESENT, Status.OUTSIDE_MAX_AGE])
+        status = np.select(
+            cases, [Status.NOT_FOUND, Status.NULL, Status.OUTSIDE_MAX_AGE], Status.PRESENT
+        )
+        right_age = self._aged(joined, clock_us) & np.isin(
+            status, [Status.PRESENT, Status.OUTSIDE_MAX_AGE]
+        )
         alike = np.isin(self.chunk.status, [Status.PRESENT, Status.OUTSIDE_MAX_AGE]) & right_age
-        alike |= (self.chunk.status == Status.NOT_FOUND) & (status == Status.OUTSIDE_MAX_AGE)  # collected
-        found: Mask = ((status != self.chunk.status) & ~alike) | (self._differs(joined) & (status == Status.PRESENT))
+        alike |= (self.chunk.status == Status.NOT_FOUND) & (
+            status == Status.OUTSIDE_MAX_AGE
+        )  # collected
+        found: Mask = ((status != self.chunk.status) & ~alike) | (
+            self._differs(joined) & (status == Status.PRESENT)
+        )
         return found
 
     def _differs(self, row: Rows) -> Mask:
@@ -216,4 +260,8 @@ class Checker:
 
     def _of(self, column: NDArray[np.generic], row: Rows) -> NDArray[np.int64]:
         """A column of the history by row; 0 where there is none."""
-        return np.where(row >= 0, column[row], 0).astype(np.int64) if len(column) else np.zeros(len(row), np.int64)
+        return (
+            np.where(row >= 0, column[row], 0).astype(np.int64)
+            if len(column)
+            else np.zeros(len(row), np.int64)
+        )

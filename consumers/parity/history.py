@@ -56,7 +56,12 @@ class History:
 
     @classmethod
     def read(
-        cls, tables: Tables, table: Table, names: Sequence[str], ids: Sequence[str], versions: Iterable[int]
+        cls,
+        tables: Tables,
+        table: Table,
+        names: Sequence[str],
+        ids: Sequence[str],
+        versions: Iterable[int],
     ) -> History:
         """Fields `names` of `ids`; versions that can't be opened any more are left out. TableError where there is no table."""
         delta = tables.delta(table)
@@ -69,19 +74,33 @@ class History:
         parts: list[Part] = []
         with readable(table):
             for pattern, files in _groups(delta, opened):
-                read = files.scanner(columns=wanted, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
-                # Not filtered in the files: what delta-rs wrote for an UPDATE has bounds that Arrow doesn't compare with text.
-                found = ds.Scanner.from_batches(read.to_reader(), filter=where, batch_size=BATCH).to_batches()
+                read = files.scanner(
+                    columns=wanted, batch_size=BATCH, batch_readahead=1, fragment_readahead=1
+                )
+                # Not filtered in the files: what delta-rs wrote for an UPDATE has bounds that Arrow
+                # doesn't compare with text.
+                found = ds.Scanner.from_batches(
+                    read.to_reader(), filter=where, batch_size=BATCH
+                ).to_batches()
                 parts += [
-                    Part.of(fields, places, table.key[0], len(patterns), batch) for batch in found if batch.num_rows
+                    Part.of(fields, places, table.key[0], len(patterns), batch)
+                    for batch in found
+                    if batch.num_rows
                 ]
                 patterns.append(pattern)
-        return cls(str(delta.metadata().id), list(opened), *_joined(fields, parts, patterns, len(opened)), len(ids))
+        return cls(
+            str(delta.metadata().id),
+            list(opened),
+            *_joined(fields, parts, patterns, len(opened)),
+            len(ids),
+        )
 
     @cached_property
     def times(self) -> tuple[dict[tuple[int, int, int], int], NDArray[np.int64]]:
         """A row of each (entity, event, created); int64[M]: for each row another with the same, -1 after the last."""
-        keys = zip(self.entity.tolist(), self.event_us.tolist(), self.created_us.tolist(), strict=True)
+        keys = zip(
+            self.entity.tolist(), self.event_us.tolist(), self.created_us.tolist(), strict=True
+        )
         found: dict[tuple[int, int, int], int] = {}
         others = np.full(len(self.entity), -1)
         for row, key in enumerate(keys):
@@ -104,7 +123,9 @@ class History:
         """bool[n]: whether rows have a later (event, created) than others."""
         event, created = self.event_us, self.created_us
         same = event[rows] == event[than]
-        found: NDArray[np.bool_] = (event[rows] > event[than]) | (same & (created[rows] > created[than]))
+        found: NDArray[np.bool_] = (event[rows] > event[than]) | (
+            same & (created[rows] > created[than])
+        )
         return found
 
 
@@ -122,16 +143,26 @@ def _groups(delta: DeltaTable, opened: Mapping[int, Files]) -> Iterator[tuple[Pa
 def _joined(
     fields: Sequence[Field], parts: Sequence[Part], patterns: Sequence[Pattern], versions: int
 ) -> tuple[
-    NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_],
-    dict[str, NDArray[np.uint8]], dict[str, NDArray[np.bool_]],
-]:  # fmt: skip
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    dict[str, NDArray[np.uint8]],
+    dict[str, NDArray[np.bool_]],
+]:
     names = [f.name for f in fields]
     if not parts:
         none = np.empty(0, np.int64)
         return (
-            none, none, none, np.empty(0, np.bool_), np.empty((versions, 0), np.bool_),
-            {name: np.empty((0, 0), np.uint8) for name in names}, {name: np.empty(0, np.bool_) for name in names},
-        )  # fmt: skip
+            none,
+            none,
+            none,
+            np.empty(0, np.bool_),
+            np.empty((versions, 0), np.bool_),
+            {name: np.empty((0, 0), np.uint8) for name in names},
+            {name: np.empty(0, np.bool_) for name in names},
+        )
     rows, which = distinct(parts)
     entity, event, created = (a.astype(np.int64) for a in rows.arrays[:3])
     ended = rows.arrays[3].astype(np.bool_)
@@ -139,5 +170,8 @@ def _joined(
     held = np.zeros((versions, len(entity)), np.bool_)
     for i, pattern in enumerate(patterns):
         held[np.ix_(np.flatnonzero(pattern), which[group == i])] = True
-    columns, null = dict(zip(names, rows.columns, strict=True)), dict(zip(names, rows.null, strict=True))
+    columns, null = (
+        dict(zip(names, rows.columns, strict=True)),
+        dict(zip(names, rows.null, strict=True)),
+    )
     return entity, event, created, ended, held, columns, null

@@ -52,8 +52,19 @@ class Chunk:
         offset_us = np.array([s.offset_us for s in lines], np.int64)
         ids = [i for s in lines for i in s.ids]
         status = np.concatenate([s.status for s in lines])
-        event_us, created_us = (np.concatenate([getattr(s, t) for s in lines]) for t in ("event_us", "created_us"))
-        return cls(lines, line, ids, status, event_us, created_us, client_us[line], (client_us + offset_us)[line])
+        event_us, created_us = (
+            np.concatenate([getattr(s, t) for s in lines]) for t in ("event_us", "created_us")
+        )
+        return cls(
+            lines,
+            line,
+            ids,
+            status,
+            event_us,
+            created_us,
+            client_us[line],
+            (client_us + offset_us)[line],
+        )
 
     @property
     def view(self) -> str:
@@ -96,14 +107,20 @@ class Log:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.paths = sorted(folder.glob(PATTERN), key=lambda path: (path.stat().st_mtime_ns, path.name))
+        self.paths = sorted(
+            folder.glob(PATTERN), key=lambda path: (path.stat().st_mtime_ns, path.name)
+        )
         self.lines = self.damaged = self.dropped = 0
         if not self.paths:
             raise InputError(
-                explain(str(folder), expected=f"a serving log ({PATTERN})", found="none",
-                        mend="give the client one: OnlineClient.from_url(url, log=ServingLog(folder, connect(url),"
-                        " share=0.01)), see docs/parity.md")
-            )  # fmt: skip
+                explain(
+                    str(folder),
+                    expected=f"a serving log ({PATTERN})",
+                    found="none",
+                    mend="give the client one: OnlineClient.from_url(url, log=ServingLog(folder, connect(url),"
+                    " share=0.01)), see docs/parity.md",
+                )
+            )
 
     def chunks(self, rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
         """Chunks of about `rows` rows; every line once."""

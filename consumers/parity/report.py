@@ -73,20 +73,31 @@ class ViewReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "view": self.view, "requests": self.requests, "rows": self.rows, "mismatches": self.mismatches,
+            "view": self.view,
+            "requests": self.requests,
+            "rows": self.rows,
+            "mismatches": self.mismatches,
             "verdicts": {v.name.lower(): self.verdicts[v] for v in Verdict if self.verdicts[v]},
-            "unchecked": self.unchecked, "unchecked_rate": self.unchecked_rate, "skew": self.skew,
-            "joined": self.joined, "stale": self.stale, "staleness": self.staleness,
-            "behind_mean_s": self.behind_us / max(self.stale, 1) / 1e6, "behind_max_s": self.behind_max_us / 1e6,
+            "unchecked": self.unchecked,
+            "unchecked_rate": self.unchecked_rate,
+            "skew": self.skew,
+            "joined": self.joined,
+            "stale": self.stale,
+            "staleness": self.staleness,
+            "behind_mean_s": self.behind_us / max(self.stale, 1) / 1e6,
+            "behind_max_s": self.behind_max_us / 1e6,
             "features": {
                 name: {
-                    "served": c.served, "wrong": c.wrong, "stale": c.stale, "wrong_rate": c.wrong / max(c.served, 1),
+                    "served": c.served,
+                    "wrong": c.wrong,
+                    "stale": c.stale,
+                    "wrong_rate": c.wrong / max(c.served, 1),
                     "stale_rate": c.stale / max(c.served, 1),
                 }
                 for name, c in self.features.items()
             },
             "examples": self.examples,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,14 @@ class Report:
 
     def is_fine(self, limits: Limits) -> bool:
         """Whether there is no mismatch, no rate above its limit, and a row that was checked."""
-        rates = ((self.staleness, limits.stale), (self.unchecked_rate, limits.unchecked), (self.skew, limits.skew))
-        return not self.mismatches and self.checked > 0 and all(rate <= most for rate, most in rates)
+        rates = (
+            (self.staleness, limits.stale),
+            (self.unchecked_rate, limits.unchecked),
+            (self.skew, limits.skew),
+        )
+        return (
+            not self.mismatches and self.checked > 0 and all(rate <= most for rate, most in rates)
+        )
 
     def counted(self, log: Log) -> None:
         """Take over what reading the log counted."""
@@ -152,10 +169,17 @@ class Report:
         """Plain values for JSON."""
         views = [v.to_dict() for v in sorted(self.views.values(), key=lambda v: v.view)]
         return {
-            "lines": self.lines, "damaged": self.damaged, "dropped": self.dropped, "checked": self.checked,
-            "unchecked_rate": self.unchecked_rate, "mismatches": self.mismatches, "skew": self.skew,
-            "max_skew_s": self.max_skew_us / 1e6, "staleness": self.staleness, "views": views,
-        }  # fmt: skip
+            "lines": self.lines,
+            "damaged": self.damaged,
+            "dropped": self.dropped,
+            "checked": self.checked,
+            "unchecked_rate": self.unchecked_rate,
+            "mismatches": self.mismatches,
+            "skew": self.skew,
+            "max_skew_s": self.max_skew_us / 1e6,
+            "staleness": self.staleness,
+            "views": views,
+        }
 
 
 def add(report: ViewReport, table: Table, checker: Checker, found: Findings, limit: int) -> None:
@@ -204,18 +228,26 @@ def _example(table: Table, checker: Checker, i: int, row: int) -> dict[str, Any]
     served: dict[str, Any] = {"status": Status(int(chunk.status[i])).name.lower()}
     if chunk.event_us[i]:
         served |= _times(int(chunk.event_us[i]), int(chunk.created_us[i]))
-    expected: dict[str, Any] = {} if row < 0 else _times(int(history.event_us[row]), int(history.created_us[row]))
+    expected: dict[str, Any] = (
+        {} if row < 0 else _times(int(history.event_us[row]), int(history.created_us[row]))
+    )
     for f in (f for f in Schema.of(table).fields if f.name in chunk.names):
         mine, mine_null = chunk.column(f.name)
         if place >= 0:
             served[f.name] = _value(f, mine[place], bool(mine_null[place]))
         if row >= 0:
-            expected[f.name] = _value(f, history.columns[f.name][row], bool(history.null[f.name][row]))
+            expected[f.name] = _value(
+                f, history.columns[f.name][row], bool(history.null[f.name][row])
+            )
     return {
-        table.key[0]: chunk.ids[i], "request": line.request, "server_time": moment(int(chunk.server_us[i])),
-        "release": line.floor.release if line.floor else None, "version": line.floor.version if line.floor else None,
-        "served": served, "expected": expected,
-    }  # fmt: skip
+        table.key[0]: chunk.ids[i],
+        "request": line.request,
+        "server_time": moment(int(chunk.server_us[i])),
+        "release": line.floor.release if line.floor else None,
+        "version": line.floor.version if line.floor else None,
+        "served": served,
+        "expected": expected,
+    }
 
 
 def _times(event_us: int, created_us: int) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Rows of a table as a reader gets them.
 
-Values are made canonical straight from Arrow, not through the encoder of the online store: what it gets wrong, parity must see.
+Values are made canonical straight from Arrow, not through the encoder of the online store: what it
+gets wrong, parity must see.
 """
 
 from __future__ import annotations
@@ -36,11 +37,18 @@ class Part:
 
     @classmethod
     def of(
-        cls, fields: Sequence[Field], places: Mapping[str, int], key: str, group: int, batch: pa.RecordBatch
+        cls,
+        fields: Sequence[Field],
+        places: Mapping[str, int],
+        key: str,
+        group: int,
+        batch: pa.RecordBatch,
     ) -> Part:
         """Of a batch whose columns are the key, the times, the hash and the fields; `places`: of the entities' ids."""
         entity = np.array([places[i] for i in batch[key].to_pylist()], np.int64)
-        event, created = (batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME))
+        event, created = (
+            batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)
+        )
         ended = batch[VALUE_HASH].to_numpy() == TOMBSTONE
         columns = [canonical(f, as_read(f, batch[f.name])) for f in fields]
         null = [batch[f.name].is_null().to_numpy(zero_copy_only=False) for f in fields]
@@ -60,7 +68,9 @@ def as_read(field: Field, column: pa.Array) -> NDArray[np.generic]:
     if field.kind == "slots":
         found = field.empty(len(column))
         there = column.is_valid().to_numpy(zero_copy_only=False)
-        found[there] = _stored(field, column.flatten().to_numpy(zero_copy_only=False)).reshape(-1, field.width)
+        found[there] = _stored(field, column.flatten().to_numpy(zero_copy_only=False)).reshape(
+            -1, field.width
+        )
         return found
     return _objects(_vectors(field, column) if field.type in NUMBERS else column.to_pylist())
 
@@ -86,15 +96,21 @@ def _stored(field: Field, numbers: NDArray[np.generic]) -> NDArray[np.generic]:
 def distinct(parts: Sequence[Part]) -> tuple[Part, NDArray[np.int64]]:
     """Rows of all parts, copies that are alike in times and features once; and int64[M]: the row that each was, in their order.
 
-    A compaction copies rows into other files, and a table may have another row under the same times later (UPDATE): these stay two.
+    A compaction copies rows into other files, and a table may have another row under the same times
+    later (UPDATE): these stay two.
     """
     arrays = [np.concatenate([p.arrays[i] for p in parts]) for i in range(5)]
     columns = [np.concatenate([p.columns[i] for p in parts]) for i in range(len(parts[0].columns))]
     null = [np.concatenate([p.null[i] for p in parts]) for i in range(len(parts[0].null))]
     # By bytes: int64[M] is uint8[M, 8].
     raw = np.hstack(
-        [np.ascontiguousarray(a).view(np.uint8).reshape(len(a), -1) for a in (*arrays[:4], *columns, *null)]
+        [
+            np.ascontiguousarray(a).view(np.uint8).reshape(len(a), -1)
+            for a in (*arrays[:4], *columns, *null)
+        ]
     )
-    _, first, which = np.unique(raw.view(f"V{raw.shape[1]}").ravel(), return_index=True, return_inverse=True)
+    _, first, which = np.unique(
+        raw.view(f"V{raw.shape[1]}").ravel(), return_index=True, return_inverse=True
+    )
     columns, null = [c[first] for c in columns], [n[first] for n in null]
     return Part([a[first] for a in arrays], columns, null), which

@@ -17,8 +17,9 @@ Files = frozenset[str]
 def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
     """The data files of versions, ascending: those named, those before each commit that took rows out since, and `delta` itself.
 
-    So every row that the table has had since the first of them lies in one. A version whose log or files are gone stands with
-    the files of a later one that has the same rows (OPTIMIZE, then VACUUM), or is left out.
+    So every row that the table has had since the first of them lies in one. A version whose log or
+    files are gone stands with the files of a later one that has the same rows (OPTIMIZE, then
+    VACUUM), or is left out.
     """
     latest = delta.version()
     asked = {v for v in named if v < latest}
@@ -26,18 +27,26 @@ def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
     asked |= {v - 1 for v, kinds in changes.items() if "remove" in kinds}
     known: set[str] = set()
     found = {v: _same_rows(delta, v, changes, known) for v in sorted(asked)}
-    return {v: files for v, files in found.items() if files is not None} | {latest: frozenset(scan(delta).files)}
+    return {v: files for v, files in found.items() if files is not None} | {
+        latest: frozenset(scan(delta).files)
+    }
 
 
 def _changes(delta: DeltaTable, since: int) -> dict[int, set[str]]:
     """For each later version whether its commit brought rows ("add") or took some ("remove"); nothing for OPTIMIZE and VACUUM."""
     folder = scan(delta).filesystem
-    found = {version: changed_by(folder, version) for version in range(since + 1, delta.version() + 1)}
+    found = {
+        version: changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
+    }
     # What a commit did whose entry was cleaned up isn't known.
-    return {version: {"add", "remove"} if kinds is None else kinds for version, kinds in found.items()}
+    return {
+        version: {"add", "remove"} if kinds is None else kinds for version, kinds in found.items()
+    }
 
 
-def _same_rows(delta: DeltaTable, version: int, changes: Mapping[int, set[str]], known: set[str]) -> Files | None:
+def _same_rows(
+    delta: DeltaTable, version: int, changes: Mapping[int, set[str]], known: set[str]
+) -> Files | None:
     for same in range(version, delta.version() + 1):
         if same > version and changes[same]:
             return None
@@ -57,5 +66,7 @@ def _whole(delta: DeltaTable, version: int, known: set[str]) -> Files | None:
     dataset = scan(there)
     fresh = [path for path in dataset.files if path not in known]
     infos = dataset.filesystem.get_file_info(fresh)
-    known |= {path for path, info in zip(fresh, infos, strict=True) if info.type != FileType.NotFound}
+    known |= {
+        path for path, info in zip(fresh, infos, strict=True) if info.type != FileType.NotFound
+    }
     return frozenset(dataset.files) if known.issuperset(dataset.files) else None

@@ -16,13 +16,16 @@ Mask = NDArray[np.bool_]
 class Window:
     """Of N served rows; places are those of `history.versions`, -1 where a side isn't known.
 
-    Within one a load may be under way, so that what any of its versions says is right. Rows are those of the history, -1: none.
+    Within one a load may be under way, so that what any of its versions says is right. Rows are
+    those of the history, -1: none.
     """
 
     def __init__(self, history: History, entity: Rows, floor: Rows, ceiling: Rows) -> None:
         self.history, self.entity = history, entity
         self.first = np.maximum(floor, 0)
-        self.last = np.maximum(np.where(ceiling >= 0, ceiling, len(history.versions) - 1), self.first)
+        self.last = np.maximum(
+            np.where(ceiling >= 0, ceiling, len(history.versions) - 1), self.first
+        )
 
     def holds(self, row: Rows) -> Mask:
         """bool[N]: whether one of its versions has the row."""

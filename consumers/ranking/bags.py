@@ -20,12 +20,16 @@ def bags(offsets: NDArray[np.int64], codes: NDArray[np.int64], width: int) -> Ma
     """[Q, width]: the known (above 0) codes of each bag at one over their number."""
     rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[codes > 0]
     ones = np.ones(len(rows), np.float32)
-    return unit_rows(sparse.csr_array((ones, (rows, codes[codes > 0])), shape=(len(offsets) - 1, width)))
+    return unit_rows(
+        sparse.csr_array((ones, (rows, codes[codes > 0])), shape=(len(offsets) - 1, width))
+    )
 
 
 def mean_topics(offsets: NDArray[np.int64], rows: NDArray[np.int64], topics: Matrix) -> Matrix:
     """[Q, T]: mean of the rows of `topics` that each bag names, those without topics (and -1) left out."""
     bag = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[rows >= 0]
     ones = np.ones(len(bag), np.float32)
-    counts = sparse.csr_array((ones, (bag, rows[rows >= 0])), shape=(len(offsets) - 1, topics.shape[0]))
+    counts = sparse.csr_array(
+        (ones, (bag, rows[rows >= 0])), shape=(len(offsets) - 1, topics.shape[0])
+    )
     return unit_rows(Matrix(counts @ topics))

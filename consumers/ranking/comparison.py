@@ -43,7 +43,12 @@ class Rows(NamedTuple):
 
 
 def measure(
-    inputs: Inputs, settings: Settings, *, as_of_us: int, epoch: int, progress: Progress = lambda text: None
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    as_of_us: int,
+    epoch: int,
+    progress: Progress = lambda text: None,
 ) -> dict[str, Any]:
     """AUC of each variant on each split, over `evaluation.ranking_seeds` seeds.
 
@@ -88,7 +93,8 @@ def _compare(
     if any(not 0 < log.clicked[numbers].sum() < len(numbers) for numbers in rows):
         return {**counts, "skipped": "a part without clicks, or with nothing else"}
     progress(f"{name} split")
-    # Batches are too small for torch to share among cores: a variant a core takes two thirds of the CPU time (docs/adr/0014).
+    # Batches are too small for torch to share among cores: a variant a core takes two thirds of the
+    # CPU time (docs/adr/0014).
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, one_thread():
         tasks = {
             variant: pool.submit(_auc, data[mode], rows, settings, with_topics=with_topics)
@@ -100,11 +106,17 @@ def _compare(
         **counts,
         "epochs": epochs,
         "auc": {variant: estimate(values) for variant, values in found.items()},
-        "difference": {v: estimate(values - found["no topics"]) for v, values in found.items() if v != "no topics"},
+        "difference": {
+            v: estimate(values - found["no topics"])
+            for v, values in found.items()
+            if v != "no topics"
+        },
     }
 
 
-def _auc(data: Dataset, rows: Rows, settings: Settings, *, with_topics: bool) -> tuple[NDArray[np.float64], int]:
+def _auc(
+    data: Dataset, rows: Rows, settings: Settings, *, with_topics: bool
+) -> tuple[NDArray[np.float64], int]:
     """float64[seeds], AUC on the test rows of models of all training rows; and their epochs.
 
     The first seed's model of the training rows without the validation rows chooses the epochs.
@@ -112,7 +124,9 @@ def _auc(data: Dataset, rows: Rows, settings: Settings, *, with_topics: bool) ->
     learn = partial(fit, settings=settings.ranking, with_topics=with_topics)
     known = data.vocabulary(rows.fit)
     examples = data.examples(known)
-    chosen = learn(examples.take(rows.fit), examples.take(rows.validation), known=known, seed=settings.seed)
+    chosen = learn(
+        examples.take(rows.fit), examples.take(rows.validation), known=known, seed=settings.seed
+    )
     known = data.vocabulary(rows.train)
     examples = data.examples(known)
     train, test = examples.take(rows.train), examples.take(rows.test)

@@ -25,7 +25,13 @@ class Dataset:
 
     @classmethod
     def of(
-        cls, inputs: Inputs, settings: Settings, *, as_of_us: int, epoch: int, topics: TopicsOf = "as known"
+        cls,
+        inputs: Inputs,
+        settings: Settings,
+        *,
+        as_of_us: int,
+        epoch: int,
+        topics: TopicsOf = "as known",
     ) -> Dataset:
         """From a release's tables."""
         return cls(list(frames(inputs, settings, as_of_us=as_of_us, topics=topics)), epoch)
@@ -37,14 +43,21 @@ class Dataset:
     def shown_us(self) -> NDArray[np.int64]:
         """int64[N], times of the impressions."""
         return np.concatenate(
-            [np.empty(0, np.int64), *(part.impressions["event_us"].to_numpy() for part in self.parts)]
+            [
+                np.empty(0, np.int64),
+                *(part.impressions["event_us"].to_numpy() for part in self.parts),
+            ]
         )
 
     @cached_property
     def users(self) -> NDArray[np.int64]:
         """int64[N], a number for each user."""
-        ids = pa.chunked_array([c for part in self.parts for c in part.impressions["user_id"].chunks], pa.string())
-        numbers: NDArray[np.int64] = ids.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        ids = pa.chunked_array(
+            [c for part in self.parts for c in part.impressions["user_id"].chunks], pa.string()
+        )
+        numbers: NDArray[np.int64] = (
+            ids.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        )
         return numbers
 
     @cached_property

@@ -12,7 +12,9 @@ from vidtopics.tables import Tables
 from vidtopics.times import moment
 
 
-def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def evaluate(
+    tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """The report as plain values, kept in `reports/` of the home and made again only where something changed.
 
     Rows are the impressions of the last release whose label window has closed by now.
@@ -31,8 +33,15 @@ def evaluate(tables: Tables, settings: Settings, progress: Callable[[str], None]
     from consumers.training import read
 
     inputs = read(tables, release["versions"])
-    found = measure(inputs, settings, as_of_us=as_of_us, epoch=release["topic_epoch"], progress=progress)
-    report = {"key": key, "release": release["release_id"], "as_of": moment(release["as_of_us"]), **found}
+    found = measure(
+        inputs, settings, as_of_us=as_of_us, epoch=release["topic_epoch"], progress=progress
+    )
+    report = {
+        "key": key,
+        "release": release["release_id"],
+        "as_of": moment(release["as_of_us"]),
+        **found,
+    }
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report

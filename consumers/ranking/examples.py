@@ -83,7 +83,9 @@ def numbers(
 
 
 def _encode(frame: Frame, known: Vocabulary) -> Examples:
-    clicks = bags(frame.offsets, known.code_videos(frame.videos)[frame.history_videos], len(known.videos) + 1)
+    clicks = bags(
+        frame.offsets, known.code_videos(frame.videos)[frame.history_videos], len(known.videos) + 1
+    )
     tastes = mean_topics(frame.offsets, frame.history_topics, _topics(frame.topics, known))
     exposures, ctr = (
         frame.features[name].cast(pa.float64()).fill_null(np.nan).to_numpy()
@@ -107,7 +109,8 @@ def _topics(rows: pa.Table, known: Vocabulary) -> Matrix:
     there = np.flatnonzero(pc.is_valid(rows["topic_ids"]).to_numpy())
     some = rows.select(["topic_ids", "topic_weights", "topic_epoch"]).take(pa.array(there))
     ids, weights = (
-        pc.list_flatten(some[name]).to_numpy().reshape(-1, TOPIC_SLOTS) for name in ("topic_ids", "topic_weights")
+        pc.list_flatten(some[name]).to_numpy().reshape(-1, TOPIC_SLOTS)
+        for name in ("topic_ids", "topic_weights")
     )
     found = topic_weights(ids, weights, some["topic_epoch"].to_numpy(), known).tocoo()
     shape = (len(rows), len(known.topics))
@@ -129,7 +132,9 @@ def _concatenate(parts: list[Examples]) -> Examples:
         video=joined("video"),
         numbers=joined("numbers"),
         topics=stacked("topics"),
-        history=np.concatenate([part.history + start for part, start in zip(parts, starts, strict=False)]),
+        history=np.concatenate(
+            [part.history + start for part, start in zip(parts, starts, strict=False)]
+        ),
         clicks=stacked("clicks"),
         tastes=stacked("tastes"),
     )

@@ -32,7 +32,12 @@ class FinalModel:
 
 
 def learn(
-    inputs: Inputs, settings: Settings, *, as_of_us: int, epoch: int, progress: Callable[[str], None]
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    as_of_us: int,
+    epoch: int,
+    progress: Callable[[str], None],
 ) -> FinalModel:
     """A model of all rows whose window has closed, with topics as known; TableError where they are too few."""
     data = Dataset.of(inputs, settings, as_of_us=as_of_us, epoch=epoch)
@@ -40,7 +45,9 @@ def learn(
     known = data.vocabulary(np.arange(len(data)))
     progress("learning from all rows")
     examples = data.examples(known)
-    fitted = fit(examples, None, settings.ranking, known, with_topics=True, seed=settings.seed, epochs=epochs)
+    fitted = fit(
+        examples, None, settings.ranking, known, with_topics=True, seed=settings.seed, epochs=epochs
+    )
     facts = {
         "rows": len(data),
         "clicked": int(data.clicked.sum()),
@@ -53,19 +60,34 @@ def learn(
     return FinalModel(fitted.model, known, facts)
 
 
-def _measured(data: Dataset, settings: Settings, progress: Callable[[str], None]) -> tuple[float, int]:
+def _measured(
+    data: Dataset, settings: Settings, progress: Callable[[str], None]
+) -> tuple[float, int]:
     """AUC on the held-out end, and the epochs that were best just before it."""
     window_us = settings.ranking.label_window // timedelta(microseconds=1)
     outer = by_time(data.shown_us, share=HELD_OUT, window_us=window_us)
     inner = by_time(data.shown_us[outer.train], share=HELD_OUT, window_us=0)
-    rows = {"learn": outer.train[inner.train], "choose": outer.train[inner.test], "measure": outer.test}
+    rows = {
+        "learn": outer.train[inner.train],
+        "choose": outer.train[inner.test],
+        "measure": outer.test,
+    }
     _refuse_few(data, rows)
     progress("measuring on the held-out end")
     known = data.vocabulary(rows["learn"])
     examples = data.examples(known)
     parts = {name: examples.take(numbers) for name, numbers in rows.items()}
-    fitted = fit(parts["learn"], parts["choose"], settings.ranking, known, with_topics=True, seed=settings.seed)
-    return area_under_curve(parts["measure"].clicked, probabilities(fitted.model, parts["measure"])), fitted.epochs
+    fitted = fit(
+        parts["learn"],
+        parts["choose"],
+        settings.ranking,
+        known,
+        with_topics=True,
+        seed=settings.seed,
+    )
+    return area_under_curve(
+        parts["measure"].clicked, probabilities(fitted.model, parts["measure"])
+    ), fitted.epochs
 
 
 def _refuse_few(data: Dataset, rows: dict[str, NDArray[np.int64]]) -> None:

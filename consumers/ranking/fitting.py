@@ -61,11 +61,18 @@ def fit(
     with SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WideAndDeep(
-            users=len(known.users), videos=len(known.videos), topics=len(known.topics) if with_topics else 0,
-            width=settings.embedding_width, topic_width=settings.topic_width, hidden=settings.hidden,
-        )  # fmt: skip
+            users=len(known.users),
+            videos=len(known.videos),
+            topics=len(known.topics) if with_topics else 0,
+            width=settings.embedding_width,
+            topic_width=settings.topic_width,
+            hidden=settings.hidden,
+        )
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        model.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     random = np.random.default_rng(seed)
     auc: list[float] = []
@@ -100,7 +107,11 @@ def area_under_curve(clicked: NDArray[np.bool_], scores: NDArray[np.float32]) ->
     >>> area_under_curve(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1], np.float32))
     0.875
     """
-    return float(roc_auc_score(clicked, scores)) if clicked.any() and not clicked.all() else float("nan")
+    return (
+        float(roc_auc_score(clicked, scores))
+        if clicked.any() and not clicked.all()
+        else float("nan")
+    )
 
 
 def _best(auc: list[float]) -> int:
@@ -109,7 +120,11 @@ def _best(auc: list[float]) -> int:
 
 
 def _epoch(
-    model: WideAndDeep, optimizer: torch.optim.Optimizer, examples: Examples, size: int, random: np.random.Generator
+    model: WideAndDeep,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    size: int,
+    random: np.random.Generator,
 ) -> None:
     model.train()
     order = random.permutation(len(examples))
@@ -117,7 +132,9 @@ def _epoch(
         batch = examples.take(order[start : start + size])
         for codes in (batch.user, batch.video):
             codes[random.random(len(codes)) < UNKNOWN_SHARE] = 0
-        loss = binary_cross_entropy_with_logits(model(batch), torch.from_numpy(batch.clicked.astype(np.float32)))
+        loss = binary_cross_entropy_with_logits(
+            model(batch), torch.from_numpy(batch.clicked.astype(np.float32))
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -11,11 +11,14 @@ from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 
 
-def train(tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def train(
+    tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """Trains on all closed rows with topics as known, and stores the model in `models/ranking` of the home.
 
-    The last tenth of the rows tells AUC, the tenth before chooses the number of epochs; a model of all rows is then trained
-    for as many. Nothing is done where the model there was made from the same; the result says so (`skipped`).
+    The last tenth of the rows tells AUC, the tenth before chooses the number of epochs; a model of
+    all rows is then trained for as many. Nothing is done where the model there was made from the
+    same; the result says so (`skipped`).
 
     Returns:
         rows, clicked, users, videos, topics, epochs, auc (of the held-out end), seconds, release, skipped.
@@ -35,7 +38,13 @@ def train(tables: Tables, settings: Settings, progress: Callable[[str], None] = 
 
     progress("joining impressions to features")
     inputs = read(tables, release["versions"])
-    final = learn(inputs, settings, as_of_us=as_of_us, epoch=release["topic_epoch"], progress=progress)
-    facts = {**final.facts, "seconds": round(time.monotonic() - began, 2), "release": release["release_id"]}
+    final = learn(
+        inputs, settings, as_of_us=as_of_us, epoch=release["topic_epoch"], progress=progress
+    )
+    facts = {
+        **final.facts,
+        "seconds": round(time.monotonic() - began, 2),
+        "release": release["release_id"],
+    }
     store(folder, final.model, final.known, settings.ranking, {"key": key, "facts": facts})
     return {**facts, "skipped": False}

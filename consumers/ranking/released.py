@@ -25,15 +25,28 @@ def now_us() -> int:
     return micros(datetime.now(UTC))
 
 
-def key_of(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int, *more: str) -> str:
+def key_of(
+    tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int, *more: str
+) -> str:
     """A hash of the release's versions, of how many label windows have closed, of settings and source."""
-    shown = tables.read(IMPRESSIONS, columns=[EVENT_TIME], version=release["versions"].get(IMPRESSIONS.name))
-    ends = pc.add(shown[EVENT_TIME].cast(pa.int64()), settings.ranking.label_window // timedelta(microseconds=1))
+    shown = tables.read(
+        IMPRESSIONS, columns=[EVENT_TIME], version=release["versions"].get(IMPRESSIONS.name)
+    )
+    ends = pc.add(
+        shown[EVENT_TIME].cast(pa.int64()),
+        settings.ranking.label_window // timedelta(microseconds=1),
+    )
     closed = pc.sum(pc.less_equal(ends, as_of_us)).as_py() or 0
     return digest(
-        release["versions"], release["topic_epoch"], closed, settings.ranking, settings.recall.recent_clicks, settings.seed,
-        source_hash(*PACKAGES), *more,
-    )  # fmt: skip
+        release["versions"],
+        release["topic_epoch"],
+        closed,
+        settings.ranking,
+        settings.recall.recent_clicks,
+        settings.seed,
+        source_hash(*PACKAGES),
+        *more,
+    )
 
 
 def described(folder: Path) -> dict[str, Any] | None:

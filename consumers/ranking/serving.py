@@ -21,8 +21,9 @@ from vidtopics.online import Features
 class Ranker:
     """Click probabilities of a user's candidates, by the model that `vidtopics train ranking` stored.
 
-    It reads what :mod:`vidtopics.online` gives, as the training frame reads the tables: a video without statistics or topics, whatever
-    the status says why, is one of which nothing was known; topics of another epoch than the model's count as none.
+    It reads what :mod:`vidtopics.online` gives, as the training frame reads the tables: a video
+    without statistics or topics, whatever the status says why, is one of which nothing was known;
+    topics of another epoch than the model's count as none.
     """
 
     def __init__(self, model: WideAndDeep, known: Vocabulary) -> None:
@@ -57,7 +58,8 @@ class Ranker:
         shared = np.zeros(n, np.int64)
         there = statistics.present
         exposures, ctr = (
-            np.where(there, _column(statistics, name), np.nan) for name in ("video_exposures", "video_ctr")
+            np.where(there, _column(statistics, name), np.nan)
+            for name in ("video_exposures", "video_ctr")
         )
         examples = Examples(
             clicked=np.zeros(n, bool),
@@ -67,14 +69,23 @@ class Ranker:
             numbers=numbers(exposures, ctr, np.array([len(history)]), shared),
             topics=self._topics(topics),
             history=shared,
-            clicks=bags(ends, self.known.code_videos(pa.array(history, pa.string())), len(self.known.videos) + 1),
+            clicks=bags(
+                ends,
+                self.known.code_videos(pa.array(history, pa.string())),
+                len(self.known.videos) + 1,
+            ),
             tastes=mean_topics(ends, np.arange(len(history)), self._topics(history_topics)),
         )
         return probabilities(self.model, examples)
 
     def _topics(self, found: Features) -> Matrix:
-        ids, epochs = _column(found, "topic_ids").astype(np.int64), _column(found, "topic_epoch").astype(np.int64)
-        return topic_weights(ids, _column(found, "topic_weights").astype(np.float32), epochs, self.known)
+        ids, epochs = (
+            _column(found, "topic_ids").astype(np.int64),
+            _column(found, "topic_epoch").astype(np.int64),
+        )
+        return topic_weights(
+            ids, _column(found, "topic_weights").astype(np.float32), epochs, self.known
+        )
 
 
 def _column(found: Features, name: str) -> NDArray[np.float64]:

@@ -21,7 +21,11 @@ from vidtopics.settings import RankingSettings
 
 
 def store(
-    folder: Path, model: WideAndDeep, known: Vocabulary, settings: RankingSettings, facts: Mapping[str, Any]
+    folder: Path,
+    model: WideAndDeep,
+    known: Vocabulary,
+    settings: RankingSettings,
+    facts: Mapping[str, Any],
 ) -> None:
     """Writes a model in one step: the weights under a name of their own, then the JSON that names them; older weights go."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,12 +56,19 @@ def restore(folder: Path) -> tuple[WideAndDeep, Vocabulary]:
     facts = described(folder)
     if facts is None:
         raise TableError(
-            explain(str(folder), expected="a ranking model", found="none", mend="run `vidtopics train ranking` first")
+            explain(
+                str(folder),
+                expected="a ranking model",
+                found="none",
+                mend="run `vidtopics train ranking` first",
+            )
         )
     try:
         users, videos = (pa.array(facts[name], pa.string()) for name in ("users", "videos"))
         known = Vocabulary(users, videos, np.array(facts["topics"], np.int64), facts["topic_epoch"])
-        model = WideAndDeep(users=len(users), videos=len(videos), topics=len(known.topics), **facts["shape"])
+        model = WideAndDeep(
+            users=len(users), videos=len(videos), topics=len(known.topics), **facts["shape"]
+        )
         model.load_state_dict(load((folder / facts["weights"]).read_bytes()))
     except Exception as error:  # whatever odd bytes lead the readers to
         reason = f"{type(error).__name__} {error}".partition("\n")[0]

@@ -59,7 +59,10 @@ def vocabulary(parts: Sequence[Frame], rows: NDArray[np.bool_], *, epoch: int) -
 
 
 def topic_weights(
-    ids: NDArray[np.int64], weights: NDArray[np.float32], epochs: NDArray[np.int64], known: Vocabulary
+    ids: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    epochs: NDArray[np.int64],
+    known: Vocabulary,
 ) -> Matrix:
     """[N, T] of topic slots: the weights of known topics of the vocabulary's epoch, divided by their sum; no others.
 
@@ -84,13 +87,17 @@ def topic_weights(
     return unit_rows(sparse.csr_array((weights[there], (rows, place[there])), shape=shape))
 
 
-def _split(parts: Sequence[Frame], rows: NDArray[np.bool_]) -> Iterable[tuple[Frame, NDArray[np.bool_]]]:
+def _split(
+    parts: Sequence[Frame], rows: NDArray[np.bool_]
+) -> Iterable[tuple[Frame, NDArray[np.bool_]]]:
     ends = np.cumsum([len(frame) for frame in parts])
     return zip(parts, np.split(rows, ends[:-1]), strict=True)
 
 
 def _code(ids: pa.ChunkedArray | pa.Array, known: pa.Array) -> NDArray[np.int64]:
-    codes: NDArray[np.int64] = pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy().astype(np.int64) + 1
+    codes: NDArray[np.int64] = (
+        pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy().astype(np.int64) + 1
+    )
     return codes
 
 

@@ -51,7 +51,14 @@ class WideAndDeep(nn.Module):
     """
 
     def __init__(
-        self, *, users: int, videos: int, topics: int, width: int, topic_width: int, hidden: Sequence[int]
+        self,
+        *,
+        users: int,
+        videos: int,
+        topics: int,
+        width: int,
+        topic_width: int,
+        hidden: Sequence[int],
     ) -> None:
         super().__init__()
         self.topics = topics
@@ -78,11 +85,17 @@ class WideAndDeep(nn.Module):
         if self.topics:
             taste = batch.tastes[batch.history]
             deep += [_bags(batch.topics, self.topic), _bags(taste, self.topic)]
-            wide = wide + _bags(batch.topics, self.wide_topic) + _bags(Matrix(batch.topics * taste), self.wide_match)
+            wide = (
+                wide
+                + _bags(batch.topics, self.wide_topic)
+                + _bags(Matrix(batch.topics * taste), self.wide_match)
+            )
         return cast("Tensor", wide + self.deep(torch.cat(deep, 1)))[:, 0]
 
 
-def probabilities(model: WideAndDeep, examples: Examples, *, rows: int = 16_384) -> NDArray[np.float32]:
+def probabilities(
+    model: WideAndDeep, examples: Examples, *, rows: int = 16_384
+) -> NDArray[np.float32]:
     """float32[N], click-through rates as the model predicts them, `rows` at a time."""
     model.eval()
     found = np.empty(len(examples), np.float32)

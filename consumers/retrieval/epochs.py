@@ -33,7 +33,12 @@ def of_epoch(topics: Features, epoch: int) -> Features:
     for name, values in columns.items():
         values[foreign] = VIDEO_TOPICS.column(name).pad or 0
     status = np.where(foreign, np.uint8(Status.UNREADABLE), topics.status)
-    return replace(topics, status=status, columns=columns, null={n: rows | foreign for n, rows in topics.null.items()})
+    return replace(
+        topics,
+        status=status,
+        columns=columns,
+        null={n: rows | foreign for n, rows in topics.null.items()},
+    )
 
 
 def left_out(topics: Features, epoch: int) -> dict[str, int]:

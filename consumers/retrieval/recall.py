@@ -51,10 +51,12 @@ class Candidates:
 class Recall:
     """Candidate generation from topic queues (III-B1).
 
-    The user's topics are the N_2 that appear in most of the N_1 recent clicks; their queues give N_3 candidates in proportion
-    (:func:`consumers.retrieval.rules.fill`). Topic IDs of two epochs are never compared: the epoch is that of most clicks, and a
-    click with topics of another one is left out and counted. A user without clicks, whose clicks have no topics, or to whom those
-    queues have nothing new to offer, gets the N_2 most popular topics in equal parts, and `popular` says why.
+    The user's topics are the N_2 that appear in most of the N_1 recent clicks; their queues give
+    N_3 candidates in proportion (:func:`consumers.retrieval.rules.fill`). Topic IDs of two epochs
+    are never compared: the epoch is that of most clicks, and a click with topics of another one is
+    left out and counted. A user without clicks, whose clicks have no topics, or to whom those
+    queues have nothing new to offer, gets the N_2 most popular topics in equal parts, and `popular`
+    says why.
     """
 
     def __init__(self, client: OnlineClient, settings: RecallSettings) -> None:
@@ -76,7 +78,9 @@ class Recall:
         reasons = self._from_queues(self._chosen(of_epoch(topics, epoch)), epoch, history)
         if not reasons:
             return self._popular(user_id, history, topics)
-        return Candidates(user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch))
+        return Candidates(
+            user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch)
+        )
 
     def _popular(self, user_id: str, history: Sequence[str], topics: Features | None) -> Candidates:
         catalogue = self.client.catalogue()
@@ -93,10 +97,14 @@ class Recall:
         counts = count_topics(cast("NDArray[np.int64]", topics["topic_ids"]))
         return TopicCounts(*(column[: self.settings.topics] for column in counts))
 
-    def _from_queues(self, topics: TopicCounts, epoch: int, history: Sequence[str]) -> dict[str, Reason]:
+    def _from_queues(
+        self, topics: TopicCounts, epoch: int, history: Sequence[str]
+    ) -> dict[str, Reason]:
         if not len(topics.topic_ids):
             return {}
-        limit = self.settings.candidates + len(history)  # N_3 are left of one queue even if all of `history` heads it
+        limit = self.settings.candidates + len(
+            history
+        )  # N_3 are left of one queue even if all of `history` heads it
         queues = self.client.queues(topics.topic_ids.tolist(), epoch=epoch, limit=limit)
         return fill(queues, topics, set(history), self.settings.candidates, self.settings.floor)
 

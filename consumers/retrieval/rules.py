@@ -44,9 +44,9 @@ def count_topics(topic_ids: NDArray[np.int64]) -> TopicCounts:
 def quotas(clicks: NDArray[np.int64], candidates: int, floor: float) -> NDArray[np.int64]:
     """int64[T] that add up to `candidates`: in proportion to `clicks`, but at least the share `floor` for each topic.
 
-    Where a proportional quota is below the floor it is the floor, and the others share the rest in proportion to their clicks.
-    Fractions go to the largest remainders (Hamilton's method), ties to the earlier topic. Where the floor is more than an equal
-    part, all get equal parts.
+    Where a proportional quota is below the floor it is the floor, and the others share the rest in
+    proportion to their clicks. Fractions go to the largest remainders (Hamilton's method), ties to
+    the earlier topic. Where the floor is more than an equal part, all get equal parts.
 
     Args:
         clicks: int64[T]; 0, as for topics that the user never clicked, weighs as 1.
@@ -62,7 +62,9 @@ def quotas(clicks: NDArray[np.int64], candidates: int, floor: float) -> NDArray[
     least = min(round(floor * candidates), candidates // len(clicks))
     raised = np.zeros(len(clicks), bool)
     while True:
-        share = np.where(raised, least, (candidates - least * raised.sum()) * weight / weight[~raised].sum())
+        share = np.where(
+            raised, least, (candidates - least * raised.sum()) * weight / weight[~raised].sum()
+        )
         if not (share < least).any():
             break
         raised |= share < least
@@ -73,12 +75,17 @@ def quotas(clicks: NDArray[np.int64], candidates: int, floor: float) -> NDArray[
 
 
 def fill(
-    queues: Sequence[Sequence[str]], topics: TopicCounts, clicked: Collection[str], candidates: int, floor: float
+    queues: Sequence[Sequence[str]],
+    topics: TopicCounts,
+    clicked: Collection[str],
+    candidates: int,
+    floor: float,
 ) -> dict[str, Reason]:
     """Candidates and their reasons: each topic's quota from the head of its queue, the strongest topic first.
 
-    A video that was clicked, or that an earlier topic gave, is passed over. What queues that run out leave open is shared among
-    the others by the same rule, until there are `candidates` of them or all queues are empty.
+    A video that was clicked, or that an earlier topic gave, is passed over. What queues that run
+    out leave open is shared among the others by the same rule, until there are `candidates` of them
+    or all queues are empty.
 
     Args:
         queues: videos of each topic in `topics`, in order.
@@ -93,7 +100,9 @@ def fill(
     [('a', 5, 1, 3), ('c', 5, 3, 3), ('d', 5, 4, 3), ('f', 9, 2, 1)]
     """
     found: dict[str, Reason] = {}
-    offers = [((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in found) for q in queues]
+    offers = [
+        ((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in found) for q in queues
+    ]
     live = np.arange(len(queues))
     while len(live) and len(found) < candidates:
         wanted = quotas(topics.clicks[live], candidates - len(found), floor)

@@ -21,7 +21,8 @@ TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 def write(rows: pa.RecordBatchReader, out: Path) -> int:
     """Write rows to a new Delta table, or to a Parquet file where the name ends in `.parquet`; how many there were.
 
-    They are written beside `out` under a private name, and get its name last: of two that write to one place, one is refused.
+    They are written beside `out` under a private name, and get its name last: of two that write to
+    one place, one is refused.
 
     Raises:
         InputError: `out` exists, or came into being meanwhile; a column that Delta has no type for.
@@ -31,7 +32,10 @@ def write(rows: pa.RecordBatchReader, out: Path) -> int:
     if not parquet:
         _refuse_foreign_types(rows.schema, out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial, counted = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(8)}"), Counted(rows)
+    partial, counted = (
+        out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(8)}"),
+        Counted(rows),
+    )
     try:
         (_write_parquet if parquet else _write_delta)(counted, rows.schema, partial)
         _publish(partial, out)
@@ -98,17 +102,28 @@ def _remove(partial: Path) -> None:
 
 
 def _refuse_foreign_types(schema: pa.Schema, out: Path) -> None:
-    wrong = [f"{field.name} ({field.type})" for field in schema if any(map(_foreign, _kinds(field.type)))]
+    wrong = [
+        f"{field.name} ({field.type})" for field in schema if any(map(_foreign, _kinds(field.type)))
+    ]
     if wrong:
         raise InputError(
-            explain(f"{out}, a Delta table", expected="columns of types that Delta has", found=", ".join(wrong),
-                    mend="cast the spine's columns (Delta has no unsigned numbers), or name an OUT that ends in .parquet")
-        )  # fmt: skip
+            explain(
+                f"{out}, a Delta table",
+                expected="columns of types that Delta has",
+                found=", ".join(wrong),
+                mend="cast the spine's columns (Delta has no unsigned numbers), or name an OUT that ends in .parquet",
+            )
+        )
 
 
 def _foreign(kind: pa.DataType) -> bool:
     of = pa.types
-    return bool(of.is_unsigned_integer(kind) or of.is_float16(kind) or of.is_duration(kind) or of.is_time(kind))
+    return bool(
+        of.is_unsigned_integer(kind)
+        or of.is_float16(kind)
+        or of.is_duration(kind)
+        or of.is_time(kind)
+    )
 
 
 def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
@@ -120,5 +135,10 @@ def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
 
 def _taken(out: Path) -> InputError:
     return InputError(
-        explain(str(out), expected="a new place", found="a file or folder", mend="name another, or remove it")
+        explain(
+            str(out),
+            expected="a new place",
+            found="a file or folder",
+            mend="name another, or remove it",
+        )
     )

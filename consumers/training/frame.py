@@ -61,13 +61,18 @@ class Frame:
 
 
 def frames(
-    inputs: Inputs, settings: Settings, *, as_of_us: int, topics: TopicsOf = "as known", chunk_rows: int = CHUNK_ROWS
+    inputs: Inputs,
+    settings: Settings,
+    *,
+    as_of_us: int,
+    topics: TopicsOf = "as known",
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Iterator[Frame]:
     """Frames of the impressions whose label window has closed as of a time.
 
-    Features hold at the impression's time and were known by then; histories end strictly before it. Rows come in the order of
-    `inputs.impressions`, whatever `chunk_rows` is, which bounds the memory of the join: a chunk has `chunk_rows` * N_1
-    videos of histories at most.
+    Features hold at the impression's time and were known by then; histories end strictly before it.
+    Rows come in the order of `inputs.impressions`, whatever `chunk_rows` is, which bounds the
+    memory of the join: a chunk has `chunk_rows` * N_1 videos of histories at most.
 
     >>> clicked = {"event_id": ["i1"], "event_us": [5], "created_us": [5]}
     >>> shown = {"event_id": ["i1", "i2"], "user_id": ["u", "u"], "video_id": ["v", "w"], "event_us": [4, 6], "created_us": [4, 6]}
@@ -86,7 +91,9 @@ def frames(
         impressions = inputs.impressions.take(pa.array(chosen))
         shown_us = impressions["event_us"].to_numpy()
         content_us = shown_us if topics == "as known" else np.full(len(chosen), FOREVER)
-        times = {name: content_us if name == VIDEO_TOPICS.name else shown_us for name in inputs.views}
+        times = {
+            name: content_us if name == VIDEO_TOPICS.name else shown_us for name in inputs.views
+        }
         yield Frame(
             impressions,
             labels.clicked[chosen],
@@ -97,20 +104,33 @@ def frames(
         )
 
 
-def _features(views: Mapping[str, Rows], impressions: pa.Table, times: Mapping[str, NDArray[np.int64]]) -> pa.Table:
+def _features(
+    views: Mapping[str, Rows], impressions: pa.Table, times: Mapping[str, NDArray[np.int64]]
+) -> pa.Table:
     columns: dict[str, pa.ChunkedArray] = {}
     for name, rows in views.items():
         at = rows.known(impressions.select(rows.keys.column_names), times[name])
-        columns |= dict(zip(rows.values.column_names, rows.values.take(pa.array(at, mask=at < 0)).columns, strict=True))
+        columns |= dict(
+            zip(
+                rows.values.column_names,
+                rows.values.take(pa.array(at, mask=at < 0)).columns,
+                strict=True,
+            )
+        )
     return pa.table(columns)
 
 
 def _histories(
-    recent: Histories, impressions: pa.Table, content_us: NDArray[np.int64], videos: pa.Array, topics: Rows
+    recent: Histories,
+    impressions: pa.Table,
+    content_us: NDArray[np.int64],
+    videos: pa.Array,
+    topics: Rows,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """`history`, `offsets`, `history_videos`, `history_topics` of a frame.
 
-    Impressions share what is the same for them: the user's clicks so far, and the instants between which no topic changes.
+    Impressions share what is the same for them: the user's clicks so far, and the instants between
+    which no topic changes.
     """
     instants = topics.instants
     epoch = np.searchsorted(instants, content_us, side="right")
@@ -121,7 +141,12 @@ def _histories(
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     entries = np.arange(offsets[-1]) + np.repeat(recent.offsets[state] - offsets[:-1], lengths)
     clicked = recent.videos[entries]
-    return history, offsets, clicked, _topics(topics, instants, clicked, np.repeat(seen, lengths), videos)
+    return (
+        history,
+        offsets,
+        clicked,
+        _topics(topics, instants, clicked, np.repeat(seen, lengths), videos),
+    )
 
 
 def _topics(
@@ -134,7 +159,9 @@ def _topics(
     """int64[E]: the topics' row of each clicked video after `seen` of the instants; each different pair is joined once."""
     pairs = pa.array(clicked.astype(np.int64) * (len(instants) + 1) + seen).dictionary_encode()
     video, after = np.divmod(pairs.dictionary.to_numpy(), len(instants) + 1)
-    times = np.concatenate([[-FOREVER], instants])[after]  # before the first instant nothing is known
+    times = np.concatenate([[-FOREVER], instants])[
+        after
+    ]  # before the first instant nothing is known
     keys = pa.table({topics.keys.column_names[0]: videos.take(pa.array(video))})
     at: NDArray[np.int64] = topics.known(keys, times)[pairs.indices.to_numpy()]
     return at
@@ -144,5 +171,8 @@ def _no_topics() -> Rows:
     """A view without rows, for the example."""
     none = np.empty(0, np.int64)
     return Rows(
-        pa.table({"video_id": pa.array([], pa.string())}), none, none, pa.table({"topic_ids": pa.array([], pa.null())})
+        pa.table({"video_id": pa.array([], pa.string())}),
+        none,
+        none,
+        pa.table({"topic_ids": pa.array([], pa.null())}),
     )

@@ -1,7 +1,7 @@
 """Each user's recent clicks as they were known at any time.
 
-A history changes only where a click becomes known, so it is kept once per click, and an impression refers to the last one
-before it: memory grows with clicks, not with impressions.
+A history changes only where a click becomes known, so it is kept once per click, and an impression
+refers to the last one before it: memory grows with clicks, not with impressions.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Histories:
 def histories(clicks: pa.Table, *, limit: int) -> Histories:
     """The histories after each click.
 
-    A history holds the last `limit` videos that its user clicked, each at its last click, newest first; of clicks at one
-    microsecond the greater event_id is the newer (as in `user_recent_clicks`). A click belongs to the histories of times
-    strictly after its own, from when it was known.
+    A history holds the last `limit` videos that its user clicked, each at its last click, newest
+    first; of clicks at one microsecond the greater event_id is the newer (as in
+    `user_recent_clicks`). A click belongs to the histories of times strictly after its own, from
+    when it was known.
 
     Args:
         clicks: user_id, video (int32), event_id, event_us, created_us.
@@ -57,10 +58,14 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     >>> found.since_us.tolist(), np.split(found.videos, found.offsets[1:-1])[1:]
     ([2, 4, 9], [array([5], dtype=int32), array([5], dtype=int32), array([5, 6], dtype=int32)])
     """
-    newest_last = clicks.sort_by([("event_us", "ascending"), ("event_id", "ascending")]).combine_chunks()
+    newest_last = clicks.sort_by(
+        [("event_us", "ascending"), ("event_id", "ascending")]
+    ).combine_chunks()
     since = np.maximum(newest_last["event_us"].to_numpy() + 1, newest_last["created_us"].to_numpy())
     user = newest_last["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()
-    order = np.lexsort((since, user))  # stable: clicks that come to be known together stay in their order
+    order = np.lexsort(
+        (since, user)
+    )  # stable: clicks that come to be known together stay in their order
     videos = newest_last["video"].to_numpy()
     places, lengths = array("i"), array("q", [0, 0])
     for recent in _replayed(user[order].tolist(), videos[order].tolist(), order.tolist(), limit):
@@ -74,7 +79,9 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     )
 
 
-def _replayed(users: list[int], videos: list[int], places: list[int], limit: int) -> Iterator[list[int]]:
+def _replayed(
+    users: list[int], videos: list[int], places: list[int], limit: int
+) -> Iterator[list[int]]:
     """After each click, as it comes to be known, the places of the clicks in the user's history, oldest first."""
     current, recent, last = -1, list[int](), dict[int, int]()
     for user, video, place in zip(users, videos, places, strict=True):
@@ -93,7 +100,9 @@ def _replayed(users: list[int], videos: list[int], places: list[int], limit: int
 
 def of_impressions(impressions: pa.Table, clicks: pa.Table, videos: pa.Array) -> pa.Table:
     """The clicks with their impression's user and video (place in `videos`), as :func:`histories` takes them."""
-    at = pc.index_in(clicks["event_id"], value_set=impressions["event_id"].combine_chunks()).combine_chunks()
+    at = pc.index_in(
+        clicks["event_id"], value_set=impressions["event_id"].combine_chunks()
+    ).combine_chunks()
     known = clicks.filter(pc.is_valid(at)).combine_chunks()
     shown = impressions.select(["user_id", "video_id"]).take(at.drop_null())
     place = pc.index_in(shown["video_id"], value_set=videos)

@@ -46,13 +46,23 @@ class Rows:
 
     def known(self, keys: pa.Table, times: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[N]: the row that held at each time and was known by then, -1 where there is none."""
-        return matches(keys, times, self.keys, self.event_us, self.created_us, known_by=times, ttl_us=self.ttl_us)
+        return matches(
+            keys,
+            times,
+            self.keys,
+            self.event_us,
+            self.created_us,
+            known_by=times,
+            ttl_us=self.ttl_us,
+        )
 
     @property
     def instants(self) -> NDArray[np.int64]:
         """The times, ascending, at which :meth:`known` can change: what lies between two of them sees the same rows."""
         seen = np.maximum(self.event_us, self.created_us)
-        return np.unique(np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen)
+        return np.unique(
+            np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +86,9 @@ def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
     Raises:
         TableError: a table is missing or foreign.
     """
-    views = {t.name: Rows.of(t, tables.read(t, version=versions.get(t.name))) for t in SERVICES[SERVICE]}
+    views = {
+        t.name: Rows.of(t, tables.read(t, version=versions.get(t.name))) for t in SERVICES[SERVICE]
+    }
     return Inputs(
         _log(tables, IMPRESSIONS, versions, "event_id", "user_id", "video_id"),
         _log(tables, CLICKS, versions, "event_id"),
@@ -96,19 +108,33 @@ def micros(rows: pa.Table, name: str, *, where: str = "", first_row: int = 0) ->
     column = rows[name]
     if not pa.types.is_timestamp(column.type):
         raise TableError(
-            explain(f"{where}, {name}", expected="timestamps", found=str(column.type), mend="convert the column")
+            explain(
+                f"{where}, {name}",
+                expected="timestamps",
+                found=str(column.type),
+                mend="convert the column",
+            )
         )
     if column.null_count:
         row = first_row + int(pc.index(column.is_null(), True).as_py())
         raise TableError(
-            explain(f"{where}, {name}, row {row}", expected="a time", found="null", mend="leave such rows out")
+            explain(
+                f"{where}, {name}, row {row}",
+                expected="a time",
+                found="null",
+                mend="leave such rows out",
+            )
         )
-    us: NDArray[np.int64] = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()).to_numpy()
+    us: NDArray[np.int64] = (
+        column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()).to_numpy()
+    )
     return us
 
 
 def _log(tables: Tables, table: Table, versions: Mapping[str, int], *names: str) -> pa.Table:
-    rows = tables.read(table, columns=[*names, EVENT_TIME, CREATED_TIME], version=versions.get(table.name))
+    rows = tables.read(
+        table, columns=[*names, EVENT_TIME, CREATED_TIME], version=versions.get(table.name)
+    )
     plain = rows.select(list(names))
     for name, time in (("event_us", EVENT_TIME), ("created_us", CREATED_TIME)):
         plain = plain.append_column(name, rows[time].cast(pa.int64()))

@@ -20,8 +20,8 @@ class Labels(NamedTuple):
 def label(impressions: pa.Table, clicks: pa.Table, *, window_us: int, as_of_us: int) -> Labels:
     """Labels as of a time, by what was known then.
 
-    An impression has a label once its window has passed; a click counts from the impression's time to the window's end, both
-    included, if it is known by `as_of_us`.
+    An impression has a label once its window has passed; a click counts from the impression's time
+    to the window's end, both included, if it is known by `as_of_us`.
 
     Args:
         impressions: event_id, event_us, created_us; N rows.
@@ -39,6 +39,8 @@ def label(impressions: pa.Table, clicks: pa.Table, *, window_us: int, as_of_us: 
     at = pc.index_in(impressions["event_id"], value_set=known["event_id"].combine_chunks())
     clicked_us = known["event_us"].take(at.combine_chunks())
     delay = pc.subtract(clicked_us, impressions["event_us"])
-    inside = pc.fill_null(pc.and_(pc.greater_equal(delay, 0), pc.less_equal(delay, window_us)), False)
+    inside = pc.fill_null(
+        pc.and_(pc.greater_equal(delay, 0), pc.less_equal(delay, window_us)), False
+    )
     closed = (shown_us + window_us <= as_of_us) & (impressions["created_us"].to_numpy() <= as_of_us)
     return Labels(closed, inside.to_numpy() & closed)

@@ -58,10 +58,15 @@ class Source:
         spill = Spill(_schema(rows, wide), features(), folder)
         keys = pa.Table.from_batches(held, _schema(rows, narrow)).combine_chunks()
         times = (micros(keys, name, where=table.name) for name in (EVENT_TIME, CREATED_TIME))
-        pin: dict[str, str | int] = {"table_id": str(delta.metadata().id), "version": delta.version()}
+        pin: dict[str, str | int] = {
+            "table_id": str(delta.metadata().id),
+            "version": delta.version(),
+        }
         return cls(table, History(keys.select(list(table.key)), *times), spill, pin)
 
-    def join(self, keys: pa.Table, times_us: NDArray[np.int64], *, known_by: bool) -> NDArray[np.int64]:
+    def join(
+        self, keys: pa.Table, times_us: NDArray[np.int64], *, known_by: bool
+    ) -> NDArray[np.int64]:
         """int64[N]: the row of `features` that held at each time (and was known by then), -1 where there is none."""
         known_us = times_us if known_by else None
         return self.history.matches(keys, times_us, known_by=known_us, ttl_us=ttl_us(self.table))

@@ -18,8 +18,8 @@ BATCH_ROWS = 65_536
 class Spill:
     """M rows in an Arrow file without a name: its space is free again when the process ends, however it ends.
 
-    Mapped pages are the system's cache, not the process's own memory: under pressure they are dropped and read again, so that rows wider
-    than memory cost time and no more.
+    Mapped pages are the system's cache, not the process's own memory: under pressure they are
+    dropped and read again, so that rows wider than memory cost time and no more.
 
     Args:
         schema: the columns.
@@ -48,11 +48,15 @@ class Spill:
         ends = np.searchsorted(ascending, np.arange(len(self._batches) + 1) * BATCH_ROWS)
         parts = [
             batch.take(pa.array(ascending[low:high] - i * BATCH_ROWS))
-            for i, (batch, low, high) in enumerate(zip(self._batches, ends[:-1], ends[1:], strict=True))
+            for i, (batch, low, high) in enumerate(
+                zip(self._batches, ends[:-1], ends[1:], strict=True)
+            )
             if high > low
         ]
         place = np.empty(len(rows), np.int64)
-        place[order] = np.maximum(np.arange(len(rows)) - ends[0], -1)  # what lies before the first end is -1
+        place[order] = np.maximum(
+            np.arange(len(rows)) - ends[0], -1
+        )  # what lies before the first end is -1
         return taken(pa.Table.from_batches(parts, self.schema), place)
 
 

@@ -22,8 +22,9 @@ AHEAD = {"batch_readahead": 4, "fragment_readahead": 1}
 def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
     """The rows of a Delta table, a CSV file, or a Parquet file or folder, in the order that they lie in.
 
-    In CSV the views' keys are read as their contracts say, other columns that end in `_id` as text (`007` stays), `event_timestamp` as
-    microseconds, the rest as Arrow infers it from the first block. A folder's `name=value` folders are columns (Hive).
+    In CSV the views' keys are read as their contracts say, other columns that end in `_id` as text
+    (`007` stays), `event_timestamp` as microseconds, the rest as Arrow infers it from the first
+    block. A folder's `name=value` folders are columns (Hive).
 
     Raises:
         InputError: there is nothing, or nothing of that kind; the folder's files have different columns. While it is read: a value
@@ -51,16 +52,24 @@ def _folder(path: Path) -> ds.Dataset:
     parts = [fragment.physical_schema.remove_metadata() for fragment in found.get_fragments()]
     # Where no folder is named so, Arrow gives the files' columns here.
     named = [f for f in found.partitioning.schema if parts and f.name not in parts[0].names]
-    folders = pa.schema([pa.field(f.name, pa.string()) if f.name.endswith("_id") else f for f in named])
+    folders = pa.schema(
+        [pa.field(f.name, pa.string()) if f.name.endswith("_id") else f for f in named]
+    )
     for fragment, part in zip(found.get_fragments(), parts, strict=True):
         other = set(part.names) ^ set(parts[0].names)
         if other:
             raise InputError(
-                explain(f"spine {path}, {fragment.path}", expected="the columns that the other files have",
-                        found=f"a difference in {', '.join(sorted(other))}", mend="bring the files to one schema")
-            )  # fmt: skip
+                explain(
+                    f"spine {path}, {fragment.path}",
+                    expected="the columns that the other files have",
+                    found=f"a difference in {', '.join(sorted(other))}",
+                    mend="bring the files to one schema",
+                )
+            )
     schema = pa.unify_schemas([*parts, folders])
-    return ds.dataset(path, schema=schema, format="parquet", partitioning=ds.partitioning(folders, flavor="hive"))
+    return ds.dataset(
+        path, schema=schema, format="parquet", partitioning=ds.partitioning(folders, flavor="hive")
+    )
 
 
 def _csv(path: Path, views: Sequence[Table]) -> ds.CsvFileFormat:
@@ -69,18 +78,27 @@ def _csv(path: Path, views: Sequence[Table]) -> ds.CsvFileFormat:
     kinds |= {name: ARROW[view.column(name).type] for view in views for name in view.key}
     if EVENT_TIME in inferred.names:
         zone = getattr(inferred.field(EVENT_TIME).type, "tz", None)
-        kinds[EVENT_TIME] = TIMESTAMP if zone else pa.timestamp("us")  # Arrow reads either with a zone or without
+        kinds[EVENT_TIME] = (
+            TIMESTAMP if zone else pa.timestamp("us")
+        )  # Arrow reads either with a zone or without
     return ds.CsvFileFormat(convert_options=csv.ConvertOptions(column_types=kinds))
 
 
 def check_types(schema: pa.Schema, views: Sequence[Table], *, where: str) -> None:
     """TableError where the time, or a key of a view, is of a type that can't be joined; `where` says whose schema it is."""
-    wanted = {name: ARROW[view.column(name).type] for view in views for name in view.key} | {EVENT_TIME: TIMESTAMP}
+    wanted = {name: ARROW[view.column(name).type] for view in views for name in view.key} | {
+        EVENT_TIME: TIMESTAMP
+    }
     for name, kind in wanted.items():
         found = schema.field(name).type if name in schema.names else kind
         if not _of_kind(found, kind):
             raise TableError(
-                explain(f"{where}, column {name}", expected=str(kind), found=str(found), mend="cast the column")
+                explain(
+                    f"{where}, column {name}",
+                    expected=str(kind),
+                    found=str(found),
+                    mend="cast the column",
+                )
             )
 
 
@@ -89,7 +107,11 @@ def _of_kind(found: pa.DataType, kind: pa.DataType) -> bool:
     plain = found.value_type if pa.types.is_dictionary(found) else found
     if pa.types.is_timestamp(kind):
         return bool(pa.types.is_timestamp(plain))
-    text = pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
+    text = (
+        pa.types.is_string(plain)
+        or pa.types.is_large_string(plain)
+        or pa.types.is_string_view(plain)
+    )
     integers = pa.types.is_integer(plain) and pa.types.is_integer(kind)
     return bool(pa.types.is_null(plain) or integers or (text and pa.types.is_string(kind)))
 
@@ -106,6 +128,10 @@ def _unreadable(path: Path, error: Exception, schema: pa.Schema | None = None) -
     column = re.search(r"CSV column #(\d+)", text)
     where = f", column {schema.names[int(column[1])]}" if column and schema else ""
     return InputError(
-        explain(f"spine {path}{where}", expected="Parquet, a .csv file or a Delta table, its values of its columns' types",
-                found=text, mend="name a file of one of these kinds, or correct it; Parquet says what its columns are")
-    )  # fmt: skip
+        explain(
+            f"spine {path}{where}",
+            expected="Parquet, a .csv file or a Delta table, its values of its columns' types",
+            found=text,
+            mend="name a file of one of these kinds, or correct it; Parquet says what its columns are",
+        )
+    )

@@ -33,8 +33,9 @@ def join_stream(
 ) -> pa.RecordBatchReader:
     """The spine with the views' features as they held at its times: its rows in its order, one for one.
 
-    Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The result is read once, by
-    `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop. Its schema's metadata names what was joined (`vidtopics.versions`).
+    Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The
+    result is read once, by `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop.
+    Its schema's metadata names what was joined (`vidtopics.versions`).
 
     Args:
         tables: where the views' tables lie.
@@ -62,11 +63,15 @@ def join_stream(
     # All of it now: delta-rs can't be called by a generator that it is writing itself.
     sources = [Source.of(tables, view, (versions or {}).get(view.name), place) for view in views]
     fields = [
-        field.with_name(output_name(source.table, field.name, full=full_feature_names)).with_nullable(True)
+        field.with_name(
+            output_name(source.table, field.name, full=full_feature_names)
+        ).with_nullable(True)
         for source in sources
         for field in source.features.schema
     ]
-    schema = pa.schema([*spine.schema, *fields], {**(spine.schema.metadata or {}), **versions_of(sources)})
+    schema = pa.schema(
+        [*spine.schema, *fields], {**(spine.schema.metadata or {}), **versions_of(sources)}
+    )
     batches = _joined(evenly(spine, chunk_rows), sources, schema, known_by)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
@@ -78,12 +83,20 @@ def _joined(
     for chunk in chunks:
         spine = pa.Table.from_batches([chunk])
         times = micros(spine, EVENT_TIME, where="spine", first_row=first_row)
-        found = [source.join(spine.select(list(source.table.key)), times, known_by=known_by) for source in sources]
+        found = [
+            source.join(spine.select(list(source.table.key)), times, known_by=known_by)
+            for source in sources
+        ]
         for start in range(0, chunk.num_rows, BATCH_ROWS):
             part = slice(start, start + BATCH_ROWS)
-            taken = [source.features.take(rows[part]) for source, rows in zip(sources, found, strict=True)]
+            taken = [
+                source.features.take(rows[part])
+                for source, rows in zip(sources, found, strict=True)
+            ]
             columns = [_flat(column) for table in taken for column in table.columns]
-            yield pa.record_batch([*chunk.slice(start, BATCH_ROWS).columns, *columns], schema=schema)
+            yield pa.record_batch(
+                [*chunk.slice(start, BATCH_ROWS).columns, *columns], schema=schema
+            )
         first_row += chunk.num_rows
 
 

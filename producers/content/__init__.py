@@ -4,6 +4,6 @@
                                                  | z = [f_C, f_T] -> mmoe -> p^k
     title -> title_encoder           -> f_T(x_W) |
 
-:mod:`encoding` runs the two encoders over a catalogue, :mod:`dataset` makes the targets, :mod:`training` learns z from
-stored encoder outputs and :mod:`fine_tuning` learns it end to end.
+:mod:`encoding` runs the two encoders over a catalogue, :mod:`dataset` makes the targets,
+:mod:`training` learns z from stored encoder outputs and :mod:`fine_tuning` learns it end to end.
 """

@@ -54,8 +54,15 @@ def make_targets(
     >>> [y.toarray().tolist() for y in targets.labels]
     [[[1.0, 0.0], [0.0, 1.0]], [[1.0], [0.0]], [[1.0], [1.0]]]
     """
-    classes = (vocabulary(primary), vocabulary(secondary), vocabulary(tags, min_videos=min_tag_videos)[:max_tags])
-    labels = tuple(multi_hot(names, known) for names, known in zip((primary, secondary, tags), classes, strict=True))
+    classes = (
+        vocabulary(primary),
+        vocabulary(secondary),
+        vocabulary(tags, min_videos=min_tag_videos)[:max_tags],
+    )
+    labels = tuple(
+        multi_hot(names, known)
+        for names, known in zip((primary, secondary, tags), classes, strict=True)
+    )
     return Targets(classes, labels)
 
 
@@ -80,7 +87,9 @@ def multi_hot(names: Sequence[Collection[str]], known: Sequence[str]) -> csr_arr
     rows = [sorted({column[name] for name in of_video if name in column}) for of_video in names]
     starts = np.cumsum([0, *(len(row) for row in rows)])
     columns = np.fromiter((j for row in rows for j in row), np.int64, count=starts[-1])
-    return csr_array((np.ones(len(columns), np.float32), columns, starts), shape=(len(rows), len(known)))
+    return csr_array(
+        (np.ones(len(columns), np.float32), columns, starts), shape=(len(rows), len(known))
+    )
 
 
 def holdout(video_ids: Iterable[str], share: float) -> NDArray[np.bool_]:
@@ -93,5 +102,8 @@ def holdout(video_ids: Iterable[str], share: float) -> NDArray[np.bool_]:
     >>> round(float(held_out.mean()), 2), bool((holdout(ids, 0.2) >= held_out).all())
     (0.1, True)
     """
-    hashes = (hashlib.blake2b(video.encode(), digest_size=8, person=b"holdout").digest() for video in video_ids)
+    hashes = (
+        hashlib.blake2b(video.encode(), digest_size=8, person=b"holdout").digest()
+        for video in video_ids
+    )
     return np.array([int.from_bytes(h, "big") < share * 2**64 for h in hashes], dtype=np.bool_)

@@ -66,7 +66,9 @@ def encode_covers(
     problems: list[Problem | None] = []
     decoded = decoded_covers(encoder.transform, covers, range(len(covers)), max_pixels=max_pixels)
     stacked = iter(lambda: list(islice(decoded, batch_size)), [])
-    for batch, features in _ahead(lambda batch: _image_features(encoder, batch), stacked, _encoding_threads(encoder)):
+    for batch, features in _ahead(
+        lambda batch: _image_features(encoder, batch), stacked, _encoding_threads(encoder)
+    ):
         output[len(problems) : len(problems) + len(batch)] = features
         problems += [x if isinstance(x, str) else None for x in batch]
         if progress:
@@ -81,7 +83,9 @@ def _image_features(encoder: ImageEncoder, batch: list[Decoded]) -> NDArray[np.f
     if has_image.any():
         with torch.inference_mode():
             device = next(encoder.parameters()).device
-            features[has_image.numpy()] = encoder(images[has_image].to(device)).float().cpu().numpy()
+            features[has_image.numpy()] = (
+                encoder(images[has_image].to(device)).float().cpu().numpy()
+            )
     return features
 
 
@@ -91,12 +95,15 @@ def _encoding_threads(encoder: ImageEncoder) -> int:
 
 
 def _ahead(
-    work: Callable[[list[Decoded]], NDArray[np.float32]], items: Iterator[list[Decoded]], threads: int
+    work: Callable[[list[Decoded]], NDArray[np.float32]],
+    items: Iterator[list[Decoded]],
+    threads: int,
 ) -> Iterator[tuple[list[Decoded], NDArray[np.float32]]]:
     """Each item with the result of `work` on it, in order, `threads` at once and few ahead.
 
-    Small convolutions gain nothing from torch's own threads (2.7 s for 256 covers with two, 2.3 s with one), and lose
-    ten times that when another process wants the cores; two batches side by side do gain.
+    Small convolutions gain nothing from torch's own threads (2.7 s for 256 covers with two, 2.3 s
+    with one), and lose ten times that when another process wants the cores; two batches side by
+    side do gain.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1 if threads > 1 else before)
@@ -112,7 +119,11 @@ def _ahead(
 
 
 def encode_titles(
-    encoder: TitleEncoder, titles: Sequence[str], *, batch_size: int, progress: Progress | None = None
+    encoder: TitleEncoder,
+    titles: Sequence[str],
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """f_T of each title, on the device that the encoder is on.
 
@@ -128,7 +139,9 @@ def encode_titles(
     order = order[has_title[order]]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        tokens = {name: x.to(device) for name, x in encoder.tokens([titles[i] for i in rows]).items()}
+        tokens = {
+            name: x.to(device) for name, x in encoder.tokens([titles[i] for i in rows]).items()
+        }
         with torch.inference_mode():
             output[rows] = encoder(tokens).float().cpu().numpy()
         if progress:
@@ -149,7 +162,8 @@ def encode(
 ) -> Encodings:
     """Both encoders over the same videos; `progress` counts covers, which take most of the time.
 
-    A row depends on its own cover and title alone: batch sizes and neighbours change it by rounding only (1e-5).
+    A row depends on its own cover and title alone: batch sizes and neighbours change it by rounding
+    only (1e-5).
     """
     title, has_title = encode_titles(title_encoder, titles, batch_size=title_batch)
     image, problems = encode_covers(
@@ -160,13 +174,19 @@ def encode(
 
 
 def decoded_covers(
-    transform: ImageTransform, covers: Sequence[bytes | None], rows: Sequence[int], *, max_pixels: int
+    transform: ImageTransform,
+    covers: Sequence[bytes | None],
+    rows: Sequence[int],
+    *,
+    max_pixels: int,
 ) -> Iterator[NDArray[np.float32] | Problem]:
     """`covers[i]` for each of `rows`, decoded and transformed in threads, or the problem with it; a few ahead only."""
 
     def decode(i: int) -> NDArray[np.float32] | Problem:
         cover = decode_cover(covers[i], max_pixels=max_pixels)
-        return transform(cover.pixels) if cover.pixels is not None else cover.problem or "unreadable"
+        return (
+            transform(cover.pixels) if cover.pixels is not None else cover.problem or "unreadable"
+        )
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         todo = iter(rows)

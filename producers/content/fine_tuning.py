@@ -25,11 +25,13 @@ from vidtopics.settings import ContentSettings
 class EndToEndModel(nn.Module):
     """Eq. 1 from pixels and words to the logits of p^k.
 
-    Batch normalisation keeps its pre-trained statistics in training too: a video's output then depends on no other
-    video, and gradients of pieces of a batch add up to the batch's.
+    Batch normalisation keeps its pre-trained statistics in training too: a video's output then
+    depends on no other video, and gradients of pieces of a batch add up to the batch's.
     """
 
-    def __init__(self, image_encoder: ImageEncoder, title_encoder: TitleEncoder, joint: JointModel) -> None:
+    def __init__(
+        self, image_encoder: ImageEncoder, title_encoder: TitleEncoder, joint: JointModel
+    ) -> None:
         super().__init__()
         self.image_encoder = image_encoder
         self.title_encoder = title_encoder
@@ -47,7 +49,9 @@ class EndToEndModel(nn.Module):
         self, images: Tensor, tokens: Mapping[str, Tensor], has_image: Tensor, has_title: Tensor
     ) -> list[Tensor]:
         """`(B, 3, pixels, pixels)`, `(B, T)` each, `(B,)`, `(B,)` -> per task `(B, M^k)`."""
-        logits: list[Tensor] = self.joint(self.image_encoder(images), self.title_encoder(tokens), has_image, has_title)
+        logits: list[Tensor] = self.joint(
+            self.image_encoder(images), self.title_encoder(tokens), has_image, has_title
+        )
         return logits
 
 
@@ -66,9 +70,10 @@ def fine_tune(
 ) -> TrainedModel:
     """Trains both encoders in place, on the device that they are on, and a joint model over them.
 
-    A batch of Eq. 2 (paper: 300 videos) is worked through in pieces of `image_encoder.batch_size` videos, which bounds
-    the memory; a piece's size changes the result by dropout's draws and rounding only. On a GPU the pieces run under
-    autocast to bfloat16, whose range needs no scaling of the loss.
+    A batch of Eq. 2 (paper: 300 videos) is worked through in pieces of `image_encoder.batch_size`
+    videos, which bounds the memory; a piece's size changes the result by dropout's draws and
+    rounding only. On a GPU the pieces run under autocast to bfloat16, whose range needs no scaling
+    of the loss.
 
     Args:
         image_encoder: pre-trained f_C.
@@ -86,14 +91,19 @@ def fine_tune(
         EncoderError: `initial` has another shape than `settings` ask for.
     """
     shape = JointShape.of(
-        settings, image_width=image_encoder.width, title_width=title_encoder.width, classes=targets.classes
+        settings,
+        image_width=image_encoder.width,
+        title_width=title_encoder.width,
+        classes=targets.classes,
     )
     device = next(image_encoder.parameters()).device
     joint = new_model(shape, seed=seed, initial=initial).to(device)
     model = EndToEndModel(image_encoder, title_encoder, joint)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     steps = list(batches(len(covers), settings.batch_size, settings.iterations, seed=seed))
-    pixels = decoded_covers(image_encoder.transform, covers, np.concatenate(steps).tolist(), max_pixels=max_pixels)
+    pixels = decoded_covers(
+        image_encoder.transform, covers, np.concatenate(steps).tolist(), max_pixels=max_pixels
+    )
     losses = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -102,10 +112,15 @@ def fine_tune(
             optimizer.zero_grad()
             loss = np.zeros(len(targets.classes), np.float32)
             for piece in _pieces(rows, settings.image_encoder.batch_size):
-                images, has_image = present(islice(pixels, len(piece)), image_encoder.transform.pixels)
+                images, has_image = present(
+                    islice(pixels, len(piece)), image_encoder.transform.pixels
+                )
                 share = len(piece) / len(rows)
                 words = [titles[i] for i in piece]
-                part = _loss(model, images, has_image, words, label_rows(targets, piece), settings) * share
+                part = (
+                    _loss(model, images, has_image, words, label_rows(targets, piece), settings)
+                    * share
+                )
                 part.sum().backward()  # type: ignore[no-untyped-call]
                 loss += part.detach().cpu().numpy()
             optimizer.step()

@@ -39,7 +39,9 @@ class ImageEncoder(nn.Module):
         self.network = timm.create_model(name, pretrained=False, num_classes=0)
         self.width = int(self.network.head_hidden_size)  # type: ignore[arg-type]
         config = resolve_model_data_config(self.network)  # type: ignore[no-untyped-call]
-        self.transform = ImageTransform(pixels, config["mean"], config["std"], config["interpolation"])
+        self.transform = ImageTransform(
+            pixels, config["mean"], config["std"], config["interpolation"]
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """`(B, 3, pixels, pixels)` -> `(B, width)`."""
@@ -50,8 +52,9 @@ class ImageEncoder(nn.Module):
 def pretrained_state(name: str, weights: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
     """`weights` under the names that :class:`ImageEncoder` gives them, without the classifier.
 
-    Weights match by name where the names are timm's. Otherwise (another library's file of the same network) they match
-    by order, and each must agree with timm's in its shape and in its own name (`weight`, `running_mean`, ...).
+    Weights match by name where the names are timm's. Otherwise (another library's file of the same
+    network) they match by order, and each must agree with timm's in its shape and in its own name
+    (`weight`, `running_mean`, ...).
 
     Args:
         name: the timm model.
@@ -68,7 +71,11 @@ def pretrained_state(name: str, weights: Mapping[str, Tensor], *, where: str) ->
     if expected is None:
         raise _mismatch(where, f"{len(whole)} tensors of {name}", f"{len(weights)}")
     by_name = expected.keys() == weights.keys()
-    found = {k: weights[k] for k in expected} if by_name else dict(zip(expected, weights.values(), strict=True))
+    found = (
+        {k: weights[k] for k in expected}
+        if by_name
+        else dict(zip(expected, weights.values(), strict=True))
+    )
     for key, original in zip(expected, expected if by_name else weights, strict=True):
         _check(where, key, expected[key], original, found[key])
     return {f"network.{key}": found[key] for key in headless}
@@ -90,5 +97,10 @@ def _check_name(name: str) -> None:
         near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0.0)[0]
         mend = f"did you mean {near!r}?"
         raise EncoderError(
-            explain("content.image_encoder.name", expected="a model of timm", found=repr(name), mend=mend)
+            explain(
+                "content.image_encoder.name",
+                expected="a model of timm",
+                found=repr(name),
+                mend=mend,
+            )
         )

@@ -13,8 +13,9 @@ from PIL import Image
 class ImageTransform:
     """Pixels -> encoder input, as the encoder was trained.
 
-    The whole cover is scaled to a square, as a centre crop would lose a third of a poster; on film posters a linear probe
-    of frozen features did as well either way (accuracy .393 whole, .390 cropped, 22 classes).
+    The whole cover is scaled to a square, as a centre crop would lose a third of a poster; on film
+    posters a linear probe of frozen features did as well either way (accuracy .393 whole, .390
+    cropped, 22 classes).
 
     * `pixels`: side of the square.
     * `mean`, `std`: per channel, of values in 0..1.

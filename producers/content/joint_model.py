@@ -32,7 +32,9 @@ class JointShape:
     classes: Classes
 
     @staticmethod
-    def of(settings: ContentSettings, *, image_width: int, title_width: int, classes: Classes) -> JointShape:
+    def of(
+        settings: ContentSettings, *, image_width: int, title_width: int, classes: Classes
+    ) -> JointShape:
         """The shape that `settings` ask for with encoders of these widths."""
         return JointShape(
             image_width=image_width,
@@ -59,10 +61,11 @@ class JointShape:
 class JointModel(nn.Module):
     """Two blocks side by side, z, and the MMoE on top of them.
 
-    A block is the encoder's output; or with `projection_width` dropout, a linear map and layer normalisation without
-    parameters. What is trained must lie before z: where the encoders are frozen, the projection is what Eq. 2
-    fine-tunes. The normalisation gives both blocks of every video one length while the MMoE learns, as they have when z
-    is clustered. A missing cover or title is a zero block.
+    A block is the encoder's output; or with `projection_width` dropout, a linear map and layer
+    normalisation without parameters. What is trained must lie before z: where the encoders are
+    frozen, the projection is what Eq. 2 fine-tunes. The normalisation gives both blocks of every
+    video one length while the MMoE learns, as they have when z is clustered. A missing cover or
+    title is a zero block.
 
     Args:
         shape: widths, experts and the class names of each task.
@@ -100,7 +103,9 @@ class JointModel(nn.Module):
         model.load_state_dict(state)
         return model.eval()
 
-    def blocks(self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor) -> tuple[Tensor, Tensor]:
+    def blocks(
+        self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """f_C and f_T as they enter z: `(B, image)`, `(B, title)`, flags `(B,)` -> two blocks, zero where missing."""
         cover, words = image, title
         if self.shape.projection_width > 0:
@@ -109,18 +114,24 @@ class JointModel(nn.Module):
             cover, words = layer_norm(cover, cover.shape[1:]), layer_norm(words, words.shape[1:])
         return cover * has_image.unsqueeze(1), words * has_title.unsqueeze(1)
 
-    def forward(self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor) -> list[Tensor]:
+    def forward(
+        self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
+    ) -> list[Tensor]:
         """Encoder outputs -> per task the logits `(B, M^k)` of p^k."""
         z = torch.cat(self.blocks(image, title, has_image, has_title), dim=1)
         logits: list[Tensor] = self.mmoe(z)
         return logits
 
-    def represent(self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor) -> Tensor:
+    def represent(
+        self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
+    ) -> Tensor:
         """Returns z for clustering, `(B, D)` of length 1: each block brought to length 1 first, so that both count alike.
 
         Where one is missing the other is all of z; where both are, z is zero.
         """
-        unit = [normalize(block, dim=1) for block in self.blocks(image, title, has_image, has_title)]
+        unit = [
+            normalize(block, dim=1) for block in self.blocks(image, title, has_image, has_title)
+        ]
         return normalize(torch.cat(unit, dim=1), dim=1)
 
 
@@ -146,11 +157,15 @@ def carry_over(model: JointModel, initial: JointModel) -> None:
     for key in target:
         if ".towers." not in key:
             target[key].copy_(source[key])
-    for k, (names, known) in enumerate(zip(model.shape.classes, initial.shape.classes, strict=True)):
+    for k, (names, known) in enumerate(
+        zip(model.shape.classes, initial.shape.classes, strict=True)
+    ):
         _carry_tower(model.mmoe.towers[k], initial.mmoe.towers[k], names, known)
 
 
-def _carry_tower(tower: nn.Module, source: nn.Module, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _carry_tower(
+    tower: nn.Module, source: nn.Module, names: tuple[str, ...], known: tuple[str, ...]
+) -> None:
     row = {name: j for j, name in enumerate(known)}
     kept = [(j, row[name]) for j, name in enumerate(names) if name in row]
     to, of = [j for j, _ in kept], [i for _, i in kept]

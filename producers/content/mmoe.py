@@ -1,6 +1,7 @@
 """Multi-gate mixture of experts over the joint representation (Eq. 1) and its loss (Eq. 2).
 
-Ma et al., *Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*, KDD 2018.
+Ma et al., *Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts*,
+KDD 2018.
 
 Shapes: B videos, D width of z, H experts, E width of an expert, N tasks, M^k classes of task k.
 """
@@ -32,14 +33,24 @@ class MMoE(nn.Module):
     """
 
     def __init__(
-        self, *, width: int, classes: Sequence[int], experts: int, expert_width: int, tower_width: int
+        self,
+        *,
+        width: int,
+        classes: Sequence[int],
+        experts: int,
+        expert_width: int,
+        tower_width: int,
     ) -> None:
         super().__init__()
-        # All f_i as one matrix product, H times faster than a loop; row i * E + e is output e of expert i.
+        # All f_i as one matrix product, H times faster than a loop; row i * E + e is output e of
+        # expert i.
         self.experts = nn.Linear(width, experts * expert_width)
         self.gates = nn.ModuleList(nn.Linear(width, experts) for _ in classes)
         self.towers = nn.ModuleList(
-            nn.Sequential(nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)) for m in classes
+            nn.Sequential(
+                nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)
+            )
+            for m in classes
         )
         self.expert_width = expert_width
 
@@ -59,7 +70,9 @@ class MMoE(nn.Module):
         return torch.stack([gate(z) for gate in self.gates]).softmax(-1)
 
 
-def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], *, normalize_targets: bool) -> Tensor:
+def cross_entropy(
+    logits: Sequence[Tensor], targets: Sequence[Tensor], *, normalize_targets: bool
+) -> Tensor:
     """Eq. 2 per task, averaged over the batch; the loss L is the sum of the result.
 
     Args:

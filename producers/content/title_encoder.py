@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 class TitleEncoder(nn.Module):
     """Mean of the last layer's token vectors.
 
-    The mean rather than the [CLS] token: nothing trains [CLS] to stand for the text in BERT's frozen output, whereas
-    sentence encoders are trained on exactly this mean; fine-tuning can use either (Reimers and Gurevych,
-    *Sentence-BERT*, EMNLP 2019, section 3 and table 6).
+    The mean rather than the [CLS] token: nothing trains [CLS] to stand for the text in BERT's
+    frozen output, whereas sentence encoders are trained on exactly this mean; fine-tuning can use
+    either (Reimers and Gurevych, *Sentence-BERT*, EMNLP 2019, section 3 and table 6).
 
     Args:
         transformer: a model whose output has `last_hidden_state`.
@@ -24,7 +24,9 @@ class TitleEncoder(nn.Module):
         width: of its output.
     """
 
-    def __init__(self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> None:
+    def __init__(
+        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int
+    ) -> None:
         super().__init__()
         self.transformer = transformer
         self.tokenizer = tokenizer
@@ -34,7 +36,11 @@ class TitleEncoder(nn.Module):
     def tokens(self, titles: Sequence[str]) -> dict[str, Tensor]:
         """The tokenizer's tensors, each `(B, T)`, padded to the longest title."""
         batch: Mapping[str, Tensor] = self.tokenizer(
-            list(titles), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+            list(titles),
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
         )
         return dict(batch)
 

@@ -77,9 +77,16 @@ def train_joint(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout's draws
         for rows in batches(len(has_image), settings.batch_size, settings.iterations, seed=seed):
-            inputs = (image_encodings[rows], title_encodings[rows], has_image[rows], has_title[rows])
+            inputs = (
+                image_encodings[rows],
+                title_encodings[rows],
+                has_image[rows],
+                has_title[rows],
+            )
             logits = model(*(torch.from_numpy(x) for x in inputs))
-            loss = cross_entropy(logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets)
+            loss = cross_entropy(
+                logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets
+            )
             optimizer.zero_grad()
             loss.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -1,7 +1,8 @@
 """The rules of a topic queue (paper, III-B1): thresholds, a share of fresh videos, rank by click-through rate.
 
-A video with exposures below tau_1 or a smoothed click-through rate below tau_2 is deleted from its topic's queue. Some videos
-that were shown too rarely to be judged (exposures below tau_1) are drawn and stay in it as fresh ones.
+A video with exposures below tau_1 or a smoothed click-through rate below tau_2 is deleted from its
+topic's queue. Some videos that were shown too rarely to be judged (exposures below tau_1) are drawn
+and stay in it as fresh ones.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from vidtopics.settings import QueueSettings
 def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
     """The queue of one topic, as rows of the contract `topic_queues` in the order of their positions.
 
-    Kept videos are ranked by falling smoothed click-through rate, ties by falling exposures, then by video_id. Fresh ones come in
-    the order of their draw and are spread evenly (:func:`fresh_places`), so that every prefix has its share of them: a reader
-    that takes the first hundred sees ten. The order of the rows doesn't matter, nor what other topics there are.
+    Kept videos are ranked by falling smoothed click-through rate, ties by falling exposures, then
+    by video_id. Fresh ones come in the order of their draw and are spread evenly
+    (:func:`fresh_places`), so that every prefix has its share of them: a reader that takes the
+    first hundred sees ten. The order of the rows doesn't matter, nor what other topics there are.
 
     Args:
         topic: every video of one topic, each once: topic_id, video_id, video_exposures, video_ctr, topic_epoch.
@@ -43,7 +45,11 @@ def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table
         [("video_ctr", "descending"), ("video_exposures", "descending"), ("video_id", "ascending")]
     )
     unjudged = topic.filter(pa.array(~judged))
-    drawn = unjudged.append_column("draw", _draws(unjudged, seed)).sort_by([("draw", "ascending")]).drop(["draw"])
+    drawn = (
+        unjudged.append_column("draw", _draws(unjudged, seed))
+        .sort_by([("draw", "ascending")])
+        .drop(["draw"])
+    )
     fresh = fresh_count(len(kept), len(unjudged), settings)
     kept, drawn = kept.slice(0, settings.length - fresh), drawn.slice(0, fresh)
     is_fresh = fresh_places(len(kept) + fresh, fresh)
@@ -56,10 +62,11 @@ def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table
 def fresh_count(kept: int, unjudged: int, settings: QueueSettings) -> int:
     """How many of `unjudged` videos a queue with `kept` judged ones gets.
 
-    "These fresh videos account for 10% of all remaining videos in this queue": with share s of the whole queue, s / (1 - s) for
-    each kept video, rounded; a queue that is cut at its length has s of that. A queue with few kept videos, that of a new topic
-    say, is filled up with fresh ones to ceil(1 / s) videos, the shortest queue of which s is a whole video: otherwise no topic
-    could start. With s = 0 there are none.
+    "These fresh videos account for 10% of all remaining videos in this queue": with share s of the
+    whole queue, s / (1 - s) for each kept video, rounded; a queue that is cut at its length has s
+    of that. A queue with few kept videos, that of a new topic say, is filled up with fresh ones to
+    ceil(1 / s) videos, the shortest queue of which s is a whole video: otherwise no topic could
+    start. With s = 0 there are none.
 
     >>> [fresh_count(kept, 1_000, QueueSettings()) for kept in (0, 4, 9, 90, 899, 5_000)]
     [10, 6, 1, 10, 100, 100]
@@ -90,7 +97,10 @@ def _draws(rows: pa.Table, seed: int) -> pa.Array:
     """uint64 of each row: a hash of seed, topic and video, the same in any batch and order."""
     pairs = zip(rows["topic_id"].to_pylist(), rows["video_id"].to_pylist(), strict=True)
     texts = (f"{seed}/{topic}/{video}".encode() for topic, video in pairs)
-    return pa.array([int.from_bytes(blake2b(text, digest_size=8).digest(), "big") for text in texts], pa.uint64())
+    return pa.array(
+        [int.from_bytes(blake2b(text, digest_size=8).digest(), "big") for text in texts],
+        pa.uint64(),
+    )
 
 
 def _rows(queue: pa.Table, fresh: NDArray[np.bool_]) -> pa.Table:

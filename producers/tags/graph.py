@@ -83,9 +83,13 @@ def build_graph(
     row, column = _indices(a, tags), _indices(b, tags)
     _check_edges(row * len(tags) + column, row >= column, weight, a, b)
     ends = np.concatenate([row, column]), np.concatenate([column, row])
-    matrix = coo_array((np.concatenate([weight, weight]), ends), shape=(len(tags), len(tags))).tocsr()
+    matrix = coo_array(
+        (np.concatenate([weight, weight]), ends), shape=(len(tags), len(tags))
+    ).tocsr()
     matrix.sort_indices()
-    return TagGraph(tags, matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
+    return TagGraph(
+        tags, matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
+    )
 
 
 def edge_probabilities(videos: ArrayLike) -> NDArray[np.float64]:
@@ -101,11 +105,15 @@ def edge_probabilities(videos: ArrayLike) -> NDArray[np.float64]:
 def _strings(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.StringArray:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
-    strings = values.cast(pa.string()) if isinstance(values, pa.Array) else pa.array(values, pa.string())
+    strings = (
+        values.cast(pa.string()) if isinstance(values, pa.Array) else pa.array(values, pa.string())
+    )
     if strings.null_count:
         at = int(np.argmax(strings.is_null().to_numpy(zero_copy_only=False)))
         raise ContractError(
-            explain(f"tags of the graph, row {at}", expected="a tag", found="null", mend="leave it out")
+            explain(
+                f"tags of the graph, row {at}", expected="a tag", found="null", mend="leave it out"
+            )
         )
     return strings
 
@@ -119,7 +127,12 @@ def _check_lengths(a: int, b: int, videos: int) -> None:
     if not a == b == videos:
         found = f"{a} tag_a, {b} tag_b and {videos} videos"
         raise ContractError(
-            explain("tag_cooccurrence", expected="three columns of one length", found=found, mend="pass whole rows")
+            explain(
+                "tag_cooccurrence",
+                expected="three columns of one length",
+                found=found,
+                mend="pass whole rows",
+            )
         )
 
 
@@ -144,4 +157,6 @@ def _check_edges(
         if wrong.any():
             at = int(np.argmax(wrong))
             found = f"({a[at]}, {b[at]}) with {weight[at]:g} videos"
-            raise ContractError(explain(f"tag_cooccurrence, row {at}", expected=expected, found=found, mend=mend))
+            raise ContractError(
+                explain(f"tag_cooccurrence, row {at}", expected=expected, found=found, mend=mend)
+            )

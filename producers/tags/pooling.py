@@ -20,10 +20,13 @@ class Pooled(NamedTuple):
     tag_count: NDArray[np.int64]
 
 
-def pool(video: NDArray[np.int64], tag: NDArray[np.int64], vectors: NDArray[np.float32], *, videos: int) -> Pooled:
+def pool(
+    video: NDArray[np.int64], tag: NDArray[np.int64], vectors: NDArray[np.float32], *, videos: int
+) -> Pooled:
     """Eq. 4 for pairs of a video and a tag, brought to length 1 as contract `video_tag_embedding` wants it.
 
-    A video's tags are a set: their order and repetition change no byte, nor does what else is in the batch.
+    A video's tags are a set: their order and repetition change no byte, nor does what else is in
+    the batch.
 
     Args:
         video: int64[P], 0 to `videos` - 1.

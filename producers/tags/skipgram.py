@@ -27,11 +27,14 @@ class TagVectors(NamedTuple):
     vectors: NDArray[np.float32]
 
 
-def embed_tags(graph: TagGraph, settings: TagSettings, *, seed: int, initial: TagVectors | None = None) -> TagVectors:
+def embed_tags(
+    graph: TagGraph, settings: TagSettings, *, seed: int, initial: TagVectors | None = None
+) -> TagVectors:
     """Walk, learn, and turn the result onto the last run's space.
 
-    With `initial`, the last run's result, tags known from it start at their old vectors; afterwards the space is
-    rotated onto the old one, as skip-gram fixes it only up to a rotation. Centroids of topics outlive a run only so.
+    With `initial`, the last run's result, tags known from it start at their old vectors; afterwards
+    the space is rotated onto the old one, as skip-gram fixes it only up to a rotation. Centroids of
+    topics outlive a run only so.
 
     Args:
         graph: the tag graph, T nodes.
@@ -51,7 +54,9 @@ def embed_tags(graph: TagGraph, settings: TagSettings, *, seed: int, initial: Ta
     >>> embed_tags(graph, TagSettings(dimensions=4), seed=7).vectors.shape
     (4, 4)
     """
-    walks = random_walks(graph, walks=settings.walks_per_tag, length=settings.walk_length, seed=seed)
+    walks = random_walks(
+        graph, walks=settings.walks_per_tag, length=settings.walk_length, seed=seed
+    )
     if initial is None or not len(graph):
         return TagVectors(graph.tags, skip_gram(walks, len(graph), settings, seed=seed))
     _check_width(initial.vectors, settings)
@@ -89,27 +94,37 @@ def skip_gram(
     if not nodes:
         return np.empty((0, settings.dimensions), np.float32)
     model = Word2Vec(
-        sg=1, vector_size=settings.dimensions, window=settings.window, negative=settings.negatives, sample=0,
-        min_count=1, workers=1, seed=seed % 2**32, epochs=settings.epochs,
-    )  # fmt: skip
+        sg=1,
+        vector_size=settings.dimensions,
+        window=settings.window,
+        negative=settings.negatives,
+        sample=0,
+        min_count=1,
+        workers=1,
+        seed=seed % 2**32,
+        epochs=settings.epochs,
+    )
     counts = np.bincount(walks[walks >= 0], minlength=nodes)
     model.build_vocab_from_freq(dict(enumerate(counts.tolist())))
     row = np.array([model.wv.key_to_index[node] for node in range(nodes)])
     if start is not None:
         model.wv.vectors[row[start[0]]] = start[1]
-    # Rates fall during training: without a shuffle the nodes that come last in byte order would learn the least.
+    # Rates fall during training: without a shuffle the nodes that come last in byte order would
+    # learn the least.
     shuffled = walks[np.random.default_rng(seed % 2**32).permutation(len(walks))]
     model.train(_Sentences(shuffled), total_examples=len(walks), epochs=settings.epochs)
     vectors: NDArray[np.float32] = model.wv.vectors[row]
     return vectors
 
 
-def align(vectors: NDArray[np.float32], known: NDArray[np.int64], old: NDArray[np.float32]) -> NDArray[np.float32]:
+def align(
+    vectors: NDArray[np.float32], known: NDArray[np.int64], old: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Turn and scale float32[T, d] so that rows `known` come to lie near `old` (orthogonal Procrustes).
 
-    All angles within the space stay as they are. Shared tags count alike, by direction. The scale is the median ratio
-    of lengths: each warm start makes vectors about a third longer, and over many runs old tags would come to outweigh
-    new ones in Eq. 4's mean.
+    All angles within the space stay as they are. Shared tags count alike, by direction. The scale
+    is the median ratio of lengths: each warm start makes vectors about a third longer, and over
+    many runs old tags would come to outweigh new ones in Eq. 4's mean.
 
     >>> turned = np.array([[0, 2], [-2, 0], [-4, 4]], np.float32)
     >>> align(turned, np.array([0, 1]), np.array([[1, 0], [0, 1]], np.float32)).round(6).tolist()
@@ -121,7 +136,9 @@ def align(vectors: NDArray[np.float32], known: NDArray[np.int64], old: NDArray[n
     new_length, old_length = np.linalg.norm(new, axis=1), np.linalg.norm(before, axis=1)
     rotation, _ = orthogonal_procrustes(new / new_length[:, None], before / old_length[:, None])
     scale = np.median(old_length / new_length)
-    aligned: NDArray[np.float32] = (vectors.astype(np.float64) @ rotation * scale).astype(np.float32)
+    aligned: NDArray[np.float32] = (vectors.astype(np.float64) @ rotation * scale).astype(
+        np.float32
+    )
     return aligned
 
 
@@ -139,14 +156,22 @@ class _Sentences:
 def _check_width(vectors: NDArray[np.float32], settings: TagSettings) -> None:
     if vectors.shape[1] != settings.dimensions:
         raise ContractError(
-            explain("initial tag vectors", expected=f"width {settings.dimensions}", found=f"width {vectors.shape[1]}",
-                    mend="start without initial vectors, and a new topic epoch, when tags.dimensions changes")
-        )  # fmt: skip
+            explain(
+                "initial tag vectors",
+                expected=f"width {settings.dimensions}",
+                found=f"width {vectors.shape[1]}",
+                mend="start without initial vectors, and a new topic epoch, when tags.dimensions changes",
+            )
+        )
 
 
 def _check_length(length: int) -> None:
     if length > MAX_WORDS_IN_BATCH:
         raise SettingsError(
-            explain("tags.walk_length", expected=f"at most {MAX_WORDS_IN_BATCH}, the longest sentence of gensim",
-                    found=str(length), mend="use more walks instead of longer ones")
-        )  # fmt: skip
+            explain(
+                "tags.walk_length",
+                expected=f"at most {MAX_WORDS_IN_BATCH}, the longest sentence of gensim",
+                found=str(length),
+                mend="use more walks instead of longer ones",
+            )
+        )

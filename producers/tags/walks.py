@@ -15,11 +15,11 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def random_walks(graph: TagGraph, *, walks: int, length: int, seed: int) -> NDArray[np.int32]:
     """Walks from every tag, each step to a neighbour with probability proportional to the edge's videos.
 
-    The paper steps by p_e of Eq. 3. Its normaliser, the sum over *all* edges, is the same for every edge of a node
-    and cancels: P(u -> v) = p_uv / sum_w p_uw = x_uv / sum_w x_uw.
+    The paper steps by p_e of Eq. 3. Its normaliser, the sum over *all* edges, is the same for every
+    edge of a node and cancels: P(u -> v) = p_uv / sum_w p_uw = x_uv / sum_w x_uw.
 
-    Every walk has its own SplitMix64 stream, keyed by (seed, pass, start) and addressed by step, so the result is the
-    same for any number of threads.
+    Every walk has its own SplitMix64 stream, keyed by (seed, pass, start) and addressed by step, so
+    the result is the same for any number of threads.
 
     Args:
         graph: the tag graph, T nodes.
@@ -36,7 +36,9 @@ def random_walks(graph: TagGraph, *, walks: int, length: int, seed: int) -> NDAr
     [[0, 1, 0, 1], [1, 0, 1, 0], [2, -1, -1, -1]]
     """
     cumulative = np.concatenate([[0.0], np.cumsum(graph.weights)])
-    key = np.uint64(mix(np.uint64(seed % 2**64)))  # numba hands back an int, and would take it for an int64
+    key = np.uint64(
+        mix(np.uint64(seed % 2**64))
+    )  # numba hands back an int, and would take it for an int64
     out = np.full((walks * len(graph), length), PAD, np.int32)
     _walk(graph.indptr, graph.indices, cumulative, key, out)
     return out

@@ -41,9 +41,10 @@ def assign(
 ) -> Assignment:
     """Give each video the topics whose centroid lies within the threshold, the nearest ones first.
 
-    Cosines are summed in double precision and rounded to single, so that a video's row has the same bytes in any batch
-    and on any number of threads: unchanged videos make no new rows in a history table. (A float32 product settled in
-    float64 for the nearest few was slower at 250 centroids.) Memory is bounded as in K-means.
+    Cosines are summed in double precision and rounded to single, so that a video's row has the same
+    bytes in any batch and on any number of threads: unchanged videos make no new rows in a history
+    table. (A float32 product settled in float64 for the nearest few was slower at 250 centroids.)
+    Memory is bounded as in K-means.
 
     Args:
         a: float32[N, D], topic representations of length 1; zero where a video has none.
@@ -62,7 +63,9 @@ def assign(
     ([[10, -1], [20, 10], [20, -1], [-1, -1]], [1, 2, 1, 0], [False, False, True, True])
     """
     present = check_points(a)
-    order = np.argsort(topic_ids)  # then a stable sort by weight leaves equal weights in the order of ids
+    order = np.argsort(
+        topic_ids
+    )  # then a stable sort by weight leaves equal weights in the order of ids
     rank, cosine = top_centroids(a, centroids[order], slots, device=device)
     below = cosine[:, 0] < np.float32(threshold)
     count = np.where(present, np.maximum((cosine >= np.float32(threshold)).sum(axis=1), 1), 0)
@@ -72,12 +75,17 @@ def assign(
 
 
 def calibrate_threshold(
-    a: NDArray[np.float32], centroids: NDArray[np.float32], target_mean: float, *, device: str = "cpu"
+    a: NDArray[np.float32],
+    centroids: NDArray[np.float32],
+    target_mean: float,
+    *,
+    device: str = "cpu",
 ) -> float:
     """The threshold at which videos have `target_mean` topics on average (paper: 4), the nearest one always counted.
 
-    That mean is 1 + (cosines of second and later slots at or above the threshold) / N over the N videos that have a
-    representation, so the threshold is the (target - 1) N-th greatest of those cosines.
+    That mean is 1 + (cosines of second and later slots at or above the threshold) / N over the N
+    videos that have a representation, so the threshold is the (target - 1) N-th greatest of those
+    cosines.
 
     Raises:
         SettingsError: the target is below 1 or above what slots and centroids allow.
@@ -91,10 +99,16 @@ def calibrate_threshold(
     slots = min(TOPIC_SLOTS, len(centroids))
     if not (1 <= target_mean <= slots and len(present)):
         raise SettingsError(
-            explain("topics.target_topics", expected=f"1 to {slots}, and videos with a representation",
-                    found=f"{target_mean:g} and {len(present)} videos", mend="set 0 to use topics.threshold as it is")
-        )  # fmt: skip
-    further = np.sort(top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None)[::-1]
+            explain(
+                "topics.target_topics",
+                expected=f"1 to {slots}, and videos with a representation",
+                found=f"{target_mean:g} and {len(present)} videos",
+                mend="set 0 to use topics.threshold as it is",
+            )
+        )
+    further = np.sort(
+        top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None
+    )[::-1]
     wanted = round((target_mean - 1) * len(present))
     return float(further[wanted - 1]) if wanted else 1.0
 
@@ -122,7 +136,9 @@ def _top(cosine: Tensor, width: int) -> tuple[Tensor, Tensor]:
     column, order = column.sort(dim=1)
     value, again = value.gather(1, order).sort(dim=1, descending=True, stable=True)
     column = column.gather(1, again)
-    tied = torch.nonzero((cosine >= value[:, -1:]).sum(dim=1) > width)[:, 0]  # the last slot has a rival
+    tied = torch.nonzero((cosine >= value[:, -1:]).sum(dim=1) > width)[
+        :, 0
+    ]  # the last slot has a rival
     if len(tied):
         column[tied] = cosine[tied].sort(dim=1, descending=True, stable=True).indices[:, :width]
     return value, column

@@ -54,13 +54,14 @@ def representation_scores(
 ) -> Scores:
     """Table I: cluster each set of features with K = number of classes, and compare with the classes.
 
-    ARI and NMI are scikit-learn's, in -0.5..1 and 0..1 (the paper's 237% can't be either). Clustering is spherical
-    K-means; videos with a zero vector form one further cluster, so that all features are judged on the same videos.
+    ARI and NMI are scikit-learn's, in -0.5..1 and 0..1 (the paper's 237% can't be either).
+    Clustering is spherical K-means; videos with a zero vector form one further cluster, so that all
+    features are judged on the same videos.
 
-    Intervals of differences are paired: features are compared on the same halves of the videos, drawn without
-    replacement, each with another clustering's seed. A half-sample of n/2 out of n spreads as the whole does around
-    the truth (Politis and Romano 1994); a bootstrap would not do, as its copies of a video share cluster and class
-    and lift ARI.
+    Intervals of differences are paired: features are compared on the same halves of the videos,
+    drawn without replacement, each with another clustering's seed. A half-sample of n/2 out of n
+    spreads as the whole does around the truth (Politis and Romano 1994); a bootstrap would not do,
+    as its copies of a video share cluster and class and lift ARI.
 
     Args:
         features: name -> float32[N, D], rows of length 1 or zero, in the order of the table's columns.
@@ -82,24 +83,31 @@ def representation_scores(
     scores: dict[tuple[str, Level, Metric], Estimate] = {}
     differences: dict[tuple[str, str, Level, Metric], Estimate] = {}
     for level, truth in classes.items():
-        labels = {name: _clusterings(x, clusters[level], clusterings, seed) for name, x in features.items()}
+        labels = {
+            name: _clusterings(x, clusters[level], clusterings, seed)
+            for name, x in features.items()
+        }
         for metric in METRICS:
             whole = {name: _measure(metric, truth, found) for name, found in labels.items()}
             halves = {name: _halves(metric, truth, found, seed) for name, found in labels.items()}
             for name, values in whole.items():
-                scores[name, level, metric] = _estimate(values.mean(), values.std(ddof=1) / np.sqrt(clusterings))
+                scores[name, level, metric] = _estimate(
+                    values.mean(), values.std(ddof=1) / np.sqrt(clusterings)
+                )
             for a, b in combinations(features, 2):
                 spread = (halves[b] - halves[a]).std(ddof=1)
                 differences[a, b, level, metric] = _estimate((whole[b] - whole[a]).mean(), spread)
     return Scores(scores, differences)
 
 
-def distance_ratios(points: NDArray[np.float32], clusters: int, *, clusterings: int, seed: int) -> NDArray[np.float64]:
+def distance_ratios(
+    points: NDArray[np.float32], clusters: int, *, clusterings: int, seed: int
+) -> NDArray[np.float64]:
     """Fig. 3: mean inter-class over mean intra-class distance, float64[clusterings], one a seed.
 
-    The paper doesn't define the distances. Here: Euclidean between unit vectors; inter is the mean over pairs of
-    centroids, intra the mean over videos to their own centroid. Greater is more discriminative. Zero vectors are left
-    out. A ratio depends on `clusters`: compare at one K only.
+    The paper doesn't define the distances. Here: Euclidean between unit vectors; inter is the mean
+    over pairs of centroids, intra the mean over videos to their own centroid. Greater is more
+    discriminative. Zero vectors are left out. A ratio depends on `clusters`: compare at one K only.
 
     >>> points = np.array([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, 0.6]], np.float32)
     >>> distance_ratios(points, 2, clusterings=2, seed=0).round(3).tolist()  # 1.89737 / 0.32036
@@ -114,17 +122,25 @@ def distance_ratios(points: NDArray[np.float32], clusters: int, *, clusterings: 
     return np.array(ratios)
 
 
-def _clusterings(x: NDArray[np.float32], clusters: int, clusterings: int, seed: int) -> NDArray[np.int64]:
+def _clusterings(
+    x: NDArray[np.float32], clusters: int, clusterings: int, seed: int
+) -> NDArray[np.int64]:
     """int64[clusterings, N]."""
     seeds = range(seed, seed + clusterings)
-    return np.stack([spherical_kmeans(x, clusters, iterations=LLOYD_STEPS, seed=s).labels for s in seeds])
+    return np.stack(
+        [spherical_kmeans(x, clusters, iterations=LLOYD_STEPS, seed=s).labels for s in seeds]
+    )
 
 
-def _measure(metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def _measure(
+    metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
     return np.array([METRICS[metric](truth, found) for found in labels])
 
 
-def _halves(metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+def _halves(
+    metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64], seed: int
+) -> NDArray[np.float64]:
     """The metric on half-samples, which are the same for every representation: float64[HALF_SAMPLES]."""
     rng = np.random.default_rng(seed)
     values = np.empty(HALF_SAMPLES)
@@ -143,12 +159,20 @@ def _chord(cosine: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.sqrt(np.maximum(2 - 2 * cosine.astype(np.float64), 0))
 
 
-def _check(features: Mapping[str, NDArray[np.float32]], classes: Mapping[Level, NDArray[np.int64]]) -> None:
-    lengths = {name: len(x) for name, x in features.items()} | {str(level): len(y) for level, y in classes.items()}
+def _check(
+    features: Mapping[str, NDArray[np.float32]], classes: Mapping[Level, NDArray[np.int64]]
+) -> None:
+    lengths = {name: len(x) for name, x in features.items()} | {
+        str(level): len(y) for level, y in classes.items()
+    }
     if len(set(lengths.values())) > 1:
         raise ContractError(
-            explain("representation_scores", expected="the same videos in all features and classes",
-                    found=", ".join(f"{name}: {n}" for name, n in lengths.items()), mend="join them by video first")
-        )  # fmt: skip
+            explain(
+                "representation_scores",
+                expected="the same videos in all features and classes",
+                found=", ".join(f"{name}: {n}" for name, n in lengths.items()),
+                mend="join them by video first",
+            )
+        )
     for rows in features.values():
         check_points(rows)

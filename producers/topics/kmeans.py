@@ -1,8 +1,9 @@
 """Spherical K-means on torch: unit vectors, cosine, k-means++ seeding (paper, III-A3; Dhillon and Modha 2001).
 
-faiss is left out. Its k-means starts from uniformly drawn points: on 20,000 points around 300 planted centres it ended at
-a mean cosine of 0.730, k-means++ at 0.759. It doesn't say which centres it re-seeded, which stable IDs need, and no point
-can stay out. Its exact search is the same matrix product and top-k as here, in float32 only.
+faiss is left out. Its k-means starts from uniformly drawn points: on 20,000 points around 300
+planted centres it ended at a mean cosine of 0.730, k-means++ at 0.759. It doesn't say which centres
+it re-seeded, which stable IDs need, and no point can stay out. Its exact search is the same matrix
+product and top-k as here, in float32 only.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def spherical_kmeans(
 ) -> KMeans:
     """Cluster unit vectors by cosine: Lloyd's steps until no point moves or `iterations` are done.
 
-    Zero vectors are no points: they join no cluster, move no centre and seed none. An empty cluster is re-seeded
-    from the points that lie farthest from their own centres. On a CPU the same seed gives the same bytes for the same
-    number of threads; memory is bounded by :data:`CHUNK_ELEMENTS` beside the points themselves.
+    Zero vectors are no points: they join no cluster, move no centre and seed none. An empty cluster
+    is re-seeded from the points that lie farthest from their own centres. On a CPU the same seed
+    gives the same bytes for the same number of threads; memory is bounded by :data:`CHUNK_ELEMENTS`
+    beside the points themselves.
 
     Args:
         points: float32[N, D], of length 1 or zero.
@@ -74,7 +76,9 @@ def spherical_kmeans(
     used = np.flatnonzero(check_points(points))
     _check_enough(len(used), clusters)
     x = torch.as_tensor(points[used], device=device)
-    known = x.new_empty((0, x.shape[1])) if initial is None else torch.as_tensor(initial, device=device)
+    known = (
+        x.new_empty((0, x.shape[1])) if initial is None else torch.as_tensor(initial, device=device)
+    )
     centres = plus_plus(x, clusters, known, np.random.default_rng(seed))
     origin = np.where(np.arange(clusters) < len(known), np.arange(clusters), -1)
     labels, cosines = nearest(x, centres)
@@ -103,8 +107,9 @@ def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 def plus_plus(x: Tensor, clusters: int, known: Tensor, rng: np.random.Generator) -> Tensor:
     """Greedy k-means++ (Arthur and Vassilvitskii 2007) on the sphere: float32[K, D], `known` first.
 
-    The squared distance of unit vectors is 2 (1 - cosine), so candidates are drawn in proportion to 1 - cosine to
-    the nearest centre; of 2 + ln K candidates the one that leaves the least sum is taken, as scikit-learn does.
+    The squared distance of unit vectors is 2 (1 - cosine), so candidates are drawn in proportion to
+    1 - cosine to the nearest centre; of 2 + ln K candidates the one that leaves the least sum is
+    taken, as scikit-learn does.
     """
     candidates = 2 + int(np.log(clusters))
     centres = [*known]
@@ -133,9 +138,13 @@ def check_points(points: NDArray[np.float32]) -> NDArray[np.bool_]:
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ContractError(
-            explain(f"topic representation, row {at}", expected="length 1, or 0 where both blocks are missing",
-                    found=f"{length[at]:g}", mend="make it with topic_representation")
-        )  # fmt: skip
+            explain(
+                f"topic representation, row {at}",
+                expected="length 1, or 0 where both blocks are missing",
+                found=f"{length[at]:g}",
+                mend="make it with topic_representation",
+            )
+        )
     present: NDArray[np.bool_] = length > 0
     return present
 
@@ -155,13 +164,16 @@ def _update(x: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
 def _reseed(x: Tensor, labels: Tensor, cosines: Tensor, centres: Tensor) -> NDArray[np.int64]:
     """Put each empty centre on one of the farthest points; the rows of `centres` that were moved, int64.
 
-    A point that is alone in its cluster, or lies on its centre, is never taken: that would empty another cluster,
-    or make two centres of one. So there may be fewer such points than empty clusters.
+    A point that is alone in its cluster, or lies on its centre, is never taken: that would empty
+    another cluster, or make two centres of one. So there may be fewer such points than empty
+    clusters.
     """
     sizes = torch.bincount(labels, minlength=len(centres))
     empty = torch.nonzero(sizes == 0)[:, 0]
     apart = (sizes[labels] > 1) & (cosines < 1 - 1e-6)
-    farthest = torch.argsort(torch.where(apart, cosines, 2), stable=True)[: min(len(empty), int(apart.sum()))]
+    farthest = torch.argsort(torch.where(apart, cosines, 2), stable=True)[
+        : min(len(empty), int(apart.sum()))
+    ]
     moved = empty[: len(farthest)]
     centres[moved] = x[farthest]
     rows: NDArray[np.int64] = moved.cpu().numpy()
@@ -171,6 +183,10 @@ def _reseed(x: Tensor, labels: Tensor, cosines: Tensor, centres: Tensor) -> NDAr
 def _check_enough(points: int, clusters: int) -> None:
     if points < clusters:
         raise SettingsError(
-            explain("topics.clusters", expected=f"at most {points}, the videos that have a representation",
-                    found=str(clusters), mend="lower topics.clusters")
-        )  # fmt: skip
+            explain(
+                "topics.clusters",
+                expected=f"at most {points}, the videos that have a representation",
+                found=str(clusters),
+                mend="lower topics.clusters",
+            )
+        )

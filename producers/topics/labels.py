@@ -11,13 +11,19 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 
 def label_terms(
-    topic_ids: NDArray[np.int64], topic: NDArray[np.int64], tags: pa.ListArray, titles: pa.StringArray, *, terms: int
+    topic_ids: NDArray[np.int64],
+    topic: NDArray[np.int64],
+    tags: pa.ListArray,
+    titles: pa.StringArray,
+    *,
+    terms: int,
 ) -> list[list[str]]:
     """Each topic's best terms among the tags and title words of its videos, by c-TF-IDF, best first.
 
-    score(t, c) = tf(t, c) * ln(1 + A / f(t)): tf counts the topic's videos that have the term, f all videos in topics
-    that have it, A is the mean number of terms a topic (Grootendorst, BERTopic, 2022, Eq. 2). Equal scores go by the
-    term. Title words are runs of two letters or more, lower case, without English stop words.
+    score(t, c) = tf(t, c) * ln(1 + A / f(t)): tf counts the topic's videos that have the term, f
+    all videos in topics that have it, A is the mean number of terms a topic (Grootendorst,
+    BERTopic, 2022, Eq. 2). Equal scores go by the term. Title words are runs of two letters or
+    more, lower case, without English stop words.
 
     Args:
         topic_ids: int64[K], the topics to label.
@@ -43,14 +49,18 @@ def label_terms(
     return [[vocabulary[c].as_py() for c in best] for best in _best(counts, terms)]
 
 
-def _video_terms(tags: pa.ListArray, titles: pa.StringArray) -> tuple[NDArray[np.int64], pa.StringArray]:
+def _video_terms(
+    tags: pa.ListArray, titles: pa.StringArray
+) -> tuple[NDArray[np.int64], pa.StringArray]:
     """Pairs (video, term), each once: tags and title words."""
     words = pc.split_pattern_regex(pc.utf8_lower(titles), r"[^\p{L}]+")
     video = pa.concat_arrays([pc.list_parent_indices(x).cast(pa.int64()) for x in (tags, words)])
     term = pa.concat_arrays([pc.list_flatten(x).cast(pa.string()) for x in (tags, words)])
     is_tag = np.arange(len(term)) < len(pc.list_flatten(tags))
     is_word = pc.greater_equal(pc.utf8_length(term), 2).to_numpy(zero_copy_only=False)
-    is_word &= ~pc.is_in(term, value_set=pa.array(sorted(ENGLISH_STOP_WORDS))).to_numpy(zero_copy_only=False)
+    is_word &= ~pc.is_in(term, value_set=pa.array(sorted(ENGLISH_STOP_WORDS))).to_numpy(
+        zero_copy_only=False
+    )
     pairs = pa.table({"video": video, "term": term}).filter(pa.array(is_tag | is_word))
     once = pairs.group_by(["video", "term"], use_threads=False).aggregate([]).combine_chunks()
     return once["video"].to_numpy(), once["term"].combine_chunks()

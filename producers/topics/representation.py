@@ -28,10 +28,11 @@ def topic_representation(
 ) -> Representation:
     """Join the tag embedding and the joint representation so that both count by their weights alone.
 
-    Each block is brought to length 1, weighted, joined, and the whole brought to length 1. The paper's one L2
-    normalisation of the whole can't make blocks of different lengths "contribute the same amount"; normalising each
-    does. A missing block is zero and the other one fills the length. With equal weights the cosine of two whole
-    videos is the mean of their tag cosine and their joint cosine.
+    Each block is brought to length 1, weighted, joined, and the whole brought to length 1. The
+    paper's one L2 normalisation of the whole can't make blocks of different lengths "contribute the
+    same amount"; normalising each does. A missing block is zero and the other one fills the length.
+    With equal weights the cosine of two whole videos is the mean of their tag cosine and their
+    joint cosine.
 
     Args:
         tag: float32[N, d_tag], e-bar of Eq. 4.
@@ -49,22 +50,31 @@ def topic_representation(
     >>> found.a.astype(float).round(4).tolist()
     [[0.7071, 0.0, 0.0, 0.7071], [0.0, 0.0, 0.0, 1.0]]
     """
-    blocks = [_unit_block(tag, has_tag, "tag") * tag_weight, _unit_block(joint, has_joint, "joint") * joint_weight]
+    blocks = [
+        _unit_block(tag, has_tag, "tag") * tag_weight,
+        _unit_block(joint, has_joint, "joint") * joint_weight,
+    ]
     a = np.concatenate(blocks, axis=1)
     length = _lengths(a)
     a = np.divide(a, length, out=np.zeros_like(a), where=length > 0)
     return Representation(a.astype(np.float32), length[:, 0] > 0)
 
 
-def _unit_block(rows: NDArray[np.float32], has: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
+def _unit_block(
+    rows: NDArray[np.float32], has: NDArray[np.bool_], name: str
+) -> NDArray[np.float64]:
     length = _lengths(rows.astype(np.float64))
     wrong = has & ~((length[:, 0] > 0) & np.isfinite(length[:, 0]))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ContractError(
-            explain(f"{name} block, row {at}", expected="a finite vector that is not zero, as its flag says it is there",
-                    found=f"length {length[at, 0]:g}", mend="clear the flag of videos without this block")
-        )  # fmt: skip
+            explain(
+                f"{name} block, row {at}",
+                expected="a finite vector that is not zero, as its flag says it is there",
+                found=f"length {length[at, 0]:g}",
+                mend="clear the flag of videos without this block",
+            )
+        )
     return np.divide(rows, length, out=np.zeros(rows.shape), where=has[:, None])
 
 

@@ -50,12 +50,14 @@ def learn_topics(
 ) -> Topics:
     """Cluster topic representations such that a topic keeps its ID for as long as it has videos.
 
-    Within an epoch the last centroids are the start of K-means and carry their IDs along. A topic without videos is
-    retired; a centre that takes its place, and every centre beyond the last ones, gets a new ID. When
-    `settings.clusters` falls, the smallest topics are retired; when it rises, k-means++ adds centres.
+    Within an epoch the last centroids are the start of K-means and carry their IDs along. A topic
+    without videos is retired; a centre that takes its place, and every centre beyond the last ones,
+    gets a new ID. When `settings.clusters` falls, the smallest topics are retired; when it rises,
+    k-means++ adds centres.
 
-    An epoch ends only where IDs stop being comparable: the width of `a` is another one, or the caller says so
-    (another encoder, say, or blocks weighted anew). Then all topics are retired and none of their IDs comes back.
+    An epoch ends only where IDs stop being comparable: the width of `a` is another one, or the
+    caller says so (another encoder, say, or blocks weighted anew). Then all topics are retired and
+    none of their IDs comes back.
 
     Args:
         a: float32[N, D], topic representations of length 1; zero rows are no videos here.
@@ -82,9 +84,13 @@ def learn_topics(
     epoch, next_id = _epoch(previous, a.shape[1], new_epoch)
     ids, start, closest = _start(previous, epoch, points, settings.clusters, device)
     found = spherical_kmeans(
-        _sample(points, settings.sample, closest, seed), settings.clusters,
-        iterations=settings.iterations, seed=seed, initial=start, device=device,
-    )  # fmt: skip
+        _sample(points, settings.sample, closest, seed),
+        settings.clusters,
+        iterations=settings.iterations,
+        seed=seed,
+        initial=start,
+        device=device,
+    )
     sizes = _sizes(points, found.centroids, device)
     live = np.flatnonzero(sizes)
     topic_ids, born = _name(found.origin[live], ids, next_id)
@@ -92,10 +98,15 @@ def learn_topics(
     centroids = found.centroids[rows]
     threshold = _threshold(previous, epoch, points, centroids, settings, device=device)
     return Topics(
-        topic_ids=np.sort(topic_ids), centroids=centroids, sizes=sizes[rows], born=born,
+        topic_ids=np.sort(topic_ids),
+        centroids=centroids,
+        sizes=sizes[rows],
+        born=born,
         retired=born[:0] if previous is None else np.setdiff1d(previous.topic_ids, topic_ids),
-        next_id=next_id + len(born), epoch=epoch, threshold=threshold,
-    )  # fmt: skip
+        next_id=next_id + len(born),
+        epoch=epoch,
+        threshold=threshold,
+    )
 
 
 def _epoch(previous: Topics | None, width: int, new_epoch: bool) -> tuple[int, int]:
@@ -105,9 +116,13 @@ def _epoch(previous: Topics | None, width: int, new_epoch: bool) -> tuple[int, i
     if len(previous.topic_ids) and previous.topic_ids.max() >= previous.next_id:
         found = f"topic {previous.topic_ids.max()} and next_id {previous.next_id}"
         raise ContractError(
-            explain("previous topics", expected="next_id above every ID", found=found,
-                    mend="set next_id from all rows of the table, retired ones included")
-        )  # fmt: skip
+            explain(
+                "previous topics",
+                expected="next_id above every ID",
+                found=found,
+                mend="set next_id from all rows of the table, retired ones included",
+            )
+        )
     changed = new_epoch or previous.centroids.shape[1] != width
     return previous.epoch + changed, previous.next_id
 
@@ -117,7 +132,11 @@ def _start(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
     """This epoch's topics that still have videos, the `clusters` largest: IDs, centroids, and each one's closest video."""
     if previous is None or previous.epoch != epoch:
-        return np.empty(0, np.int64), np.empty((0, points.shape[1]), np.float32), np.empty(0, np.int64)
+        return (
+            np.empty(0, np.int64),
+            np.empty((0, points.shape[1]), np.float32),
+            np.empty(0, np.int64),
+        )
     labels, cosines = _nearest(points, previous.centroids, device)
     sizes = np.bincount(labels, minlength=len(previous.centroids))
     largest = np.lexsort((previous.topic_ids, -sizes))[:clusters]
@@ -154,7 +173,9 @@ def _name(
     return topic_ids, born
 
 
-def _sample(points: NDArray[np.float32], size: int, closest: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
+def _sample(
+    points: NDArray[np.float32], size: int, closest: NDArray[np.int64], seed: int
+) -> NDArray[np.float32]:
     """At most `size` points, and the videos `closest` besides: no topic dies for being too small for the sample."""
     if len(points) <= size:
         return points
@@ -162,12 +183,16 @@ def _sample(points: NDArray[np.float32], size: int, closest: NDArray[np.int64], 
     return points[np.union1d(chosen, closest)]
 
 
-def _sizes(points: NDArray[np.float32], centroids: NDArray[np.float32], device: str) -> NDArray[np.int64]:
+def _sizes(
+    points: NDArray[np.float32], centroids: NDArray[np.float32], device: str
+) -> NDArray[np.int64]:
     return np.bincount(_nearest(points, centroids, device)[0], minlength=len(centroids))
 
 
 def _nearest(
     points: NDArray[np.float32], centroids: NDArray[np.float32], device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    labels, cosines = nearest(torch.as_tensor(points, device=device), torch.as_tensor(centroids, device=device))
+    labels, cosines = nearest(
+        torch.as_tensor(points, device=device), torch.as_tensor(centroids, device=device)
+    )
     return labels.cpu().numpy(), cosines.cpu().numpy()

@@ -18,6 +18,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (join, materialize, wide):
         monkeypatch.setattr(module, "in_child", measured)
     yield
-    ibis.get_backend().disconnect()  # DuckDB complains at the end of the process about a connection that is still there
+    # DuckDB complains at the end of the process about a connection that is still there
+    ibis.get_backend().disconnect()
     ibis.options.default_backend = None
     gc.collect()

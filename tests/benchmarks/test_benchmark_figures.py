@@ -11,9 +11,19 @@ def test_the_best_round_counts_and_a_rate_is_best_where_it_is_highest():
 
     time = figure("b", "t", "s", [3.0, 2.0], [8.0, 9.0], "peer", [Target("faster", 4)])
     assert (time.ours, time.peer, time.ratio, time.met) == (2.0, 8.0, 4.0, True)  # 8 / 2
-    rate = figure("b", "r", "keys/s", [10.0, 30.0], [10.0, 8.0], "peer", [Target("least", 30), Target("faster", 4)])
+    rate = figure(
+        "b",
+        "r",
+        "keys/s",
+        [10.0, 30.0],
+        [10.0, 8.0],
+        "peer",
+        [Target("least", 30), Target("faster", 4)],
+    )
     assert (rate.ours, rate.peer, rate.ratio, rate.met) == (30.0, 10.0, 3.0, False)  # 30 / 10 < 4
-    share = figure("b", "m", "MB", [90.0], [120.0], "peer", [Target("share", 0.75)], compare="share")
+    share = figure(
+        "b", "m", "MB", [90.0], [120.0], "peer", [Target("share", 0.75)], compare="share"
+    )
     assert (share.ratio, share.met) == (0.75, True)  # 90 / 120, the bound itself is met
     alone = figure("b", "m", "GB", [9.0], targets=[Target("most", 8)])
     assert (alone.peer, alone.ratio, alone.met) == (None, None, False)
@@ -24,7 +34,9 @@ def test_sides_that_differ_are_an_error():
     from benchmarks.figures import check
 
     check("values", [1], [1])
-    with pytest.raises(StoreError, match=r"benchmark, values: expected the peer's \[2\], found \[1\]"):
+    with pytest.raises(
+        StoreError, match=r"benchmark, values: expected the peer's \[2\], found \[1\]"
+    ):
         check("values", [1], [2])
 
 
@@ -43,7 +55,9 @@ def test_rows_are_what_their_contracts_say():
             assert made.equals(again)
             widths = {"tag_width": 128, "joint_width": 512}
             assert [v for v in violations(table, made.to_batches()[0], widths) if v] == []
-    mixed = rows(VIEWS["video_topics"], video_ids(np.arange(50)), times, times, seed=1, slots="mixed").to_pylist()
+    mixed = rows(
+        VIEWS["video_topics"], video_ids(np.arange(50)), times, times, seed=1, slots="mixed"
+    ).to_pylist()
     assert all(sum(i >= 0 for i in row["topic_ids"]) == row["topic_count"] for row in mixed)
     assert {row["topic_count"] for row in mixed} == set(range(1, 9))
 
@@ -55,7 +69,10 @@ def test_a_history_has_a_commit_and_a_row_of_each_video_per_version(tmp_path):
     tables = homes.fill(tmp_path, ("video_topics",), 10, versions=3)
     found = tables.read(VIDEO_TOPICS)
     assert (len(found), len(tables.commits(VIDEO_TOPICS))) == (30, 3)
-    assert len(set(zip(*(found[n].to_pylist() for n in ("video_id", "event_timestamp")), strict=True))) == 30
+    assert (
+        len(set(zip(*(found[n].to_pylist() for n in ("video_id", "event_timestamp")), strict=True)))
+        == 30
+    )
 
 
 def test_a_child_is_a_process_with_its_own_peak():
@@ -97,11 +114,16 @@ def test_the_page_is_written_from_the_result(tmp_path):
 
     page, file = tmp_path / "page.md", tmp_path / "result.json"
     page.write_text(f"# Title\n\n{BEGIN}\n\nold\n\n{END}\n\nrest\n", encoding="utf-8")
-    made = figure("online", "read", "ms", [0.5], [15.0], "Feast", [Target("most", 1), Target("faster", 20)])
+    made = figure(
+        "online", "read", "ms", [0.5], [15.0], "Feast", [Target("most", 1), Target("faster", 20)]
+    )
     file.write_text(json.dumps(result([made], "full", 0.25)), encoding="utf-8")
     write(file, page)
     once = page.read_text(encoding="utf-8")
-    assert "| online | read | 0.5 ms | 15 ms (Feast) | 30.0x as fast | ≤ 1 ms, ≥ 20x as fast | yes |" in once
+    assert (
+        "| online | read | 0.5 ms | 15 ms (Feast) | 30.0x as fast | ≤ 1 ms, ≥ 20x as fast | yes |"
+        in once
+    )
     assert once.startswith("# Title\n")
     assert once.endswith("\n\nrest\n")
     assert "old" not in once
@@ -121,7 +143,9 @@ def test_the_page_of_the_repository_has_the_marks():
     assert [name for name in MODULES if f"| `{name}` |" not in text] == []
 
 
-def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(tmp_path, capsys, monkeypatch):
+def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
+    tmp_path, capsys, monkeypatch
+):
     import benchmarks
     from benchmarks.figures import Target, figure
 
@@ -145,7 +169,17 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
     assert found["machine"]["cores"] >= 1
     assert common.run(["bench"]) == 0
     assert asked[-1] == (
-        ["online", "clients", "feast-read", "materialize", "memory", "join", "rounds", "training", "wide"],
+        [
+            "online",
+            "clients",
+            "feast-read",
+            "materialize",
+            "memory",
+            "join",
+            "rounds",
+            "training",
+            "wide",
+        ],
         "full",
     )
 
@@ -171,5 +205,6 @@ def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     assert common.run(["bench", "onlin"]) == 2
     told = capsys.readouterr().err
     assert (
-        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, found onlin" in told
+        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, found onlin"
+        in told
     )

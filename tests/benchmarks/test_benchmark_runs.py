@@ -31,7 +31,10 @@ def test_materialize_counts_unique_keys():
     assert [f.unit for f in found] == ["keys/s", "MB"] * 2
     assert all(50 < f.ours < 1_000_000 and f.peer > 10 for f in found)
     assert found[0].ours_rounds == found[2].ours_rounds  # one measurement, two peers
-    assert {f.peer_name.rpartition(", ")[2] for f in found} == {"our Delta store", "DuckDB on Parquet"}
+    assert {f.peer_name.rpartition(", ")[2] for f in found} == {
+        "our Delta store",
+        "DuckDB on Parquet",
+    }
 
 
 def test_memory_is_what_a_packed_value_can_take():
@@ -42,7 +45,9 @@ def test_memory_is_what_a_packed_value_can_take():
     assert mixed.peer > full.peer + 30  # Feast stores -1 in ten bytes
     assert two.ours > full.ours
     assert 2_560 < four.ours < 5_000
-    assert expiring.peer + 8 < expiring.ours < expiring.peer + 100  # a time of eight bytes, and its entry in a table
+    assert (
+        expiring.peer + 8 < expiring.ours < expiring.peer + 100
+    )  # a time of eight bytes, and its entry in a table
 
 
 @pytest.mark.usefixtures("one_process")
@@ -92,8 +97,12 @@ def test_a_load_that_is_wrong_ends_the_run(monkeypatch):
     from benchmarks import rounds
     from vidtopics.errors import StoreError
 
-    monkeypatch.setattr(rounds, "backfill", lambda *_: [rounds.Moved("video_topics", 2, read=25_050, written=50)])
-    with pytest.raises(StoreError, match="rounds: range, keys: expected the peer's 5000, found 4950"):
+    monkeypatch.setattr(
+        rounds, "backfill", lambda *_: [rounds.Moved("video_topics", 2, read=25_050, written=50)]
+    )
+    with pytest.raises(
+        StoreError, match="rounds: range, keys: expected the peer's 5000, found 4950"
+    ):
         smoke("rounds")
 
 

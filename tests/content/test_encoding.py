@@ -21,7 +21,9 @@ LIMIT = 10_000
 
 def png(seed: int, side: int = 24) -> bytes:
     data = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(data, "PNG")
+    Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    ).save(data, "PNG")
     return data.getvalue()
 
 
@@ -35,13 +37,27 @@ def image_encoder() -> ImageEncoder:
 def title_encoder() -> TitleEncoder:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
     )
     tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)})
     return TitleEncoder(BertModel(config), tokenizer, max_tokens=8).eval()
 
 
-COVERS = [png(0), None, png(1), b"not an image", png(2, side=200), png(3)[:200], png(4), png(5), png(0)]
+COVERS = [
+    png(0),
+    None,
+    png(1),
+    b"not an image",
+    png(2, side=200),
+    png(3)[:200],
+    png(4),
+    png(5),
+    png(0),
+]
 TITLES = [
     "red",
     "",
@@ -58,7 +74,13 @@ TITLES = [
 @pytest.mark.parametrize("batch", [1, 2, 4, 100])
 def test_rows_do_not_depend_on_the_batch(image_encoder, title_encoder, batch):
     result = encode(
-        image_encoder, title_encoder, COVERS, TITLES, max_pixels=LIMIT, image_batch=batch, title_batch=batch
+        image_encoder,
+        title_encoder,
+        COVERS,
+        TITLES,
+        max_pixels=LIMIT,
+        image_batch=batch,
+        title_batch=batch,
     )
     for i, (data, title) in enumerate(zip(COVERS, TITLES, strict=True)):
         cover = decode_cover(data, max_pixels=LIMIT)
@@ -72,21 +94,43 @@ def test_rows_do_not_depend_on_the_batch(image_encoder, title_encoder, batch):
                 words = title_encoder(title_encoder.tokens([title]))
         np.testing.assert_allclose(result.image[i], image[0], atol=1e-5)
         np.testing.assert_allclose(result.title[i], words[0], atol=1e-5)
-    assert result.problems == (None, "missing", None, "unreadable", "bomb", "truncated", None, None, None)
+    assert result.problems == (
+        None,
+        "missing",
+        None,
+        "unreadable",
+        "bomb",
+        "truncated",
+        None,
+        None,
+        None,
+    )
     assert result.has_image.tolist() == [True, False, True, False, False, False, True, True, True]
     assert result.has_title.tolist() == [True, False, True, False, True, True, True, True, True]
-    assert np.abs(result.image[2] - result.image[0]).max() > 1e-3  # the encoder does tell covers apart
+    assert (
+        np.abs(result.image[2] - result.image[0]).max() > 1e-3
+    )  # the encoder does tell covers apart
 
 
 def test_a_catalogue_without_any_cover_or_title(image_encoder, title_encoder):
-    result = encode(image_encoder, title_encoder, [None] * 3, [""] * 3, max_pixels=1, image_batch=2, title_batch=2)
+    result = encode(
+        image_encoder,
+        title_encoder,
+        [None] * 3,
+        [""] * 3,
+        max_pixels=1,
+        image_batch=2,
+        title_batch=2,
+    )
     assert not result.image.any()
     assert not result.title.any()
     assert result.image.shape == (3, image_encoder.width)
 
 
 def test_an_empty_catalogue(image_encoder, title_encoder):
-    result = encode(image_encoder, title_encoder, [], [], max_pixels=1, image_batch=2, title_batch=2)
+    result = encode(
+        image_encoder, title_encoder, [], [], max_pixels=1, image_batch=2, title_batch=2
+    )
     assert (len(result.image), len(result.title), result.problems) == (0, 0, ())
 
 

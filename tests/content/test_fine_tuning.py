@@ -18,7 +18,16 @@ from producers.content.training import joint_representation
 from vidtopics.settings import ContentSettings, ImageEncoderSettings
 
 SHAPES, MOODS = ("disc", "bars"), ("calm", "loud")
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "calm", "loud", *(f"w{i}" for i in range(20))]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "calm",
+    "loud",
+    *(f"w{i}" for i in range(20)),
+]
 LIMIT = 10_000
 VIDEOS = 64
 
@@ -46,7 +55,9 @@ def videos(seed: int = 0):
     mood = [MOODS[i // 2 % 2] for i in range(VIDEOS)]
     covers: list[bytes | None] = [draw(s, random) for s in shape]
     titles = [" ".join([f"w{random.integers(20)}", m, f"w{random.integers(20)}"]) for m in mood]
-    label = np.array([2 * SHAPES.index(s) + MOODS.index(m) for s, m in zip(shape, mood, strict=True)])
+    label = np.array(
+        [2 * SHAPES.index(s) + MOODS.index(m) for s, m in zip(shape, mood, strict=True)]
+    )
     targets = make_targets(
         [[s] for s in shape],
         [[s + m] for s, m in zip(shape, mood, strict=True)],
@@ -69,7 +80,9 @@ def encoders(dropout: float = 0.0) -> tuple[ImageEncoder, TitleEncoder]:
         attention_probs_dropout_prob=dropout,
     )
     tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)})
-    return ImageEncoder("test_efficientnet", pixels=32), TitleEncoder(BertModel(config), tokenizer, max_tokens=8)
+    return ImageEncoder("test_efficientnet", pixels=32), TitleEncoder(
+        BertModel(config), tokenizer, max_tokens=8
+    )
 
 
 def settings(piece: int = 16, **changes) -> ContentSettings:
@@ -81,11 +94,21 @@ def settings(piece: int = 16, **changes) -> ContentSettings:
         "iterations": 40,
         "learning_rate": 3e-3,
     }
-    return ContentSettings(image_encoder=ImageEncoderSettings(batch_size=piece), **{**base, **changes})
+    return ContentSettings(
+        image_encoder=ImageEncoderSettings(batch_size=piece), **{**base, **changes}
+    )
 
 
 def representation(joint, image_encoder, title_encoder, covers, titles) -> np.ndarray:
-    e = encode(image_encoder, title_encoder, covers, titles, max_pixels=LIMIT, image_batch=64, title_batch=64)
+    e = encode(
+        image_encoder,
+        title_encoder,
+        covers,
+        titles,
+        max_pixels=LIMIT,
+        image_batch=64,
+        title_batch=64,
+    )
     return joint_representation(joint, e.image, e.title, e.has_image, e.has_title)[0]
 
 
@@ -94,7 +117,13 @@ def test_fine_tuning_teaches_both_encoders_the_planted_classes():
     image_encoder, title_encoder = encoders()
     start = {k: v.clone() for e in (image_encoder, title_encoder) for k, v in e.named_parameters()}
     untrained = fine_tune(
-        *encoders(), covers, titles, targets, settings(iterations=1, learning_rate=1e-9), seed=1, max_pixels=LIMIT
+        *encoders(),
+        covers,
+        titles,
+        targets,
+        settings(iterations=1, learning_rate=1e-9),
+        seed=1,
+        max_pixels=LIMIT,
     )
     before = representation(untrained.model, image_encoder, title_encoder, covers, titles)
     seen = []
@@ -117,7 +146,9 @@ def test_fine_tuning_teaches_both_encoders_the_planted_classes():
         assert len(moved) > 0.8 * len(list(encoder.parameters()))
     assert silhouette_score(after, label) > silhouette_score(before, label) + 0.2
     unseen_covers, unseen_titles, _, unseen_label = videos(seed=1)
-    unseen = representation(trained.model, image_encoder, title_encoder, unseen_covers, unseen_titles)
+    unseen = representation(
+        trained.model, image_encoder, title_encoder, unseen_covers, unseen_titles
+    )
     assert silhouette_score(unseen, unseen_label) > silhouette_score(before, label) + 0.05
     assert seen[-1] == (40, 40)
 
@@ -130,7 +161,16 @@ def test_pieces_of_a_batch_add_up_to_the_batch():
         image_encoder, title_encoder = encoders()
         short = settings(piece, iterations=3, learning_rate=1e-3)
         losses.append(
-            fine_tune(image_encoder, title_encoder, covers, titles, targets, short, seed=1, max_pixels=LIMIT).losses
+            fine_tune(
+                image_encoder,
+                title_encoder,
+                covers,
+                titles,
+                targets,
+                short,
+                seed=1,
+                max_pixels=LIMIT,
+            ).losses
         )
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
 
@@ -144,7 +184,16 @@ def test_same_seed_same_losses_with_dropout_and_the_global_state_untouched():
         torch.manual_seed(77)
         state = torch.get_rng_state()
         runs.append(
-            fine_tune(image_encoder, title_encoder, covers, titles, targets, short, seed=seed, max_pixels=LIMIT).losses
+            fine_tune(
+                image_encoder,
+                title_encoder,
+                covers,
+                titles,
+                targets,
+                short,
+                seed=seed,
+                max_pixels=LIMIT,
+            ).losses
         )
         assert torch.equal(torch.get_rng_state(), state)
     assert runs[0].tobytes() == runs[1].tobytes() != runs[2].tobytes()
@@ -154,7 +203,16 @@ def test_batch_normalisation_keeps_its_statistics():
     covers, titles, targets, _ = videos()
     image_encoder, title_encoder = encoders()
     before = {k: v.clone() for k, v in image_encoder.named_buffers()}
-    fine_tune(image_encoder, title_encoder, covers, titles, targets, settings(iterations=2), seed=1, max_pixels=LIMIT)
+    fine_tune(
+        image_encoder,
+        title_encoder,
+        covers,
+        titles,
+        targets,
+        settings(iterations=2),
+        seed=1,
+        max_pixels=LIMIT,
+    )
     assert before
     for key, value in image_encoder.named_buffers():
         assert torch.equal(value, before[key]), key
@@ -165,12 +223,21 @@ def test_gradient_of_each_task_reaches_both_encoders(task):
     image_encoder, title_encoder = encoders()
     covers, titles, targets, _ = videos()
     joint = fine_tune(
-        image_encoder, title_encoder, covers, titles, targets, settings(iterations=1), seed=1, max_pixels=LIMIT
+        image_encoder,
+        title_encoder,
+        covers,
+        titles,
+        targets,
+        settings(iterations=1),
+        seed=1,
+        max_pixels=LIMIT,
     ).model
     model = EndToEndModel(image_encoder, title_encoder, joint)
     both = torch.ones(2, dtype=torch.bool)
     model.zero_grad()
-    model(torch.randn(2, 3, 32, 32), title_encoder.tokens(titles[:2]), both, both)[task].square().sum().backward()
+    model(torch.randn(2, 3, 32, 32), title_encoder.tokens(titles[:2]), both, both)[
+        task
+    ].square().sum().backward()
     assert model.image_encoder.network.conv_stem.weight.grad.abs().sum() > 0
     assert model.title_encoder.transformer.embeddings.word_embeddings.weight.grad.abs().sum() > 0
 

@@ -22,14 +22,18 @@ def file(image: Image.Image, kind: str, **options) -> bytes:
 
 
 def noise(height: int = 64, width: int = 48) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def test_no_bytes_are_a_missing_cover():
     assert decode_cover(None, max_pixels=100).problem == "missing"
 
 
-@pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"]
+)
 def test_what_is_no_image_is_unreadable(data):
     assert decode_cover(data, max_pixels=100).problem == "unreadable"
 
@@ -43,7 +47,10 @@ def test_formats_outside_the_list_are_not_opened():
 def test_a_file_cut_short_is_truncated_and_not_half_grey(kind, share):
     data = file(noise(), kind)
     assert decode_cover(data, max_pixels=10_000).problem is None
-    assert decode_cover(data[: int(len(data) * share)], max_pixels=10_000).problem in ("truncated", "unreadable")
+    assert decode_cover(data[: int(len(data) * share)], max_pixels=10_000).problem in (
+        "truncated",
+        "unreadable",
+    )
 
 
 def test_a_cut_jpeg_is_named_truncated():
@@ -68,7 +75,9 @@ def test_the_pixel_limit_is_inclusive():
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA"])
 def test_png_modes_become_rgb(mode):
-    pixels = decode_cover(file(Image.new("RGB", (3, 2), "white").convert(mode), "PNG"), max_pixels=6).pixels
+    pixels = decode_cover(
+        file(Image.new("RGB", (3, 2), "white").convert(mode), "PNG"), max_pixels=6
+    ).pixels
     assert pixels.dtype == np.uint8
     assert pixels.tolist() == np.full((2, 3, 3), 255).tolist()
 
@@ -88,7 +97,10 @@ def test_transparency_lies_on_white():
     """Half-transparent black over white: 255 * (1 - 128 / 255) = 127; a hidden colour never shows."""
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 128))
     image.putpixel((1, 0), (0, 255, 0, 0))
-    assert decode_cover(file(image, "PNG"), max_pixels=2).pixels[0].tolist() == [[127, 127, 127], [255, 255, 255]]
+    assert decode_cover(file(image, "PNG"), max_pixels=2).pixels[0].tolist() == [
+        [127, 127, 127],
+        [255, 255, 255],
+    ]
 
 
 def test_sixteen_bits_keep_their_high_byte():
@@ -106,7 +118,9 @@ def test_an_animation_is_its_first_frame():
 def test_a_rotated_photograph_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned a quarter to the right
-    assert decode_cover(file(Image.new("RGB", (8, 4)), "JPEG", exif=exif), max_pixels=32).pixels.shape == (8, 4, 3)
+    assert decode_cover(
+        file(Image.new("RGB", (8, 4)), "JPEG", exif=exif), max_pixels=32
+    ).pixels.shape == (8, 4, 3)
 
 
 @settings(max_examples=100, deadline=None)
@@ -130,7 +144,9 @@ def test_transform_normalises_each_channel():
     images = ImageTransform(4, (0.5, 0.4, 0.0), (0.5, 0.2, 2.0), "bicubic")(cover)
     assert images.shape == (3, 4, 4)
     assert images.dtype == np.float32
-    np.testing.assert_allclose(images[:, 0, 0], [(0.2 - 0.5) / 0.5, (0.4 - 0.4) / 0.2, 1 / 2], atol=1e-6)
+    np.testing.assert_allclose(
+        images[:, 0, 0], [(0.2 - 0.5) / 0.5, (0.4 - 0.4) / 0.2, 1 / 2], atol=1e-6
+    )
 
 
 def test_transform_keeps_the_whole_cover():

@@ -44,13 +44,18 @@ def test_without_projection_z_is_the_encoders_outputs():
     assert torch.equal(cover, image)
     assert torch.equal(words, title)
     z = joint.represent(image, title, YES, YES)
-    np.testing.assert_allclose(z[0], np.array([0.6, 0.8, 0, 0, 0, 0, 1, 0, 0]) / np.sqrt(2), rtol=1e-6)
+    np.testing.assert_allclose(
+        z[0], np.array([0.6, 0.8, 0, 0, 0, 0, 1, 0, 0]) / np.sqrt(2), rtol=1e-6
+    )
 
 
 def test_projection_is_a_linear_map_brought_to_mean_0_and_variance_1():
     joint, (image, title) = model(), inputs()
     cover, words = joint.blocks(image, title, YES, YES)
-    for block, x, layer in ((cover, image, joint.image_projection), (words, title, joint.title_projection)):
+    for block, x, layer in (
+        (cover, image, joint.image_projection),
+        (words, title, joint.title_projection),
+    ):
         linear = layer.weight.detach().numpy() @ x[0].numpy() + layer.bias.detach().numpy()
         expected = (linear - linear.mean()) / np.sqrt(linear.var() + 1e-5)
         np.testing.assert_allclose(block[0].detach(), expected, rtol=1e-4)
@@ -61,7 +66,9 @@ def test_what_is_clustered_is_what_enters_the_experts():
     joint, (image, title) = model(projection_width=64), inputs(5)
     both = torch.ones(5, dtype=torch.bool)
     entering = torch.cat(joint.blocks(image, title, both, both), dim=1)
-    torch.testing.assert_close(joint.represent(image, title, both, both) * 128**0.5, entering, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        joint.represent(image, title, both, both) * 128**0.5, entering, atol=1e-3, rtol=1e-3
+    )
 
 
 def test_both_blocks_count_alike_whatever_their_scale():
@@ -75,7 +82,9 @@ def test_both_blocks_count_alike_whatever_their_scale():
     ("has_image", "has_title", "lengths"),
     [(YES, NO, (1.0, 0.0)), (NO, YES, (0.0, 1.0)), (NO, NO, (0.0, 0.0))],
 )
-def test_a_missing_modality_is_a_zero_block_and_the_rest_has_length_one(has_image, has_title, lengths):
+def test_a_missing_modality_is_a_zero_block_and_the_rest_has_length_one(
+    has_image, has_title, lengths
+):
     joint, (image, title) = model(), inputs()
     z = joint.represent(image, title, has_image, has_title)
     assert (z[0, :3].norm().item(), z[0, 3:].norm().item()) == pytest.approx(lengths)
@@ -100,8 +109,15 @@ def test_gradient_of_every_task_reaches_both_projections():
 
 
 def test_shape_survives_json_and_follows_the_settings():
-    made = JointShape.of(ContentSettings(projection_width=7), image_width=5, title_width=4, classes=CLASSES)
-    assert (made.projection_width, made.experts, made.expert_width, made.block_widths) == (7, 12, 512, (7, 7))
+    made = JointShape.of(
+        ContentSettings(projection_width=7), image_width=5, title_width=4, classes=CLASSES
+    )
+    assert (made.projection_width, made.experts, made.expert_width, made.block_widths) == (
+        7,
+        12,
+        512,
+        (7, 7),
+    )
     assert JointShape.parse(json.loads(json.dumps(vars(made)))) == made
 
 
@@ -114,11 +130,16 @@ def test_carry_over_predicts_as_before_for_classes_that_stay():
     carry_over(new, old)
     image, title = inputs(6)
     both = torch.ones(6, dtype=torch.bool)
-    torch.testing.assert_close(new.represent(image, title, both, both), old.represent(image, title, both, both))
-    for k, (after, before) in enumerate(zip(new(image, title, both, both), old(image, title, both, both), strict=True)):
+    torch.testing.assert_close(
+        new.represent(image, title, both, both), old.represent(image, title, both, both)
+    )
+    for k, (after, before) in enumerate(
+        zip(new(image, title, both, both), old(image, title, both, both), strict=True)
+    ):
         kept = [name for name in grown[k] if name in CLASSES[k]]
         torch.testing.assert_close(
-            after[:, [grown[k].index(n) for n in kept]], before[:, [CLASSES[k].index(n) for n in kept]]
+            after[:, [grown[k].index(n) for n in kept]],
+            before[:, [CLASSES[k].index(n) for n in kept]],
         )
     assert torch.equal(new.mmoe.towers[2][2].weight[1], drawn)
 

@@ -42,7 +42,9 @@ def test_equation_1_expert_by_expert(mmoe, z):
             f_i = np.maximum(x @ weight[of_expert].T + bias[of_expert], 0)
             mixed += gate[:, i : i + 1] * f_i
         hidden = np.maximum(linear(mixed, mmoe.towers[k][0]), 0)
-        np.testing.assert_allclose(logits.detach().numpy(), linear(hidden, mmoe.towers[k][2]), atol=1e-6)
+        np.testing.assert_allclose(
+            logits.detach().numpy(), linear(hidden, mmoe.towers[k][2]), atol=1e-6
+        )
 
 
 def test_an_expert_that_a_gate_picks_alone_is_the_task_input(mmoe, z):
@@ -74,9 +76,18 @@ def test_gates_differ_between_tasks_and_videos(mmoe, z):
 @pytest.mark.parametrize("task", range(3))
 def test_each_task_trains_all_experts_but_only_its_own_gate_and_tower(mmoe, z, task):
     mmoe(z)[task].square().sum().backward()
-    trained = {name for name, p in mmoe.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    own = {f"gates.{task}.weight", f"gates.{task}.bias", f"towers.{task}.0.weight", f"towers.{task}.2.weight"}
-    others = {n for n in trained for other in set(range(3)) - {task} if n.split(".")[1] == str(other)}
+    trained = {
+        name for name, p in mmoe.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0
+    }
+    own = {
+        f"gates.{task}.weight",
+        f"gates.{task}.bias",
+        f"towers.{task}.0.weight",
+        f"towers.{task}.2.weight",
+    }
+    others = {
+        n for n in trained for other in set(range(3)) - {task} if n.split(".")[1] == str(other)
+    }
     assert own <= trained
     assert not others
     per_expert = mmoe.experts.weight.grad.view(H, E * D).abs().sum(1)
@@ -86,13 +97,16 @@ def test_each_task_trains_all_experts_but_only_its_own_gate_and_tower(mmoe, z, t
 def test_equation_2_by_hand():
     """Two videos, tasks of 2 and 3 classes.
 
-    Video 1: p^1 = (3/4, 1/4), y^1 = (1, 0); p^2 = (1/2, 1/4, 1/4), y^2 = (1, 1, 0).
-    Video 2: p^1 = (1/2, 1/2), y^1 = (0, 1); p^2 = (1/3, 1/3, 1/3), y^2 = (0, 0, 0).
-    As printed: task 1 (-ln 3/4 - ln 1/2) / 2, task 2 (-ln 1/2 - ln 1/4) / 2; normalised: task 2 is half of it.
+    Video 1: p^1 = (3/4, 1/4), y^1 = (1, 0); p^2 = (1/2, 1/4, 1/4), y^2 = (1, 1, 0). Video 2: p^1 =
+    (1/2, 1/2), y^1 = (0, 1); p^2 = (1/3, 1/3, 1/3), y^2 = (0, 0, 0). As printed: task 1 (-ln 3/4 -
+    ln 1/2) / 2, task 2 (-ln 1/2 - ln 1/4) / 2; normalised: task 2 is half of it.
     """
     p1 = torch.tensor([[3 / 4, 1 / 4], [1 / 2, 1 / 2]])
     p2 = torch.tensor([[1 / 2, 1 / 4, 1 / 4], [1 / 3, 1 / 3, 1 / 3]])
-    y1, y2 = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    y1, y2 = (
+        torch.tensor([[1.0, 0.0], [0.0, 1.0]]),
+        torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]),
+    )
     task1, task2 = np.log([4 / 3, 2]).sum() / 2, np.log([2, 4]).sum() / 2
     for normalised, expected in ((False, [task1, task2]), (True, [task1, task2 / 2])):
         # Logits are log p plus any constant.
@@ -105,9 +119,15 @@ def test_normalised_targets_weigh_a_video_of_many_tags_as_one_of_a_single_tag():
     y = torch.zeros(2, 50)
     y[0, 0] = 1
     y[1, :40] = 1
-    each = [cross_entropy([logits[i : i + 1]], [y[i : i + 1]], normalize_targets=True).item() for i in range(2)]
+    each = [
+        cross_entropy([logits[i : i + 1]], [y[i : i + 1]], normalize_targets=True).item()
+        for i in range(2)
+    ]
     assert each[0] == pytest.approx(each[1])
-    printed = [cross_entropy([logits[i : i + 1]], [y[i : i + 1]], normalize_targets=False).item() for i in range(2)]
+    printed = [
+        cross_entropy([logits[i : i + 1]], [y[i : i + 1]], normalize_targets=False).item()
+        for i in range(2)
+    ]
     assert printed[1] == pytest.approx(40 * printed[0])
 
 

@@ -13,7 +13,13 @@ from producers.content.training import batches, joint_representation, train_join
 from vidtopics.settings import ContentSettings
 
 SETTINGS = ContentSettings(
-    projection_width=16, experts=4, expert_width=16, tower_width=16, iterations=60, batch_size=60, learning_rate=3e-3
+    projection_width=16,
+    experts=4,
+    expert_width=16,
+    tower_width=16,
+    iterations=60,
+    batch_size=60,
+    learning_rate=3e-3,
 )
 VIDEOS, CLASSES = 300, 6
 
@@ -57,9 +63,12 @@ def separation(z: np.ndarray, label: np.ndarray) -> float:
 
 def test_training_separates_what_the_encoders_only_hint_at(world):
     trained = train_joint(*world.inputs, world.targets, SETTINGS, seed=1)
-    untrained = train_joint(*world.inputs, world.targets, SETTINGS.model_copy(update={"iterations": 1}), seed=1)
+    untrained = train_joint(
+        *world.inputs, world.targets, SETTINGS.model_copy(update={"iterations": 1}), seed=1
+    )
     before, after = (
-        separation(joint_representation(m.model, *world.inputs)[0], world.label) for m in (untrained, trained)
+        separation(joint_representation(m.model, *world.inputs)[0], world.label)
+        for m in (untrained, trained)
     )
     assert after > before + 0.3
     assert trained.losses.shape == (60, 3)
@@ -93,7 +102,9 @@ def test_golden_losses(world):
 def test_a_task_without_classes_adds_nothing(world):
     """A catalogue without tags still trains on its two class levels."""
     none = [[]] * VIDEOS
-    targets = make_targets([[f"p{c // 2}"] for c in world.label], none, none, min_tag_videos=2, max_tags=100)
+    targets = make_targets(
+        [[f"p{c // 2}"] for c in world.label], none, none, min_tag_videos=2, max_tags=100
+    )
     trained = train_joint(*world.inputs, targets, SETTINGS, seed=1)
     assert not trained.losses[:, 1:].any()
     assert trained.losses[-10:, 0].mean() < 0.9 * trained.losses[0, 0]
@@ -124,7 +135,10 @@ def test_fewer_videos_than_a_batch_still_fill_it():
 
 def test_representation_has_length_one_zero_if_empty_and_flags(world):
     image, title, *_ = (x[:4] for x in world.inputs)
-    has_image, has_title = np.array([True, True, False, False]), np.array([True, False, True, False])
+    has_image, has_title = (
+        np.array([True, True, False, False]),
+        np.array([True, False, True, False]),
+    )
     model = train_joint(*world.inputs, world.targets, SETTINGS, seed=1).model
     z, blocks = joint_representation(model, image, title, has_image, has_title)
     assert (z.dtype, z.shape, blocks.dtype) == (np.float32, (4, 32), np.int64)
@@ -133,7 +147,9 @@ def test_representation_has_length_one_zero_if_empty_and_flags(world):
 
 
 def test_representation_is_without_dropout_in_whatever_mode_the_model_was_left(world):
-    model = train_joint(*world.inputs, world.targets, SETTINGS.model_copy(update={"iterations": 2}), seed=1).model
+    model = train_joint(
+        *world.inputs, world.targets, SETTINGS.model_copy(update={"iterations": 2}), seed=1
+    ).model
     first, _ = joint_representation(model, *world.inputs)
     second, _ = joint_representation(model.train(), *world.inputs)
     assert first.tobytes() == second.tobytes()

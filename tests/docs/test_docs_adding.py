@@ -17,7 +17,13 @@ import spark_jobs
 from vidtopics import contracts
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-producer.md"
-FILES = dict(re.findall(r"^\*\*`([\w/.]+)`\*\*\n\n```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S))
+FILES = dict(
+    re.findall(
+        r"^\*\*`([\w/.]+)`\*\*\n\n```python\n(.*?)^```",
+        PAGE.read_text(encoding="utf-8"),
+        re.M | re.S,
+    )
+)
 
 
 @pytest.fixture
@@ -31,7 +37,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "producers" / "titles" / "__init__.py").touch()
     for package in (producers, spark_jobs):
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / package.__name__)])
+        monkeypatch.setattr(
+            package, "__path__", [*package.__path__, str(tmp_path / package.__name__)]
+        )
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

@@ -53,27 +53,32 @@ def readers(table: Table) -> str:
 
 def test_the_overview_names_every_table_with_its_contract_and_readers() -> None:
     found = {
-        name.strip("`"): (kind, key, engine, reads) for name, kind, key, engine, _, reads in rows(section("Overview"))
+        name.strip("`"): (kind, key, engine, reads)
+        for name, kind, key, engine, _, reads in rows(section("Overview"))
     }
     assert found == {t.name: (t.kind, code(t.key), t.engine, readers(t)) for t in TABLES.values()}
 
 
 def columns(table: Table) -> list[tuple[str, str, str, bool]]:
     widths = {c.name: f"[{c.width}]" if c.width is not None else "" for c in table.columns}
-    return [(f"`{c.name}`", f"`{c.type}{widths[c.name]}`", c.unit, c.optional) for c in table.columns]
+    return [
+        (f"`{c.name}`", f"`{c.type}{widths[c.name]}`", c.unit, c.optional) for c in table.columns
+    ]
 
 
 @pytest.mark.parametrize("table", OWN_SECTION, ids=lambda t: t.name)
 def test_every_column_is_there_with_type_and_unit(table: Table) -> None:
     found = rows(section(table.name))
-    assert [(name, kind, unit, meaning.endswith("may be null")) for name, kind, unit, meaning in found] == columns(
-        table
-    )
+    assert [
+        (name, kind, unit, meaning.endswith("may be null")) for name, kind, unit, meaning in found
+    ] == columns(table)
 
 
 def test_columns_of_refused_rows_and_of_every_table() -> None:
     found = rows(section("Tables of refused rows"))
-    assert [(name, kind, unit, False) for name, kind, unit, _ in found] == columns(rejected(IMPRESSIONS))
+    assert [(name, kind, unit, False) for name, kind, unit, _ in found] == columns(
+        rejected(IMPRESSIONS)
+    )
     assert [row[0].strip("`") for row in rows(section("Columns of every table"))] == [
         EVENT_TIME,
         CREATED_TIME,
@@ -106,7 +111,9 @@ def test_tests_and_files_that_a_page_names_exist(page: Path) -> None:
     sources = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
     names = set(re.findall(r"`(test_\w+)`", prose(page)))
     assert {name for name in names if f"def {name}(" not in sources} == set()
-    paths = set(re.findall(r"`((?:vidtopics|spark_jobs|producers|tests|conf|docs)/[\w./-]+)`", prose(page)))
+    paths = set(
+        re.findall(r"`((?:vidtopics|spark_jobs|producers|tests|conf|docs)/[\w./-]+)`", prose(page))
+    )
     assert {path for path in paths if not (ROOT / path).exists()} == set()
     links = set(re.findall(r"\]\(([\w./-]+)\)", prose(page)))
     assert {link for link in links if not (page.parent / link).exists()} == set()

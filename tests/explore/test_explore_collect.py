@@ -49,7 +49,10 @@ def test_videos_carry_their_topics_and_counts(data):
 
 
 def test_queues_keep_the_order_of_their_positions(data):
-    found = {t: [(q.video_id, q.ctr, q.exposures, q.fresh) for q in queue] for t, queue in data.queues.items()}
+    found = {
+        t: [(q.video_id, q.ctr, q.exposures, q.fresh) for q in queue]
+        for t, queue in data.queues.items()
+    }
     assert found == world.QUEUES
 
 
@@ -59,7 +62,8 @@ def test_the_most_central_videos_come_first(data):
 
 
 def test_covers_go_to_what_is_shown_first(data, monkeypatch):
-    # Members: 4 -> b a c, 7 -> c d b e; queues: 4 -> b c a, 7 -> d. With cards of one cover: b c, then by rank b c b d, a d c, c b a, e.
+    # Members: 4 -> b a c, 7 -> c d b e; queues: 4 -> b c a, 7 -> d. With cards of one cover: b c,
+    # then by rank b c b d, a d c, c b a, e.
     monkeypatch.setattr("vidtopics.explore.covers.MOSAIC", 1)
     assert list(first_shown(data)) == [1, 2, 3, 0, 4]
     # With cards of two: b c, a d, then the rest.
@@ -68,7 +72,11 @@ def test_covers_go_to_what_is_shown_first(data, monkeypatch):
 
 
 def test_covers_stop_at_the_budget(data):
-    assert set(thumbnails(data, max_pixels=MAX).files) == {0, 1, 2}  # d is damaged, e's file is gone
+    assert set(thumbnails(data, max_pixels=MAX).files) == {
+        0,
+        1,
+        2,
+    }  # d is damaged, e's file is gone
     each = {place: len(text) for place, text in thumbnails(data, max_pixels=MAX).files.items()}
     assert set(thumbnails(data, max_pixels=MAX, budget=each[1] + each[2]).files) == {1, 2}
     assert set(thumbnails(data, max_pixels=MAX, budget=each[1] + each[2] - 1).files) == {1}
@@ -79,8 +87,12 @@ def test_what_is_published_after_the_release_is_not_shown(tmp_path):
     tables = world.build(tmp_path / "home", queues=False)
     again = {video: [(9, 0.5)] for video in "abde"}
     # At the same as-of time it is known later, at a later one from later on.
-    world.publish(tables, contracts.VIDEO_TOPICS, world.assigned(again), created=world.T + world.HOUR)
-    world.publish(tables, contracts.VIDEO_TOPICS, world.assigned(again), at=world.T + 24 * world.HOUR)
+    world.publish(
+        tables, contracts.VIDEO_TOPICS, world.assigned(again), created=world.T + world.HOUR
+    )
+    world.publish(
+        tables, contracts.VIDEO_TOPICS, world.assigned(again), at=world.T + 24 * world.HOUR
+    )
     assert {v.video_id: list(v.topics) for v in collect(tables).videos} == world.TOPICS_OF
     assert collect(tables).queues is None
     world.release(tables, world.T + 24 * world.HOUR)
@@ -101,11 +113,15 @@ def test_a_table_that_the_release_does_not_name_is_not_read(tmp_path):
 
 def test_errors_name_the_command_that_mends(tmp_path):
     tables = Tables(tmp_path)
-    with pytest.raises(TableError, match=r"releases: expected a release, found none. Mend: .*`vidtopics run`"):
+    with pytest.raises(
+        TableError, match=r"releases: expected a release, found none. Mend: .*`vidtopics run`"
+    ):
         collect(tables)
     world.catalog(tables, tmp_path / "covers")
     world.release(tables)
-    with pytest.raises(TableError, match=r"expected topics in release 1, found none. Mend: .*`vidtopics run`"):
+    with pytest.raises(
+        TableError, match=r"expected topics in release 1, found none. Mend: .*`vidtopics run`"
+    ):
         write_page(tables, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
 
@@ -116,7 +132,9 @@ def test_epochs_are_never_mixed(tmp_path):
     world.topics(tables)
     world.publish(tables, contracts.VIDEO_TOPICS, world.assigned(world.TOPICS_OF, epoch=2))
     world.release(tables)
-    with pytest.raises(TableError, match=r"video_topics: expected topic epoch 3, the release's, found \[2\]"):
+    with pytest.raises(
+        TableError, match=r"video_topics: expected topic epoch 3, the release's, found \[2\]"
+    ):
         collect(tables)
 
 
@@ -125,14 +143,31 @@ def test_encoded_columns(data):
     assert document["primary_classes"] == ["cats", "dogs"]
     topics, videos = document["topics"], document["videos"]
     assert topics["id"] == [4, 7, 9]
-    assert topics["class"] == ["cats", "cats", None]  # topic 7: b and c are cats, d and e dogs; the tie goes by name
+    assert topics["class"] == [
+        "cats",
+        "cats",
+        None,
+    ]  # topic 7: b and c are cats, d and e dogs; the tie goes by name
     # topic 4: 8 of 40 clicked; topic 7: 17 of 70; nobody saw topic 9
     assert topics["ctr"] == [2000, 2429, None]
-    assert topics["queue"] == [[[1, 3500, 10, 0], [2, 2000, 0, 1], [0, 1200, 30, 0]], [[3, 2100, 60, 0]], []]
-    assert videos["topics"] == [[0, 7500], [0, 9375, 1, 5000], [1, 8750, 0, 6250], [1, 8125], [1, 2500]]
+    assert topics["queue"] == [
+        [[1, 3500, 10, 0], [2, 2000, 0, 1], [0, 1200, 30, 0]],
+        [[3, 2100, 60, 0]],
+        [],
+    ]
+    assert videos["topics"] == [
+        [0, 7500],
+        [0, 9375, 1, 5000],
+        [1, 8750, 0, 6250],
+        [1, 8125],
+        [1, 2500],
+    ]
     assert videos["title"][2] == world.EVIL
     # cosines: 4 and 7 0.6, 9 is at right angles to both
-    assert (topics["similar"], topics["cosine"]) == ([[1, 2], [0, 2], [0, 1]], [[6000, 0], [6000, 0], [0, 0]])
+    assert (topics["similar"], topics["cosine"]) == (
+        [[1, 2], [0, 2], [0, 1]],
+        [[6000, 0], [6000, 0], [0, 0]],
+    )
 
 
 @given(st.text())
@@ -160,7 +195,9 @@ def test_few_topics_have_few_neighbours_and_a_place(count):
 
 
 def test_the_plane_keeps_distances_of_points_that_lie_in_one():
-    flat = np.random.default_rng(5).normal(size=(12, 2)) @ np.random.default_rng(6).normal(size=(2, 7))
+    flat = np.random.default_rng(5).normal(size=(12, 2)) @ np.random.default_rng(6).normal(
+        size=(2, 7)
+    )
     found = plane(flat.astype(np.float32))
     apart = np.linalg.norm(flat[:, None] - flat[None], axis=2)
     assert np.linalg.norm(found[:, None] - found[None], axis=2) == pytest.approx(apart, abs=1e-4)

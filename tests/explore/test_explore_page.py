@@ -10,7 +10,9 @@ from vidtopics.cli import common
 from vidtopics.explore import write_page
 
 CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright (vidtopics[dev])")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="needs the package playwright (vidtopics[dev])"
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs the program chromium")
 
 
@@ -35,7 +37,9 @@ def visit(browser, home):
     troubles, asked, opened = [], [], []
 
     def open_at(route="#/", width=1280, **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, offline=True, **options)
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, offline=True, **options
+        )
         opened.append(context)
         page = context.new_page()
         page.set_default_timeout(5_000)
@@ -64,13 +68,20 @@ def figures(page):
 def test_overview_shows_the_tables_figures(visit):
     page = visit()
     assert figures(page) == {
-        "videos": "5", "topics": "3", "topics per video": "1.40", "release": "1", "as of": "Jan 8, 2026", "topic epoch": "3",
-    }  # fmt: skip
+        "videos": "5",
+        "topics": "3",
+        "topics per video": "1.40",
+        "release": "1",
+        "as of": "Jan 8, 2026",
+        "topic epoch": "3",
+    }
     assert texts(page, ".card h2") == ["dog, naïve", "cat, sofa", "Topic 9"]
     assert texts(page, ".card .facts") == ["4 videos\nCTR 24.3%", "3 videos\nCTR 20.0%", "0 videos"]
     assert page.locator(".map circle").count() == 3
     assert page.locator(".card").nth(1).locator("img").count() == 3
-    assert page.evaluate("Promise.all([...document.images].map((i) => i.decode())).then(() => true)")
+    assert page.evaluate(
+        "Promise.all([...document.images].map((i) => i.decode())).then(() => true)"
+    )
 
 
 def test_cards_sort_and_filter(visit):
@@ -92,7 +103,11 @@ def test_a_card_leads_to_its_topic_with_the_queue_in_order(visit):
     assert page.url.endswith("#/topic/4")
     assert page.title() == "cat, sofa · vidtopics"
     assert texts(page, ".queue .position") == ["1", "2", "3"]
-    assert [a.get_attribute("title") for a in page.locator(".tiles a").all()] == ["Cat sleeps", "Big cat", world.EVIL]
+    assert [a.get_attribute("title") for a in page.locator(".tiles a").all()] == [
+        "Cat sleeps",
+        "Big cat",
+        world.EVIL,
+    ]
     assert texts(page, ".tiles .muted") == ["0.938", "0.750", "0.625"]
     assert texts(page, ".queue p") == [
         "CTR 35.0% · 10 exposures",
@@ -101,7 +116,13 @@ def test_a_card_leads_to_its_topic_with_the_queue_in_order(visit):
     ]
     assert page.locator(".queue a").first.inner_text() == "Cat sleeps"
     assert texts(page, ".chips a") == ["dog, naïve\n0.60", "Topic 9\n0.00"]
-    assert figures(page) == {"videos": "3", "nearest": "3", "CTR": "20.0%", "born": "Jan 3, 2026", "main class": "cats"}
+    assert figures(page) == {
+        "videos": "3",
+        "nearest": "3",
+        "CTR": "20.0%",
+        "born": "Jan 3, 2026",
+        "main class": "cats",
+    }
 
 
 def test_a_circle_of_the_map_leads_to_its_topic(visit):
@@ -148,7 +169,9 @@ def test_a_video_shows_its_weights_and_places(visit):
     assert texts(page, ".weights .place") == ["no. 1 in its queue"]
     assert texts(page, ".words li") == ["cats", "pets", "<b>nap</b>", "sofa"]
     back = page.locator(".bar-back").first.bounding_box()["width"]
-    assert page.locator(".bar-fill").first.bounding_box()["width"] == pytest.approx(0.9375 * back, abs=1)
+    assert page.locator(".bar-fill").first.bounding_box()["width"] == pytest.approx(
+        0.9375 * back, abs=1
+    )
     page.get_by_role("link", name="dog, naïve").click()
     assert page.url.endswith("#/topic/7")
 
@@ -171,15 +194,30 @@ def test_a_hostile_title_is_text(visit):
 
 def test_the_policy_stops_a_script_that_got_into_the_markup(browser, home, tmp_path):
     text = (home / "explore.html").read_text(encoding="utf-8")
-    file, script = tmp_path / "page.html", "<script>document.documentElement.className='owned'</script>"
+    file, script = (
+        tmp_path / "page.html",
+        "<script>document.documentElement.className='owned'</script>",
+    )
     file.write_text(text.replace("</body>", script + "</body>"), encoding="utf-8")
     page = browser.new_page()
     page.goto(file.as_uri() + "#/topic/4")
-    assert (page.title(), page.locator("html").get_attribute("class")) == ("cat, sofa · vidtopics", None)
+    assert (page.title(), page.locator("html").get_attribute("class")) == (
+        "cat, sofa · vidtopics",
+        None,
+    )
     page.close()
 
 
-ROUTES = ("/topic/4", "/topic/9", "/video/b", "/video/c%2F%C3%A7%20%3F%23", "/search/o", "/topic/999", "/%E0%A4%A", "/")
+ROUTES = (
+    "/topic/4",
+    "/topic/9",
+    "/video/b",
+    "/video/c%2F%C3%A7%20%3F%23",
+    "/search/o",
+    "/topic/999",
+    "/%E0%A4%A",
+    "/",
+)
 
 
 def test_a_phone_needs_no_sideways_scrolling(visit):
@@ -189,7 +227,11 @@ def test_a_phone_needs_no_sideways_scrolling(visit):
         page.evaluate(f"location.hash = {route!r}")
         page.wait_for_timeout(30)
         assert page.locator("h1").count() == 1
-        assert (route, page.evaluate("document.documentElement.scrollWidth <= 360"), page.evaluate(outside)) == (
+        assert (
+            route,
+            page.evaluate("document.documentElement.scrollWidth <= 360"),
+            page.evaluate(outside),
+        ) == (
             route,
             True,
             0,
@@ -215,7 +257,19 @@ def test_the_keyboard_reaches_a_card_and_going_back_keeps_the_place(visit):
 
 def test_two_builds_give_the_same_bytes(home, capsys):
     first = (home / "explore.html").read_bytes()
-    assert common.run(["explore", "--home", str(home), "--output", str(home / "below" / "again.html"), "--json"]) == 0
+    assert (
+        common.run(
+            [
+                "explore",
+                "--home",
+                str(home),
+                "--output",
+                str(home / "below" / "again.html"),
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert (home / "below" / "again.html").read_bytes() == first
     assert f'"bytes": {len(first)}' in capsys.readouterr().out
     assert str(home).encode() not in first  # paths of this machine stay here

@@ -19,17 +19,28 @@ HOUR = 3_600_000_000
 # Whatever would run, break out of the data, or end a line of JavaScript.
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'>\u2028{{DATA}}"
 TITLES = {
-    "a": "Big cat", "b": "Cat sleeps", "c/ç ?#": EVIL, "d": "Dog runs", "e": "Émile the dog", "f": "Removed",
-}  # fmt: skip
+    "a": "Big cat",
+    "b": "Cat sleeps",
+    "c/ç ?#": EVIL,
+    "d": "Dog runs",
+    "e": "Émile the dog",
+    "f": "Removed",
+}
 # Video -> topics and weights. Topic 9 carries no video.
 TOPICS_OF = {
-    "a": [(4, 0.75)], "b": [(4, 0.9375), (7, 0.5)], "c/ç ?#": [(7, 0.875), (4, 0.625)], "d": [(7, 0.8125)],
+    "a": [(4, 0.75)],
+    "b": [(4, 0.9375), (7, 0.5)],
+    "c/ç ?#": [(7, 0.875), (4, 0.625)],
+    "d": [(7, 0.8125)],
     "e": [(7, 0.25)],
-}  # fmt: skip
+}
 # Video -> exposures, clicks, smoothed rate.
 COUNTS = {"a": (30, 3, 0.12), "b": (10, 5, 0.35), "c/ç ?#": (0, 0, 0.2), "d": (60, 12, 0.21)}
 # Topic -> video, rate, exposures, fresh. Neither the order of weights nor that of ids.
-QUEUES = {4: [("b", 0.35, 10, False), ("c/ç ?#", 0.2, 0, True), ("a", 0.12, 30, False)], 7: [("d", 0.21, 60, False)]}
+QUEUES = {
+    4: [("b", 0.35, 10, False), ("c/ç ?#", 0.2, 0, True), ("a", 0.12, 30, False)],
+    7: [("d", 0.21, 60, False)],
+}
 
 
 def day(number: int) -> datetime:
@@ -41,7 +52,13 @@ def rows(table: Table, found: list[dict]) -> pa.Table:
 
 
 def publish(
-    tables: Tables, table: Table, found: list[dict], *, at: int = T, created: int | None = None, **widths: int
+    tables: Tables,
+    table: Table,
+    found: list[dict],
+    *,
+    at: int = T,
+    created: int | None = None,
+    **widths: int,
 ) -> None:
     """Values of a history table, through the real publishing; the engine is deltalake's, whichever the contract names."""
     commit = Commit(table.name, at, at + HOUR if created is None else created)
@@ -50,17 +67,24 @@ def publish(
 
 def publish_timed(tables: Tables, table: Table, found: list[dict], times: list[datetime]) -> None:
     """Rows with times of their own: catalogue and tags."""
-    added = [{**row, "event_timestamp": t, "created_timestamp": t} for row, t in zip(found, times, strict=True)]
+    added = [
+        {**row, "event_timestamp": t, "created_timestamp": t}
+        for row, t in zip(found, times, strict=True)
+    ]
     schema = pa.schema([f for f in arrow_schema(table) if f.name != "value_hash"])
     timed = pa.Table.from_pylist(added, schema=schema)
-    tables.publish(table, timed, Commit(f"ingest_{table.name}", T, T), changes=table.kind == "history")
+    tables.publish(
+        table, timed, Commit(f"ingest_{table.name}", T, T), changes=table.kind == "history"
+    )
 
 
 def publish_snapshot(tables: Tables, table: Table, found: list[dict]) -> None:
     """The first version of a snapshot table."""
     timed = [{**row, "event_timestamp": T, "created_timestamp": T + HOUR} for row in found]
     batches = pa.Table.from_pylist(timed, schema=arrow_schema(table)).to_batches()
-    commit = Commit(table.name, T, T + HOUR, rows=len(found), created_min_us=T + HOUR, content="1", ordinal=1)
+    commit = Commit(
+        table.name, T, T + HOUR, rows=len(found), created_min_us=T + HOUR, content="1", ordinal=1
+    )
     deltalake_engine.append(table, tables.delta(table, create=True), iter(batches), commit)
 
 
@@ -75,14 +99,26 @@ def catalog(tables: Tables, folder: Path) -> None:
     (folder / "d.png").write_bytes(b"no image")
     found = [
         {
-            "video_id": v, "title": title, "cover": covers.get(v, ""), "primary_classes": ["dogs" if v in "de" else "cats"],
-            "secondary_classes": ["pets"], "published_at": day(1), "removed_at": day(5) if v == "f" else None, "content_hash": v,
+            "video_id": v,
+            "title": title,
+            "cover": covers.get(v, ""),
+            "primary_classes": ["dogs" if v in "de" else "cats"],
+            "secondary_classes": ["pets"],
+            "published_at": day(1),
+            "removed_at": day(5) if v == "f" else None,
+            "content_hash": v,
         }
         for v, title in TITLES.items()
-    ]  # fmt: skip
+    ]
     publish_timed(tables, contracts.VIDEO_CATALOG, found, [day(1)] * len(found))
-    tags = [{"video_id": "b", "tag": "sofa"}, {"video_id": "b", "tag": "<b>nap</b>"}, {"video_id": "a", "tag": "late"}]
-    publish_timed(tables, contracts.VIDEO_TAGS, tags, [day(2), day(2), day(8)])  # the last one at T: not yet seen
+    tags = [
+        {"video_id": "b", "tag": "sofa"},
+        {"video_id": "b", "tag": "<b>nap</b>"},
+        {"video_id": "a", "tag": "late"},
+    ]
+    publish_timed(
+        tables, contracts.VIDEO_TAGS, tags, [day(2), day(2), day(8)]
+    )  # the last one at T: not yet seen
 
 
 def topics(tables: Tables) -> None:
@@ -91,11 +127,16 @@ def topics(tables: Tables) -> None:
     terms = {4: ["cat", "sofa", "fur"], 7: ["dog", "naïve"], 9: [], 2: ["gone"]}
     found = [
         {
-            "topic_id": t, "centroid": c, "size": len(terms[t]), "label_terms": terms[t], "topic_epoch": 3, "born": day(3),
+            "topic_id": t,
+            "centroid": c,
+            "size": len(terms[t]),
+            "label_terms": terms[t],
+            "topic_epoch": 3,
+            "born": day(3),
             "retired": day(8) if t == 2 else None,
         }
         for t, c in centroids.items()
-    ]  # fmt: skip
+    ]
     publish(tables, contracts.TOPICS, found, topic_width=3)
 
 
@@ -103,12 +144,15 @@ def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[
     """Rows of video_topics; a weight below 0.3 counts as below the threshold."""
     return [
         {
-            "video_id": v, "topic_ids": [t for t, _ in slots] + [-1] * (8 - len(slots)),
-            "topic_weights": [w for _, w in slots] + [0.0] * (8 - len(slots)), "topic_count": len(slots),
-            "below_threshold": slots[0][1] < 0.3, "topic_epoch": epoch,
+            "video_id": v,
+            "topic_ids": [t for t, _ in slots] + [-1] * (8 - len(slots)),
+            "topic_weights": [w for _, w in slots] + [0.0] * (8 - len(slots)),
+            "topic_count": len(slots),
+            "below_threshold": slots[0][1] < 0.3,
+            "topic_epoch": epoch,
         }
         for v, slots in given.items()
-    ]  # fmt: skip
+    ]
 
 
 def release(tables: Tables, at: int = T, epoch: int = 3) -> None:
@@ -123,18 +167,24 @@ def build(home: Path, *, queues: bool = True) -> Tables:
     topics(tables)
     publish(tables, contracts.VIDEO_TOPICS, assigned(TOPICS_OF))
     counts = [
-        {"video_id": v, "video_exposures": e, "video_clicks": c, "video_ctr": r} for v, (e, c, r) in COUNTS.items()
+        {"video_id": v, "video_exposures": e, "video_clicks": c, "video_ctr": r}
+        for v, (e, c, r) in COUNTS.items()
     ]
     publish(tables, contracts.VIDEO_STATISTICS, counts)
     if queues:
         places = [
             {
-                "topic_id": t, "video_id": v, "queue_position": i + 1, "queue_ctr": r, "queue_exposures": e, "fresh": f,
+                "topic_id": t,
+                "video_id": v,
+                "queue_position": i + 1,
+                "queue_ctr": r,
+                "queue_exposures": e,
+                "fresh": f,
                 "topic_epoch": 3,
             }
             for t, queue in QUEUES.items()
             for i, (v, r, e, f) in enumerate(queue)
-        ]  # fmt: skip
+        ]
         publish_snapshot(tables, contracts.TOPIC_QUEUES, places[::-1])
     release(tables)
     return tables

@@ -11,7 +11,10 @@ from feast.data_format import DeltaFormat
 from feast.types import Int64, String
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-KEPT = {"delta.logRetentionDuration": "interval 400 days", "delta.deletedFileRetentionDuration": "interval 400 days"}
+KEPT = {
+    "delta.logRetentionDuration": "interval 400 days",
+    "delta.deletedFileRetentionDuration": "interval 400 days",
+}
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 TIMES = {"timestamp_field": "event_timestamp", "created_timestamp_column": "created_timestamp"}
 
@@ -43,11 +46,15 @@ def append(folder: Path, table: pa.Table, name: str = "incomes", **options) -> s
     return uri
 
 
-def income_view(name: str = "incomes", *, feature: str = "income", dtype=Int64, **options) -> FeatureView:
+def income_view(
+    name: str = "incomes", *, feature: str = "income", dtype=Int64, **options
+) -> FeatureView:
     """A view of the table of its name."""
     options = {"ttl": timedelta(0), "entities": [USER]} | options
     source = FileSource(
-        path=options.pop("path", name), file_format=DeltaFormat(), **{**TIMES, **options.pop("source", {})}
+        path=options.pop("path", name),
+        file_format=DeltaFormat(),
+        **{**TIMES, **options.pop("source", {})},
     )
     schema = [
         *(Field(name=key, dtype=String) for e in options["entities"] for key in [e.join_key]),
@@ -64,7 +71,11 @@ def project(folder: Path | str, **offline) -> RepoConfig:
         registry=str(Path(folder) / "registry.db"),
         entity_key_serialization_version=3,
         online_store=None,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder), **offline},
+        offline_store={
+            "type": "vidtopics.stores.delta.DeltaOfflineStore",
+            "root": str(folder),
+            **offline,
+        },
     )
 
 
@@ -78,7 +89,9 @@ def shop(folder: Path, *views: FeatureView, **offline) -> FeatureStore:
 def spine(*rows: tuple) -> pd.DataFrame:
     """Rows (user, day)."""
     frame = pd.DataFrame(rows, columns=["user_id", "event_timestamp"])
-    return frame.assign(event_timestamp=pd.to_datetime([day(d) for d in frame["event_timestamp"]], utc=True))
+    return frame.assign(
+        event_timestamp=pd.to_datetime([day(d) for d in frame["event_timestamp"]], utc=True)
+    )
 
 
 def values(job, feature: str = "income") -> list:

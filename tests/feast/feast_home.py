@@ -29,8 +29,15 @@ def write(home: Path, name: str, rows: list[dict]) -> None:
     }
     hashes = [0 if all(row.get(c.name) is None for c in table.values) else 1 for row in rows]
     arrays = {**columns, **times, "value_hash": hashes}
-    plain = {f.name: pa.array(arrays[f.name], pa.int64() if pa.types.is_timestamp(f.type) else f.type) for f in schema}
-    write_deltalake(uri, pa.table({f.name: plain[f.name].cast(f.type) for f in schema}, schema=schema), mode="append")
+    plain = {
+        f.name: pa.array(arrays[f.name], pa.int64() if pa.types.is_timestamp(f.type) else f.type)
+        for f in schema
+    }
+    write_deltalake(
+        uri,
+        pa.table({f.name: plain[f.name].cast(f.type) for f in schema}, schema=schema),
+        mode="append",
+    )
 
 
 def topics(video: str, *ids: int, event: float, created: float | None = None) -> dict:
@@ -48,24 +55,39 @@ def topics(video: str, *ids: int, event: float, created: float | None = None) ->
     }
 
 
-def statistics(video: str, exposures: int, clicks: int, *, event: float, created: float | None = None) -> dict:
+def statistics(
+    video: str, exposures: int, clicks: int, *, event: float, created: float | None = None
+) -> dict:
     """A row of video_statistics."""
     return {
-        "video_id": video, "event": event, "created": event if created is None else created,
-        "video_exposures": exposures, "video_clicks": clicks, "video_ctr": clicks / max(exposures, 1),
-    }  # fmt: skip
+        "video_id": video,
+        "event": event,
+        "created": event if created is None else created,
+        "video_exposures": exposures,
+        "video_clicks": clicks,
+        "video_ctr": clicks / max(exposures, 1),
+    }
 
 
 def fill(home: Path) -> None:
     """Two videos in every view; `b` ended on day 3, `a` was corrected for day 1."""
     write(home, "video_topics", [topics("a", 7, 3, event=1), topics("b", 5, event=1)])
     write(home, "video_topics", [topics("a", 8, event=1, created=2), topics("b", event=3)])
-    write(home, "video_statistics", [statistics("a", 10, 2, event=1), statistics("b", 4, 1, event=1)])
+    write(
+        home, "video_statistics", [statistics("a", 10, 2, event=1), statistics("b", 4, 1, event=1)]
+    )
     vector = [0.6, 0.8]
     write(
         home,
         "video_tag_embedding",
-        [{"video_id": v, "tag_embedding": vector, "tag_count": 2, "event": 1, "created": 1} for v in "ab"],
+        [
+            {"video_id": v, "tag_embedding": vector, "tag_count": 2, "event": 1, "created": 1}
+            for v in "ab"
+        ],
     )
     joint = {"joint_embedding": vector, "content_blocks": 3, "encoder_version": "é1"}
-    write(home, "video_joint_representation", [{"video_id": v, **joint, "event": 1, "created": 1} for v in "ab"])
+    write(
+        home,
+        "video_joint_representation",
+        [{"video_id": v, **joint, "event": 1, "created": 1} for v in "ab"],
+    )

@@ -11,8 +11,12 @@ from feast.types import String
 NOW = datetime.now(UTC)
 
 
-def view(name: str, fields: dict, *, ttl=timedelta(0), entity="user", keys=("user_id",)) -> FeatureView:
-    entities = [Entity(name=f"{entity}_{key}", join_keys=[key], value_type=ValueType.STRING) for key in keys]
+def view(
+    name: str, fields: dict, *, ttl=timedelta(0), entity="user", keys=("user_id",)
+) -> FeatureView:
+    entities = [
+        Entity(name=f"{entity}_{key}", join_keys=[key], value_type=ValueType.STRING) for key in keys
+    ]
     source = FileSource(
         path=name,
         file_format=DeltaFormat(),
@@ -28,10 +32,20 @@ def view(name: str, fields: dict, *, ttl=timedelta(0), entity="user", keys=("use
 
 def make_store(folder, url, project, **options):
     config = RepoConfig(
-        project=project, provider="local", registry=str(folder / f"{project}.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder / "tables")},
-        online_store={"type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore", "url": url, **options},
-    )  # fmt: skip
+        project=project,
+        provider="local",
+        registry=str(folder / f"{project}.db"),
+        entity_key_serialization_version=3,
+        offline_store={
+            "type": "vidtopics.stores.delta.DeltaOfflineStore",
+            "root": str(folder / "tables"),
+        },
+        online_store={
+            "type": "vidtopics.stores.packed_redis.PackedRedisOnlineStore",
+            "url": url,
+            **options,
+        },
+    )
     return FeatureStore(config=config)
 
 

@@ -29,7 +29,8 @@ USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 def both(defect: str):
     """Run on our store and on Feast's, which is known to have the defect."""
     feasts = pytest.param(
-        "redis", marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"Feast 0.67: {defect}")
+        "redis",
+        marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"Feast 0.67: {defect}"),
     )
     return pytest.mark.parametrize("kind", ["ours", feasts])
 
@@ -46,9 +47,13 @@ def online(kind: str, folder, url: str, project: str = "shop") -> FeatureStore:
         else {"type": "redis", "connection_string": url.removeprefix("redis://")}
     )
     config = RepoConfig(
-        project=project, provider="local", registry=str(folder / f"{project}.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder)}, online_store=settings,
-    )  # fmt: skip
+        project=project,
+        provider="local",
+        registry=str(folder / f"{project}.db"),
+        entity_key_serialization_version=3,
+        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(folder)},
+        online_store=settings,
+    )
     return FeatureStore(config=config)
 
 
@@ -63,15 +68,24 @@ def facts(ttl: timedelta = timedelta(0)) -> FeatureView:
     return FeatureView(name="facts", entities=[USER], schema=schema, source=source, ttl=ttl)
 
 
-def push(store: FeatureStore, user: str, n: int, event: datetime, created: datetime | None = None) -> None:
+def push(
+    store: FeatureStore, user: str, n: int, event: datetime, created: datetime | None = None
+) -> None:
     frame = pd.DataFrame(
-        {"user_id": [user], "n": [n], "event_timestamp": [event], "created_timestamp": [created or event]}
+        {
+            "user_id": [user],
+            "n": [n],
+            "event_timestamp": [event],
+            "created_timestamp": [created or event],
+        }
     )
     store.write_to_online_store("facts", df=frame)
 
 
 def status(store: FeatureStore, user: str) -> str:
-    return FieldStatus.Name(store.get_online_features(["facts:n"], [{"user_id": user}]).proto.results[1].statuses[0])
+    return FieldStatus.Name(
+        store.get_online_features(["facts:n"], [{"user_id": user}]).proto.results[1].statuses[0]
+    )
 
 
 def now() -> datetime:
@@ -126,15 +140,30 @@ def late_row_with_feast(folder, url: str, start: datetime) -> list:
     )
     schema = [Field(name="user_id", dtype=String), Field(name="n", dtype=Int64)]
     config = RepoConfig(
-        project="late", provider="local", registry=str(folder / "late.db"), entity_key_serialization_version=3,
-        offline_store={"type": "dask"}, online_store={"type": "redis", "connection_string": url.removeprefix("redis://")},
-    )  # fmt: skip
-    rows = pd.DataFrame({"user_id": ["u"], "n": [1], "event_timestamp": [start], "created_timestamp": [start]})
+        project="late",
+        provider="local",
+        registry=str(folder / "late.db"),
+        entity_key_serialization_version=3,
+        offline_store={"type": "dask"},
+        online_store={"type": "redis", "connection_string": url.removeprefix("redis://")},
+    )
+    rows = pd.DataFrame(
+        {"user_id": ["u"], "n": [1], "event_timestamp": [start], "created_timestamp": [start]}
+    )
     rows.to_parquet(path)
     store = FeatureStore(config=config)
-    store.apply([USER, FeatureView(name="facts", entities=[USER], schema=schema, source=source, ttl=timedelta(0))])
+    store.apply(
+        [
+            USER,
+            FeatureView(
+                name="facts", entities=[USER], schema=schema, source=source, ttl=timedelta(0)
+            ),
+        ]
+    )
     store.materialize_incremental(end_date=start + timedelta(days=2))
-    late = rows.assign(n=2, event_timestamp=start + timedelta(days=1), created_timestamp=start + timedelta(days=3))
+    late = rows.assign(
+        n=2, event_timestamp=start + timedelta(days=1), created_timestamp=start + timedelta(days=3)
+    )
     pd.concat([rows, late]).to_parquet(path)
     store.materialize_incremental(end_date=start + timedelta(days=4))
     return store.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"]
@@ -146,10 +175,20 @@ def late_row_with_ours(folder, url: str, start: datetime) -> list:
     for number, (event, created) in enumerate([(0, 0), (1, 3)], start=1):
         as_of_us, created_us = (micros(start + timedelta(days=days)) for days in (event, created))
         vectors = [[0.6, 0.8] if number == 1 else [0.8, 0.6]]
-        rows = {"video_id": ["u"], "joint_embedding": vectors, "content_blocks": [3], "encoder_version": [str(number)]}
+        rows = {
+            "video_id": ["u"],
+            "joint_embedding": vectors,
+            "content_blocks": [3],
+            "encoder_version": [str(number)],
+        }
         schema = arrow_schema(VIDEO_JOINT_REPRESENTATION, VIDEO_JOINT_REPRESENTATION.columns)
         commit = Commit(VIDEO_JOINT_REPRESENTATION.name, as_of_us, created_us)
-        tables.publish(VIDEO_JOINT_REPRESENTATION, pa.table(rows, schema=schema), commit, widths={"joint_width": 2})
+        tables.publish(
+            VIDEO_JOINT_REPRESENTATION,
+            pa.table(rows, schema=schema),
+            commit,
+            widths={"joint_width": 2},
+        )
         tables.release(as_of_us=as_of_us, created_us=created_us, settings="")
         materialize(tables, redis.Redis.from_url(url), OnlineSettings())
     found = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
@@ -183,7 +222,9 @@ def test_5_a_row_that_comes_late_is_moved(way, tmp_path, redis_url):
         pytest.param(
             "duckdb",
             marks=pytest.mark.xfail(
-                strict=True, raises=IbisTypeError, reason="Feast 0.67: a feature name ending in _y fails"
+                strict=True,
+                raises=IbisTypeError,
+                reason="Feast 0.67: a feature name ending in _y fails",
             ),
         ),
     ],
@@ -208,7 +249,9 @@ def test_8_a_feature_name_may_end_in_y(kind, tmp_path):
     else:
         rows.to_parquet(tmp_path / "facts.parquet")
         offline = {"type": "duckdb"}
-        source = FileSource(path=str(tmp_path / "facts.parquet"), file_format=ParquetFormat(), **times)
+        source = FileSource(
+            path=str(tmp_path / "facts.parquet"), file_format=ParquetFormat(), **times
+        )
     config = RepoConfig(
         project="y",
         provider="local",
@@ -219,7 +262,14 @@ def test_8_a_feature_name_may_end_in_y(kind, tmp_path):
     )
     store = FeatureStore(config=config)
     schema = [Field(name="user_id", dtype=String), Field(name="income_y", dtype=Int64)]
-    store.apply([USER, FeatureView(name="facts", entities=[USER], schema=schema, source=source, ttl=timedelta(0))])
+    store.apply(
+        [
+            USER,
+            FeatureView(
+                name="facts", entities=[USER], schema=schema, source=source, ttl=timedelta(0)
+            ),
+        ]
+    )
     found = store.get_historical_features(
         pd.DataFrame({"user_id": ["u"], "event_timestamp": [now()]}), ["facts:income_y"]
     ).to_df()

@@ -16,7 +16,8 @@ from feast.types import Int64, String
 def both(kind: str, defect: str):
     """Run on our store and on Feast's, which is known to have the defect."""
     feasts = pytest.param(
-        kind, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"Feast 0.67: {defect}")
+        kind,
+        marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=f"Feast 0.67: {defect}"),
     )
     return pytest.mark.parametrize("kind", ["ours", feasts])
 
@@ -40,15 +41,22 @@ def incomes_store(kind: str, folder, rows: pa.Table, entities=(USER,), times=TIM
         source = SparkSource(name="incomes", path=str(path), file_format="parquet", **times)
     keys = [e.join_key for e in entities]
     view = FeatureView(
-        name="incomes", entities=list(entities), source=source, ttl=timedelta(0),
+        name="incomes",
+        entities=list(entities),
+        source=source,
+        ttl=timedelta(0),
         schema=[*(Field(name=k, dtype=String) for k in keys), Field(name="income", dtype=Int64)],
-    )  # fmt: skip
+    )
     if kind == "ours":
         return shop(folder, view, *entities)
     config = RepoConfig(
-        project="shop", provider="local", registry=str(folder / "registry.db"), entity_key_serialization_version=3,
-        online_store=None, offline_store={"type": kind},
-    )  # fmt: skip
+        project="shop",
+        provider="local",
+        registry=str(folder / "registry.db"),
+        entity_key_serialization_version=3,
+        online_store=None,
+        offline_store={"type": kind},
+    )
     store = FeatureStore(config=config)
     store.apply([*entities, view])
     return store
@@ -58,7 +66,9 @@ def incomes_store(kind: str, folder, rows: pa.Table, entities=(USER,), times=TIM
 def _session_as_it_was():
     """Feast's store makes quoted names regular expressions, for the whole session of the process."""
     yield
-    if "pyspark" in sys.modules and (spark := sys.modules["pyspark"].sql.SparkSession.getActiveSession()):
+    if "pyspark" in sys.modules and (
+        spark := sys.modules["pyspark"].sql.SparkSession.getActiveSession()
+    ):
         spark.conf.unset("spark.sql.parser.quotedRegexColumnNames")
 
 
@@ -66,10 +76,20 @@ def _session_as_it_was():
 @both("spark", "keys are concatenated without a separator")
 def test_6_composite_keys_do_not_collide(kind, tmp_path):
     """(1, 23) and (12, 3) at one time."""
-    left, right = (Entity(name=n, join_keys=[n], value_type=ValueType.STRING) for n in ("left_id", "right_id"))
-    rows = incomes(("1", 1, 1, 1), ("12", 2, 1, 1)).rename_columns(["left_id", "income", *TIMES.values()])
-    store = incomes_store(kind, tmp_path, rows.append_column("right_id", pa.array(["23", "3"])), (left, right))
-    frame = spine(("12", 2), ("1", 2)).rename(columns={"user_id": "left_id"}).assign(right_id=["3", "23"])
+    left, right = (
+        Entity(name=n, join_keys=[n], value_type=ValueType.STRING) for n in ("left_id", "right_id")
+    )
+    rows = incomes(("1", 1, 1, 1), ("12", 2, 1, 1)).rename_columns(
+        ["left_id", "income", *TIMES.values()]
+    )
+    store = incomes_store(
+        kind, tmp_path, rows.append_column("right_id", pa.array(["23", "3"])), (left, right)
+    )
+    frame = (
+        spine(("12", 2), ("1", 2))
+        .rename(columns={"user_id": "left_id"})
+        .assign(right_id=["3", "23"])
+    )
     found = store.get_historical_features(frame, ["incomes:income"]).to_df()
     assert sorted(zip(found["left_id"], found["right_id"], found["income"], strict=True)) == [
         ("1", "23", 1),
@@ -81,7 +101,9 @@ def test_6_composite_keys_do_not_collide(kind, tmp_path):
 @both("spark", "rows of one event time multiply the spine's")
 def test_7_ties_do_not_multiply_rows(kind, tmp_path):
     """Two rows of one user and time, in a table without a created column: either may win, but one row stays one."""
-    rows = incomes(("a", 1, 1, 1), ("a", 2, 1, 1), ("b", 3, 1, 1)).drop_columns(["created_timestamp"])
+    rows = incomes(("a", 1, 1, 1), ("a", 2, 1, 1), ("b", 3, 1, 1)).drop_columns(
+        ["created_timestamp"]
+    )
     store = incomes_store(kind, tmp_path, rows, times={"timestamp_field": "event_timestamp"})
     found = store.get_historical_features(spine(("a", 2), ("b", 2)), ["incomes:income"]).to_df()
     assert sorted(found["user_id"]) == ["a", "b"]
@@ -98,7 +120,10 @@ def test_9_no_row_of_the_spine_is_lost(kind, tmp_path):
 
 
 @pytest.mark.slow
-@both("dask", "each row of the spine is joined to all rows of its key (#3003); 100 k rows take over 150 s")
+@both(
+    "dask",
+    "each row of the spine is joined to all rows of its key (#3003); 100 k rows take over 150 s",
+)
 def test_9_a_busy_key_takes_no_longer_than_others(kind, tmp_path):
     """4,000 rows of the spine by 1,000 of the table: of one user beside 1,000 users, so that no machine is too fast for the defect.
 

@@ -5,7 +5,16 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, OnDemandFeatureView, RepoConfig, ValueType
+from feast import (
+    Entity,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    OnDemandFeatureView,
+    RepoConfig,
+    ValueType,
+)
 from feast.data_format import DeltaFormat
 from feast.types import Float64, Int64, String
 from feast_home import DAY_US, START, START_US, statistics, topics, write
@@ -29,7 +38,11 @@ def rows() -> list[dict]:
             if rng.random() < 0.2:
                 found.append({"video_id": f"v{video}", "event": event, "created": created})
             else:
-                found.append(statistics(f"v{video}", int(rng.integers(1, 99)), 1, event=event, created=created))
+                found.append(
+                    statistics(
+                        f"v{video}", int(rng.integers(1, 99)), 1, event=event, created=created
+                    )
+                )
     unique = {(r["video_id"], r["event"], r["created"]): r for r in found}
     return list(unique.values())
 
@@ -41,17 +54,28 @@ def home(tmp_path_factory, rows):
     write(
         home,
         "video_topics",
-        [topics("v1", 7, 3, event=1), topics("v1", 8, event=2, created=4), topics("v2", 5, event=3)],
+        [
+            topics("v1", 7, 3, event=1),
+            topics("v1", 8, event=2, created=4),
+            topics("v2", 5, event=3),
+        ],
     )
     return home
 
 
 def make_store(home, *, known_by=False, ttl=timedelta(0)) -> FeatureStore:
     config = RepoConfig(
-        project="offline", provider="local", registry=str(home / f"registry-{known_by}-{ttl.days}.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(home / "tables"), "known_by": known_by},
+        project="offline",
+        provider="local",
+        registry=str(home / f"registry-{known_by}-{ttl.days}.db"),
+        entity_key_serialization_version=3,
+        offline_store={
+            "type": "vidtopics.stores.delta.DeltaOfflineStore",
+            "root": str(home / "tables"),
+            "known_by": known_by,
+        },
         online_store=None,
-    )  # fmt: skip
+    )
     store = FeatureStore(config=config)
     video = Entity(name="video", join_keys=["video_id"], value_type=ValueType.STRING)
     times = {
@@ -60,17 +84,28 @@ def make_store(home, *, known_by=False, ttl=timedelta(0)) -> FeatureStore:
         "file_format": DeltaFormat(),
     }
     stats = FeatureView(
-        name="stats", entities=[video], ttl=ttl, schema=[Field(name="video_id", dtype=String), Field(name="exposures", dtype=Int64)],
-        source=FileSource(path="video_statistics", field_mapping={"video_exposures": "exposures"}, **times),
-    )  # fmt: skip
+        name="stats",
+        entities=[video],
+        ttl=ttl,
+        schema=[Field(name="video_id", dtype=String), Field(name="exposures", dtype=Int64)],
+        source=FileSource(
+            path="video_statistics", field_mapping={"video_exposures": "exposures"}, **times
+        ),
+    )
     topic = FeatureView(
-        name="topics", entities=[video], ttl=timedelta(0), source=FileSource(path="video_topics", **times),
+        name="topics",
+        entities=[video],
+        ttl=timedelta(0),
+        source=FileSource(path="video_topics", **times),
         schema=[Field(name="video_id", dtype=String), Field(name="topic_count", dtype=Int64)],
-    )  # fmt: skip
+    )
     double = OnDemandFeatureView(
-        name="double", sources=[stats], schema=[Field(name="twice", dtype=Float64)], mode="pandas",
+        name="double",
+        sources=[stats],
+        schema=[Field(name="twice", dtype=Float64)],
+        mode="pandas",
         feature_transformation=_twice(),
-    )  # fmt: skip
+    )
     store.apply([video, stats, topic, double])
     return store
 
@@ -86,7 +121,11 @@ def _twice():
 
 def oracle(rows, video, at, *, known_by, ttl_days=0):
     """The latest (event, created) row that holds at `at` (days) and is known; the value, or None."""
-    held = [r for r in rows if r["video_id"] == video and r["event"] <= at and (not known_by or r["created"] <= at)]
+    held = [
+        r
+        for r in rows
+        if r["video_id"] == video and r["event"] <= at and (not known_by or r["created"] <= at)
+    ]
     best = max(held, key=lambda r: (r["event"], r["created"]), default=None)
     if best is None or (ttl_days and best["event"] < at - ttl_days):
         return None
@@ -113,12 +152,15 @@ def test_each_row_gets_what_held_at_its_time(home, rows, known_by, ttl_days, how
     frame = spine()
     store = make_store(home, known_by=known_by and how == "config", ttl=timedelta(days=ttl_days))
     flag = known_by and how == "call"
-    found = store.get_historical_features(frame, ["stats:exposures"], filter_by_created_timestamp=flag).to_df()
+    found = store.get_historical_features(
+        frame, ["stats:exposures"], filter_by_created_timestamp=flag
+    ).to_df()
     assert found["label"].tolist() == frame["label"].tolist()
     assert found["video_id"].tolist() == frame["video_id"].tolist()
     at = [(t - START) / timedelta(days=1) for t in frame["event_timestamp"]]
     expected = [
-        oracle(rows, v, d, known_by=known_by, ttl_days=ttl_days) for v, d in zip(frame["video_id"], at, strict=True)
+        oracle(rows, v, d, known_by=known_by, ttl_days=ttl_days)
+        for v, d in zip(frame["video_id"], at, strict=True)
     ]
     assert [None if pd.isna(v) else int(v) for v in found["exposures"]] == expected
     assert None in expected
@@ -128,7 +170,9 @@ def test_each_row_gets_what_held_at_its_time(home, rows, known_by, ttl_days, how
 def test_views_join_side_by_side_with_full_names_and_on_demand_views(home, rows):
     frame = spine(20)
     features = ["stats:exposures", "topics:topic_count", "double:twice"]
-    found = make_store(home).get_historical_features(frame, features, full_feature_names=True).to_df()
+    found = (
+        make_store(home).get_historical_features(frame, features, full_feature_names=True).to_df()
+    )
     assert list(found.columns) == [
         "video_id",
         "event_timestamp",
@@ -147,15 +191,22 @@ def test_times_of_the_spine_in_other_zones_and_without_one(home, rows):
     naive = utc.assign(event_timestamp=utc["event_timestamp"].dt.tz_localize(None))
     store = make_store(home)
     found = [
-        store.get_historical_features(f, ["stats:exposures"]).to_df()["exposures"].tolist() for f in (utc, zoned, naive)
+        store.get_historical_features(f, ["stats:exposures"]).to_df()["exposures"].tolist()
+        for f in (utc, zoned, naive)
     ]
     assert found[0] == found[1] == found[2]
 
 
 def test_a_microsecond_before_is_before(home):
     at = [START_US + DAY_US - 1, START_US + DAY_US]
-    frame = pd.DataFrame({"video_id": ["v1"] * 2, "event_timestamp": pd.to_datetime(at, unit="us", utc=True)})
-    found = make_store(home).get_historical_features(frame, ["topics:topic_count"]).to_df()["topic_count"]
+    frame = pd.DataFrame(
+        {"video_id": ["v1"] * 2, "event_timestamp": pd.to_datetime(at, unit="us", utc=True)}
+    )
+    found = (
+        make_store(home)
+        .get_historical_features(frame, ["topics:topic_count"])
+        .to_df()["topic_count"]
+    )
     assert [None if pd.isna(v) else int(v) for v in found] == [None, 2]
 
 
@@ -187,17 +238,24 @@ def test_a_missing_table_a_missing_key_and_a_foreign_spine_are_named(home):
         store.get_historical_features(
             pd.DataFrame({"user": ["x"], "event_timestamp": [days(1)]}), ["stats:exposures"]
         ).to_df()
-    with pytest.raises(TableError, match="expected a pandas DataFrame, a SELECT or None, found list"):
+    with pytest.raises(
+        TableError, match="expected a pandas DataFrame, a SELECT or None, found list"
+    ):
         store.get_historical_features([{"video_id": "v1"}], ["stats:exposures"])
     view = store.get_feature_view("stats")
     view.batch_source.file_options.uri = "nowhere"
-    with pytest.raises(TableError, match=r"source video_statistics, .*nowhere: expected a Delta table, found none"):
+    with pytest.raises(
+        TableError, match=r"source video_statistics, .*nowhere: expected a Delta table, found none"
+    ):
         store._get_provider().validate_data_source(store.config, view.batch_source)
 
 
 def test_an_empty_spine_gives_an_empty_frame(home):
     frame = pd.DataFrame(
-        {"video_id": pd.Series([], dtype=str), "event_timestamp": pd.Series([], dtype="datetime64[us, UTC]")}
+        {
+            "video_id": pd.Series([], dtype=str),
+            "event_timestamp": pd.Series([], dtype="datetime64[us, UTC]"),
+        }
     )
     found = make_store(home).get_historical_features(frame, ["stats:exposures"]).to_df()
     assert len(found) == 0

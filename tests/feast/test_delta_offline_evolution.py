@@ -35,15 +35,21 @@ def joined(folder, *views, feature="income", frame=SPINE):
 def test_a_column_that_was_added_is_null_in_old_rows(tmp_path):
     append(tmp_path, incomes(("a", 1, 1, 1), ("b", 2, 1, 1)))
     new = (
-        incomes(("a", 3, 5, 5)).append_column("city", pa.array(["Köln"])).append_column("tags", pa.array([["x", "y"]]))
+        incomes(("a", 3, 5, 5))
+        .append_column("city", pa.array(["Köln"]))
+        .append_column("tags", pa.array([["x", "y"]]))
     )
     append(tmp_path, new, schema_mode="merge")
-    assert values(joined(tmp_path, income_view(feature="city", dtype=String), feature="city"), "city") == [
+    assert values(
+        joined(tmp_path, income_view(feature="city", dtype=String), feature="city"), "city"
+    ) == [
         "Köln",
         None,
         None,
     ]
-    assert values(joined(tmp_path, income_view(feature="tags", dtype=String), feature="tags"), "tags") == [
+    assert values(
+        joined(tmp_path, income_view(feature="tags", dtype=String), feature="tags"), "tags"
+    ) == [
         ["x", "y"],
         None,
         None,
@@ -54,7 +60,11 @@ def test_a_column_that_was_added_is_null_in_old_rows(tmp_path):
 def test_a_pin_from_before_the_column_gives_the_same_bytes(tmp_path):
     append(tmp_path, incomes(("a", 1, 1, 1), ("b", 2, 1, 1)))
     first = joined(tmp_path).to_arrow()
-    append(tmp_path, incomes(("a", 3, 5, 20)).append_column("city", pa.array(["Köln"])), schema_mode="merge")
+    append(
+        tmp_path,
+        incomes(("a", 3, 5, 20)).append_column("city", pa.array(["Köln"])),
+        schema_mode="merge",
+    )
     delta = DeltaTable(tmp_path / "incomes")
     delta.optimize.compact()
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
@@ -70,7 +80,9 @@ def test_a_pin_from_before_the_column_gives_the_same_bytes(tmp_path):
     ],
     ids=["int32 to int64", "float to double"],
 )
-def test_a_column_that_was_widened_keeps_its_old_rows(tmp_path, narrow, wide, delta_names, old, new):
+def test_a_column_that_was_widened_keeps_its_old_rows(
+    tmp_path, narrow, wide, delta_names, old, new
+):
     """Old files stay narrow. delta-rs can't widen, so its log is written by hand, as engines do that change the metadata alone."""
 
     def row(value, kind, event):
@@ -111,7 +123,9 @@ def test_files_of_both_timestamp_forms_in_one_table(tmp_path):
     next(a for a in plain if "add" in a)["add"]["size"] = file.stat().st_size
     rewrite(uri, plain)
     append(tmp_path, incomes(("a", 3, 5, 5)))
-    assert values(joined(tmp_path, frame=spine(("a", 4.999), ("a", 5), ("a", 0.999), ("b", 9), ("b", 8.999)))) == [
+    assert values(
+        joined(tmp_path, frame=spine(("a", 4.999), ("a", 5), ("a", 0.999), ("b", 9), ("b", 8.999)))
+    ) == [
         1,
         3,
         None,
@@ -139,8 +153,14 @@ def mapped(uri: str, protocol: dict) -> None:
                     "delta.columnMapping.id": number + 1,
                     "delta.columnMapping.physicalName": f"col-{number}",
                 }
-            configuration = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "4"}
-            action["metaData"] |= {"schemaString": json.dumps(schema), "configuration": configuration}
+            configuration = {
+                "delta.columnMapping.mode": "name",
+                "delta.columnMapping.maxColumnId": "4",
+            }
+            action["metaData"] |= {
+                "schemaString": json.dumps(schema),
+                "configuration": configuration,
+            }
     rewrite(uri, plain)
 
 
@@ -151,14 +171,19 @@ FEATURES = {"minReaderVersion": 3, "minWriterVersion": 7}
     ("protocol", "feature"),
     [
         ({"minReaderVersion": 2, "minWriterVersion": 5}, "columnMapping"),
-        ({**FEATURES, "readerFeatures": ["columnMapping"], "writerFeatures": ["columnMapping"]}, "columnMapping"),
+        (
+            {**FEATURES, "readerFeatures": ["columnMapping"], "writerFeatures": ["columnMapping"]},
+            "columnMapping",
+        ),
     ],
     ids=["by version", "by feature"],
 )
 def test_column_mapping_is_refused_by_name(tmp_path, protocol, feature):
     uri = append(tmp_path, incomes(("a", 1, 1, 1)).rename_columns([f"col-{n}" for n in range(4)]))
     mapped(uri, protocol)
-    rename = dict(zip([f"col-{n}" for n in range(4)], ["user_id", "income", *TIMES.values()], strict=True))
+    rename = dict(
+        zip([f"col-{n}" for n in range(4)], ["user_id", "income", *TIMES.values()], strict=True)
+    )
     plain = actions(uri)
     for action in plain:
         if "metaData" in action:
@@ -185,12 +210,18 @@ def test_deletion_vectors_and_unknown_features_are_refused_by_name(tmp_path):
         }
         rewrite(uri, plain)
         store = shop(tmp_path, income_view(feature))
-        with pytest.raises(TableError, match=f"{feature}/: expected a table .* found the reader features {feature}"):
+        with pytest.raises(
+            TableError, match=f"{feature}/: expected a table .* found the reader features {feature}"
+        ):
             store.get_historical_features(SPINE, [f"{feature}:income"])
         with pytest.raises(TableError, match=feature):
-            store._get_provider().validate_data_source(store.config, store.get_feature_view(feature).batch_source)
+            store._get_provider().validate_data_source(
+                store.config, store.get_feature_view(feature).batch_source
+            )
         with pytest.raises(TableError, match=feature):
-            store.get_historical_features(f"SELECT user_id, event_timestamp FROM {feature}", [f"{feature}:income"])
+            store.get_historical_features(
+                f"SELECT user_id, event_timestamp FROM {feature}", [f"{feature}:income"]
+            )
 
 
 def test_a_restored_and_rewritten_table_is_read_at_its_newest_version(tmp_path):
@@ -205,7 +236,9 @@ def test_a_folder_of_parquet_files_becomes_a_table_where_it_lies(tmp_path):
     """How a team with Parquet sources switches; pandas writes nanoseconds."""
     (tmp_path / "incomes").mkdir()
     frame = incomes(("a", 1, 1, 1), ("a", 3, 5, 5), ("b", 2, 1, 1)).to_pandas()
-    frame.astype(dict.fromkeys(TIMES.values(), "datetime64[ns, UTC]")).to_parquet(tmp_path / "incomes" / "all.parquet")
+    frame.astype(dict.fromkeys(TIMES.values(), "datetime64[ns, UTC]")).to_parquet(
+        tmp_path / "incomes" / "all.parquet"
+    )
     convert_to_deltalake(tmp_path / "incomes")
     assert values(joined(tmp_path)) == [3, 2, 1]
     assert [file.name for file in (tmp_path / "incomes").glob("*.parquet")] == ["all.parquet"]

@@ -23,7 +23,9 @@ VIEWS = ["winter", "spring", "summer", "autumn"]
 
 
 def total(frame: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame({"total": frame[[f"{view}_{part}" for view in VIEWS for part in PARTS]].sum(axis=1) * 1.0})
+    return pd.DataFrame(
+        {"total": frame[[f"{view}_{part}" for view in VIEWS for part in PARTS]].sum(axis=1) * 1.0}
+    )
 
 
 @pytest.fixture
@@ -34,14 +36,26 @@ def store(tmp_path):
         fields = [f"{name}_{part}" for part in PARTS]
         rows = {field: pa.array([6 * v + i, 6 * v + i + 1]) for i, field in enumerate(fields)}
         times = pa.array([day(1), day(1)], pa.timestamp("us", "UTC"))
-        append(tmp_path, pa.table({"user_id": ["a", "b"], **rows, **dict.fromkeys(TIMES.values(), times)}), name)
-        schema = [Field(name="user_id", dtype=String), *(Field(name=field, dtype=Int64) for field in fields)]
+        append(
+            tmp_path,
+            pa.table({"user_id": ["a", "b"], **rows, **dict.fromkeys(TIMES.values(), times)}),
+            name,
+        )
+        schema = [
+            Field(name="user_id", dtype=String),
+            *(Field(name=field, dtype=Int64) for field in fields),
+        ]
         source = FileSource(path=name, file_format=DeltaFormat(), **TIMES)
-        views.append(FeatureView(name=name, entities=[USER], schema=schema, source=source, ttl=timedelta(0)))
+        views.append(
+            FeatureView(name=name, entities=[USER], schema=schema, source=source, ttl=timedelta(0))
+        )
     sums = OnDemandFeatureView(
-        name="sums", sources=views, schema=[Field(name="total", dtype=Float64)], mode="pandas",
+        name="sums",
+        sources=views,
+        schema=[Field(name="total", dtype=Float64)],
+        mode="pandas",
         feature_transformation=PandasTransformation(total, "total"),
-    )  # fmt: skip
+    )
     found = shop(tmp_path, *views)
     found.apply(sums)
     return found
@@ -55,17 +69,22 @@ OTHERS = [f"{view}_{part}" for view in sorted(VIEWS) for part in PARTS]
     ("refs", "columns"),
     [
         (["sums:total"], OTHERS),
-        # Named before the on-demand view: as the caller has them. The others of that view come behind them.
+        # Named before the on-demand view: as the caller has them. The others of that view come
+        # behind them.
         (
             ["winter:winter_trips", "winter:winter_food", "sums:total"],
-            ["winter_trips", "winter_food", *(f"winter_{p}" for p in PARTS if p not in ("trips", "food")),
-             *(name for name in OTHERS if "winter" not in name)],
+            [
+                "winter_trips",
+                "winter_food",
+                *(f"winter_{p}" for p in PARTS if p not in ("trips", "food")),
+                *(name for name in OTHERS if "winter" not in name),
+            ],
         ),
         # Named behind it they can't be told from those that Feast adds.
         (["sums:total", "winter:winter_trips", "winter:winter_food"], OTHERS),
     ],
     ids=["alone", "behind its sources", "before its sources"],
-)  # fmt: skip
+)
 def test_columns_of_an_on_demand_feature(store, refs, columns):
     found = store.get_historical_features(SPINE, refs).to_arrow()
     assert found.column_names == ["user_id", "event_timestamp", *columns, "total"]
@@ -82,8 +101,11 @@ def test_another_process_gives_the_same_bytes(store, tmp_path):
     script = Path(__file__).with_name("on_demand_result.py")
     for seed in "12":
         done = subprocess.run(
-            [sys.executable, script, tmp_path, tmp_path / "pins.json", *refs], env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [sys.executable, script, tmp_path, tmp_path / "pins.json", *refs],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3_000:]
         assert json.loads(done.stdout.splitlines()[-1]) == first

@@ -15,8 +15,9 @@ from deltalake import DeltaTable, write_deltalake
 from feast.types import String
 
 from vidtopics.errors import TableError
-from vidtopics.stores import delta_sources, delta_tables
 from vidtopics.stores.delta import pinned
+from vidtopics.stores.delta import sources as delta_sources
+from vidtopics.stores.delta import tables as delta_tables
 from vidtopics.times import micros
 
 DAY_US = 86_400_000_000
@@ -98,7 +99,9 @@ def test_two_views_of_one_table_see_one_version(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(delta_sources, "open_table", open_and_move_on)
-    found = store.get_historical_features(SPINE, ["incomes:income", "again:income"], full_feature_names=True).to_arrow()
+    found = store.get_historical_features(
+        SPINE, ["incomes:income", "again:income"], full_feature_names=True
+    ).to_arrow()
     assert found["incomes__income"].to_pylist() == found["again__income"].to_pylist() == INCOMES
 
 
@@ -160,7 +163,12 @@ def test_the_cut_holds_for_known_by_and_ttl_too(tmp_path):
     append(tmp_path, FIRST)
     store = shop(tmp_path, known_by=True)
     first = job(store).to_arrow()
-    assert first["income"].to_pylist() == [2, None, 1, None]  # b's row of day 2 became known on day 4
+    assert first["income"].to_pylist() == [
+        2,
+        None,
+        1,
+        None,
+    ]  # b's row of day 2 became known on day 4
     move_on(tmp_path)
     vacuum(tmp_path)
     with pinned(first):
@@ -184,7 +192,8 @@ def test_other_rules_than_the_result_was_made_by_are_refused_by_name(
     with (
         pinned(first),
         pytest.raises(
-            TableError, match=f"pin of view incomes: expected {expected}, .* found {found}. Mend: ask as then"
+            TableError,
+            match=f"pin of view incomes: expected {expected}, .* found {found}. Mend: ask as then",
         ),
     ):
         job(other).to_arrow()
@@ -197,21 +206,26 @@ def test_a_column_that_was_widened_since_is_refused_where_the_version_is_gone(tm
     first = job(store).to_arrow()
     assert first["income"].type == pa.int32()
     log = tmp_path / "incomes" / "_delta_log"
-    (meta,) = (line for line in (log / f"{0:020d}.json").read_text().splitlines() if "metaData" in line)
+    (meta,) = (
+        line for line in (log / f"{0:020d}.json").read_text().splitlines() if "metaData" in line
+    )
     (log / f"{1:020d}.json").write_text(meta.replace('\\"integer\\"', '\\"long\\"'))
     with pinned(first):
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)  # the version still opens
         move_on(tmp_path)
         vacuum(tmp_path)
         with pytest.raises(
-            TableError, match=r"pin of view incomes: expected type of income int32, .* found type of income int64"
+            TableError,
+            match=r"pin of view incomes: expected type of income int32, .* found type of income int64",
         ):
             job(store).to_arrow()
 
 
 def test_other_features_of_a_pinned_view_may_be_asked_for(tmp_path):
     append(tmp_path, FIRST.append_column("tax", FIRST["user_id"]))
-    done = shop(tmp_path, income_view(feature="tax", dtype=String)).get_historical_features(SPINE, ["incomes:tax"])
+    done = shop(tmp_path, income_view(feature="tax", dtype=String)).get_historical_features(
+        SPINE, ["incomes:tax"]
+    )
     done.to_arrow()
     with pinned(done.pins):
         assert values(job(shop(tmp_path))) == INCOMES
@@ -246,7 +260,8 @@ def test_a_cut_that_no_longer_holds_is_refused_by_name(store, tmp_path, late, de
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)  # the version still opens
         vacuum(tmp_path)
         with pytest.raises(
-            TableError, match=rf"pin of view incomes, version 0 is gone: expected the 4 rows .* found {found}"
+            TableError,
+            match=rf"pin of view incomes, version 0 is gone: expected the 4 rows .* found {found}",
         ):
             job(store).to_arrow()
 
@@ -258,7 +273,9 @@ def test_a_later_spine_wants_the_version_itself(store, tmp_path):
     with pinned(first):
         assert values(job(store, later)) == [5, 2]
         vacuum(tmp_path)
-        with pytest.raises(TableError, match="expected no time of the spine after those that it was made for"):
+        with pytest.raises(
+            TableError, match="expected no time of the spine after those that it was made for"
+        ):
             job(store, later).to_arrow()
         assert values(job(store, spine(("b", 3)))) == [3]
 
@@ -270,7 +287,10 @@ def test_another_table_under_the_path_is_refused_by_name(store, tmp_path):
     found = DeltaTable(tmp_path / "incomes").metadata().id
     with (
         pinned(first),
-        pytest.raises(TableError, match=rf"pin of view incomes: expected the table .*, found the table {found}"),
+        pytest.raises(
+            TableError,
+            match=rf"pin of view incomes: expected the table .*, found the table {found}",
+        ),
     ):
         job(store)
 
@@ -286,7 +306,9 @@ def test_a_pin_past_the_horizon_is_refused_by_name(store, tmp_path, gone):
         assert values(job(store)) == INCOMES
     with (
         pinned(aged(done.pins, 400.1)),
-        pytest.raises(TableError, match="pin of view incomes: expected one not older than 400 days"),
+        pytest.raises(
+            TableError, match="pin of view incomes: expected one not older than 400 days"
+        ),
     ):
         job(store)
 
@@ -296,7 +318,11 @@ def test_a_pin_past_the_horizon_is_refused_by_name(store, tmp_path, gone):
     [
         ({}, 7, "deletedFileRetention"),
         ({**KEPT, "delta.logRetentionDuration": "interval 2 weeks"}, 14, "logRetention"),
-        ({**KEPT, "delta.deletedFileRetentionDuration": "interval 36 hours"}, 1.5, "deletedFileRetention"),
+        (
+            {**KEPT, "delta.deletedFileRetentionDuration": "interval 36 hours"},
+            1.5,
+            "deletedFileRetention",
+        ),
     ],
 )
 def test_the_horizon_is_the_shorter_retention(tmp_path, configuration, days, name):
@@ -323,7 +349,10 @@ def test_a_view_without_a_pin_is_refused_by_name(tmp_path):
 
 def test_what_holds_no_pins_is_refused(store, tmp_path):
     (tmp_path / "pins.json").write_text('{"incomes": {"version": 0}}')
-    with pytest.raises(TableError, match="expected pins in its schema metadata, found none"), pinned(FIRST):
+    with (
+        pytest.raises(TableError, match="expected pins in its schema metadata, found none"),
+        pinned(FIRST),
+    ):
         pass
     with pytest.raises(TableError, match=r"vidtopics.pins"), pinned(tmp_path / "pins.json"):
         pass
@@ -343,7 +372,10 @@ def test_a_restored_table_is_noticed(store, tmp_path):
     assert first["income"].to_pylist() == [2, 3, 1, 7]
     DeltaTable(tmp_path / "incomes").restore(0)
     vacuum(tmp_path)
-    with pinned(first), pytest.raises(TableError, match=r"expected the 5 rows that it saw, .* found 4 rows"):
+    with (
+        pinned(first),
+        pytest.raises(TableError, match=r"expected the 5 rows that it saw, .* found 4 rows"),
+    ):
         job(store).to_arrow()
 
 
@@ -359,8 +391,12 @@ def another_way(folder: Path, name: str, lost: pa.Table, kept: pa.Table) -> Iter
 
 
 @pytest.mark.parametrize("days", [6, 7], ids=["same times", "other times"])
-def test_a_version_that_is_another_one_since_a_backup_was_put_back_is_refused(store, tmp_path, days):
-    steps = another_way(tmp_path, "incomes", incomes(("c", 8, 6, 6)), incomes(("c", 99, days, days)))
+def test_a_version_that_is_another_one_since_a_backup_was_put_back_is_refused(
+    store, tmp_path, days
+):
+    steps = another_way(
+        tmp_path, "incomes", incomes(("c", 8, 6, 6)), incomes(("c", 99, days, days))
+    )
     next(steps)
     first = job(store).to_arrow()
     assert first["income"].to_pylist() == [2, 3, 1, 8]
@@ -368,15 +404,21 @@ def test_a_version_that_is_another_one_since_a_backup_was_put_back_is_refused(st
     assert values(job(store)) == [2, 3, 1, 99]
     with (
         pinned(first),
-        pytest.raises(TableError, match=r"pin of view incomes: .* found another version of this number"),
+        pytest.raises(
+            TableError, match=r"pin of view incomes: .* found another version of this number"
+        ),
     ):
         job(store)
 
 
 def test_the_tables_of_a_select_are_told_apart_too(store, tmp_path):
-    visits = pa.table({"user_id": ["a"], "event_timestamp": pa.array([day(9)], pa.timestamp("us", "UTC"))})
+    visits = pa.table(
+        {"user_id": ["a"], "event_timestamp": pa.array([day(9)], pa.timestamp("us", "UTC"))}
+    )
     append(tmp_path, visits, "visits")
-    steps = another_way(tmp_path, "visits", visits, visits.set_column(0, "user_id", pa.array(["b"])))
+    steps = another_way(
+        tmp_path, "visits", visits, visits.set_column(0, "user_id", pa.array(["b"]))
+    )
     next(steps)
     sql = "SELECT user_id, event_timestamp FROM visits"
     first = job(store, sql).to_arrow()
@@ -384,7 +426,10 @@ def test_the_tables_of_a_select_are_told_apart_too(store, tmp_path):
     next(steps)
     with (
         pinned(first),
-        pytest.raises(TableError, match=r"pin of entity_df, table visits: .* found another version of this number"),
+        pytest.raises(
+            TableError,
+            match=r"pin of entity_df, table visits: .* found another version of this number",
+        ),
     ):
         job(store, sql)
 
@@ -394,13 +439,18 @@ def test_a_file_of_pins_that_is_missing_or_broken_is_named(store, tmp_path, name
     for content in (None, b"no such", b"\xff{"):
         if content:
             (tmp_path / name).write_bytes(content)
-        with pytest.raises(TableError, match=rf"pins .*{name}: expected a Parquet file"), pinned(tmp_path / name):
+        with (
+            pytest.raises(TableError, match=rf"pins .*{name}: expected a Parquet file"),
+            pinned(tmp_path / name),
+        ):
             pass
     with pytest.raises(TableError, match=rf"pins .*{name}"):
         job(shop(tmp_path, pins=str(tmp_path / name)))
 
 
-@pytest.mark.parametrize(("text", "days"), [("INTERVAL 2 Weeks", 14), ("interval 1 day 12 hours", 1.5), ("2 days", 2)])
+@pytest.mark.parametrize(
+    ("text", "days"), [("INTERVAL 2 Weeks", 14), ("interval 1 day 12 hours", 1.5), ("2 days", 2)]
+)
 def test_a_retention_in_any_spelling(tmp_path, text, days):
     append(tmp_path, FIRST)
     said(tmp_path, text)
@@ -413,11 +463,16 @@ def test_a_retention_in_any_spelling(tmp_path, text, days):
         job(store)
 
 
-@pytest.mark.parametrize("text", ["interval 2 months", "interval 3 fortnights 1 day", "for ever", "interval"])
+@pytest.mark.parametrize(
+    "text", ["interval 2 months", "interval 3 fortnights 1 day", "for ever", "interval"]
+)
 def test_a_retention_of_unknown_units_is_refused_by_name(store, tmp_path, text):
     first = job(store).to_arrow()
     said(tmp_path, text)
-    with pinned(first), pytest.raises(TableError, match=rf"delta.logRetentionDuration: expected .* found '{text}'"):
+    with (
+        pinned(first),
+        pytest.raises(TableError, match=rf"delta.logRetentionDuration: expected .* found '{text}'"),
+    ):
         job(store)
 
 

@@ -16,7 +16,7 @@ from feast.types import Int64
 
 from vidtopics.errors import TableError
 from vidtopics.stores.delta import pinned
-from vidtopics.stores.delta_rows import fitted
+from vidtopics.stores.delta.rows import fitted
 
 ROWS = incomes(("a", 1, 1, 1), ("a", 2, 5, 5), ("b", 3, 2, 4))
 UTC_US = pa.timestamp("us", "UTC")
@@ -53,22 +53,31 @@ def job(store, frame, **options):
 )
 def test_times_that_are_no_times_are_refused_by_name(store, times, found):
     frame = pd.DataFrame({"user_id": ["a", "a"], "event_timestamp": times})
-    with pytest.raises(TableError, match=rf"entity_df, column event_timestamp: expected timestamps, .*{found}"):
+    with pytest.raises(
+        TableError, match=rf"entity_df, column event_timestamp: expected timestamps, .*{found}"
+    ):
         job(store, frame)
 
 
 @pytest.mark.parametrize("time", ["'infinity'::TIMESTAMPTZ", "'-infinity'::TIMESTAMP"])
 def test_an_infinite_time_is_refused(store, time):
-    with pytest.raises(TableError, match="entity_df, column event_timestamp: expected moments, found infinity"):
+    with pytest.raises(
+        TableError, match="entity_df, column event_timestamp: expected moments, found infinity"
+    ):
         job(store, f"SELECT user_id, {time} AS event_timestamp FROM incomes").to_arrow()
 
 
 @pytest.mark.parametrize(
     ("column", "found"),
-    [([1, "x"], "Could not convert 'x' .*column n "), ([1j, 2j], "Unsupported numpy type.*column n ")],
+    [
+        ([1, "x"], "Could not convert 'x' .*column n "),
+        ([1j, 2j], "Unsupported numpy type.*column n "),
+    ],
 )
 def test_a_column_that_arrow_has_no_type_for_is_named(store, column, found):
-    with pytest.raises(TableError, match=f"entity_df: expected columns of one type each, .*{found}"):
+    with pytest.raises(
+        TableError, match=f"entity_df: expected columns of one type each, .*{found}"
+    ):
         job(store, spine(("a", 9), ("b", 3)).assign(n=column))
 
 
@@ -107,19 +116,26 @@ def test_a_damaged_file_is_told_with_its_table(store, tmp_path, damage):
     damage(file)
     calls = {
         "view incomes": lambda: job(store, spine(("a", 9))).to_arrow(),
-        "entity_df, table incomes": lambda: job(store, "SELECT user_id, event_timestamp FROM incomes").to_arrow(),
+        "entity_df, table incomes": lambda: job(
+            store, "SELECT user_id, event_timestamp FROM incomes"
+        ).to_arrow(),
     }
     for where, call in calls.items():
-        with pytest.raises(TableError, match=f"^{where}, .*/incomes: .*Mend: restore the damaged file"):
+        with pytest.raises(
+            TableError, match=f"^{where}, .*/incomes: .*Mend: restore the damaged file"
+        ):
             call()
 
 
 @pytest.mark.parametrize("column", [[timedelta(1), None], np.array([1, 2], np.float16)])
-def test_a_column_that_delta_has_no_type_for_is_named_before_anything_is_written(store, tmp_path, column):
+def test_a_column_that_delta_has_no_type_for_is_named_before_anything_is_written(
+    store, tmp_path, column
+):
     made = job(store, spine(("a", 9), ("b", 3)).assign(n=column))
     storage = SavedDatasetFileStorage(str(tmp_path / "saved"), DeltaFormat())
     with pytest.raises(
-        TableError, match=r"saved dataset .*, column n: expected a type that Delta has, found (dur|half)"
+        TableError,
+        match=r"saved dataset .*, column n: expected a type that Delta has, found (dur|half)",
     ):
         made.persist(storage)
     assert not (tmp_path / "saved").exists()
@@ -182,8 +198,12 @@ def test_only_a_cast_within_a_family_that_loses_nothing(column, kind):
 def test_another_width_unit_or_encoding_fits(column, kind):
     found = fitted(pa.chunked_array([column]), kind, "column x")
     assert found.type == kind
-    back = [x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in column.to_pylist()]
-    there = [x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in found.to_pylist()]
+    back = [
+        x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in column.to_pylist()
+    ]
+    there = [
+        x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in found.to_pylist()
+    ]
     assert there == [datetime(2026, 1, 1)] if pa.types.is_date(column.type) else there == back
 
 
@@ -195,7 +215,9 @@ def test_a_select_sees_the_folders_right_below_root_alone(tmp_path, name):
     """Above `root` lies a table that would do."""
     write_deltalake(tmp_path, ROWS.select(["user_id", "event_timestamp"]), configuration=KEPT)
     append(tmp_path / "root", ROWS)
-    with pytest.raises(TableError, match="expected one SELECT over Delta tables below `root`, found the tables"):
+    with pytest.raises(
+        TableError, match="expected one SELECT over Delta tables below `root`, found the tables"
+    ):
         job(shop(tmp_path / "root"), f'SELECT user_id, event_timestamp FROM "{name}"')
 
 
@@ -210,9 +232,14 @@ def test_the_names_of_a_select_s_own_are_of_any_case(store):
 def numbers(folder, name, kind, *keys):
     write_deltalake(
         folder / name,
-        pa.table({"n": pa.array(keys, kind), f"{name}_x": pa.array(keys, pa.int64()),
-                  **{time: pa.array([day(1)] * len(keys), UTC_US) for time in TIMES.values()}}),
-    )  # fmt: skip
+        pa.table(
+            {
+                "n": pa.array(keys, kind),
+                f"{name}_x": pa.array(keys, pa.int64()),
+                **{time: pa.array([day(1)] * len(keys), UTC_US) for time in TIMES.values()},
+            }
+        ),
+    )
 
 
 def test_a_range_over_keys_of_two_widths(tmp_path):
@@ -220,16 +247,24 @@ def test_a_range_over_keys_of_two_widths(tmp_path):
     numbers(tmp_path, "wide", pa.int64(), 2, 3)
     number = Entity(name="number", join_keys=["n"], value_type=ValueType.INT64)
     views = [
-        FeatureView(name=name, entities=[number], ttl=timedelta(0),
-                    schema=[Field(name="n", dtype=Int64), Field(name=f"{name}_x", dtype=Int64)],
-                    source=FileSource(path=name, file_format=DeltaFormat(), **TIMES))
+        FeatureView(
+            name=name,
+            entities=[number],
+            ttl=timedelta(0),
+            schema=[Field(name="n", dtype=Int64), Field(name=f"{name}_x", dtype=Int64)],
+            source=FileSource(path=name, file_format=DeltaFormat(), **TIMES),
+        )
         for name in ("narrow", "wide")
-    ]  # fmt: skip
+    ]
     found = shop(tmp_path, *views, number).get_historical_features(
         None, ["narrow:narrow_x", "wide:wide_x"], start_date=day(0), end_date=day(2)
     )
     columns = found.to_arrow().to_pydict()
-    assert (columns["n"], columns["narrow_x"], columns["wide_x"]) == ([1, 2, 3], [1, 2, None], [None, 2, 3])
+    assert (columns["n"], columns["narrow_x"], columns["wide_x"]) == (
+        [1, 2, 3],
+        [1, 2, None],
+        [None, 2, 3],
+    )
 
 
 def test_a_range_over_a_view_under_another_key(tmp_path):
@@ -240,7 +275,11 @@ def test_a_range_over_a_view_under_another_key(tmp_path):
         name="buyers", features=[view.with_name("buyer").with_join_key_map({"user_id": "buyer_id"})]
     )
     store.apply([USER, view, service])
-    found = store.get_historical_features(None, service, start_date=day(0), end_date=day(3)).to_arrow().to_pydict()
+    found = (
+        store.get_historical_features(None, service, start_date=day(0), end_date=day(3))
+        .to_arrow()
+        .to_pydict()
+    )
     assert (found["buyer_id"], found["income"]) == (["a", "b"], [1, 3])
 
 
@@ -256,7 +295,9 @@ def test_a_shorter_range_on_a_pin_whose_version_is_gone_ends_at_its_own_end(stor
 
 
 def test_the_zone_of_a_frame_without_one_is_utc(store):
-    naive = spine(("a", 5), ("a", 4.999)).assign(event_timestamp=lambda f: f["event_timestamp"].dt.tz_localize(None))
+    naive = spine(("a", 5), ("a", 4.999)).assign(
+        event_timestamp=lambda f: f["event_timestamp"].dt.tz_localize(None)
+    )
     found = job(store, naive).to_arrow()
     assert found["income"].to_pylist() == [2, 1]
     assert found["event_timestamp"].to_pylist()[0] == datetime(2026, 1, 6, tzinfo=UTC)

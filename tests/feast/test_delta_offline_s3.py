@@ -1,6 +1,7 @@
 """The offline store over tables in S3: the same examples as on a disk, and the same results to the byte.
 
-Tables are carried between disk and bucket as plain files, so that what one side wrote the other reads.
+Tables are carried between disk and bucket as plain files, so that what one side wrote the other
+reads.
 """
 
 import json
@@ -28,14 +29,18 @@ from feast.types import Int64, String
 from pydantic import ValidationError
 
 from vidtopics.errors import TableError
-from vidtopics.stores import delta_pins, delta_sources, delta_spines, delta_writing
 from vidtopics.stores.delta import DeltaOfflineStoreConfig, pinned
-from vidtopics.stores.delta_tables import dataset_of, open_table, options_for
+from vidtopics.stores.delta import pins as delta_pins
+from vidtopics.stores.delta import sources as delta_sources
+from vidtopics.stores.delta import spines as delta_spines
+from vidtopics.stores.delta import writing as delta_writing
+from vidtopics.stores.delta.tables import dataset_of, open_table, options_for
 
 ROWS = incomes(("a", 1, 1, 1), ("a", 2, 5, 5), ("b", 3, 2, 4), ("late", 5, 20, 20))
 SPINE = spine(("a", 9), ("b", 3), ("a", 2), ("c", 9))
 INCOMES = [2, 3, 1, None]
-# In a process of its own: `DeltaTable.is_deltatable` holds Python's lock while it waits for the answer.
+# In a process of its own: `DeltaTable.is_deltatable` holds Python's lock while it waits for the
+# answer.
 SERVER = """
 import logging, sys
 from moto.server import ThreadedMotoServer
@@ -51,7 +56,9 @@ NOBODY = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module")
 def endpoint():
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
@@ -63,8 +70,13 @@ def environment(endpoint, monkeypatch) -> dict[str, str]:
     """What delta-rs reads, and nothing else of AWS that is set where the tests run."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    options = {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key",
-               "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}  # fmt: skip
+    options = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
     for name, value in {**options, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     return options
@@ -83,7 +95,9 @@ class Bucket:
         return f"s3://{self.name}/tables"
 
     def keys(self, table: str) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=self.name, Prefix=f"tables/{table}/").get("Contents", [])
+        found = self.client.list_objects_v2(Bucket=self.name, Prefix=f"tables/{table}/").get(
+            "Contents", []
+        )
         return [entry["Key"] for entry in found]
 
     def lose(self, table: str, *, whole: bool) -> None:
@@ -151,7 +165,10 @@ def test_each_row_gets_what_held_at_its_time(store):
 
 def test_a_random_table_in_many_files_gives_what_it_gives_on_a_disk(bucket, tmp_path):
     rng = np.random.default_rng(3)
-    rows = sorted({(f"u{u}", e, e + d) for u, e, d in rng.integers(0, [20, 60, 5], (300, 3)).tolist()}, key=str)
+    rows = sorted(
+        {(f"u{u}", e, e + d) for u, e, d in rng.integers(0, [20, 60, 5], (300, 3)).tolist()},
+        key=str,
+    )
     plain = [(user, n, event, created) for n, (user, event, created) in enumerate(rows)]
     disk = tmp_path / "disk"
     for part in range(5):
@@ -159,9 +176,14 @@ def test_a_random_table_in_many_files_gives_what_it_gives_on_a_disk(bucket, tmp_
     bucket.take(disk)
     asked = spine(*[(f"u{u}", d / 2) for u, d in rng.integers(0, [22, 130], (200, 2)).tolist()])
     for options in ({}, {"ttl": timedelta(days=9)}):
-        local, remote = (shop(disk, income_view(**options), root=root) for root in (str(disk), bucket.root))
+        local, remote = (
+            shop(disk, income_view(**options), root=root) for root in (str(disk), bucket.root)
+        )
         for known_by in (False, True):
-            found = [job(s, asked, filter_by_created_timestamp=known_by).to_arrow() for s in (local, remote)]
+            found = [
+                job(s, asked, filter_by_created_timestamp=known_by).to_arrow()
+                for s in (local, remote)
+            ]
             assert seen(found[0]) == seen(found[1])
             assert None in found[1]["income"].to_pylist()
             assert any(found[1]["income"].to_pylist())
@@ -184,10 +206,16 @@ SQL = "SELECT who AS user_id, seen AS event_timestamp FROM visits ORDER BY seen,
 
 
 def test_a_select_and_a_range_are_spines(store, bucket, tmp_path):
-    visits = {"who": ["b", "a", "c", "a"], "seen": pa.array([day(d) for d in (3, 2, 9, 9)], pa.timestamp("us", "UTC"))}
+    visits = {
+        "who": ["b", "a", "c", "a"],
+        "seen": pa.array([day(d) for d in (3, 2, 9, 9)], pa.timestamp("us", "UTC")),
+    }
     write_deltalake(f"{bucket.root}/visits", pa.table(visits), configuration=KEPT)
     found = job(store, SQL).to_arrow()
-    assert (found["user_id"].to_pylist(), found["income"].to_pylist()) == (["a", "b", "a", "c"], [1, 3, 2, None])
+    assert (found["user_id"].to_pylist(), found["income"].to_pylist()) == (
+        ["a", "b", "a", "c"],
+        [1, 3, 2, None],
+    )
     bucket.give(tmp_path / "disk", "visits")
     assert seen(job(shop(tmp_path, root=str(tmp_path / "disk")), SQL).to_arrow()) == seen(found)
     found = job(store, None, start_date=day(2), end_date=day(6)).to_arrow().to_pydict()
@@ -198,14 +226,27 @@ def test_a_select_and_a_range_are_spines(store, bucket, tmp_path):
 
 def test_what_feast_materialises(store):
     view, offline = store.get_feature_view("incomes"), store._get_provider().offline_store
-    call = (store.config, view.batch_source, ["user_id"], ["income"], *TIMES.values(), day(1), day(4.999))
+    call = (
+        store.config,
+        view.batch_source,
+        ["user_id"],
+        ["income"],
+        *TIMES.values(),
+        day(1),
+        day(4.999),
+    )
     latest = offline.pull_latest_from_table_or_query(*call).to_arrow().to_pylist()
     assert {r["user_id"]: r["income"] for r in latest} == {"a": 1, "b": 3}
-    assert sorted(offline.pull_all_from_table_or_query(*call).to_arrow()["income"].to_pylist()) == [1, 3]
+    assert sorted(offline.pull_all_from_table_or_query(*call).to_arrow()["income"].to_pylist()) == [
+        1,
+        3,
+    ]
 
 
 def test_a_view_without_fields_takes_the_tables(store, bucket):
-    source = FileSource(name="inferred", path=f"{bucket.root}/incomes", file_format=DeltaFormat(), **TIMES)
+    source = FileSource(
+        name="inferred", path=f"{bucket.root}/incomes", file_format=DeltaFormat(), **TIMES
+    )
     store._get_provider().validate_data_source(store.config, source)
     store.apply([FeatureView(name="inferred", entities=[USER], source=source, ttl=timedelta(0))])
     assert values(store.get_historical_features(SPINE, ["inferred:income"])) == INCOMES
@@ -216,7 +257,9 @@ def test_a_view_without_fields_takes_the_tables(store, bucket):
 
 def test_a_pinned_version_gives_the_same_bytes(store, bucket, tmp_path):
     first = job(store).to_arrow()
-    write_deltalake(f"{bucket.root}/incomes", incomes(("a", 100, 6, 30), ("c", 101, 8, 31)), mode="append")
+    write_deltalake(
+        f"{bucket.root}/incomes", incomes(("a", 100, 6, 30), ("c", 101, 8, 31)), mode="append"
+    )
     assert values(job(store)) == [100, 3, 1, 101]
     with pinned(first):
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
@@ -228,7 +271,9 @@ def test_a_pinned_version_gives_the_same_bytes(store, bucket, tmp_path):
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
 
 
-def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(store, bucket, monkeypatch):
+def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(
+    store, bucket, monkeypatch
+):
     """The newest version cut to the pin is a weaker promise than the version itself."""
     first = job(store).to_arrow()
     write_deltalake(f"{bucket.root}/incomes", incomes(("late", 6, 30, 30)), mode="append")
@@ -238,7 +283,10 @@ def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(store, 
         raise OSError("error sending request")
 
     monkeypatch.setattr(delta_pins, "DeltaTable", unreachable)
-    with pinned(first), pytest.raises(TableError, match=r"view incomes, s3://.*found error sending request"):
+    with (
+        pinned(first),
+        pytest.raises(TableError, match=r"view incomes, s3://.*found error sending request"),
+    ):
         job(store)
     monkeypatch.setattr(delta_pins, "DeltaTable", opened)
     with pinned(first):
@@ -254,23 +302,32 @@ def test_pushed_rows_are_one_commit(bucket, tmp_path):
     view = income_view()
     push = PushSource(name="pushed", batch_source=view.batch_source)
     fields = [Field(name="user_id", dtype=String), Field(name="income", dtype=Int64)]
-    view = FeatureView(name="incomes", entities=[USER], schema=fields, source=push, ttl=timedelta(0))
+    view = FeatureView(
+        name="incomes", entities=[USER], schema=fields, source=push, ttl=timedelta(0)
+    )
     store = shop(tmp_path, push, view, root=bucket.root)
     store.push("pushed", incomes(("a", 7, 6, 6), ("c", 8, 6, 6)).to_pandas(), to=PushMode.OFFLINE)
     assert values(job(store)) == [7, 3, 1, 8]
     copy = bucket.give(tmp_path / "copy")
     assert copy.version() == 1
     assert copy.history(1)[0]["operationMetrics"]["num_added_rows"] == 2
-    assert seen(job(shop(tmp_path / "copy", root=str(tmp_path / "copy"))).to_arrow()) == seen(job(store).to_arrow())
+    assert seen(job(shop(tmp_path / "copy", root=str(tmp_path / "copy"))).to_arrow()) == seen(
+        job(store).to_arrow()
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental feature")
 def test_a_saved_dataset_comes_back(store, bucket, tmp_path):
     storage = SavedDatasetFileStorage(f"s3://{bucket.name}/tables/training", DeltaFormat())
-    made = store.create_saved_dataset(job(store, SPINE.assign(label=[1, 0, 1, 0])), "training", storage)
+    made = store.create_saved_dataset(
+        job(store, SPINE.assign(label=[1, 0, 1, 0])), "training", storage
+    )
     assert [None if v != v else v for v in made.to_df()["income"]] == INCOMES
     copy = bucket.give(tmp_path / "copy", "training")
-    assert copy.to_pyarrow_table().to_pydict() == job(store, SPINE.assign(label=[1, 0, 1, 0])).to_arrow().to_pydict()
+    assert (
+        copy.to_pyarrow_table().to_pydict()
+        == job(store, SPINE.assign(label=[1, 0, 1, 0])).to_arrow().to_pydict()
+    )
     with pinned(json.loads(copy.history(1)[0]["vidtopics.pins"])):
         assert values(job(store)) == INCOMES
     with pytest.raises(SavedDatasetLocationAlreadyExists):
@@ -282,7 +339,9 @@ def test_a_saved_dataset_comes_back(store, bucket, tmp_path):
 # --- how it is reached -------------------------------------------------------------------------------------------------------
 
 
-def test_what_the_store_says_is_stronger_than_the_environment(bucket, environment, tmp_path, monkeypatch):
+def test_what_the_store_says_is_stronger_than_the_environment(
+    bucket, environment, tmp_path, monkeypatch
+):
     append(tmp_path / "disk", ROWS)
     bucket.take(tmp_path / "disk")
     for name in environment:
@@ -292,7 +351,9 @@ def test_what_the_store_says_is_stronger_than_the_environment(bucket, environmen
     said = {**environment, "AWS_ALLOW_HTTP": True}  # as YAML reads it
     store = shop(tmp_path, root=bucket.root, storage_options=said)
     assert values(job(store)) == INCOMES
-    assert values(job(store, "SELECT user_id, event_timestamp FROM incomes WHERE user_id = 'b'")) == [3]
+    assert values(
+        job(store, "SELECT user_id, event_timestamp FROM incomes WHERE user_id = 'b'")
+    ) == [3]
     job(store).persist(SavedDatasetFileStorage("training", DeltaFormat()))
     store.write_to_offline_store("incomes", incomes(("c", 8, 6, 6)).to_pandas())
     assert values(job(store)) == [2, 3, 1, 8]
@@ -303,32 +364,42 @@ def test_what_the_store_says_is_stronger_than_the_environment(bucket, environmen
 
 
 @pytest.mark.parametrize("alias", ["AWS_ENDPOINT_URL", "endpoint", "AWS_ENDPOINT_URL_S3"])
-def test_the_endpoint_of_a_source_is_stronger_than_all(bucket, endpoint, tmp_path, monkeypatch, alias):
+def test_the_endpoint_of_a_source_is_stronger_than_all(
+    bucket, endpoint, tmp_path, monkeypatch, alias
+):
     append(tmp_path / "disk", ROWS)
     bucket.take(tmp_path / "disk")
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", NOBODY)
     view = income_view(source={"s3_endpoint_override": endpoint})
     other = income_view("other", path="incomes")
-    store = shop(tmp_path, view, other, root=bucket.root, storage_options={alias: NOBODY, "max_retries": 0})
+    store = shop(
+        tmp_path, view, other, root=bucket.root, storage_options={alias: NOBODY, "max_retries": 0}
+    )
     assert values(job(store)) == INCOMES
     storage = SavedDatasetFileStorage("training", DeltaFormat(), s3_endpoint_override=endpoint)
     job(store).persist(storage)
     # One path on two endpoints is two tables.
     with pytest.raises(TableError, match=r"view other, s3://.*/tables/incomes: .*127.0.0.1:9/"):
-        store.get_historical_features(SPINE, ["incomes:income", "other:income"], full_feature_names=True)
+        store.get_historical_features(
+            SPINE, ["incomes:income", "other:income"], full_feature_names=True
+        )
 
 
 def test_an_endpoint_for_a_folder_is_refused(tmp_path):
     append(tmp_path, ROWS)
     store = shop(tmp_path, income_view(source={"s3_endpoint_override": NOBODY}))
-    with pytest.raises(TableError, match=r"source incomes, s3_endpoint_override: expected a path .* s3://, found /"):
+    with pytest.raises(
+        TableError, match=r"source incomes, s3_endpoint_override: expected a path .* s3://, found /"
+    ):
         job(store)
 
 
 def test_credentials_of_a_connection_ref(bucket, environment, tmp_path, monkeypatch):
     reference = ConnectionRef(provider="env", name="AWS_SECRET")
-    source = FileSource(path=f"{bucket.root}/incomes", file_format=DeltaFormat(), connection_ref=reference, **TIMES)
+    source = FileSource(
+        path=f"{bucket.root}/incomes", file_format=DeltaFormat(), connection_ref=reference, **TIMES
+    )
     config = shop(tmp_path, storage_options={"secret_access_key": "weaker", "timeout": "9s"}).config
     found = options_for(config, source.path, source)
     assert found == {"AWS_SECRET_ACCESS_KEY": "secret", "timeout": "9s", "retry_timeout": "20s"}
@@ -346,7 +417,15 @@ def test_options_are_plain_values():
 def calls(store) -> list:
     """Whatever opens or writes a view's table, with how the error begins."""
     view, offline = store.get_feature_view("incomes"), store._get_provider().offline_store
-    pull = (store.config, view.batch_source, ["user_id"], ["income"], *TIMES.values(), day(1), day(5))
+    pull = (
+        store.config,
+        view.batch_source,
+        ["user_id"],
+        ["income"],
+        *TIMES.values(),
+        day(1),
+        day(5),
+    )
     return [
         ("view incomes", lambda: job(store)),
         ("view incomes", lambda: job(store, None, start_date=day(1), end_date=day(5))),
@@ -358,7 +437,10 @@ def calls(store) -> list:
 
 
 OUT_OF_REACH = {
-    "bucket": ({"root": "s3://nobody-made-it"}, "NoSuchBucket. Mend: correct the bucket in the source's path"),
+    "bucket": (
+        {"root": "s3://nobody-made-it"},
+        "NoSuchBucket. Mend: correct the bucket in the source's path",
+    ),
     "credentials": (
         {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_METADATA_ENDPOINT": NOBODY},
         "/latest/.* Mend: set AWS_ACCESS_KEY_ID",
@@ -394,24 +476,39 @@ def test_a_table_out_of_reach_is_named_with_the_mend(bucket, tmp_path, monkeypat
         (f"saved dataset, {offline['root']}/training", lambda: job(on_disk).persist(storage)),
     ]
     for where, call in asked:
-        with pytest.raises(TableError, match=f"^{where}: expected a table within reach, found .*{found}") as caught:
+        with pytest.raises(
+            TableError, match=f"^{where}: expected a table within reach, found .*{found}"
+        ) as caught:
             call()
         assert not {"\x1b", "\n", "?"} & set(str(caught.value))
 
 
 def test_a_table_that_is_not_there_is_none(bucket, tmp_path):
     for who, call in calls(shop(tmp_path, root=bucket.root)):
-        with pytest.raises(TableError, match=f"^{who}, {bucket.root}/incomes: expected a Delta table, found none"):
+        with pytest.raises(
+            TableError, match=f"^{who}, {bucket.root}/incomes: expected a Delta table, found none"
+        ):
             call()
 
 
 @pytest.mark.parametrize(
     ("whole", "found"),
-    [(True, "NoSuchBucket. Mend: correct the bucket"), (False, "(not found|NoSuchKey).* Mend: ask again: a vacuum")],
+    [
+        (True, "NoSuchBucket. Mend: correct the bucket"),
+        (False, "(not found|NoSuchKey).* Mend: ask again: a vacuum"),
+    ],
 )
 def test_a_table_that_goes_while_it_is_read_is_named(store, bucket, monkeypatch, whole, found):
     view, offline = store.get_feature_view("incomes"), store._get_provider().offline_store
-    pull = (store.config, view.batch_source, ["user_id"], ["income"], *TIMES.values(), day(1), day(5))
+    pull = (
+        store.config,
+        view.batch_source,
+        ["user_id"],
+        ["income"],
+        *TIMES.values(),
+        day(1),
+        day(5),
+    )
     begun = [
         ("view incomes", job(store)),
         ("source incomes", offline.pull_latest_from_table_or_query(*pull)),
@@ -423,12 +520,15 @@ def test_a_table_that_goes_while_it_is_read_is_named(store, bucket, monkeypatch,
         return dataset_of(delta)
 
     monkeypatch.setattr(delta_spines, "dataset_of", open_and_lose)
-    with pytest.raises(TableError, match=rf"^entity_df, .*{bucket.root}/incomes.*{found}") as caught:
+    with pytest.raises(
+        TableError, match=rf"^entity_df, .*{bucket.root}/incomes.*{found}"
+    ) as caught:
         job(store, "SELECT * FROM incomes")
     assert "\n" not in str(caught.value)
     for where, waiting in begun:
         with pytest.raises(
-            TableError, match=f"^{where}, {bucket.root}/incomes: expected a table within reach.*{found}"
+            TableError,
+            match=f"^{where}, {bucket.root}/incomes: expected a table within reach.*{found}",
         ):
             waiting.to_arrow()
 
@@ -448,7 +548,9 @@ def test_a_bucket_that_goes_once_a_table_is_open_is_named(store, bucket, monkeyp
         "range": lambda: job(store, None, start_date=day(1), end_date=day(5)),
         "push": lambda: offline.offline_write_batch(store.config, view, ROWS, None),
     }
-    with pytest.raises(TableError, match=f"^view incomes, {bucket.root}/incomes: .*NoSuchBucket. Mend: correct"):
+    with pytest.raises(
+        TableError, match=f"^view incomes, {bucket.root}/incomes: .*NoSuchBucket. Mend: correct"
+    ):
         uses[what]()
 
 
@@ -456,10 +558,15 @@ def test_a_server_that_never_answers_is_given_up(environment, tmp_path, monkeypa
     assert options_for(shop(tmp_path).config, "s3://bucket/incomes")["retry_timeout"] == "20s"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        store = shop(tmp_path, root="s3://bucket", storage_options={"timeout": "300ms", "retry_timeout": "0s"})
+        store = shop(
+            tmp_path,
+            root="s3://bucket",
+            storage_options={"timeout": "300ms", "retry_timeout": "0s"},
+        )
         begin = time.monotonic()
         with pytest.raises(
-            TableError, match=r"^view incomes, s3://bucket/incomes: .*timed out. Mend: correct the endpoint"
+            TableError,
+            match=r"^view incomes, s3://bucket/incomes: .*timed out. Mend: correct the endpoint",
         ):
             job(store)
         assert time.monotonic() - begin < 10

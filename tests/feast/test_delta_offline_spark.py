@@ -34,7 +34,9 @@ def make(spark, tmp_path):
 
 
 def joined(folder, name):
-    return values(shop(folder, income_view(name)).get_historical_features(SPINE, [f"{name}:income"]))
+    return values(
+        shop(folder, income_view(name)).get_historical_features(SPINE, [f"{name}:income"])
+    )
 
 
 @pytest.mark.parametrize("form", ["INT96", "TIMESTAMP_MICROS"])
@@ -46,7 +48,9 @@ def test_files_of_both_engines_in_one_table(spark, make, tmp_path, form):
     finally:
         spark.conf.set("spark.sql.parquet.outputTimestampType", before)
     (file,) = (tmp_path / "incomes").glob("*.parquet")
-    assert pq.ParquetFile(file).schema.column(2).physical_type == {"INT96": "INT96"}.get(form, "INT64")
+    assert pq.ParquetFile(file).schema.column(2).physical_type == {"INT96": "INT96"}.get(
+        form, "INT64"
+    )
     append(tmp_path, incomes(("c", 4, 3, 3), ("a", 5, 8, 8)))
     assert joined(tmp_path, "incomes") == [5, 1, 3, 4]
 
@@ -54,7 +58,9 @@ def test_files_of_both_engines_in_one_table(spark, make, tmp_path, form):
 def test_deletion_vectors(spark, make, tmp_path):
     table = make("incomes", enableDeletionVectors="true")
     spark.sql(f"DELETE FROM {table} WHERE income = 2")
-    with pytest.raises(TableError, match=r"incomes/: .* found the reader features deletionVectors.*APPLY \(PURGE\)"):
+    with pytest.raises(
+        TableError, match=r"incomes/: .* found the reader features deletionVectors.*APPLY \(PURGE\)"
+    ):
         joined(tmp_path, "incomes")
     spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'false')")
     spark.sql(f"REORG TABLE {table} APPLY (PURGE)")

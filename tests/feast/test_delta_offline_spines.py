@@ -36,7 +36,10 @@ def job(store, frame, **options):
 def visits(tmp_path):
     """A log without any view: who came when."""
     table = pa.table(
-        {"who": ["b", "a", "c", "a"], "seen": pa.array([day(d) for d in (3, 2, 9, 9)], pa.timestamp("us", "UTC"))}
+        {
+            "who": ["b", "a", "c", "a"],
+            "seen": pa.array([day(d) for d in (3, 2, 9, 9)], pa.timestamp("us", "UTC")),
+        }
     )
     write_deltalake(tmp_path / "visits", table, configuration=KEPT)
 
@@ -77,13 +80,16 @@ def test_the_tables_of_a_select_are_pinned_too(store, visits, tmp_path):
     with pinned(first):
         assert job(store, SQL).to_arrow() == first
         with pytest.raises(
-            TableError, match="entity_df, table incomes: expected a pin whose version opens, found none"
+            TableError,
+            match="entity_df, table incomes: expected a pin whose version opens, found none",
         ):
             job(store, "SELECT user_id, event_timestamp FROM incomes")
         delta = DeltaTable(tmp_path / "visits")
         delta.optimize.compact()
         delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
-        with pytest.raises(TableError, match=r"entity_df, table visits: .* found version 0, which is gone"):
+        with pytest.raises(
+            TableError, match=r"entity_df, table visits: .* found version 0, which is gone"
+        ):
             job(store, SQL)
     assert len(job(store, SQL).to_arrow()) == 5
 
@@ -122,7 +128,9 @@ def test_a_range_gives_each_entity_of_it_at_its_end(store):
 
 
 def test_a_range_knows_only_what_was_known_by_its_end(store):
-    found = job(store, None, start_date=day(1), end_date=day(3), filter_by_created_timestamp=True).to_arrow()
+    found = job(
+        store, None, start_date=day(1), end_date=day(3), filter_by_created_timestamp=True
+    ).to_arrow()
     assert found["user_id"].to_pylist() == ["a"]  # b's row of day 2 became known on day 4
 
 
@@ -143,7 +151,12 @@ def test_a_range_over_views_of_other_entities_has_nulls(tmp_path):
         ),
         "sales",
     )
-    store = shop(tmp_path, income_view(), income_view("sales", feature="sales", entities=[shop_entity]), shop_entity)
+    store = shop(
+        tmp_path,
+        income_view(),
+        income_view("sales", feature="sales", entities=[shop_entity]),
+        shop_entity,
+    )
     found = store.get_historical_features(
         None, ["incomes:income", "sales:sales"], start_date=day(2), end_date=day(3)
     ).to_arrow()
@@ -158,7 +171,11 @@ def test_a_range_is_made_again_from_its_pins(store, tmp_path):
     delta.optimize.compact()
     delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
     with pinned(first):
-        assert job(store, None, start_date=day(1), end_date=day(6)).to_arrow().equals(first, check_metadata=True)
+        assert (
+            job(store, None, start_date=day(1), end_date=day(6))
+            .to_arrow()
+            .equals(first, check_metadata=True)
+        )
 
 
 # --- frames --------------------------------------------------------------------------------------------------------------
@@ -168,7 +185,10 @@ def test_an_empty_spine_gives_typed_columns(store):
     empty = job(store, spine()).to_arrow()
     assert len(empty) == 0
     assert empty.schema.field("income").type == pa.int64()
-    assert job(store, "SELECT user_id, event_timestamp FROM incomes WHERE false").to_arrow().num_rows == 0
+    assert (
+        job(store, "SELECT user_id, event_timestamp FROM incomes WHERE false").to_arrow().num_rows
+        == 0
+    )
 
 
 def test_an_empty_table_gives_nulls(tmp_path):
@@ -194,7 +214,9 @@ def test_null_keys_and_null_times_match_nothing(tmp_path):
     times = pa.array(
         [None, day(1)], pa.timestamp("us", "UTC")
     )  # in one file: its statistics alone don't leave the null out
-    append(tmp_path, incomes(("c", 7, 1, 1), ("d", 8, 1, 1)).set_column(2, "event_timestamp", times))
+    append(
+        tmp_path, incomes(("c", 7, 1, 1), ("d", 8, 1, 1)).set_column(2, "event_timestamp", times)
+    )
     frame = pd.DataFrame(
         {
             "user_id": [None, "a", "a", "c"],
@@ -216,13 +238,20 @@ def test_a_row_without_a_created_time_is_known_to_nobody(tmp_path):
 @pytest.mark.parametrize("past", [False, True], ids=["after 1970", "before 1970"])
 def test_nanoseconds_are_rounded_down_and_come_back_as_they_were(tmp_path, past):
     """A row at t holds from t on; a spine 1 ns before t is before it."""
-    at = pd.Timestamp("1969-07-20T20:17:40.000001" if past else "2026-01-02T00:00:00.000001", tz="UTC")
+    at = pd.Timestamp(
+        "1969-07-20T20:17:40.000001" if past else "2026-01-02T00:00:00.000001", tz="UTC"
+    )
     row = {"user_id": ["a"], "income": [1], "event_timestamp": [at], "created_timestamp": [at]}
     append(
-        tmp_path, pa.Table.from_pandas(pd.DataFrame(row).astype(dict.fromkeys(TIMES.values(), "datetime64[us, UTC]")))
+        tmp_path,
+        pa.Table.from_pandas(
+            pd.DataFrame(row).astype(dict.fromkeys(TIMES.values(), "datetime64[us, UTC]"))
+        ),
     )
     times = pd.to_datetime([at.value - 1, at.value, at.value + 999, at.value - 1_000], utc=True)
-    found = job(shop(tmp_path), pd.DataFrame({"user_id": ["a"] * 4, "event_timestamp": times})).to_arrow()
+    found = job(
+        shop(tmp_path), pd.DataFrame({"user_id": ["a"] * 4, "event_timestamp": times})
+    ).to_arrow()
     assert found["income"].to_pylist() == [None, 1, 1, None]
     assert found["event_timestamp"].cast(pa.int64()).to_pylist() == times.asi8.tolist()
 
@@ -249,7 +278,10 @@ def test_times_as_text_and_under_another_name(store):
 def test_naive_times_of_a_table_are_utc(tmp_path):
     naive = pa.timestamp("us")
     table = pa.table(
-        {**{c: ROWS[c] for c in ("user_id", "income")}, **{c: ROWS[c].cast(naive) for c in TIMES.values()}}
+        {
+            **{c: ROWS[c] for c in ("user_id", "income")},
+            **{c: ROWS[c].cast(naive) for c in TIMES.values()},
+        }
     )
     append(tmp_path, table)
     assert values(job(shop(tmp_path), spine(("a", 5), ("a", 4.999)))) == [2, 1]
@@ -269,14 +301,19 @@ def test_a_table_without_a_created_column(tmp_path):
 
 
 def test_composite_keys_stay_apart(tmp_path):
-    keys = [Entity(name=n, join_keys=[f"{n}_id"], value_type=ValueType.STRING) for n in ("left", "right")]
+    keys = [
+        Entity(name=n, join_keys=[f"{n}_id"], value_type=ValueType.STRING)
+        for n in ("left", "right")
+    ]
     rows = incomes(("1", 1, 1, 1), ("12", 2, 1, 1)).rename_columns(
         ["left_id", "income", "event_timestamp", "created_timestamp"]
     )
     append(tmp_path, rows.append_column("right_id", pa.array(["23", "3"])))
     store = shop(tmp_path, income_view(entities=keys), *keys)
     frame = (
-        spine(("12", 2), ("1", 2), ("1", 2)).rename(columns={"user_id": "left_id"}).assign(right_id=["3", "23", "3"])
+        spine(("12", 2), ("1", 2), ("1", 2))
+        .rename(columns={"user_id": "left_id"})
+        .assign(right_id=["3", "23", "3"])
     )
     assert values(job(store, frame)) == [2, 1, None]
 
@@ -332,7 +369,11 @@ def test_one_view_under_two_names_and_keys(tmp_path):
     ]
     deals = FeatureService(name="deals", features=both)
     store.apply([deals])
-    frame = spine(("a", 5), ("b", 5)).rename(columns={"user_id": "buyer_id"}).assign(seller_id=["b", "a"])
+    frame = (
+        spine(("a", 5), ("b", 5))
+        .rename(columns={"user_id": "buyer_id"})
+        .assign(seller_id=["b", "a"])
+    )
     found = store.get_historical_features(frame, deals, full_feature_names=True).to_arrow()
     assert found["buyer__income"].to_pylist() == [2, 3]
     assert found["seller__income"].to_pylist() == [3, 2]
@@ -343,13 +384,20 @@ def test_a_view_without_entities_joins_by_time_alone(tmp_path):
     store = shop(tmp_path, income_view("weather", entities=[]))
     frame = spine(("a", 9), ("b", 2), ("c", 0)).drop(columns="user_id")
     assert values(store.get_historical_features(frame, ["weather:income"])) == [2, 1, None]
-    found = store.get_historical_features(None, ["weather:income"], start_date=day(1), end_date=day(3)).to_arrow()
+    found = store.get_historical_features(
+        None, ["weather:income"], start_date=day(1), end_date=day(3)
+    ).to_arrow()
     assert found.to_pydict() == {"event_timestamp": [day(3)], "income": [1]}
 
 
 def test_mapped_keys_fields_and_times(tmp_path):
     """The table has names of its own for all; `event_timestamp` is what it calls the time of writing."""
-    append(tmp_path, incomes(("a", 1, 1, 1), ("a", 2, 5, 5)).rename_columns(["user", "n", "at", "event_timestamp"]))
+    append(
+        tmp_path,
+        incomes(("a", 1, 1, 1), ("a", 2, 5, 5)).rename_columns(
+            ["user", "n", "at", "event_timestamp"]
+        ),
+    )
     source = FileSource(
         path="incomes",
         file_format=DeltaFormat(),
@@ -358,7 +406,12 @@ def test_mapped_keys_fields_and_times(tmp_path):
         created_timestamp_column="event_timestamp",
     )
     fields = [Field(name="user_id", dtype=String), Field(name="income", dtype=Int64)]
-    store = shop(tmp_path, FeatureView(name="incomes", entities=[USER], schema=fields, source=source, ttl=timedelta(0)))
+    store = shop(
+        tmp_path,
+        FeatureView(
+            name="incomes", entities=[USER], schema=fields, source=source, ttl=timedelta(0)
+        ),
+    )
     assert values(job(store, spine(("a", 4), ("a", 6)))) == [1, 2]
     assert values(job(store, None, start_date=day(0), end_date=day(4))) == [1]
     store._get_provider().offline_store.validate_data_source(store.config, source)
@@ -367,7 +420,9 @@ def test_mapped_keys_fields_and_times(tmp_path):
 def test_a_field_that_the_table_lacks_is_named(tmp_path):
     append(tmp_path, ROWS)
     store = shop(tmp_path, income_view(feature="wealth"))
-    with pytest.raises(TableError, match="view incomes: expected the columns wealth, found user_id, income"):
+    with pytest.raises(
+        TableError, match="view incomes: expected the columns wealth, found user_id, income"
+    ):
         store.get_historical_features(spine(("a", 5)), ["incomes:wealth"]).to_arrow()
 
 

@@ -36,32 +36,54 @@ def test_pushed_rows_are_one_commit_and_join(store, tmp_path):
     delta = DeltaTable(tmp_path / "incomes")
     assert delta.version() == 1
     assert delta.history(1)[0]["operationMetrics"]["num_added_rows"] == 2
-    assert values(store.get_historical_features(spine(("a", 9), ("c", 9), ("b", 9)), ["incomes:income"])) == [7, 8, 3]
+    assert values(
+        store.get_historical_features(spine(("a", 9), ("c", 9), ("b", 9)), ["incomes:income"])
+    ) == [7, 8, 3]
 
 
 def test_pushed_rows_take_the_tables_types_and_order(tmp_path):
     append(tmp_path, ROWS.set_column(1, "income", ROWS["income"].cast(pa.int32())))
     store = shop(tmp_path)
-    frame = pushed(("c", 8, 6, 6)).astype(dict.fromkeys(TIMES.values(), "datetime64[ns, Europe/Berlin]"))
+    frame = pushed(("c", 8, 6, 6)).astype(
+        dict.fromkeys(TIMES.values(), "datetime64[ns, Europe/Berlin]")
+    )
     store.write_to_offline_store("incomes", frame[list(reversed(frame.columns))])
     found = DeltaTable(tmp_path / "incomes").to_pyarrow_table()
     assert found.schema.field("income").type == pa.int32()
-    assert found.filter(pa.compute.field("user_id") == "c")["event_timestamp"].to_pylist() == [day(6)]
+    assert found.filter(pa.compute.field("user_id") == "c")["event_timestamp"].to_pylist() == [
+        day(6)
+    ]
 
 
 def test_pushed_rows_go_back_to_the_tables_names(tmp_path):
     append(tmp_path, ROWS.rename_columns(["user", "n", *TIMES.values()]))
-    store = shop(tmp_path, income_view(source={"field_mapping": {"n": "income", "user": "user_id"}}))
-    store.write_to_offline_store("incomes", pushed(("c", 8, 6, 6)).rename(columns={"income": "n", "user_id": "user"}))
-    assert values(store.get_historical_features(spine(("c", 9), ("a", 9)), ["incomes:income"])) == [8, 2]
+    store = shop(
+        tmp_path, income_view(source={"field_mapping": {"n": "income", "user": "user_id"}})
+    )
+    store.write_to_offline_store(
+        "incomes", pushed(("c", 8, 6, 6)).rename(columns={"income": "n", "user_id": "user"})
+    )
+    assert values(store.get_historical_features(spine(("c", 9), ("a", 9)), ["incomes:income"])) == [
+        8,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        ({"income": [2.5]}, "column income: expected values that are int64, as in the table, found double"),
-        ({"income": ["8"]}, "column income: expected values that are int64, as in the table, found string"),
-        ({"income": [True]}, "column income: expected values that are int64, as in the table, found bool"),
+        (
+            {"income": [2.5]},
+            "column income: expected values that are int64, as in the table, found double",
+        ),
+        (
+            {"income": ["8"]},
+            "column income: expected values that are int64, as in the table, found string",
+        ),
+        (
+            {"income": [True]},
+            "column income: expected values that are int64, as in the table, found bool",
+        ),
         (
             {"income": pd.to_datetime([6])},
             "column income: expected values that are int64, as in the table, found timestamp",
@@ -70,11 +92,23 @@ def test_pushed_rows_go_back_to_the_tables_names(tmp_path):
             {"event_timestamp": [2]},
             r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* found int64",
         ),
-        ({"event_timestamp": ["2026-01-05"]}, r"column event_timestamp: expected values that are timestamp"),
-        ({"user_id": [b"c"]}, "column user_id: expected values that are string, as in the table, found binary"),
+        (
+            {"event_timestamp": ["2026-01-05"]},
+            r"column event_timestamp: expected values that are timestamp",
+        ),
+        (
+            {"user_id": [b"c"]},
+            "column user_id: expected values that are string, as in the table, found binary",
+        ),
         ({"user_id": [None]}, "expected no null in user_id, found 1"),
-        ({"event_timestamp": pd.to_datetime([None], utc=True)}, "expected no null in event_timestamp"),
-        ({"created_timestamp": pd.to_datetime([None], utc=True)}, "expected no null in created_timestamp"),
+        (
+            {"event_timestamp": pd.to_datetime([None], utc=True)},
+            "expected no null in event_timestamp",
+        ),
+        (
+            {"created_timestamp": pd.to_datetime([None], utc=True)},
+            "expected no null in created_timestamp",
+        ),
         ({"event_timestamp": pd.to_datetime([1], unit="ns", utc=True)}, "would lose data"),
     ],
     ids=[
@@ -100,8 +134,13 @@ def test_pushed_rows_that_do_not_fit_are_refused(store, tmp_path, change, found)
 def test_columns_too_many_or_too_few_are_refused(store):
     view = store.get_feature_view("incomes")
     offline = store._get_provider().offline_store
-    for rows in (ROWS.append_column("more", pa.array([1, 2, 3])), ROWS.drop_columns(["created_timestamp"])):
-        with pytest.raises(TableError, match="rows for view incomes: expected the columns user_id, income"):
+    for rows in (
+        ROWS.append_column("more", pa.array([1, 2, 3])),
+        ROWS.drop_columns(["created_timestamp"]),
+    ):
+        with pytest.raises(
+            TableError, match="rows for view incomes: expected the columns user_id, income"
+        ):
             offline.offline_write_batch(store.config, view, rows, None)
 
 
@@ -135,16 +174,30 @@ def test_a_table_that_only_bears_such_a_name_takes_them(tmp_path):
 def test_a_saved_dataset_comes_back_as_it_was(store, tmp_path):
     frame = spine(("b", 9), ("a", 2), ("c", 9), ("a", 2), ("a", 9)).assign(label=[1, 0, 1, 0, 1])
     job = store.get_historical_features(frame, ["incomes:income"])
-    made = store.create_saved_dataset(job, "training", SavedDatasetFileStorage("training", DeltaFormat()))
+    made = store.create_saved_dataset(
+        job, "training", SavedDatasetFileStorage("training", DeltaFormat())
+    )
     append(tmp_path, incomes(("a", 100, 1, 2)))
     again = store.get_saved_dataset("training").to_df()
-    assert again[["user_id", "income"]].astype(object).where(again[["user_id", "income"]].notna(), None).to_numpy().tolist() == [
-        ["b", 3], ["a", 1], ["c", None], ["a", 1], ["a", 2],
-    ]  # fmt: skip
+    assert again[["user_id", "income"]].astype(object).where(
+        again[["user_id", "income"]].notna(), None
+    ).to_numpy().tolist() == [
+        ["b", 3],
+        ["a", 1],
+        ["c", None],
+        ["a", 1],
+        ["a", 2],
+    ]
     assert again["event_timestamp"].tolist() == frame["event_timestamp"].tolist()
     pd.testing.assert_frame_equal(made.to_df(), again)
     whole = DeltaTable(tmp_path / "training").to_pyarrow_table()
-    assert whole["label"].to_pylist() == [1, 0, 1, 0, 1]  # Feast reads keys and features; the table has the rest too
+    assert whole["label"].to_pylist() == [
+        1,
+        0,
+        1,
+        0,
+        1,
+    ]  # Feast reads keys and features; the table has the rest too
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental feature")
@@ -164,14 +217,18 @@ def test_a_saved_dataset_is_overwritten_only_when_asked(store, tmp_path):
     store.create_saved_dataset(job, "training", storage)
     with pytest.raises(SavedDatasetLocationAlreadyExists):
         store.create_saved_dataset(job, "training", storage)
-    other = store.get_historical_features(spine(("b", 9), ("b", 1)).assign(extra=1), ["incomes:income"])
+    other = store.get_historical_features(
+        spine(("b", 9), ("b", 1)).assign(extra=1), ["incomes:income"]
+    )
     store.create_saved_dataset(other, "validation", storage, allow_overwrite=True)
     assert store.get_saved_dataset("validation").to_df()["user_id"].tolist() == ["b", "b"]
     assert "extra" in DeltaTable(tmp_path / "training").to_pyarrow_table().column_names
 
 
 def test_a_dataset_that_could_not_be_read_back_is_refused(store, tmp_path):
-    job = store.get_historical_features(spine(("a", 9)).rename(columns={"event_timestamp": "at"}), ["incomes:income"])
+    job = store.get_historical_features(
+        spine(("a", 9)).rename(columns={"event_timestamp": "at"}), ["incomes:income"]
+    )
     with pytest.raises(TableError, match="expected a column event_timestamp"):
         job.persist(SavedDatasetFileStorage("training", DeltaFormat()))
     with pytest.raises(TableError, match=r"expected FileSource\(..., file_format=DeltaFormat"):
@@ -198,17 +255,31 @@ def pull(store, how, keys=("user_id",), features=("income",), start=1, end=5):
     view = store.get_feature_view("incomes")
     offline = store._get_provider().offline_store
     return getattr(offline, how)(
-        store.config, view.batch_source, list(keys), list(features), *TIMES.values(), day(start), day(end)
+        store.config,
+        view.batch_source,
+        list(keys),
+        list(features),
+        *TIMES.values(),
+        day(start),
+        day(end),
     ).to_arrow()
 
 
 def test_pull_latest_and_pull_all_are_inclusive(store):
-    latest = {r["user_id"]: r["income"] for r in pull(store, "pull_latest_from_table_or_query").to_pylist()}
+    latest = {
+        r["user_id"]: r["income"]
+        for r in pull(store, "pull_latest_from_table_or_query").to_pylist()
+    }
     assert latest == {"a": 2, "b": 3}
-    before = {r["user_id"]: r["income"] for r in pull(store, "pull_latest_from_table_or_query", end=4.999).to_pylist()}
+    before = {
+        r["user_id"]: r["income"]
+        for r in pull(store, "pull_latest_from_table_or_query", end=4.999).to_pylist()
+    }
     assert before == {"a": 1, "b": 3}
     assert sorted(pull(store, "pull_all_from_table_or_query")["income"].to_pylist()) == [1, 2, 3]
-    assert pull(store, "pull_all_from_table_or_query", start=1.001, end=4)["income"].to_pylist() == [3]
+    assert pull(store, "pull_all_from_table_or_query", start=1.001, end=4)[
+        "income"
+    ].to_pylist() == [3]
     assert pull(store, "pull_latest_from_table_or_query", start=6, end=9).num_rows == 0
 
 

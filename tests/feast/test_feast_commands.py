@@ -26,8 +26,12 @@ def repo(tmp_path_factory):
     root = tmp_path_factory.mktemp("repo")
     for name in ("feature_store.yaml", ".feastignore"):
         shutil.copy(ROOT / name, root)
-    shutil.copytree(ROOT / "feature_repo", root / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "conftest.py").write_text("raise SystemExit('feast imports files that are no feature repo')")
+    shutil.copytree(
+        ROOT / "feature_repo", root / "feature_repo", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (root / "conftest.py").write_text(
+        "raise SystemExit('feast imports files that are no feature repo')"
+    )
     fill(root / ".vidtopics")
     url = server.start(root)
     try:
@@ -62,7 +66,12 @@ def test_apply_materialize_and_list(repo):
     listed = feast(repo, "feature-views", "list")
     assert [
         name
-        for name in ("video_topics", "video_statistics", "video_tag_embedding", "video_joint_representation")
+        for name in (
+            "video_topics",
+            "video_statistics",
+            "video_tag_embedding",
+            "video_joint_representation",
+        )
         if name not in listed
     ] == []
     feast(repo, "materialize", "1970-01-01T00:00:00", "2026-06-01T00:00:00")
@@ -81,13 +90,21 @@ def test_serve_and_ui_answer(repo):
     root, url = repo
     commands = (["serve", "--port", str(ports[0])], ["ui", "--port", str(ports[1])])
     started = [
-        subprocess.Popen([Path(sys.executable).parent / "feast", *c], cwd=root, env=environment(url), start_new_session=True,
-                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [Path(sys.executable).parent / "feast", *c],
+            cwd=root,
+            env=environment(url),
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for c in commands
-    ]  # fmt: skip
+    ]
     try:
         request = {"feature_service": "ranking_v1", "entities": {"video_id": ["a", "b", "c"]}}
-        answer = json.loads(_fetch(f"http://127.0.0.1:{ports[0]}/get-online-features", request, started[0]))
+        answer = json.loads(
+            _fetch(f"http://127.0.0.1:{ports[0]}/get-online-features", request, started[0])
+        )
         names = answer["metadata"]["feature_names"]
         ids = answer["results"][names.index("topic_ids")]
         assert ids["statuses"] == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]

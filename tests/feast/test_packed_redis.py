@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 import redis
 from feast import Field
-from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Map, String, UnixTimestamp
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    Map,
+    String,
+    UnixTimestamp,
+)
 from packed_shop import NOW, make_store, push, read, register, statuses, view
 
 from vidtopics.contracts import VIEWS
@@ -18,13 +29,23 @@ from vidtopics.online import OnlineClient, Status, connect
 from vidtopics.stores.feast_types import schema_of
 
 DTYPES = {
-    "small": (Int32, [1, -(2**31)]), "large": (Int64, [2**62, -1]), "single": (Float32, [0.5, -2.0]), "double": (Float64, [1e300, 0.1]),
-    "flag": (Bool, [True, False]), "text": (String, ["zwei", ""]), "raw": (Bytes, [b"\x00\xff", b""]),
-    "at": (UnixTimestamp, [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1969, 1, 1, tzinfo=UTC)]),
-    "numbers": (Array(Int64), [[1, 2, 3], [4]]), "weights": (Array(Float32), [[0.5], [0.25, 1.0]]), 
+    "small": (Int32, [1, -(2**31)]),
+    "large": (Int64, [2**62, -1]),
+    "single": (Float32, [0.5, -2.0]),
+    "double": (Float64, [1e300, 0.1]),
+    "flag": (Bool, [True, False]),
+    "text": (String, ["zwei", ""]),
+    "raw": (Bytes, [b"\x00\xff", b""]),
+    "at": (
+        UnixTimestamp,
+        [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1969, 1, 1, tzinfo=UTC)],
+    ),
+    "numbers": (Array(Int64), [[1, 2, 3], [4]]),
+    "weights": (Array(Float32), [[0.5], [0.25, 1.0]]),
     "words": (Array(String), [["a", "ö"], ["b"]]),
-    "choices": (Array(Bool), [[True, False], [False]]), "mixed": (Map, [{"a": 1}, {"a": 2}]),
-}  # fmt: skip
+    "choices": (Array(Bool), [[True, False], [False]]),
+    "mixed": (Map, [{"a": 1}, {"a": 2}]),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +81,10 @@ def test_values_of_all_types_come_back_as_they_went_in(store):
     push(
         store,
         "all_types",
-        [{"user_id": f"u{i}", **{name: values[i] for name, (_, values) in DTYPES.items()}} for i in range(2)],
+        [
+            {"user_id": f"u{i}", **{name: values[i] for name, (_, values) in DTYPES.items()}}
+            for i in range(2)
+        ],
     )
     found = store.get_online_features(
         [f"all_types:{name}" for name in DTYPES], [{"user_id": "u1"}, {"user_id": "u0"}]
@@ -71,10 +95,16 @@ def test_values_of_all_types_come_back_as_they_went_in(store):
 
 def test_each_status_and_a_null_beside_a_value(store):
     register(store, view("short_lived", {"a": Int64, "b": String}, ttl=timedelta(hours=1)))
-    push(store, "short_lived", [{"user_id": "now", "a": 1, "b": None}, {"user_id": "ended", "a": None, "b": None}])
+    push(
+        store,
+        "short_lived",
+        [{"user_id": "now", "a": 1, "b": None}, {"user_id": "ended", "a": None, "b": None}],
+    )
     push(store, "short_lived", [{"user_id": "old", "a": 2, "b": "x"}], at=NOW - timedelta(hours=2))
     response = read(
-        store, ["short_lived:a", "short_lived:b"], [{"user_id": u} for u in ("now", "old", "ended", "never")]
+        store,
+        ["short_lived:a", "short_lived:b"],
+        [{"user_id": u} for u in ("now", "old", "ended", "never")],
     )
     assert statuses(response, "a") == ["PRESENT", "OUTSIDE_MAX_AGE", "NULL_VALUE", "NOT_FOUND"]
     assert statuses(response, "b") == ["NULL_VALUE", "OUTSIDE_MAX_AGE", "NULL_VALUE", "NOT_FOUND"]
@@ -89,13 +119,21 @@ def test_a_correction_wins_and_an_older_row_does_not(store):
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "u", "n": 1}], at=NOW)
     push(store, "facts", [{"user_id": "u", "n": 2}], at=NOW, created=NOW + timedelta(seconds=1))
-    push(store, "facts", [{"user_id": "u", "n": 3}], at=NOW - timedelta(days=1), created=NOW + timedelta(days=1))
+    push(
+        store,
+        "facts",
+        [{"user_id": "u", "n": 3}],
+        at=NOW - timedelta(days=1),
+        created=NOW + timedelta(days=1),
+    )
     assert store.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"] == [2]
 
 
 def test_composite_keys_stay_apart(store):
     register(store, view("pairs", {"n": Int64}, keys=("left", "right")))
-    push(store, "pairs", [{"left": "1", "right": "23", "n": 1}, {"left": "12", "right": "3", "n": 2}])
+    push(
+        store, "pairs", [{"left": "1", "right": "23", "n": 1}, {"left": "12", "right": "3", "n": 2}]
+    )
     found = store.get_online_features(
         ["pairs:n"], [{"left": "12", "right": "3"}, {"left": "1", "right": "23"}]
     ).to_dict()
@@ -119,7 +157,12 @@ def test_the_client_reads_what_feast_wrote_and_async_reads_the_same(store, url):
             await store.close()
 
     once = store.get_online_features(*asked).to_dict()
-    assert once == {"user_id": ["v", "u"], "n": [None, 5], "w": [None, [1.0, 2.0]], "s": ["ä", None]}
+    assert once == {
+        "user_id": ["v", "u"],
+        "n": [None, 5],
+        "w": [None, [1.0, 2.0]],
+        "s": ["ä", None],
+    }
     assert asyncio.run(twice()) == [once, once]
 
 
@@ -147,7 +190,10 @@ def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluste
     store = make_store(home, cluster, "videos", prefix="vt")
     store.apply([*ENTITY.values(), *VIEW.values()])
     store.materialize(datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
-    asked = (["video_topics:topic_ids", "video_statistics:video_exposures"], [{"video_id": v} for v in "abc"])
+    asked = (
+        ["video_topics:topic_ids", "video_statistics:video_exposures"],
+        [{"video_id": v} for v in "abc"],
+    )
 
     async def waited():
         try:
@@ -168,7 +214,9 @@ def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluste
 
 
 def test_the_pool_and_its_deadlines_are_as_configured(tmp_path, redis_url):
-    store = make_store(tmp_path, f"{redis_url}?client_name=feast", "pooled", max_connections=2, timeout_s=20)
+    store = make_store(
+        tmp_path, f"{redis_url}?client_name=feast", "pooled", max_connections=2, timeout_s=20
+    )
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "u", "n": 1}])
     with ThreadPoolExecutor(8) as threads, connect(redis_url) as admin:
@@ -201,16 +249,26 @@ def test_half_precision_is_half_as_wide_and_rounds_to_it(store, url):
     weights, z = [0.5, 0.25, 1 / 3, -2.0], [1 / 3] * 16
     push(store, "narrow", [{"user_id": "u", "score": 1 / 3, "weights": weights, "z": z}])
     third = 1365 / 4096
-    found = store.get_online_features(["narrow:score", "narrow:weights", "narrow:z"], [{"user_id": "u"}]).to_dict()
-    assert (found["score"], found["weights"], found["z"]) == ([third], [[0.5, 0.25, third, -2.0]], [[third] * 16])
+    found = store.get_online_features(
+        ["narrow:score", "narrow:weights", "narrow:z"], [{"user_id": "u"}]
+    ).to_dict()
+    assert (found["score"], found["weights"], found["z"]) == (
+        [third],
+        [[0.5, 0.25, third, -2.0]],
+        [[third] * 16],
+    )
     client = OnlineClient.from_url(url, prefix="shop")
     read = client.read("narrow", ["u"])
     assert [read[n].dtype for n in wanted] == [np.float32] * 3
     assert read["z"].tolist() == [[third] * 16]
     with connect(url) as connection:
         (key,) = connection.scan_iter("shop:1:1:*")
-        assert connection.strlen(key) == 26 + 1 + 2 + 4 * 2 + 4 + 16 * 2  # header, nulls, score, weights, end of z, z
-    with pytest.raises(ContractError, match="score, row 0: expected numbers that fit float16, found 70000"):
+        assert (
+            connection.strlen(key) == 26 + 1 + 2 + 4 * 2 + 4 + 16 * 2
+        )  # header, nulls, score, weights, end of z, z
+    with pytest.raises(
+        ContractError, match="score, row 0: expected numbers that fit float16, found 70000"
+    ):
         push(store, "narrow", [{"user_id": "v", "score": 70_000.0, "weights": weights, "z": z}])
 
 
@@ -230,16 +288,20 @@ def test_a_view_whose_fields_change_keeps_its_values_until_it_is_loaded_again(st
     push(store, "facts", {"user_id": ["u"], "n": [7]})
     register(store, view("facts", {"n": Int64, "new": String}))
     assert store.get_online_features(["facts:n", "facts:new"], [{"user_id": "u"}]).to_dict() == {
-        "user_id": ["u"], "n": [7], "new": [None],
-    }  # fmt: skip
+        "user_id": ["u"],
+        "n": [7],
+        "new": [None],
+    }
     register(store, view("facts", {"other": Float64, "n": Int64}))
     assert store.get_online_features(["facts:n"], [{"user_id": "u"}]).to_dict()["n"] == [7]
     with pytest.raises(StoreError, match="expected the field other, found n, new"):
         store.get_online_features(["facts:other"], [{"user_id": "u"}])
     push(store, "facts", {"user_id": ["u"], "other": [0.5], "n": [8]})
     assert store.get_online_features(["facts:other", "facts:n"], [{"user_id": "u"}]).to_dict() == {
-        "user_id": ["u"], "other": [0.5], "n": [8],
-    }  # fmt: skip
+        "user_id": ["u"],
+        "other": [0.5],
+        "n": [8],
+    }
 
 
 def test_null_times_and_large_numbers_beside_nulls_come_back(store):
@@ -249,7 +311,11 @@ def test_null_times_and_large_numbers_beside_nulls_come_back(store):
 
     facts = view(
         "facts",
-        {"at": UnixTimestamp, "n": Int64, "slots": Field(name="slots", dtype=Array(Int64), tags={"width": "2"})},
+        {
+            "at": UnixTimestamp,
+            "n": Int64,
+            "slots": Field(name="slots", dtype=Array(Int64), tags={"width": "2"}),
+        },
     )
     register(store, facts)
     large = 2**60 + 1
@@ -265,7 +331,9 @@ def test_null_times_and_large_numbers_beside_nulls_come_back(store):
     store._provider.online_write_batch(
         store.config, facts, [(k, row, NOW, NOW) for k, row in zip(keys, rows, strict=True)], None
     )
-    found = store.get_online_features(["facts:at", "facts:n", "facts:slots"], [{"user_id": u} for u in "ab"]).to_dict()
+    found = store.get_online_features(
+        ["facts:at", "facts:n", "facts:slots"], [{"user_id": u} for u in "ab"]
+    ).to_dict()
     assert found["n"] == [large, None]
     assert found["slots"] == [[large, 1], None]
     assert found["at"][0] is None
@@ -273,9 +341,12 @@ def test_null_times_and_large_numbers_beside_nulls_come_back(store):
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(UnixTimestamp, Int64), (Int64, UnixTimestamp), (Int64, String), (Int64, Array(Int64))]
+    ("before", "after"),
+    [(UnixTimestamp, Int64), (Int64, UnixTimestamp), (Int64, String), (Int64, Array(Int64))],
 )
-def test_a_field_of_another_type_than_the_stored_one_is_refused_until_it_is_loaded(store, before, after):
+def test_a_field_of_another_type_than_the_stored_one_is_refused_until_it_is_loaded(
+    store, before, after
+):
     register(store, view("facts", {"n": before}))
     push(store, "facts", {"user_id": ["u"], "n": [NOW if before is UnixTimestamp else 7]})
     register(store, view("facts", {"n": after}))

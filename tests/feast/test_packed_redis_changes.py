@@ -64,7 +64,9 @@ def test_no_value_is_read_as_one_of_another_entity(store):
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "7", "n": 1}])
     register(store, view("facts", {"n": Int64}, entity="shop", keys=("shop_id",)))
-    with pytest.raises(StoreError, match="view facts, join keys: expected shop_id in Redis, found user_id"):
+    with pytest.raises(
+        StoreError, match="view facts, join keys: expected shop_id in Redis, found user_id"
+    ):
         values_of(store, ["7"], "shop_id")
     with pytest.raises(StoreError, match="view facts, join keys"):
         asyncio.run(store.get_online_features_async(["facts:n"], [{"shop_id": "7"}]))
@@ -90,7 +92,9 @@ def test_keys_of_an_entry_from_before_are_taken_from_who_comes_first(store, url)
 def test_both_writers_of_our_views_enter_the_same_keys():
     from feature_repo.feature_views import VIEW
 
-    assert {name: schema_of(VIEW[name]).keys for name in VIEWS} == {n: Schema.of(t).keys for n, t in VIEWS.items()}
+    assert {name: schema_of(VIEW[name]).keys for name in VIEWS} == {
+        n: Schema.of(t).keys for n, t in VIEWS.items()
+    }
     assert Schema.of(VIDEO_STATISTICS).keys == ("video_id",)
 
 
@@ -102,11 +106,15 @@ def test_a_push_with_fields_from_before_empties_no_view_that_was_loaded_since(st
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "a", "n": 1}])
     register(store, view("facts", {"n": Float64}))
-    push(old, "facts", [{"user_id": "a", "n": 2}])  # not loaded yet: the live values are of these fields
+    push(
+        old, "facts", [{"user_id": "a", "n": 2}]
+    )  # not loaded yet: the live values are of these fields
     assert values_of(old, ["a"]) == [2]
     push(store, "facts", [{"user_id": "a", "n": 0.5}, {"user_id": "b", "n": 1.5}])
     generation = writer_of(url).generations.entries()["facts"].generation
-    with pytest.raises(StoreError, match=r"view facts: expected .* found n int64 .*restart this process"):
+    with pytest.raises(
+        StoreError, match=r"view facts: expected .* found n int64 .*restart this process"
+    ):
         push(old, "facts", [{"user_id": "c", "n": 3}])
     assert values_of(store, ["a", "b", "c"]) == [0.5, 1.5, None]
     assert writer_of(url).generations.entries()["facts"].generation == generation
@@ -187,7 +195,9 @@ def test_first_fields_fit(url):
     long = Schema((*short.fields, *Schema.of(VIEWS["video_topics"]).fields), short.keys)
     entry = writer.register("facts", long)
     generations = writer.generations
-    assert [generations.fits(entry, s) for s in (long, short, Schema(short.fields, ("user_id",)))] == [
+    assert [
+        generations.fits(entry, s) for s in (long, short, Schema(short.fields, ("user_id",)))
+    ] == [
         True,
         True,
         False,
@@ -199,7 +209,9 @@ def test_first_fields_fit(url):
 
 
 @pytest.mark.parametrize("switches", [1, 2])
-def test_a_push_that_a_rebuild_overtakes_is_seen_and_leaves_no_key(store, url, monkeypatch, switches):
+def test_a_push_that_a_rebuild_overtakes_is_seen_and_leaves_no_key(
+    store, url, monkeypatch, switches
+):
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "a", "n": 1}])
     rebuild(monkeypatch, url, switches)
@@ -239,16 +251,31 @@ def rebuild(monkeypatch, url, switches):
 @pytest.mark.parametrize(
     ("asked", "row", "missing"),
     [
-        (["facts:n"], {"wrong": "u"}, "view facts: expected the join key user_id, found no join key"),
-        (["facts:n", "shops:m"], {"user_id": "u"}, "view shops: expected the join key shop_id, found user_id"),
+        (
+            ["facts:n"],
+            {"wrong": "u"},
+            "view facts: expected the join key user_id, found no join key",
+        ),
+        (
+            ["facts:n", "shops:m"],
+            {"user_id": "u"},
+            "view shops: expected the join key shop_id, found user_id",
+        ),
         (["pairs:n"], {"left": "1"}, "view pairs: expected the join key right, found left"),
-        (["facts:n", "pairs:n"], {"left": "1", "user_id": "u"}, "view pairs: expected the join key right, found left, user_id"),
+        (
+            ["facts:n", "pairs:n"],
+            {"left": "1", "user_id": "u"},
+            "view pairs: expected the join key right, found left, user_id",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_missing_join_key_is_named(store, asked, row, missing):
     shops = view("shops", {"m": Int64}, entity="shop", keys=("shop_id",))
     register(
-        store, view("facts", {"n": Int64}), shops, view("pairs", {"n": Int64}, entity="pair", keys=("left", "right"))
+        store,
+        view("facts", {"n": Int64}),
+        shops,
+        view("pairs", {"n": Int64}, entity="pair", keys=("left", "right")),
     )
     with pytest.raises(KeyError, match=missing):
         store.get_online_features(asked, [row], full_feature_names=True)
@@ -260,9 +287,13 @@ def test_slots_of_another_length_are_refused_by_name(store):
     slots = Field(name="slots", dtype=Array(Int64), tags={"width": "2"})
     register(store, view("facts", {"n": Int64, "slots": slots}))
     rows = [{"user_id": "a", "n": 1, "slots": [1, 2]}, {"user_id": "b", "n": 1, "slots": [1, 2, 3]}]
-    with pytest.raises(ContractError, match="view facts, field slots: expected lists of 2, found one of 3"):
+    with pytest.raises(
+        ContractError, match="view facts, field slots: expected lists of 2, found one of 3"
+    ):
         push(store, "facts", rows)
-    with pytest.raises(ContractError, match="view facts, field slots: expected lists of 2, found one of 3"):
+    with pytest.raises(
+        ContractError, match="view facts, field slots: expected lists of 2, found one of 3"
+    ):
         push(store, "facts", rows[1:])
 
 
@@ -294,7 +325,9 @@ def test_two_loops_that_take_turns_keep_their_connections(store):
         return online._async_client(store.config)
 
     async def one():
-        return (await store.get_online_features_async(["facts:n"], [{"user_id": "u"}])).to_dict()["n"]
+        return (await store.get_online_features_async(["facts:n"], [{"user_id": "u"}])).to_dict()[
+            "n"
+        ]
 
     first = [loop.run_until_complete(client()) for loop in loops]
     assert [loop.run_until_complete(one()) for loop in loops * 2] == [[1]] * 4
@@ -311,7 +344,9 @@ def test_closing_a_store_closes_both_clients_and_it_may_be_used_again(store, url
     named = f"{url}?client_name=closing"
     store.config.online_store.url = named
     store._provider.online_store._connected = None
-    sync = store._provider.online_store._client(store.config)  # held, as nothing else would close it than close()
+    sync = store._provider.online_store._client(
+        store.config
+    )  # held, as nothing else would close it than close()
 
     async def all_of():
         await store.get_online_features_async(["facts:n"], [{"user_id": "u"}])

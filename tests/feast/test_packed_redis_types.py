@@ -18,32 +18,61 @@ from packed_shop import NOW, feasts_store, make_store, register, view
 
 T, BEFORE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(1969, 1, 1, tzinfo=UTC)
 ONE, TWO = UUID(int=1), UUID("c232ab00-9414-11ec-b3c8-9f6bdeced846")
-# Left out, as Feast 0.67 has no value type for them: lists and sets of PdfBytes and ImageBytes, sets of Json.
+# Left out, as Feast 0.67 has no value type for them: lists and sets of PdfBytes and ImageBytes,
+# sets of Json.
 SCALARS = {
-    types.Bytes: (b"\x00\xff", b""), types.PdfBytes: (b"%PDF", b""), types.ImageBytes: (b"PNG", b""), types.String: ("zwei", ""),
-    types.Int32: (1, -(2**31)), types.Int64: (2**62, -1), types.Float32: (0.5, -math.inf), types.Float64: (1e300, 0.1),
-    types.Bool: (True, False), types.UnixTimestamp: (T, BEFORE), types.Map: ({"a": 1, "b": "x"}, {}), types.Json: ('{"a": [1]}', "[]"),
-    types.Uuid: (ONE, TWO), types.TimeUuid: (TWO, TWO), types.Decimal: (Exact("1.10"), Exact("-3")),
-    types.ScalarMap: ({1: "x", 2: "y"}, {3: "z"}), types.ZonedTimestamp: (T.astimezone(ZoneInfo("Europe/Berlin")), T),
+    types.Bytes: (b"\x00\xff", b""),
+    types.PdfBytes: (b"%PDF", b""),
+    types.ImageBytes: (b"PNG", b""),
+    types.String: ("zwei", ""),
+    types.Int32: (1, -(2**31)),
+    types.Int64: (2**62, -1),
+    types.Float32: (0.5, -math.inf),
+    types.Float64: (1e300, 0.1),
+    types.Bool: (True, False),
+    types.UnixTimestamp: (T, BEFORE),
+    types.Map: ({"a": 1, "b": "x"}, {}),
+    types.Json: ('{"a": [1]}', "[]"),
+    types.Uuid: (ONE, TWO),
+    types.TimeUuid: (TWO, TWO),
+    types.Decimal: (Exact("1.10"), Exact("-3")),
+    types.ScalarMap: ({1: "x", 2: "y"}, {3: "z"}),
+    types.ZonedTimestamp: (T.astimezone(ZoneInfo("Europe/Berlin")), T),
     Struct({"a": types.Int64, "b": types.String}): ({"a": 1, "b": "x"}, {"a": 2, "b": ""}),
-}  # fmt: skip
+}
 LISTS = {
-    types.Bytes: ([b"a", b""], [b"\xff"]), types.String: (["a", "ö"], [""]), types.Int32: ([1, 2], [-(2**31)]),
-    types.Int64: ([2**62, 2], [0]), types.Float32: ([0.5, -2.0], [0.25]), types.Float64: ([0.1, 1e300], [-0.0]),
-    types.Bool: ([True, False], [False]), types.UnixTimestamp: ([T, BEFORE], [BEFORE]), types.Uuid: ([ONE, TWO], [TWO]),
-    types.TimeUuid: ([TWO, ONE], [TWO]), types.Decimal: ([Exact("1.1"), Exact("2")], [Exact("0")]),
-}  # fmt: skip
+    types.Bytes: ([b"a", b""], [b"\xff"]),
+    types.String: (["a", "ö"], [""]),
+    types.Int32: ([1, 2], [-(2**31)]),
+    types.Int64: ([2**62, 2], [0]),
+    types.Float32: ([0.5, -2.0], [0.25]),
+    types.Float64: ([0.1, 1e300], [-0.0]),
+    types.Bool: ([True, False], [False]),
+    types.UnixTimestamp: ([T, BEFORE], [BEFORE]),
+    types.Uuid: ([ONE, TWO], [TWO]),
+    types.TimeUuid: ([TWO, ONE], [TWO]),
+    types.Decimal: ([Exact("1.1"), Exact("2")], [Exact("0")]),
+}
 OTHERS = {
-    Array(types.Map): ([{"a": 1}, {}], [{"b": "x"}]), Array(types.Json): (['{"a": 1}'], ["[]", "1"]),
-    Array(Struct({"a": types.Int64})): ([{"a": 1}, {"a": 2}], [{"a": 3}]), Array(Array(types.Int64)): ([[1, 2], [3]], [[]]),
-    Array(Set(types.Int64)): ([[1, 2]], [[3]]), Set(Array(types.String)): ([["a", "b"]], [["c"]]),
-}  # fmt: skip
+    Array(types.Map): ([{"a": 1}, {}], [{"b": "x"}]),
+    Array(types.Json): (['{"a": 1}'], ["[]", "1"]),
+    Array(Struct({"a": types.Int64})): ([{"a": 1}, {"a": 2}], [{"a": 3}]),
+    Array(Array(types.Int64)): ([[1, 2], [3]], [[]]),
+    Array(Set(types.Int64)): ([[1, 2]], [[3]]),
+    Set(Array(types.String)): ([["a", "b"]], [["c"]]),
+}
 PAIRS = [
-    *SCALARS.items(), *((Array(t), v) for t, v in LISTS.items()),
-    *((Set(t), tuple(map(set, v))) for t, v in LISTS.items()), *OTHERS.items(),
-]  # fmt: skip
+    *SCALARS.items(),
+    *((Array(t), v) for t, v in LISTS.items()),
+    *((Set(t), tuple(map(set, v))) for t, v in LISTS.items()),
+    *OTHERS.items(),
+]
 CASES = {f"f{i}": pair for i, pair in enumerate(PAIRS)}
-LISTED = [f"f{i}" for i, (dtype, _) in enumerate(PAIRS) if isinstance(dtype, Array) and dtype.base_type in LISTS]
+LISTED = [
+    f"f{i}"
+    for i, (dtype, _) in enumerate(PAIRS)
+    if isinstance(dtype, Array) and dtype.base_type in LISTS
+]
 IDS = ["full", "mixed", "mixed again", "ended"]
 
 
@@ -72,7 +101,9 @@ def ours(tmp_path_factory, redis_url):
 @pytest.fixture(scope="module")
 def sqlite(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sqlite")
-    return filled(feasts_store(folder, "every_type", {"type": "sqlite", "path": str(folder / "online.db")}))
+    return filled(
+        feasts_store(folder, "every_type", {"type": "sqlite", "path": str(folder / "online.db")})
+    )
 
 
 def filled(store):
@@ -86,7 +117,11 @@ def filled(store):
 
 def asked(store, *, waits=False):
     question = ([f"facts:{name}" for name in CASES], [{"user_id": u} for u in IDS])
-    return asyncio.run(awaited(store, question)) if waits else store.get_online_features(*question).to_dict()
+    return (
+        asyncio.run(awaited(store, question))
+        if waits
+        else store.get_online_features(*question).to_dict()
+    )
 
 
 async def awaited(store, question):
@@ -110,7 +145,9 @@ def test_values_read_as_from_feasts_own_store(ours, sqlite, waits):
 def test_rows_read_as_they_were_written(ours, waits):
     store, facts = ours._provider.online_store, ours.get_feature_view("facts")
     question = (ours.config, facts, keys_of([*IDS, "never"]))
-    found = asyncio.run(store.online_read_async(*question)) if waits else store.online_read(*question)
+    found = (
+        asyncio.run(store.online_read_async(*question)) if waits else store.online_read(*question)
+    )
     for user, (time, row) in zip(IDS[:3], found, strict=False):
         assert (time, row) == (NOW, protos()[user]), user
     assert found[4] == (None, None)
@@ -122,7 +159,9 @@ def test_rows_that_are_written_async_are_the_same(ours, redis_url):
         before = {key: connection.get(key) for key in connection.scan_iter("every_type:1:*")}
         connection.delete(*before)
         rows, counted = protos(), []
-        written = [(key, row, NOW, NOW) for key, row in zip(keys_of(rows), rows.values(), strict=True)]
+        written = [
+            (key, row, NOW, NOW) for key, row in zip(keys_of(rows), rows.values(), strict=True)
+        ]
         asyncio.run(store.online_write_batch_async(ours.config, facts, written, counted.append))
         assert (len(before), counted) == (4, [4])
         assert {key: connection.get(key) for key in before} == before
@@ -143,5 +182,7 @@ def test_an_empty_list_is_a_value(ours):
         getattr(row[name], row[name].WhichOneof("val")).ClearField("val")
     store.online_write_batch(ours.config, facts, [(keys_of(["empty"])[0], row, NOW, NOW)], None)
     ((_, found),) = store.online_read(ours.config, facts, keys_of(["empty"]))
-    assert {name: found[name].WhichOneof("val") for name in LISTED} == {n: row[n].WhichOneof("val") for n in LISTED}
+    assert {name: found[name].WhichOneof("val") for name in LISTED} == {
+        n: row[n].WhichOneof("val") for n in LISTED
+    }
     assert found == row

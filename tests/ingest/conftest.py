@@ -22,7 +22,8 @@ VIDEOS = "video_id,title,cover,primary_class,secondary_class,tags,published_at\n
 IMPRESSIONS = "user_id,video_id,event_timestamp,clicked\n"
 TAGS = "video_id,tag,event_timestamp\n"
 GOOD = {
-    "videos": VIDEOS + "v1,Slow motion,,sport,sport/golf,golf|slow,2026-01-01\nv2,Bread,,food,food/bread,,\n",
+    "videos": VIDEOS
+    + "v1,Slow motion,,sport,sport/golf,golf|slow,2026-01-01\nv2,Bread,,food,food/bread,,\n",
     "impressions": IMPRESSIONS + "u1,v1,2026-02-01T10:00:00Z,1\nu2,v2,2026-02-01T11:00:00Z,0\n",
 }
 
@@ -68,7 +69,10 @@ class Deliver:
         limits = IngestSettings(**{"max_rejected_share": 1.0, **settings})
         into = self.root / f"staged-{next(self.numbers)}"
         delivery = stage(Source("folder", folder), into, limits, known, delivered_at=NOW)
-        return Staged(delivery, {name: pq.read_table(path).to_pylist() for name, path in delivery.staged.items()})
+        return Staged(
+            delivery,
+            {name: pq.read_table(path).to_pylist() for name, path in delivery.staged.items()},
+        )
 
     def __call__(self, *, known: pa.Table | None = None, **files: str | bytes | pa.Table) -> Staged:
         return self.stage(self.folder(**files), known)

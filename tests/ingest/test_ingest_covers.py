@@ -20,10 +20,17 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG whose header claims width x height pixels, with none inside."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
@@ -94,14 +101,28 @@ def test_videos_with_a_bad_cover_are_kept_without_it_and_named(deliver, image):
         "",
     ]
     folder, staged = catalogue(
-        deliver, covers, [(name, "Title") for name in names] + [("covers/good.jpg", " ")], max_image_pixels=PIXELS
+        deliver,
+        covers,
+        [(name, "Title") for name in names] + [("covers/good.jpg", " ")],
+        max_image_pixels=PIXELS,
     )
     assert staged.rejected("video_catalog") == []
     rows = staged.tables["video_catalog"]
-    assert [bool(row["cover"]) for row in rows] == [True, False, False, False, False, False, False, False, True]
+    assert [bool(row["cover"]) for row in rows] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
     assert rows[0]["cover"] == os.path.realpath(folder / "covers/good.jpg")
     warnings = {
-        reason: [e.split(":")[0] for e in t.examples] for reason, t in staged.file("videos.csv").warnings.items()
+        reason: [e.split(":")[0] for e in t.examples]
+        for reason, t in staged.file("videos.csv").warnings.items()
     }
     assert warnings == {
         "truncated_cover": ["row 2"],
@@ -114,13 +135,23 @@ def test_videos_with_a_bad_cover_are_kept_without_it_and_named(deliver, image):
 
 def test_the_content_hash_is_of_the_covers_bytes_and_the_title(deliver, image):
     cover, title = image(), "Bröd"
-    _, staged = catalogue(deliver, {"a.jpg": cover}, [("covers/a.jpg", title), ("", title), ("covers/none.jpg", title)])
+    _, staged = catalogue(
+        deliver,
+        {"a.jpg": cover},
+        [("covers/a.jpg", title), ("", title), ("covers/none.jpg", title)],
+    )
     parts = [(cover, title.encode()), (b"", title.encode())]
     hashes = [
-        hashlib.blake2b(struct.pack("<Q", len(c)) + c + struct.pack("<Q", len(t)) + t, digest_size=16).hexdigest()
+        hashlib.blake2b(
+            struct.pack("<Q", len(c)) + c + struct.pack("<Q", len(t)) + t, digest_size=16
+        ).hexdigest()
         for c, t in parts
     ]
-    assert [row["content_hash"] for row in staged.tables["video_catalog"]] == [hashes[0], hashes[1], hashes[1]]
+    assert [row["content_hash"] for row in staged.tables["video_catalog"]] == [
+        hashes[0],
+        hashes[1],
+        hashes[1],
+    ]
 
 
 def test_no_cover_is_read_outside_the_folder(deliver, image, tmp_path):
@@ -144,12 +175,21 @@ def test_no_cover_is_read_outside_the_folder(deliver, image, tmp_path):
     lines = [f"v{i},Title,{cover},,,,2026-01-01\n" for i, cover in enumerate(covers, 1)]
     (folder / "videos.csv").write_text(VIDEOS + "".join(lines))
     staged = deliver.stage(folder)
-    assert staged.rejected("video_catalog") == [(row, "cover_outside_folder") for row in (1, 2, 3, 4)]
-    assert [bool(row["cover"]) for row in staged.tables["video_catalog"]] == [True, True, False, False]
+    assert staged.rejected("video_catalog") == [
+        (row, "cover_outside_folder") for row in (1, 2, 3, 4)
+    ]
+    assert [bool(row["cover"]) for row in staged.tables["video_catalog"]] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_folder_behind_a_link_is_itself_fine(deliver, image, tmp_path):
     folder = deliver.folder(videos=VIDEOS + "v1,Title,a.jpg,,,,\n", impressions=IMPRESSIONS)
     (folder / "a.jpg").write_bytes(image())
     (tmp_path / "alias").symlink_to(folder)
-    assert deliver.stage(tmp_path / "alias").tables["video_catalog"][0]["cover"] == os.path.realpath(folder / "a.jpg")
+    assert deliver.stage(tmp_path / "alias").tables["video_catalog"][0][
+        "cover"
+    ] == os.path.realpath(folder / "a.jpg")

@@ -18,12 +18,16 @@ def cut(text: bytes, fields: int, read_bytes: int = 1 << 20) -> list[tuple[int, 
     return [
         (int(row), reason, record)
         for block in blocks
-        for row, reason, record in zip(block.rows, block.reason, block.text.to_pylist(), strict=True)
+        for row, reason, record in zip(
+            block.rows, block.reason, block.text.to_pylist(), strict=True
+        )
     ]
 
 
 def good(text: bytes, fields: int, read_bytes: int = 1 << 20) -> list[tuple[int, bytes]]:
-    return [(row, record) for row, reason, record in cut(text, fields, read_bytes) if reason is None]
+    return [
+        (row, record) for row, reason, record in cut(text, fields, read_bytes) if reason is None
+    ]
 
 
 def bad(text: bytes, fields: int) -> list[tuple[int, str | None]]:
@@ -36,7 +40,9 @@ field = st.text(st.sampled_from('ab,"\n\r é'), max_size=6)
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(st.tuples(field, field, field), max_size=8),
-    style=st.sampled_from([("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_MINIMAL)]),
+    style=st.sampled_from(
+        [("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_MINIMAL)]
+    ),
     read_bytes=st.integers(1, 40),
 )
 @example(rows=[('"\r\n"', ",", "")], style=("\r\n", csv.QUOTE_MINIMAL), read_bytes=1)
@@ -47,7 +53,9 @@ def test_whatever_python_writes_is_cut_as_python_reads_it(rows, style, read_byte
     text = out.getvalue()
     for body in (text, text.removesuffix(end)):  # the last line end may be missing
         found = good(body.encode(), 3, read_bytes)
-        parsed = [tuple(next(csv.reader(io.StringIO(record.decode(), newline="")))) for _, record in found]
+        parsed = [
+            tuple(next(csv.reader(io.StringIO(record.decode(), newline="")))) for _, record in found
+        ]
         assert parsed == rows
         assert [row for row, _ in found] == list(range(1, len(rows) + 1))
 
@@ -56,7 +64,18 @@ def test_whatever_python_writes_is_cut_as_python_reads_it(rows, style, read_byte
 @given(
     st.lists(
         st.sampled_from(
-            ["a,b\n", 'a,"b\n', 'a",b\n', '"a\n', 'b",c\n', '"",""\n', "\n", "a,b,c\n", 'a,"b\r\n', "\r\n"]
+            [
+                "a,b\n",
+                'a,"b\n',
+                'a",b\n',
+                '"a\n',
+                'b",c\n',
+                '"",""\n',
+                "\n",
+                "a,b,c\n",
+                'a,"b\r\n',
+                "\r\n",
+            ]
         ),
         max_size=12,
     )
@@ -99,7 +118,10 @@ def test_a_quote_within_an_unquoted_field_is_text_as_it_is_for_python():
 
 
 def test_a_multi_line_record_with_too_many_fields_is_one_row():
-    assert cut(b'a,"1\n2",x\nb,2\n', 2) == [(1, "field_count", b'a,"1\n2",x\n'), (2, None, b"b,2\n")]
+    assert cut(b'a,"1\n2",x\nb,2\n', 2) == [
+        (1, "field_count", b'a,"1\n2",x\n'),
+        (2, None, b"b,2\n"),
+    ]
 
 
 def test_empty_lines_are_left_out_but_counted():
@@ -118,7 +140,11 @@ def test_row_numbers_stay_right_after_line_ends_in_quotes():
 def test_an_overlong_line_is_refused_alone_and_never_held_whole(read_bytes):
     text = b"a,1\nb," + b"x" * (3 * MAX_RECORD_BYTES) + b"\nc,3\n"
     found = cut(text, 2, read_bytes)
-    assert [(row, reason) for row, reason, _ in found] == [(1, None), (2, "overlong_row"), (3, None)]
+    assert [(row, reason) for row, reason, _ in found] == [
+        (1, None),
+        (2, "overlong_row"),
+        (3, None),
+    ]
 
 
 def test_bytes_that_are_not_utf8_are_found_in_their_row():

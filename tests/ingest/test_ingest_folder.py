@@ -24,7 +24,9 @@ def at(month: int, day: int, hour: int = 0) -> datetime:
 
 
 def times(rows: list[dict[str, object]], *keys: str) -> list[tuple[object, ...]]:
-    return [tuple(row[key] for key in (*keys, "event_timestamp", "created_timestamp")) for row in rows]
+    return [
+        tuple(row[key] for key in (*keys, "event_timestamp", "created_timestamp")) for row in rows
+    ]
 
 
 def test_every_table_has_exactly_its_contracts_columns(deliver):
@@ -43,7 +45,9 @@ def test_reports_count_rows_of_each_file(deliver):
     staged = deliver(impressions=GOOD["impressions"] + "u3,v3,2026-02-01,0\n")
     file = staged.file("impressions.csv")
     assert (file.rows, file.accepted, file.rejected_share) == (3, 2, pytest.approx(1 / 3))
-    assert file.refused["unknown_video"].examples == ("row 3: expected a video_id of the catalogue, found 'v3'",)
+    assert file.refused["unknown_video"].examples == (
+        "row 3: expected a video_id of the catalogue, found 'v3'",
+    )
     assert [f.name for f in staged.delivery.files] == ["impressions.csv", "videos.csv"]
 
 
@@ -51,7 +55,9 @@ def test_examples_are_the_first_ten(deliver):
     staged = deliver(impressions=IMPRESSIONS + "u,v9,2026-02-01,0\n" * 12)
     tally = staged.file("impressions.csv").refused["unknown_video"]
     assert tally.count == 12
-    assert [example.split(":")[0] for example in tally.examples] == [f"row {i}" for i in range(1, 11)]
+    assert [example.split(":")[0] for example in tally.examples] == [
+        f"row {i}" for i in range(1, 11)
+    ]
 
 
 # --- times
@@ -80,7 +86,10 @@ def test_times_are_iso_8601_or_unix_seconds(deliver, text, time):
 
 def test_a_new_video_holds_from_its_publication_else_from_the_logs_start(deliver):
     catalogue = deliver().tables["video_catalog"]
-    assert times(catalogue, "video_id") == [("v1", at(1, 1), at(1, 1)), ("v2", LOG_START, LOG_START)]
+    assert times(catalogue, "video_id") == [
+        ("v1", at(1, 1), at(1, 1)),
+        ("v2", LOG_START, LOG_START),
+    ]
 
 
 def test_without_a_log_an_undated_video_holds_from_the_delivery(deliver):
@@ -119,11 +128,16 @@ def test_impressions_are_known_when_they_say_and_clicks_once_both_are(deliver):
     ]
     staged = deliver(impressions=header + "\n".join(lines))
     assert times(staged.tables["impressions"], "event_id") == [
-        ("a", at(2, 1), at(2, 1)), ("b", at(2, 1), at(2, 2)), ("c", at(2, 1), at(2, 3)), ("d", at(2, 1), at(2, 2)),
-    ]  # fmt: skip
+        ("a", at(2, 1), at(2, 1)),
+        ("b", at(2, 1), at(2, 2)),
+        ("c", at(2, 1), at(2, 3)),
+        ("d", at(2, 1), at(2, 2)),
+    ]
     assert times(staged.tables["clicks"], "event_id", "watch_seconds") == [
-        ("a", 2.5, at(2, 1), at(2, 1)), ("b", None, at(2, 3), at(2, 3)), ("c", 0.0, at(2, 2), at(2, 3)),
-    ]  # fmt: skip
+        ("a", 2.5, at(2, 1), at(2, 1)),
+        ("b", None, at(2, 3), at(2, 3)),
+        ("c", 0.0, at(2, 2), at(2, 3)),
+    ]
 
 
 # --- tags
@@ -151,13 +165,16 @@ def test_the_first_time_of_a_tag_counts(deliver):
         ("v1", "slow", at(1, 1), at(1, 1)),
         ("v2", "undated", LOG_START, LOG_START),
     ]
-    assert staged.file("tags.csv").warnings["empty_tag"].examples == ("row 6: expected a tag, found none",)
+    assert staged.file("tags.csv").warnings["empty_tag"].examples == (
+        "row 6: expected a tag, found none",
+    )
     assert staged.file("tags.csv").accepted == 6
 
 
 def test_a_bad_tag_in_a_videos_list_costs_that_tag_alone(deliver):
     staged = deliver(
-        videos=VIDEOS + f"v1,Title,,,,good|{'x' * 129}|{'y' * 200}|b\x01d,2026-01-01\n", impressions=IMPRESSIONS
+        videos=VIDEOS + f"v1,Title,,,,good|{'x' * 129}|{'y' * 200}|b\x01d,2026-01-01\n",
+        impressions=IMPRESSIONS,
     )
     assert [row["tag"] for row in staged.tables["video_tags"]] == ["good"]
     assert staged.rejected("video_tags") == [(1, "control_character"), (1, "long_tag")]
@@ -168,7 +185,9 @@ def test_a_bad_tag_in_a_videos_list_costs_that_tag_alone(deliver):
 
 
 def test_classes_keep_their_order_and_are_listed_once(deliver):
-    row = deliver(videos=VIDEOS + "v1,T,,b| a |b|,,,\n", impressions=IMPRESSIONS).tables["video_catalog"][0]
+    row = deliver(videos=VIDEOS + "v1,T,,b| a |b|,,,\n", impressions=IMPRESSIONS).tables[
+        "video_catalog"
+    ][0]
     assert (row["primary_classes"], row["secondary_classes"]) == (["b", "a"], [])
 
 
@@ -193,7 +212,9 @@ def test_a_known_video_that_was_removed_has_one_row(deliver):
 
 
 def test_known_may_be_a_stream(deliver):
-    staged = deliver(known=known(("v9", at(1, 1))).to_reader(), impressions=IMPRESSIONS + "u,v9,2026-02-01,0\n")
+    staged = deliver(
+        known=known(("v9", at(1, 1))).to_reader(), impressions=IMPRESSIONS + "u,v9,2026-02-01,0\n"
+    )
     assert len(staged.tables["impressions"]) == 1
 
 
@@ -203,9 +224,9 @@ def test_known_may_be_a_stream(deliver):
 def test_a_missing_event_id_is_a_hash_of_the_row_alone(deliver):
     rows = ["u1,v1,2026-02-01,1", "u1,v1,2026-02-02,1", "u1,v2,2026-02-01,1", "u2,v1,2026-02-01,1"]
     first = deliver(impressions=IMPRESSIONS + "\n".join(rows)).tables["impressions"]
-    again = deliver(impressions=IMPRESSIONS + "\n".join(reversed(rows)).replace("2026-02-02", "1769990400")).tables[
-        "impressions"
-    ]
+    again = deliver(
+        impressions=IMPRESSIONS + "\n".join(reversed(rows)).replace("2026-02-02", "1769990400")
+    ).tables["impressions"]
     ids = [row["event_id"] for row in first]
     assert len(set(ids)) == 4
     assert [row["event_id"] for row in again] == ids[::-1]
@@ -216,12 +237,17 @@ def test_a_missing_event_id_is_a_hash_of_the_row_alone(deliver):
 
 def test_parquet_and_csv_give_the_same_rows(deliver, tmp_path):
     folder = deliver.folder(tags=TAGS + "v1,new,2026-03-01\n")
-    tables = {name: pa_csv.read_csv(folder / f"{name}.csv") for name in ("videos", "impressions", "tags")}
+    tables = {
+        name: pa_csv.read_csv(folder / f"{name}.csv") for name in ("videos", "impressions", "tags")
+    }
     parquet = deliver.root / "parquet"
     parquet.mkdir()
     import pyarrow.parquet as pq
 
-    for name, table in tables.items():  # published_at is date32 there, clicked int64, times timestamp[s, UTC]
+    for (
+        name,
+        table,
+    ) in tables.items():  # published_at is date32 there, clicked int64, times timestamp[s, UTC]
         pq.write_table(table, parquet / f"{name}.parquet")
     assert str(tables["impressions"].schema.field("event_timestamp").type) == "timestamp[s, tz=UTC]"
     assert deliver.stage(parquet).tables == deliver.stage(folder).tables
@@ -246,8 +272,10 @@ def test_parquet_columns_of_any_plain_type(deliver):
     )
     staged = deliver(impressions=impressions)
     assert times(staged.tables["impressions"], "user_id", "event_id", "position") == [
-        ("7", "a", 1, at(2, 1), at(2, 2)), ("8", "b", 2, at(2, 1), at(2, 2)), ("9", "c", 3, at(2, 1), at(2, 2)),
-    ]  # fmt: skip
+        ("7", "a", 1, at(2, 1), at(2, 2)),
+        ("8", "b", 2, at(2, 1), at(2, 2)),
+        ("9", "c", 3, at(2, 1), at(2, 2)),
+    ]
     assert staged.tables["clicks"][0]["event_timestamp"] == at(2, 1) + timedelta(milliseconds=500)
 
 
@@ -264,7 +292,12 @@ def test_bad_values_in_parquet_are_named_by_row(deliver, batch_rows):
     )
     folder = deliver.folder(impressions=impressions)
     staged = deliver.stage(folder, batch_rows=batch_rows)
-    assert staged.rejected("impressions") == [(2, "not_utf8"), (3, "bad_time"), (4, "nul_byte"), (6, "overlong_row")]
+    assert staged.rejected("impressions") == [
+        (2, "not_utf8"),
+        (3, "bad_time"),
+        (4, "nul_byte"),
+        (6, "overlong_row"),
+    ]
     assert staged.rejected("clicks") == [(5, "not_finite")]
     assert len(staged.tables["impressions"]) == 1
 
@@ -278,12 +311,16 @@ def test_nothing_depends_on_the_batch_size(deliver, batch_rows):
 
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(deliver):
     plain = deliver()
-    windows = {name: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in GOOD.items()}
+    windows = {
+        name: b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() for name, text in GOOD.items()
+    }
     assert deliver(**windows).tables == plain.tables
 
 
 def test_unknown_columns_are_ignored_with_a_warning(deliver):
-    staged = deliver(impressions="user_id,video_id,event_timestamp,clicked,clickedat\nu,v1,2026-02-01,1,soon\n")
+    staged = deliver(
+        impressions="user_id,video_id,event_timestamp,clicked,clickedat\nu,v1,2026-02-01,1,soon\n"
+    )
     (example,) = staged.file("impressions.csv").warnings["unknown_column"].examples
     assert example.endswith("found 'clickedat'")
     assert len(staged.tables["clicks"]) == 1
@@ -312,11 +349,19 @@ def test_too_many_refused_rows_stop_the_delivery(deliver):
 def test_a_missing_column_is_named_with_the_nearest_one(deliver):
     match = r"videos.csv: expected a column 'published_at', found missing_column, .* Mend: rename 'publish_at' to 'published_at'"
     fails(deliver, match, videos=VIDEOS.replace("published_at", "publish_at"))
-    fails(deliver, r"impressions.parquet: expected a column 'user_id'", impressions=pa.table({"x": [1]}))
+    fails(
+        deliver,
+        r"impressions.parquet: expected a column 'user_id'",
+        impressions=pa.table({"x": [1]}),
+    )
 
 
 def test_a_column_that_is_there_twice(deliver):
-    fails(deliver, "expected one column 'clicked', found several", impressions=IMPRESSIONS.strip() + ",clicked\n")
+    fails(
+        deliver,
+        "expected one column 'clicked', found several",
+        impressions=IMPRESSIONS.strip() + ",clicked\n",
+    )
 
 
 @pytest.mark.parametrize("content", ["video_id,title\n".encode("utf-16"), b"\xff\n", b"", b"\n"])
@@ -325,8 +370,14 @@ def test_a_file_without_a_readable_header(deliver, content):
 
 
 def test_a_parquet_column_that_is_no_plain_value(deliver):
-    impressions = pa.table({"user_id": [["u"]], "video_id": ["v1"], "event_timestamp": [at(2, 1)], "clicked": [1]})
-    fails(deliver, r"impressions.parquet, user_id: expected text, number or time, found list", impressions=impressions)
+    impressions = pa.table(
+        {"user_id": [["u"]], "video_id": ["v1"], "event_timestamp": [at(2, 1)], "clicked": [1]}
+    )
+    fails(
+        deliver,
+        r"impressions.parquet, user_id: expected text, number or time, found list",
+        impressions=impressions,
+    )
 
 
 def test_a_damaged_parquet_file(deliver, tmp_path):
@@ -343,12 +394,16 @@ def test_a_parquet_file_with_a_damaged_page(deliver, tmp_path):
     folder = deliver.folder()
     (folder / "impressions.csv").unlink()
     path = folder / "impressions.parquet"
-    table = pa.table({name: [str(i) for i in range(5000)] for name in IMPRESSIONS.strip().split(",")})
+    table = pa.table(
+        {name: [str(i) for i in range(5000)] for name in IMPRESSIONS.strip().split(",")}
+    )
     pq.write_table(table, path, compression="zstd")
     data = bytearray(path.read_bytes())
     data[50:2000] = bytes(1950)
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"impressions.parquet: expected a file that can be read to its end"):
+    with pytest.raises(
+        InputError, match=r"impressions.parquet: expected a file that can be read to its end"
+    ):
         stage(Source("folder", folder), tmp_path / "into", IngestSettings())
     assert list((tmp_path / "into").iterdir()) == []
 
@@ -407,5 +462,7 @@ def test_anything_else_is_an_error(tmp_path, files, match):
 def test_one_of_two_files_is_not_chosen_silently(deliver):
     folder = deliver.folder()
     (folder / "videos.parquet").touch()
-    with pytest.raises(InputError, match=r"expected one file videos.csv or videos.parquet, found both"):
+    with pytest.raises(
+        InputError, match=r"expected one file videos.csv or videos.parquet, found both"
+    ):
         deliver.stage(folder)

@@ -30,7 +30,13 @@ class Row(NamedTuple):
     def line(self) -> bytes:
         spoilt = {"not_utf8": b"\xff", "nul_byte": b"\0"}.get(self.damage, b"")
         user, *rest = (field.replace('"', '""').encode() for field in self[:-1])
-        text = b'"' + spoilt + user + b'",' + b",".join(b'"' + field + b'"' if field else b"" for field in rest)
+        text = (
+            b'"'
+            + spoilt
+            + user
+            + b'",'
+            + b",".join(b'"' + field + b'"' if field else b"" for field in rest)
+        )
         if self.damage == "malformed_row":
             return b'"x"y' + text.replace(b"\n", b" ")  # on one line, as reading resumes after it
         return text + b",x" if self.damage == "field_count" else text
@@ -64,13 +70,25 @@ def time_reason(text: str) -> str | None:
     moment = time(text)
     if moment is None:
         return "bad_time"
-    return "early_time" if moment.year < 1900 else "future_time" if moment > datetime(2026, 11, 23, 12) else None
+    return (
+        "early_time"
+        if moment.year < 1900
+        else "future_time"
+        if moment > datetime(2026, 11, 23, 12)
+        else None
+    )
 
 
 def id_reason(text: str) -> str | None:
     if not text:
         return "empty_id"
-    return "long_id" if len(text.encode()) > 128 else "control_character" if any(c < " " for c in text) else None
+    return (
+        "long_id"
+        if len(text.encode()) > 128
+        else "control_character"
+        if any(c < " " for c in text)
+        else None
+    )
 
 
 def click_reason(row: Row) -> str | None:
@@ -109,7 +127,10 @@ def oracle(delivered: list[Row]) -> tuple[dict[int, str], list[Row]]:
             groups[row.event_id or (row.user, row.video, time(row.time))].append((number, row))
     kept = []
     for group in groups.values():
-        values = {row._replace(time=time(row.time), clicked_at=time(row.clicked_at), event_id="") for _, row in group}
+        values = {
+            row._replace(time=time(row.time), clicked_at=time(row.clicked_at), event_id="")
+            for _, row in group
+        }
         if len(values) == 1:
             kept.append(group[0])
         else:

@@ -7,9 +7,7 @@ import pytest
 from vidtopics.ingest import REFUSALS
 
 VIDEO_HEADER = "video_id,title,cover,primary_class,secondary_class,tags,published_at,removed_at\n"
-LOG_HEADER = (
-    "user_id,video_id,event_timestamp,clicked,clicked_at,watch_seconds,request_id,position,event_id,created_timestamp\n"
-)
+LOG_HEADER = "user_id,video_id,event_timestamp,clicked,clicked_at,watch_seconds,request_id,position,event_id,created_timestamp\n"
 TAG_HEADER = "video_id,tag,event_timestamp\n"
 
 BAD_VIDEOS = [
@@ -83,7 +81,9 @@ def between(header: str, good: list[str], bad: list[str | bytes]) -> bytes:
     """A file in which a good row follows every bad one; bad rows are 1, 3, 5, ..., good ones 2, 4, 6, ..."""
     assert len(good) >= len(bad)
     lines = [
-        line if isinstance(line, bytes) else line.encode() for pair in zip(bad, good, strict=False) for line in pair
+        line if isinstance(line, bytes) else line.encode()
+        for pair in zip(bad, good, strict=False)
+        for line in pair
     ]
     return header.encode() + b"".join(line + b"\n" for line in lines)
 
@@ -94,7 +94,9 @@ def expected(cases: list[tuple[str | bytes, str]]) -> list[tuple[int, str]]:
 
 def test_every_bad_video_is_named_and_every_good_one_kept(deliver):
     good = [f'g{i},"Title, ""{i}""",,,,,2026-01-01,' for i in range(len(BAD_VIDEOS))]
-    staged = deliver(videos=between(VIDEO_HEADER, good, [line for line, _ in BAD_VIDEOS]), impressions=LOG_HEADER)
+    staged = deliver(
+        videos=between(VIDEO_HEADER, good, [line for line, _ in BAD_VIDEOS]), impressions=LOG_HEADER
+    )
     assert staged.rejected("video_catalog") == expected(BAD_VIDEOS)
     kept = {row["video_id"]: row["title"] for row in staged.tables["video_catalog"]}
     assert kept == {f"g{i}": f'Title, "{i}"' for i in range(len(good))}
@@ -106,16 +108,24 @@ def test_every_bad_impression_and_click_is_named_and_every_good_one_kept(deliver
     staged = deliver(impressions=between(LOG_HEADER, good, [line for line, _ in bad]))
     named = sorted(staged.rejected("impressions") + staged.rejected("clicks"))
     assert named == expected(bad)
-    assert [row for row, _ in staged.rejected("clicks")] == [row for row, _ in expected(bad)[len(BAD_IMPRESSIONS) :]]
-    assert [row["event_id"] for row in staged.tables["impressions"]] == [f"e{i}" for i in range(len(good))]
-    assert [row["event_id"] for row in staged.tables["clicks"]] == [f"e{i}" for i in range(len(good))]
+    assert [row for row, _ in staged.rejected("clicks")] == [
+        row for row, _ in expected(bad)[len(BAD_IMPRESSIONS) :]
+    ]
+    assert [row["event_id"] for row in staged.tables["impressions"]] == [
+        f"e{i}" for i in range(len(good))
+    ]
+    assert [row["event_id"] for row in staged.tables["clicks"]] == [
+        f"e{i}" for i in range(len(good))
+    ]
 
 
 def test_every_bad_tag_is_named_and_every_good_one_kept(deliver):
     good = [f"v2,tag {i},2026-03-01" for i in range(len(BAD_TAGS))]
     staged = deliver(tags=between(TAG_HEADER, good, [line for line, _ in BAD_TAGS]))
     assert staged.rejected("video_tags") == expected(BAD_TAGS)
-    assert {row["tag"] for row in staged.tables["video_tags"]} == {f"tag {i}" for i in range(len(good))} | {
+    assert {row["tag"] for row in staged.tables["video_tags"]} == {
+        f"tag {i}" for i in range(len(good))
+    } | {
         "golf",
         "slow",
     }
@@ -129,22 +139,29 @@ def test_each_documented_reason_has_a_case_above():
 def test_details_say_what_was_expected_and_found(deliver):
     staged = deliver(impressions=LOG_HEADER + "u,v1,yesterday,1,,,,,,\n")
     row = staged.tables["impressions_rejected"][0]
-    assert row["detail"] == "expected event_timestamp in ISO 8601 or Unix seconds, found 'yesterday'"
+    assert (
+        row["detail"] == "expected event_timestamp in ISO 8601 or Unix seconds, found 'yesterday'"
+    )
     assert row["file"] == "impressions.csv"
     assert row["file_hash"] == staged.file("impressions.csv").file_hash
 
 
-@pytest.mark.parametrize("video_id", ["🎬", "فيديو", "e\u0301", "\u00e9", "a b", " a", "\u202eabc", "x" * 128])
+@pytest.mark.parametrize(
+    "video_id", ["🎬", "فيديو", "e\u0301", "\u00e9", "a b", " a", "\u202eabc", "x" * 128]
+)
 def test_any_other_unicode_is_a_fine_id_and_stays_as_it_is(deliver, video_id):
     staged = deliver(
-        videos=VIDEO_HEADER + f"{video_id},Title,,,,,,\n", impressions=LOG_HEADER + f"u,{video_id},2026-02-01,0,,,,,,\n"
+        videos=VIDEO_HEADER + f"{video_id},Title,,,,,,\n",
+        impressions=LOG_HEADER + f"u,{video_id},2026-02-01,0,,,,,,\n",
     )
     assert [row["video_id"] for row in staged.tables["video_catalog"]] == [video_id]
     assert [row["video_id"] for row in staged.tables["impressions"]] == [video_id]
 
 
 def test_composed_and_decomposed_ids_are_two_videos(deliver):
-    staged = deliver(videos=VIDEO_HEADER + "e\u0301,One,,,,,,\n\u00e9,Two,,,,,,\n", impressions=LOG_HEADER)
+    staged = deliver(
+        videos=VIDEO_HEADER + "e\u0301,One,,,,,,\n\u00e9,Two,,,,,,\n", impressions=LOG_HEADER
+    )
     assert {row["title"] for row in staged.tables["video_catalog"]} == {"One", "Two"}
 
 
@@ -160,15 +177,23 @@ def test_conflicting_rows_are_all_refused_and_equal_ones_kept_once(deliver):
         )
     )
     staged = deliver(videos=videos, impressions=LOG_HEADER)
-    assert staged.rejected("video_catalog") == [(1, "conflicting_rows"), (3, "conflicting_rows"), (5, "bad_time")]
+    assert staged.rejected("video_catalog") == [
+        (1, "conflicting_rows"),
+        (3, "conflicting_rows"),
+        (5, "bad_time"),
+    ]
     assert [row["video_id"] for row in staged.tables["video_catalog"]] == ["b"]
     file = staged.file("videos.csv")
     assert (file.rows, file.accepted) == (5, 2)
-    assert file.warnings["duplicate_row"].examples == ("row 4: expected one row of 'b', found 2, from row 2 to 4",)
+    assert file.warnings["duplicate_row"].examples == (
+        "row 4: expected one row of 'b', found 2, from row 2 to 4",
+    )
 
 
 def test_rows_without_event_id_conflict_when_only_the_click_differs(deliver):
     row = "u,v1,2026-02-01,{},,,r,1,,\n"
-    staged = deliver(impressions=LOG_HEADER + row.format(0) + row.format(1) + row.format(1).replace("r,1", "r,2"))
+    staged = deliver(
+        impressions=LOG_HEADER + row.format(0) + row.format(1) + row.format(1).replace("r,1", "r,2")
+    )
     assert staged.rejected("impressions") == [(1, "conflicting_rows"), (2, "conflicting_rows")]
     assert [row["position"] for row in staged.tables["impressions"]] == [2]

@@ -41,7 +41,9 @@ print(json.dumps({"seconds": seconds, "peak": peak, "refused": refused}))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc"
+)
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_two_million_impressions_are_staged_in_bounded_memory(tmp_path: Path, kind: str) -> None:
     folder, into = tmp_path / "delivery", tmp_path / "staged"
@@ -49,7 +51,11 @@ def test_two_million_impressions_are_staged_in_bounded_memory(tmp_path: Path, ki
     duckdb.execute(f"COPY ({LOG}) TO '{folder}/impressions.{kind}'")
     duckdb.execute(f"COPY ({VIDEOS}) TO '{folder}/videos.{kind}'")
     done = subprocess.run(
-        [sys.executable, "-c", STAGE, str(folder), str(into)], check=True, capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", STAGE, str(folder), str(into)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     result = json.loads(done.stdout)
     print(f"{kind}: {result['seconds']:.1f} s, {result['peak'] / 1e6:.0f} MB")

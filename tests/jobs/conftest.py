@@ -28,7 +28,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SmallHome:
     (root / "settings.yaml").write_text(yaml.safe_dump(SETTINGS), encoding="utf-8")
     made = SmallHome(Tables(root / "home"), load(root / "settings.yaml"), root / "settings.yaml")
     ingest(made.tables, Source("folder", root / "delivery"), made.settings.ingest)
-    # Jobs read tables and covers. What else lies in a delivery, a simulated world's truth say, is gone when they run.
+    # Jobs read tables and covers. What else lies in a delivery, a simulated world's truth say, is
+    # gone when they run.
     for path in (root / "delivery").iterdir():
         if path.name != "covers":
             path.unlink()

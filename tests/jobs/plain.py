@@ -20,7 +20,9 @@ def live_videos(home, at: int) -> dict[str, dict]:
         if row["event_timestamp"] <= at and row["created_timestamp"] <= at:
             latest[row["video_id"]] = row
     return {
-        v: row for v, row in latest.items() if row["removed_at"] is None or row["removed_at"].timestamp() * 1e6 > at
+        v: row
+        for v, row in latest.items()
+        if row["removed_at"] is None or row["removed_at"].timestamp() * 1e6 > at
     }
 
 
@@ -28,7 +30,11 @@ def tags(home, at: int) -> dict[str, set[str]]:
     """The tags of each live video that were given and known before `at`."""
     found: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
     for row in home.rows(VIDEO_TAGS):
-        if row["event_timestamp"] < at and row["created_timestamp"] <= at and row["video_id"] in found:
+        if (
+            row["event_timestamp"] < at
+            and row["created_timestamp"] <= at
+            and row["video_id"] in found
+        ):
             found[row["video_id"]].add(row["tag"])
     return found
 
@@ -45,7 +51,9 @@ def cooccurrence(home, at: int) -> dict[tuple[str, str], int]:
     counts = videos_with(of_videos, settings.min_videos)
     edges: Counter[tuple[str, str]] = Counter()
     for names in of_videos.values():
-        most_frequent = sorted((t for t in names if t in counts), key=lambda t: (-counts[t], t.encode()))
+        most_frequent = sorted(
+            (t for t in names if t in counts), key=lambda t: (-counts[t], t.encode())
+        )
         edges.update(combinations(sorted(most_frequent[: settings.max_tags_per_video]), 2))
     return dict(edges)
 
@@ -71,7 +79,10 @@ def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
     clicks = Counter(row["video_id"] for row in shown if row["event_id"] in clicked)
     overall = clicks.total() / exposures.total() if shown else 0.0
     w = home.settings.statistics.prior_exposures
-    return {v: (exposures[v], clicks[v], (clicks[v] + w * overall) / (exposures[v] + w)) for v in live_videos(home, at)}
+    return {
+        v: (exposures[v], clicks[v], (clicks[v] + w * overall) / (exposures[v] + w))
+        for v in live_videos(home, at)
+    }
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -84,9 +95,14 @@ def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
     """a = [tag, joint] of each video: both blocks at length 1, joined, and brought to length 1 (III-A3)."""
     joint = {row["video_id"]: np.array(row["joint_embedding"], float) for row in joint_rows}
     return {
-        row["video_id"]: unit(np.concatenate([unit(np.array(row["tag_embedding"], float)), unit(joint[row["video_id"]])]))
-        for row in tag_rows if row["video_id"] in joint
-    }  # fmt: skip
+        row["video_id"]: unit(
+            np.concatenate(
+                [unit(np.array(row["tag_embedding"], float)), unit(joint[row["video_id"]])]
+            )
+        )
+        for row in tag_rows
+        if row["video_id"] in joint
+    }
 
 
 def assignment(

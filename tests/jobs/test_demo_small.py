@@ -23,14 +23,25 @@ def test_a_small_folder_goes_all_the_way(tmp_path):
     (folder / "covers").mkdir(parents=True)
     classes = {"primary_class": "music", "published_at": "2026-01-02"}
     videos = [
-        {"video_id": f"v{i}", "title": f"piano number {i}", "cover": f"covers/{i}.jpg", "secondary_class": f"s{i % 3}"}
-        | {"tags": "piano|rain" if i % 2 else "piano|sun"} | classes
+        {
+            "video_id": f"v{i}",
+            "title": f"piano number {i}",
+            "cover": f"covers/{i}.jpg",
+            "secondary_class": f"s{i % 3}",
+        }
+        | {"tags": "piano|rain" if i % 2 else "piano|sun"}
+        | classes
         for i in range(30)
-    ]  # fmt: skip
+    ]
     for i in range(30):
         Image.new("RGB", (32, 32), (i * 8, 80, 255 - i * 8)).save(folder / "covers" / f"{i}.jpg")
     shown = [
-        {"user_id": "u1", "video_id": f"v{i}", "event_timestamp": f"2026-01-03T10:00:{i:02}Z", "clicked": i % 2}
+        {
+            "user_id": "u1",
+            "video_id": f"v{i}",
+            "event_timestamp": f"2026-01-03T10:00:{i:02}Z",
+            "clicked": i % 2,
+        }
         for i in range(6)
     ]
     for name, rows in (("videos", videos), ("impressions", shown)):
@@ -38,16 +49,32 @@ def test_a_small_folder_goes_all_the_way(tmp_path):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    config = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text(encoding="utf-8")) | {"topics": {"clusters": 4}}
+    config = yaml.safe_load((ROOT / "conf" / "demo.yaml").read_text(encoding="utf-8")) | {
+        "topics": {"clusters": 4}
+    }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    verb = ["demo", "--data", str(folder), "--home", str(home), "--config", str(tmp_path / "small.yaml")]
+    verb = [
+        "demo",
+        "--data",
+        str(folder),
+        "--home",
+        str(home),
+        "--config",
+        str(tmp_path / "small.yaml"),
+    ]
     done = subprocess.run(
         [sys.executable, "-c", "from vidtopics.cli import main; main()", *verb],
-        cwd=ROOT, env={k: v for k, v in os.environ.items() if k != "REDIS_URL"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "REDIS_URL"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     try:
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Table I: left out. held-out videos: expected at least 20 with classes" in done.stdout
+        assert (
+            "Table I: left out. held-out videos: expected at least 20 with classes" in done.stdout
+        )
         assert "Ranking" in done.stdout
         topics = OnlineClient.from_url(server.start(home)).read("video_topics", ["v1", "v99"])
         assert topics.present.tolist() == [True, False]

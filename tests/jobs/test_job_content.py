@@ -12,14 +12,21 @@ from small_home import T1, T2
 
 from producers.content.dataset import holdout
 from spark_jobs.pipeline import find
-from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_JOINT_REPRESENTATION, VIDEO_TAGS
+from vidtopics.contracts import (
+    VIDEO_CATALOG,
+    VIDEO_CONTENT_ENCODING,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAGS,
+)
 from vidtopics.tables import Commit
 
 [JOINT] = find(["video_joint_representation"])
 
 
 def test_each_content_is_encoded_once(home):
-    contents = {at: {r["content_hash"] for r in plain.live_videos(home, at).values()} for at in (T1, T2)}
+    contents = {
+        at: {r["content_hash"] for r in plain.live_videos(home, at).values()} for at in (T1, T2)
+    }
     rows = home.rows(VIDEO_CONTENT_ENCODING)
     first = {r["content_hash"] for r in rows if r["event_timestamp"] == T1}
     then = {r["content_hash"] for r in rows if r["event_timestamp"] == T2}
@@ -41,7 +48,9 @@ def test_twins_are_one_point_and_missing_blocks_are_flagged(home):
     odd = (small_world.NO_COVER, small_world.NO_TITLE, small_world.NOTHING, small_world.NO_TAGS)
     assert [rows[v]["content_blocks"] for v in odd] == [2, 1, 0, 3]  # bit 0 a cover, bit 1 a title
     assert not any(rows[small_world.NOTHING]["joint_embedding"])
-    lengths = [np.linalg.norm(r["joint_embedding"]) for v, r in rows.items() if v != small_world.NOTHING]
+    lengths = [
+        np.linalg.norm(r["joint_embedding"]) for v, r in rows.items() if v != small_world.NOTHING
+    ]
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
 
 
@@ -66,14 +75,16 @@ def held_out(home) -> set[str]:
 def test_labels_of_held_out_videos_do_not_reach_the_model(home, fork, held_out):
     assert 20 < len(held_out) < 50
     assert (
-        trained_on(home, fork, relabelled=held_out) == home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
+        trained_on(home, fork, relabelled=held_out)
+        == home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
     )
 
 
 def test_labels_of_one_video_that_trains_do(home, fork, held_out):
     other = min(plain.live_videos(home, T1).keys() - held_out)
     assert (
-        trained_on(home, fork, relabelled={other}) != home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
+        trained_on(home, fork, relabelled={other})
+        != home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
     )
 
 
@@ -84,7 +95,9 @@ def trained_on(home, fork, *, relabelled: set[str]) -> object:
     names = pa.array(sorted(relabelled))
     hit = pc.is_in(catalog["video_id"], value_set=names).to_pylist()
     for column in ("primary_classes", "secondary_classes"):
-        values = [["another"] if h else v for h, v in zip(hit, catalog[column].to_pylist(), strict=True)]
+        values = [
+            ["another"] if h else v for h, v in zip(hit, catalog[column].to_pylist(), strict=True)
+        ]
         at = catalog.schema.get_field_index(column)
         catalog = catalog.set_column(at, column, pa.array(values, pa.list_(pa.string())))
     tags = tags.filter(pc.invert(pc.is_in(tags["video_id"], value_set=names)))

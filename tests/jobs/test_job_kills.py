@@ -24,14 +24,20 @@ def start(home) -> subprocess.Popen[bytes]:
     arguments = ["--home", home.tables.home, "--config", home.config, "--as-of", moment(T2)]
     env = {k: v for k, v in os.environ.items() if k != "PYSPARK_GATEWAY_PORT"}
     return subprocess.Popen(
-        [sys.executable, JOB, *arguments], start_new_session=True, stdout=subprocess.DEVNULL, env=env
+        [sys.executable, JOB, *arguments],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        env=env,
     )
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     """The process and all that it started; Spark's Python workers have a process group of their own."""
     try:
-        doomed = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        doomed = [
+            *psutil.Process(process.pid).children(recursive=True),
+            psutil.Process(process.pid),
+        ]
     except psutil.NoSuchProcess:
         doomed = []
     for one in doomed:
@@ -57,7 +63,9 @@ def test_five_kills_at_random_moments_and_the_same_rows(home, fork):
     chance, died = random.Random(7), 0
     for _ in range(5):
         process = start(killed)
-        time.sleep(chance.uniform(0.3, 1) * seconds)  # the first third is Python and the JVM starting
+        time.sleep(
+            chance.uniform(0.3, 1) * seconds
+        )  # the first third is Python and the JVM starting
         died += process.poll() is None
         kill(process)
         assert killed.rows(VIDEO_STATISTICS) in (before, complete)

@@ -33,16 +33,27 @@ def expected_queues(home, at):
             if row["video_id"] in live:
                 exposures, _, ctr = statistics[row["video_id"]]
                 videos[topic].append(
-                    {"topic_id": topic, "video_id": row["video_id"], "video_exposures": exposures, "video_ctr": ctr,
-                     "topic_epoch": 1}
-                )  # fmt: skip
+                    {
+                        "topic_id": topic,
+                        "video_id": row["video_id"],
+                        "video_exposures": exposures,
+                        "video_ctr": ctr,
+                        "topic_epoch": 1,
+                    }
+                )
     settings, seed = home.settings.queues, home.settings.seed
-    queues = {t: topic_queue(pa.Table.from_pylist(rows), settings, seed).to_pylist() for t, rows in videos.items()}
+    queues = {
+        t: topic_queue(pa.Table.from_pylist(rows), settings, seed).to_pylist()
+        for t, rows in videos.items()
+    }
     return {t: queue for t, queue in queues.items() if queue}
 
 
 def places(queues):
-    return {t: [(r["video_id"], r["fresh"], r["queue_exposures"]) for r in queue] for t, queue in queues.items()}
+    return {
+        t: [(r["video_id"], r["fresh"], r["queue_exposures"]) for r in queue]
+        for t, queue in queues.items()
+    }
 
 
 @pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
@@ -53,7 +64,9 @@ def test_queues_by_the_rules(home, at):
     assert places(found) == places(expected)
     for topic, queue in found.items():
         assert [r["queue_position"] for r in queue] == list(range(1, len(queue) + 1))
-        assert [r["queue_ctr"] for r in queue] == pytest.approx([r["queue_ctr"] for r in expected[topic]], abs=1e-12)
+        assert [r["queue_ctr"] for r in queue] == pytest.approx(
+            [r["queue_ctr"] for r in expected[topic]], abs=1e-12
+        )
     assert {r["topic_epoch"] for queue in found.values() for r in queue} == {1}
 
 
@@ -67,7 +80,10 @@ def test_a_removed_video_is_in_no_queue_from_its_removal_on(home, fork):
     for at, there in ((T1, True), (T1 + 43_200_000_000, False)):
         QUEUES.run(wide.at(at))
         videos = {r["video_id"] for r in wide.holds(TOPIC_QUEUES, at)}
-        assert (small_world.REMOVED_LATER in videos, small_world.REMOVED_BEFORE in videos) == (there, False)
+        assert (small_world.REMOVED_LATER in videos, small_world.REMOVED_BEFORE in videos) == (
+            there,
+            False,
+        )
         with_topics = {r["video_id"] for r in wide.holds(VIDEO_TOPICS, at) if r["topic_count"]}
         assert small_world.REMOVED_LATER in with_topics
         assert videos == with_topics & plain.live_videos(home, at).keys()
@@ -76,13 +92,17 @@ def test_a_removed_video_is_in_no_queue_from_its_removal_on(home, fork):
 def expected_clicks(home, at):
     """Clicks before `at` and known by it, newest first; each video at its last click."""
     before = lambda r: r["event_timestamp"] < at and r["created_timestamp"] <= at  # noqa: E731
-    shown = {r["event_id"]: (r["user_id"], r["video_id"]) for r in home.rows(IMPRESSIONS) if before(r)}
+    shown = {
+        r["event_id"]: (r["user_id"], r["video_id"]) for r in home.rows(IMPRESSIONS) if before(r)
+    }
     clicks = [r for r in home.rows(CLICKS) if before(r) and r["event_id"] in shown]
     found = defaultdict(dict)
     for row in sorted(clicks, key=lambda r: (r["event_timestamp"], r["event_id"]), reverse=True):
         user, video = shown[row["event_id"]]
         found[user].setdefault(video)
-    return {user: list(videos)[: home.settings.recall.recent_clicks] for user, videos in found.items()}
+    return {
+        user: list(videos)[: home.settings.recall.recent_clicks] for user, videos in found.items()
+    }
 
 
 def held_clicks(home, at):
@@ -124,9 +144,17 @@ def add_clicks(home, user, clicks):
         {"event_id": e, "user_id": user, "video_id": v, "request_id": None, "position": None} | time
         for (e, v, _), time in zip(clicks, times, strict=True)
     ]
-    clicks = [{"event_id": e, "watch_seconds": None} | time for (e, _, _), time in zip(clicks, times, strict=True)]
-    for table, rows, schema in ((IMPRESSIONS, impressions, shown.schema), (CLICKS, clicks, clicked.schema)):
-        home.tables.publish(table, pa.Table.from_pylist(rows, schema=schema), Commit("ingest", T2, T2, live=True))
+    clicks = [
+        {"event_id": e, "watch_seconds": None} | time
+        for (e, _, _), time in zip(clicks, times, strict=True)
+    ]
+    for table, rows, schema in (
+        (IMPRESSIONS, impressions, shown.schema),
+        (CLICKS, clicks, clicked.schema),
+    ):
+        home.tables.publish(
+            table, pa.Table.from_pylist(rows, schema=schema), Commit("ingest", T2, T2, live=True)
+        )
 
 
 def test_a_rerun_with_equal_rows_is_recorded_and_writes_none(fork):
@@ -148,4 +176,6 @@ def test_a_changed_setting_runs_the_job_that_depends_on_it(home, change, expecte
     [(section, values)] = change.items()
     chosen = getattr(home.settings, section).model_copy(update=values)
     run = replace(home, settings=home.settings.model_copy(update={section: chosen})).at(T2)
-    assert [j for j in (QUEUES, RECENT) if not run.tables.is_done(j.table, j.commit(run))] == expected
+    assert [
+        j for j in (QUEUES, RECENT) if not run.tables.is_done(j.table, j.commit(run))
+    ] == expected

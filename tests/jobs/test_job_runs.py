@@ -40,7 +40,11 @@ def test_each_run_ran_all_jobs_and_ends_with_a_release(home):
     row = home.rows(RELEASES)[1]
     assert row["event_timestamp"] == T2
     assert dict(row["versions"]) == {
-        **{name: version for name, version in row["versions"] if name not in {t.name for t in DERIVED}},
+        **{
+            name: version
+            for name, version in row["versions"]
+            if name not in {t.name for t in DERIVED}
+        },
         **{s.publication.table: s.publication.version for s in home.steps[T2]},
     }
     assert dict(row["quality"])["topics"] == 8
@@ -58,7 +62,14 @@ def test_a_video_that_is_taken_down_ends_at_the_next_run(home, table):
 
 @pytest.mark.parametrize("table", OF_VIDEOS, ids=lambda t: t.name)
 def test_a_video_begins_at_the_first_run_after_its_upload(home, table):
-    assert min(r["event_timestamp"] for r in home.rows(table) if r["video_id"] == small_world.NEVER_SHOWN) == T2
+    assert (
+        min(
+            r["event_timestamp"]
+            for r in home.rows(table)
+            if r["video_id"] == small_world.NEVER_SHOWN
+        )
+        == T2
+    )
 
 
 def test_a_backfill_is_known_an_hour_later_and_a_live_run_when_it_is_published(home):
@@ -66,7 +77,9 @@ def test_a_backfill_is_known_an_hour_later_and_a_live_run_when_it_is_published(h
     for table in DERIVED:
         rows = home.rows(table)
         backfilled = {
-            r["created_timestamp"] - r["event_timestamp"] for r in rows if r["event_timestamp"] != home.live_us
+            r["created_timestamp"] - r["event_timestamp"]
+            for r in rows
+            if r["event_timestamp"] != home.live_us
         }
         assert backfilled <= {hour}, table.name
     live = [r for table in DERIVED for r in home.rows(table, home.live_us)]
@@ -81,8 +94,11 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
     times = [moment(T1), moment(T2), None]
     done = subprocess.run(
         [sys.executable, "-c", AGAIN, str(again.tables.home), str(home.config), json.dumps(times)],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     found = json.loads(done.stdout)
     assert found["heavy"] == []
     assert found["skipped"] == [True] * (len(JOBS) * 3)
@@ -114,7 +130,9 @@ print(json.dumps({
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
     return {
-        str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()
+        str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns)
+        for p in folder.rglob("*")
+        if p.is_file()
     }
 
 
@@ -139,11 +157,21 @@ def outdated(home, at: int = T2) -> set[str]:
         ({"topics": {"target_topics": 2}}, {"topics", "video_topics"}),
         ({"content": {"iterations": 21}}, {"video_joint_representation"}),
         ({"content": {"holdout_share": 0.2}}, {"video_joint_representation"}),
-        ({"content": {"image_encoder": {"pixels": 96}}}, {"video_content_encoding", "video_joint_representation"}),
-        ({"evaluation": {"clusterings": 3}, "simulation": {"users": 9}, "ingest": {"batch_rows": 9}}, set()),
+        (
+            {"content": {"image_encoder": {"pixels": 96}}},
+            {"video_content_encoding", "video_joint_representation"},
+        ),
+        (
+            {
+                "evaluation": {"clusterings": 3},
+                "simulation": {"users": 9},
+                "ingest": {"batch_rows": 9},
+            },
+            set(),
+        ),
     ],
     ids=of_the_change,
-)  # fmt: skip
+)
 def test_a_changed_setting_runs_the_jobs_that_depend_on_it(home, change, expected):
     tree = merged(home.settings.model_dump(), change)
     assert outdated(replace(home, settings=parse(tree, where="test"))) == expected
@@ -155,21 +183,27 @@ def merged(tree: dict, change: dict) -> dict:
 
 def test_a_changed_setting_changes_its_table_and_leaves_the_others(home, fork):
     changed = fork()
-    changed.settings = parse(merged(home.settings.model_dump(), {"statistics": {"prior_exposures": 5}}), where="test")
+    changed.settings = parse(
+        merged(home.settings.model_dump(), {"statistics": {"prior_exposures": 5}}), where="test"
+    )
     execute(changed, changed.at(T2))
     assert [s.publication.table for s in changed.steps[T2] if not s.publication.skipped] == [
         "video_statistics",
         "topic_queues",
     ]
     assert changed.releases[T2] == 4
-    assert {r["video_id"]: r["video_ctr"] for r in changed.holds(VIDEO_STATISTICS, T2)} == pytest.approx(
+    assert {
+        r["video_id"]: r["video_ctr"] for r in changed.holds(VIDEO_STATISTICS, T2)
+    } == pytest.approx(
         {v: ctr for v, (_, _, ctr) in plain.statistics(changed, T2).items()}, abs=2e-6
     )
 
 
 def test_new_encodings_make_the_joint_representation_run_and_nothing_else(home, fork):
     new = fork()
-    row = new.tables.read(VIDEO_CONTENT_ENCODING).sort_by("created_timestamp").slice(0, 1)  # known to the run at T1
+    row = (
+        new.tables.read(VIDEO_CONTENT_ENCODING).sort_by("created_timestamp").slice(0, 1)
+    )  # known to the run at T1
     at = row.schema.get_field_index("encoder")
     other = row.set_column(at, "encoder", [["another"]])
     widths = {name: len(row[f"{name[:5]}_encoding"][0]) for name in ("image_width", "title_width")}
@@ -232,7 +266,10 @@ def test_without_impressions_there_is_one_date_after_the_last_video(fork):
 # Reading, running and publishing change no value; `weights` is covered by the weights' hash.
 PLUMBING = {"spark_jobs.job", "spark_jobs.session", "spark_jobs.weights"}
 # Imported for a class that only holds arrays, and for the type of a callback.
-TYPES = {"video_tag_embedding": {"producers.tags.skipgram"}, "video_content_encoding": {"producers.content.training"}}
+TYPES = {
+    "video_tag_embedding": {"producers.tags.skipgram"},
+    "video_content_encoding": {"producers.content.training"},
+}
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -241,7 +278,9 @@ def test_a_jobs_code_names_every_module_that_its_result_depends_on(name):
     assert all(importlib.util.find_spec(module) for module in job.code)
     used = imported(f"spark_jobs.{name}", without=PLUMBING | TYPES.get(name, set()))
     packages = {m for m in job.code if importlib.util.find_spec(m).submodule_search_locations}
-    assert {m for m in used if m not in job.code and not any(m.startswith(f"{p}.") for p in packages)} == set()
+    assert {
+        m for m in used if m not in job.code and not any(m.startswith(f"{p}.") for p in packages)
+    } == set()
 
 
 def imported(module: str, *, without: set[str]) -> set[str]:
@@ -253,8 +292,18 @@ def imported(module: str, *, without: set[str]) -> set[str]:
             continue
         found.add(name)
         tree = ast.parse(Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8"))
-        typing = [n for n in ast.walk(tree) if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"]
+        typing = [
+            n
+            for n in ast.walk(tree)
+            if isinstance(n, ast.If) and getattr(n.test, "id", "") == "TYPE_CHECKING"
+        ]
         skipped = {id(n) for block in typing for n in ast.walk(block)}
-        froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in skipped]
-        waiting += [n.module for n in froms if n.module and n.module.split(".")[0] in ("producers", "spark_jobs")]
+        froms = [
+            n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in skipped
+        ]
+        waiting += [
+            n.module
+            for n in froms
+            if n.module and n.module.split(".")[0] in ("producers", "spark_jobs")
+        ]
     return found

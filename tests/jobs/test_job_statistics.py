@@ -22,14 +22,18 @@ def figures(rows) -> dict[str, tuple[int, int, float]]:
 def test_figures_by_hand(home, at):
     found, expected = figures(home.holds(VIDEO_STATISTICS, at)), plain.statistics(home, at)
     assert {v: f[:2] for v, f in found.items()} == {v: f[:2] for v, f in expected.items()}
-    assert {v: f[2] for v, f in found.items()} == pytest.approx({v: f[2] for v, f in expected.items()}, abs=2e-6)
+    assert {v: f[2] for v, f in found.items()} == pytest.approx(
+        {v: f[2] for v, f in expected.items()}, abs=2e-6
+    )
 
 
 def test_the_edge_of_time(home):
     """v020 by hand: an impression at T1 - 1 us counts without its click, which comes after T1; one at T1 doesn't count."""
     edge = [e for e in home.rows(IMPRESSIONS) if e["event_id"] in ("at-t1", "before-t1")]
     assert sorted(e["event_timestamp"] - T1 for e in edge) == [-1, 0]
-    usual = [r for r in home.rows(IMPRESSIONS) if r["video_id"] == "v020" and r["user_id"] != "edge"]
+    usual = [
+        r for r in home.rows(IMPRESSIONS) if r["video_id"] == "v020" and r["user_id"] != "edge"
+    ]
     clicked = {c["event_id"] for c in home.rows(CLICKS) if c["event_timestamp"] < T1}
     before = [r for r in usual if r["event_timestamp"] < T1]
     assert figures(home.holds(VIDEO_STATISTICS, T1))["v020"][:2] == (
@@ -46,7 +50,10 @@ def test_the_edge_of_knowledge(home):
         if r["video_id"] == "v021" and r["user_id"] != "edge"
     }
     for at, edge in ((T1, 1), (T2, 2)):
-        assert figures(home.holds(VIDEO_STATISTICS, at))["v021"][0] == sum(t < at for t in usual.values()) + edge
+        assert (
+            figures(home.holds(VIDEO_STATISTICS, at))["v021"][0]
+            == sum(t < at for t in usual.values()) + edge
+        )
 
 
 def test_labels_from_the_as_of_time_on_change_nothing(home, fork):
@@ -61,10 +68,17 @@ def flip_labels(home, changed, since: int) -> None:
     """Clicks before `since` as they are; every impression without one gets a click at or after it, and all others lose theirs."""
     shown, clicks = home.tables.read(IMPRESSIONS), home.tables.read(CLICKS)
     early = clicks.filter(pc.less(clicks["event_timestamp"].cast(pa.int64()), since))
-    others = shown.filter(pc.invert(pc.is_in(shown["event_id"], value_set=clicks["event_id"].combine_chunks())))
-    time = pa.array([max(us, since) for us in others["event_timestamp"].cast(pa.int64()).to_pylist()])
+    others = shown.filter(
+        pc.invert(pc.is_in(shown["event_id"], value_set=clicks["event_id"].combine_chunks()))
+    )
+    time = pa.array(
+        [max(us, since) for us in others["event_timestamp"].cast(pa.int64()).to_pylist()]
+    )
     columns = {"event_id": others["event_id"], "watch_seconds": pa.nulls(len(others), pa.float32())}
-    columns |= {name: time.cast(early.schema.field(name).type) for name in ("event_timestamp", "created_timestamp")}
+    columns |= {
+        name: time.cast(early.schema.field(name).type)
+        for name in ("event_timestamp", "created_timestamp")
+    }
     rows = pa.concat_tables([early, pa.table(columns, schema=early.schema)])
     changed.tables.publish(CLICKS, rows, Commit("ingest", T2, T2, live=True))
 
@@ -98,7 +112,12 @@ def test_a_row_that_a_run_could_not_know_leaves_it_up_to_date(fork):
 
 def add_impression(home, event_id: str, *, event: int, known: int) -> None:
     row = home.tables.read(IMPRESSIONS).slice(0, 1).to_pylist()[0]
-    row |= {"event_id": event_id, "video_id": "v030", "event_timestamp": event, "created_timestamp": known}
+    row |= {
+        "event_id": event_id,
+        "video_id": "v030",
+        "event_timestamp": event,
+        "created_timestamp": known,
+    }
     rows = pa.Table.from_pylist([row], schema=home.tables.read(IMPRESSIONS).schema)
     home.tables.publish(IMPRESSIONS, rows, Commit("ingest", T2, T2, live=True))
 

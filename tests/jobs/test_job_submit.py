@@ -37,8 +37,8 @@ SMALL = {
 }
 CLUSTER = ["--master", "local-cluster[2,1,1024]"]
 
-# A Python with all libraries, but without the checkout: what a cluster's node has. The editable install is a finder on
-# sys.meta_path; sitecustomize runs after it was put there.
+# A Python with all libraries, but without the checkout: what a cluster's node has. The editable
+# install is a finder on sys.meta_path; sitecustomize runs after it was put there.
 SITECUSTOMIZE = """
 import sys
 sys.meta_path = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")]
@@ -55,7 +55,11 @@ def node_python(tmp_path) -> Path:
     )
     python.chmod(0o755)
     found = subprocess.run(
-        [python, "-c", "import pyarrow, producers"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [python, "-c", "import pyarrow, producers"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "No module named 'producers'" in found.stderr
     return python
@@ -92,13 +96,24 @@ def submit(
     settings = ["--properties-file", ROOT / "conf" / "spark-defaults.conf"]
     settings += [part for key, value in SMALL.items() for part in ("--conf", f"{key}={value}")]
     plain = {
-        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_MASTER", "PYSPARK_PYTHON", "SPARK_HOME")
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("PYTHONPATH", "SPARK_MASTER", "PYSPARK_PYTHON", "SPARK_HOME")
     }
-    local = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    local = {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
     return subprocess.run(
         [str(part) for part in (SUBMIT, *settings, *options, job, *arguments)],
-        cwd=elsewhere, env=plain | local | {k: str(v) for k, v in env.items()}, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        cwd=elsewhere,
+        env=plain | local | {k: str(v) for k, v in env.items()},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def test_a_submitted_job_leaves_the_same_rows(home, inputs, tmp_path):
@@ -115,10 +130,19 @@ NEEDS = {
 
 
 @pytest.mark.parametrize("table", [VIDEO_TAG_EMBEDDING, VIDEO_TOPICS], ids=lambda t: t.name)
-def test_executors_run_the_code_that_is_shipped(home, fork, tmp_path, table, node_python, spark_home, shipped):
+def test_executors_run_the_code_that_is_shipped(
+    home, fork, tmp_path, table, node_python, spark_home, shipped
+):
     remote = fork(NEEDS[table.name], models=False)
     done = submit(
-        remote, table, tmp_path, *CLUSTER, "--py-files", shipped, PYSPARK_PYTHON=node_python, SPARK_HOME=spark_home
+        remote,
+        table,
+        tmp_path,
+        *CLUSTER,
+        "--py-files",
+        shipped,
+        PYSPARK_PYTHON=node_python,
+        SPARK_HOME=spark_home,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert remote.rows(table) == home.rows(table, T1)
@@ -126,7 +150,14 @@ def test_executors_run_the_code_that_is_shipped(home, fork, tmp_path, table, nod
 
 def test_executors_have_no_other(fork, tmp_path, node_python, spark_home):
     remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name], models=False)
-    done = submit(remote, VIDEO_TAG_EMBEDDING, tmp_path, *CLUSTER, PYSPARK_PYTHON=node_python, SPARK_HOME=spark_home)
+    done = submit(
+        remote,
+        VIDEO_TAG_EMBEDDING,
+        tmp_path,
+        *CLUSTER,
+        PYSPARK_PYTHON=node_python,
+        SPARK_HOME=spark_home,
+    )
     assert done.returncode != 0
     assert "No module named 'producers'" in done.stdout + done.stderr
     assert remote.rows(VIDEO_TAG_EMBEDDING) == []
@@ -136,7 +167,12 @@ def test_a_driver_runs_the_code_that_is_shipped(home, fork, tmp_path, node_pytho
     remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name], models=False)
     options = ("--py-files", shipped, "--master", "local[2]")
     done = submit(
-        remote, VIDEO_TAG_EMBEDDING, tmp_path, *options, PYSPARK_PYTHON=node_python, PYSPARK_DRIVER_PYTHON=node_python
+        remote,
+        VIDEO_TAG_EMBEDDING,
+        tmp_path,
+        *options,
+        PYSPARK_PYTHON=node_python,
+        PYSPARK_DRIVER_PYTHON=node_python,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert remote.rows(VIDEO_TAG_EMBEDDING) == home.rows(VIDEO_TAG_EMBEDDING, T1)

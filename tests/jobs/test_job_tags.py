@@ -49,7 +49,9 @@ def test_every_other_tag_has_a_vector_its_count_and_its_component(home, at):
     component = plain.components(counts, plain.cooccurrence(home, at))
     found = {r["tag"]: (r["video_count"], r["component"]) for r in home.holds(TAG_EMBEDDING, at)}
     assert found == {tag: (n, component[tag]) for tag, n in counts.items()}
-    assert len(set(component.values())) == (2 if at == T1 else 1)  # the outliers' tags, until they are taken down
+    assert len(set(component.values())) == (
+        2 if at == T1 else 1
+    )  # the outliers' tags, until they are taken down
 
 
 def test_tags_that_no_video_carries_any_more_end(home):
@@ -78,7 +80,10 @@ def test_videos_without_tags_are_zero(home):
 
 def test_a_catalogue_without_tags_has_an_empty_graph_and_zero_vectors(home, fork):
     bare = fork([VIDEO_CATALOG], models=False)
-    assert run_jobs(bare.at(T1), find(["tag_cooccurrence", "tag_embedding", "video_tag_embedding"])) == 1
+    assert (
+        run_jobs(bare.at(T1), find(["tag_cooccurrence", "tag_embedding", "video_tag_embedding"]))
+        == 1
+    )
     rows = bare.holds(VIDEO_TAG_EMBEDDING, T1)
     assert {r["video_id"] for r in rows} == plain.live_videos(home, T1).keys()
     assert {(r["tag_count"], *r["tag_embedding"]) for r in rows} == {(0,) * 9}

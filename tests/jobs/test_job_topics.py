@@ -6,7 +6,12 @@ import pytest
 import small_world
 from small_home import T1, T2, utc
 
-from vidtopics.contracts import TOPICS, VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING, VIDEO_TOPICS
+from vidtopics.contracts import (
+    TOPICS,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAG_EMBEDDING,
+    VIDEO_TOPICS,
+)
 
 TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 
@@ -14,11 +19,17 @@ TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 def centroids(home, at: int) -> dict[int, np.ndarray]:
     """Living topics as of `at`, centres in double precision at length 1."""
     rows = home.holds(TOPICS, at)
-    return {r["topic_id"]: plain.unit(np.array(r["centroid"], float)) for r in rows if r["retired"] is None}
+    return {
+        r["topic_id"]: plain.unit(np.array(r["centroid"], float))
+        for r in rows
+        if r["retired"] is None
+    }
 
 
 def representations(home, at: int) -> dict[str, np.ndarray]:
-    return plain.representations(home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at))
+    return plain.representations(
+        home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at)
+    )
 
 
 @TIMES
@@ -30,9 +41,11 @@ def test_videos_have_the_topics_within_the_threshold(home, at):
     for video, vector in a.items():
         ids, weights, below = plain.assignment(vector, centres, threshold)
         row, rest = rows[video], 8 - len(ids)
-        assert (row["topic_ids"], row["topic_count"], row["below_threshold"]) == (ids + [-1] * rest, len(ids), below), (
-            video
-        )
+        assert (row["topic_ids"], row["topic_count"], row["below_threshold"]) == (
+            ids + [-1] * rest,
+            len(ids),
+            below,
+        ), video
         np.testing.assert_allclose(row["topic_weights"], weights + [0] * rest, atol=3e-6)
     assert len({r["topic_count"] for r in rows.values()}) > 1
 
@@ -48,7 +61,9 @@ def test_a_video_without_tags_cover_and_title_has_no_topic(home):
 def test_a_size_is_the_number_of_videos_whose_nearest_centre_it_is(home, at):
     centres = centroids(home, at)
     ids, matrix = list(centres), np.stack(list(centres.values()))
-    nearest = [ids[int(np.argmax(matrix @ a))] for a in representations(home, at).values() if a.any()]
+    nearest = [
+        ids[int(np.argmax(matrix @ a))] for a in representations(home, at).values() if a.any()
+    ]
     found = {r["topic_id"]: r["size"] for r in home.holds(TOPICS, at) if r["retired"] is None}
     assert found == {i: nearest.count(i) for i in ids}
 
@@ -67,12 +82,17 @@ def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
 
 
 def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
-    first, then = ({r["topic_id"]: r for r in home.holds(TOPICS, at) if r["retired"] is None} for at in (T1, T2))
+    first, then = (
+        {r["topic_id"]: r for r in home.holds(TOPICS, at) if r["retired"] is None}
+        for at in (T1, T2)
+    )
     kept = first.keys() & then.keys()
     assert len(kept) >= 6  # of 8
     assert {then[i]["born"] for i in kept} == {utc(T1)}
     assert {then[i]["born"] for i in then.keys() - kept} == {utc(T2)}
-    of_videos = [{r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, at)} for at in (T1, T2)]
+    of_videos = [
+        {r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, at)} for at in (T1, T2)
+    ]
     both = of_videos[0].keys() & of_videos[1].keys()
     assert np.mean([of_videos[0][v] == of_videos[1][v] for v in both]) > 0.5
 
@@ -85,9 +105,17 @@ def test_an_id_is_given_once(home):
     born = ids[1] - ids[0]
     assert born == set(range(9, int(facts[1]["next_topic_id"])))
     assert born  # a centre came in the dead one's place
-    assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (len(born), len(ids[0] - ids[1]))
+    assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (
+        len(born),
+        len(ids[0] - ids[1]),
+    )
 
 
 def test_all_is_of_one_epoch(home):
-    epochs = {r["topic_epoch"] for table in (TOPICS, VIDEO_TOPICS) for r in home.rows(table) if r["value_hash"]}
+    epochs = {
+        r["topic_epoch"]
+        for table in (TOPICS, VIDEO_TOPICS)
+        for r in home.rows(table)
+        if r["value_hash"]
+    }
     assert epochs == {1}

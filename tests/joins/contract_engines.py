@@ -18,9 +18,14 @@ def kernel(tables, world, known_by):
     for view, rows, ttl in ((VIDEOS, world.videos, 0), (PAIRS, world.pairs, TTL)):
         held = view_table(view, rows)
         row = matches(
-            spine.select(list(view.key)), at, held, micros(held, EVENT_TIME), micros(held, CREATED_TIME),
-            known_by=at if known_by else None, ttl_us=ttl,
-        )  # fmt: skip
+            spine.select(list(view.key)),
+            at,
+            held,
+            micros(held, EVENT_TIME),
+            micros(held, CREATED_TIME),
+            known_by=at if known_by else None,
+            ttl_us=ttl,
+        )
         found.append([features(view, rows[i].value if i >= 0 else None) for i in row])
     return [a | b for a, b in zip(*found, strict=True)]
 
@@ -29,14 +34,18 @@ def stream(tables, world, known_by):
     """In batches of three and chunks of four."""
     spine = spine_table(world)
     batches = pa.RecordBatchReader.from_batches(spine.schema, spine.to_batches(max_chunksize=3))
-    return plain(join_stream(tables, batches, VIEWS, known_by=known_by, chunk_rows=4).read_all(), spine)
+    return plain(
+        join_stream(tables, batches, VIEWS, known_by=known_by, chunk_rows=4).read_all(), spine
+    )
 
 
 def feast(tables, world, known_by):
     spine = spine_table(world)
     frame = spine.to_pandas(types_mapper={pa.int64(): _int64()}.get)
     refs = [f"{view.name}:{c.name}" for view in VIEWS for c in view.values]
-    job = feast_store(tables).get_historical_features(frame, refs, filter_by_created_timestamp=known_by)
+    job = feast_store(tables).get_historical_features(
+        frame, refs, filter_by_created_timestamp=known_by
+    )
     return plain(job.to_arrow(), spine)
 
 
@@ -47,9 +56,16 @@ def feast_store(tables):
     from feast.types import Array, Float32, Float64, Int64, String
 
     config = RepoConfig(
-        project="contract", provider="local", registry=str(tables.home / "registry.db"), entity_key_serialization_version=3,
-        offline_store={"type": "vidtopics.stores.delta.DeltaOfflineStore", "root": str(tables.home / "tables")}, online_store=None,
-    )  # fmt: skip
+        project="contract",
+        provider="local",
+        registry=str(tables.home / "registry.db"),
+        entity_key_serialization_version=3,
+        offline_store={
+            "type": "vidtopics.stores.delta.DeltaOfflineStore",
+            "root": str(tables.home / "tables"),
+        },
+        online_store=None,
+    )
     store = FeatureStore(config=config)
     if store.list_feature_views():
         return store
@@ -62,17 +78,25 @@ def feast_store(tables):
     }
     types = {"string": ValueType.STRING, "int64": ValueType.INT64}
     keys = {c.name: c for view in VIEWS for c in view.columns if c.name in view.key}
-    entities = {name: Entity(name=name, join_keys=[name], value_type=types[c.type]) for name, c in keys.items()}
+    entities = {
+        name: Entity(name=name, join_keys=[name], value_type=types[c.type])
+        for name, c in keys.items()
+    }
     views = [
         FeatureView(
-            name=view.name, entities=[entities[k] for k in view.key], ttl=view.view.ttl,
+            name=view.name,
+            entities=[entities[k] for k in view.key],
+            ttl=view.view.ttl,
             schema=[Field(name=c.name, dtype=kinds[c.type]) for c in view.columns],
             source=FileSource(
-                path=view.name, file_format=DeltaFormat(), timestamp_field=EVENT_TIME, created_timestamp_column=CREATED_TIME
+                path=view.name,
+                file_format=DeltaFormat(),
+                timestamp_field=EVENT_TIME,
+                created_timestamp_column=CREATED_TIME,
             ),
         )
         for view in VIEWS
-    ]  # fmt: skip
+    ]
     store.apply([*entities.values(), *views])
     return store
 
@@ -84,7 +108,10 @@ def spark(tables, world, known_by):
     engine = session("contract")
     spine = spine_table(world)
     views = [(view, read(engine, tables.delta(view))) for view in VIEWS]
-    return plain(join(engine.createDataFrame(spine), views, known_by=known_by).toArrow().sort_by("row_no"), spine)
+    return plain(
+        join(engine.createDataFrame(spine), views, known_by=known_by).toArrow().sort_by("row_no"),
+        spine,
+    )
 
 
 ENGINES = {"kernel": kernel, "stream": stream, "feast": feast, "spark": spark}

@@ -1,6 +1,7 @@
 """Small worlds of feature rows and spine rows, what a plain loop makes of them, and tables that hold them.
 
-Times are microseconds after START. A value of None is a tombstone; other values are numbers that all features of a row are made of.
+Times are microseconds after START. A value of None is a tombstone; other values are numbers that
+all features of a row are made of.
 """
 
 import random
@@ -13,7 +14,8 @@ from deltalake import DeltaTable, write_deltalake
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Column, Table, View
 from vidtopics.tables.schemas import ARROW, TIMESTAMP
 
-START = 1_767_225_600_000_000  # 2026-01-01: beyond 2^50, where a float32 of seconds or a float64 of days has no microseconds
+# 2026-01-01: beyond 2^50, where a float32 of seconds or a float64 of days has no microseconds
+START = 1_767_225_600_000_000
 TTL = 3
 
 
@@ -40,20 +42,33 @@ class World(NamedTuple):
 
 
 VIDEOS = Table(
-    "contract_videos", "history", ("video_id",), engine="deltalake", doc="one key, no TTL", view=View("video"),
+    "contract_videos",
+    "history",
+    ("video_id",),
+    engine="deltalake",
+    doc="one key, no TTL",
+    view=View("video"),
     columns=(
-        Column("video_id", "string", ""), Column("rate_y", "float64", ""), Column("note", "string", "", optional=True),
+        Column("video_id", "string", ""),
+        Column("rate_y", "float64", ""),
+        Column("note", "string", "", optional=True),
         Column("slots", "list<int64>", ""),
     ),
-)  # fmt: skip
+)
 PAIRS = Table(
-    "contract_pairs", "history", ("user", "item"), engine="deltalake", doc="two keys and a TTL",
+    "contract_pairs",
+    "history",
+    ("user", "item"),
+    engine="deltalake",
+    doc="two keys and a TTL",
     view=View("pair", ttl=timedelta(microseconds=TTL)),
     columns=(
-        Column("user", "int64", ""), Column("item", "int64", ""), Column("score_y", "int64", ""),
+        Column("user", "int64", ""),
+        Column("item", "int64", ""),
+        Column("score_y", "int64", ""),
         Column("weights", "list<float32>", ""),
     ),
-)  # fmt: skip
+)
 VIEWS = (VIDEOS, PAIRS)
 VIDEO_KEYS = ["", "a", "b", "zz"]
 SEED = 21
@@ -64,7 +79,11 @@ PAIR_KEYS = [(1, 23), (12, 3), (123, 0)]
 def features(view, value):
     """A row's features; `note` is null in every second row, and all are in a tombstone."""
     if view is VIDEOS:
-        whole = {"rate_y": 0.5 + (value or 0), "note": f"n{value}" if (value or 0) % 2 else None, "slots": [value, -1]}
+        whole = {
+            "rate_y": 0.5 + (value or 0),
+            "note": f"n{value}" if (value or 0) % 2 else None,
+            "slots": [value, -1],
+        }
     else:
         whole = {"score_y": value, "weights": [value, 0.25]}
     return dict.fromkeys(whole) if value is None else whole
@@ -89,7 +108,9 @@ def oracle(world, *, known_by):
     """For each spine row the features of both views."""
     return [
         features(VIDEOS, held(world.videos, (ask.video,), ask.at, known_by=known_by))
-        | features(PAIRS, held(world.pairs, (ask.user, ask.item), ask.at, known_by=known_by, ttl=TTL))
+        | features(
+            PAIRS, held(world.pairs, (ask.user, ask.item), ask.at, known_by=known_by, ttl=TTL)
+        )
         for ask in world.spine
     ]
 
@@ -107,7 +128,9 @@ def random_world(seed, size=300):
         return list(found.values())
 
     videos, pairs = [*VIDEO_KEYS, None], [*PAIR_KEYS, (1, None)]
-    asks = (Ask(draw.choice(videos), *draw.choice(pairs), draw.randrange(-1, 40)) for _ in range(size))
+    asks = (
+        Ask(draw.choice(videos), *draw.choice(pairs), draw.randrange(-1, 40)) for _ in range(size)
+    )
     return World(rows([(video,) for video in videos]), rows(pairs), list(asks))
 
 
@@ -129,7 +152,11 @@ def view_table(view, rows):
     columns |= {c.name: [features(view, row.value)[c.name] for row in rows] for c in view.values}
     arrays = {c.name: pa.array(columns[c.name], ARROW[c.type]) for c in view.columns}
     return pa.table(
-        arrays | {EVENT_TIME: times([r.event for r in rows]), CREATED_TIME: times([r.created for r in rows])}
+        arrays
+        | {
+            EVENT_TIME: times([r.event for r in rows]),
+            CREATED_TIME: times([r.created for r in rows]),
+        }
     )
 
 

@@ -33,7 +33,11 @@ def main(home: Path) -> None:
 
 
 def answers(tables, world, names):
-    return {f"{name}, known by: {rule}": ENGINES[name](tables, world, rule) for name in names for rule in (True, False)}
+    return {
+        f"{name}, known by: {rule}": ENGINES[name](tables, world, rule)
+        for name in names
+        for rule in (True, False)
+    }
 
 
 if __name__ == "__main__":

@@ -84,7 +84,13 @@ PAIR_KEYS = st.sampled_from([(1, 23), (12, 3), (1, None)])
 
 def rows(keys, size):
     """Rows of different (key, event, created), as publishing holds them."""
-    row = st.builds(lambda key, event, delay, value: Row(key, event, event + delay, value), keys, TIMES, DELAYS, VALUES)
+    row = st.builds(
+        lambda key, event, delay, value: Row(key, event, event + delay, value),
+        keys,
+        TIMES,
+        DELAYS,
+        VALUES,
+    )
     return st.lists(row, max_size=size, unique_by=lambda r: r[:3])
 
 
@@ -95,7 +101,9 @@ def worlds(size):
         PAIR_KEYS,
         st.integers(-1, 14),
     )
-    return st.builds(World, rows(VIDEO_KEYS, size), rows(PAIR_KEYS, size), st.lists(ask, max_size=size))
+    return st.builds(
+        World, rows(VIDEO_KEYS, size), rows(PAIR_KEYS, size), st.lists(ask, max_size=size)
+    )
 
 
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck))
@@ -134,8 +142,12 @@ def test_tables_that_spark_wrote_far_from_utc(tmp_path):
     """A process whose zone, and its JVM's, is Kathmandu's; then a session whose zone is New York's."""
     script = Path(__file__).with_name("contract_zone.py")
     done = subprocess.run(
-        [sys.executable, script, tmp_path], env=os.environ | {"TZ": "Asia/Kathmandu"}, capture_output=True, text=True, check=False
-    )  # fmt: skip
+        [sys.executable, script, tmp_path],
+        env=os.environ | {"TZ": "Asia/Kathmandu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["offset_hours"] == 5.5  # in 1970; 5.75 since 1986

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from vidtopics.joins.keys import ordered
 
 FAR = 2**63 - 1
-TIMES = {"near": st.integers(0, 3), "far": st.sampled_from([-FAR - 1, -FAR, -1, 0, 1, FAR - 1, FAR])}
+TIMES = {
+    "near": st.integers(0, 3),
+    "far": st.sampled_from([-FAR - 1, -FAR, -1, 0, 1, FAR - 1, FAR]),
+}
 
 
 @settings(deadline=None, max_examples=200)

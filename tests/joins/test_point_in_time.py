@@ -33,7 +33,10 @@ def oracle(spine, rows, known_by, ttl, strictly):
 
 def keys(pairs):
     return pa.table(
-        {"user": pa.array([k[0] for k in pairs], pa.string()), "item": pa.array([k[1] for k in pairs], pa.int64())}
+        {
+            "user": pa.array([k[0] for k in pairs], pa.string()),
+            "item": pa.array([k[1] for k in pairs], pa.int64()),
+        }
     )
 
 
@@ -43,13 +46,23 @@ def times(values):
 
 def run(spine, rows, **options):
     return matches(
-        keys([k for k, _ in spine]), times([t for _, t in spine]), keys([r[0] for r in rows]),
-        times([r[1] for r in rows]), times([r[2] for r in rows]), **options,
-    ).tolist()  # fmt: skip
+        keys([k for k, _ in spine]),
+        times([t for _, t in spine]),
+        keys([r[0] for r in rows]),
+        times([r[1] for r in rows]),
+        times([r[2] for r in rows]),
+        **options,
+    ).tolist()
 
 
 @settings(deadline=None, max_examples=120)
-@given(SPINE, ROWS, st.sampled_from(["any", "cut", "spine", "earlier", "later"]), st.integers(0, 5), st.booleans())
+@given(
+    SPINE,
+    ROWS,
+    st.sampled_from(["any", "cut", "spine", "earlier", "later"]),
+    st.integers(0, 5),
+    st.booleans(),
+)
 def test_equals_the_oracle(spine, rows, rule, ttl, strictly):
     at = times([t for _, t in spine])
     known_by = {"any": None, "cut": 6, "spine": at, "earlier": at - 2, "later": at + 3}[rule]
@@ -90,7 +103,8 @@ def test_ttl_is_inclusive():
 
 
 def test_the_latest_row_expires_even_where_an_older_one_was_corrected_later():
-    # (10, created 99) is older as an event than (20, 21); the winner at 130 is (20, 21), which is too old: nothing.
+    # (10, created 99) is older as an event than (20, 21); the winner at 130 is (20, 21), which is
+    # too old: nothing.
     assert run([(("a", 1), 130)], [(("a", 1), 10, 99), (("a", 1), 20, 21)], ttl_us=100) == [-1]
 
 
@@ -100,7 +114,8 @@ def test_rows_come_back_in_order_with_duplicates():
 
 
 def test_microseconds_are_not_rounded():
-    t = 1_767_225_600_000_001  # beyond 2^50: a float64 of seconds, or a float32, would lose the last microsecond
+    # beyond 2^50: a float64 of seconds, or a float32, would lose the last microsecond
+    t = 1_767_225_600_000_001
     assert run([(("a", 1), t - 1), (("a", 1), t)], [(("a", 1), t, t)]) == [-1, 0]
 
 
@@ -108,7 +123,11 @@ def test_key_types_that_feast_and_arrow_hand_over():
     rows = pa.table({"user": pa.array(["x", "y"], pa.large_string())})
     for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
         spine = pa.table({"user": pa.array(["y", "x", None], pa.string()).cast(kind)})
-        assert matches(spine, times([1, 1, 1]), rows, times([1, 1]), times([1, 1])).tolist() == [1, 0, -1]
+        assert matches(spine, times([1, 1, 1]), rows, times([1, 1]), times([1, 1])).tolist() == [
+            1,
+            0,
+            -1,
+        ]
 
 
 def test_column_names_are_not_sql():
@@ -143,16 +162,24 @@ def test_wrong_use_is_told():
 
 
 @settings(deadline=None, max_examples=60)
-@given(SPINE, ROWS, st.lists(st.tuples(st.sampled_from([None, 6, "spine"]), st.booleans()), min_size=2, max_size=4))
+@given(
+    SPINE,
+    ROWS,
+    st.lists(st.tuples(st.sampled_from([None, 6, "spine"]), st.booleans()), min_size=2, max_size=4),
+)
 def test_a_history_answers_many_questions(spine, rows, questions):
     """Whatever was asked before, under another rule or of another part of the spine."""
-    history = History(keys([r[0] for r in rows]), times([r[1] for r in rows]), times([r[2] for r in rows]))
+    history = History(
+        keys([r[0] for r in rows]), times([r[1] for r in rows]), times([r[2] for r in rows])
+    )
     for known_by, strictly in questions:
         for part in (spine[:5], spine[5:]):
             at = times([t for _, t in part])
             known = at if known_by == "spine" else known_by
             plain = at.tolist() if known_by == "spine" else [known_by] * len(part)
-            found = history.matches(keys([k for k, _ in part]), at, known_by=known, strictly_before=strictly)
+            found = history.matches(
+                keys([k for k, _ in part]), at, known_by=known, strictly_before=strictly
+            )
             assert found.tolist() == oracle(part, rows, plain, 0, strictly)
 
 
@@ -170,7 +197,11 @@ def test_key_columns_of_another_type_are_told():
 def test_whole_numbers_match_whatever_their_width():
     rows = pa.table({"k": pa.array([1, 2], pa.int32())})
     assert matches(
-        pa.table({"k": pa.array([2, 3], pa.uint8())}), times([1, 1]), rows, times([1, 1]), times([1, 1])
+        pa.table({"k": pa.array([2, 3], pa.uint8())}),
+        times([1, 1]),
+        rows,
+        times([1, 1]),
+        times([1, 1]),
     ).tolist() == [1, -1]
 
 
@@ -178,7 +209,9 @@ def test_keys_in_several_chunks():
     chunks = pa.chunked_array([["x", "y"], ["y", None, "z"]])
     rows = pa.table({"k": chunks})
     spine = pa.table({"k": pa.chunked_array([["z"], ["y", "q"]])})
-    assert matches(spine, times([9] * 3), rows, times([1, 2, 3, 4, 5]), times([0] * 5)).tolist() == [4, 2, -1]
+    assert matches(
+        spine, times([9] * 3), rows, times([1, 2, 3, 4, 5]), times([0] * 5)
+    ).tolist() == [4, 2, -1]
 
 
 def test_null_is_an_entity_for_latest():

@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 from vidtopics.joins import payload, taken
 
 KINDS = [
-    pa.list_(pa.int64()), pa.list_(pa.field("element", pa.float32())), pa.large_list(pa.int16()), pa.list_(pa.bool_()), pa.list_(pa.string()),
-    pa.list_(pa.int32(), 2), pa.list_(pa.list_(pa.int8())),
-]  # fmt: skip
-ITEMS = {pa.bool_(): st.booleans(), pa.string(): st.text(max_size=3), pa.list_(pa.int8()): st.lists(st.integers(0, 9))}
+    pa.list_(pa.int64()),
+    pa.list_(pa.field("element", pa.float32())),
+    pa.large_list(pa.int16()),
+    pa.list_(pa.bool_()),
+    pa.list_(pa.string()),
+    pa.list_(pa.int32(), 2),
+    pa.list_(pa.list_(pa.int8())),
+]
+ITEMS = {
+    pa.bool_(): st.booleans(),
+    pa.string(): st.text(max_size=3),
+    pa.list_(pa.int8()): st.lists(st.integers(0, 9)),
+}
 
 
 @st.composite
@@ -70,15 +79,28 @@ def test_nulls_that_hold_items_are_nulls_all_the_same():
     lists = pa.ListArray.from_arrays(
         [0, 2, 4, 6, 8], [0, 0, 1, 2, 3, 4, 5, 6], mask=pa.array([False, False, True, False])
     )[1:]
-    assert taken(pa.table({"ids": lists}), np.array([2, 1, 0, -1]))["ids"].to_pylist() == [[5, 6], None, [1, 2], None]
+    assert taken(pa.table({"ids": lists}), np.array([2, 1, 0, -1]))["ids"].to_pylist() == [
+        [5, 6],
+        None,
+        [1, 2],
+        None,
+    ]
 
 
-@pytest.mark.parametrize("rows", [[[1], [2, 3], [4, 5, 6]], [[1, 2], []], [[], [1, 2], None], [[1, 2], [3]]])
+@pytest.mark.parametrize(
+    "rows", [[[1], [2, 3], [4, 5, 6]], [[1, 2], []], [[], [1, 2], None], [[1, 2], [3]]]
+)
 def test_lists_of_several_lengths_are_themselves(rows):
     at = np.arange(len(rows))[::-1].copy()
-    assert taken(pa.table({"ids": pa.array(rows, pa.list_(pa.int64()))}), at)["ids"].to_pylist() == rows[::-1]
+    assert (
+        taken(pa.table({"ids": pa.array(rows, pa.list_(pa.int64()))}), at)["ids"].to_pylist()
+        == rows[::-1]
+    )
 
 
 def test_results_past_32_bit_offsets_are_left_to_arrow(monkeypatch):
     monkeypatch.setattr(payload, "LARGEST", 3)
-    assert taken(pa.table({"ids": [[1, 2]]}), np.array([0, 0]))["ids"].to_pylist() == [[1, 2], [1, 2]]
+    assert taken(pa.table({"ids": [[1, 2]]}), np.array([0, 0]))["ids"].to_pylist() == [
+        [1, 2],
+        [1, 2],
+    ]

@@ -8,12 +8,21 @@ from collections.abc import Mapping
 from vidtopics.layout import Field, Schema
 
 CODES = {
-    "int8": "b", "int16": "h", "int32": "i", "int64": "q", "float16": "e", "float32": "f", "float64": "d", "bool": "?",
+    "int8": "b",
+    "int16": "h",
+    "int32": "i",
+    "int64": "q",
+    "float16": "e",
+    "float32": "f",
+    "float64": "d",
+    "bool": "?",
     "timestamp": "q",
-}  # fmt: skip
+}
 
 
-def value_bytes(schema: Schema, row: Mapping[str, object], fingerprint: int, event_us: int, created_us: int) -> bytes:
+def value_bytes(
+    schema: Schema, row: Mapping[str, object], fingerprint: int, event_us: int, created_us: int
+) -> bytes:
     """One value; None in `row` is null."""
     fixed, tail, nulls = b"", b"", bytearray((len(schema.fields) + 7) // 8)
     for i, field in enumerate(schema.fields):

@@ -20,11 +20,22 @@ SCHEMA = Schema(
     )
 )
 FIXED = 26 + 1 + 4 + 3 * 4
-ROWS = {"n": [1, 2, 3], "v": [[1, 2], [3, 4], [5, 6]], "s": ["one", "two", "three"], "t": [["a"], ["b", "bb"], []]}
+ROWS = {
+    "n": [1, 2, 3],
+    "v": [[1, 2], [3, 4], [5, 6]],
+    "s": ["one", "two", "three"],
+    "t": [["a"], ["b", "bb"], []],
+}
 
 
 def values(created: list[int] | None = None) -> list[bytes]:
-    return encode(SCHEMA, ROWS, fingerprints=np.zeros(3, np.uint32), event_us=1, created_us=created or [1, 1, 1])
+    return encode(
+        SCHEMA,
+        ROWS,
+        fingerprints=np.zeros(3, np.uint32),
+        event_us=1,
+        created_us=created or [1, 1, 1],
+    )
 
 
 def ends(value: bytes, v: int, s: int, t: int) -> bytes:
@@ -77,7 +88,9 @@ def test_a_damaged_row_does_not_set_the_width_of_the_others(name: str) -> None:
 def test_a_damaged_row_alone() -> None:
     for value in DAMAGED.values():
         decoded = decode(SCHEMA, [value])
-        if value is not DAMAGED["a vector of three numbers"]:  # nothing says here that it should have had two
+        if (
+            value is not DAMAGED["a vector of three numbers"]
+        ):  # nothing says here that it should have had two
             assert decoded.readable.tolist() == [False]
             assert decoded.columns["s"].tolist() == [None]
 
@@ -89,25 +102,36 @@ def test_of_two_widths_the_one_known_last_is_read() -> None:
         ([1, 2, 3], [True, False, True], [[1, 2], [0, 0], [6, 7]]),
     ):
         decoded = decode(
-            SCHEMA, encode(SCHEMA, rows, fingerprints=np.zeros(3, np.uint32), event_us=1, created_us=created)
+            SCHEMA,
+            encode(
+                SCHEMA, rows, fingerprints=np.zeros(3, np.uint32), event_us=1, created_us=created
+            ),
         )
         assert decoded.readable.tolist() == readable
         assert decoded.columns["v"].tolist() == vectors
-        assert decoded.columns["n"].tolist() == [n * ok for n, ok in zip([1, 2, 3], readable, strict=True)]
+        assert decoded.columns["n"].tolist() == [
+            n * ok for n, ok in zip([1, 2, 3], readable, strict=True)
+        ]
 
 
 def test_a_null_vector_known_last_sets_no_width() -> None:
     rows = {**ROWS, "v": [[1, 2], [3, 4], None]}
     decoded = decode(
-        SCHEMA, encode(SCHEMA, rows, fingerprints=np.zeros(3, np.uint32), event_us=1, created_us=[1, 1, 9])
+        SCHEMA,
+        encode(SCHEMA, rows, fingerprints=np.zeros(3, np.uint32), event_us=1, created_us=[1, 1, 9]),
     )
     assert decoded.columns["v"].tolist() == [[1, 2], [3, 4], [0, 0]]
-    assert (decoded.readable.tolist(), decoded.null["v"].tolist()) == ([True] * 3, [False, False, True])
+    assert (decoded.readable.tolist(), decoded.null["v"].tolist()) == (
+        [True] * 3,
+        [False, False, True],
+    )
 
 
 @given(st.integers(0, len(GOOD)), st.integers(0, len(GOOD)), st.binary(max_size=8))
 @example(FIXED, FIXED, b"")
-def test_any_bytes_after_the_header_are_read_or_refused(start: int, stop: int, other: bytes) -> None:
+def test_any_bytes_after_the_header_are_read_or_refused(
+    start: int, stop: int, other: bytes
+) -> None:
     """Whatever is cut out or put in, only that row can change."""
     first, _, last = values([9, 1, 9])
     decoded = decode(SCHEMA, [first, GOOD[:start] + other + GOOD[stop:], last])
@@ -120,7 +144,11 @@ def test_texts_whose_ends_run_backwards_are_unreadable() -> None:
     """The last end fits the length, so that nothing but the order tells."""
     schema = Schema((Field("a", "string", "bytes"), Field("b", "string", "bytes")))
     (good,) = encode(
-        schema, {"a": ["one"], "b": ["two"]}, fingerprints=np.zeros(1, np.uint32), event_us=1, created_us=1
+        schema,
+        {"a": ["one"], "b": ["two"]},
+        fingerprints=np.zeros(1, np.uint32),
+        event_us=1,
+        created_us=1,
     )
     wrong = good[:27] + struct.pack("<2I", 7, 6) + good[35:]
     assert len(good) == len(wrong)

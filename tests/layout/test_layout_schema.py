@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidtopics.contracts import TABLES, VIDEO_JOINT_REPRESENTATION, VIDEO_TOPICS, VIEWS, Column, Table
+from vidtopics.contracts import (
+    TABLES,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TOPICS,
+    VIEWS,
+    Column,
+    Table,
+)
 from vidtopics.errors import StoreError
 from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, layout_json
 
@@ -74,13 +81,19 @@ def test_the_fixed_part_of_the_joint_representation() -> None:
 
 
 @given(st.lists(st.text(max_size=8).map(str.encode), max_size=5), st.integers(1, 40))
-def test_keys_are_prefix_generation_view_and_the_bucket_in_braces(ids: list[bytes], buckets: int) -> None:
+def test_keys_are_prefix_generation_view_and_the_bucket_in_braces(
+    ids: list[bytes], buckets: int
+) -> None:
     keys = KeySpace("p", 2, 3, buckets).of(ids)
     assert keys == [b"p:2:3:{%d}" % (crc32(i) % buckets) + i for i in ids]
 
 
 def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
-    places = {(generation, view): KeySpace("p", generation, view, 16) for generation in (1, 2) for view in (1, 2, 11)}
+    places = {
+        (generation, view): KeySpace("p", generation, view, 16)
+        for generation in (1, 2)
+        for view in (1, 2, 11)
+    }
     assert len({space.of([b"v"])[0] for space in places.values()}) == 6
     assert len({space.watermark(1) for space in places.values()}) == 6
     assert places[1, 1].of([b"1:{3}"]) != places[1, 11].of([b"{3}"])
@@ -105,10 +118,14 @@ def test_structures_have_keys_of_their_own() -> None:
 
 def test_the_directory_of_another_layout_is_refused() -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'p': expected layout 1, found layout 2"):
-        Directory.parse("p", b"1", layout_json(16).replace('"layout":1', '"layout":2').encode(), {}, {})
+        Directory.parse(
+            "p", b"1", layout_json(16).replace('"layout":1', '"layout":2').encode(), {}, {}
+        )
 
 
-@pytest.mark.parametrize(("version", "layout"), [(None, layout_json(16).encode()), (b"1", None), (None, None)])
+@pytest.mark.parametrize(
+    ("version", "layout"), [(None, layout_json(16).encode()), (b"1", None), (None, None)]
+)
 def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'p': expected a store, found nothing"):
         Directory.parse("p", version, layout, {}, {})
@@ -117,7 +134,9 @@ def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) ->
 def test_a_directory_reads_back() -> None:
     schema, entry = Schema.of(VIDEO_TOPICS), ViewEntry(4, 2, 10**6, Schema.of(VIDEO_TOPICS).hash)
     held = {str(schema.hash).encode(): schema.to_json().encode()}
-    found = Directory.parse("p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, held)
+    found = Directory.parse(
+        "p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, held
+    )
     assert (found.version, found.buckets, found.views, found.schemas) == (
         7,
         8,

@@ -50,65 +50,93 @@ class OnlineHome:
 
     def statistics(self, *rows: Row) -> None:
         names = ("video_exposures", "video_clicks", "video_ctr")
-        self._append(VIDEO_STATISTICS, rows, lambda n: dict(zip(names, (n, 1, n / 100), strict=True)))
+        self._append(
+            VIDEO_STATISTICS, rows, lambda n: dict(zip(names, (n, 1, n / 100), strict=True))
+        )
 
     def topics(self, *rows: Row) -> None:
         self._append(
             VIDEO_TOPICS,
             rows,
             lambda n: {
-                "topic_ids": [n] + [-1] * 7, "topic_weights": [n / 8] + [0.0] * 7, "topic_count": 1,
-                "below_threshold": n % 2 == 1, "topic_epoch": 1,
+                "topic_ids": [n] + [-1] * 7,
+                "topic_weights": [n / 8] + [0.0] * 7,
+                "topic_count": 1,
+                "below_threshold": n % 2 == 1,
+                "topic_epoch": 1,
             },
-        )  # fmt: skip
+        )
 
     def joint(self, *rows: Row, width: int = 3) -> None:
         self._append(
             VIDEO_JOINT_REPRESENTATION,
             rows,
-            lambda n: {"joint_embedding": [float(n)] * width, "content_blocks": 3, "encoder_version": f"é{n}"},
+            lambda n: {
+                "joint_embedding": [float(n)] * width,
+                "content_blocks": 3,
+                "encoder_version": f"é{n}",
+            },
         )
 
     def clicks(self, **users: list[str]) -> None:
         """All users' recent clicks."""
-        self._replace(USER_RECENT_CLICKS, [{"user_id": u, "recent_video_ids": v} for u, v in users.items()])
+        self._replace(
+            USER_RECENT_CLICKS, [{"user_id": u, "recent_video_ids": v} for u, v in users.items()]
+        )
 
     def queues(self, topics: dict[int, list[str]], *, epoch: int = 1, ctr: float = 0.5) -> None:
         """All topics' queues; every video with 10 exposures. Rows lie in the table last position first."""
         rows = [
             {
-                "topic_id": topic, "video_id": video, "queue_position": i + 1, "queue_ctr": ctr, "queue_exposures": 10,
-                "fresh": False, "topic_epoch": epoch,
+                "topic_id": topic,
+                "video_id": video,
+                "queue_position": i + 1,
+                "queue_ctr": ctr,
+                "queue_exposures": 10,
+                "fresh": False,
+                "topic_epoch": epoch,
             }
             for topic, videos in topics.items()
             for i, video in enumerate(videos)
-        ]  # fmt: skip
+        ]
         self._replace(TOPIC_QUEUES, rows[::-1])
 
     def release(self) -> None:
         self.releases += 1
-        assert self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s") == self.releases
+        assert (
+            self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s")
+            == self.releases
+        )
 
-    def run(self, store: redis.Redis, settings: OnlineSettings = SETTINGS, **options: Any) -> dict[str, Moved]:
+    def run(
+        self, store: redis.Redis, settings: OnlineSettings = SETTINGS, **options: Any
+    ) -> dict[str, Moved]:
         return {moved.name: moved for moved in materialize(self.tables, store, settings, **options)}
 
     def _append(self, table: Table, rows: tuple[Row, ...], features: Any) -> None:
         nothing = {c.name: None for c in table.values}
         plain = [
             {
-                "video_id": video, **(nothing if n is None else features(n)), "event_timestamp": event,
-                "created_timestamp": created, "value_hash": n or 0,
+                "video_id": video,
+                **(nothing if n is None else features(n)),
+                "event_timestamp": event,
+                "created_timestamp": created,
+                "value_hash": n or 0,
             }
             for video, event, created, n in rows
-        ]  # fmt: skip
+        ]
         found = pa.Table.from_pylist(plain, arrow_schema(table))
-        commit = counted(Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64()))
+        commit = counted(
+            Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64())
+        )
         append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
 
     def _replace(self, table: Table, rows: list[dict[str, Any]]) -> None:
         self.snapshots += 1
         plain = [{**row, "event_timestamp": 1, "created_timestamp": 1} for row in rows]
-        commit = Commit("by hand", self.snapshots, self.snapshots, rows=len(rows), content=str(self.snapshots))
+        commit = Commit(
+            "by hand", self.snapshots, self.snapshots, rows=len(rows), content=str(self.snapshots)
+        )
         write_deltalake(
             self.tables.delta(table, create=True),
             pa.Table.from_pylist(plain, arrow_schema(table)),

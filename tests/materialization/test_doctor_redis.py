@@ -40,7 +40,9 @@ def test_one_node_of_a_cluster_that_evicts_is_a_warning(
     assert (found.state, "noeviction, volatile-ttl" in found.found) == ("warning", True)
 
 
-def test_a_server_that_does_not_answer_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1")
     found = doctor.online_store(tmp_path)
     assert (found.state, "secret" in found.found) == ("missing", False)

@@ -30,7 +30,11 @@ def write(store: redis.Redis, event_us: int, ttl_us: int, *, ended: bool = False
     load = writer.load(writer.register("view", SCHEMA, ttl_us))
     marks = load.space.fingerprints([b"a"])
     times = {"event_us": [event_us], "created_us": [1]}
-    value = tombstones(SCHEMA, marks, **times) if ended else encode(SCHEMA, {"n": [1]}, fingerprints=marks, **times)
+    value = (
+        tombstones(SCHEMA, marks, **times)
+        if ended
+        else encode(SCHEMA, {"n": [1]}, fingerprints=marks, **times)
+    )
     load.add([b"a"], value)
     load.finish()
     expires_ms = store.pexpiretime(load.space.of([b"a"])[0])
@@ -54,7 +58,9 @@ def now_us() -> int:
     ],
 )
 @pytest.mark.parametrize("ended", [False, True])
-def test_a_value_goes_some_time_after_its_ttl(store: redis.Redis, ttl_us: int, after_us: int, ended: bool) -> None:
+def test_a_value_goes_some_time_after_its_ttl(
+    store: redis.Redis, ttl_us: int, after_us: int, ended: bool
+) -> None:
     event = now_us()
     assert write(store, event, ttl_us, ended=ended) == event + after_us
     assert (
@@ -74,7 +80,9 @@ def test_a_newer_row_stays_longer_and_an_older_one_changes_nothing(store: redis.
 
 
 @pytest.mark.parametrize("event_us", [-(10**15), 0, 10**15])
-def test_a_value_that_comes_too_old_is_told_as_such_for_a_while(store: redis.Redis, event_us: int) -> None:
+def test_a_value_that_comes_too_old_is_told_as_such_for_a_while(
+    store: redis.Redis, event_us: int
+) -> None:
     before = now_us()
     expires = write(store, event_us, 6 * HOUR_US)
     assert before + 6 * HOUR_US <= expires <= now_us() + 6 * HOUR_US + 1000
@@ -110,7 +118,9 @@ def home(tmp_path: Path, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) ->
 class AgingHome:
     """A home whose one view has the TTL that a test gives it."""
 
-    def __init__(self, rows: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, rows: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.rows, self.store, self.monkeypatch = rows, store, monkeypatch
 
     def run(self, ttl: timedelta) -> tuple[str, int]:
@@ -124,7 +134,9 @@ class AgingHome:
     def faults(self) -> dict[str, int]:
         """What `reconcile` finds of the view."""
         return next(
-            f.faults for f in reconcile(self.rows.tables, self.store, SETTINGS) if f.name == VIDEO_STATISTICS.name
+            f.faults
+            for f in reconcile(self.rows.tables, self.store, SETTINGS)
+            if f.name == VIDEO_STATISTICS.name
         )
 
     def keys(self) -> dict[str, bytes]:
@@ -134,7 +146,9 @@ class AgingHome:
     def drops(self) -> dict[str, float]:
         """Per video the hours from now until Redis drops its value; none for those that stay."""
         found = {name: self.store.pexpiretime(key) for name, key in self.keys().items()}
-        return {name: round((ms * 1000 - now_us()) / HOUR_US, 1) for name, ms in found.items() if ms > 0}
+        return {
+            name: round((ms * 1000 - now_us()) / HOUR_US, 1) for name, ms in found.items() if ms > 0
+        }
 
 
 def test_a_longer_ttl_brings_back_what_redis_may_have_dropped(home: AgingHome) -> None:
@@ -147,7 +161,10 @@ def test_a_longer_ttl_brings_back_what_redis_may_have_dropped(home: AgingHome) -
     assert home.run(timedelta(0)) == ("the TTL is longer now", 2)
     assert home.drops() == {}
     assert home.run(day) == ("", 0)
-    assert home.run(days) == ("the TTL is longer now", 2)  # a Feast writer may have used the shorter one
+    assert home.run(days) == (
+        "the TTL is longer now",
+        2,
+    )  # a Feast writer may have used the shorter one
 
 
 def test_a_run_that_died_with_a_short_ttl_counts(home: AgingHome) -> None:
@@ -182,7 +199,12 @@ def test_a_ttl_that_feast_wrote_with_counts(home: AgingHome) -> None:
     load = writer.load(writer.register(VIDEO_STATISTICS.name, Schema.of(VIDEO_STATISTICS), HOUR_US))
     row = {f.name: f.empty(1) for f in Schema.of(VIDEO_STATISTICS).fields}
     marks = load.space.fingerprints([b"new"])
-    load.add([b"new"], encode(Schema.of(VIDEO_STATISTICS), row, fingerprints=marks, event_us=[now], created_us=[now]))
+    load.add(
+        [b"new"],
+        encode(
+            Schema.of(VIDEO_STATISTICS), row, fingerprints=marks, event_us=[now], created_us=[now]
+        ),
+    )
     load.finish()
     assert home.drops() == {"new": 2}
     assert home.run(timedelta(0)) == ("the TTL is longer now", 2)

@@ -65,7 +65,10 @@ def test_readers_see_one_generation_or_the_other_whole(
         pass
     stop.set()
     thread.join()
-    assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [({Status.PRESENT}, {1}), ({Status.PRESENT}, {2})]
+    assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [
+        ({Status.PRESENT}, {1}),
+        ({Status.PRESENT}, {2}),
+    ]
 
 
 @pytest.fixture
@@ -88,8 +91,15 @@ def test_a_rebuild_that_dies_is_cleaned_by_the_next_run(
     statuses, found = exposures(store)
     assert (statuses, len(found)) == ({Status.PRESENT}, 1)
     homes[1].run(store)
-    live = [OnlineClient(store).directory().view(v).generation for v in ("video_statistics", "video_topics")]
-    keys = {k for k in store.scan_iter(count=1000) if k.startswith(b"vt:") and k.split(b":")[1].isdigit()}
+    live = [
+        OnlineClient(store).directory().view(v).generation
+        for v in ("video_statistics", "video_topics")
+    ]
+    keys = {
+        k
+        for k in store.scan_iter(count=1000)
+        if k.startswith(b"vt:") and k.split(b":")[1].isdigit()
+    }
     assert {(k.split(b":")[1], k.split(b":")[2].lstrip(b"w")) for k in keys} == {
         (b"%d" % g, b"%d" % OnlineClient(store).directory().view(v).number)
         for v, g in zip(("video_statistics", "video_topics"), live, strict=True)
@@ -99,7 +109,10 @@ def test_a_rebuild_that_dies_is_cleaned_by_the_next_run(
 
 
 def test_a_rebuild_that_dies_at_any_command_and_is_asked_for_again(
-    homes: list[OnlineHome], store: redis.Redis, rebuilt: dict[bytes, object], monkeypatch: pytest.MonkeyPatch
+    homes: list[OnlineHome],
+    store: redis.Redis,
+    rebuilt: dict[bytes, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Until it is switched readers have every row of the first release, then every row of the second."""
     command, died = 6, True
@@ -132,7 +145,10 @@ def test_a_field_at_the_end_stays_in_its_generation(
     homes[0].run(store)
     contract(monkeypatch, VIDEO_STATISTICS)
     moved = homes[1].run(store)["video_statistics"]
-    assert (moved.why, OnlineClient(store).directory().view("video_statistics").generation) == ("", 1)
+    assert (moved.why, OnlineClient(store).directory().view("video_statistics").generation) == (
+        "",
+        1,
+    )
     assert OnlineClient(store).read("video_statistics", VIDEOS)["video_ctr"].tolist() == [0.02] * 40
 
 
@@ -192,7 +208,9 @@ def test_a_writer_without_tables_starts_a_changed_view_anew(store: redis.Redis) 
     assert writer.register("view", new) == second
 
 
-def test_a_generation_is_never_swept_while_it_is_live(homes: list[OnlineHome], store: redis.Redis) -> None:
+def test_a_generation_is_never_swept_while_it_is_live(
+    homes: list[OnlineHome], store: redis.Redis
+) -> None:
     """An answer to a switch that got lost has it sent again."""
     homes[0].run(store)
     before = dump(store)
@@ -207,7 +225,10 @@ def test_a_generation_is_never_swept_while_it_is_live(homes: list[OnlineHome], s
 
 
 def test_the_same_home_leaves_the_same_on_one_server_and_on_a_cluster(
-    homes: list[OnlineHome], store: redis.Redis, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
+    homes: list[OnlineHome],
+    store: redis.Redis,
+    cluster_store: redis.RedisCluster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(generations, "CLUSTER_GRACE_S", 0.01)
     for target in (store, cluster_store):
@@ -222,7 +243,10 @@ def test_the_same_home_leaves_the_same_on_one_server_and_on_a_cluster(
 
 
 def test_a_run_on_a_cluster_that_dies_is_made_good(
-    homes: list[OnlineHome], store: redis.Redis, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
+    homes: list[OnlineHome],
+    store: redis.Redis,
+    cluster_store: redis.RedisCluster,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     homes[0].run(store)
     undisturbed = dump(store)
@@ -236,7 +260,10 @@ def test_a_run_on_a_cluster_that_dies_is_made_good(
 
 
 def test_drop_on_a_cluster_leaves_other_views_alone(
-    homes: list[OnlineHome], cluster_store: redis.RedisCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    homes: list[OnlineHome],
+    cluster_store: redis.RedisCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(generations, "CLUSTER_GRACE_S", 0.01)
     homes[0].run(cluster_store)  # type: ignore[arg-type]

@@ -32,11 +32,16 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 2.0)
 
 
-def test_a_second_run_is_told_who_has_the_lock(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_is_told_who_has_the_lock(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 0.1)
     with (
         hold(store, "vt"),
-        pytest.raises(LockError, match=rf"expected no other run, found process {os.getpid()} on .*which began at 20"),
+        pytest.raises(
+            LockError,
+            match=rf"expected no other run, found process {os.getpid()} on .*which began at 20",
+        ),
         hold(store, "vt"),
     ):
         pass
@@ -49,7 +54,9 @@ def test_prefixes_have_locks_of_their_own(store: redis.Redis) -> None:
         pass
 
 
-def test_a_lease_is_renewed_while_the_run_goes_on(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_renewed_while_the_run_goes_on(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 0.8)  # almost three leases
     with hold(store, "vt"), pytest.raises(LockError), hold(store, "vt"):
         pass
@@ -75,7 +82,9 @@ def test_a_second_run_waits_for_the_first(store: redis.Redis) -> None:
 
 def dead_holder(store: redis.Redis) -> Lease:
     """The lease of a process that died right after it got it."""
-    return Lease(store, "vt", lock._acquire(store, "vt", '{"host": "h", "pid": 1, "since": "then"}'))
+    return Lease(
+        store, "vt", lock._acquire(store, "vt", '{"host": "h", "pid": 1, "since": "then"}')
+    )
 
 
 def test_a_dead_holder_is_succeeded_after_its_lease(store: redis.Redis) -> None:
@@ -83,19 +92,25 @@ def test_a_dead_holder_is_succeeded_after_its_lease(store: redis.Redis) -> None:
     with hold(store, "vt") as lease:
         assert 0.2 < time.monotonic() - began < 1
         assert int(lease.number) > int(dead.number)
-        with pytest.raises(LockError, match="expected the lock to be this run's still, found a later run"):
+        with pytest.raises(
+            LockError, match="expected the lock to be this run's still, found a later run"
+        ):
             dead.transaction(lambda pipe: pipe.multi())
 
 
 def test_numbers_rise_where_redis_lost_the_last_one(store: redis.Redis) -> None:
     before = dead_holder(store)
     before.claim(3)
-    store.delete(place("vt", "lock"), place("vt", "fence"))  # the buckets' fences lie on other nodes of a cluster
+    store.delete(
+        place("vt", "lock"), place("vt", "fence")
+    )  # the buckets' fences lie on other nodes of a cluster
     with hold(store, "vt") as lease:
         lease.claim(3)
 
 
-def test_a_holder_rises_above_the_buckets_numbers(store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_rises_above_the_buckets_numbers(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The directory's node lost the last number, and its clock is behind that of the one before."""
     for bucket in range(3):
         store.set(f"vt:fence:{{{bucket}}}", 8 * 10**15 + bucket)
@@ -110,7 +125,9 @@ def test_a_holder_rises_above_the_buckets_numbers(store: redis.Redis, monkeypatc
 
 
 @pytest.mark.parametrize("fence", [None, b"1000"])
-def test_a_number_that_redis_lost_is_not_taken_for_a_later_run(store: redis.Redis, fence: bytes | None) -> None:
+def test_a_number_that_redis_lost_is_not_taken_for_a_later_run(
+    store: redis.Redis, fence: bytes | None
+) -> None:
     with hold(store, "vt") as lease:
         if fence:
             store.set(place("vt", "fence"), fence)
@@ -169,11 +186,15 @@ def release(home: OnlineHome, *, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
-    return stages(tmp_path_factory.mktemp("stages"), [partial(release, number=number) for number in (1, 2)])
+    return stages(
+        tmp_path_factory.mktemp("stages"), [partial(release, number=number) for number in (1, 2)]
+    )
 
 
 @contextmanager
-def paused_at(command: bytes, time_: int, patch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
+def paused_at(
+    command: bytes, time_: int, patch: pytest.MonkeyPatch
+) -> Iterator[tuple[Event, Event]]:
     """Connections with the timeout PAUSED stand still at the `time_`-th sending with `command` (the first event says so) until the second."""
     reached, go, sent, real = Event(), Event(), [0], redis.Connection.send_packed_command
 
@@ -196,11 +217,20 @@ def paused_at(command: bytes, time_: int, patch: pytest.MonkeyPatch) -> Iterator
 @pytest.mark.parametrize(
     ("command", "time_", "full"),
     [
-        (b"'RPUSH'", 1, False), (b"'RPUSH'", 2, False), (b"'RPUSH'", 1, True), (b"'RPUSH'", 2, True),
-        (b"EVALSHA", 1, False), (b"EVALSHA", 3, True), (b"'UNLINK'", 1, True),
-        (b"MULTI", 1, False), (b"MULTI", 2, True), (b"MULTI", 3, False), (b"MULTI", 3, True), (b"MULTI", 5, False),
+        (b"'RPUSH'", 1, False),
+        (b"'RPUSH'", 2, False),
+        (b"'RPUSH'", 1, True),
+        (b"'RPUSH'", 2, True),
+        (b"EVALSHA", 1, False),
+        (b"EVALSHA", 3, True),
+        (b"'UNLINK'", 1, True),
+        (b"MULTI", 1, False),
+        (b"MULTI", 2, True),
+        (b"MULTI", 3, False),
+        (b"MULTI", 3, True),
+        (b"MULTI", 5, False),
     ],
-)  # fmt: skip
+)
 def test_a_run_that_was_paused_past_its_lease_changes_nothing_any_more(
     homes: list[OnlineHome],
     store: redis.Redis,

@@ -76,7 +76,10 @@ def test_a_dry_run_says_what_a_run_then_does_and_writes_nothing(
     code, planned = command("--dry-run")
     assert (code, store.dbsize()) == (0, 0)
     code, done = command()
-    assert (code, written(done)) == (0, {"video_statistics": 3, "user_recent_clicks": 1, "topic_queues": 1})
+    assert (code, written(done)) == (
+        0,
+        {"video_statistics": 3, "user_recent_clicks": 1, "topic_queues": 1},
+    )
     assert written(planned) == written(done)
     home.statistics(("a", 4 * DAY_US, 4 * DAY_US, 9))
     home.release()
@@ -97,7 +100,9 @@ def test_up_to_date_is_no_failure(command: Command) -> None:
     assert (code, {m["up_to_date"] for m in done}) == (0, {True})
 
 
-@pytest.mark.parametrize(("since", "until", "again"), [(1, 3, "ab"), (2, 3, "b"), (3, 99, "c"), (0, 1, "")])
+@pytest.mark.parametrize(
+    ("since", "until", "again"), [(1, 3, "ab"), (2, 3, "b"), (3, 99, "c"), (0, 1, "")]
+)
 def test_a_range_is_moved_again_whatever_the_watermarks_say(
     command: Command, store: redis.Redis, since: int, until: int, again: str
 ) -> None:
@@ -113,7 +118,9 @@ def test_a_range_is_moved_again_whatever_the_watermarks_say(
     assert marks == {k: v for k, v in dump(store).items() if b":w" in k}
 
 
-def test_a_range_of_old_rows_overwrites_nothing_newer(command: Command, home: OnlineHome, store: redis.Redis) -> None:
+def test_a_range_of_old_rows_overwrites_nothing_newer(
+    command: Command, home: OnlineHome, store: redis.Redis
+) -> None:
     home.statistics(("a", 5 * DAY_US, 5 * DAY_US, 50))
     home.release()
     command()
@@ -123,7 +130,9 @@ def test_a_range_of_old_rows_overwrites_nothing_newer(command: Command, home: On
     assert dump(store) == before
 
 
-def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(command: Command, home: OnlineHome) -> None:
+def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(
+    command: Command, home: OnlineHome
+) -> None:
     code, said = command("--since", "2026-01-01", "--until", "2026-02-01")
     assert code == 2
     assert "expected a view that is loaded from this table, found none yet" in said
@@ -132,11 +141,16 @@ def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(command: Comman
 @pytest.mark.parametrize(
     "wrong",
     [
-        ["--since", "2026-01-01"], ["--until", "2026-01-01"], ["--since", "yesterday", "--until", "2026-01-01"],
-        ["--since", "2026-01-01", "--until", "2026-01-02", "--full"], ["--every", "5"], ["--every", "0s"],
-        ["--every", "5m", "--full"], ["--metrics-port", "9000"],
+        ["--since", "2026-01-01"],
+        ["--until", "2026-01-01"],
+        ["--since", "yesterday", "--until", "2026-01-01"],
+        ["--since", "2026-01-01", "--until", "2026-01-02", "--full"],
+        ["--every", "5"],
+        ["--every", "0s"],
+        ["--every", "5m", "--full"],
+        ["--metrics-port", "9000"],
     ],
-)  # fmt: skip
+)
 def test_wrong_use_ends_with_2(command: Command, wrong: list[str]) -> None:
     assert command(*wrong)[0] == 2
 
@@ -211,8 +225,11 @@ def rounds(home: OnlineHome) -> Iterator[tuple[subprocess.Popen[str], int, Path]
     port = free_port()
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(home.root), str(port)],
-        env=os.environ | {"REDIS_URL": url}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=os.environ | {"REDIS_URL": url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         yield child, port, place
     finally:

@@ -22,7 +22,9 @@ Dump = dict[bytes, Any]
 def step(home: OnlineHome, *, number: int) -> None:
     """The rows of one release: new values, ends, late rows, other queues and clicks."""
     n = number * 100
-    home.statistics(*[(f"v{i}", number, number, n + i) for i in range(1, 20, number)], ("v3", 0, number, 7))
+    home.statistics(
+        *[(f"v{i}", number, number, n + i) for i in range(1, 20, number)], ("v3", 0, number, 7)
+    )
     home.topics(*[(f"v{i}", number, number, None if i == number else n + i) for i in range(1, 9)])
     home.joint(*[(f"v{i}", number, number, n + i) for i in range(1, 5)])
     home.clicks(**{f"u{i}": [f"v{i + number}"] for i in range(number, 6)})
@@ -32,7 +34,9 @@ def step(home: OnlineHome, *, number: int) -> None:
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
     """A home after its first and its second release."""
-    return stages(tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)])
+    return stages(
+        tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,11 @@ def test_a_crash_at_a_failpoint(
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_crash_in_place_of_a_command(
-    homes: list[OnlineHome], undisturbed: list[Dump], store: redis.Redis, monkeypatch: pytest.MonkeyPatch, at: int
+    homes: list[OnlineHome],
+    undisturbed: list[Dump],
+    store: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
 ) -> None:
     """Every eleventh of a run; small batches, so that there are many."""
     monkeypatch.setattr("vidtopics.materialization.writer.BATCH", 2)
@@ -117,8 +125,12 @@ def test_processes_that_are_killed(
     for i, (point, command) in enumerate(kills):
         homes[0].run(stores[i])
         url = f"{valkey}/{i + 1}"
-        code = CHILD.format(tests=str(Path(__file__).parent), command=command, home=str(homes[1].root), url=url)
-        children.append(subprocess.Popen([sys.executable, "-c", code], env={**os.environ, VARIABLE: point}))
+        code = CHILD.format(
+            tests=str(Path(__file__).parent), command=command, home=str(homes[1].root), url=url
+        )
+        children.append(
+            subprocess.Popen([sys.executable, "-c", code], env={**os.environ, VARIABLE: point})
+        )
     assert [child.wait(60) for child in children] == [-signal.SIGKILL] * 3
     for other in stores:
         assert dump(other) != undisturbed[1]

@@ -29,12 +29,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROUNDS = 80  # of three kills each
 SERVER_KILLS = 40
 Plan = list[tuple[int, bool]]
-PLAN: Plan = [(0, False), (1, False), (1, True)]  # the first release, the second, and all of it anew
+PLAN: Plan = [
+    (0, False),
+    (1, False),
+    (1, True),
+]  # the first release, the second, and all of it anew
 
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
-    return stages(tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)])
+    return stages(
+        tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)]
+    )
 
 
 def content(store: redis.Redis) -> dict[Any, Any]:
@@ -45,12 +51,15 @@ def content(store: redis.Redis) -> dict[Any, Any]:
     for key, value in found.items():
         parts = key.split(b":", 3)
         if parts[1].isdigit():
-            assert live[int(parts[2].lstrip(b"w"))] == int(parts[1]), f"{key!r} of a generation that is not live"
+            assert live[int(parts[2].lstrip(b"w"))] == int(parts[1]), (
+                f"{key!r} of a generation that is not live"
+            )
             kept[parts[2], parts[3]] = value
         elif not key.endswith((b"}:directory", b"}:views", b"}:sources")):
             kept[key] = value
     kept["sources"] = {
-        n: {k: v for k, v in s.items() if k != "generation"} for n, s in found[b"vt:{directory}:sources"].items()
+        n: {k: v for k, v in s.items() if k != "generation"}
+        for n, s in found[b"vt:{directory}:sources"].items()
     }
     return kept
 
@@ -72,9 +81,12 @@ def expected(homes: list[OnlineHome], valkey: str) -> list[dict[Any, Any]]:
 def zygote() -> Iterator[subprocess.Popen[str]]:
     folder = Path(__file__).parent
     child = subprocess.Popen(
-        [sys.executable, str(folder / "kill_zygote.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, str(folder / "kill_zygote.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(folder)},
-    )  # fmt: skip
+    )
     assert child.stdout is not None
     assert child.stdout.readline().startswith("ready")
     try:
@@ -125,7 +137,9 @@ def test_kills_of_the_materialiser(
     assert died > ROUNDS * len(PLAN) * 0.5
 
 
-def test_kills_of_redis(homes: list[OnlineHome], expected: list[dict[Any, Any]], tmp_path: Path) -> None:
+def test_kills_of_redis(
+    homes: list[OnlineHome], expected: list[dict[Any, Any]], tmp_path: Path
+) -> None:
     """The server is started again with its data, and the run is made again."""
     chance, failed = random.Random(7), 0
     url = server.start(tmp_path)

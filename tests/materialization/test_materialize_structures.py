@@ -37,13 +37,20 @@ def moved(home: OnlineHome, store: redis.Redis, name: str, **options: bool) -> t
     return found.read, found.written
 
 
-def test_queues_keep_positions_and_topics_come_by_falling_clicks(home: OnlineHome, store: redis.Redis) -> None:
+def test_queues_keep_positions_and_topics_come_by_falling_clicks(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     # clicks, 10 exposures a video at CTR 0.5: topic 7 has 15, topics 3 and 9 have 10 each, 4 has 5
     home.queues({4: ["v1"], 9: ["v3", "v2"], 3: ["ü", "v1"], 7: ["c", "a", "b"]}, epoch=2)
     assert moved(home, store, "topic_queues") == (8, 4)
     client = OnlineClient(store)
     assert client.catalogue() == Catalogue(2, (7, 3, 9, 4))
-    assert client.queues([3, 4, 7, 9], epoch=2, limit=99) == [["ü", "v1"], ["v1"], ["c", "a", "b"], ["v3", "v2"]]
+    assert client.queues([3, 4, 7, 9], epoch=2, limit=99) == [
+        ["ü", "v1"],
+        ["v1"],
+        ["c", "a", "b"],
+        ["v3", "v2"],
+    ]
 
 
 def test_a_topic_that_vanished_has_no_list(home: OnlineHome, store: redis.Redis) -> None:
@@ -81,13 +88,18 @@ def test_readers_stay_with_the_old_epoch_until_the_new_one_is_whole(
         with monkeypatch.context() as patch:
             patch.setattr(redis.Connection, "send_packed_command", real)
             now = client.catalogue()
-            seen.append((now.epoch, list(now.topics), client.queues(now.topics, epoch=now.epoch, limit=9)))
+            seen.append(
+                (now.epoch, list(now.topics), client.queues(now.topics, epoch=now.epoch, limit=9))
+            )
         real(*arguments, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch, redis.Redis(**store.get_connection_kwargs()) as writer:
         patch.setattr(redis.Connection, "send_packed_command", look)
         home.run(writer)
-    assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [(1, [1], [["a"]]), (2, [1, 5], [["b"], ["c"]])]
+    assert [s for i, s in enumerate(seen) if s not in seen[:i]] == [
+        (1, [1], [["a"]]),
+        (2, [1, 5], [["b"], ["c"]]),
+    ]
 
 
 def test_rows_after_the_release_are_not_served(home: OnlineHome, store: redis.Redis) -> None:
@@ -99,7 +111,10 @@ def test_rows_after_the_release_are_not_served(home: OnlineHome, store: redis.Re
     home.run(store)
     assert (lists(store, "clicks"), lists(store, "queue")) == ({b"a": [b"v"]}, {b"1": [b"v"]})
     moved(home, store, "topic_queues")
-    assert (lists(store, "clicks"), lists(store, "queue")) == ({b"a": [b"later"]}, {b"1": [b"later"], b"2": [b"w"]})
+    assert (lists(store, "clicks"), lists(store, "queue")) == (
+        {b"a": [b"later"]},
+        {b"1": [b"later"], b"2": [b"w"]},
+    )
 
 
 def test_a_long_queue_and_many_lists_arrive_whole(home: OnlineHome, store: redis.Redis) -> None:
@@ -121,11 +136,16 @@ def test_only_users_whose_clicks_changed_are_written(home: OnlineHome, store: re
     home.clicks(same=["a", "b"], changed=["b", "a"], emptied=[], ü=["e"], new=["f"])
     assert moved(home, store, "user_recent_clicks") == (5, 4)
     assert lists(store, "clicks") == {
-        b"same": [b"a", b"b", b"untouched"], b"changed": [b"b", b"a"], "ü".encode(): [b"e"], b"new": [b"f"],
-    }  # fmt: skip
+        b"same": [b"a", b"b", b"untouched"],
+        b"changed": [b"b", b"a"],
+        "ü".encode(): [b"e"],
+        b"new": [b"f"],
+    }
 
 
-def test_full_writes_all_lists_and_finds_those_of_users_who_are_gone(home: OnlineHome, store: redis.Redis) -> None:
+def test_full_writes_all_lists_and_finds_those_of_users_who_are_gone(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.clicks(a=["v"], gone=["w"])
     home.queues({1: ["v"]})
     moved(home, store, "user_recent_clicks")
@@ -139,7 +159,9 @@ def test_full_writes_all_lists_and_finds_those_of_users_who_are_gone(home: Onlin
     assert home.run(store, full=True)["user_recent_clicks"].written == 2
 
 
-def test_a_table_made_anew_leaves_no_list_of_the_old_one(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_table_made_anew_leaves_no_list_of_the_old_one(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.clicks(a=["v"], gone=["w"])
     moved(home, store, "user_recent_clicks")
     shutil.rmtree(home.root / "tables" / "user_recent_clicks")
@@ -162,7 +184,9 @@ def test_where_the_last_version_does_not_open_lists_are_found_by_looking(
     else:
         delta.create_checkpoint()
         for version in (0, 1):
-            (home.root / "tables" / "user_recent_clicks" / "_delta_log" / f"{version:020}.json").unlink()
+            (
+                home.root / "tables" / "user_recent_clicks" / "_delta_log" / f"{version:020}.json"
+            ).unlink()
     moved(home, store, "user_recent_clicks")
     assert lists(store, "clicks") == {b"a": [b"x"], b"b": [b"v"]}
 
@@ -181,7 +205,10 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]
 
 @pytest.mark.parametrize("command", range(1, 43, 2))
 def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
-    there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch, command: int
+    there_and_back: list[OnlineHome],
+    store: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    command: int,
 ) -> None:
     """The second release may be half written; from the first to the third nothing changed for these users and topics."""
     first, second, third = there_and_back

@@ -33,9 +33,18 @@ def online(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:
     """Event, created and exposures (None: ended) of each video that Redis knows."""
     found = OnlineClient(store).read("video_statistics", VIDEOS)
     rows = zip(
-        VIDEOS, found.status, found.event_us.tolist(), found.created_us.tolist(), found["video_exposures"], strict=True
+        VIDEOS,
+        found.status,
+        found.event_us.tolist(),
+        found.created_us.tolist(),
+        found["video_exposures"],
+        strict=True,
     )
-    return {v: (e, c, int(n) if s == Status.PRESENT else None) for v, s, e, c, n in rows if s != Status.NOT_FOUND}
+    return {
+        v: (e, c, int(n) if s == Status.PRESENT else None)
+        for v, s, e, c, n in rows
+        if s != Status.NOT_FOUND
+    }
 
 
 def counts(moved: Moved) -> tuple[int, int, int, int]:
@@ -58,14 +67,18 @@ def step(home: OnlineHome, store: redis.Redis) -> Run:
     return commit
 
 
-def test_only_new_commits_are_read_and_the_latest_row_is_written(step: Run, store: redis.Redis) -> None:
+def test_only_new_commits_are_read_and_the_latest_row_is_written(
+    step: Run, store: redis.Redis
+) -> None:
     assert step(("a", 1, 1, 10), ("b", 1, 1, 20), ("a", 2, 2, 11), ("ü", 1, 1, 30)) == (4, 3, 0, 0)
     assert online(store) == {"a": (2, 2, 11), "b": (1, 1, 20), "ü": (1, 1, 30)}
     assert step(("b", 3, 3, 21), ("c", 3, 3, 40)) == (2, 2, 0, 0)
     assert online(store) == {"a": (2, 2, 11), "b": (3, 3, 21), "c": (3, 3, 40), "ü": (1, 1, 30)}
 
 
-def test_with_nothing_new_nothing_is_written(step: Run, home: OnlineHome, store: redis.Redis) -> None:
+def test_with_nothing_new_nothing_is_written(
+    step: Run, home: OnlineHome, store: redis.Redis
+) -> None:
     step(("a", 1, 1, 10))
     before = dump(store)
     store.config_resetstat()
@@ -75,7 +88,9 @@ def test_with_nothing_new_nothing_is_written(step: Run, home: OnlineHome, store:
     assert dump(store) == before
 
 
-def test_a_release_is_what_counts_not_the_table(step: Run, home: OnlineHome, store: redis.Redis) -> None:
+def test_a_release_is_what_counts_not_the_table(
+    step: Run, home: OnlineHome, store: redis.Redis
+) -> None:
     step(("a", 1, 1, 10))
     home.statistics(("a", 2, 2, 11))
     assert step() == (0, 0, 0, 0)
@@ -87,13 +102,27 @@ def test_late_rows_corrections_and_ends(step: Run, store: redis.Redis) -> None:
     # a: an event that came late; b: a correction of the same event; c: the value ended
     assert step(("a", 4, 9, 99), ("b", 5, 9, 21), ("c", 6, 9, None)) == (3, 2, 1, 0)
     assert online(store) == {"a": (5, 5, 10), "b": (5, 9, 21), "c": (6, 9, None)}
-    assert step(("c", 5, 10, 30), ("b", 5, 8, 98)) == (2, 0, 2, 0)  # late: the end stays, the correction too
+    assert step(("c", 5, 10, 30), ("b", 5, 8, 98)) == (
+        2,
+        0,
+        2,
+        0,
+    )  # late: the end stays, the correction too
     assert step(("c", 7, 11, 31)) == (1, 1, 0, 0)
     assert online(store) == {"a": (5, 5, 10), "b": (5, 9, 21), "c": (7, 11, 31)}
 
 
-def test_within_one_commit_the_correction_wins_wherever_it_lies(step: Run, store: redis.Redis) -> None:
-    step(("a", 5, 6, 11), ("a", 5, 5, 10), ("b", 5, 5, 20), ("b", 5, 6, None), ("c", 9, 1, 30), ("c", 8, 8, 31))
+def test_within_one_commit_the_correction_wins_wherever_it_lies(
+    step: Run, store: redis.Redis
+) -> None:
+    step(
+        ("a", 5, 6, 11),
+        ("a", 5, 5, 10),
+        ("b", 5, 5, 20),
+        ("b", 5, 6, None),
+        ("c", 9, 1, 30),
+        ("c", 8, 8, 31),
+    )
     assert online(store) == {"a": (5, 6, 11), "b": (5, 6, None), "c": (9, 1, 30)}
 
 
@@ -103,10 +132,15 @@ def test_small_batches_and_many_files_give_the_same(
     """Rows are judged by narrow columns and taken batch by batch: the two must stay aligned."""
     monkeypatch.setattr("vidtopics.materialization.changes.BATCH", 2)
     for i in range(4):
-        home.statistics(*[(v, 1 + (i * 7 + j) % 5, i, 10 * i + j + 1) for j, v in enumerate(VIDEOS)])
+        home.statistics(
+            *[(v, 1 + (i * 7 + j) % 5, i, 10 * i + j + 1) for j, v in enumerate(VIDEOS)]
+        )
     home.release()
     assert step()[:2] == (20, 5)
-    best = {v: max((1 + (i * 7 + j) % 5, i, 10 * i + j + 1) for i in range(4)) for j, v in enumerate(VIDEOS)}
+    best = {
+        v: max((1 + (i * 7 + j) % 5, i, 10 * i + j + 1) for i in range(4))
+        for j, v in enumerate(VIDEOS)
+    }
     assert online(store) == best
 
 
@@ -114,7 +148,8 @@ def test_compaction_changes_nothing(step: Run, home: OnlineHome, store: redis.Re
     step(("a", 1, 1, 10), ("b", 1, 1, 20))
     step(("a", 2, 2, 11), ("b", 2, 2, None))
     home.tables.delta(VIDEO_STATISTICS).optimize.compact()
-    # the compacted file holds all five rows; the newest of each are as in Redis, and written over themselves
+    # the compacted file holds all five rows; the newest of each are as in Redis, and written over
+    # themselves
     assert step(("c", 3, 3, 30))[0] == 5
     assert online(store) == {"a": (2, 2, 11), "b": (2, 2, None), "c": (3, 3, 30)}
 
@@ -129,7 +164,12 @@ def test_rows_that_are_not_due_wait_and_are_not_forgotten(
     step: Run, home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at(10, monkeypatch)
-    assert step(("a", 1, 1, 10), ("a", 2, 11, 11), ("b", 11, 5, 20), ("c", 10, 10, 30)) == (4, 2, 0, 2)
+    assert step(("a", 1, 1, 10), ("a", 2, 11, 11), ("b", 11, 5, 20), ("c", 10, 10, 30)) == (
+        4,
+        2,
+        0,
+        2,
+    )
     assert online(store) == {"a": (1, 1, 10), "c": (10, 10, 30)}
     assert step(("d", 3, 3, 40)) == (5, 3, 0, 2)  # not due yet: looked at again
     at(11, monkeypatch)
@@ -149,12 +189,16 @@ def test_a_bucket_that_lost_its_watermark_brings_all_back(step: Run, store: redi
     assert dump(store) == before
 
 
-def test_values_of_every_kind_arrive_as_the_tables_hold_them(home: OnlineHome, store: redis.Redis) -> None:
+def test_values_of_every_kind_arrive_as_the_tables_hold_them(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.topics(("a", 1, 1, 3), ("b", 1, 1, None), ("ü", 2, 2, 4))
     home.joint(("a", 1, 1, 5), ("b", 1, 1, 6), ("ü", 2, 2, None))
     home.release()
     home.run(store)
-    found = OnlineClient(store).read_views(["video_topics", "video_joint_representation"], ["ü", "a", "b", "x"])
+    found = OnlineClient(store).read_views(
+        ["video_topics", "video_joint_representation"], ["ü", "a", "b", "x"]
+    )
     topics, joint = found.values()
     assert [Status(s).name for s in topics.status] == ["PRESENT", "PRESENT", "NULL", "NOT_FOUND"]
     assert topics["topic_ids"].tolist() == [[4] + [-1] * 7, [3] + [-1] * 7, [-1] * 8, [-1] * 8]
@@ -166,7 +210,9 @@ def test_values_of_every_kind_arrive_as_the_tables_hold_them(home: OnlineHome, s
     assert joint["content_blocks"].dtype == np.int64
 
 
-def test_vectors_of_a_new_width_arrive_beside_old_ones(home: OnlineHome, store: redis.Redis) -> None:
+def test_vectors_of_a_new_width_arrive_beside_old_ones(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.joint(("a", 1, 1, 5), ("b", 1, 1, 6))
     home.release()
     home.run(store)
@@ -183,13 +229,17 @@ def test_vectors_stay_off_line_where_settings_say_so(home: OnlineHome, store: re
     home.statistics(("a", 1, 1, 1))
     home.joint(("a", 1, 1, 5))
     home.release()
-    assert list(home.run(store, SETTINGS.model_copy(update={"vectors": False}))) == ["video_statistics"]
+    assert list(home.run(store, SETTINGS.model_copy(update={"vectors": False}))) == [
+        "video_statistics"
+    ]
     assert list(home.run(store)) == ["video_joint_representation", "video_statistics"]
     reported: list[Moved] = []
     assert list(home.run(store, report=reported.append).values()) == reported
 
 
-def test_vectors_leave_redis_where_settings_change_their_mind(home: OnlineHome, store: redis.Redis) -> None:
+def test_vectors_leave_redis_where_settings_change_their_mind(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.statistics(("a", 1, 1, 1))
     home.joint(("a", 1, 1, 5))
     home.release()
@@ -198,7 +248,9 @@ def test_vectors_leave_redis_where_settings_change_their_mind(home: OnlineHome, 
     never = dump(store)
     home.run(store)
     (joint,) = store.scan_iter(match="vt:1:2:*")
-    assert preview(home.tables, store, without)[0] == Moved("video_joint_representation", 1, taken_out=True)
+    assert preview(home.tables, store, without)[0] == Moved(
+        "video_joint_representation", 1, taken_out=True
+    )
     assert store.exists(joint)
     moved = home.run(store, without)
     assert moved["video_joint_representation"].taken_out
@@ -207,20 +259,28 @@ def test_vectors_leave_redis_where_settings_change_their_mind(home: OnlineHome, 
     assert not store.exists(joint)
     assert list(home.run(store, without)) == ["video_statistics"]
     assert home.run(store)["video_joint_representation"].written == 1
-    assert OnlineClient(store).read("video_joint_representation", ["a"])["joint_embedding"].tolist() == [[5] * 3]
+    assert OnlineClient(store).read("video_joint_representation", ["a"])[
+        "joint_embedding"
+    ].tolist() == [[5] * 3]
 
 
-def test_a_view_of_vectors_that_feast_alone_wrote_stays(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_view_of_vectors_that_feast_alone_wrote_stays(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.statistics(("a", 1, 1, 1))
     home.release()
-    StoreWriter(store, buckets=4).register("video_joint_representation", Schema.of(VIDEO_JOINT_REPRESENTATION))
+    StoreWriter(store, buckets=4).register(
+        "video_joint_representation", Schema.of(VIDEO_JOINT_REPRESENTATION)
+    )
     without = SETTINGS.model_copy(update={"vectors": False})
     for _ in range(2):
         assert list(home.run(store, without)) == ["video_statistics"]
         assert "video_joint_representation" in OnlineClient(store).directory().views
 
 
-def test_a_view_that_feast_changes_during_a_run_was_not_lost(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_view_that_feast_changes_during_a_run_was_not_lost(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.statistics(("a", 1, 1, 1))
     home.topics(("a", 1, 1, 1))
     home.release()
@@ -235,7 +295,9 @@ def test_a_view_that_feast_changes_during_a_run_was_not_lost(home: OnlineHome, s
     assert OnlineClient(store).read("video_statistics", ["a"])["video_exposures"].tolist() == [1]
 
 
-def test_two_runs_at_once_leave_what_one_leaves(home: OnlineHome, store: redis.Redis, valkey: str) -> None:
+def test_two_runs_at_once_leave_what_one_leaves(
+    home: OnlineHome, store: redis.Redis, valkey: str
+) -> None:
     for i in range(3):
         home.statistics(*[(f"v{j}", i, i, 1 + i * 100 + j) for j in range(50) if (i + j) % 3])
         home.topics(*[(f"v{j}", i, i, 1 + j) for j in range(50) if (i * j) % 5])
@@ -271,11 +333,15 @@ def test_a_server_that_was_restarted_goes_on_where_it_was(home: OnlineHome) -> N
         server.stop(home.root)
 
 
-def test_without_a_release_or_a_table_the_error_says_so(home: OnlineHome, store: redis.Redis) -> None:
+def test_without_a_release_or_a_table_the_error_says_so(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     with pytest.raises(TableError, match="releases: expected a release, found none"):
         home.run(store)
     home.joint(("a", 1, 1, 1))
     home.release()
     shutil.rmtree(home.root / "tables" / VIDEO_JOINT_REPRESENTATION.name)
-    with pytest.raises(TableError, match="expected the table video_joint_representation, found nothing"):
+    with pytest.raises(
+        TableError, match="expected the table video_joint_representation, found nothing"
+    ):
         home.run(store)

@@ -19,7 +19,9 @@ NEW = Schema((*OLD.fields, Field("m", "int64", "scalar", "int64")))
 IDS = [f"v{i}" for i in range(1_000)]
 
 
-def put(store: redis.Redis, view: str, schema: Schema, rows: dict[str, int], *, at: int = 1) -> ViewEntry:
+def put(
+    store: redis.Redis, view: str, schema: Schema, rows: dict[str, int], *, at: int = 1
+) -> ViewEntry:
     """What Feast does: register, then write by the schema that it knows; every field holds the same number."""
     writer = StoreWriter(store, buckets=3)
     entry = writer.register(view, schema)
@@ -40,7 +42,9 @@ def test_a_push_from_before_fields_were_added_takes_nothing_away(store: redis.Re
     assert (found.status == Status.PRESENT).all()
     assert found["n"].tolist() == [8 if i == "v3" else 7 for i in IDS]
     assert found["m"].tolist() == [0 if i == "v3" else 7 for i in IDS]
-    assert int(store.get("vt:{directory}:directory")) == int(version) + 1  # so that readers come to know the old schema
+    assert (
+        int(store.get("vt:{directory}:directory")) == int(version) + 1
+    )  # so that readers come to know the old schema
     put(store, "view", OLD, {"v3": 9}, at=3)
     assert int(store.get("vt:{directory}:directory")) == int(version) + 1
 
@@ -51,7 +55,11 @@ def test_a_reader_that_is_open_reads_what_an_old_registry_pushed(store: redis.Re
     assert client.read("view", ["a"])["m"].tolist() == [7]
     put(store, "view", OLD, {"a": 8}, at=2)
     found = client.read("view", ["a"])
-    assert (found["n"].tolist(), found["m"].tolist(), found.status.tolist()) == ([8], [0], [Status.PRESENT])
+    assert (found["n"].tolist(), found["m"].tolist(), found.status.tolist()) == (
+        [8],
+        [0],
+        [Status.PRESENT],
+    )
 
 
 def test_a_number_is_not_given_again_after_a_drop(store: redis.Redis) -> None:
@@ -62,13 +70,22 @@ def test_a_number_is_not_given_again_after_a_drop(store: redis.Redis) -> None:
     assert (two.number, again.number, again.generation) == (2, 3, 1)
     late = StoreWriter(store, buckets=3).load(two)  # of a writer that had registered before
     late.add(
-        [b"a"], encode(OLD, {"n": [2]}, fingerprints=late.space.fingerprints([b"a"]), event_us=[9], created_us=[9])
+        [b"a"],
+        encode(
+            OLD,
+            {"n": [2]},
+            fingerprints=late.space.fingerprints([b"a"]),
+            event_us=[9],
+            created_us=[9],
+        ),
     )
     late.finish()
     assert OnlineClient(store).read("three", ["a"]).status.tolist() == [Status.NOT_FOUND]
 
 
-def test_views_registered_after_the_directory_was_lost_have_other_numbers(store: redis.Redis) -> None:
+def test_views_registered_after_the_directory_was_lost_have_other_numbers(
+    store: redis.Redis,
+) -> None:
     """Its node came back empty; the values lie on others."""
     put(store, "a", OLD, {"x": 1, "only in a": 1}, at=9)
     put(store, "b", OLD, {"x": 2}, at=5)
@@ -78,11 +95,16 @@ def test_views_registered_after_the_directory_was_lost_have_other_numbers(store:
     assert abs(first.number - time.time()) < 60
     assert (second.number, first.generation) == (first.number + 1, 1)
     found = OnlineClient(store).read("b", ["x", "only in a"])
-    assert (found.status.tolist(), found["n"].tolist()) == ([Status.PRESENT, Status.NOT_FOUND], [2, 0])
+    assert (found.status.tolist(), found["n"].tolist()) == (
+        [Status.PRESENT, Status.NOT_FOUND],
+        [2, 0],
+    )
 
 
 @pytest.mark.parametrize("lost", ["all", "the directory"])
-def test_an_open_reader_notices_that_everything_was_written_anew(store: redis.Redis, lost: str) -> None:
+def test_an_open_reader_notices_that_everything_was_written_anew(
+    store: redis.Redis, lost: str
+) -> None:
     """The other way round: under the numbers that it knows there lie, or lay, other views."""
     put(store, "a", OLD, {"x": 1})
     put(store, "b", OLD, {"x": 2})
@@ -98,7 +120,9 @@ def test_an_open_reader_notices_that_everything_was_written_anew(store: redis.Re
     assert client.read("a", ["x"])["n"].tolist() == [3]
 
 
-def test_a_run_after_the_directory_was_lost_fills_all_again(store: redis.Redis, tmp_path: Path) -> None:
+def test_a_run_after_the_directory_was_lost_fills_all_again(
+    store: redis.Redis, tmp_path: Path
+) -> None:
     home = OnlineHome(tmp_path)
     home.statistics(("a", 1, 1, 10), ("b", 1, 1, 20))
     home.topics(("a", 1, 1, 3))
@@ -109,4 +133,7 @@ def test_a_run_after_the_directory_was_lost_fills_all_again(store: redis.Redis, 
         "video_statistics": 2,
         "video_topics": 1,
     }
-    assert OnlineClient(store).read("video_statistics", ["a", "b"])["video_exposures"].tolist() == [10, 20]
+    assert OnlineClient(store).read("video_statistics", ["a", "b"])["video_exposures"].tolist() == [
+        10,
+        20,
+    ]

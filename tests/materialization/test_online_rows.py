@@ -14,7 +14,11 @@ from vidtopics.materialization.rows import encoded
 from vidtopics.tables.schemas import arrow_schema
 
 TABLE = Table(
-    "t", "history", ("video_id",), engine="spark", doc="",
+    "t",
+    "history",
+    ("video_id",),
+    engine="spark",
+    doc="",
     columns=(
         Column("video_id", "string", ""),
         Column("ids", "list<int64>", "", width=2, pad=-1, wire="int8"),
@@ -26,7 +30,7 @@ TABLE = Table(
         Column("on", "bool", ""),
         Column("since", "timestamp", ""),
     ),
-)  # fmt: skip
+)
 SCHEMA, SPACE = Schema.of(TABLE), KeySpace("p", 1, 1, 4)
 FULL = {
     "ids": [1, 2],
@@ -43,7 +47,8 @@ NOTHING: dict[str, Any] = dict.fromkeys(FULL)
 
 def batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
     plain = [
-        {"video_id": f"v{i}", EVENT_TIME: i, CREATED_TIME: 10 + i, "value_hash": 1, **row} for i, row in enumerate(rows)
+        {"video_id": f"v{i}", EVENT_TIME: i, CREATED_TIME: 10 + i, "value_hash": 1, **row}
+        for i, row in enumerate(rows)
     ]
     return pa.RecordBatch.from_pylist(plain, arrow_schema(TABLE))
 
@@ -55,7 +60,10 @@ def read(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     decoded = decode(SCHEMA, values)
     assert decoded.readable.all()
     return {
-        name: [None if missing else v for missing, v in zip(decoded.null[name], map(_plain, column), strict=True)]
+        name: [
+            None if missing else v
+            for missing, v in zip(decoded.null[name], map(_plain, column), strict=True)
+        ]
         for name, column in decoded.columns.items()
     }
 
@@ -92,12 +100,20 @@ def test_ended_rows_are_headers_with_their_own_times() -> None:
 def test_vectors_of_two_widths_in_one_batch_keep_their_own() -> None:
     rows = [FULL, {**FULL, "vector": [1, 2, 3]}, {**FULL, "vector": None}]
     _, values = encoded(TABLE, SCHEMA, SPACE, batch(rows))
-    assert [decode(SCHEMA, [v]).columns["vector"].tolist() for v in values] == [[[0.5, 0.25]], [[1, 2, 3]], [[]]]
+    assert [decode(SCHEMA, [v]).columns["vector"].tolist() for v in values] == [
+        [[0.5, 0.25]],
+        [[1, 2, 3]],
+        [[]],
+    ]
 
 
-@pytest.mark.parametrize(("wrong", "found"), [([1], "rows of several widths"), ([1, 2, 3], "rows of several widths")])
+@pytest.mark.parametrize(
+    ("wrong", "found"), [([1], "rows of several widths"), ([1, 2, 3], "rows of several widths")]
+)
 def test_slots_of_another_width_are_refused(wrong: list[int], found: str) -> None:
     with pytest.raises(ContractError, match=rf"ids: expected the shape \(2, 2\), found {found}"):
         read([FULL, {**FULL, "ids": wrong}])
-    with pytest.raises(ContractError, match=rf"ids: expected the shape \(1, 2\), found \(1, {len(wrong)}\)"):
+    with pytest.raises(
+        ContractError, match=rf"ids: expected the shape \(1, 2\), found \(1, {len(wrong)}\)"
+    ):
         read([{**FULL, "ids": wrong}])

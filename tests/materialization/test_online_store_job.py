@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
-    return stages(tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)])
+    return stages(
+        tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)]
+    )
 
 
 def spark(home: OnlineHome, url: str, *arguments: str) -> str:
@@ -34,13 +36,21 @@ def spark(home: OnlineHome, url: str, *arguments: str) -> str:
         "--config",
         str(config),
     ]
-    env = os.environ | {"REDIS_URL": url, "SPARK_MASTER": "local[2]", "PYSPARK_PYTHON": sys.executable}
-    done = subprocess.run([*command, *arguments], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = os.environ | {
+        "REDIS_URL": url,
+        "SPARK_MASTER": "local[2]",
+        "PYSPARK_PYTHON": sys.executable,
+    }
+    done = subprocess.run(
+        [*command, *arguments], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_executors_leave_what_one_process_leaves(homes: list[OnlineHome], store: redis.Redis, valkey: str) -> None:
+def test_executors_leave_what_one_process_leaves(
+    homes: list[OnlineHome], store: redis.Redis, valkey: str
+) -> None:
     for home in homes:
         home.run(store)
     new = dump(store)

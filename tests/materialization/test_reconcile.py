@@ -46,8 +46,10 @@ def test_a_store_as_it_should_be_has_no_fault(home: OnlineHome, store: redis.Red
     before = dump(store)
     found = {r.name: r for r in reconcile(home.tables, store, SETTINGS)}
     assert {name: (r.live, r.ended, r.keys, r.compared) for name, r in found.items()} == {
-        "video_statistics": (29, 1, 30, 30), "video_topics": (1, 0, 1, 1), "video_joint_representation": (1, 1, 2, 2),
-    }  # fmt: skip
+        "video_statistics": (29, 1, 30, 30),
+        "video_topics": (1, 0, 1, 1),
+        "video_joint_representation": (1, 1, 2, 2),
+    }
     assert [r.faults for r in found.values()] == [{}] * 3
     assert found["video_statistics"].version == 2  # the watermark's, not the table's latest
     assert dump(store) == before
@@ -59,7 +61,12 @@ def test_what_came_after_the_watermark_is_no_fault(home: OnlineHome, store: redi
     home.release()
     assert home.run(store)["video_statistics"].not_due == 1
     found = statistics(home, store)
-    assert (found.version, found.keys, found.faults, found.newer) == (2, 31, {}, 3)  # v6's third row came with them
+    assert (found.version, found.keys, found.faults, found.newer) == (
+        2,
+        31,
+        {},
+        3,
+    )  # v6's third row came with them
     store.set(key(store, b"v3"), store.get(key(store, b"v4")))
     store.delete(key(store, b"v5"))
     assert statistics(home, store).faults == {"another value": 1, "missing": 1}
@@ -73,11 +80,20 @@ def test_each_kind_of_difference_is_named(home: OnlineHome, store: redis.Redis) 
     store.set(key(store, b"v9"), bytes(value))
     store.set(key(store, b"v10"), b"short")
     found = statistics(home, store)
-    assert found.examples == {"missing": ["v7"], "not in the table": ["stranger"], "another value": ["v10", "v9"]}
-    assert (found.faults, found.keys) == ({"missing": 1, "not in the table": 1, "another value": 2}, 30)
+    assert found.examples == {
+        "missing": ["v7"],
+        "not in the table": ["stranger"],
+        "another value": ["v10", "v9"],
+    }
+    assert (found.faults, found.keys) == (
+        {"missing": 1, "not in the table": 1, "another value": 2},
+        30,
+    )
 
 
-def test_an_older_value_and_one_that_came_back_are_differences(home: OnlineHome, store: redis.Redis) -> None:
+def test_an_older_value_and_one_that_came_back_are_differences(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     fresh = home.tables.delta(VIDEO_STATISTICS)
     assert fresh.version() == 3
     first = store.get(key(store, b"v5"))
@@ -87,14 +103,18 @@ def test_an_older_value_and_one_that_came_back_are_differences(home: OnlineHome,
     assert statistics(home, store).examples == {"another value": ["v6"]}
 
 
-def test_a_key_in_another_bucket_than_its_own_is_foreign(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_key_in_another_bucket_than_its_own_is_foreign(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     mine = key(store, b"v7")
     bucket = int(mine.split(b"{")[1].split(b"}")[0])
     store.rename(mine, mine.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
     assert statistics(home, store).faults == {"missing": 1, "not in the table": 1}
 
 
-def test_a_sample_is_a_part_and_another_seed_another_part(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_sample_is_a_part_and_another_seed_another_part(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     found = [reconcile(home.tables, store, SETTINGS, sample=10, seed=seed) for seed in range(6)]
     parts = [r for views in found for r in views if r.name == "video_statistics"]
     assert all(0 < part.compared < 25 for part in parts)
@@ -147,7 +167,9 @@ def test_a_load_that_did_not_end_is_told(home: OnlineHome, store: redis.Redis) -
     assert statistics(home, store).faults == {}  # no bucket has moved yet
     mark = next(iter(store.scan_iter(match="vt:1:w*:{2}")))
     store.delete(mark)
-    assert [r.faults for r in reconcile(home.tables, store, SETTINGS) if r.faults] == [{"not loaded to its end": 1}]
+    assert [r.faults for r in reconcile(home.tables, store, SETTINGS) if r.faults] == [
+        {"not loaded to its end": 1}
+    ]
 
 
 def test_the_command_ends_with_1_on_a_difference(

@@ -46,11 +46,16 @@ def found(home: OnlineHome, store: redis.Redis) -> dict[str, Reconciled]:
     return {r.name: r for r in reconcile(home.tables, store, SETTINGS)}
 
 
-def test_lists_as_they_should_be_have_no_fault_and_stay_as_they_are(home: OnlineHome, store: redis.Redis) -> None:
+def test_lists_as_they_should_be_have_no_fault_and_stay_as_they_are(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     before = dump(store)
     assert {k: v for k, v in before.items() if isinstance(v, list)} == {
-        FIRST: [b"v1", b"v2", b"v3"], SECOND: [b"v2"], ANNA: [b"v1", b"v2"], BORIS: [b"v3"],
-    }  # fmt: skip
+        FIRST: [b"v1", b"v2", b"v3"],
+        SECOND: [b"v2"],
+        ANNA: [b"v1", b"v2"],
+        BORIS: [b"v3"],
+    }
     for name, result in found(home, store).items():
         assert result == Reconciled(name, 2, live=2, keys=2, compared=2)
     assert dump(store) == before
@@ -60,17 +65,42 @@ CLICKS, QUEUES = "user_recent_clicks", "topic_queues"
 FAULTS: dict[str, tuple[Spoil, str, str, list[str]]] = {
     "a user's list is gone": (lambda s: s.delete(BORIS), CLICKS, "missing", ["børis"]),
     "a topic's list is gone": (lambda s: s.delete(SECOND), QUEUES, "missing", ["3:2"]),
-    "a user of no table": (lambda s: s.rpush(NAMES.clicks("x"), "v1"), CLICKS, "not in the table", ["x"]),
-    "a user whose clicks are gone": (lambda s: s.rpush(NAMES.clicks("carl"), "v4"), CLICKS, "not in the table", ["carl"]),
-    "a topic of the epoch before": (lambda s: s.rpush(NAMES.queue(2, 9), "old"), QUEUES, "not in the table", ["2:9"]),
+    "a user of no table": (
+        lambda s: s.rpush(NAMES.clicks("x"), "v1"),
+        CLICKS,
+        "not in the table",
+        ["x"],
+    ),
+    "a user whose clicks are gone": (
+        lambda s: s.rpush(NAMES.clicks("carl"), "v4"),
+        CLICKS,
+        "not in the table",
+        ["carl"],
+    ),
+    "a topic of the epoch before": (
+        lambda s: s.rpush(NAMES.queue(2, 9), "old"),
+        QUEUES,
+        "not in the table",
+        ["2:9"],
+    ),
     "an order": (lambda s: (s.lpop(FIRST), s.rpush(FIRST, "v1")), QUEUES, "another list", ["3:1"]),
     "an element": (lambda s: s.lset(ANNA, 1, "v3"), CLICKS, "another list", ["anna"]),
     "one element more": (lambda s: s.rpush(ANNA, "v3"), CLICKS, "another list", ["anna"]),
     "one element less": (lambda s: s.rpop(FIRST), QUEUES, "another list", ["3:1"]),
     "no list": (lambda s: (s.delete(ANNA), s.set(ANNA, "v1v2")), CLICKS, "another list", ["anna"]),
-    "another epoch in the catalogue": (lambda s: enter(s, epoch=2), QUEUES, "another catalogue", ["epoch 2"]),
-    "topics in the catalogue": (lambda s: enter(s, topics=[2, 7]), QUEUES, "another catalogue", ["topic 1", "topic 7"]),
-}  # fmt: skip
+    "another epoch in the catalogue": (
+        lambda s: enter(s, epoch=2),
+        QUEUES,
+        "another catalogue",
+        ["epoch 2"],
+    ),
+    "topics in the catalogue": (
+        lambda s: enter(s, topics=[2, 7]),
+        QUEUES,
+        "another catalogue",
+        ["topic 1", "topic 7"],
+    ),
+}
 
 
 def enter(store: redis.Redis, **changed: object) -> None:
@@ -86,16 +116,24 @@ def test_each_fault_is_found_and_named_and_no_other(
 ) -> None:
     spoil(store)
     results = found(home, store)
-    assert (results[name].faults, results[name].examples) == ({kind: len(examples)}, {kind: examples})
+    assert (results[name].faults, results[name].examples) == (
+        {kind: len(examples)},
+        {kind: examples},
+    )
     assert [r.faults for r in results.values() if r.name != name] == [{}]
     home.run(store, full=True)  # what the docs say to do
     assert [r.faults for r in found(home, store).values()] == [{}, {}]
 
 
-def test_a_list_in_another_bucket_than_its_own_is_missing_and_foreign(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_list_in_another_bucket_than_its_own_is_missing_and_foreign(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     bucket = int(ANNA.split(b"{")[1].split(b"}")[0])
     store.rename(ANNA, ANNA.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
-    assert found(home, store)[CLICKS].examples == {"missing": ["anna"], "not in the table": ["anna"]}
+    assert found(home, store)[CLICKS].examples == {
+        "missing": ["anna"],
+        "not in the table": ["anna"],
+    }
 
 
 def test_of_a_sample_only_the_content_is_left_out(tmp_path: Path, store: redis.Redis) -> None:
@@ -106,7 +144,9 @@ def test_of_a_sample_only_the_content_is_left_out(tmp_path: Path, store: redis.R
     for i in range(40):
         store.lset(NAMES.clicks(f"u{i}"), 0, "w")
     store.delete(NAMES.clicks("u7"))
-    parts = [reconcile(home.tables, store, SETTINGS, sample=10, seed=seed)[0] for seed in (0, 0, 1, 2)]
+    parts = [
+        reconcile(home.tables, store, SETTINGS, sample=10, seed=seed)[0] for seed in (0, 0, 1, 2)
+    ]
     assert all(part.faults["missing"] == 1 and part.keys == 39 for part in parts)
     assert all(0 < part.faults["another list"] <= part.compared < 30 for part in parts)
     assert parts[0] == parts[1]
@@ -129,14 +169,21 @@ def test_lists_of_a_run_that_died_are_not_loaded_to_their_end(
             home.run(store)
     lease_ends(store)
     results = sorted(found(home, store).values(), key=lambda r: r.version or 0)
-    assert [(r.version, r.faults) for r in results] == [(None, {"not loaded to its end": 1}), (2, {})]
+    assert [(r.version, r.faults) for r in results] == [
+        (None, {"not loaded to its end": 1}),
+        (2, {}),
+    ]
     home.run(store)
     assert [(r.version, r.faults) for r in found(home, store).values()] == [(3, {}), (3, {})]
 
 
-def test_lists_that_were_never_loaded_are_not_loaded_to_their_end(home: OnlineHome, store: redis.Redis) -> None:
+def test_lists_that_were_never_loaded_are_not_loaded_to_their_end(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     store.flushall()
-    assert [(r.version, r.faults) for r in found(home, store).values()] == [(None, {"not loaded to its end": 1})] * 2
+    assert [(r.version, r.faults) for r in found(home, store).values()] == [
+        (None, {"not loaded to its end": 1})
+    ] * 2
 
 
 def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: redis.Redis) -> None:
@@ -151,13 +198,17 @@ def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: r
     assert found(home, store)[CLICKS].faults == {"not loaded to its end": 1}
 
 
-def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     store.hset("vt:lists:{2}", CLICKS, "0 0")
     results = found(home, store)
     assert (results[CLICKS].faults, results[QUEUES].faults) == ({"not loaded to its end": 1}, {})
 
 
-def test_lists_of_another_table_than_the_one_that_is_there(home: OnlineHome, store: redis.Redis) -> None:
+def test_lists_of_another_table_than_the_one_that_is_there(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     enter(store, table_id="another")
     assert found(home, store)[QUEUES].faults == {"loaded from another table": 1}
 
@@ -178,7 +229,10 @@ def test_on_a_cluster(tmp_path: Path, cluster_store: redis.RedisCluster) -> None
     home.queues({t: [f"v{t}"] for t in range(20)})
     home.release()
     home.run(cluster_store)
-    assert [(r.keys, r.faults) for r in reconcile(home.tables, cluster_store, SETTINGS)] == [(20, {}), (20, {})]
+    assert [(r.keys, r.faults) for r in reconcile(home.tables, cluster_store, SETTINGS)] == [
+        (20, {}),
+        (20, {}),
+    ]
     cluster_store.delete(NAMES.clicks("u7"))
     cluster_store.set(NAMES.queue(1, 5), "no list", keepttl=False)
     results = {r.name: r.examples for r in reconcile(home.tables, cluster_store, SETTINGS)}

@@ -17,7 +17,17 @@ import redis
 from online_home import OnlineHome, lease_ends, stages
 from test_materialize_kills import content
 
-from benchmarks.redis_nodes import Node, cluster_of, cut_off, in_step, owner, promote, replica_of, valkey_server, wait
+from benchmarks.redis_nodes import (
+    Node,
+    cluster_of,
+    cut_off,
+    in_step,
+    owner,
+    promote,
+    replica_of,
+    valkey_server,
+    wait,
+)
 from vidtopics.errors import StoreError
 from vidtopics.materialization.reconcile import reconcile
 from vidtopics.online import OnlineClient, Status
@@ -31,13 +41,21 @@ SETTINGS = OnlineSettings(buckets=16)
 VIDEOS = [f"v{i}" for i in range(1_500)]
 USERS = [f"u{i}" for i in range(60)]
 TOPICS = range(40)
-OPTIONS = {"cluster_replica_no_failover": "yes", "repl_diskless_sync_delay": "0", "cluster_node_timeout": "2000"}
+OPTIONS = {
+    "cluster_replica_no_failover": "yes",
+    "repl_diskless_sync_delay": "0",
+    "cluster_node_timeout": "2000",
+}
 PLAN = [(0, False), (1, False), (1, True)]  # a first load, an update, all anew
-# Step of the plan, command at which the replica is cut off, and at which the primary dies. Of the first and third a run learns when it looks
-# again; the others leave keys of generations that nobody knows.
+# Step of the plan, command at which the replica is cut off, and at which the primary dies. Of the
+# first and third a run learns when it looks again; the others leave keys of generations that nobody
+# knows.
 FOUND: list[tuple[int, int, int, bool]] = [
-    (1, 56, 76, False), (2, 36, 83, False), (1, 105, 118, False), (2, 96, 100, False),
-]  # fmt: skip
+    (1, 56, 76, False),
+    (2, 36, 83, False),
+    (1, 105, 118, False),
+    (2, 96, 100, False),
+]
 LAST = 30  # commands of a run that come after it has looked again, and some before
 
 
@@ -47,7 +65,13 @@ def exposures(video: int, release: int) -> int:
 
 
 def step(home: OnlineHome, *, number: int) -> None:
-    home.statistics(*[(v, number, number, exposures(i, number)) for i, v in enumerate(VIDEOS) if i % number == 0])
+    home.statistics(
+        *[
+            (v, number, number, exposures(i, number))
+            for i, v in enumerate(VIDEOS)
+            if i % number == 0
+        ]
+    )
     home.topics(*[(v, number, number, i % 100) for i, v in enumerate(VIDEOS[: 500 * number])])
     home.clicks(**{u: [f"v{i + number}", "v"] for i, u in enumerate(USERS)})
     home.queues({t: [f"v{t + number}", f"v{t}"] for t in TOPICS}, epoch=number)
@@ -55,7 +79,9 @@ def step(home: OnlineHome, *, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
-    return stages(tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)])
+    return stages(
+        tmp_path_factory.mktemp("stages"), [partial(step, number=number) for number in (1, 2)]
+    )
 
 
 @pytest.fixture
@@ -95,7 +121,10 @@ class Pair:
         """Wait until the others know who serves the slots."""
         for node in self.others:
             with redis.Redis.from_url(node.url) as connection:
-                wait(lambda c=connection: owner(c, 0) == self.replica.port, "a replica that took over")
+                wait(
+                    lambda c=connection: owner(c, 0) == self.replica.port,
+                    "a replica that took over",
+                )
 
     def mend(self) -> None:
         """The dead one comes back as the replica of the other."""
@@ -116,7 +145,9 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 @contextmanager
-def at_commands(patch: pytest.MonkeyPatch, moments: dict[int, Callable[[], None]]) -> Iterator[list[int]]:
+def at_commands(
+    patch: pytest.MonkeyPatch, moments: dict[int, Callable[[], None]]
+) -> Iterator[list[int]]:
     """Something happens before this thread's n-th sending to Redis; the list counts what was sent."""
     sent, real, mine = [0], redis.Connection.send_packed_command, get_ident()
 
@@ -139,7 +170,9 @@ class Copy:
 
     def __init__(self, store: Any) -> None:
         self._keys = list(store.scan_iter(count=1000))
-        self.kinds = dict(zip(self._keys, self._asked(store, lambda pipe, key: pipe.type(key)), strict=True))
+        self.kinds = dict(
+            zip(self._keys, self._asked(store, lambda pipe, key: pipe.type(key)), strict=True)
+        )
         read = {
             b"string": lambda pipe, key: pipe.get(key),
             b"list": lambda pipe, key: pipe.lrange(key, 0, -1),
@@ -194,7 +227,11 @@ class Reader(Thread):
         ids = range(turn % 7, len(VIDEOS), 7)
         found = self.client.read("video_statistics", [VIDEOS[i] for i in ids])
         for i, status, n in zip(ids, found.status, found["video_exposures"].tolist(), strict=True):
-            if not (n in (exposures(i, 1), exposures(i, 2)) if status == Status.PRESENT else not self.loaded):
+            if not (
+                n in (exposures(i, 1), exposures(i, 2))
+                if status == Status.PRESENT
+                else not self.loaded
+            ):
                 self.wrong.append((VIDEOS[i], Status(status), n))
         user, topic = turn % len(USERS), turn % len(TOPICS)
         clicks = self.client.recent_clicks(USERS[user])
@@ -210,9 +247,13 @@ class Reader(Thread):
         self.done.set()
         self.join()
         found = self.client.read("video_statistics", VIDEOS)
-        assert found["video_exposures"].tolist() == [exposures(i, release) for i in range(len(VIDEOS))]
+        assert found["video_exposures"].tolist() == [
+            exposures(i, release) for i in range(len(VIDEOS))
+        ]
         assert self.client.recent_clicks("u7") == [f"v{7 + release}", "v"]
-        assert self.client.queues(TOPICS, epoch=release, limit=1) == [[f"v{t + release}"] for t in TOPICS]
+        assert self.client.queues(TOPICS, epoch=release, limit=1) == [
+            [f"v{t + release}"] for t in TOPICS
+        ]
         self.client.close()
         assert not self.wrong
 
@@ -241,11 +282,19 @@ def drawn(totals: list[int]) -> Iterator[tuple[int, int, int, bool]]:
     for turn in range(ROUNDS):
         total = totals[turn % 3]
         cut = chance.randint(10, total - 2)
-        yield turn % 3, cut, min(total - 1, cut + 1 + int(chance.expovariate(1 / 25))), chance.random() < 0.25
+        yield (
+            turn % 3,
+            cut,
+            min(total - 1, cut + 1 + int(chance.expovariate(1 / 25))),
+            chance.random() < 0.25,
+        )
 
 
 def test_failovers_that_lose_writes_of_a_run(
-    homes: list[OnlineHome], expected: list[dict[Any, Any]], pair: Pair, monkeypatch: pytest.MonkeyPatch
+    homes: list[OnlineHome],
+    expected: list[dict[Any, Any]],
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run says that it failed, or its work is whole; the next one makes all good; readers get errors or what a release says."""
     monkeypatch.setattr("vidtopics.materialization.writer.BATCH", 40)
@@ -259,7 +308,10 @@ def test_failovers_that_lose_writes_of_a_run(
             totals.append(sent[0] - before)
     for number, cut, kill, late in [*FOUND, *drawn(totals)]:
         at, full = PLAN[number]
-        moments = {cut: lambda: cut_off(pair.primary), kill: lambda late=late: pair.fail_over(late=late)}
+        moments = {
+            cut: lambda: cut_off(pair.primary),
+            kill: lambda late=late: pair.fail_over(late=late),
+        }
         with ExitStack() as stack:
             store = stack.enter_context(connect(pair.url, timeout_s=20))
             prepared(homes, store, at, full)

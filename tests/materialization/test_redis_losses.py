@@ -79,7 +79,12 @@ def losing(store: redis.Redis, *, since: str) -> Loader:
 @pytest.mark.parametrize("loaded", [0, 1])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_bucket_that_falls_back_makes_the_run_fail_and_the_next_one_bring_all(
-    home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, since: str, loaded: int, full: bool
+    home: OnlineHome,
+    store: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    since: str,
+    loaded: int,
+    full: bool,
 ) -> None:
     monkeypatch.setattr("vidtopics.materialization.changes.BATCH", 20)
     for n in range(1, loaded + 2):
@@ -99,12 +104,16 @@ def test_a_range_that_was_lost_is_no_success(
     fill(home, 1)
     home.run(store)
     fill(home, 2)
-    monkeypatch.setattr("vidtopics.materialization.releases.load_here", losing(store, since="the claim"))
+    monkeypatch.setattr(
+        "vidtopics.materialization.releases.load_here", losing(store, since="the claim")
+    )
     with pytest.raises(StoreError, match="lost writes of this run"):
         backfill(home.tables, store, SETTINGS, Span(0, 10))
 
 
-def test_what_another_sender_of_the_run_lost_shows_too(home: OnlineHome, store: redis.Redis) -> None:
+def test_what_another_sender_of_the_run_lost_shows_too(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     """Spark's executors: each sends what it has to the end, and the driver sets the watermarks."""
 
     def executor(work: Any, load: Any, progress: Any) -> Loaded:
@@ -124,7 +133,9 @@ def test_what_another_sender_of_the_run_lost_shows_too(home: OnlineHome, store: 
     assert exposures(store) == {1}
 
 
-def test_a_flushed_redis_is_said_and_filled_by_the_next_run(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_flushed_redis_is_said_and_filled_by_the_next_run(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     def loader(work: Any, load: Any, progress: Any) -> Loaded:
         done = load_here(work, load, progress)
         store.flushall()
@@ -156,7 +167,11 @@ def test_a_batch_that_is_sent_twice_is_no_loss(
 
 
 def lists(store: redis.Redis) -> dict[bytes, list[bytes]]:
-    return {k: store.lrange(k, 0, -1) for kind in ("queue", "clicks") for k in store.scan_iter(match=f"vt:{kind}:*")}
+    return {
+        k: store.lrange(k, 0, -1)
+        for kind in ("queue", "clicks")
+        for k in store.scan_iter(match=f"vt:{kind}:*")
+    }
 
 
 def fill_lists(home: OnlineHome, n: int) -> None:
@@ -167,7 +182,9 @@ def fill_lists(home: OnlineHome, n: int) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("lost", ["all", "the last run"])
-def test_lists_that_a_bucket_lost_come_again(home: OnlineHome, store: redis.Redis, number: int, lost: str) -> None:
+def test_lists_that_a_bucket_lost_come_again(
+    home: OnlineHome, store: redis.Redis, number: int, lost: str
+) -> None:
     copy: Copy = {}
     for n in (1, 2):
         copy = {} if lost == "all" else bucket(store, number)
@@ -204,8 +221,13 @@ def test_lists_that_are_lost_in_the_midst_make_the_run_fail(
 
 
 @pytest.mark.parametrize("loaded", [0, 1])
-def test_a_server_killed_and_started_from_its_snapshot(home: OnlineHome, tmp_path: Path, loaded: int) -> None:
-    with node(tmp_path / "server", binary=valkey_server()) as server, redis.Redis(port=server.port) as store:
+def test_a_server_killed_and_started_from_its_snapshot(
+    home: OnlineHome, tmp_path: Path, loaded: int
+) -> None:
+    with (
+        node(tmp_path / "server", binary=valkey_server()) as server,
+        redis.Redis(port=server.port) as store,
+    ):
 
         def loader(work: Any, load: Any, progress: Any) -> Loaded:
             store.save()

@@ -72,7 +72,9 @@ def test_of_a_first_load_that_left_rows_out(store: redis.Redis, tmp_path: Path) 
     gone(home, store, "'b', 'c'", {"a": 10})
 
 
-def test_of_a_first_load_that_died(store: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_first_load_that_died(
+    store: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vidtopics.materialization.writer.BATCH", 1)
     home = OnlineHome(tmp_path / "first")
     home.statistics(("a", 1, 1, 10), ("b", 1, 1, 20))
@@ -99,7 +101,9 @@ def test_of_a_run_that_died_before_a_restore(home: OnlineHome, store: redis.Redi
     assert online(store) == {"a": 10, "d": 40}
 
 
-def test_where_the_half_loaded_version_does_not_open_any_more(home: OnlineHome, store: redis.Redis) -> None:
+def test_where_the_half_loaded_version_does_not_open_any_more(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.statistics(("b", 2, 2, 20))
     die(home, store)
     home.statistics(("c", 2, 2, 30))
@@ -111,7 +115,9 @@ def test_where_the_half_loaded_version_does_not_open_any_more(home: OnlineHome, 
     assert online(store) == {"a": 10, "b": 20, "c": 30}
 
 
-def test_runs_that_leave_rows_out_note_two_versions_at_most(home: OnlineHome, store: redis.Redis) -> None:
+def test_runs_that_leave_rows_out_note_two_versions_at_most(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     """The watermark's and their own: a row that is due in a year must not have every round open all versions since."""
     home.statistics(("b", LATER, LATER, 20))
     for n in range(3):
@@ -119,4 +125,6 @@ def test_runs_that_leave_rows_out_note_two_versions_at_most(home: OnlineHome, st
         run(home, store)
     note = store.hget("vt:{directory}:sources", "video_statistics")
     assert note is not None
-    assert [home.tables.delta(VIDEO_STATISTICS).version() - int(v) for v in json.loads(note)["versions"]] == [4, 0]
+    assert [
+        home.tables.delta(VIDEO_STATISTICS).version() - int(v) for v in json.loads(note)["versions"]
+    ] == [4, 0]

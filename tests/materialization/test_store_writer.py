@@ -24,9 +24,13 @@ SCHEMA = Schema((Field("n", "int64", "scalar", "int64"),))
 NOW = 1_795_000_000_000_000  # 2026 in microseconds: where doubles are 1/4 apart
 Row = tuple[str, int, int]
 ROWS = st.lists(
-    st.tuples(st.sampled_from("abcdef"), st.sampled_from([-1, 0, 1, NOW, NOW + 1, 2**52]), st.sampled_from([0, 1, NOW, NOW + 1])),
+    st.tuples(
+        st.sampled_from("abcdef"),
+        st.sampled_from([-1, 0, 1, NOW, NOW + 1, 2**52]),
+        st.sampled_from([0, 1, NOW, NOW + 1]),
+    ),
     max_size=40,
-)  # fmt: skip
+)
 
 
 def ends(row: Row) -> bool:
@@ -65,18 +69,31 @@ def held(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:
     found = OnlineClient(store).read("view", list("abcdef"))
     assert not (found.status == Status.UNREADABLE).any()
     columns = zip(
-        "abcdef", found.status, found.event_us.tolist(), found.created_us.tolist(), found["n"].tolist(), strict=True
+        "abcdef",
+        found.status,
+        found.event_us.tolist(),
+        found.created_us.tolist(),
+        found["n"].tolist(),
+        strict=True,
     )
-    return {i: (e, c, None if s == Status.NULL else n) for i, s, e, c, n in columns if s != Status.NOT_FOUND}
+    return {
+        i: (e, c, None if s == Status.NULL else n)
+        for i, s, e, c, n in columns
+        if s != Status.NOT_FOUND
+    }
 
 
 def latest(rows: list[Row]) -> dict[str, tuple[int, int, int | None]]:
     """The plain oracle."""
     best = {name: max(r for r in rows if r[0] == name) for name, _, _ in rows}
-    return {name: (row[1], row[2], None if ends(row) else content(row)) for name, row in best.items()}
+    return {
+        name: (row[1], row[2], None if ends(row) else content(row)) for name, row in best.items()
+    }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 5))
 def test_any_order_and_any_batches_leave_the_latest_row(
     store: redis.Redis, rows: list[Row], order: random.Random, batch: int
@@ -92,10 +109,14 @@ def test_any_order_and_any_batches_leave_the_latest_row(
             assert held(store) == latest(rows)
 
 
-def test_writers_at_once_leave_the_latest_row(store: redis.Redis, valkey: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_at_once_leave_the_latest_row(
+    store: redis.Redis, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("vidtopics.materialization.writer.BATCH", 2)
     order = random.Random(7)
-    rows = [(order.choice("abcdef"), order.randint(0, 50), order.randint(0, 50)) for _ in range(400)]
+    rows = [
+        (order.choice("abcdef"), order.randint(0, 50), order.randint(0, 50)) for _ in range(400)
+    ]
     parts = [[r for r in rows if order.random() < 0.7] for _ in range(4)]
     for part in parts:
         order.shuffle(part)
@@ -109,7 +130,9 @@ def test_writers_at_once_leave_the_latest_row(store: redis.Redis, valkey: str, m
 
 def test_written_counts_rows_that_were_not_older(store: redis.Redis) -> None:
     assert write(store, [("a", 1, 1), ("b", 1, 1)]) == 2
-    assert write(store, [("a", 1, 1), ("b", 1, 0), ("c", 0, 0)]) == 2  # the same again, an older one, a new one
+    assert (
+        write(store, [("a", 1, 1), ("b", 1, 0), ("c", 0, 0)]) == 2
+    )  # the same again, an older one, a new one
     assert write(store, []) == 0
 
 
@@ -161,7 +184,9 @@ def test_a_bucket_without_rows_has_its_watermark_too(store: redis.Redis) -> None
 def test_another_number_of_buckets_is_refused(store: redis.Redis) -> None:
     StoreWriter(store, prefix="p", buckets=3)
     StoreWriter(store, prefix="p", buckets=3)
-    with pytest.raises(StoreError, match=r"Redis, prefix 'p': expected .*:4}, found .*:3}. Mend: keep"):
+    with pytest.raises(
+        StoreError, match=r"Redis, prefix 'p': expected .*:4}, found .*:3}. Mend: keep"
+    ):
         StoreWriter(store, prefix="p", buckets=4)
     StoreWriter(store, prefix="q", buckets=4)
 
@@ -172,7 +197,9 @@ def test_a_view_keeps_its_number_whatever_changes(store: redis.Redis) -> None:
     assert (first.number, second.number, second.ttl_us) == (1, 2, 5)
     version = int(store.get("vt:{directory}:directory"))
     assert writer.register("one", SCHEMA) == first
-    assert int(store.get("vt:{directory}:directory")) == version  # nothing changed, no reader looks again
+    assert (
+        int(store.get("vt:{directory}:directory")) == version
+    )  # nothing changed, no reader looks again
     longer = Schema((*SCHEMA.fields, Field("m", "int64", "scalar", "int8")))
     changed = writer.register("one", longer, 7)
     assert (changed.number, changed.schema, changed.ttl_us) == (1, longer.hash, 7)
@@ -189,7 +216,9 @@ def test_writers_that_register_at_once_share_no_number(store: redis.Redis, valke
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(e.number for e in OnlineClient(store).directory().views.values()) == list(range(1, 9))
+    assert sorted(e.number for e in OnlineClient(store).directory().views.values()) == list(
+        range(1, 9)
+    )
 
 
 def test_drop_takes_a_views_values_and_watermarks_and_nothing_else(store: redis.Redis) -> None:

@@ -89,7 +89,9 @@ def test_a_view_that_is_entered_while_keys_are_looked_through_keeps_its_values(
         assert strays.remove(writer.generations, lease) == 0
 
 
-def test_where_the_directory_was_lost_the_keys_of_before_go(home: OnlineHome, store: redis.Redis) -> None:
+def test_where_the_directory_was_lost_the_keys_of_before_go(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     old = set(store.scan_iter(match="vt:1:1:*"))
     store.delete(*store.scan_iter(match="vt:{directory}:*"))
     home.run(store)
@@ -98,7 +100,9 @@ def test_where_the_directory_was_lost_the_keys_of_before_go(home: OnlineHome, st
     assert OnlineClient(store).read("video_statistics", ["v7"])["video_exposures"].tolist() == [8]
 
 
-def test_on_a_cluster_they_go_from_every_node(tmp_path: Path, cluster_store: redis.RedisCluster) -> None:
+def test_on_a_cluster_they_go_from_every_node(
+    tmp_path: Path, cluster_store: redis.RedisCluster
+) -> None:
     home = OnlineHome(tmp_path)
     home.statistics(("v1", 1, 1, 1))
     home.release()
@@ -121,7 +125,10 @@ LOSSES: dict[str, Callable[[redis.Redis], object]] = {
 
 @pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 def test_a_run_looks_again_before_it_says_that_all_is_well(
-    home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, lose: Callable[[redis.Redis], object]
+    home: OnlineHome,
+    store: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    lose: Callable[[redis.Redis], object],
 ) -> None:
     home.statistics(("v1", 2, 2, 99))
     home.clicks(u=["v2"])

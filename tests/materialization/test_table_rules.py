@@ -58,7 +58,11 @@ def run(home: OnlineHome, store: redis.Redis) -> Moved:
 
 def settled(home: OnlineHome, store: redis.Redis) -> bool:
     """Whether the next run finds nothing to do and no generation but the live one has a key."""
-    others = [k for k in store.scan_iter(match="vt:[0-9]*") if not k.startswith(b"vt:%d:" % generation(store))]
+    others = [
+        k
+        for k in store.scan_iter(match="vt:[0-9]*")
+        if not k.startswith(b"vt:%d:" % generation(store))
+    ]
     return home.run(store)["video_statistics"].up_to_date and not others
 
 
@@ -74,11 +78,14 @@ def vacuum(home: OnlineHome) -> None:
     assert delta(home).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
 
 
-def test_compaction_is_read_again_and_changes_nothing(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_compaction_is_read_again_and_changes_nothing(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     delta(loaded).optimize.compact()
     loaded.statistics(("d", 3, 3, 40))
     moved = run(loaded, store)
-    # the compacted file has all 4 rows of 3 videos, and one came: the latest of each is written (over itself)
+    # the compacted file has all 4 rows of 3 videos, and one came: the latest of each is written
+    # (over itself)
     assert (moved.read, moved.written, moved.why) == (5, 4, "")
     assert (online(store), generation(store)) == ({"a": 11, "b": 20, "c": 30, "d": 40}, 1)
     assert settled(loaded, store)
@@ -103,7 +110,9 @@ def compacted(home: OnlineHome) -> None:
     vacuum(home)
 
 
-def test_full_reads_a_release_that_was_compacted_and_vacuumed(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_full_reads_a_release_that_was_compacted_and_vacuumed(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     compacted(loaded)
     moved = loaded.run(store, full=True)["video_statistics"]
     assert (moved.read, moved.written, moved.why) == (4, 3, "asked for")
@@ -113,7 +122,9 @@ def test_full_reads_a_release_that_was_compacted_and_vacuumed(loaded: OnlineHome
     assert (run(loaded, store).why, online(store)) == ("", {"a": 11, "b": 20, "c": 30, "d": 40})
 
 
-def test_a_first_load_reads_a_release_that_was_compacted_and_vacuumed(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_first_load_reads_a_release_that_was_compacted_and_vacuumed(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     whole = dump(store)
     compacted(loaded)
     store.flushall()
@@ -122,7 +133,9 @@ def test_a_first_load_reads_a_release_that_was_compacted_and_vacuumed(loaded: On
     assert settled(loaded, store)
 
 
-def test_news_that_were_compacted_and_vacuumed_are_read(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_news_that_were_compacted_and_vacuumed_are_read(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     loaded.statistics(("d", 3, 3, 40))
     loaded.release()
     compacted(loaded)
@@ -140,7 +153,9 @@ def test_a_range_and_the_nightly_check_read_it_too(loaded: OnlineHome, store: re
     assert (found.live, found.compared, found.faults) == (3, 3, {})
 
 
-def test_lists_of_a_release_that_was_compacted_and_vacuumed(home: OnlineHome, store: redis.Redis) -> None:
+def test_lists_of_a_release_that_was_compacted_and_vacuumed(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     home.clicks(a=["v"], b=["w"])
     home.queues({1: ["v", "w"]})
     home.release()
@@ -150,12 +165,17 @@ def test_lists_of_a_release_that_was_compacted_and_vacuumed(home: OnlineHome, st
         assert found.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
     home.run(store)
     client = OnlineClient(store)
-    assert (client.recent_clicks("b"), client.queues([1], epoch=1, limit=9)) == (["w"], [["v", "w"]])
+    assert (client.recent_clicks("b"), client.queues([1], epoch=1, limit=9)) == (
+        ["w"],
+        [["v", "w"]],
+    )
     assert not any(found.faults for found in reconcile(home.tables, store, SETTINGS))
     assert all(moved.up_to_date for moved in home.run(store).values())
 
 
-@pytest.mark.parametrize("since", ["rows were added", "rows were deleted", "a commit whose entry is gone"])
+@pytest.mark.parametrize(
+    "since", ["rows were added", "rows were deleted", "a commit whose entry is gone"]
+)
 def test_rows_that_cannot_be_told_from_later_ones_are_not_read(
     loaded: OnlineHome, store: redis.Redis, since: str
 ) -> None:
@@ -168,7 +188,8 @@ def test_rows_that_cannot_be_told_from_later_ones_are_not_read(
         delta(loaded).create_checkpoint()
         (folder(loaded) / "_delta_log" / f"{3:020}.json").unlink()
     with pytest.raises(
-        TableError, match=r"version 2: expected all its data files, whole, found .*parquet.*vidtopics run"
+        TableError,
+        match=r"version 2: expected all its data files, whole, found .*parquet.*vidtopics run",
     ):
         loaded.run(store, full=True)
     assert online(store) == {"a": 11, "b": 20, "c": 30}
@@ -191,7 +212,9 @@ def test_a_log_that_was_cleaned_above_the_watermark_means_a_new_generation(
     assert settled(loaded, store)
 
 
-def test_a_new_table_under_the_path_takes_back_what_it_lacks(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_new_table_under_the_path_takes_back_what_it_lacks(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     shutil.rmtree(folder(loaded))
     for rows in ((("c", 1, 1, 7),), (("d", 1, 1, 40),), (("d", 3, 3, 41),)):
         loaded.statistics(*rows)
@@ -201,7 +224,9 @@ def test_a_new_table_under_the_path_takes_back_what_it_lacks(loaded: OnlineHome,
     assert settled(loaded, store)
 
 
-def test_a_new_table_with_as_many_commits_is_noticed(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_new_table_with_as_many_commits_is_noticed(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     shutil.rmtree(loaded.root / "tables")
     loaded.releases = 0
     for row in (("a", 1, 1, 1), ("b", 1, 1, 2)):
@@ -228,7 +253,9 @@ def test_a_restore_that_was_undone_is_no_change(loaded: OnlineHome, store: redis
     assert (moved.read, moved.written, moved.why, generation(store)) == (1, 1, "", 1)
 
 
-def test_a_folder_put_back_from_a_backup_takes_back_what_came_since(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_folder_put_back_from_a_backup_takes_back_what_came_since(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     shutil.copytree(loaded.root / "tables", loaded.root / "backup")
     loaded.statistics(("b", 5, 5, 21), ("d", 5, 5, 40))
     assert run(loaded, store).written == 2
@@ -270,12 +297,16 @@ def test_deleted_rows_go(loaded: OnlineHome, store: redis.Redis) -> None:
 
 def test_an_overwrite_goes_to_a_new_generation(loaded: OnlineHome, store: redis.Redis) -> None:
     rows = loaded.tables.read(VIDEO_STATISTICS).slice(0, 1)
-    write_deltalake(unprotected(loaded), rows, mode="overwrite", commit_properties=CommitProperties())
+    write_deltalake(
+        unprotected(loaded), rows, mode="overwrite", commit_properties=CommitProperties()
+    )
     loaded.statistics(("d", 3, 3, 40))
     assert (run(loaded, store).why, len(online(store))) == ("rows were taken out of the table", 2)
 
 
-def test_a_commit_whose_entry_is_gone_counts_as_one_that_took_rows(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_commit_whose_entry_is_gone_counts_as_one_that_took_rows(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     delta(loaded).optimize.compact()
     loaded.statistics(("d", 3, 3, 40))
     delta(loaded).create_checkpoint()
@@ -284,13 +315,16 @@ def test_a_commit_whose_entry_is_gone_counts_as_one_that_took_rows(loaded: Onlin
     assert online(store) == {"a": 11, "b": 20, "c": 30, "d": 40}
 
 
-def test_a_data_file_that_is_gone_is_named_and_nothing_moves(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_data_file_that_is_gone_is_named_and_nothing_moves(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     before = set(folder(loaded).glob("*.parquet"))
     loaded.statistics(("a", 3, 3, 12))
     (lost,) = set(folder(loaded).glob("*.parquet")) - before
     kept = lost.rename(loaded.root / lost.name)
     with pytest.raises(
-        TableError, match=rf"video_statistics, version 3: expected all its data files, whole, found .*{lost.name}"
+        TableError,
+        match=rf"video_statistics, version 3: expected all its data files, whole, found .*{lost.name}",
     ):
         run(loaded, store)
     assert online(store) == {"a": 11, "b": 20, "c": 30}
@@ -298,7 +332,9 @@ def test_a_data_file_that_is_gone_is_named_and_nothing_moves(loaded: OnlineHome,
     assert (run(loaded, store).read, online(store)["a"]) == (1, 12)
 
 
-@pytest.mark.parametrize("name", ["topic_queues", "user_recent_clicks", "releases", "video_statistics"])
+@pytest.mark.parametrize(
+    "name", ["topic_queues", "user_recent_clicks", "releases", "video_statistics"]
+)
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_a_data_file_that_is_gone_or_cut_is_an_error_that_says_so(
     home: OnlineHome, store: redis.Redis, name: str, damage: str
@@ -312,7 +348,9 @@ def test_a_data_file_that_is_gone_or_cut_is_an_error_that_says_so(
             file.unlink()
         else:
             file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(TableError, match=rf"^{name}.*: expected all its data files, whole, found .*parquet"):
+    with pytest.raises(
+        TableError, match=rf"^{name}.*: expected all its data files, whole, found .*parquet"
+    ):
         home.run(store)
 
 
@@ -323,10 +361,15 @@ def test_an_old_file_that_is_gone_is_not_asked_for(loaded: OnlineHome, store: re
     assert (run(loaded, store).read, online(store)) == (1, {"a": 12, "b": 20, "c": 30})
 
 
-def test_a_version_that_a_release_names_and_that_does_not_open(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_a_version_that_a_release_names_and_that_does_not_open(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     shutil.rmtree(folder(loaded))
     loaded.statistics(*FIRST)
-    with pytest.raises(TableError, match="video_statistics, version 2 of its release: expected a version that opens"):
+    with pytest.raises(
+        TableError,
+        match="video_statistics, version 2 of its release: expected a version that opens",
+    ):
         loaded.run(store)
 
 
@@ -354,7 +397,12 @@ def test_lists_of_another_history_of_the_table_are_not_compared_with(
     home.release()
     home.run(store)
     client = OnlineClient(store)
-    assert [client.recent_clicks(user) for user in ("a", "b", "c", "gone")] == [["v"], ["v"], ["y"], []]
+    assert [client.recent_clicks(user) for user in ("a", "b", "c", "gone")] == [
+        ["v"],
+        ["v"],
+        ["y"],
+        [],
+    ]
     assert home.tables.delta(USER_RECENT_CLICKS).version() == 3
 
 
@@ -368,7 +416,9 @@ def test_full_fills_a_new_generation(loaded: OnlineHome, store: redis.Redis) -> 
     assert settled(loaded, store)
 
 
-def test_releases_that_are_counted_anew_move_watermarks_as_before(loaded: OnlineHome, store: redis.Redis) -> None:
+def test_releases_that_are_counted_anew_move_watermarks_as_before(
+    loaded: OnlineHome, store: redis.Redis
+) -> None:
     """The releases came from a backup, or were lost; the view's table did not."""
     for _ in range(3):
         loaded.topics(("a", 1, 1, 1))
@@ -386,7 +436,9 @@ def test_releases_that_are_counted_anew_move_watermarks_as_before(loaded: Online
     assert settled(loaded, store)
 
 
-def test_rows_of_a_type_that_the_table_lacks_are_never_made_up(home: OnlineHome, store: redis.Redis) -> None:
+def test_rows_of_a_type_that_the_table_lacks_are_never_made_up(
+    home: OnlineHome, store: redis.Redis
+) -> None:
     """Deletion vectors hide rows of a file that this reader would serve: it refuses the table."""
     home.statistics(*FIRST)
     home.release()
@@ -396,7 +448,9 @@ def test_rows_of_a_type_that_the_table_lacks_are_never_made_up(home: OnlineHome,
         '"writerFeatures":["deletionVectors","appendOnly"]}}'
     )
     log.write_text(log.read_text() + protocol + "\n")
-    with pytest.raises(TableError, match=r"whose files alone say what its rows are, found .*deletionVectors"):
+    with pytest.raises(
+        TableError, match=r"whose files alone say what its rows are, found .*deletionVectors"
+    ):
         home.run(store)
 
 
@@ -410,10 +464,15 @@ def test_mapped_columns_are_refused(home: OnlineHome, store: redis.Redis) -> Non
     metadata["metaData"]["configuration"]["delta.columnMapping.mode"] = "name"
     schema = json.loads(metadata["metaData"]["schemaString"])
     for i, field in enumerate(schema["fields"]):
-        field["metadata"] = {"delta.columnMapping.id": i, "delta.columnMapping.physicalName": f"col-{i}"}
+        field["metadata"] = {
+            "delta.columnMapping.id": i,
+            "delta.columnMapping.physicalName": f"col-{i}",
+        }
     metadata["metaData"]["schemaString"] = json.dumps(schema)
     first = log / f"{1:020}.json"
     protocol = {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}
     first.write_text(first.read_text() + json.dumps(metadata) + "\n" + json.dumps(protocol) + "\n")
-    with pytest.raises(TableError, match=r"whose files alone say what its rows are, found .*columnMapping"):
+    with pytest.raises(
+        TableError, match=r"whose files alone say what its rows are, found .*columnMapping"
+    ):
         home.run(store)

@@ -40,7 +40,14 @@ def values(
             continue
         null = {name: np.array([v is None]) for name, v in row.items()}
         columns = {f.name: [row[f.name]] for f in schema.fields}
-        found += encode(schema, columns, fingerprints=marks, event_us=[event_us], created_us=[created_us], null=null)
+        found += encode(
+            schema,
+            columns,
+            fingerprints=marks,
+            event_us=[event_us],
+            created_us=[created_us],
+            null=null,
+        )
     return found
 
 
@@ -59,6 +66,8 @@ def put(
     writer = StoreWriter(connection, prefix=prefix)
     load = writer.load(writer.register(view, schema, ttl_us))
     ids = [name.encode() for name in rows]
-    load.add(ids, values(schema, list(rows.values()), load.space.fingerprints(ids), event_us, created_us))
+    load.add(
+        ids, values(schema, list(rows.values()), load.space.fingerprints(ids), event_us, created_us)
+    )
     load.finish()
     return load.space

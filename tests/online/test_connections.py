@@ -31,7 +31,10 @@ Reads = list[Callable[[], Features]]
 def clients(url: str, **options: Any) -> Iterator[Reads]:
     """A read of `a` and `b` by a sync client and one by an async client."""
     loop = asyncio.new_event_loop()
-    client, waiting = OnlineClient.from_url(url, **options), AsyncOnlineClient.from_url(url, **options)
+    client, waiting = (
+        OnlineClient.from_url(url, **options),
+        AsyncOnlineClient.from_url(url, **options),
+    )
     try:
         yield [
             lambda: client.read("topics", ["a", "b"]),
@@ -52,7 +55,10 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """A server that these tests may break; what is in it outlives a kill."""
     if request.param == "debian" and not debian_server():
         pytest.skip("no redis-server on this machine")
-    folder, binary = tmp_path_factory.mktemp("own"), debian_server() if request.param == "debian" else valkey_server()
+    folder, binary = (
+        tmp_path_factory.mktemp("own"),
+        debian_server() if request.param == "debian" else valkey_server(),
+    )
     with node(folder, binary=binary, appendonly="yes", unixsocket=str(folder / "s")) as found:
         with redis.Redis.from_url(found.url) as connection:
             put(connection, {"a": value(1), "b": value(2)})
@@ -85,15 +91,23 @@ def test_a_wrong_url_is_said_without_its_password(url: str, make: Callable[[str]
         make(url)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None  # nor in a traceback
+    assert (
+        caught.value.__suppress_context__ or caught.value.__context__ is None
+    )  # nor in a traceback
 
 
 def test_the_url_says_user_password_database_and_options() -> None:
-    pool = connect("redis://ranker:a%23b@db.example:7000/3?socket_timeout=0.2&max_connections=4").connection_pool
+    pool = connect(
+        "redis://ranker:a%23b@db.example:7000/3?socket_timeout=0.2&max_connections=4"
+    ).connection_pool
     found = pool.connection_kwargs
     assert (found["host"], found["port"], found["db"]) == ("db.example", 7000, 3)
     assert (found["username"], found["password"]) == ("ranker", "a#b")
-    assert (found["socket_timeout"], found["socket_connect_timeout"], pool.max_connections) == (0.2, 1.0, 4)
+    assert (found["socket_timeout"], found["socket_connect_timeout"], pool.max_connections) == (
+        0.2,
+        1.0,
+        4,
+    )
 
 
 def test_a_unix_socket_serves_too(own: Node) -> None:
@@ -124,7 +138,9 @@ def test_an_address_where_nobody_answers_costs_one_timeout() -> None:
 
 
 def test_more_threads_than_connections_wait_and_none_fails(own: Node) -> None:
-    client = OnlineClient.from_url(f"{own.url}?client_name=threads", max_connections=3, timeout_s=20)
+    client = OnlineClient.from_url(
+        f"{own.url}?client_name=threads", max_connections=3, timeout_s=20
+    )
     with ThreadPoolExecutor(24) as threads:
         found = list(threads.map(lambda _: counts(client.read("topics", ["a", "b"])), range(400)))
     assert found == [[1, 2]] * 400
@@ -135,7 +151,9 @@ def test_more_threads_than_connections_wait_and_none_fails(own: Node) -> None:
 
 def test_more_tasks_than_connections_wait_and_none_fails(own: Node) -> None:
     async def read_all() -> list[list[int]]:
-        client = AsyncOnlineClient.from_url(f"{own.url}?client_name=tasks", max_connections=3, timeout_s=20)
+        client = AsyncOnlineClient.from_url(
+            f"{own.url}?client_name=tasks", max_connections=3, timeout_s=20
+        )
         try:
             found = await asyncio.gather(*(client.read("topics", ["a", "b"]) for _ in range(100)))
             assert named(own, "tasks") == 3
@@ -204,7 +222,9 @@ def ready(server: Node) -> bool:
 
 def line_of(user: str) -> list[str]:
     """The ACL SETUSER line of the guide."""
-    (found,) = [line for line in GUIDE.read_text().splitlines() if line.startswith(f"ACL SETUSER {user} ")]
+    (found,) = [
+        line for line in GUIDE.read_text().splitlines() if line.startswith(f"ACL SETUSER {user} ")
+    ]
     return found.split()[2:]
 
 
@@ -227,7 +247,10 @@ def test_the_guides_reader_reads_its_prefix_and_writes_nothing(users: Node) -> N
         assert [counts(read()) for read in reads] == [[1, 2], [1, 2]]
     with connect(as_user(users, "ranker")) as connection:
         client = OnlineClient(connection)
-        assert (client.recent_clicks("u"), client.queues([1, 2], epoch=1, limit=3)) == ([], [[], []])
+        assert (client.recent_clicks("u"), client.queues([1, 2], epoch=1, limit=3)) == (
+            [],
+            [[], []],
+        )
         with pytest.raises(redis.exceptions.NoPermissionError):
             OnlineClient(connection, prefix="other").read("topics", ["a"])
         (key,) = put_key(users)
@@ -254,7 +277,10 @@ def test_the_guides_loader_loads_its_prefix_and_no_other(users: Node) -> None:
         assert counts(OnlineClient(connection).read("loaded", ["x"])) == [5]
         assert StoreWriter(connection).drop("loaded") > 0
         connection.rpush(Structures("vt", 16).clicks("u9"), "v")
-        for write in (lambda: put(connection, {"a": value(3)}, prefix="other"), connection.flushall):
+        for write in (
+            lambda: put(connection, {"a": value(3)}, prefix="other"),
+            connection.flushall,
+        ):
             with pytest.raises(redis.exceptions.NoPermissionError):
                 write()
     with redis.Redis.from_url(users.url) as admin:
@@ -275,7 +301,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
 
     def openssl(command: str) -> None:
-        subprocess.run(["openssl", *command.split(" ")], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", *command.split(" ")], cwd=folder, check=True, capture_output=True
+        )
 
     for authority, names in {"ca": ("server", "client"), "stranger": ("intruder",)}.items():
         openssl(
@@ -283,7 +311,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for name in names:
             (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-            openssl(f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}")
+            openssl(
+                f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+            )
             openssl(
                 f"x509 -req -in {name}.csr -CA {authority}.crt -CAkey {authority}.key -CAcreateserial"
                 f" -out {name}.crt -days 2 -extfile names"
@@ -294,16 +324,26 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tls(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """Debian's redis-server, which takes TLS connections with a known client certificate alone."""
-    options = {f"tls_{part}_file": str(certificates / name) for part, name in
-               {"cert": "server.crt", "key": "server.key", "ca_cert": "ca.crt"}.items()}  # fmt: skip
+    options = {
+        f"tls_{part}_file": str(certificates / name)
+        for part, name in {"cert": "server.crt", "key": "server.key", "ca_cert": "ca.crt"}.items()
+    }
     folder = tmp_path_factory.mktemp("tls")
-    with node(folder, binary=debian_server(), tls_port="PORT", tls_auth_clients="yes", **options) as found:
+    with node(
+        folder, binary=debian_server(), tls_port="PORT", tls_auth_clients="yes", **options
+    ) as found:
         yield found
 
 
 def tls_url(server: Node, certificates: Path, name: str, ca: str = "ca") -> str:
-    files = {"ssl_ca_certs": f"{ca}.crt", "ssl_certfile": f"{name}.crt", "ssl_keyfile": f"{name}.key"}
-    return f"rediss://localhost:{server.port}?" + "&".join(f"{k}={certificates / v}" for k, v in files.items())
+    files = {
+        "ssl_ca_certs": f"{ca}.crt",
+        "ssl_certfile": f"{name}.crt",
+        "ssl_keyfile": f"{name}.key",
+    }
+    return f"rediss://localhost:{server.port}?" + "&".join(
+        f"{k}={certificates / v}" for k, v in files.items()
+    )
 
 
 @pytest.mark.slow

@@ -54,8 +54,12 @@ on_one_server = pytest.mark.parametrize("store", ["server"], indirect=True)
 
 
 @pytest.fixture(params=["server", "cluster"])
-def store(request: pytest.FixtureRequest, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Connection:
-    monkeypatch.setattr("vidtopics.materialization.generations.CLUSTER_GRACE_S", 0)  # no read is under way here
+def store(
+    request: pytest.FixtureRequest, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> Connection:
+    monkeypatch.setattr(
+        "vidtopics.materialization.generations.CLUSTER_GRACE_S", 0
+    )  # no read is under way here
     return store if request.param == "server" else request.getfixturevalue("cluster_store")
 
 
@@ -80,11 +84,17 @@ def reader(request: pytest.FixtureRequest, store: Connection) -> Iterator[Reader
 
 def commands(store: redis.Redis) -> dict[str, int]:
     """How often each command ran since CONFIG RESETSTAT, without those of this test."""
-    counts = {name.removeprefix("cmdstat_"): s["calls"] for name, s in store.info("commandstats").items()}
-    return {name: n for name, n in counts.items() if name.partition("|")[0] not in ("config", "info")}
+    counts = {
+        name.removeprefix("cmdstat_"): s["calls"] for name, s in store.info("commandstats").items()
+    }
+    return {
+        name: n for name, n in counts.items() if name.partition("|")[0] not in ("config", "info")
+    }
 
 
-def test_every_status_from_a_store(store: Connection, reader: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_status_from_a_store(
+    store: Connection, reader: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = put(store, {"present": value(1), "cut": value(4)}, ttl_us=40, event_us=60)
     put(store, {"ended": None}, ttl_us=40, event_us=60)
     put(store, {"old": value(3)}, ttl_us=40, event_us=59)
@@ -100,10 +110,14 @@ def test_every_status_from_a_store(store: Connection, reader: Readers, monkeypat
         "UNREADABLE",
     ]
     monkeypatch.setattr("vidtopics.online.requests.time", SimpleNamespace(time_ns=lambda: 101_000))
-    assert reader().read("topics", ids[:1]).status.tolist() == [Status.OUTSIDE_MAX_AGE]  # 60 < 101 - 40
+    assert reader().read("topics", ids[:1]).status.tolist() == [
+        Status.OUTSIDE_MAX_AGE
+    ]  # 60 < 101 - 40
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(st.lists(st.sampled_from(["a", "ü", "日本", "a b:{1}", "\x00", "unknown", ""]), max_size=12))
 def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
     store: Connection, reader: Readers, ids: list[str]
@@ -118,12 +132,21 @@ def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
 
 @pytest.mark.parametrize(
     ("ids", "found"),
-    [(["v", 7], r"7 \(int\)"), ([b"v"], r"b'v' \(bytes\)"), ([None], r"None \(NoneType\)"), ("v1", r"'v1' \(str\)"),
-     (np.array([1, 2]), r"1\S* \(int64\)")],
-)  # fmt: skip
-def test_ids_that_are_no_strings_are_named(store: Connection, reader: Readers, ids: Any, found: str) -> None:
+    [
+        (["v", 7], r"7 \(int\)"),
+        ([b"v"], r"b'v' \(bytes\)"),
+        ([None], r"None \(NoneType\)"),
+        ("v1", r"'v1' \(str\)"),
+        (np.array([1, 2]), r"1\S* \(int64\)"),
+    ],
+)
+def test_ids_that_are_no_strings_are_named(
+    store: Connection, reader: Readers, ids: Any, found: str
+) -> None:
     put(store, {"v": value(1)})
-    with pytest.raises(TypeError, match=f"ids: expected a list of strings, found .*{found}. Mend: pass "):
+    with pytest.raises(
+        TypeError, match=f"ids: expected a list of strings, found .*{found}. Mend: pass "
+    ):
         reader().read("topics", ids)
 
 
@@ -155,7 +178,9 @@ def test_names_choose_fields(store: Connection, reader: Readers) -> None:
 
 def test_weights_and_vectors_in_half_precision(store: Connection, reader: Readers) -> None:
     """1/3 is 1365/4096 with the 11 bits of half precision; a row of video_topics is 8 x 2 bytes shorter than its 97."""
-    narrow = tuple(replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns)
+    narrow = tuple(
+        replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns
+    )
     topics = Schema.of(replace(VIDEO_TOPICS, columns=narrow))
     weights = [1 / 3, 0.25, *[0.0] * 6]
     row = {
@@ -174,11 +199,15 @@ def test_weights_and_vectors_in_half_precision(store: Connection, reader: Reader
     space = put(store, {"a": {"z": [1 / 3] * 64}}, schema=wide, view="vectors")
     assert store.strlen(space.of([b"a"])[0]) == 26 + 1 + 4 + 64 * 2  # header, nulls, end, vector
     assert reader().read("vectors", ["a"])["z"].tolist() == [[1365 / 4096] * 64]
-    with pytest.raises(ContractError, match="z, row 0: expected numbers that fit float16, found 70000"):
+    with pytest.raises(
+        ContractError, match="z, row 0: expected numbers that fit float16, found 70000"
+    ):
         put(store, {"a": {"z": [7e4]}}, schema=wide, view="vectors")
 
 
-def test_a_client_that_lives_long_notices_new_fields_and_views(store: Connection, reader: Readers) -> None:
+def test_a_client_that_lives_long_notices_new_fields_and_views(
+    store: Connection, reader: Readers
+) -> None:
     put(store, {"a": value(1), "b": value(2)})
     client = reader()
     assert client.read("topics", ["a"]).names == ("topic_ids", "topic_count", "label")
@@ -186,7 +215,9 @@ def test_a_client_that_lives_long_notices_new_fields_and_views(store: Connection
     features = client.read("topics", ["a", "b"])
     assert features["score"].tolist() == [0.5, -1]
     assert features["topic_count"].tolist() == [3, 2]
-    with pytest.raises(StoreError, match="Redis, prefix 'vt': expected the view more, found topics"):
+    with pytest.raises(
+        StoreError, match="Redis, prefix 'vt': expected the view more, found topics"
+    ):
         client.read("more", ["a"])
     put(store, {"a": value(9)}, view="more")
     assert client.read("more", ["a"])["topic_count"].tolist() == [9]
@@ -260,11 +291,15 @@ def test_news_between_two_reads_cost_one_more_round(store: Connection, reader: R
 
 def test_what_is_not_there_is_said(store: Connection, reader: Readers) -> None:
     mend = r"Mend: load it \(`vidtopics materialize` or `feast materialize`\), or name its prefix, in Feast the project's name"
-    with pytest.raises(StoreError, match=f"Redis, prefix 'vt': expected a store, found nothing. {mend}"):
+    with pytest.raises(
+        StoreError, match=f"Redis, prefix 'vt': expected a store, found nothing. {mend}"
+    ):
         reader().read("topics", ["a"])
     put(store, {"a": value(1)})
     put(store, {"a": value(1)}, view="more")
-    with pytest.raises(StoreError, match=f"Redis, prefix 'vt': expected the view wrong, found .*topics.* {mend}"):
+    with pytest.raises(
+        StoreError, match=f"Redis, prefix 'vt': expected the view wrong, found .*topics.* {mend}"
+    ):
         reader().read_views(["topics", "wrong"], ["a"])
     with pytest.raises(StoreError, match="Redis, prefix 'v': expected a store, found nothing"):
         reader("v").read("topics", ["a"])
@@ -273,9 +308,13 @@ def test_what_is_not_there_is_said(store: Connection, reader: Readers) -> None:
 def test_a_view_of_several_join_keys_is_refused(store: Connection, reader: Readers) -> None:
     """Feast serializes such keys: no plain id would ever be found. Views of one key beside it are read as ever."""
     put(store, {"a": value(1)})
-    put(store, {"a": value(1)}, view="pairs", schema=replace(TOPICS, keys=("driver_id", "rider_id")))
+    put(
+        store, {"a": value(1)}, view="pairs", schema=replace(TOPICS, keys=("driver_id", "rider_id"))
+    )
     client = reader()
-    with pytest.raises(StoreError, match="view pairs: expected one join key, found driver_id, rider_id"):
+    with pytest.raises(
+        StoreError, match="view pairs: expected one join key, found driver_id, rider_id"
+    ):
         client.read_views(["topics", "pairs"], ["a"])
     assert client.read("topics", ["a"]).present.tolist() == [True]
 
@@ -289,7 +328,9 @@ def test_a_store_that_is_emptied_is_noticed(store: Connection, reader: Readers) 
         client.read("topics", ["a"])
 
 
-def test_a_value_copied_to_another_id_or_view_is_unreadable(store: Connection, reader: Readers) -> None:
+def test_a_value_copied_to_another_id_or_view_is_unreadable(
+    store: Connection, reader: Readers
+) -> None:
     """The fingerprint is of view and id: no row is taken for another's."""
     here, there = put(store, {"a": value(1)}), put(store, {"x": value(2)}, view="more")
     (key,) = here.of([b"a"])
@@ -300,7 +341,9 @@ def test_a_value_copied_to_another_id_or_view_is_unreadable(store: Connection, r
     assert found["more"].status.tolist() == [Status.UNREADABLE, M]
 
 
-def test_prefixes_of_which_one_begins_the_other_share_nothing(store: Connection, reader: Readers) -> None:
+def test_prefixes_of_which_one_begins_the_other_share_nothing(
+    store: Connection, reader: Readers
+) -> None:
     for n, prefix in enumerate(["vt", "vt2", "v", "vt.1"]):
         put(store, {"a": value(n), "b": value(n)}, prefix=prefix)
         put(store, {"a": value(50 + n)}, prefix=prefix, view="more")
@@ -347,5 +390,7 @@ def test_values_of_a_schema_that_came_after_the_directory_are_read(
     mine.read("topics", ["a"])
     put(store, {"a": value(2) | {"score": 0.5}}, schema=LONGER, event_us=2)
     real, seen = Request.stale, []
-    monkeypatch.setattr(Request, "stale", lambda *a: (bool(seen) and real(*a)) or bool(seen.append(1)))
+    monkeypatch.setattr(
+        Request, "stale", lambda *a: (bool(seen) and real(*a)) or bool(seen.append(1))
+    )
     assert mine.read("topics", ["a"])["score"].tolist() == [0.5]

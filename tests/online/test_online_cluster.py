@@ -52,7 +52,9 @@ def numbers(found: Features) -> list[int]:
 
 
 @pytest.fixture(scope="module", params=["valkey", pytest.param("debian", marks=pytest.mark.slow)])
-def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Node]]:
+def nodes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Node]]:
     """A cluster that these tests may break; what is in it outlives a kill."""
     if request.param == "debian" and not debian_server():
         pytest.skip("no redis-server on this machine")
@@ -76,7 +78,10 @@ def clients(nodes: list[Node], **options: Any) -> Iterator[list[Callable[[], Fea
         OnlineClient.from_url(url_of(nodes), **options),
         AsyncOnlineClient.from_url(url_of(nodes), **options),
     )
-    reads = [lambda: client.read("topics", ASKED), lambda: loop.run_until_complete(waiting.read("topics", ASKED))]
+    reads = [
+        lambda: client.read("topics", ASKED),
+        lambda: loop.run_until_complete(waiting.read("topics", ASKED)),
+    ]
     try:
         for read in reads:
             assert numbers(read()) == ROWS
@@ -87,7 +92,9 @@ def clients(nodes: list[Node], **options: Any) -> Iterator[list[Callable[[], Fea
         loop.close()
 
 
-def test_each_bucket_is_one_command_for_all_views_and_ids(cluster_store: redis.RedisCluster, cluster: str) -> None:
+def test_each_bucket_is_one_command_for_all_views_and_ids(
+    cluster_store: redis.RedisCluster, cluster: str
+) -> None:
     put(cluster_store, {i: row(i) for i in IDS[:50]})
     put(cluster_store, {i: value(9) for i in IDS[:50]}, view="more")
     client = OnlineClient.from_url(cluster)
@@ -98,7 +105,13 @@ def test_each_bucket_is_one_command_for_all_views_and_ids(cluster_store: redis.R
     assert found["more"]["topic_count"].tolist() == [9] * 50
     sent: Counter[str] = Counter()
     for stats in cluster_store.info("commandstats", target_nodes="primaries").values():
-        sent.update({name: s["calls"] for name, s in stats.items() if "config" not in name and "info" not in name})
+        sent.update(
+            {
+                name: s["calls"]
+                for name, s in stats.items()
+                if "config" not in name and "info" not in name
+            }
+        )
     buckets = {crc32(i.encode()) % 16 for i in IDS[:50]}
     assert sent == {"cmdstat_mget": len(buckets) + 1}  # and one for the directory's version
 
@@ -111,7 +124,9 @@ def test_a_read_is_one_message_to_each_node(
     client.read("topics", IDS)
     sent, real = [], redis.Connection.send_packed_command
     monkeypatch.setattr(
-        redis.Connection, "send_packed_command", lambda c, *a, **k: (sent.append(c.port), real(c, *a, **k))[1]
+        redis.Connection,
+        "send_packed_command",
+        lambda c, *a, **k: (sent.append(c.port), real(c, *a, **k))[1],
     )
     client.read("topics", IDS)
     assert (len(sent), len(set(sent))) == (3, 3)
@@ -135,21 +150,30 @@ def test_one_seed_that_answers_is_enough(cluster: str, cluster_store: redis.Redi
     assert asyncio.run(read()) == [1]
 
 
-def test_more_threads_than_connections_wait_for_their_turn(cluster: str, cluster_store: redis.RedisCluster) -> None:
+def test_more_threads_than_connections_wait_for_their_turn(
+    cluster: str, cluster_store: redis.RedisCluster
+) -> None:
     put(cluster_store, {i: row(i) for i in IDS})
-    client = OnlineClient.from_url(f"{cluster}?client_name=threads", max_connections=2, timeout_s=20)
+    client = OnlineClient.from_url(
+        f"{cluster}?client_name=threads", max_connections=2, timeout_s=20
+    )
     client.directory()
 
     def read(n: int) -> bool:
         queues = client.queues(
             range(40) if n % 2 else range(39, -1, -1), epoch=1, limit=1
         )  # nodes in one order, or in another
-        return numbers(client.read("topics", IDS[n : n + 3])) == [n, n + 1, n + 2] and queues == [[]] * 40
+        return (
+            numbers(client.read("topics", IDS[n : n + 3])) == [n, n + 1, n + 2]
+            and queues == [[]] * 40
+        )
 
     began = time.monotonic()
     with ThreadPoolExecutor(12) as threads:
         assert all(threads.map(read, range(300)))
-    assert time.monotonic() - began < 15  # two that wait for each other's connection would wait 20 s
+    assert (
+        time.monotonic() - began < 15
+    )  # two that wait for each other's connection would wait 20 s
     assert connections(cluster_store, "threads") == [2, 2, 2]
 
 
@@ -157,10 +181,18 @@ def test_more_tasks_than_turns_wait(cluster: str, cluster_store: redis.RedisClus
     put(cluster_store, {i: row(i) for i in IDS})
 
     async def read_all() -> list[list[int]]:
-        client = AsyncOnlineClient.from_url(f"{cluster}?client_name=tasks", max_connections=3, timeout_s=20)
+        client = AsyncOnlineClient.from_url(
+            f"{cluster}?client_name=tasks", max_connections=3, timeout_s=20
+        )
         try:
-            found = await asyncio.gather(*(client.read("topics", IDS[n : n + 20]) for n in range(100)))
-            assert sorted(connections(cluster_store, "tasks")) == [3, 3, 4]  # one more asked a seed for the slots
+            found = await asyncio.gather(
+                *(client.read("topics", IDS[n : n + 20]) for n in range(100))
+            )
+            assert sorted(connections(cluster_store, "tasks")) == [
+                3,
+                3,
+                4,
+            ]  # one more asked a seed for the slots
             return [numbers(f) for f in found]
         finally:
             await client.aclose()
@@ -179,7 +211,9 @@ def test_a_slot_that_moves_gives_right_rows_at_every_step(nodes: list[Node]) -> 
     slot = key_slot(b"{3}")
     plain = [redis.Redis.from_url(n.url) for n in nodes]
     names = [c.cluster("MYID").decode() for c in plain]
-    source = next(i for i, c in enumerate(plain) if any(int(a) <= slot <= int(b) for a, b in own_slots(c)))
+    source = next(
+        i for i, c in enumerate(plain) if any(int(a) <= slot <= int(b) for a, b in own_slots(c))
+    )
     target = (source + 1) % 3
     keys = plain[source].cluster("GETKEYSINSLOT", slot, 10_000)
     assert len(keys) > 20
@@ -250,7 +284,9 @@ def test_recent_clicks_come_from_the_node_that_has_them(nodes: list[Node]) -> No
         for n in range(40):
             connection.rpush(names.clicks(f"u{n}"), f"v{n}", "v")
         client = OnlineClient(connection)
-        assert [client.recent_clicks(f"u{n}") for n in range(40)] == [[f"v{n}", "v"] for n in range(40)]
+        assert [client.recent_clicks(f"u{n}") for n in range(40)] == [
+            [f"v{n}", "v"] for n in range(40)
+        ]
 
 
 @pytest.mark.slow

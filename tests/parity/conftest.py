@@ -15,7 +15,9 @@ from vidtopics.online.connections import Connection
 
 
 @pytest.fixture
-def home(tmp_path: Path, store: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[ParityHome]:
+def home(
+    tmp_path: Path, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ParityHome]:
     with _home(tmp_path, store, monkeypatch) as found:
         yield found
 

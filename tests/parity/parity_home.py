@@ -52,22 +52,35 @@ class ParityHome:
         self.client = OnlineClient(self.store, log=self.log)
 
     def statistics(self, *rows: Row) -> None:
-        self._append(VIDEO_STATISTICS, rows, lambda n: {"video_exposures": n, "video_clicks": 1, "video_ctr": n / 100})
+        self._append(
+            VIDEO_STATISTICS,
+            rows,
+            lambda n: {"video_exposures": n, "video_clicks": 1, "video_ctr": n / 100},
+        )
 
     def topics(self, *rows: Row) -> None:
         self._append(
-            VIDEO_TOPICS, rows,
+            VIDEO_TOPICS,
+            rows,
             lambda n: {
-                "topic_ids": [n] + [-1] * 7, "topic_weights": [n / 7] + [0.0] * 7, "topic_count": 1,
-                "below_threshold": n % 2 == 1, "topic_epoch": 1,
+                "topic_ids": [n] + [-1] * 7,
+                "topic_weights": [n / 7] + [0.0] * 7,
+                "topic_count": 1,
+                "below_threshold": n % 2 == 1,
+                "topic_epoch": 1,
             },
-        )  # fmt: skip
+        )
 
     def joint(self, *rows: Row, width: int = 3) -> None:
         self._append(
-            VIDEO_JOINT_REPRESENTATION, rows,
-            lambda n: {"joint_embedding": [n / 7] * width, "content_blocks": 3, "encoder_version": f"é{n}"},
-        )  # fmt: skip
+            VIDEO_JOINT_REPRESENTATION,
+            rows,
+            lambda n: {
+                "joint_embedding": [n / 7] * width,
+                "content_blocks": 3,
+                "encoder_version": f"é{n}",
+            },
+        )
 
     def move(self) -> None:
         """A release, and all of it into Redis."""
@@ -83,7 +96,9 @@ class ParityHome:
         while self.log._waiting or not any(r.start_ns > began for r in list(rounds)):
             time.sleep(0.01)
 
-    def read(self, *ids: str, view: str = "video_statistics", request: str = "r1", **options: Any) -> Features:
+    def read(
+        self, *ids: str, view: str = "video_statistics", request: str = "r1", **options: Any
+    ) -> Features:
         with self.log.request(request):
             return self.client.read(view, ids, **options)
 
@@ -97,17 +112,24 @@ class ParityHome:
     def space(self, view: str = "video_statistics") -> KeySpace:
         return self.client.directory().keys(view)
 
-    def _append(self, table: Table, rows: tuple[Row, ...], features: Callable[[int], dict[str, Any]]) -> None:
+    def _append(
+        self, table: Table, rows: tuple[Row, ...], features: Callable[[int], dict[str, Any]]
+    ) -> None:
         nothing = {c.name: None for c in table.values}
         plain = [
             {
-                "video_id": video, **(nothing if n is None else features(n)), "event_timestamp": event,
-                "created_timestamp": created, "value_hash": n or 0,
+                "video_id": video,
+                **(nothing if n is None else features(n)),
+                "event_timestamp": event,
+                "created_timestamp": created,
+                "value_hash": n or 0,
             }
             for video, event, created, n in rows
-        ]  # fmt: skip
+        ]
         found = pa.Table.from_pylist(plain, arrow_schema(table))
-        commit = counted(Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64()))
+        commit = counted(
+            Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64())
+        )
         append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
 
 

@@ -19,4 +19,8 @@ def test_a_log_of_a_cluster_finds_a_dropped_key(cluster_home: ParityHome) -> Non
     assert dict(found.verdicts) == {Verdict.FINE: 48, Verdict.MISSING: 1}
     assert (found.stale, found.joined, report.dropped, report.damaged) == (0, 48, 0, 0)
     (shown,) = found.examples
-    assert (shown["video_id"], shown["request"], shown["expected"]["video_exposures"]) == ("v7", "r2", 8)
+    assert (shown["video_id"], shown["request"], shown["expected"]["video_exposures"]) == (
+        "v7",
+        "r2",
+        8,
+    )

@@ -34,12 +34,17 @@ def run(home: ParityHome, *arguments: str) -> int:
     return common.run(["parity", "--home", str(home.root), *arguments])
 
 
-def test_exit_codes_follow_both_checks(served: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes_follow_both_checks(
+    served: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(served, "--max-stale", "0.5") == 0  # 2 of 4 rows
     assert run(served, "--max-stale", "0.49") == 1
     told = capsys.readouterr().out
     assert "Check 1, served is the table's row: fine (4 rows checked)" in told
-    assert "Check 2, served is what a join gives: TOO STALE (at most 50.00% of a view, 49.00% allowed)" in told
+    assert (
+        "Check 2, served is what a join gives: TOO STALE (at most 50.00% of a view, 49.00% allowed)"
+        in told
+    )
     assert "stale: video_statistics of b, request r1 at 20" in told
     served.store.delete(served.key("a"))
     served.settle()  # the log began anew
@@ -51,21 +56,40 @@ def test_exit_codes_follow_both_checks(served: ParityHome, capsys: pytest.Captur
     assert "missing: video_statistics of a, request r3 at 20" in told
 
 
-def test_json_has_counts_rates_and_examples(served: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_counts_rates_and_examples(
+    served: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(served, "--json", "--examples", "1", "--log", str(served.folder)) == 1
     found = json.loads(capsys.readouterr().out)
     (view,) = found["views"]
-    assert {k: found[k] for k in ("fine", "lines", "damaged", "dropped", "checked", "mismatches", "staleness")} == {
-        "fine": False, "lines": 2, "damaged": 0, "dropped": 0, "checked": 4, "mismatches": 0, "staleness": 0.5,
-    }  # fmt: skip
+    assert {
+        k: found[k]
+        for k in ("fine", "lines", "damaged", "dropped", "checked", "mismatches", "staleness")
+    } == {
+        "fine": False,
+        "lines": 2,
+        "damaged": 0,
+        "dropped": 0,
+        "checked": 4,
+        "mismatches": 0,
+        "staleness": 0.5,
+    }
     assert view["verdicts"] == {"fine": 4}
-    assert view["features"]["video_ctr"] == {"served": 4, "wrong": 0, "stale": 2, "wrong_rate": 0, "stale_rate": 0.5}
+    assert view["features"]["video_ctr"] == {
+        "served": 4,
+        "wrong": 0,
+        "stale": 2,
+        "wrong_rate": 0,
+        "stale_rate": 0.5,
+    }
     assert view["behind_max_s"] == pytest.approx(7200, abs=60)
     (example,) = view["examples"]
     assert (example["served"]["video_ctr"], example["expected"]["video_ctr"]) == (0.2, 0.21)
 
 
-def test_without_a_log_it_says_how_to_make_one(home: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_log_it_says_how_to_make_one(
+    home: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(home) == 2
     assert "OnlineClient.from_url(url, log=ServingLog(folder, " in capsys.readouterr().err
     assert run(home, "--max-stale", "2") == 2
@@ -99,12 +123,17 @@ def partly(home: ParityHome) -> ParityHome:
     return home
 
 
-def test_a_log_that_is_mostly_unchecked_is_not_fine(partly: ParityHome, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_is_mostly_unchecked_is_not_fine(
+    partly: ParityHome, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(partly, "--max-unchecked", "0.75") == 0
     assert run(partly, "--max-unchecked", "0.74") == 1
     told = capsys.readouterr().out
     assert "rows that could not be checked: fine (at most 75.00% of a view, 75.00% allowed)" in told
-    assert "rows that could not be checked: TOO MANY (at most 75.00% of a view, 74.00% allowed)" in told
+    assert (
+        "rows that could not be checked: TOO MANY (at most 75.00% of a view, 74.00% allowed)"
+        in told
+    )
     assert "Check 1, served is the table's row: fine (1 rows checked)" in told
 
 
@@ -141,7 +170,9 @@ def test_a_view_that_is_unchecked_does_not_hide_behind_another(
 @pytest.fixture
 def skewed(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> ParityHome:
     """The clock of whoever publishes and materialises runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
-    ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic)
+    ahead = SimpleNamespace(
+        time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic
+    )
     monkeypatch.setattr("vidtopics.materialization.releases.time", ahead)
     home.statistics(("a", ago(1), ago(-1), 5), ("b", ago(1), ago(1), 6))
     home.move()
@@ -155,7 +186,10 @@ def test_a_skewed_clock_is_not_fine_past_one_row_in_a_thousand(
     skewed.log.close()
     assert run(skewed) == 0
     assert run(skewed, "--max-skew", "0") == 1
-    assert "by one clock alone: TOO MANY (at most 0.10% of a view, 0.00% allowed)" in capsys.readouterr().out
+    assert (
+        "by one clock alone: TOO MANY (at most 0.10% of a view, 0.00% allowed)"
+        in capsys.readouterr().out
+    )
     skewed.read("a")  # 2 of 1,001
     skewed.log.close()
     assert run(skewed, "--json") == 1
@@ -165,7 +199,9 @@ def test_a_skewed_clock_is_not_fine_past_one_row_in_a_thousand(
     assert run(skewed, "--max-skew", "0.002") == 0
 
 
-def test_a_log_from_another_home_is_told(served: ParityHome, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_log_from_another_home_is_told(
+    served: ParityHome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = str(tmp_path_factory.mktemp("other"))
     assert common.run(["parity", "--home", other, "--log", str(served.folder)]) == 2
 
@@ -192,7 +228,10 @@ def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
     def move() -> None:
         for n in range(2, 14):
             home.statistics(
-                *((i, ago(9 - n / 10), ago(9 - n / 10), None if n % 5 == 0 else n) for i in ids[n % 3 :: 2])
+                *(
+                    (i, ago(9 - n / 10), ago(9 - n / 10), None if n % 5 == 0 else n)
+                    for i in ids[n % 3 :: 2]
+                )
             )
             home.tables.release(as_of_us=n, created_us=n, settings="s")
             materialize(home.tables, home.store, OnlineSettings(buckets=4))

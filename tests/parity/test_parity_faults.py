@@ -58,12 +58,22 @@ def test_a_clean_run_has_no_findings(filled: ParityHome) -> None:
     for view in ("video_statistics", "video_topics", "video_joint_representation"):
         filled.read("a", "b", "c", "unknown", view=view)
     report = filled.replay()
-    for view, served in (("video_statistics", 2), ("video_topics", 1), ("video_joint_representation", 1)):
+    for view, served in (
+        ("video_statistics", 2),
+        ("video_topics", 1),
+        ("video_joint_representation", 1),
+    ):
         found = only(report, view)
         assert (found.rows, found.requests, dict(found.verdicts)) == (4, 1, {V.FINE: 4})
         assert (found.joined, found.stale, found.examples) == (4, 0, [])
         assert {c.served for c in found.features.values()} == {served}
-    assert (report.lines, report.damaged, report.dropped, report.mismatches, report.staleness) == (3, 0, 0, 0, 0.0)
+    assert (report.lines, report.damaged, report.dropped, report.mismatches, report.staleness) == (
+        3,
+        0,
+        0,
+        0,
+        0.0,
+    )
 
 
 def test_views_of_one_request_and_chosen_fields(filled: ParityHome) -> None:
@@ -71,23 +81,31 @@ def test_views_of_one_request_and_chosen_fields(filled: ParityHome) -> None:
     filled.read("b")
     report = filled.replay(chunk_rows=1)
     assert {name: c.served for name, c in only(report).features.items()} == {
-        "video_ctr": 2, "video_exposures": 1, "video_clicks": 1,
-    }  # fmt: skip
+        "video_ctr": 2,
+        "video_exposures": 1,
+        "video_clicks": 1,
+    }
     assert verdicts(report) == {V.FINE: 2}
 
 
 def test_a_late_row_is_staleness_with_its_lag_and_no_mismatch(filled: ParityHome) -> None:
     filled.read("a", "b", "c")
-    filled.statistics(("b", ago(1), ago(0.5), 21))  # known half an hour before the request, arrived after it
+    filled.statistics(
+        ("b", ago(1), ago(0.5), 21)
+    )  # known half an hour before the request, arrived after it
     filled.move()
     report = filled.replay()
     found = only(report)
     assert (verdicts(report), found.stale, found.joined) == ({V.FINE: 3}, 1, 3)
-    assert found.behind_max_us == pytest.approx(HOUR_US / 2, abs=60e6)  # known, not held: created is the later time
+    assert found.behind_max_us == pytest.approx(
+        HOUR_US / 2, abs=60e6
+    )  # known, not held: created is the later time
     # n = 20 became 21: exposures and CTR differ, clicks don't
     assert {name: c.stale for name, c in found.features.items()} == {
-        "video_exposures": 1, "video_clicks": 0, "video_ctr": 1,
-    }  # fmt: skip
+        "video_exposures": 1,
+        "video_clicks": 0,
+        "video_ctr": 1,
+    }
     shown = example(report, "stale")
     assert (shown["video_id"], shown["request"], shown["version"]) == ("b", "r1", 2)
     assert (shown["served"]["video_exposures"], shown["expected"]["video_exposures"]) == (20, 21)
@@ -120,8 +138,10 @@ def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome
     report = filled.replay()
     assert verdicts(report) == {V.WRONG_VALUE: 1, V.FINE: 1}
     assert {name: c.wrong for name, c in only(report).features.items()} == {
-        "video_exposures": 0, "video_clicks": 1, "video_ctr": 0,
-    }  # fmt: skip
+        "video_exposures": 0,
+        "video_clicks": 1,
+        "video_ctr": 0,
+    }
     shown = example(report, "wrong_value")
     assert (shown["video_id"], shown["request"]) == ("a", "r7")
     assert (shown["served"]["video_clicks"], shown["expected"]["video_clicks"]) == (5, 1)
@@ -134,7 +154,9 @@ def test_the_smallest_change_of_a_vector_is_seen(home: ParityHome, fault: str) -
     home.move()
     key = home.key("a", "video_joint_representation")
     value = bytearray(home.store.get(key))
-    at = value.index(np.float32(1).tobytes()) if fault == "bit" else 26  # 7 / 7; the byte of null bits
+    at = (
+        value.index(np.float32(1).tobytes()) if fault == "bit" else 26
+    )  # 7 / 7; the byte of null bits
     value[at] ^= 1
     home.store.set(key, bytes(value))
     home.read("a", view="video_joint_representation")
@@ -194,7 +216,9 @@ def test_a_foreign_value_is_unreadable_and_a_forged_one_wrong(filled: ParityHome
 
 
 def test_times_that_the_table_does_not_have(filled: ParityHome) -> None:
-    filled.store.setrange(filled.key("a"), HEADER.fields["event_us"][1], (ago(2.5)).to_bytes(8, "little"))
+    filled.store.setrange(
+        filled.key("a"), HEADER.fields["event_us"][1], (ago(2.5)).to_bytes(8, "little")
+    )
     filled.read("a")
     report = filled.replay()
     assert verdicts(report) == {V.FOREIGN_TIMES: 1}
@@ -223,7 +247,12 @@ def test_a_read_while_a_load_is_under_way_is_ahead_and_fine(
 
 @pytest.mark.parametrize(
     ("floor", "ceiling", "old", "new"),
-    [(2, 3, V.FINE, V.FINE), (3, 3, V.SUPERSEDED, V.FINE), (2, 2, V.FINE, V.AHEAD), (1, 2, V.FINE, V.AHEAD)],
+    [
+        (2, 3, V.FINE, V.FINE),
+        (3, 3, V.SUPERSEDED, V.FINE),
+        (2, 2, V.FINE, V.AHEAD),
+        (1, 2, V.FINE, V.AHEAD),
+    ],
 )
 def test_between_floor_and_ceiling_either_value_is_right(
     filled: ParityHome, floor: int, ceiling: int, old: Verdict, new: Verdict
@@ -238,7 +267,9 @@ def test_between_floor_and_ceiling_either_value_is_right(
 
 
 @pytest.mark.parametrize(("floor", "ceiling"), [(1, 3), (2, 2), (3, 3)])
-def test_a_row_that_was_late_when_it_came_is_never_the_latest(filled: ParityHome, floor: int, ceiling: int) -> None:
+def test_a_row_that_was_late_when_it_came_is_never_the_latest(
+    filled: ParityHome, floor: int, ceiling: int
+) -> None:
     """Version 3 brings a row that is older than that of version 2; Redis must not show it, whatever the floor."""
     filled.statistics(("a", ago(2.5), ago(2.5), 12))
     filled.move()
@@ -251,14 +282,18 @@ def test_a_row_that_was_late_when_it_came_is_never_the_latest(filled: ParityHome
 
 def overwrite(home: ParityHome, video: str, n: int, time_us: int) -> None:
     """A value of video_statistics under a key, written past the rule that the later row wins."""
-    home.store.setrange(home.key(video), HEADER.fields["event_us"][1], time_us.to_bytes(8, "little") * 2)
+    home.store.setrange(
+        home.key(video), HEADER.fields["event_us"][1], time_us.to_bytes(8, "little") * 2
+    )
     home.store.setrange(home.key(video), 27, n.to_bytes(8, "little"))
     home.store.setrange(home.key(video), 43, np.float64(n / 100).tobytes())
 
 
 def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: ParityHome) -> None:
     filled.store.setrange(filled.key("b"), 35, (5).to_bytes(8, "little"))
-    filled.store.delete(filled.space().watermark(0), *(filled.space().watermark(b) for b in range(1, 4)))
+    filled.store.delete(
+        filled.space().watermark(0), *(filled.space().watermark(b) for b in range(1, 4))
+    )
     filled.settle()
     filled.read("a", "b", "unknown")
     report = filled.replay()
@@ -324,13 +359,19 @@ def aging(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> ParityHome:
 
 
 def test_a_ttl_is_judged_by_the_time_of_the_request(aging: ParityHome) -> None:
-    assert statuses(aging.read("old", "new", "unknown")) == ["OUTSIDE_MAX_AGE", "PRESENT", "NOT_FOUND"]
+    assert statuses(aging.read("old", "new", "unknown")) == [
+        "OUTSIDE_MAX_AGE",
+        "PRESENT",
+        "NOT_FOUND",
+    ]
     report = aging.replay()
     assert (verdicts(report), only(report).stale) == ({V.FINE: 3}, 0)
 
 
 def test_a_directory_with_another_ttl_serves_wrong_statuses(aging: ParityHome) -> None:
-    StoreWriter(aging.store, buckets=4).register("video_statistics", Schema.of(VIDEO_STATISTICS), HOUR_US)
+    StoreWriter(aging.store, buckets=4).register(
+        "video_statistics", Schema.of(VIDEO_STATISTICS), HOUR_US
+    )
     assert statuses(aging.read("old", "new")) == ["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE"]
     report = aging.replay()
     assert verdicts(report) == {V.FINE: 1, V.WRONG_STATUS: 1}
@@ -347,9 +388,11 @@ def test_redis_may_collect_what_is_outside_its_ttl(aging: ParityHome) -> None:
 @pytest.mark.parametrize(
     ("hours", "served", "late", "stale"),
     [
-        # ahead: `new` looks too old, `old` is right; a late row makes `old` stale, `new` stays a matter of the clock
+        # ahead: `new` looks too old, `old` is right; a late row makes `old` stale, `new` stays a
+        # matter of the clock
         (2, ["OUTSIDE_MAX_AGE"] * 2, {V.FINE: 1, V.CLOCK_SKEW: 1}, 1),
-        # behind: `old` looks fresh; the late row was to come by the client's clock, so `new` is a matter of the clock too
+        # behind: `old` looks fresh; the late row was to come by the client's clock, so `new` is a
+        # matter of the clock too
         (-2, ["PRESENT"] * 2, {V.CLOCK_SKEW: 2}, 0),
     ],
 )
@@ -361,13 +404,18 @@ def test_a_skewed_clock_of_the_client_is_its_own_class(
     late: dict[Verdict, int],
     stale: int,
 ) -> None:
-    clock = SimpleNamespace(time_ns=lambda: time.time_ns() + hours * HOUR_US * 1000, monotonic_ns=time.monotonic_ns)
+    clock = SimpleNamespace(
+        time_ns=lambda: time.time_ns() + hours * HOUR_US * 1000, monotonic_ns=time.monotonic_ns
+    )
     monkeypatch.setattr("vidtopics.online.requests.time", clock)
     monkeypatch.setattr("vidtopics.online.serving_log.time", clock)
     aging.settle()
     assert statuses(aging.read("old", "new")) == served
     report = aging.replay()
-    assert verdicts(report) == {V.FINE: 1, V.CLOCK_SKEW: 1}  # one of the two is right by either clock
+    assert verdicts(report) == {
+        V.FINE: 1,
+        V.CLOCK_SKEW: 1,
+    }  # one of the two is right by either clock
     assert (only(report).stale, report.mismatches) == (0, 0)
     assert report.max_skew_us == pytest.approx(2 * HOUR_US, abs=1e6)
     aging.statistics(("old", ago(0.1), ago(0.1), 3), ("new", ago(0.1), ago(0.1), 3))
@@ -383,14 +431,18 @@ def test_memory_is_bounded_chunks_are_cut_and_files_read_once(filled: ParityHome
     history = History.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 2])
     held = [tuple(rows) for rows in history.held.T.tolist()]  # in versions 1 and 2
     assert sorted(zip(history.entity.tolist(), held, strict=True)) == [
-        (0, (False, True)), (0, (True, True)), (1, (True, True)),
-    ]  # fmt: skip
+        (0, (False, True)),
+        (0, (True, True)),
+        (1, (True, True)),
+    ]
 
 
 def test_a_skewed_clock_changes_no_verdict_of_a_view_without_ttl(
     filled: ParityHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(time_ns=lambda: time.time_ns() - 150 * 60_000_000_000, monotonic_ns=time.monotonic_ns)
+    clock = SimpleNamespace(
+        time_ns=lambda: time.time_ns() - 150 * 60_000_000_000, monotonic_ns=time.monotonic_ns
+    )
     monkeypatch.setattr("vidtopics.online.serving_log.time", clock)
     filled.settle()
     filled.read("a", "b")  # by the client's clock a's row of two hours ago is still to come
@@ -398,9 +450,13 @@ def test_a_skewed_clock_changes_no_verdict_of_a_view_without_ttl(
     assert (verdicts(report), only(report).stale) == ({V.FINE: 2}, 0)
 
 
-def test_a_value_from_the_future_is_clock_skew(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_from_the_future_is_clock_skew(
+    home: ParityHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clock of whoever publishes and materialises runs an hour ahead."""
-    ahead = SimpleNamespace(time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic)
+    ahead = SimpleNamespace(
+        time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic
+    )
     monkeypatch.setattr("vidtopics.materialization.releases.time", ahead)
     home.statistics(("a", ago(1), ago(-1), 5), ("b", ago(1), ago(1), 6))
     home.move()
@@ -412,6 +468,8 @@ def test_a_value_from_the_future_is_clock_skew(home: ParityHome, monkeypatch: py
 def test_a_view_that_no_contract_has_is_told(home: ParityHome, store: redis.Redis) -> None:
     home.statistics(("a", ago(1), ago(1), 1))
     home.move()
-    StoreWriter(store, buckets=4).register("elsewhere", Schema((Field("n", "int64", "scalar", "int8"),)))
+    StoreWriter(store, buckets=4).register(
+        "elsewhere", Schema((Field("n", "int64", "scalar", "int8"),))
+    )
     home.read("a", view="elsewhere")
     assert verdicts(home.replay(), "elsewhere") == {V.OTHER_TABLE: 1}

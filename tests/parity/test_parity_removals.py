@@ -75,7 +75,12 @@ def test_a_row_that_was_taken_out_is_right_before_and_absent_after(
     # a join of today finds no `a`, so that training doesn't have what r1 got
     assert (only(report).stale, only(report).joined, only(report).behind_us) == (1, 4, 0)
     (shown,) = only(report).examples
-    assert (shown["kind"], shown["request"], shown["video_id"], shown["expected"]) == ("stale", "r1", "a", {})
+    assert (shown["kind"], shown["request"], shown["video_id"], shown["expected"]) == (
+        "stale",
+        "r1",
+        "a",
+        {},
+    )
 
 
 @pytest.mark.parametrize("took", [deleted, overwritten, restored])
@@ -109,7 +114,10 @@ def test_while_a_rebuild_is_under_way_both_answers_are_right(filled: ParityHome)
     between(filled, 2, 2)
     assert verdicts(filled.replay()) == {V.FINE: 1, V.MISSING: 1}
     between(filled, 4, 4)
-    assert verdicts(filled.replay()) == {V.FOREIGN_TIMES: 1, V.FINE: 1}  # no line names a version that has `a`
+    assert verdicts(filled.replay()) == {
+        V.FOREIGN_TIMES: 1,
+        V.FINE: 1,
+    }  # no line names a version that has `a`
 
 
 def test_the_row_before_holds_again_where_the_latest_was_taken_out(filled: ParityHome) -> None:
@@ -126,7 +134,11 @@ def test_the_row_before_holds_again_where_the_latest_was_taken_out(filled: Parit
     report = filled.replay()
     assert verdicts(report) == {V.FINE: 2, V.REMOVED: 1}
     (shown,) = [e for e in only(report).examples if e["kind"] == "removed"]
-    assert (shown["request"], shown["served"]["video_exposures"], shown["expected"]["video_exposures"]) == (
+    assert (
+        shown["request"],
+        shown["served"]["video_exposures"],
+        shown["expected"]["video_exposures"],
+    ) == (
         "r3",
         11,
         10,
@@ -148,7 +160,11 @@ def test_a_row_that_was_read_ahead_of_the_watermark_and_then_taken_out(filled: P
 
 def test_a_restore_that_was_undone_and_a_compaction_take_nothing_out(filled: ParityHome) -> None:
     filled.read("a", "b")
-    for step in (lambda: delta(filled).restore(0), lambda: delta(filled).restore(2), delta(filled).optimize.compact):
+    for step in (
+        lambda: delta(filled).restore(0),
+        lambda: delta(filled).restore(2),
+        delta(filled).optimize.compact,
+    ):
         step()
     release(filled)
     filled.read("a", "b")
@@ -157,7 +173,9 @@ def test_a_restore_that_was_undone_and_a_compaction_take_nothing_out(filled: Par
     assert (verdicts(report), only(report).stale) == ({V.FINE: 4}, 0)
 
 
-def test_a_value_that_was_rewritten_under_its_times_is_right_on_its_side(filled: ParityHome) -> None:
+def test_a_value_that_was_rewritten_under_its_times_is_right_on_its_side(
+    filled: ParityHome,
+) -> None:
     old = filled.store.get(filled.key("a"))
     filled.read("a", "b", request="r1")
     delta(filled).update(predicate="video_id = 'a'", updates={"video_clicks": "7"})
@@ -188,7 +206,9 @@ def vacuum(home: ParityHome) -> None:
     assert delta(home).vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
 
 
-def test_what_a_vacuum_took_after_a_compaction_is_known_from_the_compacted_file(filled: ParityHome) -> None:
+def test_what_a_vacuum_took_after_a_compaction_is_known_from_the_compacted_file(
+    filled: ParityHome,
+) -> None:
     filled.statistics(("a", ago(2), ago(2), 11))  # version 3
     filled.move()
     filled.read("a", "b")
@@ -239,10 +259,18 @@ def test_equal_copies_are_one_row_and_say_where_they_are_held(filled: ParityHome
     deleted(filled)  # version 5
     history = History.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 3, 9])
     assert history.versions == [1, 3, 4, 5]  # 4: the last before rows went; there is no 9
-    rows = dict(zip(zip(history.entity.tolist(), history.event_us.tolist(), strict=True), history.held.T, strict=True))
+    rows = dict(
+        zip(
+            zip(history.entity.tolist(), history.event_us.tolist(), strict=True),
+            history.held.T,
+            strict=True,
+        )
+    )
     assert {key: held.tolist() for key, held in rows.items()} == {
         (0, ago(3)): [True, True, True, False],
         (0, ago(2)): [False, True, True, False],
         (1, ago(3)): [True, True, True, True],
     }
-    assert np.array_equal(history.winners >= 0, [[True, True], [True, True], [True, True], [False, True]])
+    assert np.array_equal(
+        history.winners >= 0, [[True, True], [True, True], [True, True], [False, True]]
+    )

@@ -45,11 +45,33 @@ def test_a_line_holds_what_the_reader_got(filled: ParityHome) -> None:
     filled.read("v4", "unknown", request="r9", names=["video_exposures"])
     (line,) = lines(filled)
     mark = list(Watermark(1, 1, filled.tables.delta(filled_table()).metadata().id))
-    assert {k: line[k] for k in ("v", "request", "view", "ids", "status", "event_us", "dropped", "floor", "ceiling")} == {
-        "v": 1, "request": "r9", "view": "video_statistics", "ids": ["v4", "unknown"], "status": [1, 3],
-        "event_us": [ago(1), 0], "dropped": 0, "floor": mark, "ceiling": mark,
-    }  # fmt: skip
-    assert line["columns"] == {"video_exposures": {"bytes": "BQAAAAAAAAA=", "null": []}}  # 5, little-endian, 8 bytes
+    assert {
+        k: line[k]
+        for k in (
+            "v",
+            "request",
+            "view",
+            "ids",
+            "status",
+            "event_us",
+            "dropped",
+            "floor",
+            "ceiling",
+        )
+    } == {
+        "v": 1,
+        "request": "r9",
+        "view": "video_statistics",
+        "ids": ["v4", "unknown"],
+        "status": [1, 3],
+        "event_us": [ago(1), 0],
+        "dropped": 0,
+        "floor": mark,
+        "ceiling": mark,
+    }
+    assert line["columns"] == {
+        "video_exposures": {"bytes": "BQAAAAAAAAA=", "null": []}
+    }  # 5, little-endian, 8 bytes
     assert abs(line["offset_us"]) < 100_000
     assert abs(line["client_us"] - time.time_ns() // 1000) < 10_000_000
 
@@ -60,7 +82,9 @@ def filled_table() -> Any:
     return VIDEO_STATISTICS
 
 
-def test_what_the_caller_does_to_its_arrays_is_not_logged(filled: ParityHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_caller_does_to_its_arrays_is_not_logged(
+    filled: ParityHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serving_log, "INTERVAL_S", 60)
     found = filled.read("v1", "v2")
     for array in (found["video_exposures"], found.status, found.event_us, found.null["video_ctr"]):
@@ -68,7 +92,9 @@ def test_what_the_caller_does_to_its_arrays_is_not_logged(filled: ParityHome, mo
     assert dict(filled.replay().views["video_statistics"].verdicts) == {Verdict.FINE: 2}
 
 
-def test_whole_requests_are_chosen_by_their_id_alike_everywhere(filled: ParityHome, tmp_path: Path) -> None:
+def test_whole_requests_are_chosen_by_their_id_alike_everywhere(
+    filled: ParityHome, tmp_path: Path
+) -> None:
     logs = [ServingLog(tmp_path / name, filled.store, share=0.25) for name in "xy"]
     for log in logs:
         client = OnlineClient(filled.store, log=log)
@@ -77,14 +103,24 @@ def test_whole_requests_are_chosen_by_their_id_alike_everywhere(filled: ParityHo
                 client.read("video_statistics", ["v1"])
                 client.read("video_statistics", ["v2", "v3"])
         log.close()
-    found = [[(s.request, s.ids) for c in Log(tmp_path / name).chunks() for s in c.lines] for name in "xy"]
+    found = [
+        [(s.request, s.ids) for c in Log(tmp_path / name).chunks() for s in c.lines]
+        for name in "xy"
+    ]
     assert (
         found[0]
         == found[1]
-        == [(r, ids) for i in range(80) if logs[0].chosen(r := f"r{i}") for ids in (["v1"], ["v2", "v3"])]
+        == [
+            (r, ids)
+            for i in range(80)
+            if logs[0].chosen(r := f"r{i}")
+            for ids in (["v1"], ["v2", "v3"])
+        ]
     )
     assert 10 <= len(found[0]) / 2 <= 30  # 20 of 80, within 2.6 standard deviations
-    assert len([i for i in range(100_000) if logs[0].chosen(f"x{i}")]) == pytest.approx(25_000, abs=500)
+    assert len([i for i in range(100_000) if logs[0].chosen(f"x{i}")]) == pytest.approx(
+        25_000, abs=500
+    )
 
 
 def test_requests_without_a_name_have_one_each(filled: ParityHome) -> None:
@@ -97,11 +133,16 @@ def test_the_async_client_logs_too(filled: ParityHome, valkey: str) -> None:
     async def read() -> None:
         client = AsyncOnlineClient.from_url(valkey, log=filled.log)
         with filled.log.request("r1"):
-            await asyncio.gather(client.read("video_statistics", ["v1"]), client.read("video_statistics", ["v2"]))
+            await asyncio.gather(
+                client.read("video_statistics", ["v1"]), client.read("video_statistics", ["v2"])
+            )
         await client.aclose()
 
     asyncio.run(read())
-    assert sorted((line["request"], line["ids"]) for line in lines(filled)) == [("r1", ["v1"]), ("r1", ["v2"])]
+    assert sorted((line["request"], line["ids"]) for line in lines(filled)) == [
+        ("r1", ["v1"]),
+        ("r1", ["v2"]),
+    ]
 
 
 @pytest.fixture
@@ -118,7 +159,9 @@ def stuck(filled: ParityHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parit
     release.set()
 
 
-def test_a_disk_that_hangs_costs_lines_and_no_reader_waits(stuck: ParityHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_hangs_costs_lines_and_no_reader_waits(
+    stuck: ParityHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(serving_log, "QUEUE_BYTES", 20_000)
     ids = [f"v{i}" for i in range(50)]
     began, slowest = time.monotonic(), 0.0
@@ -133,7 +176,9 @@ def test_a_disk_that_hangs_costs_lines_and_no_reader_waits(stuck: ParityHome, mo
     assert stuck.log.dropped == 197
 
 
-def test_what_was_dropped_stands_in_the_next_line(filled: ParityHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_dropped_stands_in_the_next_line(
+    filled: ParityHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filled.settle()
     monkeypatch.setattr(serving_log, "QUEUE_BYTES", 0)
     for _ in range(7):
@@ -149,7 +194,11 @@ def test_a_disk_that_refuses_is_counted_and_the_service_goes_on(
     filled: ParityHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(LogFiles, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        patch.setattr(
+            LogFiles,
+            "append",
+            lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
         assert filled.read("v1").present.all()
         filled.settle()
     filled.read("v2")
@@ -157,7 +206,9 @@ def test_a_disk_that_refuses_is_counted_and_the_service_goes_on(
     assert (filled.log.failed, filled.log._bytes) == (1, 0)
 
 
-def test_a_redis_that_does_not_answer_the_log_leaves_the_reader_alone(filled: ParityHome, valkey: str) -> None:
+def test_a_redis_that_does_not_answer_the_log_leaves_the_reader_alone(
+    filled: ParityHome, valkey: str
+) -> None:
     log = ServingLog(filled.root / "other", redis.Redis(port=1, retry=None), share=1)
     assert OnlineClient(filled.store, log=log).read("video_statistics", ["v1"]).present.all()
     log.close()
@@ -181,7 +232,16 @@ def test_a_torn_line_is_counted_and_costs_itself_alone(filled: ParityHome) -> No
 
 @pytest.mark.parametrize(
     "line",
-    [b"\xff\n", b"\n", b"[]\n", b"7\n", b'{"v":2}\n', b'{"v":1}\n', b'{"v":1,"ids":["a"],"status":[]}\n', b"null\n"],
+    [
+        b"\xff\n",
+        b"\n",
+        b"[]\n",
+        b"7\n",
+        b'{"v":2}\n',
+        b'{"v":1}\n',
+        b'{"v":1,"ids":["a"],"status":[]}\n',
+        b"null\n",
+    ],
 )
 def test_any_other_line_is_damaged(filled: ParityHome, line: bytes) -> None:
     filled.read("v1")
@@ -191,7 +251,9 @@ def test_any_other_line_is_damaged(filled: ParityHome, line: bytes) -> None:
     assert filled.replay().damaged == 1
 
 
-def test_files_are_turned_over_by_size_and_the_oldest_go(filled: ParityHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_turned_over_by_size_and_the_oldest_go(
+    filled: ParityHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(log_files, "FILE_BYTES", 2_000)
     monkeypatch.setattr(log_files, "FOLDER_BYTES", 7_000)
     for i in range(40):
@@ -226,11 +288,13 @@ def test_a_process_that_is_killed_leaves_whole_lines(filled: ParityHome, valkey:
 
 def test_a_share_out_of_range_and_a_folder_without_a_log_are_told(home: ParityHome) -> None:
     with pytest.raises(
-        SettingsError, match=r"share: expected above 0 and up to 1, found 0\. Mend: give a client no log"
+        SettingsError,
+        match=r"share: expected above 0 and up to 1, found 0\. Mend: give a client no log",
     ):
         ServingLog(home.folder, home.store, share=0)
     with pytest.raises(
-        InputError, match=r"expected a serving log \(served-\*.jsonl\), found none. Mend: give the client one"
+        InputError,
+        match=r"expected a serving log \(served-\*.jsonl\), found none. Mend: give the client one",
     ):
         home.replay()
 
@@ -260,7 +324,10 @@ def test_canonical_hashes_tell_lists_apart() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.text(min_size=1), st.sampled_from([0, 1, 2, 3, 4]), st.booleans(), st.integers(-9, 9)), max_size=5
+        st.tuples(
+            st.text(min_size=1), st.sampled_from([0, 1, 2, 3, 4]), st.booleans(), st.integers(-9, 9)
+        ),
+        max_size=5,
     ),
     st.none() | st.builds(Watermark, st.integers(0), st.integers(0), st.text()),
 )
@@ -271,13 +338,30 @@ def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Watermark
     null = np.array([isnull for _, _, isnull, _ in there], bool)
     times = np.arange(len(rows), dtype=np.int64)
     served = Served(
-        "r", "v", [i for i, *_ in rows], status, times, times + 1, 5, -6, mark, None, {"n": column}, {"n": null}, 3
+        "r",
+        "v",
+        [i for i, *_ in rows],
+        status,
+        times,
+        times + 1,
+        5,
+        -6,
+        mark,
+        None,
+        {"n": column},
+        {"n": null},
+        3,
     )
     line = served.to_line()
     again = Served.from_line(line)
     assert line.count(b"\n") == 1
     assert again.to_line() == line
-    assert (again.ids, again.floor, again.ceiling, again.dropped) == ([i for i, *_ in rows], mark, None, 3)
+    assert (again.ids, again.floor, again.ceiling, again.dropped) == (
+        [i for i, *_ in rows],
+        mark,
+        None,
+        3,
+    )
     assert again.columns["n"].tolist() == column.tolist() or not there
     assert again.null["n"].tolist() == null.tolist()
 

@@ -14,13 +14,21 @@ from vidtopics.settings import QueueSettings
 
 COLUMNS = ["video_id", "video_exposures", "video_ctr"]
 SCHEMA = pa.schema(
-    [("topic_id", pa.int64()), ("video_id", pa.string()), ("video_exposures", pa.int64()),
-     ("video_ctr", pa.float64()), ("topic_epoch", pa.int64())]
-)  # fmt: skip
+    [
+        ("topic_id", pa.int64()),
+        ("video_id", pa.string()),
+        ("video_exposures", pa.int64()),
+        ("video_ctr", pa.float64()),
+        ("topic_epoch", pa.int64()),
+    ]
+)
 
 
 def topic(rows, topic_id=7):
-    cells = [{"topic_id": topic_id, "topic_epoch": 3} | dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    cells = [
+        {"topic_id": topic_id, "topic_epoch": 3} | dict(zip(COLUMNS, row, strict=True))
+        for row in rows
+    ]
     return pa.Table.from_pylist(cells, schema=SCHEMA)
 
 
@@ -49,9 +57,14 @@ def test_by_hand():
     assert {r["video_id"] for r in found if r["fresh"]} < {"n1", "n2", "n3"}
     assert list(found[0]) == [c.name for c in TOPIC_QUEUES.columns]
     assert found[0] == {
-        "topic_id": 7, "video_id": "f", "queue_position": 1, "queue_ctr": 0.45, "queue_exposures": 99, "fresh": False,
+        "topic_id": 7,
+        "video_id": "f",
+        "queue_position": 1,
+        "queue_ctr": 0.45,
+        "queue_exposures": 99,
+        "fresh": False,
         "topic_epoch": 3,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,14 +127,21 @@ def test_an_empty_queue_has_the_columns_of_a_full_one(videos):
 
 
 videos = st.lists(
-    st.tuples(st.text("ab\u00e9\u4e00/", min_size=1, max_size=4), st.integers(0, 30), st.sampled_from([0.0, 0.06, 0.07, 0.2, 0.9])),
-    max_size=60, unique_by=lambda row: row[0],
-)  # fmt: skip
+    st.tuples(
+        st.text("ab\u00e9\u4e00/", min_size=1, max_size=4),
+        st.integers(0, 30),
+        st.sampled_from([0.0, 0.06, 0.07, 0.2, 0.9]),
+    ),
+    max_size=60,
+    unique_by=lambda row: row[0],
+)
 settings = st.builds(
     dict,
-    min_exposures=st.integers(0, 20), min_ctr=st.sampled_from([0.0, 0.07, 0.5]),
-    fresh_share=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), length=st.integers(1, 70),
-)  # fmt: skip
+    min_exposures=st.integers(0, 20),
+    min_ctr=st.sampled_from([0.0, 0.07, 0.5]),
+    fresh_share=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]),
+    length=st.integers(1, 70),
+)
 
 
 @given(videos, settings, st.randoms())
@@ -133,7 +153,9 @@ def test_any_queue(rows, chosen, random):
     assert len({r["video_id"] for r in found}) == len(found) <= chosen["length"]
     of = {v: (n, ctr) for v, n, ctr in rows}
     kept = [r for r in found if not r["fresh"]]
-    good = [v for v, (n, ctr) in of.items() if n >= chosen["min_exposures"] and ctr >= chosen["min_ctr"]]
+    good = [
+        v for v, (n, ctr) in of.items() if n >= chosen["min_exposures"] and ctr >= chosen["min_ctr"]
+    ]
     ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][0], v.encode()))
     assert [r["video_id"] for r in kept] == ranked[: len(kept)]
     fresh = [r for r in found if r["fresh"]]
@@ -145,7 +167,9 @@ def test_any_queue(rows, chosen, random):
 
 def check_share(kept, fresh, good, unjudged, chosen):
     share, length = Fraction(str(chosen["fresh_share"])), chosen["length"]
-    if share and fresh < min(unjudged, length) and kept + fresh > -(-1 // share):  # longer than one that was filled up
+    if (
+        share and fresh < min(unjudged, length) and kept + fresh > -(-1 // share)
+    ):  # longer than one that was filled up
         assert abs(fresh - share * (kept + fresh)) <= Fraction(1, 2)
     if share and good == 0:
         assert fresh == min(unjudged, length, -(-1 // share))

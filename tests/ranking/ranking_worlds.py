@@ -10,35 +10,57 @@ from vidtopics.settings import EvaluationSettings, RankingSettings, Settings
 
 SETTINGS = Settings(
     ranking=RankingSettings(
-        label_window=timedelta(microseconds=1), embedding_width=4, topic_width=4, hidden=(8,), epochs=4, batch_size=64,
+        label_window=timedelta(microseconds=1),
+        embedding_width=4,
+        topic_width=4,
+        hidden=(8,),
+        epochs=4,
+        batch_size=64,
         learning_rate=0.02,
     ),
     evaluation=EvaluationSettings(ranking_seeds=2),
-)  # fmt: skip
+)
 EPOCH = 1
 
 
 def inputs(*, rows=1_500, users=20, videos=300, seed=1):
     """Topic of a video: 10 or 20, by its number; users with even numbers click 10, the others 20, nine times of ten."""
     r = np.random.default_rng(seed)
-    user, video, t = r.integers(0, users, rows), r.integers(0, videos, rows), np.arange(rows) * 10 + 100
+    user, video, t = (
+        r.integers(0, users, rows),
+        r.integers(0, videos, rows),
+        np.arange(rows) * 10 + 100,
+    )
     likes = user % 2 == video % 2
     clicked = r.random(rows) < np.where(likes, 0.9, 0.1)
     ids = pa.array([f"i{i:06}" for i in range(rows)])
-    shown = pa.table({
-        "event_id": ids, "user_id": [f"u{u}" for u in user], "video_id": [f"v{v}" for v in video], "event_us": t, "created_us": t,
-    })  # fmt: skip
+    shown = pa.table(
+        {
+            "event_id": ids,
+            "user_id": [f"u{u}" for u in user],
+            "video_id": [f"v{v}" for v in video],
+            "event_us": t,
+            "created_us": t,
+        }
+    )
     clicks = pa.table({"event_id": ids, "event_us": t, "created_us": t}).filter(pa.array(clicked))
     zero = np.zeros(videos, np.int64)
-    topics = pa.table({
-        "topic_ids": [[10 + 10 * (v % 2)] + [-1] * 7 for v in range(videos)],
-        "topic_weights": pa.array([[0.7] + [0.0] * 7] * videos, pa.list_(pa.float32())),
-        "topic_epoch": pa.array([EPOCH] * videos, pa.int64()),
-    })  # fmt: skip
-    statistics = pa.table({"video_exposures": pa.array([5] * videos, pa.int64()), "video_ctr": [0.5] * videos})
+    topics = pa.table(
+        {
+            "topic_ids": [[10 + 10 * (v % 2)] + [-1] * 7 for v in range(videos)],
+            "topic_weights": pa.array([[0.7] + [0.0] * 7] * videos, pa.list_(pa.float32())),
+            "topic_epoch": pa.array([EPOCH] * videos, pa.int64()),
+        }
+    )
+    statistics = pa.table(
+        {"video_exposures": pa.array([5] * videos, pa.int64()), "video_ctr": [0.5] * videos}
+    )
     keys = pa.table({"video_id": [f"v{v}" for v in range(videos)]})
     return Inputs(
         shown,
         clicks,
-        {"video_topics": Rows(keys, zero, zero, topics), "video_statistics": Rows(keys, zero, zero, statistics)},
+        {
+            "video_topics": Rows(keys, zero, zero, topics),
+            "video_statistics": Rows(keys, zero, zero, statistics),
+        },
     )

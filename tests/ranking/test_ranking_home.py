@@ -31,19 +31,35 @@ AS_OF = 100_000
 
 def published(tables, table, plain, ordinal=1):
     """A log's rows, their times in microseconds."""
-    times = {name: plain[us].cast(TIMESTAMP) for name, us in ((EVENT_TIME, "event_us"), (CREATED_TIME, "created_us"))}
-    rows = {c.name: pa.nulls(len(plain), arrow_schema(table).field(c.name).type) for c in table.columns}
+    times = {
+        name: plain[us].cast(TIMESTAMP)
+        for name, us in ((EVENT_TIME, "event_us"), (CREATED_TIME, "created_us"))
+    }
+    rows = {
+        c.name: pa.nulls(len(plain), arrow_schema(table).field(c.name).type) for c in table.columns
+    }
     rows |= {name: plain[name] for name in plain.column_names if name in rows} | times
-    tables.publish(table, pa.table(rows, schema=arrow_schema(table)), Commit(f"ingest {ordinal}", AS_OF, AS_OF))
+    tables.publish(
+        table, pa.table(rows, schema=arrow_schema(table)), Commit(f"ingest {ordinal}", AS_OF, AS_OF)
+    )
 
 
 def written(tables, table, rows):
     """A table that Spark owns, as it would write it."""
     schema = arrow_schema(table)
     n = len(rows.event_us)
-    plain = {name: rows.values[name] for name in rows.values.column_names} | {"video_id": rows.keys["video_id"]}
-    plain |= {"topic_count": [1] * n, "below_threshold": [False] * n, "video_clicks": [1] * n, VALUE_HASH: [1] * n}
-    plain |= {name: pa.array(np.zeros(n, np.int64)).cast(TIMESTAMP) for name in (EVENT_TIME, CREATED_TIME)}
+    plain = {name: rows.values[name] for name in rows.values.column_names} | {
+        "video_id": rows.keys["video_id"]
+    }
+    plain |= {
+        "topic_count": [1] * n,
+        "below_threshold": [False] * n,
+        "video_clicks": [1] * n,
+        VALUE_HASH: [1] * n,
+    }
+    plain |= {
+        name: pa.array(np.zeros(n, np.int64)).cast(TIMESTAMP) for name in (EVENT_TIME, CREATED_TIME)
+    }
     found = pa.table(
         {
             f.name: pa.chunked_array(
@@ -58,7 +74,9 @@ def written(tables, table, rows):
             for f in schema
         }
     )
-    write_deltalake(tables.uri(table), found.cast(schema), name=table.name, configuration=configuration(table))
+    write_deltalake(
+        tables.uri(table), found.cast(schema), name=table.name, configuration=configuration(table)
+    )
 
 
 @pytest.fixture
@@ -80,7 +98,9 @@ def test_a_release_is_read_in_the_order_of_time(tables):
     (frame,) = frames(log, SETTINGS, as_of_us=FOREVER)
     (plain,) = frames(inputs(), SETTINGS, as_of_us=FOREVER)
     assert np.array_equal(frame.clicked, plain.clicked[:1_200])
-    assert frame.features["topic_ids"].to_pylist() == plain.features["topic_ids"].to_pylist()[:1_200]
+    assert (
+        frame.features["topic_ids"].to_pylist() == plain.features["topic_ids"].to_pylist()[:1_200]
+    )
 
 
 def test_a_model_is_trained_again_only_where_something_changed(tables):
@@ -93,13 +113,17 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
 
     published(tables, IMPRESSIONS, inputs().impressions.slice(1_200), ordinal=2)
     assert learning.train(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
-    tables.release(as_of_us=AS_OF + 1, created_us=AS_OF + 1, settings="", quality={"topic_epoch": EPOCH})
+    tables.release(
+        as_of_us=AS_OF + 1, created_us=AS_OF + 1, settings="", quality={"topic_epoch": EPOCH}
+    )
     assert learning.train(tables, SETTINGS)["rows"] == 1_500
 
 
 def test_a_window_that_closes_makes_a_new_model(tables, monkeypatch):
     times = inputs().impressions["event_us"]
-    monkeypatch.setattr(learning, "now_us", lambda: times[999].as_py() + 1)  # the window is 1 microsecond
+    monkeypatch.setattr(
+        learning, "now_us", lambda: times[999].as_py() + 1
+    )  # the window is 1 microsecond
     assert learning.train(tables, SETTINGS)["rows"] == 1_000
     monkeypatch.setattr(learning, "now_us", times[1_000].as_py)
     assert learning.train(tables, SETTINGS)["skipped"]

@@ -32,10 +32,16 @@ def csr(rows):
 def example():
     """Two impressions of one user whose history is videos 1 and 2; the first candidate has topics 0 (3/4) and 1 (1/4)."""
     return Examples(
-        clicked=np.array([True, False]), shown_us=np.zeros(2, np.int64), user=np.array([1, 0]), video=np.array([2, 1]),
-        numbers=np.array([[1, 2, 3, 4], [0, 0, 0, 1]], np.float32), topics=csr([[0.75, 0.25], [0, 0]]),
-        history=np.array([0, 0]), clicks=csr([[0, 0.5, 0.5]]), tastes=csr([[1, 0]]),
-    )  # fmt: skip
+        clicked=np.array([True, False]),
+        shown_us=np.zeros(2, np.int64),
+        user=np.array([1, 0]),
+        video=np.array([2, 1]),
+        numbers=np.array([[1, 2, 3, 4], [0, 0, 0, 1]], np.float32),
+        topics=csr([[0.75, 0.25], [0, 0]]),
+        history=np.array([0, 0]),
+        clicks=csr([[0, 0.5, 0.5]]),
+        tastes=csr([[1, 0]]),
+    )
 
 
 def test_the_model_is_its_formula():
@@ -49,13 +55,24 @@ def test_the_model_is_its_formula():
         numbers = torch.from_numpy(example().numbers[n]).double()
         history = (w["video"][1] + w["video"][2]) / 2
         mine = [0.75 * w["topic"][0] + 0.25 * w["topic"][1], torch.zeros(3).double()][n]
-        deep = torch.cat([w["user"][user], w["video"][video], history, numbers, mine, w["topic"][0]])
-        deep = w["deep.2.weight"] @ torch.relu(w["deep.0.weight"] @ deep + w["deep.0.bias"]) + w["deep.2.bias"]
+        deep = torch.cat(
+            [w["user"][user], w["video"][video], history, numbers, mine, w["topic"][0]]
+        )
+        deep = (
+            w["deep.2.weight"] @ torch.relu(w["deep.0.weight"] @ deep + w["deep.0.bias"])
+            + w["deep.2.bias"]
+        )
         wide = (
-            w["wide_numbers.weight"] @ numbers + w["wide_numbers.bias"] + w["wide_user"][user] + w["wide_video"][video]
+            w["wide_numbers.weight"] @ numbers
+            + w["wide_numbers.bias"]
+            + w["wide_user"][user]
+            + w["wide_video"][video]
         )
         # topics 3/4 and 1/4; only topic 0 is in the history, whole: the match is 3/4 * 1
-        topics = [0.75 * w["wide_topic"][0] + 0.25 * w["wide_topic"][1] + 0.75 * w["wide_match"][0], 0][n]
+        topics = [
+            0.75 * w["wide_topic"][0] + 0.25 * w["wide_topic"][1] + 0.75 * w["wide_match"][0],
+            0,
+        ][n]
         assert model(example())[n].item() == pytest.approx((deep + wide + topics).item(), abs=1e-5)
 
 
@@ -65,10 +82,17 @@ def test_gradients_of_bags_are_those_of_autograd():
     model(example()).sum().backward()
     table = model.video.detach().clone().requires_grad_()
     dense = torch.from_numpy(example().clicks[example().history].toarray())
-    inside = torch.cat([
-        model.user[torch.tensor([1, 0])], table[torch.tensor([2, 1])], dense @ table, torch.from_numpy(example().numbers),
-        torch.from_numpy(example().topics.toarray()) @ model.topic, torch.tensor([[1.0, 0], [1, 0]]) @ model.topic,
-    ], 1).detach_()  # fmt: skip
+    inside = torch.cat(
+        [
+            model.user[torch.tensor([1, 0])],
+            table[torch.tensor([2, 1])],
+            dense @ table,
+            torch.from_numpy(example().numbers),
+            torch.from_numpy(example().topics.toarray()) @ model.topic,
+            torch.tensor([[1.0, 0], [1, 0]]) @ model.topic,
+        ],
+        1,
+    ).detach_()
     again = torch.cat([inside[:, :2], table[torch.tensor([2, 1])], dense @ table, inside[:, 6:]], 1)
     model.deep(again).sum().backward()
     assert torch.allclose(model.video.grad, table.grad, atol=1e-6)
@@ -85,8 +109,13 @@ def test_topics_of_another_epoch_or_unknown_ones_count_as_none():
     none = pa.array([], pa.string())
     ids, weights = np.array([[7, -1], [7, 8]]), np.array([[1, 0], [1, 3]], np.float32)
     known = Vocabulary(none, none, np.array([7, 8]), 2)
-    assert topic_weights(ids, weights, np.array([1, 2]), known).toarray().tolist() == [[0, 0], [0.25, 0.75]]
-    assert topic_weights(ids, weights, np.array([2, 2]), replace(known, topics=np.array([], np.int64))).shape == (2, 0)
+    assert topic_weights(ids, weights, np.array([1, 2]), known).toarray().tolist() == [
+        [0, 0],
+        [0.25, 0.75],
+    ]
+    assert topic_weights(
+        ids, weights, np.array([2, 2]), replace(known, topics=np.array([], np.int64))
+    ).shape == (2, 0)
 
 
 def test_vocabularies_hold_only_what_the_rows_have(data):
@@ -116,7 +145,9 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(data):
     known = data.vocabulary(np.arange(len(data)))
     rows = data.examples(known)
     states = [
-        fit(rows, None, SETTINGS.ranking, known, with_topics=True, seed=seed, epochs=1).model.state_dict()
+        fit(
+            rows, None, SETTINGS.ranking, known, with_topics=True, seed=seed, epochs=1
+        ).model.state_dict()
         for seed in (1, 1, 2)
     ]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -136,7 +167,9 @@ def test_the_best_epoch_is_kept(data):
     known = data.vocabulary(np.arange(1_000))
     rows = data.examples(known)
     part = rows.take(np.arange(1_000, 1_400))
-    fitted = fit(rows.take(np.arange(1_000)), part, SETTINGS.ranking, known, with_topics=True, seed=3)
+    fitted = fit(
+        rows.take(np.arange(1_000)), part, SETTINGS.ranking, known, with_topics=True, seed=3
+    )
     assert (
         area_under_curve(part.clicked, probabilities(fitted.model, part))
         == max(fitted.auc)
@@ -148,7 +181,11 @@ def test_auc_is_the_share_of_ordered_pairs():
     r = np.random.default_rng(0)
     clicked, scores = r.random(80) < 0.4, r.integers(0, 12, 80).astype(np.float32)
     pairs = [(a > b) + 0.5 * (a == b) for a in scores[clicked] for b in scores[~clicked]]
-    assert area_under_curve(clicked, scores) == pytest.approx(np.mean(pairs)) == roc_auc_score(clicked, scores)
+    assert (
+        area_under_curve(clicked, scores)
+        == pytest.approx(np.mean(pairs))
+        == roc_auc_score(clicked, scores)
+    )
     assert np.isnan(area_under_curve(np.ones(3, bool), scores[:3]))
 
 
@@ -163,9 +200,18 @@ def test_topics_help_where_they_say_what_a_new_video_is():
 
 def test_a_log_without_clicks_is_told_instead_of_measured():
     log = inputs(rows=50)
-    report = measure(replace(log, clicks=log.clicks.slice(0, 0)), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
-    assert [split["skipped"] for split in report["splits"]] == ["a part without clicks, or with nothing else"] * 2
-    empty = measure(replace(log, impressions=log.impressions.slice(0, 0)), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
+    report = measure(
+        replace(log, clicks=log.clicks.slice(0, 0)), SETTINGS, as_of_us=FOREVER, epoch=EPOCH
+    )
+    assert [split["skipped"] for split in report["splits"]] == [
+        "a part without clicks, or with nothing else"
+    ] * 2
+    empty = measure(
+        replace(log, impressions=log.impressions.slice(0, 0)),
+        SETTINGS,
+        as_of_us=FOREVER,
+        epoch=EPOCH,
+    )
     assert empty["rows"] == 0
 
 

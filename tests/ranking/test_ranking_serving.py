@@ -28,14 +28,22 @@ def trained():
     data = Dataset.of(inputs(), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
     known = data.vocabulary(np.arange(900))
     fitted = fit(
-        data.examples(known).take(np.arange(900)), None, SETTINGS.ranking, known, with_topics=True, seed=1, epochs=2
+        data.examples(known).take(np.arange(900)),
+        None,
+        SETTINGS.ranking,
+        known,
+        with_topics=True,
+        seed=1,
+        epochs=2,
     )
     return Trained(data, Ranker(fitted.model, known))
 
 
 def features(columns, missing=()):
     n = len(next(iter(columns.values())))
-    status = np.array([Status.NOT_FOUND if i in missing else Status.PRESENT for i in range(n)], np.uint8)
+    status = np.array(
+        [Status.NOT_FOUND if i in missing else Status.PRESENT for i in range(n)], np.uint8
+    )
     return Features(status, np.zeros(n, np.int64), np.zeros(n, np.int64), columns, {})
 
 
@@ -43,7 +51,9 @@ def topics_of(ids, *, epoch=EPOCH):
     slots = np.full((len(ids), 8), -1)
     slots[:, 0] = [10 + 10 * (int(v[1:]) % 2) for v in ids]
     weights = np.where(slots >= 0, 0.7, 0).astype(np.float32)
-    return features({"topic_ids": slots, "topic_weights": weights, "topic_epoch": np.full(len(ids), epoch)})
+    return features(
+        {"topic_ids": slots, "topic_weights": weights, "topic_epoch": np.full(len(ids), epoch)}
+    )
 
 
 def statistics_of(ids, missing=()):
@@ -64,7 +74,9 @@ def test_serving_scores_a_training_row_as_training_does(trained, row):
         topics_of([video, "v0"]),
         statistics_of([video, "v0"]),
     )
-    expected = probabilities(trained.ranker.model, trained.data.examples(trained.ranker.known).take(np.array([row])))
+    expected = probabilities(
+        trained.ranker.model, trained.data.examples(trained.ranker.known).take(np.array([row]))
+    )
     assert found[0] == pytest.approx(expected[0], abs=1e-6)
     assert found.dtype == np.float32
 
@@ -72,19 +84,24 @@ def test_serving_scores_a_training_row_as_training_does(trained, row):
 def test_what_the_online_store_lacks_counts_as_nothing_known(trained):
     known, unknown = ["v1", "v2"], statistics_of(["v1", "v2"], missing={1})
     scores = trained.ranker.score("u1", [], topics_of([]), known, topics_of(known), unknown)
-    full = trained.ranker.score("u1", [], topics_of([]), known, topics_of(known), statistics_of(known))
+    full = trained.ranker.score(
+        "u1", [], topics_of([]), known, topics_of(known), statistics_of(known)
+    )
     assert scores[0] == full[0]
     assert scores[1] != full[1]
 
 
 def test_topics_of_another_epoch_count_as_none(trained):
     ids = ["v1", "v2"]
-    old = trained.ranker.score("u1", ids, topics_of(ids, epoch=2), ids, topics_of(ids, epoch=2), statistics_of(ids))
+    old = trained.ranker.score(
+        "u1", ids, topics_of(ids, epoch=2), ids, topics_of(ids, epoch=2), statistics_of(ids)
+    )
     none = topics_of(ids)
     none.columns["topic_ids"][:] = -1
     assert np.array_equal(old, trained.ranker.score("u1", ids, none, ids, none, statistics_of(ids)))
     assert not np.array_equal(
-        old, trained.ranker.score("u1", ids, topics_of(ids), ids, topics_of(ids), statistics_of(ids))
+        old,
+        trained.ranker.score("u1", ids, topics_of(ids), ids, topics_of(ids), statistics_of(ids)),
     )
 
 
@@ -94,7 +111,9 @@ def test_unknown_ids_and_no_candidates(trained):
         "nobody", ["v888888"], topics_of(["v888888"]), ids, topics_of(ids), statistics_of(ids)
     )
     assert ((scores > 0) & (scores < 1)).all()
-    assert trained.ranker.score("u1", [], topics_of([]), [], topics_of([]), statistics_of([], ())).shape == (0,)
+    assert trained.ranker.score(
+        "u1", [], topics_of([]), [], topics_of([]), statistics_of([], ())
+    ).shape == (0,)
 
 
 def test_a_stored_model_comes_back_and_replaces_the_one_before(trained, tmp_path):
@@ -102,12 +121,24 @@ def test_a_stored_model_comes_back_and_replaces_the_one_before(trained, tmp_path
     store(tmp_path, model, known, SETTINGS.ranking, {"key": "a"})
     with torch.no_grad():
         changed = {name: value + 1 for name, value in model.state_dict().items()}
-    other = type(model)(users=len(known.users), videos=len(known.videos), topics=2, width=4, topic_width=4, hidden=(8,))
+    other = type(model)(
+        users=len(known.users),
+        videos=len(known.videos),
+        topics=2,
+        width=4,
+        topic_width=4,
+        hidden=(8,),
+    )
     other.load_state_dict(changed)
     store(tmp_path, other, known, SETTINGS.ranking, {"key": "b"})
     found, ids = restore(tmp_path)
     assert all(torch.equal(found.state_dict()[name], value) for name, value in changed.items())
-    assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch) == (known.users, known.videos, [10, 20], EPOCH)
+    assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch) == (
+        known.users,
+        known.videos,
+        [10, 20],
+        EPOCH,
+    )
     assert len(list(tmp_path.iterdir())) == 2
 
 

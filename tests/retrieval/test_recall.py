@@ -18,11 +18,22 @@ SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1)
 def client():
     """Topics 1 to 3 with queues of five; ann clicked a1, b1, a2, c1 (newest first) and gone, which was taken down."""
     return FakeClient(
-        topics={"a1": ([1, 2], 1), "a2": ([1], 1), "b1": ([2], 1), "c1": ([3, 1], 1), "gone": Status.NULL, "bare": ([], 1)},
+        topics={
+            "a1": ([1, 2], 1),
+            "a2": ([1], 1),
+            "b1": ([2], 1),
+            "c1": ([3, 1], 1),
+            "gone": Status.NULL,
+            "bare": ([], 1),
+        },
         clicks={"ann": ["a1", "b1", "gone", "a2", "c1"], "bob": ["gone", "bare", "unknown"]},
-        lists={1: ["a1", "x1", "a2", "x2", "s"], 2: ["b1", "s", "y1", "y2", "y3"], 3: ["z1", "x1", "z2", "z3", "z4"]},
+        lists={
+            1: ["a1", "x1", "a2", "x2", "s"],
+            2: ["b1", "s", "y1", "y2", "y3"],
+            3: ["z1", "x1", "z2", "z3", "z4"],
+        },
         popular=[3, 1, 2],
-    )  # fmt: skip
+    )
 
 
 def recall(client, user, **changes):
@@ -35,9 +46,13 @@ def test_candidates_of_a_known_user_in_three_round_trips(client):
     """
     found = recall(client, "ann")
     assert found.reasons == {
-        "x1": Reason(1, 2, 3), "x2": Reason(1, 4, 3), "s": Reason(1, 5, 3),
-        "y1": Reason(2, 3, 2), "y2": Reason(2, 4, 2), "y3": Reason(2, 5, 2),
-    }  # fmt: skip
+        "x1": Reason(1, 2, 3),
+        "x2": Reason(1, 4, 3),
+        "s": Reason(1, 5, 3),
+        "y1": Reason(2, 3, 2),
+        "y2": Reason(2, 4, 2),
+        "y3": Reason(2, 5, 2),
+    }
     assert client.trips == ["recent_clicks", "read", "queues"]
     assert (found.popular, found.epoch, found.left_out) == ("", 1, {"removed": 1})
     assert found.history == client.clicks["ann"]
@@ -80,16 +95,28 @@ def test_clicks_of_an_epoch_without_queues_lead_to_popular_topics(client):
 def test_a_new_user_gets_popular_topics_in_equal_parts(client):
     found = recall(client, "nobody")
     assert found.reasons == {
-        "z1": Reason(3, 1, 0), "x1": Reason(3, 2, 0), "z2": Reason(3, 3, 0),
-        "a1": Reason(1, 1, 0), "a2": Reason(1, 3, 0), "x2": Reason(1, 4, 0),
-    }  # fmt: skip
-    assert (found.popular, found.history, found.history_topics, found.left_out) == (NEW_USER, [], None, {})
+        "z1": Reason(3, 1, 0),
+        "x1": Reason(3, 2, 0),
+        "z2": Reason(3, 3, 0),
+        "a1": Reason(1, 1, 0),
+        "a2": Reason(1, 3, 0),
+        "x2": Reason(1, 4, 0),
+    }
+    assert (found.popular, found.history, found.history_topics, found.left_out) == (
+        NEW_USER,
+        [],
+        None,
+        {},
+    )
     assert client.trips == ["recent_clicks", "catalogue", "queues"]
 
 
 def test_a_user_whose_clicks_have_no_topics(client):
     found = recall(client, "bob")
-    assert (found.popular, found.left_out) == (NO_TOPICS, {"removed": 1, "not found": 1, "no topic": 1})
+    assert (found.popular, found.left_out) == (
+        NO_TOPICS,
+        {"removed": 1, "not found": 1, "no topic": 1},
+    )
     assert {r.topic_id for r in found.reasons.values()} == {3, 1}
     assert len(found.reasons) == 6
 

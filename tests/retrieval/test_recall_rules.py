@@ -12,7 +12,12 @@ from consumers.retrieval.rules import Reason, TopicCounts, count_topics, fill, q
 
 
 def counted(rows):
-    return list(zip(*(c.tolist() for c in count_topics(np.array(rows, np.int64).reshape(-1, 3))), strict=True))
+    return list(
+        zip(
+            *(c.tolist() for c in count_topics(np.array(rows, np.int64).reshape(-1, 3))),
+            strict=True,
+        )
+    )
 
 
 def test_topics_of_a_user_by_hand():
@@ -42,9 +47,11 @@ def test_counts_equal_a_counter(rows):
         ([97, 1, 1, 1], 600, 0.1, [420, 60, 60, 60]),
         # 10 of 100 is below 60, so 60; of 540 left 12/90 are 72
         ([50, 28, 12, 10], 600, 0.1, [300, 168, 72, 60]),
-        # 50 for the last leaves 450 for 90; the third's 11/90 are 55, so it is not raised: 245, 150, 55
+        # 50 for the last leaves 450 for 90; the third's 11/90 are 55, so it is not raised: 245,
+        # 150, 55
         ([49, 30, 11, 10], 500, 0.1, [245, 150, 55, 50]),
-        # the floor of one raises another: 120 -> 4, 3, 1 of 8 is 60, 45, 15; with 30 for the last 90 left: 4/7 and 3/7
+        # the floor of one raises another: 120 -> 4, 3, 1 of 8 is 60, 45, 15; with 30 for the last
+        # 90 left: 4/7 and 3/7
         ([4, 3, 1], 120, 0.25, [51, 39, 30]),
         ([1, 1, 1], 100, 0.0, [34, 33, 33]),  # largest remainder, ties to the first
         ([5, 3, 1], 10, 0.0, [6, 3, 1]),  # 5.56, 3.33, 1.11
@@ -59,8 +66,10 @@ def test_quotas_by_hand(clicks, candidates, floor, expected):
 
 
 @given(
-    st.lists(st.integers(1, 128), min_size=1, max_size=8), st.integers(1, 700), st.sampled_from([0.0, 0.05, 0.1, 0.3, 1])
-)  # fmt: skip
+    st.lists(st.integers(1, 128), min_size=1, max_size=8),
+    st.integers(1, 700),
+    st.sampled_from([0.0, 0.05, 0.1, 0.3, 1]),
+)
 def test_quotas_add_up_and_keep_order_and_floor(clicks, candidates, floor):
     found = quotas(np.array(clicks), candidates, floor).tolist()
     assert sum(found) == candidates
@@ -70,7 +79,10 @@ def test_quotas_add_up_and_keep_order_and_floor(clicks, candidates, floor):
     ]  # stable: ties in order
     assert by_clicks == sorted(found, reverse=True)
     if floor == 0:
-        assert all(abs(q - Fraction(c * candidates, sum(clicks))) < 1 for c, q in zip(clicks, found, strict=True))
+        assert all(
+            abs(q - Fraction(c * candidates, sum(clicks))) < 1
+            for c, q in zip(clicks, found, strict=True)
+        )
 
 
 def filled(queues, clicks, clicked=(), candidates=6, floor=0.0):
@@ -82,9 +94,13 @@ def test_candidates_by_hand():
     """Quotas 4 and 2. c was clicked; e and a are there from the first queue, so the second gives h and i."""
     found = filled([list("abcdefg"), list("eahi")], [2, 1], "c")
     assert list(found.items()) == [
-        ("a", Reason(10, 1, 2)), ("b", Reason(10, 2, 2)), ("d", Reason(10, 4, 2)), ("e", Reason(10, 5, 2)),
-        ("h", Reason(11, 3, 1)), ("i", Reason(11, 4, 1)),
-    ]  # fmt: skip
+        ("a", Reason(10, 1, 2)),
+        ("b", Reason(10, 2, 2)),
+        ("d", Reason(10, 4, 2)),
+        ("e", Reason(10, 5, 2)),
+        ("h", Reason(11, 3, 1)),
+        ("i", Reason(11, 4, 1)),
+    ]
 
 
 def test_refill_is_shared_in_proportion():
@@ -100,7 +116,9 @@ def test_queues_that_run_out():
     assert filled([], []) == {}
 
 
-queues = st.lists(st.lists(st.integers(0, 40).map(str), unique=True, max_size=25), min_size=1, max_size=4)
+queues = st.lists(
+    st.lists(st.integers(0, 40).map(str), unique=True, max_size=25), min_size=1, max_size=4
+)
 
 
 @given(queues, st.sets(st.integers(0, 40).map(str), max_size=15), st.integers(1, 30), st.data())
@@ -113,6 +131,8 @@ def test_any_candidates(queues, clicked, candidates, data):
     for video, (topic, position, times) in found.items():
         assert queues[topic - 10][position - 1] == video
         assert times == clicks[topic - 10]
-    for i, queue in enumerate(queues):  # each queue is taken from its head: what is passed over was clicked or is there
+    for i, queue in enumerate(
+        queues
+    ):  # each queue is taken from its head: what is passed over was clicked or is there
         last = max((r.position for r in found.values() if r.topic_id == 10 + i), default=0)
         assert set(queue[:last]) <= clicked | set(found)

@@ -27,22 +27,40 @@ def publish(tables, table, rows, event, **options):
     if "changes" not in options:
         fields = [f for f in fields if not f.name.endswith("_timestamp")]
     filled = [{"event_timestamp": event, "created_timestamp": event} | row for row in rows]
-    rows = pa.Table.from_pylist([{f.name: row[f.name] for f in fields} for row in filled], schema=pa.schema(fields))
-    tables.publish(table, rows, Commit("ingest" if options.get("changes") else table.name, event, event), **options)
+    rows = pa.Table.from_pylist(
+        [{f.name: row[f.name] for f in fields} for row in filled], schema=pa.schema(fields)
+    )
+    tables.publish(
+        table,
+        rows,
+        Commit("ingest" if options.get("changes") else table.name, event, event),
+        **options,
+    )
 
 
 def video(video_id, title):
     return {
-        "video_id": video_id, "title": title, "cover": "", "primary_classes": [], "secondary_classes": [], "published_at": 0,
-        "removed_at": None, "content_hash": title,
-    }  # fmt: skip
+        "video_id": video_id,
+        "title": title,
+        "cover": "",
+        "primary_classes": [],
+        "secondary_classes": [],
+        "published_at": 0,
+        "removed_at": None,
+        "content_hash": title,
+    }
 
 
 def topic(topic_id, terms):
     return {
-        "topic_id": topic_id, "centroid": [1.0, 0.0], "size": 1, "label_terms": terms, "topic_epoch": 1, "born": 0,
+        "topic_id": topic_id,
+        "centroid": [1.0, 0.0],
+        "size": 1,
+        "label_terms": terms,
+        "topic_epoch": 1,
+        "born": 0,
         "retired": None,
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -51,11 +69,20 @@ def home(tmp_path, monkeypatch):
     tables = Tables(tmp_path)
     publish(tables, VIDEO_CATALOG, [video("a", "A goal [red]"), video("b", "old")], 1, changes=True)
     publish(tables, VIDEO_CATALOG, [video("b", "new")], 2, changes=True)
-    publish(tables, TOPICS, [topic(1, ["soccer", "goal", "keeper", "cup"])], 1, widths={"topic_width": 2})
+    publish(
+        tables,
+        TOPICS,
+        [topic(1, ["soccer", "goal", "keeper", "cup"])],
+        1,
+        widths={"topic_width": 2},
+    )
     client = FakeClient(
         topics={"a": ([1], 1), "b": ([1], 1), "c": ([2], 1), "seen": ([1], 1)},
-        statistics={"a": 0.1, "b": 0.1, "c": 0.1}, clicks={"ann": ["seen"]}, lists={1: ["seen", "a", "b"], 2: ["c"]}, popular=[2],
-    )  # fmt: skip
+        statistics={"a": 0.1, "b": 0.1, "c": 0.1},
+        clicks={"ann": ["seen"]},
+        lists={1: ["seen", "a", "b"], 2: ["c"]},
+        popular=[2],
+    )
     monkeypatch.setattr(stores, "url_of", lambda home: "redis://localhost")
     monkeypatch.setattr(stores, "client", lambda home, prefix: client)
     monkeypatch.setattr(Ranker, "load", lambda folder: ByPlace())
@@ -65,17 +92,32 @@ def home(tmp_path, monkeypatch):
 def test_json(home, capsys):
     assert run(["recommend", "ann", "--top", "2", "--json", "--home", str(home)]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [(v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in found["videos"]] == [
-        (1, "a", "A goal [red]", 0.9), (2, "b", "new", 0.8),
-    ]  # fmt: skip
+    assert [
+        (v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in found["videos"]
+    ] == [
+        (1, "a", "A goal [red]", 0.9),
+        (2, "b", "new", 0.8),
+    ]
     assert found["videos"][0] | {"score": 0} == {
-        "rank": 1, "video_id": "a", "title": "A goal [red]", "score": 0, "topic_id": 1,
-        "label_terms": ["soccer", "goal", "keeper", "cup"], "queue_position": 2, "topic_clicks": 1,
+        "rank": 1,
+        "video_id": "a",
+        "title": "A goal [red]",
+        "score": 0,
+        "topic_id": 1,
+        "label_terms": ["soccer", "goal", "keeper", "cup"],
+        "queue_position": 2,
+        "topic_clicks": 1,
         "reason": "because you clicked 1 video of topic 1 (soccer, goal, keeper); queue place 2",
-    }  # fmt: skip
-    assert {name: found[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")} == {
-        "user_id": "ann", "clicks": 1, "candidates": 2, "popular": "", "left_out": {"clicks": {}, "candidates": {}},
-    }  # fmt: skip
+    }
+    assert {
+        name: found[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")
+    } == {
+        "user_id": "ann",
+        "clicks": 1,
+        "candidates": 2,
+        "popular": "",
+        "left_out": {"clicks": {}, "candidates": {}},
+    }
 
 
 def test_a_known_user_on_the_terminal(home, capsys):

@@ -27,17 +27,22 @@ class Known:
 def store():
     videos = ["a", "b", "c", "d"]
     return FakeClient(
-        topics={v: ([1], 1) for v in [*videos, "seen"]}, statistics=dict.fromkeys(videos, 0.2),
-        clicks={"ann": ["seen"]}, lists={1: videos}, popular=[1],
-    )  # fmt: skip
+        topics={v: ([1], 1) for v in [*videos, "seen"]},
+        statistics=dict.fromkeys(videos, 0.2),
+        clicks={"ann": ["seen"]},
+        lists={1: videos},
+        popular=[1],
+    )
 
 
 def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.25, d=0.5)
     found = recommend(client, ranker, SETTINGS, "ann", top=3)
     assert [(v.video_id, v.score, v.reason) for v in found.videos] == [
-        ("b", 0.5, Reason(1, 2, 1)), ("d", 0.5, Reason(1, 4, 1)), ("c", 0.25, Reason(1, 3, 1)),
-    ]  # fmt: skip
+        ("b", 0.5, Reason(1, 2, 1)),
+        ("d", 0.5, Reason(1, 4, 1)),
+        ("c", 0.25, Reason(1, 3, 1)),
+    ]
     assert (found.clicks, found.candidates, found.popular) == (1, 4, "")
     assert found.left_out == {"clicks": {}, "candidates": {}}
     assert client.trips == ["recent_clicks", "read", "queues", "read"]
@@ -53,8 +58,17 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
     found = recommend(client, ranker, SETTINGS, "ann", top=3)
     assert [v.video_id for v in found.videos] == ["d"]
     assert found.candidates == 1
-    assert found.left_out["candidates"] == {"removed": 1, "topics of another epoch": 1, "no statistics": 1}
-    assert ranker.given[4]["topic_ids"][:, 0].tolist() == [-1, -1, 1, 1]  # the model never sees foreign topics
+    assert found.left_out["candidates"] == {
+        "removed": 1,
+        "topics of another epoch": 1,
+        "no statistics": 1,
+    }
+    assert ranker.given[4]["topic_ids"][:, 0].tolist() == [
+        -1,
+        -1,
+        1,
+        1,
+    ]  # the model never sees foreign topics
 
 
 def test_a_new_user():

@@ -30,7 +30,12 @@ def test_the_papers_values_are_exactly_the_papers() -> None:
         299,
         True,
     )
-    assert (content.experts, content.iterations, content.batch_size, content.learning_rate) == (12, 200, 300, 0.001)
+    assert (content.experts, content.iterations, content.batch_size, content.learning_rate) == (
+        12,
+        200,
+        300,
+        0.001,
+    )
     assert (content.holdout_share, content.max_tags, tags.walk_length) == (0.1, 12_000, 100)
     assert (topics.clusters, topics.threshold) == (6_000, 0.6)
 

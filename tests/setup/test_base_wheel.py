@@ -30,7 +30,9 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     for folder in (*PACKAGES, "tests", "feature_repo"):
         if (ROOT / folder).is_dir():
-            shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+            )
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, source]
     subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
@@ -41,7 +43,9 @@ def base(wheel, tmp_path_factory) -> Path:
     """The interpreter of an environment with the wheel and its closure, and nothing else."""
     folder = tmp_path_factory.mktemp("base")
     venv.create(folder, symlinks=True)
-    site = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)}))
+    site = Path(
+        sysconfig.get_path("purelib", "venv", vars={"base": str(folder), "platbase": str(folder)})
+    )
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     for name in closure(wheel) - {"vidtopics"}:
@@ -63,7 +67,9 @@ def closure(wheel: Path) -> set[str]:
             continue
         found.add(requirement.name)
         texts = metadata.requires(requirement.name) or []
-        todo += [(Requirement(text), inner) for text in texts for inner in ("", *requirement.extras)]
+        todo += [
+            (Requirement(text), inner) for text in texts for inner in ("", *requirement.extras)
+        ]
     return found
 
 
@@ -72,7 +78,11 @@ def test_the_wheel_holds_the_packages_and_never_tests_or_feature_repo(wheel):
         names = archive.namelist()
     present = {p for p in PACKAGES if (ROOT / p).is_dir()}
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == present
-    assert {"vidtopics/contracts.py", "vidtopics/cli/doctor.py", "spark_jobs/spark-defaults.conf"} <= set(names)
+    assert {
+        "vidtopics/contracts.py",
+        "vidtopics/cli/doctor.py",
+        "spark_jobs/spark-defaults.conf",
+    } <= set(names)
 
 
 def test_the_base_is_numpy_and_redis(wheel):
@@ -124,11 +134,19 @@ def test_the_base_reads_what_the_platform_wrote(base, store):
 
 def test_the_command_of_the_base_says_what_to_install(base):
     done = subprocess.run(
-        [base, "-c", "from vidtopics.cli import main; main()", "demo"], capture_output=True, text=True, check=False
+        [base, "-c", "from vidtopics.cli import main; main()", "demo"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == "vidtopics: the package 'typer' is missing. Mend: pip install \"vidtopics[tables]\"\n"
+    assert (
+        done.stderr
+        == "vidtopics: the package 'typer' is missing. Mend: pip install \"vidtopics[tables]\"\n"
+    )
 
 
 def run(python: Path, code: str) -> str:
-    return subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [python, "-I", "-c", code], capture_output=True, text=True, check=True
+    ).stdout

@@ -30,7 +30,9 @@ def verb(tmp_path, monkeypatch):
         (tmp_path / f"{name}.py").write_text(VERB.format(name=name, body=body))
 
     yield add
-    for name in [n for n, m in sys.modules.items() if str(tmp_path) in str(getattr(m, "__file__", ""))]:
+    for name in [
+        n for n, m in sys.modules.items() if str(tmp_path) in str(getattr(m, "__file__", ""))
+    ]:
         del sys.modules[name]
 
 
@@ -51,7 +53,9 @@ def test_a_file_with_an_app_is_a_verb_with_verbs(tmp_path, verb, capsys):
     assert "Fills tables." in capsys.readouterr().out
 
 
-def test_a_home_that_is_an_address_is_refused_before_anything_is_made_there(verb, capsys, tmp_path, monkeypatch):
+def test_a_home_that_is_an_address_is_refused_before_anything_is_made_there(
+    verb, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     verb("tally", "home.mkdir(parents=True)")
     assert common.run(["tally", "1", "--home", "s3://bucket/home"]) == 2
@@ -86,7 +90,8 @@ def test_a_verbs_own_status_and_wrong_use(verb, capsys):
 
 
 @pytest.mark.parametrize(
-    ("package", "extra"), [("typer", "tables"), ("rich.console", "tables"), ("torch", "demo"), ("timm", "demo")]
+    ("package", "extra"),
+    [("typer", "tables"), ("rich.console", "tables"), ("torch", "demo"), ("timm", "demo")],
 )
 def test_a_missing_package_is_one_line_that_names_the_extra(monkeypatch, capsys, package, extra):
     def run():
@@ -124,10 +129,13 @@ HEAVY = "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarro
 def test_help_and_doctor_are_quick_and_import_nothing_heavy(arguments, tmp_path):
     code = f"import sys; from vidtopics.cli.common import run; run({arguments!r}); print('HEAVY', {HEAVY} & set(sys.modules))"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout.endswith("HEAVY set()\n"), done.stdout + done.stderr
-    # CPU time, as the wall clock of a shared machine says little; 0.9 and 0.8 s where this was written.
+    # CPU time, as the wall clock of a shared machine says little; 0.9 and 0.8 s where this was
+    # written.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
 
 
@@ -136,14 +144,21 @@ def commands(group: typer.Typer, path: tuple[str, ...] = ()):
     for command in group.registered_commands:
         name = command.name or command.callback.__name__
         hints = typing.get_type_hints(command.callback, include_extras=True)
-        flags = {flag for h in hints.values() for o in getattr(h, "__metadata__", ()) for flag in option_flags(o)}
+        flags = {
+            flag
+            for h in hints.values()
+            for o in getattr(h, "__metadata__", ())
+            for flag in option_flags(o)
+        }
         yield (*path, name), flags
     for inner in group.registered_groups:
         yield from commands(inner.typer_instance, (*path, inner.name))
 
 
 def option_flags(option: object) -> set[str]:
-    return {option.default, *(option.param_decls or ())} if isinstance(option, OptionInfo) else set()
+    return (
+        {option.default, *(option.param_decls or ())} if isinstance(option, OptionInfo) else set()
+    )
 
 
 def test_every_verb_takes_home_and_config():
@@ -157,5 +172,7 @@ def test_every_verb_takes_home_and_config():
         ("parity",),
     }  # nothing of theirs is a setting
     assert {
-        name: flags for name, flags in found.items() if not {"--home", "--config"} <= flags and name not in without
+        name: flags
+        for name, flags in found.items()
+        if not {"--home", "--config"} <= flags and name not in without
     } == {}

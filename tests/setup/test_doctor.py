@@ -28,10 +28,17 @@ def program(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "state"),
-    [('"11.0.2" 2019-01-15', "missing"), ('"1.8.0_292"', "missing"), ('"17.0.15"', "ok"), ('"21" 2023-09-19', "ok")],
+    [
+        ('"11.0.2" 2019-01-15', "missing"),
+        ('"1.8.0_292"', "missing"),
+        ('"17.0.15"', "ok"),
+        ('"21" 2023-09-19', "ok"),
+    ],
 )
 def test_java_is_the_one_that_spark_takes(program, monkeypatch, version, state):
-    java = program("jdk/bin/java", f"NOTE: Picked up JDK_JAVA_OPTIONS: -Xmx1g\nopenjdk version {version}")
+    java = program(
+        "jdk/bin/java", f"NOTE: Picked up JDK_JAVA_OPTIONS: -Xmx1g\nopenjdk version {version}"
+    )
     monkeypatch.setenv("JAVA_HOME", str(java.parents[1]))
     monkeypatch.setenv("PATH", str(java.parent))
     finding = doctor.java(HERE)
@@ -40,7 +47,10 @@ def test_java_is_the_one_that_spark_takes(program, monkeypatch, version, state):
 
 
 def test_java_home_and_path_that_disagree_are_a_warning(program, monkeypatch):
-    home, other = program("jdk21/bin/java", 'version "21"'), program("jdk11/bin/java", 'version "11"')
+    home, other = (
+        program("jdk21/bin/java", 'version "21"'),
+        program("jdk11/bin/java", 'version "11"'),
+    )
     monkeypatch.setenv("JAVA_HOME", str(home.parents[1]))
     monkeypatch.setenv("PATH", str(other.parent))
     assert doctor.java(HERE).state == "warning"
@@ -57,7 +67,10 @@ def test_no_java_at_all(monkeypatch, tmp_path):
 def test_the_delta_jar_is_looked_for_in_ivys_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "_java_user_home", lambda: tmp_path)
     assert doctor.delta_jar(HERE).state == "missing"
-    jar = tmp_path / ".ivy2.5.2/cache/io.delta/delta-spark_4.2_2.13/jars/delta-spark_4.2_2.13-4.4.0.jar"
+    jar = (
+        tmp_path
+        / ".ivy2.5.2/cache/io.delta/delta-spark_4.2_2.13/jars/delta-spark_4.2_2.13-4.4.0.jar"
+    )
     jar.parent.mkdir(parents=True)
     jar.touch()
     assert doctor.delta_jar(HERE).state == "ok"
@@ -106,7 +119,13 @@ def test_weights_are_a_package_or_a_file(tmp_path):
         finding.state
         for finding in doctor.examine(
             tmp_path,
-            weights=["package:json", "package:no_such_weights", str(tmp_path / "w.safetensors"), "no/file", ""],
+            weights=[
+                "package:json",
+                "package:no_such_weights",
+                str(tmp_path / "w.safetensors"),
+                "no/file",
+                "",
+            ],
         )
         if finding.name == "weights"
     ]
@@ -142,5 +161,8 @@ def test_the_command_ends_with_1_only_if_something_is_missing(monkeypatch, capsy
     assert json.loads(capsys.readouterr().out) == [
         {"name": "a", "state": "warning", "found": "found [b]", "mend": "mend"}
     ]
-    monkeypatch.setattr("vidtopics.cli.doctor.examine", lambda home, weights: [doctor.Finding("a", "missing", "", "x")])
+    monkeypatch.setattr(
+        "vidtopics.cli.doctor.examine",
+        lambda home, weights: [doctor.Finding("a", "missing", "", "x")],
+    )
     assert common.run(["doctor"]) == 1

@@ -28,8 +28,14 @@ def checkout(tmp_path):
 
 
 def make(folder: Path, *arguments: str) -> str:
-    env = {k: v for k, v in os.environ.items() if k not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"}}
-    return subprocess.run(["make", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
+    env = {
+        k: v
+        for k, v in os.environ.items()
+        if k not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON"}
+    }
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=env, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_help_is_the_default_and_names_every_target(checkout):
@@ -65,7 +71,9 @@ def test_an_interrupted_set_up_is_not_taken_for_done(checkout):
 
 def test_without_a_python_that_fits_it_says_what_to_install(checkout):
     env = os.environ | {"PYTHON": "/bin/false"}
-    done = subprocess.run([checkout / "scripts/setup"], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [checkout / "scripts/setup"], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "apt-get install python3-venv" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -74,15 +82,24 @@ def test_without_a_python_that_fits_it_says_what_to_install(checkout):
 def test_constraints_are_versions_and_nothing_else():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     assert lines[0].startswith("# ")
-    assert [line for line in lines[1:] if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)] == []
+    assert [
+        line
+        for line in lines[1:]
+        if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line)
+    ] == []
 
 
 def test_constraints_satisfy_every_requirement():
     lines = (ROOT / "constraints.txt").read_text().splitlines()[1:]
-    pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+    pins = {
+        re.sub(r"[-_.]+", "-", name).lower(): version
+        for name, version in (line.split("==") for line in lines)
+    }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     wanted = [Requirement(text) for group in groups for text in group]
-    ours = [r for r in wanted if r.name != "vidtopics" and (r.marker is None or r.marker.evaluate())]
+    ours = [
+        r for r in wanted if r.name != "vidtopics" and (r.marker is None or r.marker.evaluate())
+    ]
     assert [str(r) for r in ours if r.name.lower() not in pins] == []
     assert [str(r) for r in ours if not r.specifier.contains(pins[r.name.lower()])] == []

@@ -25,7 +25,8 @@ def pixels(world, rows):
 
 
 @pytest.mark.parametrize(
-    "counts", [{"topics": 30}, {"secondary_classes": 9}, {"primary_classes": 51, "secondary_classes": 60}]
+    "counts",
+    [{"topics": 30}, {"secondary_classes": 9}, {"primary_classes": 51, "secondary_classes": 60}],
 )
 def test_counts_that_cannot_be_nested_are_refused(counts):
     with pytest.raises(SettingsError, match="simulation"):
@@ -33,7 +34,9 @@ def test_counts_that_cannot_be_nested_are_refused(counts):
 
 
 def test_a_tag_for_every_class_is_wanted():
-    with pytest.raises(SettingsError, match=r"simulation\.tags: expected at least one tag for each of 170"):
+    with pytest.raises(
+        SettingsError, match=r"simulation\.tags: expected at least one tag for each of 170"
+    ):
         build(tags=169)
 
 
@@ -47,7 +50,9 @@ def test_classes_nest():
     classes = build(primary_classes=50, secondary_classes=367, topics=1_000, tags=12_000).classes
     assert len(set(classes.secondary.tolist())) == 367
     assert len(set(classes.primary.tolist())) == 50
-    parents = {(s, p) for s, p in zip(classes.secondary.tolist(), classes.primary.tolist(), strict=True)}
+    parents = {
+        (s, p) for s, p in zip(classes.secondary.tolist(), classes.primary.tolist(), strict=True)
+    }
     assert len(parents) == 367
 
 
@@ -75,7 +80,17 @@ def test_appeal_and_satisfaction_and_duration():
 
 def test_a_video_does_not_depend_on_how_many_there_are():
     few, many = build(videos=100).items, build(videos=2_000).items
-    for name in ("topic", "cover_topic", "title_topic", "sem", "hidden", "taste", "appeal", "satisfaction", "duration"):
+    for name in (
+        "topic",
+        "cover_topic",
+        "title_topic",
+        "sem",
+        "hidden",
+        "taste",
+        "appeal",
+        "satisfaction",
+        "duration",
+    ):
         assert np.array_equal(getattr(few, name), getattr(many, name)[:100]), name
 
 
@@ -111,7 +126,9 @@ def test_a_cover_is_a_pure_function_of_seed_video_and_settings():
 def test_covers_of_a_primary_class_share_their_hue():
     world = build(**CLEAN, cover_pixels=64)
     primary = world.classes.primary[world.items.topic]
-    corner = np.array([image[[0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=0) for image in pixels(world, range(400))])
+    corner = np.array(
+        [image[[0, 0, -1, -1], [0, -1, 0, -1]].mean(axis=0) for image in pixels(world, range(400))]
+    )
     centres = np.array([np.median(corner[primary[:400] == c], axis=0) for c in range(10)])
     nearest = np.linalg.norm(corner[:, None] - centres, axis=2).argmin(axis=1)
     assert (nearest == primary[:400]).mean() > 0.6
@@ -147,10 +164,13 @@ def test_a_swapped_title_is_about_another_topic():
     def share(topics):
         about = world.classes.primary[topics]
         owned = [own_words(vocabulary.words[2], p) for p in about]
-        return np.mean([bool(words & set(title)) for words, title in zip(owned, titles, strict=True)])
+        return np.mean(
+            [bool(words & set(title)) for words, title in zip(owned, titles, strict=True)]
+        )
 
     assert (world.items.title_topic == world.items.topic).mean() < 0.05
-    # 9.5 words on average, each a general word of the class with probability .12: 1 - .88^9.5 = .70.
+    # 9.5 words on average, each a general word of the class with probability .12: 1 - .88^9.5 =
+    # .70.
     assert share(world.items.title_topic) == pytest.approx(0.7, abs=0.04)
     assert share(world.items.topic) < 0.2
 
@@ -161,7 +181,10 @@ def tag_table(world):
 
 
 def test_every_slug_is_one_tag_of_one_class():
-    for settings in ({}, {"primary_classes": 50, "secondary_classes": 367, "topics": 1_000, "tags": 12_000}):
+    for settings in (
+        {},
+        {"primary_classes": 50, "secondary_classes": 367, "topics": 1_000, "tags": 12_000},
+    ):
         world = build(**settings)
         names = text.slugs(text.make_vocabulary(world)).to_pylist()
         assert len(names) == len(set(names)) == world.settings.tags
@@ -205,7 +228,10 @@ def test_the_share_of_wrong_tags_is_the_tag_noise():
     level = np.searchsorted(offsets, slug, side="right") - 1
     of = np.array([topic, world.classes.secondary[topic], world.classes.primary[topic]])
     owner = np.array(
-        [np.searchsorted(starts[k], s - offsets[k], side="right") - 1 for k, s in zip(level, slug, strict=True)]
+        [
+            np.searchsorted(starts[k], s - offsets[k], side="right") - 1
+            for k, s in zip(level, slug, strict=True)
+        ]
     )
     right = owner == of[level, np.arange(len(slug))]
     # A wrong tag comes from any topic, so by chance it is right for one primary class in ten.

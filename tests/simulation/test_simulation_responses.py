@@ -123,7 +123,8 @@ def test_the_clock_is_glances_and_watching(world):
 
 
 def test_who_clicks_a_video_further_down_would_have_clicked_it_first(world):
-    # One number decides wherever the video stands; only its chance falls with rank (and with the click before it).
+    # One number decides wherever the video stands; only its chance falls with rank (and with the
+    # click before it).
     first, _ = show(world, np.tile([3, 5], (4_000, 1)))
     second, _ = show(world, np.tile([5, 3], (4_000, 1)))
     up, down = first.clicked[:, 0] == 1, second.clicked[:, 1] == 1

@@ -32,7 +32,8 @@ def figures(seed):
         "watched 18 s of those who watched 7 s": (watch >= 18).sum() / (watch >= 7).sum(),
         "last rank over first": clicks[7] / clicks[0],
         "most shown over mean": exposures.max() / exposures.mean(),
-        "appeal of what is shown": np.average(world.items.appeal, weights=exposures) - world.items.appeal.mean(),
+        "appeal of what is shown": np.average(world.items.appeal, weights=exposures)
+        - world.items.appeal.mean(),
     }
 
 

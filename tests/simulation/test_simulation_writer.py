@@ -39,14 +39,23 @@ def test_columns_and_types(folder):
     path, _ = folder
     text = pa.string()
     expected = {
-        "videos": dict.fromkeys(("video_id", "title", "cover", "primary_class", "secondary_class", "tags"), text)
+        "videos": dict.fromkeys(
+            ("video_id", "title", "cover", "primary_class", "secondary_class", "tags"), text
+        )
         | {"published_at": TIME},
         "tags": {"video_id": text, "tag": text, "event_timestamp": TIME},
         "impressions": {
-            "user_id": text, "video_id": text, "event_timestamp": TIME, "clicked": pa.int8(), "clicked_at": TIME,
-            "watch_seconds": pa.float32(), "request_id": text, "position": pa.int32(), "event_id": text,
+            "user_id": text,
+            "video_id": text,
+            "event_timestamp": TIME,
+            "clicked": pa.int8(),
+            "clicked_at": TIME,
+            "watch_seconds": pa.float32(),
+            "request_id": text,
+            "position": pa.int32(),
+            "event_id": text,
         },
-    }  # fmt: skip
+    }
     for name, columns in expected.items():
         schema = pq.read_schema(path / f"{name}.parquet")
         assert dict(zip(schema.names, schema.types, strict=True)) == columns
@@ -55,7 +64,10 @@ def test_columns_and_types(folder):
 def test_the_reader_of_customers_folders_takes_every_row(folder, tmp_path):
     path, summary = folder
     assert recognise(path) == "folder"
-    reports = {f.name: f for f in stage(Source("folder", path), tmp_path / "staged", IngestSettings()).files}
+    reports = {
+        f.name: f
+        for f in stage(Source("folder", path), tmp_path / "staged", IngestSettings()).files
+    }
     assert {name: report.accepted for name, report in reports.items()} == {
         "videos.parquet": 200,
         "tags.parquet": summary.late_tags,
@@ -66,7 +78,10 @@ def test_the_reader_of_customers_folders_takes_every_row(folder, tmp_path):
 
 def test_the_summary_counts_what_is_there(folder):
     path, summary = folder
-    log, videos = pq.read_table(path / "impressions.parquet"), pq.read_table(path / "videos.parquet")
+    log, videos = (
+        pq.read_table(path / "impressions.parquet"),
+        pq.read_table(path / "videos.parquet"),
+    )
     given = sum(len(tags.split("|")) for tags in videos["tags"].to_pylist() if tags)
     late = pq.read_metadata(path / "tags.parquet").num_rows
     assert (summary.videos, summary.users) == (videos.num_rows, 600)
@@ -89,7 +104,13 @@ def test_the_log_keeps_its_own_rules(folder):
     path, _ = folder
     log = pq.read_table(path / "impressions.parquet")
     published = dict(
-        zip(*(pq.read_table(path / "videos.parquet")[c].to_pylist() for c in ("video_id", "published_at")), strict=True)
+        zip(
+            *(
+                pq.read_table(path / "videos.parquet")[c].to_pylist()
+                for c in ("video_id", "published_at")
+            ),
+            strict=True,
+        )
     )
     rows = log.to_pylist()
     assert len({row["event_id"] for row in rows}) == len(rows)
@@ -98,7 +119,9 @@ def test_the_log_keeps_its_own_rules(folder):
     for row in rows:
         after = [row["clicked_at"], row["watch_seconds"]]
         if row["clicked"]:
-            assert timedelta(seconds=0.9) < after[0] - row["event_timestamp"] < timedelta(seconds=3.1)
+            assert (
+                timedelta(seconds=0.9) < after[0] - row["event_timestamp"] < timedelta(seconds=3.1)
+            )
             assert after[1] > 0
         else:
             assert after == [None, None]
@@ -137,7 +160,9 @@ def test_new_videos_are_shown_from_the_midnight_after_their_publication(folder):
     path, _ = folder
     videos = pq.read_table(path / "videos.parquet").to_pylist()
     new = {v["video_id"]: v["published_at"] for v in videos if v["published_at"] >= START}
-    shown = [r for r in pq.read_table(path / "impressions.parquet").to_pylist() if r["video_id"] in new]
+    shown = [
+        r for r in pq.read_table(path / "impressions.parquet").to_pylist() if r["video_id"] in new
+    ]
     assert shown
     assert all(r["event_timestamp"].date() > new[r["video_id"]].date() for r in shown)
 
@@ -145,9 +170,13 @@ def test_new_videos_are_shown_from_the_midnight_after_their_publication(folder):
 def test_truth_is_what_is_planted(folder):
     path, _ = folder
     world = World.build(SMALL, 7)
-    videos, users = (pq.read_table(path / "truth" / f"{name}.parquet") for name in ("videos", "users"))
+    videos, users = (
+        pq.read_table(path / "truth" / f"{name}.parquet") for name in ("videos", "users")
+    )
     assert videos["topic"].to_pylist() == world.items.topic.tolist()
-    assert np.array_equal(np.array(videos["taste"].to_pylist(), dtype=np.float32), world.items.taste)
+    assert np.array_equal(
+        np.array(videos["taste"].to_pylist(), dtype=np.float32), world.items.taste
+    )
     interests = np.array(users["interests"].to_pylist(), dtype=np.float32)
     assert np.array_equal(interests.reshape(600, 4, 16), world.users.interests)
     assert json.loads((path / "truth" / "settings.json").read_text())["seed"] == 7
@@ -163,11 +192,15 @@ def test_the_same_bytes_again_and_others_with_another_seed(folder, tmp_path):
     assert not set(other.values()) & set(first.values())
 
 
-@pytest.mark.parametrize(("threads", "block"), [(1, 37), (1, 100_000), (numba.config.NUMBA_NUM_THREADS, 101)])
+@pytest.mark.parametrize(
+    ("threads", "block"), [(1, 37), (1, 100_000), (numba.config.NUMBA_NUM_THREADS, 101)]
+)
 def test_neither_threads_nor_blocks_change_a_byte(folder, tmp_path, block, threads):
     path, _ = folder
     numba.set_num_threads(threads)
-    write_world(SMALL.model_copy(update={"covers": False}), tmp_path / "w", seed=7, block_users=block)
+    write_world(
+        SMALL.model_copy(update={"covers": False}), tmp_path / "w", seed=7, block_users=block
+    )
     numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     log = "impressions.parquet"
     assert digests(tmp_path / "w")[log] == digests(path)[log]
@@ -179,7 +212,9 @@ def test_row_groups_are_bounded_and_hold_every_row_once(folder, tmp_path, monkey
     monkeypatch.setattr(writer, "VIDEOS", 64)
     write_world(SMALL, tmp_path / "w", seed=7)
     for name in ("impressions", "videos", "tags"):
-        assert pq.read_table(tmp_path / "w" / f"{name}.parquet").equals(pq.read_table(path / f"{name}.parquet"))
+        assert pq.read_table(tmp_path / "w" / f"{name}.parquet").equals(
+            pq.read_table(path / f"{name}.parquet")
+        )
     metadata = pq.read_metadata(tmp_path / "w" / "impressions.parquet")
     rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert set(rows[:-1]) == {1_000}
@@ -231,6 +266,8 @@ def test_an_interrupted_run_leaves_the_earlier_world(tmp_path, monkeypatch):
 
 
 def test_a_pool_smaller_than_a_slate_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(SettingsError, match=r"simulation\.videos: expected a slate of 8 videos on the first day"):
+    with pytest.raises(
+        SettingsError, match=r"simulation\.videos: expected a slate of 8 videos on the first day"
+    ):
         write_world(SimulationSettings(users=10, videos=7), tmp_path / "w", seed=7)
     assert not (tmp_path / "w").exists()

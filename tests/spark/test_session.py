@@ -17,20 +17,25 @@ TIMES = ["2026-03-08T07:30:00.123456+00:00", "2026-07-01T00:00:00.000001+00:00"]
 
 def run(script: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, HERE / script, *args]
-    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=True, timeout=240)
+    return subprocess.run(
+        command, env=os.environ | env, capture_output=True, text=True, check=True, timeout=240
+    )
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory) -> tuple[dict, str]:
     """What Spark and delta-rs read of each other's tables in a process whose zone is New York's, and its stderr."""
-    done = run("two_engines.py", str(tmp_path_factory.mktemp("engines")), *TIMES, TZ="America/New_York")
+    done = run(
+        "two_engines.py", str(tmp_path_factory.mktemp("engines")), *TIMES, TZ="America/New_York"
+    )
     return json.loads(done.stdout), done.stderr
 
 
 def test_each_engine_reads_the_others_times_under_another_time_zone(engines):
     facts, _ = engines
     expected = [
-        int((datetime.fromisoformat(t) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6) for t in TIMES
+        int((datetime.fromisoformat(t) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1e6)
+        for t in TIMES
     ]
     assert facts["local_offset_hours"] == -5
     assert facts["spark_reads_spark"] == expected
@@ -62,7 +67,9 @@ def test_a_jvm_that_does_not_start_is_explained(monkeypatch, tmp_path):
     monkeypatch.setattr("pyspark.SparkContext._gateway", None)
     monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(MachineError, match=r"expected a Java virtual machine.*bin/java.*vidtopics doctor"):
+    with pytest.raises(
+        MachineError, match=r"expected a Java virtual machine.*bin/java.*vidtopics doctor"
+    ):
         session("a job")
 
 
@@ -70,7 +77,9 @@ def test_the_package_carries_the_settings_of_conf():
     root = HERE.parents[1]
     packaged = root / "spark_jobs" / "spark-defaults.conf"
     assert packaged.read_bytes() == (root / "conf" / "spark-defaults.conf").read_bytes()
-    assert all(key.startswith("spark.") and value == value.strip() for key, value in defaults().items())
+    assert all(
+        key.startswith("spark.") and value == value.strip() for key, value in defaults().items()
+    )
 
 
 def test_a_stopped_session_leaves_no_jvm_and_another_can_start():

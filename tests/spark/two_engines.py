@@ -18,13 +18,18 @@ def main(root: Path, times: list[datetime]) -> None:
     spark = session("two-engines", log=root / "log" / "spark.log")
     by_deltalake, by_spark = root / "by_deltalake", root / "by_spark"
     write_deltalake(by_deltalake, pa.table({"at": pa.array(times, pa.timestamp("us", "UTC"))}))
-    spark.createDataFrame([(t,) for t in times], "at timestamp").coalesce(1).write.format("delta").save(str(by_spark))
+    spark.createDataFrame([(t,) for t in times], "at timestamp").coalesce(1).write.format(
+        "delta"
+    ).save(str(by_spark))
     facts = {
-        "local_offset_hours": datetime.fromtimestamp(0).astimezone().utcoffset().total_seconds() / 3600,
+        "local_offset_hours": datetime.fromtimestamp(0).astimezone().utcoffset().total_seconds()
+        / 3600,
         "spark_reads_spark": spark_micros(spark.read.format("delta").load(str(by_spark))),
         "spark_reads_deltalake": spark_micros(spark.read.format("delta").load(str(by_deltalake))),
         "deltalake_reads_spark": deltalake_micros(by_spark),
-        "parquet_type": pq.ParquetFile(next(by_spark.glob("*.parquet"))).schema.column(0).physical_type,
+        "parquet_type": pq.ParquetFile(next(by_spark.glob("*.parquet")))
+        .schema.column(0)
+        .physical_type,
         "log": "resolution report" in (root / "log" / "spark.log").read_text(),
     }
     print(json.dumps(facts | settings(spark)))

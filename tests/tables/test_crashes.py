@@ -34,7 +34,9 @@ def job(tables: Tables, event: int, values: dict[str, int]) -> None:
 
 def state(tables: Tables) -> tuple[object, ...]:
     """All that readers can see: rows, runs and releases."""
-    releases = sorted((r["release_id"], tuple(r["versions"])) for r in tables.read(RELEASES).to_pylist())
+    releases = sorted(
+        (r["release_id"], tuple(r["versions"])) for r in tables.read(RELEASES).to_pylist()
+    )
     runs = [(c.as_of_us, c.rows, c.ordinal, c.skip_key) for c in tables.commits(TAG_EMBEDDING)]
     return rows_of(tables, TAG_EMBEDDING, "video_count"), runs, releases
 
@@ -48,7 +50,9 @@ def undisturbed(home: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("point", PUBLISHING)
 @pytest.mark.parametrize("run", range(len(RUNS)))
-def test_a_crash_at_every_step_loses_and_doubles_nothing(tmp_path: Path, point: str, run: int) -> None:
+def test_a_crash_at_every_step_loses_and_doubles_nothing(
+    tmp_path: Path, point: str, run: int
+) -> None:
     tables = Tables(tmp_path / "home")
     for event, values in RUNS[:run]:
         job(tables, event, values)
@@ -113,7 +117,9 @@ for event, values in RUNS:
 def writer(home: Path, **variables: str) -> subprocess.Popen[bytes]:
     script = WRITER.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(home)], env={**os.environ, **variables}, stdout=subprocess.PIPE
+        [sys.executable, "-c", script, str(home)],
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
@@ -122,7 +128,9 @@ def writer(home: Path, **variables: str) -> subprocess.Popen[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", PUBLISHING)
-def test_a_killed_process_at_every_step_is_made_good_by_the_next(tmp_path: Path, point: str) -> None:
+def test_a_killed_process_at_every_step_is_made_good_by_the_next(
+    tmp_path: Path, point: str
+) -> None:
     process = writer(tmp_path / "home", **{VARIABLE: point})
     assert process.wait(60) == -signal.SIGKILL
     assert writer(tmp_path / "home").wait(60) == 0

@@ -13,7 +13,12 @@ from vidtopics.tables.difference import Run, complete_run
 
 Row = tuple[str, int, int, int | None]
 HISTORY = pa.schema(
-    [("id", pa.string()), ("event_us", pa.int64()), ("created_us", pa.int64()), ("value_hash", pa.int64())]
+    [
+        ("id", pa.string()),
+        ("event_us", pa.int64()),
+        ("created_us", pa.int64()),
+        ("value_hash", pa.int64()),
+    ]
 )
 
 
@@ -29,16 +34,23 @@ class Store:
         created = max(
             [created, *(r.created_us + 1 for r in self.runs if r.event_us == event)]
         )  # as Tables.publish does
-        history = [{"id": i, "event_us": e, "created_us": c, "value_hash": v or 0} for i, e, c, v in self.rows]
+        history = [
+            {"id": i, "event_us": e, "created_us": c, "value_hash": v or 0}
+            for i, e, c, v in self.rows
+        ]
         con = self.con
         con.register("history", pa.Table.from_pylist(history, schema=HISTORY))
         asserted = [{"id": i, "value_hash": v} for i, v in values.items()]
         con.register(
             "asserted",
-            pa.Table.from_pylist(asserted, schema=pa.schema([("id", pa.string()), ("value_hash", pa.int64())])),
+            pa.Table.from_pylist(
+                asserted, schema=pa.schema([("id", pa.string()), ("value_hash", pa.int64())])
+            ),
         )
         following = min(
-            (r for r in self.runs if r.event_us > event), key=lambda r: (r.event_us, r.created_us), default=None
+            (r for r in self.runs if r.event_us > event),
+            key=lambda r: (r.event_us, r.created_us),
+            default=None,
         )
         found = con.sql(complete_run(("id",), Run(event, created), following)).fetchall()
         before = {(i, e, c): v for i, e, c, v in self.rows}
@@ -86,7 +98,11 @@ def test_a_late_correction_leaves_a_later_written_value_alone() -> None:
 def test_a_video_first_seen_late_ends_at_the_next_run_that_did_not_know_it() -> None:
     store = Store()
     store.run(30, 31, {"b": 5})
-    assert store.run(20, 50, {"a": 2, "b": 5}) == [("a", 20, 50, 2), ("a", 30, 50, None), ("b", 20, 50, 5)]
+    assert store.run(20, 50, {"a": 2, "b": 5}) == [
+        ("a", 20, 50, 2),
+        ("a", 30, 50, None),
+        ("b", 20, 50, 5),
+    ]
 
 
 def test_a_second_run_at_the_same_time_is_known_after_the_first() -> None:
@@ -115,21 +131,30 @@ def check(runs: list[tuple[int, int, dict[str, int]]]) -> None:
     for entity in "abc":
         for t in times:
             for k in times:
-                assert stored(store.rows, entity, t, k) == oracle.holds(entity, t, k), (runs, entity, t, k)
+                assert stored(store.rows, entity, t, k) == oracle.holds(entity, t, k), (
+                    runs,
+                    entity,
+                    t,
+                    k,
+                )
     keys = [row[:3] for row in store.rows]
     assert len(keys) == len(set(keys))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), VALUES), max_size=6))
-def test_live_runs_in_any_order_answer_like_the_oracle(runs: list[tuple[int, dict[str, int]]]) -> None:
+def test_live_runs_in_any_order_answer_like_the_oracle(
+    runs: list[tuple[int, dict[str, int]]],
+) -> None:
     """Each run is known after the one before it; its event time may lie anywhere in the past."""
     check([(event * 10, 1000 + 10 * i, values) for i, (event, values) in enumerate(runs)])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 6), VALUES), max_size=6))
-def test_a_backfilled_schedule_in_any_order_answers_like_the_oracle(runs: list[tuple[int, dict[str, int]]]) -> None:
+def test_a_backfilled_schedule_in_any_order_answers_like_the_oracle(
+    runs: list[tuple[int, dict[str, int]]],
+) -> None:
     """Each run is known a fixed delay after its event time, whenever it ran."""
     check([(event * 100, event * 100 + 30, values) for event, values in runs])
 

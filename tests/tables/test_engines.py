@@ -31,7 +31,9 @@ def spark() -> SparkSession:
     return session("tests")
 
 
-def publish(tables: Tables, spark: SparkSession, values: dict[str, int], event: int, created: int) -> Publication:
+def publish(
+    tables: Tables, spark: SparkSession, values: dict[str, int], event: int, created: int
+) -> Publication:
     return tables.publish(VIDEO_STATISTICS, frame(spark, statistics(values)), at(event, created))
 
 
@@ -46,13 +48,22 @@ def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) 
         other = by_deltalake.publish(BY_DELTALAKE, statistics(values), at(event, created))
         assert (mine.rows, mine.version) == (other.rows, other.version)
     names = ["video_id", "event_timestamp", "created_timestamp"]
-    found = [t.read(VIDEO_STATISTICS).sort_by([(n, "ascending") for n in names]) for t in (by_spark, by_deltalake)]
+    found = [
+        t.read(VIDEO_STATISTICS).sort_by([(n, "ascending") for n in names])
+        for t in (by_spark, by_deltalake)
+    ]
     assert found[0].to_pylist() == found[1].to_pylist()
-    plain = [[replace(c, job="") for c in t.commits(VIDEO_STATISTICS)] for t in (by_spark, by_deltalake)]
+    plain = [
+        [replace(c, job="") for c in t.commits(VIDEO_STATISTICS)] for t in (by_spark, by_deltalake)
+    ]
     assert plain[0] == plain[1]
     for t, known in ((9, 99), (25, 49), (30, 50), (30, 99), (40, 99)):
         arrow = by_spark.as_of(VIDEO_STATISTICS, t, known, columns=["video_id", "video_exposures"])
-        rows = by_spark.spark_as_of(VIDEO_STATISTICS, t, known).select("video_id", "video_exposures").collect()
+        rows = (
+            by_spark.spark_as_of(VIDEO_STATISTICS, t, known)
+            .select("video_id", "video_exposures")
+            .collect()
+        )
         assert sorted(map(tuple, rows)) == sorted(zip(*arrow.to_pydict().values(), strict=True))
 
 
@@ -68,14 +79,18 @@ def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path
 
     commit = at(30, 31, ordinal=2)
     with pytest.raises(ConflictError, match="expected version 1 as the latest"):
-        spark_engine.publish_complete(VIDEO_STATISTICS, stale, frame(spark, statistics({"a": 3})), commit, None, {})
+        spark_engine.publish_complete(
+            VIDEO_STATISTICS, stale, frame(spark, statistics({"a": 3})), commit, None, {}
+        )
     assert [r[3] for r in rows_of(tables, VIDEO_STATISTICS, "video_exposures")] == [1, 2]
 
 
 def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     broken = statistics({"a": 1, "b": 2}).set_column(3, "video_ctr", pa.array([0.1, float("inf")]))
-    with pytest.raises(ContractError, match=r"\('b',\): video_ctr: expected a finite number, found inf"):
+    with pytest.raises(
+        ContractError, match=r"\('b',\): video_ctr: expected a finite number, found inf"
+    ):
         tables.publish(VIDEO_STATISTICS, frame(spark, broken), at(10))
     twice = pa.concat_tables([statistics({"a": 1}), statistics({"a": 2})])
     with pytest.raises(ContractError, match=r"\('a',\): expected each key once"):
@@ -85,16 +100,27 @@ def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path
     assert tables.commits(VIDEO_STATISTICS) == []
 
 
-def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     tables = Tables(tmp_path)
     columns = "tag_a string, tag_b string, videos bigint, probability double"
 
     def run(event: int, *edges: tuple[str, str, int, float]) -> Publication:
-        return tables.publish(TAG_COOCCURRENCE, spark.createDataFrame(list(edges), columns), at(event))
+        return tables.publish(
+            TAG_COOCCURRENCE, spark.createDataFrame(list(edges), columns), at(event)
+        )
 
     assert run(10, ("a", "b", 1, 1.0)).rows == 1
     assert run(20, ("a", "b", 1, 0.5), ("a", "c", 1, 0.5)).rows == 2
     assert run(30, ("a", "c", 1, 0.5), ("a", "b", 1, 0.5)).rows == 0  # the same rows: only recorded
     assert run(10, ("x", "y", 1, 1.0)).rows == 1  # the first date again, with another result
-    seen = {t: tables.as_of(TAG_COOCCURRENCE, t, columns=["tag_b"])["tag_b"].to_pylist() for t in (10, 20, 35)}
-    assert {t: sorted(found) for t, found in seen.items()} == {10: ["y"], 20: ["b", "c"], 35: ["b", "c"]}
+    seen = {
+        t: tables.as_of(TAG_COOCCURRENCE, t, columns=["tag_b"])["tag_b"].to_pylist()
+        for t in (10, 20, 35)
+    }
+    assert {t: sorted(found) for t, found in seen.items()} == {
+        10: ["y"],
+        20: ["b", "c"],
+        35: ["b", "c"],
+    }

@@ -30,10 +30,16 @@ def publish(tables: Tables, event: int, values: dict[str, int], created: int | N
 def test_a_history_holds_changes_tombstones_and_late_corrections(tables: Tables) -> None:
     assert publish(tables, 10, {"a": 1, "b": 2}) == 2
     assert publish(tables, 30, {"a": 1}) == 1  # b has ended; a is unchanged and not written
-    assert publish(tables, 20, {"a": 5, "b": 2}, created=50) == 2  # a: 5 from 20, and 1 again from 30
+    assert (
+        publish(tables, 20, {"a": 5, "b": 2}, created=50) == 2
+    )  # a: 5 from 20, and 1 again from 30
     assert rows_of(tables, TAG_EMBEDDING, "video_count") == [
-        ("a", 10, 11, 1), ("a", 20, 50, 5), ("a", 30, 50, 1), ("b", 10, 11, 2), ("b", 30, 31, None),
-    ]  # fmt: skip
+        ("a", 10, 11, 1),
+        ("a", 20, 50, 5),
+        ("a", 30, 50, 1),
+        ("b", 10, 11, 2),
+        ("b", 30, 31, None),
+    ]
 
 
 def test_as_of_reads_what_held_and_what_was_known(tables: Tables) -> None:
@@ -45,9 +51,14 @@ def test_as_of_reads_what_held_and_what_was_known(tables: Tables) -> None:
         for t, k in [(9, 99), (10, 10), (10, 11), (25, 49), (25, 50), (30, 49), (30, 50)]
     }
     assert seen == {
-        (9, 99): {}, (10, 10): {}, (10, 11): {"a": 1, "b": 2}, (25, 49): {"a": 1, "b": 2}, (25, 50): {"a": 5, "b": 2},
-        (30, 49): {"a": 1}, (30, 50): {"a": 1},
-    }  # fmt: skip
+        (9, 99): {},
+        (10, 10): {},
+        (10, 11): {"a": 1, "b": 2},
+        (25, 49): {"a": 1, "b": 2},
+        (25, 50): {"a": 5, "b": 2},
+        (30, 49): {"a": 1},
+        (30, 50): {"a": 1},
+    }
 
 
 def test_a_retrained_but_equal_vector_is_no_change(tables: Tables) -> None:
@@ -61,11 +72,21 @@ def test_a_retrained_but_equal_vector_is_no_change(tables: Tables) -> None:
 
 def test_the_commit_says_how_it_came_about(tables: Tables) -> None:
     publication = tables.publish(
-        TAG_EMBEDDING, tags({"a": 1}), at(10, settings="s", code="c", inputs={"video_tags": 4}), widths=WIDTHS
+        TAG_EMBEDDING,
+        tags({"a": 1}),
+        at(10, settings="s", code="c", inputs={"video_tags": 4}),
+        widths=WIDTHS,
     )
     entry = tables.delta(TAG_EMBEDDING).history(1)[0]
     told = json.loads(entry["userMetadata"])
-    assert (told["job"], told["as_of_us"], told["settings"], told["code"], told["inputs"], told["rows"]) == (
+    assert (
+        told["job"],
+        told["as_of_us"],
+        told["settings"],
+        told["code"],
+        told["inputs"],
+        told["rows"],
+    ) == (
         "job",
         10,
         "s",
@@ -80,8 +101,13 @@ def test_the_commit_says_how_it_came_about(tables: Tables) -> None:
 def test_a_run_that_changed_nothing_is_recorded_and_is_no_data_version(tables: Tables) -> None:
     publish(tables, 10, {"a": 1})
     publish(tables, 20, {"a": 1})
-    assert [(c.as_of_us, c.rows, c.version) for c in tables.commits(TAG_EMBEDDING)] == [(10, 1, 1), (20, 0, 2)]
-    assert tables.input_versions([TAG_EMBEDDING], as_of_us=99, known_by_us=99) == {"tag_embedding": 1}
+    assert [(c.as_of_us, c.rows, c.version) for c in tables.commits(TAG_EMBEDDING)] == [
+        (10, 1, 1),
+        (20, 0, 2),
+    ]
+    assert tables.input_versions([TAG_EMBEDDING], as_of_us=99, known_by_us=99) == {
+        "tag_embedding": 1
+    }
 
 
 def test_versions_are_right_though_another_writer_commits_in_between(tables: Tables) -> None:
@@ -92,17 +118,27 @@ def test_versions_are_right_though_another_writer_commits_in_between(tables: Tab
     publish(tables, 30, {"a": 3})
     assert [(c.as_of_us, c.version) for c in commits(handle)] == [(10, 1)]
     tables.delta(TAG_EMBEDDING).optimize.compact()
-    assert [(c.as_of_us, c.version) for c in tables.commits(TAG_EMBEDDING)] == [(10, 1), (20, 2), (30, 3)]
+    assert [(c.as_of_us, c.version) for c in tables.commits(TAG_EMBEDDING)] == [
+        (10, 1),
+        (20, 2),
+        (30, 3),
+    ]
     assert tables.delta(TAG_EMBEDDING).version() == 4
 
 
 def test_input_versions_count_only_what_was_known(tables: Tables) -> None:
     publish(tables, 10, {"a": 1})
     publish(tables, 20, {"a": 2})
-    assert tables.input_versions([TAG_EMBEDDING], as_of_us=15, known_by_us=15) == {"tag_embedding": 1}
-    assert tables.input_versions([TAG_EMBEDDING], as_of_us=25, known_by_us=25) == {"tag_embedding": 2}
+    assert tables.input_versions([TAG_EMBEDDING], as_of_us=15, known_by_us=15) == {
+        "tag_embedding": 1
+    }
+    assert tables.input_versions([TAG_EMBEDDING], as_of_us=25, known_by_us=25) == {
+        "tag_embedding": 2
+    }
     publish(tables, 5, {"a": 7}, created=6)  # a late backfill that a reader as of 15 knows
-    assert tables.input_versions([TAG_EMBEDDING], as_of_us=15, known_by_us=15) == {"tag_embedding": 3}
+    assert tables.input_versions([TAG_EMBEDDING], as_of_us=15, known_by_us=15) == {
+        "tag_embedding": 3
+    }
 
 
 def test_a_job_is_done_where_code_settings_inputs_and_as_of_are_the_same(tables: Tables) -> None:
@@ -128,7 +164,11 @@ def test_live_runs_are_done_whatever_the_time(tables: Tables) -> None:
 def test_a_log_takes_each_event_once(tables: Tables) -> None:
     assert tables.publish(IMPRESSIONS, impressions(("x", 1, 1), ("y", 2, 2)), at(5)).rows == 2
     assert tables.publish(IMPRESSIONS, impressions(("y", 2, 2), ("z", 3, 4)), at(6)).rows == 1
-    assert [r[:3] for r in rows_of(tables, IMPRESSIONS, "position")] == [("x", 1, 1), ("y", 2, 2), ("z", 3, 4)]
+    assert [r[:3] for r in rows_of(tables, IMPRESSIONS, "position")] == [
+        ("x", 1, 1),
+        ("y", 2, 2),
+        ("z", 3, 4),
+    ]
     assert tables.as_of(IMPRESSIONS, 3, 4, columns=["event_id"])["event_id"].to_pylist() == [
         "x",
         "y",
@@ -136,13 +176,26 @@ def test_a_log_takes_each_event_once(tables: Tables) -> None:
 
 
 def test_a_catalogue_takes_changes_in_order(tables: Tables) -> None:
-    assert tables.publish(VIDEO_CATALOG, catalog(("v", "one", 1, 1), ("w", "x", 1, 1)), at(9), changes=True).rows == 2
     assert (
-        tables.publish(VIDEO_CATALOG, catalog(("v", "one", 20, 20), ("w", "y", 20, 20)), at(20), changes=True).rows == 1
+        tables.publish(
+            VIDEO_CATALOG, catalog(("v", "one", 1, 1), ("w", "x", 1, 1)), at(9), changes=True
+        ).rows
+        == 2
     )
-    assert rows_of(tables, VIDEO_CATALOG, "title") == [("v", 1, 1, "one"), ("w", 1, 1, "x"), ("w", 20, 20, "y")]
+    assert (
+        tables.publish(
+            VIDEO_CATALOG, catalog(("v", "one", 20, 20), ("w", "y", 20, 20)), at(20), changes=True
+        ).rows
+        == 1
+    )
+    assert rows_of(tables, VIDEO_CATALOG, "title") == [
+        ("v", 1, 1, "one"),
+        ("w", 1, 1, "x"),
+        ("w", 20, 20, "y"),
+    ]
     with pytest.raises(
-        ContractError, match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change after"
+        ContractError,
+        match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change after",
     ):
         tables.publish(VIDEO_CATALOG, catalog(("w", "z", 10, 30)), at(30), changes=True)
 
@@ -155,14 +208,19 @@ def test_a_catalogue_takes_changes_in_order(tables: Tables) -> None:
             "expected 2 entries, found \\[1.0\\]",
         ),
         (
-            tags({"a": 1}).set_column(1, "tag_vector", pa.array([[1.0, float("nan")]], pa.list_(pa.float32()))),
+            tags({"a": 1}).set_column(
+                1, "tag_vector", pa.array([[1.0, float("nan")]], pa.list_(pa.float32()))
+            ),
             "expected finite numbers",
         ),
         (
             tags({"a": 1}).set_column(2, "video_count", pa.array([None], pa.int64())),
             "video_count: expected a value, found None",
         ),
-        (pa.concat_tables([tags({"a": 1}), tags({"a": 2})]), "expected each key once, found it twice"),
+        (
+            pa.concat_tables([tags({"a": 1}), tags({"a": 2})]),
+            "expected each key once, found it twice",
+        ),
     ],
 )
 def test_rows_that_break_the_contract_are_refused_and_nothing_is_written(
@@ -200,7 +258,9 @@ def test_times_are_held(tables: Tables) -> None:
 
 def test_releases_name_the_versions_that_belong_together(tables: Tables) -> None:
     publish(tables, 10, {"a": 1})
-    assert tables.release(as_of_us=10, created_us=11, settings="s", quality={"topic_epoch": 1.0}) == 1
+    assert (
+        tables.release(as_of_us=10, created_us=11, settings="s", quality={"topic_epoch": 1.0}) == 1
+    )
     assert tables.release(as_of_us=10, created_us=11, settings="s") is None  # nothing has changed
     tables.publish(IMPRESSIONS, impressions(("x", 1, 1)), at(20))
     publish(tables, 20, {"a": 1})  # recorded, but no change
@@ -208,7 +268,10 @@ def test_releases_name_the_versions_that_belong_together(tables: Tables) -> None
     from vidtopics.contracts import RELEASES
 
     found = tables.read(RELEASES).sort_by("release_id").to_pylist()
-    assert [dict(r["versions"]) for r in found] == [{"tag_embedding": 1}, {"impressions": 1, "tag_embedding": 1}]
+    assert [dict(r["versions"]) for r in found] == [
+        {"tag_embedding": 1},
+        {"impressions": 1, "tag_embedding": 1},
+    ]
     assert [r["topic_epoch"] for r in found] == [1, 1]
 
 
@@ -218,7 +281,9 @@ def test_a_missing_table_reads_as_empty_and_a_foreign_one_is_refused(tables: Tab
         tables.delta(CLICKS)
     tables.delta(IMPRESSIONS, create=True)
     Path(tables.uri(IMPRESSIONS)).rename(tables.uri(CLICKS))
-    with pytest.raises(TableError, match="expected a table of contract clicks, found 'impressions'"):
+    with pytest.raises(
+        TableError, match="expected a table of contract clicks, found 'impressions'"
+    ):
         tables.publish(CLICKS, impressions(("x", 1, 1)), at(5))
 
 

@@ -14,7 +14,10 @@ assert micros(EPOCH) == 0
 
 def statistics(values: dict[str, int]) -> pa.Table:
     """Rows of video_statistics: a video's value is its number of exposures."""
-    rows = [{"video_id": v, "video_exposures": n, "video_clicks": 0, "video_ctr": 0.5} for v, n in values.items()]
+    rows = [
+        {"video_id": v, "video_exposures": n, "video_clicks": 0, "video_ctr": 0.5}
+        for v, n in values.items()
+    ]
     return pa.Table.from_pylist(
         rows, schema=arrow_schema(contracts.VIDEO_STATISTICS, contracts.VIDEO_STATISTICS.columns)
     )
@@ -22,19 +25,32 @@ def statistics(values: dict[str, int]) -> pa.Table:
 
 def tags(values: dict[str, int]) -> pa.Table:
     """Rows of tag_embedding (two wide): a tag's value is its number of videos."""
-    rows = [{"tag": t, "tag_vector": [1.0, float(n)], "video_count": n, "component": 0} for t, n in values.items()]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(contracts.TAG_EMBEDDING, contracts.TAG_EMBEDDING.columns))
+    rows = [
+        {"tag": t, "tag_vector": [1.0, float(n)], "video_count": n, "component": 0}
+        for t, n in values.items()
+    ]
+    return pa.Table.from_pylist(
+        rows, schema=arrow_schema(contracts.TAG_EMBEDDING, contracts.TAG_EMBEDDING.columns)
+    )
 
 
 def catalog(*rows: tuple[str, str, int, int]) -> pa.Table:
     """Rows of video_catalog: id, title, event and created time."""
     fields = [
         {
-            "video_id": v, "title": title, "cover": "", "primary_classes": ["music"], "secondary_classes": ["jazz"],
-            "published_at": 0, "removed_at": None, "content_hash": title, "event_timestamp": e, "created_timestamp": c,
+            "video_id": v,
+            "title": title,
+            "cover": "",
+            "primary_classes": ["music"],
+            "secondary_classes": ["jazz"],
+            "published_at": 0,
+            "removed_at": None,
+            "content_hash": title,
+            "event_timestamp": e,
+            "created_timestamp": c,
         }
         for v, title, e, c in rows
-    ]  # fmt: skip
+    ]
     schema = pa.schema([f for f in arrow_schema(contracts.VIDEO_CATALOG) if f.name != "value_hash"])
     return pa.Table.from_pylist(fields, schema=schema)
 
@@ -61,8 +77,13 @@ def at(event: int, created: int | None = None, job: str = "job", **more: object)
     return Commit(job, event, event + 1 if created is None else created, **more)  # type: ignore[arg-type]
 
 
-def rows_of(tables: Tables, table: contracts.Table, value: str) -> list[tuple[str, int, int, object]]:
+def rows_of(
+    tables: Tables, table: contracts.Table, value: str
+) -> list[tuple[str, int, int, object]]:
     """(key, event, created, value) of every row, sorted; value None for a tombstone."""
     found = tables.read(table).to_pylist()
     key = table.key[0]
-    return sorted((r[key], micros(r["event_timestamp"]), micros(r["created_timestamp"]), r[value]) for r in found)
+    return sorted(
+        (r[key], micros(r["event_timestamp"]), micros(r["created_timestamp"]), r[value])
+        for r in found
+    )

@@ -19,24 +19,41 @@ def test_five_nodes_by_hand():
     assert graph.indptr.tolist() == [0, 2, 4, 6, 7, 8]
     assert graph.indices.tolist() == [1, 2, 0, 2, 0, 1, 4, 3]
     assert graph.weights.tolist() == [2, 1, 2, 1, 1, 1, 5, 5]
-    assert (graph.indptr.dtype, graph.indices.dtype, graph.weights.dtype) == (np.int64, np.int32, np.float64)
+    assert (graph.indptr.dtype, graph.indices.dtype, graph.weights.dtype) == (
+        np.int64,
+        np.int32,
+        np.float64,
+    )
     assert edge_probabilities(EDGES[2]).tolist() == [2 / 9, 1 / 9, 1 / 9, 5 / 9]
 
 
 def test_arrow_columns_and_order_of_edges_give_the_same_graph():
     table = pa.table({"tag_a": EDGES[0][::-1], "tag_b": EDGES[1][::-1], "videos": EDGES[2][::-1]})
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1)])
-    graph, other = build_graph(*EDGES), build_graph(chunked["tag_a"], chunked["tag_b"], chunked["videos"])
+    graph, other = (
+        build_graph(*EDGES),
+        build_graph(chunked["tag_a"], chunked["tag_b"], chunked["videos"]),
+    )
     assert graph.tags == other.tags
-    assert [graph.indices.tolist(), graph.weights.tolist()] == [other.indices.tolist(), other.weights.tolist()]
+    assert [graph.indices.tolist(), graph.weights.tolist()] == [
+        other.indices.tolist(),
+        other.weights.tolist(),
+    ]
 
 
 def test_tags_are_in_byte_order():
-    assert build_graph(["Z", "a"], ["é", "\U0001f3ac"], [1, 1]).tags.to_pylist() == ["Z", "a", "é", "\U0001f3ac"]
+    assert build_graph(["Z", "a"], ["é", "\U0001f3ac"], [1, 1]).tags.to_pylist() == [
+        "Z",
+        "a",
+        "é",
+        "\U0001f3ac",
+    ]
 
 
 def test_components_by_falling_size_then_smallest_tag():
-    graph = build_graph(["x", "y", "a", "m"], ["y", "z", "b", "n"], [1, 1, 1, 1], isolated=["k", "j", "a"])
+    graph = build_graph(
+        ["x", "y", "a", "m"], ["y", "z", "b", "n"], [1, 1, 1, 1], isolated=["k", "j", "a"]
+    )
     component = dict(zip(graph.tags.to_pylist(), graph.components().tolist(), strict=True))
     assert component == {"x": 0, "y": 0, "z": 0, "a": 1, "b": 1, "m": 2, "n": 2, "j": 3, "k": 4}
     assert graph.degrees.tolist() == [1, 1, 0, 0, 1, 1, 1, 2, 1]
@@ -66,7 +83,11 @@ def test_a_missing_tag_is_named():
 
 def test_no_edges():
     graph = build_graph([], [], [], isolated=["b", "a"])
-    assert (graph.tags.to_pylist(), graph.components().tolist(), graph.degrees.tolist()) == (["a", "b"], [0, 1], [0, 0])
+    assert (graph.tags.to_pylist(), graph.components().tolist(), graph.degrees.tolist()) == (
+        ["a", "b"],
+        [0, 1],
+        [0, 0],
+    )
     assert len(build_graph([], [], [])) == 0
     assert build_graph([], [], []).components().tolist() == []
     assert edge_probabilities([]).tolist() == []
@@ -83,10 +104,16 @@ def _oracle(nodes: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:
     return {tag: order.index(root) for tag, root in label.items()}
 
 
-@given(st.sets(st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda e: e[0] < e[1]), max_size=14))
+@given(
+    st.sets(
+        st.tuples(st.integers(0, 11), st.integers(0, 11)).filter(lambda e: e[0] < e[1]), max_size=14
+    )
+)
 def test_components_and_degrees_equal_the_plain_oracle(pairs):
     nodes = [f"t{i:02}" for i in range(12)]
     edges = [(nodes[a], nodes[b]) for a, b in pairs]
-    graph = build_graph([a for a, _ in edges], [b for _, b in edges], [1] * len(edges), isolated=nodes)
+    graph = build_graph(
+        [a for a, _ in edges], [b for _, b in edges], [1] * len(edges), isolated=nodes
+    )
     assert dict(zip(nodes, graph.components().tolist(), strict=True)) == _oracle(nodes, edges)
     assert graph.degrees.tolist() == [sum(tag in edge for edge in edges) for tag in nodes]

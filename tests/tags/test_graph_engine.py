@@ -22,7 +22,9 @@ def run_engine(engine: str) -> dict[str, object]:
 
     builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.sql.shuffle.partitions", 1)
-    spark = (builder.config("spark.jars", JAR) if engine == "graphframes" else builder).getOrCreate()
+    spark = (
+        builder.config("spark.jars", JAR) if engine == "graphframes" else builder
+    ).getOrCreate()
     edges = spark.createDataFrame(EDGES, "tag_a string, tag_b string, videos long")
     names = sorted({tag for a, b, _ in EDGES for tag in (a, b)} | set(LONE))
     tags = spark.createDataFrame([(tag,) for tag in names], "tag string")
@@ -33,7 +35,9 @@ def run_engine(engine: str) -> dict[str, object]:
         "degrees": dict(degrees(edges, tags, engine=engine).collect()),
         "types": found.dtypes,
         "renumbered": dict(
-            number_components(found.select("tag", (F.lit(7) - F.col("component")).alias("label"))).collect()
+            number_components(
+                found.select("tag", (F.lit(7) - F.col("component")).alias("label"))
+            ).collect()
         ),
     }
     if engine == "local":
@@ -50,7 +54,8 @@ def run_engine(engine: str) -> dict[str, object]:
     [
         "local",
         pytest.param(
-            "graphframes", marks=pytest.mark.skipif(not JAR, reason="GRAPHFRAMES_JAR names no GraphFrames jar")
+            "graphframes",
+            marks=pytest.mark.skipif(not JAR, reason="GRAPHFRAMES_JAR names no GraphFrames jar"),
         ),
     ],
 )
@@ -75,7 +80,9 @@ def test_engine_agrees_with_the_graph(engine):
         LONE[1]: 5,
     }
     assert found["components"] == found["renumbered"] == expected
-    assert found["degrees"] == dict(zip(graph.tags.to_pylist(), graph.degrees.tolist(), strict=True))
+    assert found["degrees"] == dict(
+        zip(graph.tags.to_pylist(), graph.degrees.tolist(), strict=True)
+    )
     assert found["types"] == [("tag", "string"), ("component", "bigint")]
     assert found["engine"] == engine
     if engine == "local":

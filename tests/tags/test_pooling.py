@@ -11,12 +11,18 @@ from producers.tags.skipgram import TagVectors
 RNG = np.random.default_rng(0)
 NAMES = [f"t{i}" for i in range(6)]
 EMBEDDING = TagVectors(pa.array(NAMES), RNG.normal(size=(6, 4)).astype(np.float32))
-LISTS = st.lists(st.none() | st.lists(st.sampled_from([*NAMES, "unknown"]), max_size=8), max_size=12)
+LISTS = st.lists(
+    st.none() | st.lists(st.sampled_from([*NAMES, "unknown"]), max_size=8), max_size=12
+)
 
 
 def oracle(tags):
     known = sorted({t for t in tags or () if t != "unknown"})
-    mean = sum(EMBEDDING.vectors[NAMES.index(t)].astype(float) for t in known) / len(known) if known else np.zeros(4)
+    mean = (
+        sum(EMBEDDING.vectors[NAMES.index(t)].astype(float) for t in known) / len(known)
+        if known
+        else np.zeros(4)
+    )
     return mean / np.linalg.norm(mean) if known else mean, len(known)
 
 
@@ -34,15 +40,23 @@ def test_lists_equal_the_oracle(lists):
 @given(LISTS, st.integers(0, 12), st.randoms())
 def test_order_repetition_and_batch_change_no_byte(lists, cut, random):
     whole = pool_lists(pa.array(lists, pa.list_(pa.string())), EMBEDDING).tag_embedding
-    mixed = [random.sample(tags + tags[:2], len(tags) + len(tags[:2])) if tags else tags for tags in lists]
+    mixed = [
+        random.sample(tags + tags[:2], len(tags) + len(tags[:2])) if tags else tags
+        for tags in lists
+    ]
     array = pa.array(mixed, pa.list_(pa.string()))
-    parts = [pool_lists(part, EMBEDDING).tag_embedding for part in (array.slice(0, cut), array.slice(cut))]
+    parts = [
+        pool_lists(part, EMBEDDING).tag_embedding
+        for part in (array.slice(0, cut), array.slice(cut))
+    ]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
 def test_by_hand():
     # (3, 4) and (1, 0): mean (2, 2), length 1: (0.7071, 0.7071)
-    found = pool(np.array([1, 1]), np.array([0, 1]), np.array([[3, 4], [1, 0]], np.float32), videos=3)
+    found = pool(
+        np.array([1, 1]), np.array([0, 1]), np.array([[3, 4], [1, 0]], np.float32), videos=3
+    )
     assert np.allclose(found.tag_embedding, [[0, 0], [0.70710678, 0.70710678], [0, 0]])
     assert found.tag_count.tolist() == [0, 2, 0]
 

@@ -25,7 +25,9 @@ def communities(extra: tuple[str, ...] = ()):
     groups[0] += extra
     edges = {pair: 5 for group in groups for pair in combinations(sorted(group), 2)}
     edges |= {("a0", "b0"): 1, ("b1", "c1"): 1}
-    return build_graph([a for a, _ in edges], [b for _, b in edges], list(edges.values()), isolated=["z"])
+    return build_graph(
+        [a for a, _ in edges], [b for _, b in edges], list(edges.values()), isolated=["z"]
+    )
 
 
 def digest() -> str:
@@ -52,13 +54,17 @@ def test_same_bytes_in_processes_with_other_string_hashes():
     code = "import sys; sys.path.insert(0, sys.argv[1]); import test_skipgram; print(test_skipgram.digest())"
     env = {**os.environ, "PYTHONHASHSEED": "4242"}
     command = [sys.executable, "-c", code, os.path.dirname(__file__)]
-    other = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.strip()
+    other = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert other == digest()
 
 
 def test_another_seed_gives_other_vectors():
     graph = communities()
-    assert not np.array_equal(embed_tags(graph, SETTINGS, seed=1).vectors, embed_tags(graph, SETTINGS, seed=2).vectors)
+    assert not np.array_equal(
+        embed_tags(graph, SETTINGS, seed=1).vectors, embed_tags(graph, SETTINGS, seed=2).vectors
+    )
 
 
 def test_vectors_are_in_the_order_of_tags():
@@ -71,11 +77,15 @@ def test_vectors_are_in_the_order_of_tags():
 
 def test_a_warm_start_keeps_the_space_and_places_new_tags():
     first = embed_tags(communities(), SETTINGS, seed=1)
-    turned = TagVectors(first.tags, (first.vectors @ ortho_group.rvs(16, random_state=0)).astype(np.float32))
+    turned = TagVectors(
+        first.tags, (first.vectors @ ortho_group.rvs(16, random_state=0)).astype(np.float32)
+    )
     for old in (first, turned):
         then = embed_tags(communities(extra=("new",)), SETTINGS, seed=2, initial=old)
         kept = [then.tags.index(tag).as_py() for tag in old.tags]
-        unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (then.vectors[kept], old.vectors)]
+        unit = [
+            v / np.linalg.norm(v, axis=1, keepdims=True) for v in (then.vectors[kept], old.vectors)
+        ]
         assert (unit[0] * unit[1]).sum(axis=1)[:30].mean() > 0.9
         ratio = np.linalg.norm(then.vectors[kept], axis=1) / np.linalg.norm(old.vectors, axis=1)
         assert np.median(ratio) == pytest.approx(1, abs=1e-3)
@@ -89,20 +99,31 @@ def test_align_undoes_a_rotation_and_a_scale():
     old = rng.normal(size=(40, 6)).astype(np.float32)
     moved = (3 * old @ ortho_group.rvs(6, random_state=1)).astype(np.float32)
     known = np.arange(5, 40)
-    assert np.allclose(align(moved, known, old[5:]), old, atol=1e-5)  # rows 0 to 4 follow the others
+    assert np.allclose(
+        align(moved, known, old[5:]), old, atol=1e-5
+    )  # rows 0 to 4 follow the others
     assert align(moved, known[:0], old[:0]) is moved
 
 
 def test_nothing_shared_with_the_last_run_is_a_cold_start():
     initial = TagVectors(pa.array(["other"]), np.ones((1, 16), np.float32))
-    warm, cold = (embed_tags(communities(), SETTINGS, seed=1, initial=i).vectors for i in (initial, None))
+    warm, cold = (
+        embed_tags(communities(), SETTINGS, seed=1, initial=i).vectors for i in (initial, None)
+    )
     assert np.array_equal(warm, cold)
 
 
 def test_limits_are_named():
     with pytest.raises(ContractError, match="expected width 16, found width 3"):
-        embed_tags(communities(), SETTINGS, seed=1, initial=TagVectors(pa.array(["a0"]), np.ones((1, 3), np.float32)))
-    with pytest.raises(SettingsError, match=r"tags.walk_length: expected at most 10000.*found 10001"):
+        embed_tags(
+            communities(),
+            SETTINGS,
+            seed=1,
+            initial=TagVectors(pa.array(["a0"]), np.ones((1, 3), np.float32)),
+        )
+    with pytest.raises(
+        SettingsError, match=r"tags.walk_length: expected at most 10000.*found 10001"
+    ):
         skip_gram(np.zeros((1, 10_001), np.int32), 1, SETTINGS, seed=1)
 
 

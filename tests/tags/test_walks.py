@@ -15,11 +15,19 @@ MATRIX = np.array([[0, 2, 1, 0], [2, 0, 1, 0], [1, 1, 0, 4], [0, 0, 4, 0]])
 
 def test_random_numbers_are_splitmix64():
     # The generator's published outputs for seed 1234567.
-    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    known = [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
     golden = 0x9E3779B97F4A7C15
     states = [(1234567 + step * golden) % 2**64 for step in range(1, 6)]
     assert [int(mix(np.uint64(state))) for state in states] == known
-    assert [draw(np.uint64(1234567), step) for step in range(1, 6)] == [(x >> 11) * 2.0**-53 for x in known]
+    assert [draw(np.uint64(1234567), step) for step in range(1, 6)] == [
+        (x >> 11) * 2.0**-53 for x in known
+    ]
 
 
 def test_golden_walks():
@@ -47,7 +55,9 @@ def test_successive_steps_are_independent():
     """From c by way of d back to c: the next step must not depend on how the walk came to c before."""
     walks = random_walks(GRAPH, walks=5000, length=4, seed=2)
     walks = walks[(walks[:, 1] == 2) & (walks[:, 0] != 3)]
-    after_a, after_b = (np.bincount(walks[walks[:, 0] == start, 2], minlength=4)[[0, 1, 3]] for start in (0, 1))
+    after_a, after_b = (
+        np.bincount(walks[walks[:, 0] == start, 2], minlength=4)[[0, 1, 3]] for start in (0, 1)
+    )
     assert chisquare(after_a, after_a.sum() * np.array([1, 1, 4]) / 6).pvalue > 0.001
     assert chisquare(after_b, after_b.sum() * np.array([1, 1, 4]) / 6).pvalue > 0.001
 

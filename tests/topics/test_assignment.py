@@ -31,10 +31,17 @@ def oracle(vector, centroids, ids, threshold, slots=8):
         cosine = math.fsum(float(v) * float(c) for v, c in zip(vector, centre, strict=True)) / norm
         scored.append((-float(np.float32(cosine)), int(topic)))
     scored.sort()
-    near = [(topic, -minus) for minus, topic in scored if -minus >= float(np.float32(threshold))][:slots]
+    near = [(topic, -minus) for minus, topic in scored if -minus >= float(np.float32(threshold))][
+        :slots
+    ]
     used = near or [(scored[0][1], -scored[0][0])]
     pad = slots - len(used)
-    return [t for t, _ in used] + [-1] * pad, [w for _, w in used] + [0.0] * pad, len(used), not near
+    return (
+        [t for t, _ in used] + [-1] * pad,
+        [w for _, w in used] + [0.0] * pad,
+        len(used),
+        not near,
+    )
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.floats(-1, 1))
@@ -60,7 +67,9 @@ def test_ties_go_to_the_smaller_id_also_at_the_last_slot(order):
     ids = np.random.default_rng(0).permutation(20)
     assert assign(a, centroids, ids, 0.1).topic_ids[0].tolist() == list(range(8))
     twins = sorted(ids[[order.index(6), order.index(7)]])
-    assert assign(np.eye(10, dtype=np.float32)[[3]], centroids, ids, 0.5).topic_ids[0, :3].tolist() == [*twins, -1]
+    assert assign(np.eye(10, dtype=np.float32)[[3]], centroids, ids, 0.5).topic_ids[
+        0, :3
+    ].tolist() == [*twins, -1]
 
 
 def test_threshold_is_inclusive_and_none_within_it_gives_the_nearest():
@@ -82,14 +91,20 @@ def test_batches_and_chunks_change_no_byte(monkeypatch):
     monkeypatch.setattr(kmeans, "CHUNK_ELEMENTS", 1000)
     small = assign(a, centroids, ids, 0.1)
     for column, value in enumerate(whole):
-        assert np.concatenate([p[column] for p in parts]).tobytes() == small[column].tobytes() == value.tobytes()
+        assert (
+            np.concatenate([p[column] for p in parts]).tobytes()
+            == small[column].tobytes()
+            == value.tobytes()
+        )
 
 
 def test_order_of_centroids_does_not_matter():
     a, centroids, ids = random_unit(0, 50), random_unit(1, 40), np.arange(40)
     shuffled = np.random.default_rng(0).permutation(40)
     for one, two in zip(
-        assign(a, centroids, ids, 0.2), assign(a, centroids[shuffled], ids[shuffled], 0.2), strict=True
+        assign(a, centroids, ids, 0.2),
+        assign(a, centroids[shuffled], ids[shuffled], 0.2),
+        strict=True,
     ):
         assert np.array_equal(one, two)
 
@@ -110,7 +125,9 @@ def test_calibration_meets_its_target(seed, target):
     found = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
     assert abs(found.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
     zeros = np.insert(a, [0, 40], 0, axis=0)
-    assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(a, centroids, target)
+    assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(
+        a, centroids, target
+    )
 
 
 @pytest.mark.parametrize("target", [0.5, 4])

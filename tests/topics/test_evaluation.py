@@ -19,7 +19,8 @@ SECONDARY = PRIMARY * 3 + np.tile(np.arange(3), 80)
 SIGNAL = RNG.normal(size=(12, 8))[SECONDARY] + 2 * RNG.normal(size=(4, 8))[PRIMARY]
 NOISE = RNG.normal(size=(3, 240, 8))
 FEATURES = {
-    name: unit(SIGNAL + s * noise) for name, s, noise in zip(("weak", "twin", "strong"), (6, 6, 1), NOISE, strict=True)
+    name: unit(SIGNAL + s * noise)
+    for name, s, noise in zip(("weak", "twin", "strong"), (6, 6, 1), NOISE, strict=True)
 }
 CLASSES = {"primary": PRIMARY, "secondary": SECONDARY}
 K = {level: len(np.unique(truth)) for level, truth in CLASSES.items()}
@@ -33,7 +34,9 @@ def table():
 def test_scores_are_the_means_over_seeds(table):
     assert len(table.scores) == 3 * 2 * 2
     runs = [
-        adjusted_rand_score(SECONDARY, spherical_kmeans(FEATURES["strong"], 12, iterations=100, seed=s).labels)
+        adjusted_rand_score(
+            SECONDARY, spherical_kmeans(FEATURES["strong"], 12, iterations=100, seed=s).labels
+        )
         for s in (3, 4, 5, 6)
     ]
     mean, low, high = table.scores["strong", "secondary", "ari"]
@@ -59,9 +62,16 @@ def test_half_samples_spread_as_fresh_samples_do():
         rng = np.random.default_rng(draw)
         truth = rng.integers(0, 2, 200)
         centres = np.array([[1.0, 0.0], [0.0, 1.0]])[truth]
-        features = {"none": unit(rng.normal(size=(200, 2))), "some": unit(centres + 0.6 * rng.normal(size=(200, 2)))}
+        features = {
+            "none": unit(rng.normal(size=(200, 2))),
+            "some": unit(centres + 0.6 * rng.normal(size=(200, 2))),
+        }
         found = representation_scores(
-            features, {"primary": truth}, clusters={"primary": len(np.unique(truth))}, clusterings=2, seed=0
+            features,
+            {"primary": truth},
+            clusters={"primary": len(np.unique(truth))},
+            clusterings=2,
+            seed=0,
         )
         mean, low, high = found.differences["none", "some", "primary", "ari"]
         values.append(mean)
@@ -71,7 +81,9 @@ def test_half_samples_spread_as_fresh_samples_do():
 
 def test_same_seed_same_table():
     one, two, other = (
-        representation_scores(FEATURES, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=s).scores
+        representation_scores(
+            FEATURES, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=s
+        ).scores
         for s in (3, 3, 4)
     )
     assert one == two != other
@@ -80,22 +92,37 @@ def test_same_seed_same_table():
 def test_zero_vectors_are_one_more_cluster():
     half = np.where(np.arange(240)[:, None] % 2, FEATURES["strong"], 0).astype(np.float32)
     found = representation_scores(
-        {"half": half, "whole": FEATURES["strong"]}, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=0
+        {"half": half, "whole": FEATURES["strong"]},
+        {"primary": PRIMARY},
+        clusters=K,
+        clusterings=2,
+        seed=0,
     )
-    assert found.scores["half", "primary", "ari"].mean < found.scores["whole", "primary", "ari"].mean
+    assert (
+        found.scores["half", "primary", "ari"].mean < found.scores["whole", "primary", "ari"].mean
+    )
 
 
 def test_distance_ratio_by_hand_and_in_order():
-    # Two pairs: each point lies at angle t from its centre, the centres are opposite: 2 / (2 sin(t / 2))
+    # Two pairs: each point lies at angle t from its centre, the centres are opposite: 2 / (2 sin(t
+    # / 2))
     t = 0.3
     points = np.array([[np.cos(x), np.sin(x)] for x in (t, -t, np.pi + t, np.pi - t)], np.float32)
-    assert distance_ratios(points, 2, clusterings=3, seed=0) == pytest.approx([1 / np.sin(t / 2)] * 3, rel=1e-4)
-    weak, strong = (distance_ratios(FEATURES[n], 12, clusterings=4, seed=0) for n in ("weak", "strong"))
+    assert distance_ratios(points, 2, clusterings=3, seed=0) == pytest.approx(
+        [1 / np.sin(t / 2)] * 3, rel=1e-4
+    )
+    weak, strong = (
+        distance_ratios(FEATURES[n], 12, clusterings=4, seed=0) for n in ("weak", "strong")
+    )
     assert strong.min() > weak.max()
     zeros = np.concatenate([points, np.zeros((5, 2), np.float32)])
-    assert distance_ratios(zeros, 2, clusterings=1, seed=0) == pytest.approx([1 / np.sin(t / 2)], rel=1e-4)
+    assert distance_ratios(zeros, 2, clusterings=1, seed=0) == pytest.approx(
+        [1 / np.sin(t / 2)], rel=1e-4
+    )
 
 
 def test_other_videos_are_named():
     with pytest.raises(ContractError, match="weak: 240, primary: 239"):
-        representation_scores({"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0)
+        representation_scores(
+            {"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0
+        )

@@ -47,7 +47,8 @@ def test_one_step_equals_a_loop():
     start = points[::48]
     labels = [max(range(len(start)), key=lambda k, p=p: float(p @ start[k])) for p in points]
     means = [
-        unit(np.sum([p for p, k in zip(points, labels, strict=True) if k == c], axis=0)) for c in range(len(start))
+        unit(np.sum([p for p, k in zip(points, labels, strict=True) if k == c], axis=0))
+        for c in range(len(start))
     ]
     found = spherical_kmeans(points, len(start), iterations=1, seed=0, initial=start)
     assert np.allclose(found.centroids, means, atol=1e-6)
@@ -64,7 +65,9 @@ def test_result_is_a_fixed_point_and_full(seed, clusters):
     assert np.allclose(cosine[np.arange(60), found.labels], cosine.max(axis=1), atol=1e-5)
     assert np.allclose(found.cosines, cosine.max(axis=1), atol=1e-5)
     for cluster in range(clusters):
-        assert np.allclose(found.centroids[cluster], unit(points[found.labels == cluster].sum(axis=0)), atol=1e-4)
+        assert np.allclose(
+            found.centroids[cluster], unit(points[found.labels == cluster].sum(axis=0)), atol=1e-4
+        )
 
 
 def test_zero_vectors_join_no_cluster_and_change_nothing():
@@ -90,7 +93,10 @@ def test_an_empty_cluster_takes_the_farthest_point():
 def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
     x = torch.as_tensor(unit(np.array([[1, 0.1], [1, 0.5], [-1, 0.1]])))
     centres = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    labels, cosines = torch.tensor([0, 0, 1]), torch.tensor([0.995, 0.894, 0.0995])  # the last lies farthest, but alone
+    labels, cosines = (
+        torch.tensor([0, 0, 1]),
+        torch.tensor([0.995, 0.894, 0.0995]),
+    )  # the last lies farthest, but alone
     assert kmeans._reseed(x, labels, cosines, centres).tolist() == [2]
     assert torch.equal(centres[2], x[1])
 
@@ -112,7 +118,10 @@ def test_more_clusters_than_given_centres_are_added_where_points_are_far():
 
 def test_plus_plus_is_greedy_and_near_to_the_best_start():
     points, truth = planted()
-    hits = [len({truth[(points == c.numpy()).all(axis=1)][0] for c in start(points, s)}) for s in range(20)]
+    hits = [
+        len({truth[(points == c.numpy()).all(axis=1)][0] for c in start(points, s)})
+        for s in range(20)
+    ]
     assert np.mean(hits) > 11.5  # of 12; uniform draws hit 7.8
 
 
@@ -129,7 +138,9 @@ def test_same_seed_same_bytes_and_chunks_only_round(monkeypatch):
     small = spherical_kmeans(points, 12, iterations=25, seed=5)
     assert np.array_equal(small.labels, one.labels)
     assert np.allclose(small.centroids, one.centroids, atol=1e-5)
-    assert not np.array_equal(spherical_kmeans(points, 12, iterations=25, seed=6).centroids, one.centroids)
+    assert not np.array_equal(
+        spherical_kmeans(points, 12, iterations=25, seed=6).centroids, one.centroids
+    )
 
 
 def test_nearest_breaks_ties_by_the_first():

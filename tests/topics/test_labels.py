@@ -13,7 +13,11 @@ from producers.topics.labels import label_terms
 
 def label(ids, topic, tags, titles, terms=5):
     return label_terms(
-        np.array(ids), np.array(topic), pa.array(tags, pa.list_(pa.string())), pa.array(titles), terms=terms
+        np.array(ids),
+        np.array(topic),
+        pa.array(tags, pa.list_(pa.string())),
+        pa.array(titles),
+        terms=terms,
     )
 
 
@@ -22,13 +26,25 @@ def test_a_term_of_all_topics_sets_none_apart():
 
     film: 3 ln(1 + 5/6) = 1.82; heist, space: 2 ln(1 + 5/2) = 2.51.
     """
-    tags = [["film", "heist"], ["film", "heist"], ["film"], ["film", "space"], ["film", "space"], ["film"]]
-    assert label([1, 2], [1, 1, 1, 2, 2, 2], tags, [""] * 6) == [["heist", "film"], ["space", "film"]]
+    tags = [
+        ["film", "heist"],
+        ["film", "heist"],
+        ["film"],
+        ["film", "space"],
+        ["film", "space"],
+        ["film"],
+    ]
+    assert label([1, 2], [1, 1, 1, 2, 2, 2], tags, [""] * 6) == [
+        ["heist", "film"],
+        ["space", "film"],
+    ]
 
 
 def test_title_words():
     titles = ["The Café's 2nd CAFÉ (1995)", "x 猫 猫咪", ""]
-    assert label([7], [7, 7, 7], [["sci-fi"], None, []], titles, terms=9) == [["café", "nd", "sci-fi", "猫咪"]]
+    assert label([7], [7, 7, 7], [["sci-fi"], None, []], titles, terms=9) == [
+        ["café", "nd", "sci-fi", "猫咪"]
+    ]
 
 
 def test_order_of_topics_and_videos_without_topic():
@@ -37,11 +53,16 @@ def test_order_of_topics_and_videos_without_topic():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 4), st.lists(st.sampled_from("pqrstuvw"), max_size=5)), max_size=25), st.randoms()
+    st.lists(
+        st.tuples(st.integers(0, 4), st.lists(st.sampled_from("pqrstuvw"), max_size=5)), max_size=25
+    ),
+    st.randoms(),
 )
 def test_equals_the_dictionary_and_ignores_the_order_of_videos(rows, random):
     ids = [0, 1, 2, 3]
-    counts = {topic: Counter(t for row, tags in rows if row == topic for t in set(tags)) for topic in ids}
+    counts = {
+        topic: Counter(t for row, tags in rows if row == topic for t in set(tags)) for topic in ids
+    }
     total = sum(counts.values(), Counter())
     mean = total.total() / len(ids)
 
@@ -50,5 +71,9 @@ def test_equals_the_dictionary_and_ignores_the_order_of_videos(rows, random):
         return sorted(score, key=lambda t: (-round(score[t], 9), t))[:3]
 
     random.shuffle(rows)
-    found = label(ids, [t for t, _ in rows], [tags for _, tags in rows], [""] * len(rows), terms=3) if rows else []
+    found = (
+        label(ids, [t for t, _ in rows], [tags for _, tags in rows], [""] * len(rows), terms=3)
+        if rows
+        else []
+    )
     assert found == ([best(topic) for topic in ids] if rows else [])

@@ -17,7 +17,9 @@ def rows(*values):
 
 def test_by_hand():
     # tag (3, 4) -> (.6, .8); joint (0, 2) -> (0, 1); weights 1 and 2: length sqrt(1 + 4)
-    found = topic_representation(rows(3, 4), rows(0, 2), has_tag=YES, has_joint=YES, tag_weight=1, joint_weight=2)
+    found = topic_representation(
+        rows(3, 4), rows(0, 2), has_tag=YES, has_joint=YES, tag_weight=1, joint_weight=2
+    )
     assert np.allclose(found.a, np.array([[0.6, 0.8, 0, 2]]) / np.sqrt(5), atol=1e-7)
     assert found.a.dtype == np.float32
     assert found.present.tolist() == [True]
@@ -28,7 +30,9 @@ def test_by_hand():
     [(YES, NO, [0.6, 0.8, 0, 0]), (NO, YES, [0, 0, 0, 1]), (NO, NO, [0, 0, 0, 0])],
 )
 def test_a_missing_block_is_zero_whatever_it_holds(has_tag, has_joint, expected):
-    found = topic_representation(rows(3, 4), rows(0, 2), has_tag=has_tag, has_joint=has_joint, joint_weight=5)
+    found = topic_representation(
+        rows(3, 4), rows(0, 2), has_tag=has_tag, has_joint=has_joint, joint_weight=5
+    )
     assert np.allclose(found.a, [expected])
     assert found.present.tolist() == [any(expected)]
 
@@ -42,10 +46,17 @@ def test_a_block_without_weight_is_missing():
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(0.1, 10))
 def test_length_one_scale_free_and_cosine_is_the_weighted_mean(seed, w, scale):
     rng = np.random.default_rng(seed)
-    tag, joint = rng.normal(size=(9, 3)).astype(np.float32), rng.normal(size=(9, 5)).astype(np.float32)
+    tag, joint = (
+        rng.normal(size=(9, 3)).astype(np.float32),
+        rng.normal(size=(9, 5)).astype(np.float32),
+    )
     every = np.ones(9, bool)
-    a = topic_representation(tag, joint, has_tag=every, has_joint=every, tag_weight=w).a.astype(float)
-    scaled = topic_representation((tag * scale).astype(np.float32), joint, has_tag=every, has_joint=every, tag_weight=w)
+    a = topic_representation(tag, joint, has_tag=every, has_joint=every, tag_weight=w).a.astype(
+        float
+    )
+    scaled = topic_representation(
+        (tag * scale).astype(np.float32), joint, has_tag=every, has_joint=every, tag_weight=w
+    )
     assert np.allclose(np.linalg.norm(a, axis=1), 1, atol=1e-6)
     assert np.allclose(scaled.a, a, atol=1e-5)
     t, j = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (tag, joint))
@@ -55,7 +66,10 @@ def test_length_one_scale_free_and_cosine_is_the_weighted_mean(seed, w, scale):
 @given(st.integers(0, 2**32 - 1), st.integers(0, 20))
 def test_batches_change_no_byte(seed, cut):
     rng = np.random.default_rng(seed)
-    tag, joint = rng.normal(size=(20, 17)).astype(np.float32), rng.normal(size=(20, 33)).astype(np.float32)
+    tag, joint = (
+        rng.normal(size=(20, 17)).astype(np.float32),
+        rng.normal(size=(20, 33)).astype(np.float32),
+    )
     has_tag, has_joint = rng.random((2, 20)) < 0.7
     whole = topic_representation(tag, joint, has_tag=has_tag, has_joint=has_joint).a
     parts = [
@@ -69,4 +83,6 @@ def test_batches_change_no_byte(seed, cut):
 def test_a_block_that_is_said_to_be_there_must_be(wrong):
     with pytest.raises(ContractError, match="joint block, row 0: expected a finite vector"):
         topic_representation(rows(1, 0), wrong, has_tag=YES, has_joint=YES)
-    assert topic_representation(rows(1, 0), wrong, has_tag=YES, has_joint=NO).a.tolist() == [[1, 0, 0, 0]]
+    assert topic_representation(rows(1, 0), wrong, has_tag=YES, has_joint=NO).a.tolist() == [
+        [1, 0, 0, 0]
+    ]

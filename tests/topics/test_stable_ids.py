@@ -22,7 +22,9 @@ CENTRES = unit(np.random.default_rng(0).normal(size=(14, 24)))
 
 def videos(groups, seed, spread=0.08):
     """One video for each entry of `groups`, near to that centre."""
-    return unit(CENTRES[groups] + spread * np.random.default_rng(seed).normal(size=(len(groups), 24)))
+    return unit(
+        CENTRES[groups] + spread * np.random.default_rng(seed).normal(size=(len(groups), 24))
+    )
 
 
 def learn(a, previous=None, settings=SETTINGS, **kwargs):
@@ -53,7 +55,8 @@ def test_ids_follow_topics_not_places():
     then = learn_topics(a[::-1], previous=first, settings=SETTINGS, seed=99)
     assert np.array_equal(nearest_id(first, a), nearest_id(then, a))
     assert not np.array_equal(
-        nearest_id(learn_topics(a[::-1], previous=None, settings=SETTINGS, seed=99), a), nearest_id(first, a)
+        nearest_id(learn_topics(a[::-1], previous=None, settings=SETTINGS, seed=99), a),
+        nearest_id(first, a),
     )
 
 
@@ -65,7 +68,9 @@ def test_a_dead_topic_is_retired_and_never_comes_back():
     assert second.retired.tolist() == [gone]
     assert second.born.tolist() == [11] == nearest_id(second, CENTRES[[10]]).tolist()
     assert sorted(second.topic_ids.tolist()) == sorted({*range(1, 12)} - {gone})
-    back = learn(videos(np.repeat([*range(10)], 30), 3), second)  # group 9 is back, group 10 has ended
+    back = learn(
+        videos(np.repeat([*range(10)], 30), 3), second
+    )  # group 9 is back, group 10 has ended
     assert back.retired.tolist() == [11]
     assert back.born.tolist() == [12] == nearest_id(back, CENTRES[[9]]).tolist()
 
@@ -116,7 +121,9 @@ def test_the_threshold_is_calibrated_once_in_an_epoch():
     target = TopicSettings(clusters=10, target_topics=3)
     a = videos(TEN, 1, spread=0.4)
     first = learn(a, settings=target)
-    assert assign(a, first.centroids, first.topic_ids, first.threshold).topic_count.mean() == pytest.approx(3, abs=0.01)
+    assert assign(
+        a, first.centroids, first.topic_ids, first.threshold
+    ).topic_count.mean() == pytest.approx(3, abs=0.01)
     b = videos(TEN, 2, spread=0.2)
     assert learn(b, first, target).threshold == first.threshold
     assert learn(b, first, target, new_epoch=True).threshold != first.threshold
@@ -141,7 +148,9 @@ def test_a_sample_learns_and_all_videos_count():
 def test_a_topic_too_small_for_the_sample_lives_on():
     settings = TopicSettings(clusters=10, sample=100)
     first = learn(videos(TEN, 1))
-    small = videos(np.repeat(np.arange(10), [300] * 9 + [2]), 2)  # two of 2,702: hardly in a sample of 100
+    small = videos(
+        np.repeat(np.arange(10), [300] * 9 + [2]), 2
+    )  # two of 2,702: hardly in a sample of 100
     topics = first
     for seed in range(5):
         topics = learn_topics(small, previous=topics, settings=settings, seed=seed)

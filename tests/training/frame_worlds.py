@@ -52,14 +52,20 @@ def inputs(w):
     return Inputs(
         _table(w.impressions, "event_id", "user_id", "video_id", "event_us", "created_us"),
         _table(w.clicks, "event_id", "event_us", "created_us"),
-        {"video_topics": _rows(w.topics, _topic_values), "video_statistics": _rows(w.statistics, _statistics_values)},
+        {
+            "video_topics": _rows(w.topics, _topic_values),
+            "video_statistics": _rows(w.statistics, _statistics_values),
+        },
     )
 
 
 def _table(rows, *names):
     kinds = [pa.int64() if name.endswith("_us") else pa.string() for name in names]
     return pa.table(
-        {n: pa.array([row[i] for row in rows], k) for i, (n, k) in enumerate(zip(names, kinds, strict=True))}
+        {
+            n: pa.array([row[i] for row in rows], k)
+            for i, (n, k) in enumerate(zip(names, kinds, strict=True))
+        }
     )
 
 
@@ -74,24 +80,34 @@ def _rows(versions, values):
 
 
 def _topic_values(values):
-    return pa.table({
-        "topic_ids": pa.array([None if v is None else [v] + [-1] * 7 for v in values], pa.list_(pa.int64())),
-        "topic_weights": pa.array([None if v is None else [0.5] + [0.0] * 7 for v in values], pa.list_(pa.float32())),
-        "topic_epoch": pa.array([None if v is None else 1 for v in values], pa.int64()),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "topic_ids": pa.array(
+                [None if v is None else [v] + [-1] * 7 for v in values], pa.list_(pa.int64())
+            ),
+            "topic_weights": pa.array(
+                [None if v is None else [0.5] + [0.0] * 7 for v in values], pa.list_(pa.float32())
+            ),
+            "topic_epoch": pa.array([None if v is None else 1 for v in values], pa.int64()),
+        }
+    )
 
 
 def _statistics_values(values):
-    return pa.table({
-        "video_exposures": pa.array(values, pa.int64()),
-        "video_ctr": pa.array([None if v is None else v / 100 for v in values], pa.float64()),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "video_exposures": pa.array(values, pa.int64()),
+            "video_ctr": pa.array([None if v is None else v / 100 for v in values], pa.float64()),
+        }
+    )
 
 
 def value_at(versions, video, t):
     """The value that held at t and was known by t; None: nothing, or it had ended."""
     known = [
-        (event, created, value) for v, event, created, value in versions if v == video and event <= t and created <= t
+        (event, created, value)
+        for v, event, created, value in versions
+        if v == video and event <= t and created <= t
     ]
     return max(known, key=lambda row: row[:2])[2] if known else None
 
@@ -121,10 +137,16 @@ def oracle(w, as_of, *, static=False):
         at, known = clicks.get(i, (NEVER, NEVER))
         seen = NEVER if static else t
         history = history_at(w, user, t)
-        rows.append((
-            i, t <= at <= t + WINDOW and known <= as_of, value_at(w.topics, video, seen), value_at(w.statistics, video, t),
-            history, [value_at(w.topics, v, seen) for v in history],
-        ))  # fmt: skip
+        rows.append(
+            (
+                i,
+                t <= at <= t + WINDOW and known <= as_of,
+                value_at(w.topics, video, seen),
+                value_at(w.statistics, video, t),
+                history,
+                [value_at(w.topics, v, seen) for v in history],
+            )
+        )
     return rows
 
 
@@ -139,5 +161,14 @@ def plain(frames):
             first, end = frame.offsets[frame.history[n]], frame.offsets[frame.history[n] + 1]
             known = [None if at < 0 else topics[at] for at in frame.history_topics[first:end]]
             topic = feature["topic_ids"] and feature["topic_ids"][0]
-            rows.append((i, bool(frame.clicked[n]), topic, feature["video_exposures"], frame.recent(n), known))
+            rows.append(
+                (
+                    i,
+                    bool(frame.clicked[n]),
+                    topic,
+                    feature["video_exposures"],
+                    frame.recent(n),
+                    known,
+                )
+            )
     return rows

@@ -20,19 +20,42 @@ def fill(tables, videos, versions):
         created = event + rng.integers(0, DAY_US // 2, videos)
         number = np.arange(videos) + 1_000 * version
         ended = (number % 7 == 3) & (version > 0)
-        publish(tables, VIDEO_TOPICS, event, created, ended, {
-            "topic_ids": [[int(n), *[-1] * 7] for n in number], "topic_weights": [[0.5, *[0.0] * 7]] * videos,
-            "topic_count": [1] * videos, "below_threshold": [bool(n % 2) for n in number], "topic_epoch": [1] * videos,
-        })  # fmt: skip
-        publish(tables, VIDEO_STATISTICS, created, created, ended, {
-            "video_exposures": number, "video_clicks": number // 2, "video_ctr": number / 1e6,
-        })  # fmt: skip
+        publish(
+            tables,
+            VIDEO_TOPICS,
+            event,
+            created,
+            ended,
+            {
+                "topic_ids": [[int(n), *[-1] * 7] for n in number],
+                "topic_weights": [[0.5, *[0.0] * 7]] * videos,
+                "topic_count": [1] * videos,
+                "below_threshold": [bool(n % 2) for n in number],
+                "topic_epoch": [1] * videos,
+            },
+        )
+        publish(
+            tables,
+            VIDEO_STATISTICS,
+            created,
+            created,
+            ended,
+            {
+                "video_exposures": number,
+                "video_clicks": number // 2,
+                "video_ctr": number / 1e6,
+            },
+        )
     tables.release(as_of_us=START_US, created_us=START_US, settings="test")
 
 
 def publish(tables, table, event, created, ended, features):
     """One commit; rows that are `ended` are tombstones."""
-    columns = {"video_id": [f"v{i}" for i in range(len(event))], EVENT_TIME: event, CREATED_TIME: created}
+    columns = {
+        "video_id": [f"v{i}" for i in range(len(event))],
+        EVENT_TIME: event,
+        CREATED_TIME: created,
+    }
     columns[VALUE_HASH] = np.where(ended, 0, 1)
     schema = arrow_schema(table)
     arrays = [
@@ -44,4 +67,9 @@ def publish(tables, table, event, created, ended, features):
     log = tables.commits(table)
     commit = Commit("test", int(event.max()), int(created.max()), ordinal=len(log) + 1)
     rows = pa.record_batch(arrays, schema=schema)
-    append(table, tables.delta(table, create=True), iter([rows]), counted(commit, len(event), pa.array(created)))
+    append(
+        table,
+        tables.delta(table, create=True),
+        iter([rows]),
+        counted(commit, len(event), pa.array(created)),
+    )

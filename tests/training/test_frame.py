@@ -11,7 +11,8 @@ from consumers.training import frames
 from vidtopics.settings import RankingSettings, RecallSettings, Settings
 
 SETTINGS = Settings(
-    ranking=RankingSettings(label_window=timedelta(microseconds=WINDOW)), recall=RecallSettings(recent_clicks=LIMIT)
+    ranking=RankingSettings(label_window=timedelta(microseconds=WINDOW)),
+    recall=RecallSettings(recent_clicks=LIMIT),
 )
 
 
@@ -25,7 +26,9 @@ def test_equals_the_oracle(seed, as_of, chunk):
 @pytest.mark.parametrize("seed", range(4))
 def test_static_topics_are_those_of_the_last_release_and_nothing_else_changes(seed):
     w = world(seed)
-    assert plain(frames(inputs(w), SETTINGS, as_of_us=NEVER, topics="all tags")) == oracle(w, NEVER, static=True)
+    assert plain(frames(inputs(w), SETTINGS, as_of_us=NEVER, topics="all tags")) == oracle(
+        w, NEVER, static=True
+    )
 
 
 def test_worlds_hold_the_cases_that_matter():
@@ -52,8 +55,12 @@ def statistics(w, runs, delay):
     rows = []
     for run in runs:
         for video in sorted({row[2] for row in w.impressions}):
-            shown = [i for i, _, v, t, known in w.impressions if v == video and t < run and known <= run]
-            clicked = [i for i in shown if clicks.get(i, (NEVER, 0))[0] < run and clicks[i][1] <= run]
+            shown = [
+                i for i, _, v, t, known in w.impressions if v == video and t < run and known <= run
+            ]
+            clicked = [
+                i for i in shown if clicks.get(i, (NEVER, 0))[0] < run and clicks[i][1] <= run
+            ]
             rows.append((video, run, run + delay, 1_000 * len(clicked) + len(shown)))
     return rows
 
@@ -77,17 +84,28 @@ def test_an_impressions_label_never_reaches_its_own_features(seed):
         assert after[i][1] != before[i][1]  # the label
         assert after[i][2:] == before[i][2:]
         changed += any(after[j][2:] != before[j][2:] for j in before)
-    assert changed > len(w.impressions) / 4  # it does reach the features of others, so this test can fail
+    assert (
+        changed > len(w.impressions) / 4
+    )  # it does reach the features of others, so this test can fail
 
 
 def test_a_click_at_the_impressions_own_time_is_no_history():
     shown = [("a", "u", "v0", 5, 5), ("b", "u", "v1", 5, 5), ("c", "u", "v2", 6, 6)]
     w = World(shown, [("a", 5, 5), ("b", 5, 5)], [], [])
-    assert [row[4] for row in plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))] == [[], [], ["v1", "v0"]]
+    assert [row[4] for row in plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))] == [
+        [],
+        [],
+        ["v1", "v0"],
+    ]
 
 
 def test_a_late_click_takes_its_place_in_the_history_when_it_is_known():
-    shown = [("a", "u", "v0", 1, 1), ("b", "u", "v1", 2, 2), ("c", "u", "v2", 5, 5), ("d", "u", "v2", 9, 9)]
+    shown = [
+        ("a", "u", "v0", 1, 1),
+        ("b", "u", "v1", 2, 2),
+        ("c", "u", "v2", 5, 5),
+        ("d", "u", "v2", 9, 9),
+    ]
     w = World(shown, [("a", 1, 9), ("b", 2, 2)], [], [])
     rows = plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))
     assert [row[4] for row in rows] == [[], [], ["v1"], ["v1", "v0"]]
@@ -120,7 +138,11 @@ def test_the_same_frame_twice_is_the_same_bytes():
         for frame in frames(inputs(world(5)), SETTINGS, as_of_us=NEVER, chunk_rows=13):
             with pa.ipc.new_stream(sink, frame.features.schema) as stream:
                 stream.write_table(frame.features)
-            sink.write(frame.history_videos.tobytes() + frame.history_topics.tobytes() + frame.history.tobytes())
+            sink.write(
+                frame.history_videos.tobytes()
+                + frame.history_topics.tobytes()
+                + frame.history.tobytes()
+            )
         return sink.getvalue().to_pybytes()
 
     assert written() == written()

@@ -44,7 +44,10 @@ def spine(n=500):
 
 def expected(tables):
     """What the reader of tables says, which another code answers: the rows as of AT, known by then."""
-    held = {view.name: {row["video_id"]: row for row in tables.as_of(view, AT, AT).to_pylist()} for view in VIEWS}
+    held = {
+        view.name: {row["video_id"]: row for row in tables.as_of(view, AT, AT).to_pylist()}
+        for view in VIEWS
+    }
     return [
         [(held[view.name].get(video) or {}).get(c.name) for view in VIEWS for c in view.values]
         for video in spine()["video_id"].to_pylist()
@@ -60,7 +63,9 @@ def saved(kind, folder):
     elif kind == "folder":
         path.mkdir()
         for part in range(5):
-            pq.write_table(spine().slice(part * 100, 100), path / f"part-{part}.parquet", row_group_size=30)
+            pq.write_table(
+                spine().slice(part * 100, 100), path / f"part-{part}.parquet", row_group_size=30
+            )
     else:
         write_deltalake(path, spine())
     return path
@@ -70,10 +75,17 @@ def saved(kind, folder):
 @pytest.mark.parametrize("out", ["joined.parquet", "joined"])
 def test_each_kind_of_file_comes_back_joined(tables, tmp_path, capsys, kind, out):
     path = saved(kind, tmp_path)
-    assert common.run(["join", str(path), str(tmp_path / out), "--home", str(tables.home), "--json"]) == 0
+    assert (
+        common.run(["join", str(path), str(tmp_path / out), "--home", str(tables.home), "--json"])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert (said["rows"], said["versions"]) == (500, {"video_topics": 3, "video_statistics": 3})
-    found = pq.read_table(tmp_path / out) if out.endswith("parquet") else DeltaTable(tmp_path / out).to_pyarrow_table()
+    found = (
+        pq.read_table(tmp_path / out)
+        if out.endswith("parquet")
+        else DeltaTable(tmp_path / out).to_pyarrow_table()
+    )
     assert found.schema.field("event_id").type == (pa.string() if kind == "csv" else pa.int64())
     found = found.set_column(0, "event_id", found["event_id"].cast(pa.int64()))
     if not out.endswith("parquet"):
@@ -90,18 +102,28 @@ def test_rows_after_the_release_are_not_read(tmp_path):
     versions = copy.latest_release()["versions"]
     at, gone = np.full(4, AT), np.ones(4, bool)
     publish(
-        copy, VIDEO_STATISTICS, at, at, gone, dict.fromkeys(["video_exposures", "video_clicks", "video_ctr"], [0] * 4)
+        copy,
+        VIDEO_STATISTICS,
+        at,
+        at,
+        gone,
+        dict.fromkeys(["video_exposures", "video_clicks", "video_ctr"], [0] * 4),
     )
     assert copy.delta(VIDEO_STATISTICS).version() == versions["video_statistics"] + 1
     pq.write_table(spine(), tmp_path / "spine.parquet")
     out = tmp_path / "new" / "joined.parquet"
-    assert common.run(["join", str(tmp_path / "spine.parquet"), str(out), "--home", str(copy.home)]) == 0
+    assert (
+        common.run(["join", str(tmp_path / "spine.parquet"), str(out), "--home", str(copy.home)])
+        == 0
+    )
     pins = json.loads(pq.read_schema(out).metadata[b"vidtopics.versions"])
     assert {name: pin["version"] for name, pin in pins.items()} == {n: versions[n] for n in pins}
 
 
 def test_an_id_of_digits_stays_text_in_csv(tmp_path):
-    (tmp_path / "spine.csv").write_text("video_id,event_timestamp,label\n007,2026-01-01T00:00:00.000001Z,1\n")
+    (tmp_path / "spine.csv").write_text(
+        "video_id,event_timestamp,label\n007,2026-01-01T00:00:00.000001Z,1\n"
+    )
     rows = open_spine(tmp_path / "spine.csv", [VIDEO_TOPICS]).read_all()
     assert rows["video_id"].to_pylist() == ["007"]
     assert rows["label"].to_pylist() == [1]
@@ -120,7 +142,9 @@ def test_what_is_there_is_not_written_over(tables, tmp_path, capsys):
 def test_a_spine_that_fails_half_way_leaves_nothing(tables, tmp_path, out):
     late = pa.concat_tables([spine(), spine(1).set_column(2, EVENT_TIME, pa.nulls(1, TIMESTAMP))])
     rows = join_stream(tables, late.to_reader(), VIEWS, folder=tmp_path, chunk_rows=100)
-    with pytest.raises(TableError, match=r"^spine, event_timestamp, row 500: expected a time, found null"):
+    with pytest.raises(
+        TableError, match=r"^spine, event_timestamp, row 500: expected a time, found null"
+    ):
         write(rows, tmp_path / out)
     assert list(tmp_path.iterdir()) == []
 
@@ -131,9 +155,20 @@ def test_wrong_use_is_told(tables, tmp_path, capsys):
     (tmp_path / "text.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match="expected Parquet"):
         open_spine(tmp_path / "text.parquet", VIEWS)
-    arguments = ["join", "spine.parquet", str(tmp_path / "out"), "--home", str(tables.home), "--service", "ranking"]
+    arguments = [
+        "join",
+        "spine.parquet",
+        str(tmp_path / "out"),
+        "--home",
+        str(tables.home),
+        "--service",
+        "ranking",
+    ]
     assert common.run(arguments) == 2
-    assert "--service: expected one of recall_v1, ranking_v1, training_v1, found ranking" in capsys.readouterr().err
+    assert (
+        "--service: expected one of recall_v1, ranking_v1, training_v1, found ranking"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_example_of_the_page_runs(tables, tmp_path, monkeypatch):
@@ -153,7 +188,9 @@ def slowly(meanwhile):
 
     def batches():
         yield first
-        with ThreadPoolExecutor(1) as other:  # delta-rs can't be called by rows that it is writing itself
+        with ThreadPoolExecutor(
+            1
+        ) as other:  # delta-rs can't be called by rows that it is writing itself
             other.submit(meanwhile).result()
         yield last
 
@@ -164,10 +201,14 @@ def slowly(meanwhile):
 def test_of_two_joins_into_one_place_the_second_to_end_is_refused(tables, tmp_path, out):
     """Its rows are neither put over the other's nor beside them, and cleaning up leaves the other's alone."""
     place = tmp_path / out
-    late = join_stream(tables, slowly(lambda: write(spine(7).to_reader(), place)), VIEWS, folder=tmp_path)
+    late = join_stream(
+        tables, slowly(lambda: write(spine(7).to_reader(), place)), VIEWS, folder=tmp_path
+    )
     with pytest.raises(InputError, match=rf"{out}: expected a new place, found a file or folder"):
         write(late, place)
-    found = pq.read_table(place) if out.endswith("parquet") else DeltaTable(place).to_pyarrow_table()
+    found = (
+        pq.read_table(place) if out.endswith("parquet") else DeltaTable(place).to_pyarrow_table()
+    )
     assert found.sort_by("event_id").equals(spine(7))
     assert [path.name for path in tmp_path.iterdir()] == [out]
 
@@ -187,14 +228,24 @@ def joined(tables, capsys, path, out):
             "joined.parquet",
             "spine.parquet, column video_id: expected string, found int64",
         ),
-        (EVENT_TIME, pa.array(["x", "y"]), "joined", "spine.parquet, column event_timestamp: expected timestamp"),
+        (
+            EVENT_TIME,
+            pa.array(["x", "y"]),
+            "joined",
+            "spine.parquet, column event_timestamp: expected timestamp",
+        ),
         (
             "count",
             pa.array([1, 200], pa.uint8()),
             "joined",
             "expected columns of types that Delta has, found count (uint8)",
         ),
-        ("n", pa.array([[1], [2]], pa.list_(pa.uint16())), "joined", "found n (list<element: uint16>)"),
+        (
+            "n",
+            pa.array([[1], [2]], pa.list_(pa.uint16())),
+            "joined",
+            "found n (list<element: uint16>)",
+        ),
         ("n", pa.array([1, 2], pa.duration("us")), "joined", "found n (duration[us])"),
     ],
 )
@@ -217,7 +268,9 @@ def test_a_column_of_nulls_is_joined_and_written(tables, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("out", ["joined.parquet", "joined"])
-def test_csv_that_turns_bad_after_the_first_block_is_refused_by_column(tables, tmp_path, capsys, out):
+def test_csv_that_turns_bad_after_the_first_block_is_refused_by_column(
+    tables, tmp_path, capsys, out
+):
     path = tmp_path / "spine.csv"
     good = "v1,2026-01-02T00:00:00Z,007,1\n" * 60_000  # 1.8 MB; a block is 1 MiB
     path.write_text(f"video_id,{EVENT_TIME},user_id,x\n{good}v1,2026-01-02T00:00:00.5Z,u7,1.5\n")
@@ -229,7 +282,9 @@ def test_csv_that_turns_bad_after_the_first_block_is_refused_by_column(tables, t
 def test_csv_times_and_ids_may_change_their_looks_after_the_first_block(tmp_path):
     path = tmp_path / "spine.csv"
     path.write_text(
-        f"video_id,{EVENT_TIME},user_id\n" + "1,2026-01-01T00:00:00Z,007\n" * 60_000 + "v,2026-01-01T00:00:00.5Z,u\n"
+        f"video_id,{EVENT_TIME},user_id\n"
+        + "1,2026-01-01T00:00:00Z,007\n" * 60_000
+        + "v,2026-01-01T00:00:00.5Z,u\n"
     )
     rows = open_spine(path, VIEWS).read_all()
     assert rows["user_id"][0].as_py() == "007"
@@ -262,7 +317,9 @@ def test_files_of_a_folder_with_other_columns_are_refused_by_name(tmp_path):
     folder.mkdir()
     pq.write_table(spine(2), folder / "a.parquet")
     pq.write_table(spine(2).append_column("label", pa.array([1, 0])), folder / "b.parquet")
-    with pytest.raises(InputError, match=r"b\.parquet: expected the columns that the other files have, .* in label"):
+    with pytest.raises(
+        InputError, match=r"b\.parquet: expected the columns that the other files have, .* in label"
+    ):
         open_spine(folder, VIEWS)
     pq.write_table(spine(2).set_column(0, "event_id", pa.array(["x", "y"])), folder / "b.parquet")
     with pytest.raises(InputError, match=r"spine: .*event_id.*string"):

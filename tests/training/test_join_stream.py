@@ -21,13 +21,23 @@ from vidtopics.tables import Tables
 from vidtopics.tables.schemas import TIMESTAMP
 
 VECTORS = Table(
-    "vectors", "history", ("video_id",), engine="deltalake", doc="", view=View("video", ttl=timedelta(seconds=1)),
+    "vectors",
+    "history",
+    ("video_id",),
+    engine="deltalake",
+    doc="",
+    view=View("video", ttl=timedelta(seconds=1)),
     columns=(Column("video_id", "string", ""), Column("vector", "list<float32>", "")),
-)  # fmt: skip
+)
 SCORES = Table(
-    "scores", "history", ("video_id",), engine="deltalake", doc="", view=View("video"),
+    "scores",
+    "history",
+    ("video_id",),
+    engine="deltalake",
+    doc="",
+    view=View("video"),
     columns=(Column("video_id", "string", ""), Column("score", "int64", "")),
-)  # fmt: skip
+)
 
 
 def times(values):
@@ -36,7 +46,12 @@ def times(values):
 
 def append(tables, table, ids, us, values):
     """Rows of one feature that were known at once."""
-    rows = {"video_id": ids, table.values[0].name: values, EVENT_TIME: times(us), CREATED_TIME: times(us)}
+    rows = {
+        "video_id": ids,
+        table.values[0].name: values,
+        EVENT_TIME: times(us),
+        CREATED_TIME: times(us),
+    }
     write_deltalake(tables.uri(table), pa.table(rows), name=table.name, mode="append")
 
 
@@ -73,14 +88,18 @@ class Produced:
         ballast = np.full(self.ROWS * self.WIDTH, n % 256, np.uint8)
         self.live += 1
         weakref.finalize(ballast, self.gone)
-        rows = pa.Array.from_buffers(pa.binary(self.WIDTH), self.ROWS, [None, pa.py_buffer(ballast)])
+        rows = pa.Array.from_buffers(
+            pa.binary(self.WIDTH), self.ROWS, [None, pa.py_buffer(ballast)]
+        )
         ids = pa.array([f"v{i % 10}" for i in range(self.ROWS)])
         return pa.record_batch([ids, times([n] * self.ROWS), rows], schema=self.schema)
 
     def gone(self):
         self.live -= 1
 
-    schema = pa.schema([("video_id", pa.string()), (EVENT_TIME, TIMESTAMP), ("ballast", pa.binary(WIDTH))])
+    schema = pa.schema(
+        [("video_id", pa.string()), (EVENT_TIME, TIMESTAMP), ("ballast", pa.binary(WIDTH))]
+    )
 
 
 def test_a_spine_is_never_held_whole(tables):
@@ -97,7 +116,9 @@ def test_a_spine_is_never_held_whole(tables):
         rows += batch.num_rows
     assert rows == 80_000
     assert produced.most <= 6
-    assert max(produced.arrow) - before < 20_000_000  # of 80: the chunk's parts, the chunk, the batch that is written
+    assert (
+        max(produced.arrow) - before < 20_000_000
+    )  # of 80: the chunk's parts, the chunk, the batch that is written
 
 
 def test_wide_features_are_not_held(tmp_path):
@@ -108,7 +129,9 @@ def test_wide_features_are_not_held(tmp_path):
     append(tables, VECTORS, [f"v{i}" for i in range(20_000)], [0] * 20_000, vectors)
     del vectors
     before = pa.total_allocated_bytes()
-    joined = join_stream(tables, spine(["v19999", "nobody", "v3"], [1, 1, 1]).to_reader(), [VECTORS], folder=tmp_path)
+    joined = join_stream(
+        tables, spine(["v19999", "nobody", "v3"], [1, 1, 1]).to_reader(), [VECTORS], folder=tmp_path
+    )
     assert pa.total_allocated_bytes() - before < 4_000_000
     found = joined.read_all()["vector"].to_pylist()
     assert found[0] == flat[-512:].tolist()
@@ -119,7 +142,10 @@ def test_wide_features_are_not_held(tmp_path):
 @given(st.lists(st.integers(0, 9)), st.integers(1, 7))
 def test_batches_of_one_size_hold_the_same_rows(sizes, rows):
     numbers = iter(range(sum(sizes)))
-    batches = [pa.record_batch({"x": pa.array([next(numbers) for _ in range(size)], pa.int64())}) for size in sizes]
+    batches = [
+        pa.record_batch({"x": pa.array([next(numbers) for _ in range(size)], pa.int64())})
+        for size in sizes
+    ]
     even = list(evenly(batches, rows))
     assert [x for batch in even for x in batch["x"].to_pylist()] == list(range(sum(sizes)))
     assert all(batch.num_rows == rows for batch in even[:-1])
@@ -129,10 +155,15 @@ def test_batches_of_one_size_hold_the_same_rows(sizes, rows):
 @given(st.lists(st.integers(-1, 22), max_size=40))
 def test_rows_are_taken_from_all_batches_of_the_spill(tmp_path_factory, numbers):
     schema = pa.schema([("text", pa.string()), ("slots", pa.list_(pa.int64()))])
-    plain = [{"text": None if i % 5 == 0 else f"t{i}", "slots": None if i % 3 == 0 else [i, -i]} for i in range(23)]
+    plain = [
+        {"text": None if i % 5 == 0 else f"t{i}", "slots": None if i % 3 == 0 else [i, -i]}
+        for i in range(23)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spill, "BATCH_ROWS", 4)
-        rows = Spill(schema, pa.Table.from_pylist(plain, schema).to_batches(), tmp_path_factory.getbasetemp())
+        rows = Spill(
+            schema, pa.Table.from_pylist(plain, schema).to_batches(), tmp_path_factory.getbasetemp()
+        )
         found = rows.take(np.array(numbers, np.int64)).to_pylist()
     assert found == [plain[i] if i >= 0 else {"text": None, "slots": None} for i in numbers]
 
@@ -143,11 +174,13 @@ def test_sizes_of_chunks_and_batches_change_nothing(tables, monkeypatch, chunk, 
     r = random.Random(chunk)
     asked = [(r.randrange(12), r.randrange(-10, 100)) for _ in range(200)]
     whole = spine([f"v{i}" for i, _ in asked], [us for _, us in asked], n=range(200))
-    found = join_stream(tables, whole.to_reader(max_chunksize=9), [SCORES], chunk_rows=chunk).read_all()
+    found = join_stream(
+        tables, whole.to_reader(max_chunksize=9), [SCORES], chunk_rows=chunk
+    ).read_all()
     assert found.select(whole.column_names).equals(whole)
     assert found["score"].to_pylist() == [
         None if i > 9 or us < 0 else i + 100 * (us >= 50) for i, us in asked
-    ]  # fmt: skip
+    ]
 
 
 def test_a_named_version_is_read_and_the_result_says_which(tables):
@@ -156,7 +189,9 @@ def test_a_named_version_is_read_and_the_result_says_which(tables):
     new = join_stream(tables, asked.to_reader(), [SCORES]).read_all()
     assert (old["score"].to_pylist(), new["score"].to_pylist()) == ([1], [101])
     delta = DeltaTable(tables.uri(SCORES))
-    assert json.loads(old.schema.metadata[VERSIONS]) == {"scores": {"table_id": str(delta.metadata().id), "version": 0}}
+    assert json.loads(old.schema.metadata[VERSIONS]) == {
+        "scores": {"table_id": str(delta.metadata().id), "version": 0}
+    }
     assert json.loads(new.schema.metadata[VERSIONS])["scores"]["version"] == 1
 
 
@@ -169,22 +204,34 @@ def test_a_version_that_was_compacted_and_vacuumed_is_read_from_the_one_that_has
     assert delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
     after = join_stream(tables, asked.to_reader(), [SCORES], versions=versions).read_all()
     assert (before["score"].to_pylist(), after.to_pydict()) == ([101, 2], before.to_pydict())
-    assert json.loads(after.schema.metadata[VERSIONS])["scores"]["version"] == 2  # which gives the same rows, and opens
-    with pytest.raises(TableError, match=r"scores, version 0: expected all its data files, whole, found .*parquet"):
+    assert (
+        json.loads(after.schema.metadata[VERSIONS])["scores"]["version"] == 2
+    )  # which gives the same rows, and opens
+    with pytest.raises(
+        TableError, match=r"scores, version 0: expected all its data files, whole, found .*parquet"
+    ):
         join_stream(tables, asked.to_reader(), [SCORES], versions={"scores": 0})
 
 
 def test_full_names_tell_views_with_equal_features_apart(tables):
-    other = Table("marks", "history", ("video_id",), engine="deltalake", doc="", columns=SCORES.columns)
+    other = Table(
+        "marks", "history", ("video_id",), engine="deltalake", doc="", columns=SCORES.columns
+    )
     append(tables, other, ["v1"], [0], [7])
     with pytest.raises(TableError, match="expected each column once, found score twice"):
         join_stream(tables, spine(["v1"], [1]).to_reader(), [SCORES, other])
-    found = join_stream(tables, spine(["v1"], [1]).to_reader(), [SCORES, other], full_feature_names=True).read_all()
-    assert found.select(["scores__score", "marks__score"]).to_pylist() == [{"scores__score": 1, "marks__score": 7}]
+    found = join_stream(
+        tables, spine(["v1"], [1]).to_reader(), [SCORES, other], full_feature_names=True
+    ).read_all()
+    assert found.select(["scores__score", "marks__score"]).to_pylist() == [
+        {"scores__score": 1, "marks__score": 7}
+    ]
 
 
 def test_a_wrong_spine_is_told(tables):
-    with pytest.raises(TableError, match="spine: expected the columns event_timestamp, found video_id"):
+    with pytest.raises(
+        TableError, match="spine: expected the columns event_timestamp, found video_id"
+    ):
         join_stream(tables, pa.table({"video_id": ["v1"]}).to_reader(), [SCORES])
     with pytest.raises(TableError, match="expected each column once, found score twice"):
         join_stream(tables, spine(["v1"], [1], score=[5]).to_reader(), [SCORES])
@@ -194,15 +241,27 @@ def test_a_wrong_spine_is_told(tables):
     with pytest.raises(TableError, match="spine, column event_timestamp: expected timestamp"):
         join_stream(tables, text.to_reader(), [SCORES]).read_all()
     late = spine(["v1"] * 9, [1, 2, 3, 4, 5, 6, None, 8, None])
-    with pytest.raises(TableError, match="spine, event_timestamp, row 6: expected a time, found null"):
+    with pytest.raises(
+        TableError, match="spine, event_timestamp, row 6: expected a time, found null"
+    ):
         join_stream(tables, late.to_reader(), [SCORES], chunk_rows=4).read_all()
 
 
 def test_times_without_a_zone_are_utc_and_nanoseconds_are_cut_off(tables):
-    asked = pa.table({"video_id": ["v1"] * 2, EVENT_TIME: pa.array([49_999, 50_000], pa.timestamp("ns"))})
-    assert join_stream(tables, asked.to_reader(), [SCORES]).read_all()["score"].to_pylist() == [1, 101]
-    asked = pa.table({"video_id": ["v1"] * 2, EVENT_TIME: pa.array([-1, 1], pa.timestamp("s", "Asia/Tokyo"))})
-    assert join_stream(tables, asked.to_reader(), [SCORES]).read_all()["score"].to_pylist() == [None, 101]
+    asked = pa.table(
+        {"video_id": ["v1"] * 2, EVENT_TIME: pa.array([49_999, 50_000], pa.timestamp("ns"))}
+    )
+    assert join_stream(tables, asked.to_reader(), [SCORES]).read_all()["score"].to_pylist() == [
+        1,
+        101,
+    ]
+    asked = pa.table(
+        {"video_id": ["v1"] * 2, EVENT_TIME: pa.array([-1, 1], pa.timestamp("s", "Asia/Tokyo"))}
+    )
+    assert join_stream(tables, asked.to_reader(), [SCORES]).read_all()["score"].to_pylist() == [
+        None,
+        101,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +278,9 @@ def test_a_key_or_time_of_another_type_is_refused_by_name(tables, column, values
         join_stream(tables, rows.to_reader(), [SCORES])
 
 
-@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+@pytest.mark.parametrize(
+    "kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
 def test_a_key_in_another_encoding_is_the_same_key(tables, kind):
     rows = spine(["v1"], [60])
     rows = rows.set_column(0, "video_id", rows["video_id"].cast(kind))

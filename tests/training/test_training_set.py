@@ -41,22 +41,49 @@ def spine(n=20_000, kind=TIMESTAMP):
     rng = np.random.default_rng(9)
     at = pa.array(START_US + rng.integers(-DAY_US, 5 * DAY_US, n)).cast(kind)
     ids = [None if i == 310 else f"v{i}" for i in rng.integers(0, 311, n)]
-    return pa.table({"event_id": np.arange(n), "video_id": ids, EVENT_TIME: at, "clicked": rng.random(n) < 0.1})
+    return pa.table(
+        {"event_id": np.arange(n), "video_id": ids, EVENT_TIME: at, "clicked": rng.random(n) < 0.1}
+    )
 
 
 def test_a_submitted_training_set_equals_the_stream(tables, tmp_path):
     pq.write_table(spine(), tmp_path / "spine.parquet")
     shutil.copy(ROOT / "spark_jobs" / "training_set.py", tmp_path)
     command = [
-        Path(sys.executable).with_name("spark-submit"), "--properties-file", ROOT / "conf" / "spark-defaults.conf",
-        "--master", "local[2]", "--conf", "spark.sql.shuffle.partitions=2", "--conf", "spark.ui.enabled=false",
-        tmp_path / "training_set.py", "--home", tables.home, "--spine", "spine.parquet", "--out", "joined",
-    ]  # fmt: skip
-    local = {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-    plain = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_HOME")}
+        Path(sys.executable).with_name("spark-submit"),
+        "--properties-file",
+        ROOT / "conf" / "spark-defaults.conf",
+        "--master",
+        "local[2]",
+        "--conf",
+        "spark.sql.shuffle.partitions=2",
+        "--conf",
+        "spark.ui.enabled=false",
+        tmp_path / "training_set.py",
+        "--home",
+        tables.home,
+        "--spine",
+        "spine.parquet",
+        "--out",
+        "joined",
+    ]
+    local = {
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+    plain = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_HOME")
+    }
     done = subprocess.run(
-        [str(part) for part in command], cwd=tmp_path, env=plain | local, capture_output=True, text=True, timeout=300, check=False
-    )  # fmt: skip
+        [str(part) for part in command],
+        cwd=tmp_path,
+        env=plain | local,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-1_000:]
     assert "training_set: 20000 rows" in done.stdout
     delta = DeltaTable(tmp_path / "joined")
@@ -86,12 +113,17 @@ def test_times_without_a_zone_are_utc_or_refused(tables, engine, tmp_path):
     naive = engine.read.parquet(str(tmp_path / "naive.parquet"))
     assert naive.schema[EVENT_TIME].dataType.simpleString() == "timestamp_ntz"
     found = join(naive, views, full_feature_names=True).toArrow().sort_by("event_id")
-    expected = join_stream(tables, spine(500).to_reader(), [VIDEO_STATISTICS], full_feature_names=True).read_all()
-    assert found.drop_columns(EVENT_TIME).to_pylist() == expected.drop_columns(EVENT_TIME).to_pylist()
+    expected = join_stream(
+        tables, spine(500).to_reader(), [VIDEO_STATISTICS], full_feature_names=True
+    ).read_all()
+    assert (
+        found.drop_columns(EVENT_TIME).to_pylist() == expected.drop_columns(EVENT_TIME).to_pylist()
+    )
     engine.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
         with pytest.raises(
-            TableError, match="timestamp_ntz in a session whose zone is UTC, found timestamp_ntz in America/New_York"
+            TableError,
+            match="timestamp_ntz in a session whose zone is UTC, found timestamp_ntz in America/New_York",
         ):
             join(naive, views)
     finally:
@@ -109,5 +141,7 @@ def test_a_wrong_spine_is_told(tables, engine):
     null = engine.createDataFrame(
         pa.concat_tables([spine(9), spine(1).set_column(2, EVENT_TIME, pa.nulls(1, TIMESTAMP))])
     )
-    with pytest.raises(Exception, match="event_timestamp: expected a time in every row, found null"):
+    with pytest.raises(
+        Exception, match="event_timestamp: expected a time in every row, found null"
+    ):
         join(null, views).collect()

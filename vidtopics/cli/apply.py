@@ -16,8 +16,12 @@ def apply(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = Fa
     if as_json:
         print_json({"feature_store": str(file), **registered})
     else:
-        counts = ", ".join(f"{len(names)} {kind.replace('_', ' ')}" for kind, names in registered.items())
-        show.out.print(f"Registered {counts}. Feast: feast -f {file} COMMAND", highlight=False, soft_wrap=True)
+        counts = ", ".join(
+            f"{len(names)} {kind.replace('_', ' ')}" for kind, names in registered.items()
+        )
+        show.out.print(
+            f"Registered {counts}. Feast: feast -f {file} COMMAND", highlight=False, soft_wrap=True
+        )
 
 
 def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
@@ -39,10 +43,14 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
     file = home / "feature_store.yaml"
     file.write_text(
         "# Written by `vidtopics apply`: the repository's file with the paths of this home.\n"
-        + "\n".join(line for line in text.replace(".vidtopics", str(home)).splitlines() if not line.startswith("#"))
-        .replace("prefix: vt", f"prefix: {prefix}") + "\n",
+        + "\n".join(
+            line
+            for line in text.replace(".vidtopics", str(home)).splitlines()
+            if not line.startswith("#")
+        ).replace("prefix: vt", f"prefix: {prefix}")
+        + "\n",
         encoding="utf-8",
-    )  # fmt: skip
+    )
     before = Path.cwd()
     os.chdir(root)  # Feast names modules by their path below the working directory
     sys.path.insert(0, str(root))

@@ -28,10 +28,12 @@ def bench(
         ),
     ] = None,
     scale: Annotated[
-        Size, typer.Option(help="`full` is what the targets are for; `smoke` only shows that it runs.")
+        Size,
+        typer.Option(help="`full` is what the targets are for; `smoke` only shows that it runs."),
     ] = Size.full,
     to: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the result there too.", dir_okay=False)
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the result there too.", dir_okay=False),
     ] = None,
 ) -> None:
     """Measure against Feast, Polars and Spark and print what must be reached; ends with 0 where a figure falls short, too."""
@@ -56,7 +58,12 @@ def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str,
     unknown = [name for name in names if name not in MODULES]
     if unknown:
         raise SettingsError(
-            explain("bench", expected=", ".join(MODULES), found=", ".join(unknown), mend="correct the name")
+            explain(
+                "bench",
+                expected=", ".join(MODULES),
+                found=", ".join(unknown),
+                mend="correct the name",
+            )
         )
     load = os.getloadavg()[0]
 
@@ -76,7 +83,10 @@ def _show(found: dict[str, Any]) -> None:
     from vidtopics.cli.show import out
 
     right = {"ours", "ratio"}
-    columns = [Column(name, justify="right" if name in right else "left", overflow="fold") for name in HEADER]
+    columns = [
+        Column(name, justify="right" if name in right else "left", overflow="fold")
+        for name in HEADER
+    ]
     table = Table(*columns, box=None, header_style="bold")
     for figure in found["figures"]:
         table.add_row(*cells(figure))

@@ -27,10 +27,14 @@ def _folder(home: Path) -> Path:
 
 
 Home = Annotated[
-    Path, typer.Option("--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=_folder)
+    Path,
+    typer.Option(
+        "--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=_folder
+    ),
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings (YAML); without it the defaults.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings (YAML); without it the defaults."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -57,8 +61,8 @@ def build() -> typer.Typer:
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: the verb's own "no" (`doctor` found something missing); 2: wrong use or a VidtopicsError,
-    whose message goes to standard error; 130: interrupted.
+    0: done; 1: the verb's own "no" (`doctor` found something missing); 2: wrong use or a
+    VidtopicsError, whose message goes to standard error; 130: interrupted.
     """
     try:
         build()(arguments)
@@ -91,7 +95,10 @@ def _print_version(wanted: bool) -> None:
 
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Multimodal video topics in a feature store."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def demo(
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A folder or MovieLens; a simulated world if left out.")
+        Path | None,
+        typer.Option(metavar="DIR", help="A folder or MovieLens; a simulated world if left out."),
     ] = None,
     home: Home = DEFAULT_HOME,
     config: Config = None,
@@ -61,7 +62,10 @@ def _produce(tables: Tables, settings: Settings) -> None:
     steps, releases = backfill(tables, settings)
     stop()
     show.steps(steps, releases.get)
-    with _where_data_suffices("Table I"), show.working("Evaluating representations (Table I, Fig. 3)") as progress:
+    with (
+        _where_data_suffices("Table I"),
+        show.working("Evaluating representations (Table I, Fig. 3)") as progress,
+    ):
         reports.representations(evaluate(tables, settings, progress))
 
 
@@ -100,7 +104,10 @@ def _consume(tables: Tables, settings: Settings) -> Path:
     from vidtopics.cli import recommendations, reports, show
     from vidtopics.explore import write_page
 
-    with _where_data_suffices("Ranking"), show.working("Evaluating ranking (AUC with and without topics)") as progress:
+    with (
+        _where_data_suffices("Ranking"),
+        show.working("Evaluating ranking (AUC with and without topics)") as progress,
+    ):
         reports.ranking(evaluate(tables, settings, progress))
     with _where_data_suffices("Recommendation"):
         with show.working("Training the ranking model") as progress:

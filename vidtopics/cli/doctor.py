@@ -40,7 +40,13 @@ def _show(findings: list[Finding]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("check", "state", Column("found", overflow="fold"), Column("mend", overflow="fold"), box=None)
+    table = Table(
+        "check",
+        "state",
+        Column("found", overflow="fold"),
+        Column("mend", overflow="fold"),
+        box=None,
+    )
     for f in findings:
         table.add_row(f.name, Text(f.state, COLOURS[f.state]), Text(f.found), Text(f.mend))
     Console().print(table)

@@ -15,7 +15,9 @@ def _group() -> None:
 
 
 @app.command()
-def representations(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def representations(
+    home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
     """Table I and Fig. 3: do the joint representation and tags cluster as the classes do?"""
     from spark_jobs.evaluation import evaluate
     from vidtopics.cli import homes, reports, show

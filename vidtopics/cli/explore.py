@@ -13,7 +13,8 @@ from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
 def explore(
     home: Home = DEFAULT_HOME,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HOME/explore.html if left out.", dir_okay=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="HOME/explore.html if left out.", dir_okay=False),
     ] = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -25,9 +26,13 @@ def explore(
 
     settings = homes.settings(home, config).ingest
     with show.working("Writing the topic page"):
-        page = write_page(Tables(home), output or home / "explore.html", max_pixels=settings.max_image_pixels)
+        page = write_page(
+            Tables(home), output or home / "explore.html", max_pixels=settings.max_image_pixels
+        )
     size = page.stat().st_size
     if as_json:
         print_json({"page": page, "bytes": size})
     else:
-        show.out.print(f"Topic page ({size / 1e6:.1f} MB): {page.as_uri()}", highlight=False, soft_wrap=True)
+        show.out.print(
+            f"Topic page ({size / 1e6:.1f} MB): {page.as_uri()}", highlight=False, soft_wrap=True
+        )

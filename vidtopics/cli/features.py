@@ -14,7 +14,10 @@ from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
 def features(
     video_id: Annotated[list[str], typer.Argument(metavar="VIDEO_ID...")],
     view: Annotated[
-        list[str] | None, typer.Option(metavar="VIEW", help="Topics and statistics if none is named; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="VIEW", help="Topics and statistics if none is named; may be repeated."
+        ),
     ] = None,
     home: Home = DEFAULT_HOME,
     config: Config = None,
@@ -26,8 +29,14 @@ def features(
     url = stores.url_of(home)
     with stores.reaching(url):
         client = stores.client(home, homes.prefix(home, config))
-        views = view or [name for name in ("video_topics", "video_statistics") if name in client.directory().views]
-        client.read_views(views, [])  # connected and the directory read, as in a service; what is timed is a request
+        views = view or [
+            name
+            for name in ("video_topics", "video_statistics")
+            if name in client.directory().views
+        ]
+        client.read_views(
+            views, []
+        )  # connected and the directory read, as in a service; what is timed is a request
         began = time.perf_counter()
         found = client.read_views(views, video_id)
         took_ms = (time.perf_counter() - began) * 1e3
@@ -80,8 +89,17 @@ def _show(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         age = f"{int(row['age_s']) / 86_400:.1f} d" if "age_s" in row else ""
-        told = "\n".join(f"{name} {_short(value)}" for name, value in row.get("features", {}).items())
-        table.add_row(row["video_id"], row["view"], row["status"], row.get("event_timestamp", "")[:19], age, told)
+        told = "\n".join(
+            f"{name} {_short(value)}" for name, value in row.get("features", {}).items()
+        )
+        table.add_row(
+            row["video_id"],
+            row["view"],
+            row["status"],
+            row.get("event_timestamp", "")[:19],
+            age,
+            told,
+        )
     out.print(table)
 
 

@@ -18,7 +18,12 @@ def checkout(*needed: str) -> Path:
         if all((place / name).exists() for name in needed):
             return place
     raise SettingsError(
-        explain(", ".join(needed), expected="a checkout of vidtopics", found="none here", mend="run in a checkout")
+        explain(
+            ", ".join(needed),
+            expected="a checkout of vidtopics",
+            found="none here",
+            mend="run in a checkout",
+        )
     )
 
 
@@ -45,4 +50,6 @@ def keep(home: Path, made_with: Settings) -> None:
     """Write the settings to the home."""
     home.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(made_with.model_dump(mode="json"), sort_keys=False)
-    (home / FILE).write_text(f"# What this home was made with; --config overrides it.\n{text}", encoding="utf-8")
+    (home / FILE).write_text(
+        f"# What this home was made with; --config overrides it.\n{text}", encoding="utf-8"
+    )

@@ -18,13 +18,17 @@ Folder = Annotated[Path, typer.Argument(metavar="PATH", help="The directory with
 
 
 @app.command()
-def folder(path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def folder(
+    path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
     """Read the folder format: videos and impressions (CSV or Parquet), optionally tags."""
     _ingest("folder", path, home, config, as_json)
 
 
 @app.command()
-def movielens(path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def movielens(
+    path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
     """Read a MovieLens folder; a rating of 4 or more is a click, a lower one an impression without."""
     _ingest("movielens", path, home, config, as_json)
 

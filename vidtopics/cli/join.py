@@ -13,16 +13,22 @@ from vidtopics.cli.common import DEFAULT_HOME, AsJson, Home, print_json
 
 def join(
     spine: Annotated[
-        Path, typer.Argument(help="Rows with video_id and event_timestamp: Parquet, a .csv file or a Delta table.")
+        Path,
+        typer.Argument(
+            help="Rows with video_id and event_timestamp: Parquet, a .csv file or a Delta table."
+        ),
     ],
-    out: Annotated[Path, typer.Argument(help="A new Parquet file (.parquet), else a new Delta table.")],
+    out: Annotated[
+        Path, typer.Argument(help="A new Parquet file (.parquet), else a new Delta table.")
+    ],
     service: Annotated[str, typer.Option(metavar="NAME", help="Whose features.")] = "training_v1",
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
 
-    One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there as a whole or not at all.
+    One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there
+    as a whole or not at all.
     """
     from consumers.training import join_stream
     from consumers.training.files import refuse_existing, write
@@ -34,7 +40,12 @@ def join(
 
     if service not in SERVICES:
         raise SettingsError(
-            explain("--service", expected=f"one of {', '.join(SERVICES)}", found=service, mend="name one of them")
+            explain(
+                "--service",
+                expected=f"one of {', '.join(SERVICES)}",
+                found=service,
+                mend="name one of them",
+            )
         )
     refuse_existing(out)
     tables, views, started = Tables(home), SERVICES[service], time.monotonic()

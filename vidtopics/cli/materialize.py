@@ -44,7 +44,10 @@ def duration_s(text: str) -> float:
 
 
 Time = Annotated[
-    int | None, typer.Option(metavar="T", parser=time_us, help="Range of event times (ISO 8601) to move again.")
+    int | None,
+    typer.Option(
+        metavar="T", parser=time_us, help="Range of event times (ISO 8601) to move again."
+    ),
 ]
 
 
@@ -53,13 +56,19 @@ def materialize(
         bool, typer.Option("--full", help="Fill a new generation beside the live one, then switch.")
     ] = False,
     every: Annotated[
-        float | None, typer.Option(metavar="5m", parser=duration_s, help="Go on in rounds until SIGINT or SIGTERM.")
+        float | None,
+        typer.Option(
+            metavar="5m", parser=duration_s, help="Go on in rounds until SIGINT or SIGTERM."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would move; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would move; write nothing.")
+    ] = False,
     since: Time = None,
     until: Time = None,
     metrics_port: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here.")
+        int | None,
+        typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here."),
     ] = None,
     home: Home = DEFAULT_HOME,
     config: Config = None,
@@ -67,13 +76,18 @@ def materialize(
 ) -> None:
     """Move what is new in the latest release to Redis; a run that died is simply run again.
 
-    Ends with 0 if all was moved or is up to date, and after --every by a signal; with 2 on wrong use, or if Redis or a table is out of
-    reach; with 3 if another run has the lock, or took it because this one stood still.
+    Ends with 0 if all was moved or is up to date, and after --every by a signal; with 2 on wrong
+    use, or if Redis or a table is out of reach; with 3 if another run has the lock, or took it
+    because this one stood still.
     """
     from vidtopics.cli import homes
 
     chosen = [full, dry_run, since is not None]
-    if (since is None) != (until is None) or (since is not None and (full or dry_run)) or (every and any(chosen)):
+    if (
+        (since is None) != (until is None)
+        or (since is not None and (full or dry_run))
+        or (every and any(chosen))
+    ):
         raise typer.BadParameter(
             "--since and --until go together; with neither --full nor --dry-run; --every with none of them"
         )
@@ -93,7 +107,9 @@ def materialize(
             _show(_once(home, settings, full), as_json)
 
 
-def move(home: Path, settings: OnlineSettings, full: bool, report: Callable[[Moved], None]) -> list[Moved]:
+def move(
+    home: Path, settings: OnlineSettings, full: bool, report: Callable[[Moved], None]
+) -> list[Moved]:
     """Materialise into the home's Redis; StoreError where it can't be reached."""
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
@@ -127,7 +143,9 @@ def _backfill(home: Path, settings: OnlineSettings, since_us: int, until_us: int
         return backfill(Tables(home), connection, settings, span, progress=progress)
 
 
-def _rounds(home: Path, settings: OnlineSettings, every_s: float, port: int | None, as_json: bool) -> None:
+def _rounds(
+    home: Path, settings: OnlineSettings, every_s: float, port: int | None, as_json: bool
+) -> None:
     """Rounds until a signal; one that fails is said, counted, and followed by the next."""
     from rich.console import Console
 
@@ -209,7 +227,13 @@ def lock_errors() -> Iterator[None]:
 @contextmanager
 def _bar(title: str) -> Iterator[Progress]:
     """A bar of rows for each view; a plain line where there is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from vidtopics.cli import show
 
@@ -217,7 +241,12 @@ def _bar(title: str) -> Iterator[Progress]:
         show.console.print(title, highlight=False)
         yield lambda name, done, total: None
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=show.console) as bar:
         tasks: dict[str, Any] = {}
 

@@ -17,7 +17,13 @@ def parity(
     ] = None,
     max_stale: Annotated[
         float,
-        typer.Option("--max-stale", metavar="RATE", min=0, max=1, help="Greatest staleness of a view that is fine."),
+        typer.Option(
+            "--max-stale",
+            metavar="RATE",
+            min=0,
+            max=1,
+            help="Greatest staleness of a view that is fine.",
+        ),
     ] = 0.01,
     max_unchecked: Annotated[
         float,
@@ -45,8 +51,9 @@ def parity(
 ) -> None:
     """Replay what a client's ServingLog kept against the tables.
 
-    Ends with 0 if all is well; with 1 if a served value is not the table's, if of a view more than a RATE is stale, unchecked or a matter of
-    clocks, or no row could be checked; with 2 if there is no log or no table.
+    Ends with 0 if all is well; with 1 if a served value is not the table's, if of a view more than
+    a RATE is stale, unchecked or a matter of clocks, or no row could be checked; with 2 if there is
+    no log or no table.
     """
     from consumers.parity import Limits, replay
     from vidtopics.cli import parity_report, show

@@ -45,7 +45,11 @@ def show(report: Report, limits: Limits) -> None:
 def _sums(report: Report, limits: Limits) -> str:
     """A line for each reason not to be fine."""
     checked = (
-        f"{report.mismatches:,} MISMATCHES" if report.mismatches else "fine" if report.checked else "NOTHING CHECKED"
+        f"{report.mismatches:,} MISMATCHES"
+        if report.mismatches
+        else "fine"
+        if report.checked
+        else "NOTHING CHECKED"
     )
     return (
         f"Check 1, served is the table's row: {checked} ({report.checked:,} rows checked)\n"
@@ -63,16 +67,28 @@ def _views(views: list[ViewReport]) -> Any:
     from rich.table import Table
 
     table = Table(
-        "view", "requests", "rows", "mismatches", "unchecked", "stale", "rate", "behind, mean", "behind, most",
-        box=None, header_style="bold",
-    )  # fmt: skip
+        "view",
+        "requests",
+        "rows",
+        "mismatches",
+        "unchecked",
+        "stale",
+        "rate",
+        "behind, mean",
+        "behind, most",
+        box=None,
+        header_style="bold",
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for v in views:
         counts = (f"{n:,}" for n in (v.requests, v.rows, v.mismatches, v.unchecked, v.stale))
         mean, most = v.behind_us / max(v.stale, 1) / 1e6, v.behind_max_us / 1e6
         table.add_row(
-            v.view, *counts, f"{v.staleness:.2%}", *((f"{mean:.1f} s", f"{most:.1f} s") if v.stale else ("", ""))
+            v.view,
+            *counts,
+            f"{v.staleness:.2%}",
+            *((f"{mean:.1f} s", f"{most:.1f} s") if v.stale else ("", "")),
         )
     return table
 
@@ -85,13 +101,21 @@ def _features(views: list[ViewReport]) -> Any:
         column.justify = "right"
     for v in views:
         for name, c in v.features.items():
-            table.add_row(name, f"{c.served:,}", f"{c.wrong:,}", f"{c.stale:,}", f"{c.stale / max(c.served, 1):.2%}")
+            table.add_row(
+                name,
+                f"{c.served:,}",
+                f"{c.wrong:,}",
+                f"{c.stale:,}",
+                f"{c.stale / max(c.served, 1):.2%}",
+            )
     return table
 
 
 def _example(view: str, example: dict[str, Any]) -> str:
     """Two lines: who was served what, and what was expected."""
     entity = next(v for k, v in example.items() if k.endswith("_id"))
-    served, expected = (json.dumps(example[side], ensure_ascii=False) for side in ("served", "expected"))
+    served, expected = (
+        json.dumps(example[side], ensure_ascii=False) for side in ("served", "expected")
+    )
     head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, request {example['request']} at {example['server_time']}"
     return f"{head}, version {example['version']}\n    served   {served}\n    expected {expected}"

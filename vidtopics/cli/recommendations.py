@@ -46,7 +46,10 @@ def active_user(tables: Tables) -> str:
     if not rows:
         raise TableError(
             explain(
-                "user_recent_clicks", expected="users with clicks", found="none", mend="ingest impressions with clicks"
+                "user_recent_clicks",
+                expected="users with clicks",
+                found="none",
+                mend="ingest impressions with clicks",
             )
         )
     return str(min((-len(row["recent_video_ids"]), row["user_id"]) for row in rows)[1])
@@ -73,9 +76,13 @@ def named(tables: Tables, found: Recommendation) -> dict[str, Any]:
         for rank, video in enumerate(found.videos, 1)
     ]
     return {
-        "user_id": found.user_id, "videos": videos, "clicks": found.clicks, "candidates": found.candidates,
-        "popular": found.popular, "left_out": {what: dict(causes) for what, causes in found.left_out.items()},
-    }  # fmt: skip
+        "user_id": found.user_id,
+        "videos": videos,
+        "clicks": found.clicks,
+        "candidates": found.candidates,
+        "popular": found.popular,
+        "left_out": {what: dict(causes) for what, causes in found.left_out.items()},
+    }
 
 
 def because(reason: Reason, terms: list[str], popular: str) -> str:
@@ -88,7 +95,11 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
     'new user: popular in topic 17; queue place 3'
     """
     label = f" ({', '.join(terms[:LABEL_TERMS])})" if terms else ""
-    why = f"{popular}: popular in" if popular else f"because you clicked {_count(reason.clicks, 'video')} of"
+    why = (
+        f"{popular}: popular in"
+        if popular
+        else f"because you clicked {_count(reason.clicks, 'video')} of"
+    )
     return f"{why} topic {reason.topic_id}{label}; queue place {reason.position}"
 
 
@@ -99,17 +110,35 @@ def show(found: Mapping[str, Any]) -> None:
 
     from vidtopics.cli.show import out
 
-    source = f"popular topics ({found['popular']})" if found["popular"] else _count(found["clicks"], "recent click")
+    source = (
+        f"popular topics ({found['popular']})"
+        if found["popular"]
+        else _count(found["clicks"], "recent click")
+    )
     head = f"{len(found['videos'])} of {_count(found['candidates'], 'candidate')} for user {found['user_id']}, recalled from {source}"
     out.print(Text(head))
-    table = Table(Column("", justify="right"), "video", "title", Column("score", justify="right"), "reason", box=None)
+    table = Table(
+        Column("", justify="right"),
+        "video",
+        "title",
+        Column("score", justify="right"),
+        "reason",
+        box=None,
+    )
     for v in found["videos"]:
-        table.add_row(str(v["rank"]), *map(Text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])))
+        table.add_row(
+            str(v["rank"]),
+            *map(Text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])),
+        )
     if found["videos"]:
         out.print(table)
     for what, causes in found["left_out"].items():
         if causes:
-            out.print(Text(f"Left out of {what}: {', '.join(f'{n} {cause}' for cause, n in causes.items())}"))
+            out.print(
+                Text(
+                    f"Left out of {what}: {', '.join(f'{n} {cause}' for cause, n in causes.items())}"
+                )
+            )
 
 
 def _count(number: int, what: str) -> str:

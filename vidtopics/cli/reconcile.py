@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 def reconcile(
     sample: Annotated[
         int,
-        typer.Option(metavar="N", min=1, help="Values of each view, and lists of each kind, to compare byte for byte."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Values of each view, and lists of each kind, to compare byte for byte.",
+        ),
     ] = 10_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses others.")] = 0,
     home: Home = DEFAULT_HOME,
@@ -25,8 +29,9 @@ def reconcile(
 ) -> None:
     """Count the keys of every view and list in Redis against the tables as they were loaded, and compare a sample of values and lists.
 
-    Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value or list differs, or nothing was loaded; with 2 if
-    Redis or a table is out of reach; with 3 while another run has the lock.
+    Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value or list
+    differs, or nothing was loaded; with 2 if Redis or a table is out of reach; with 3 while another
+    run has the lock.
     """
     from vidtopics.cli import homes, show
     from vidtopics.cli.materialize import lock_errors, reached
@@ -34,9 +39,18 @@ def reconcile(
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config).online
-    with show.working("Comparing Redis with the tables") as progress, lock_errors(), reached(home) as connection:
+    with (
+        show.working("Comparing Redis with the tables") as progress,
+        lock_errors(),
+        reached(home) as connection,
+    ):
         found = compare(
-            Tables(home), connection, settings, sample=sample, seed=seed, report=lambda view: progress(view.name)
+            Tables(home),
+            connection,
+            settings,
+            sample=sample,
+            seed=seed,
+            report=lambda view: progress(view.name),
         )
     if as_json:
         print_json([asdict(view) for view in found])
@@ -65,7 +79,8 @@ def _show(found: list[Reconciled]) -> None:
     )
     for view in found:
         faults = "; ".join(
-            f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}" for kind, count in view.faults.items()
+            f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}"
+            for kind, count in view.faults.items()
         )
         counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared, view.newer))
         table.add_row(view.name, str(view.version), *counts, faults or "none")

@@ -31,7 +31,9 @@ def representations(report: dict[str, Any]) -> None:
     out.print(table)
     ratios = report["figure3"]["ratios"]
     means = {name: sum(values) / len(values) for name, values in ratios.items()}
-    shown = " < ".join(f"{name} {means[name]:.3f}" for name in sorted(means, key=lambda n: means[n]))
+    shown = " < ".join(
+        f"{name} {means[name]:.3f}" for name in sorted(means, key=lambda n: means[n])
+    )
     out.print(
         f"Fig. 3, distance between clusters over distance within, mean of {report['clusterings']} clusterings"
         f" at K = {report['figure3']['clusters']}: {shown}",
@@ -60,7 +62,9 @@ def ranking(report: dict[str, Any]) -> None:
         f" {report['rows']:,} impressions, {report['clicked'] / max(report['rows'], 1):.0%} clicked; ± is the 95% interval over seeds",
         highlight=False,
     )
-    table = Table("test rows", "no topics", "topics as known", "all tags", box=None, header_style="bold")
+    table = Table(
+        "test rows", "no topics", "topics as known", "all tags", box=None, header_style="bold"
+    )
     for split in report["splits"]:
         name = f"{SPLITS[split['split']]}: {split['test']:,}"
         if "skipped" in split:
@@ -68,7 +72,9 @@ def ranking(report: dict[str, Any]) -> None:
             continue
         auc, difference = split["auc"], split["difference"]
         table.add_row(name, *(_plain(estimate) for estimate in auc.values()))
-        table.add_row("  difference", "", *(_plain(difference[v], "+.4f") for v in auc if v in difference))
+        table.add_row(
+            "  difference", "", *(_plain(difference[v], "+.4f") for v in auc if v in difference)
+        )
     out.print(table)
 
 
@@ -87,11 +93,15 @@ def trained(report: dict[str, Any]) -> None:
 def _plain(estimate: dict[str, Any], form: str = ".3f") -> str:
     if estimate["low"] is None:
         return f"{estimate['mean']:{form}}"
-    return f"{estimate['mean']:{form}} ± {(estimate['high'] - estimate['low']) / 2:{form.lstrip('+')}}"
+    return (
+        f"{estimate['mean']:{form}} ± {(estimate['high'] - estimate['low']) / 2:{form.lstrip('+')}}"
+    )
 
 
 def _order(steps: list[dict[str, Any]]) -> str:
     """Whether joint lies above image and title, and joint + tag above joint; a step within its interval is told."""
     broken = [f"{s['to']} not above {s['from']}" for s in steps if s["mean"] <= 0]
-    unsure = [f"{s['to']} > {s['from']} within its interval" for s in steps if s["mean"] > 0 >= s["low"]]
+    unsure = [
+        f"{s['to']} > {s['from']} within its interval" for s in steps if s["mean"] > 0 >= s["low"]
+    ]
     return "; ".join(broken or ["yes", *unsure])

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def run(
-    job: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs if none is named.")] = None,
+    job: Annotated[
+        list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs if none is named.")
+    ] = None,
     as_of: Annotated[
-        str | None, typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out.")
+        str | None,
+        typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out."),
     ] = None,
     home: Home = DEFAULT_HOME,
     config: Config = None,
@@ -31,7 +34,9 @@ def run(
     from vidtopics.tables import Tables
 
     settings, tables = homes.settings(home, config), Tables(home)
-    planned = Run.backfill(tables, settings, parse_time(as_of)) if as_of else Run.now(tables, settings)
+    planned = (
+        Run.backfill(tables, settings, parse_time(as_of)) if as_of else Run.now(tables, settings)
+    )
     done, release = jobs(planned, job or [])
     if as_json:
         print_json({"release": release, "steps": [asdict(step) for step in done]})

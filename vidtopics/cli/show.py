@@ -43,7 +43,13 @@ def ingested(result: Ingested) -> None:
         column.justify = "right"
     for file in result.files:
         warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
-        table.add_row(file.name, f"{file.rows:,}", f"{file.accepted:,}", f"{file.rows - file.accepted:,}", warned)
+        table.add_row(
+            file.name,
+            f"{file.rows:,}",
+            f"{file.accepted:,}",
+            f"{file.rows - file.accepted:,}",
+            warned,
+        )
     out.print(table)
     for file in result.files:
         for reason, tally in file.refused.items():
@@ -71,13 +77,25 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
 def moved(done: Sequence[Moved]) -> None:
     """What a materialisation did to each view and structure."""
     table = Table(
-        "view", "release", "rows read", "written", "older", "not due", "seconds", box=None, header_style="bold"
+        "view",
+        "release",
+        "rows read",
+        "written",
+        "older",
+        "not due",
+        "seconds",
+        box=None,
+        header_style="bold",
     )
     for column in table.columns[1:]:
         column.justify = "right"
     for m in done:
         said = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
-        counts = [said, "", "", ""] if said else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
+        counts = (
+            [said, "", "", ""]
+            if said
+            else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
+        )
         table.add_row(m.name, str(m.release), *counts, f"{m.seconds:.2f}")
     out.print(table)
 
@@ -96,7 +114,9 @@ def peak_memory() -> Iterator[Callable[[], float]]:
     def measure() -> None:
         me = psutil.Process(os.getpid())
         while not stop.wait(0.5):
-            peak[0] = max(peak[0], sum(_memory(p) for p in [me, *me.children(recursive=True)]) / 1e9)
+            peak[0] = max(
+                peak[0], sum(_memory(p) for p in [me, *me.children(recursive=True)]) / 1e9
+            )
 
     thread = threading.Thread(target=measure, daemon=True)
     thread.start()

@@ -28,9 +28,13 @@ def reaching(url: str) -> Iterator[None]:
         yield
     except RedisError as error:
         raise StoreError(
-            explain(f"Redis at {plain(url)}", expected="a server that answers", found=str(error) or type(error).__name__,
-                    mend="check REDIS_URL, or unset it to use the embedded server")
-        ) from error  # fmt: skip
+            explain(
+                f"Redis at {plain(url)}",
+                expected="a server that answers",
+                found=str(error) or type(error).__name__,
+                mend="check REDIS_URL, or unset it to use the embedded server",
+            )
+        ) from error
 
 
 def plain(url: str) -> str:
@@ -40,6 +44,8 @@ def plain(url: str) -> str:
     ('rediss://cache:6379/0', 'redis://...', 'redis+cluster://a:1,b:2')
     """
     scheme, parts = url.partition("://")[0], urlsplit(url)
-    if "@" in parts.path + parts.query + parts.fragment:  # a password that should have been percent-encoded
+    if (
+        "@" in parts.path + parts.query + parts.fragment
+    ):  # a password that should have been percent-encoded
         return f"{scheme}://..."
     return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

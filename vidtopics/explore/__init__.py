@@ -1,6 +1,7 @@
 """The topic page: what the latest release's topics look like, in one file for a browser.
 
-`write_page` is collect (tables to plain values), thumbnails (covers to small images) and render (values to HTML).
+`write_page` is collect (tables to plain values), thumbnails (covers to small images) and render
+(values to HTML).
 """
 
 from __future__ import annotations
@@ -14,10 +15,23 @@ from vidtopics.explore.reading import collect
 from vidtopics.settings import IngestSettings
 from vidtopics.tables import Tables
 
-__all__ = ["Covers", "PageData", "Queued", "Release", "Topic", "Video", "collect", "render", "thumbnails", "write_page"]
+__all__ = [
+    "Covers",
+    "PageData",
+    "Queued",
+    "Release",
+    "Topic",
+    "Video",
+    "collect",
+    "render",
+    "thumbnails",
+    "write_page",
+]
 
 
-def write_page(tables: Tables, output: Path, *, max_pixels: int = IngestSettings().max_image_pixels) -> Path:
+def write_page(
+    tables: Tables, output: Path, *, max_pixels: int = IngestSettings().max_image_pixels
+) -> Path:
     """Write the page of the latest release to `output`, and say where it lies; the same tables give the same bytes.
 
     Args:
@@ -31,5 +45,7 @@ def write_page(tables: Tables, output: Path, *, max_pixels: int = IngestSettings
     """
     data = collect(tables)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(render(data, thumbnails(data, max_pixels=max_pixels)), encoding="utf-8", newline="\n")
+    output.write_text(
+        render(data, thumbnails(data, max_pixels=max_pixels)), encoding="utf-8", newline="\n"
+    )
     return output.absolute()

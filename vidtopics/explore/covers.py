@@ -27,8 +27,8 @@ BATCH = 128
 def thumbnails(data: PageData, *, max_pixels: int, budget: int = BUDGET) -> Covers:
     """Small covers of the videos that are shown first.
 
-    The covers of all cards come first, then those of topic pages and queues from their tops down, until the budget is
-    used up. A video without a readable cover has none.
+    The covers of all cards come first, then those of topic pages and queues from their tops down,
+    until the budget is used up. A video without a readable cover has none.
     """
     files: dict[int, str] = {}
     ratios: list[float] = []
@@ -39,7 +39,9 @@ def thumbnails(data: PageData, *, max_pixels: int, budget: int = BUDGET) -> Cove
         if file:
             files[place] = file
             ratios.append(ratio)
-    return Covers(files, min(max(median(ratios or [1.0]), 0.6), 1.8))  # covers of another shape are cropped
+    return Covers(
+        files, min(max(median(ratios or [1.0]), 0.6), 1.8)
+    )  # covers of another shape are cropped
 
 
 def _encoded(data: PageData, max_pixels: int) -> Iterator[tuple[int, tuple[str, float]]]:
@@ -48,7 +50,11 @@ def _encoded(data: PageData, max_pixels: int) -> Iterator[tuple[int, tuple[str, 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            yield from zip(batch, pool.map(lambda i: thumbnail(data.videos[i].cover, max_pixels), batch), strict=True)
+            yield from zip(
+                batch,
+                pool.map(lambda i: thumbnail(data.videos[i].cover, max_pixels), batch),
+                strict=True,
+            )
 
 
 def first_shown(data: PageData) -> Iterator[int]:

@@ -16,7 +16,10 @@ UNSAFE = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029
 
 def encode(data: PageData, covers: Covers) -> str:
     """JSON that may stand inside a script element, whatever titles hold."""
-    vocabularies = {name: _vocabulary(data.videos, name) for name in ("primary_classes", "secondary_classes", "tags")}
+    vocabularies = {
+        name: _vocabulary(data.videos, name)
+        for name in ("primary_classes", "secondary_classes", "tags")
+    }
     document = {
         "release": {
             "id": data.release.release_id,
@@ -30,7 +33,9 @@ def encode(data: PageData, covers: Covers) -> str:
         "covers": covers.files,
         "ratio": round(covers.ratio, 3),
     }
-    return script_safe(json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    return script_safe(
+        json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    )
 
 
 def script_safe(text: str) -> str:
@@ -52,12 +57,18 @@ def _topics(data: PageData) -> dict[str, list[Any] | None]:
         "terms": [topic.terms for topic in data.topics],
         "nearest": [topic.nearest for topic in data.topics],
         "born": [topic.born.isoformat(timespec="seconds") for topic in data.topics],
-        "class": [_main_class([data.videos[i] for i in carried[topic.topic_id]]) for topic in data.topics],
-        "ctr": [_pooled_rate(data.videos[i] for i in carried[topic.topic_id]) for topic in data.topics],
+        "class": [
+            _main_class([data.videos[i] for i in carried[topic.topic_id]]) for topic in data.topics
+        ],
+        "ctr": [
+            _pooled_rate(data.videos[i] for i in carried[topic.topic_id]) for topic in data.topics
+        ],
         "xy": (plane(data.centroids) * SCALE).round().astype(int).tolist(),
         "similar": neighbours.tolist(),
         "cosine": (cosines * SCALE).round().astype(int).tolist(),
-        "queue": [_queue(data, topic, at) for topic in data.topics] if data.queues is not None else None,
+        "queue": [_queue(data, topic, at) for topic in data.topics]
+        if data.queues is not None
+        else None,
     }
 
 
@@ -70,16 +81,23 @@ def _queue(data: PageData, topic: Topic, at: Mapping[str, int]) -> list[list[int
 def _videos(data: PageData, vocabularies: Mapping[str, list[str]]) -> dict[str, list[Any]]:
     """One column per field, by place of the video; topics as flat rows of place, weight, place, weight."""
     at = {topic.topic_id: place for place, topic in enumerate(data.topics)}
-    numbers = {name: {word: i for i, word in enumerate(words)} for name, words in vocabularies.items()}
+    numbers = {
+        name: {word: i for i, word in enumerate(words)} for name, words in vocabularies.items()
+    }
     return {
         "id": [v.video_id for v in data.videos],
         "title": [v.title for v in data.videos],
-        "topics": [[n for t, w in v.topics for n in (at[t], round(w * SCALE))] for v in data.videos],
+        "topics": [
+            [n for t, w in v.topics for n in (at[t], round(w * SCALE))] for v in data.videos
+        ],
         "below": [int(v.below_threshold) for v in data.videos],
         "exposures": [v.exposures for v in data.videos],
         "clicks": [v.clicks for v in data.videos],
         "ctr": [None if v.ctr is None else round(v.ctr * SCALE) for v in data.videos],
-        **{name: [[numbers[name][w] for w in getattr(v, name)] for v in data.videos] for name in vocabularies},
+        **{
+            name: [[numbers[name][w] for w in getattr(v, name)] for v in data.videos]
+            for name in vocabularies
+        },
     }
 
 

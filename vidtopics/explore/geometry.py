@@ -22,7 +22,9 @@ def plane(centroids: NDArray[np.float32]) -> NDArray[np.float64]:
     return found * np.where(greatest < 0, -1, 1) + 0.0
 
 
-def similar(centroids: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def similar(
+    centroids: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each topic the `count` topics of greatest cosine, the greatest first, ties by place.
 
     Args:

@@ -16,9 +16,8 @@ SCRIPTS = ("data", "dom", "covers", "lists", "map", "overview", "topic", "video"
 def render(data: PageData, covers: Covers) -> str:
     """The page as HTML; the same data give the same text.
 
-    Its Content-Security-Policy names the hashes of its own style and script, so that nothing else runs even if a
-    title found a way into the markup.
-    Videos without a cover get a placeholder.
+    Its Content-Security-Policy names the hashes of its own style and script, so that nothing else
+    runs even if a title found a way into the markup. Videos without a cover get a placeholder.
     """
     style, script = _static("page.css"), "\n".join(_static(f"{name}.js") for name in SCRIPTS)
     policy = f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}"
@@ -29,7 +28,9 @@ def render(data: PageData, covers: Covers) -> str:
         "DATA": encode(data, covers),
     }
     head, *rest = _static("page.html").split("{{")
-    return head + "".join(parts[name] + text for name, text in (piece.split("}}", 1) for piece in rest))
+    return head + "".join(
+        parts[name] + text for name, text in (piece.split("}}", 1) for piece in rest)
+    )
 
 
 def _static(name: str) -> str:

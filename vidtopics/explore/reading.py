@@ -17,7 +17,7 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
     VIDEO_TOPICS,
     Table,
-)  # fmt: skip
+)
 from vidtopics.errors import TableError, explain
 from vidtopics.explore.data import PageData, Queued, Release, Topic, Video
 from vidtopics.tables import Tables
@@ -40,12 +40,20 @@ def collect(tables: Tables) -> PageData:
         raise _missing(tables, TOPICS, f"topics in release {row['release_id']}")
     assigned = read.rows(VIDEO_TOPICS)
     release = Release(
-        row["release_id"], row["as_of"], row["topic_epoch"], pc.mean(assigned["topic_count"]).as_py() or 0
+        row["release_id"],
+        row["as_of"],
+        row["topic_epoch"],
+        pc.mean(assigned["topic_count"]).as_py() or 0,
     )
-    topics = tuple(Topic(r["topic_id"], tuple(r["label_terms"]), r["size"], r["born"]) for r in found.to_pylist())
+    topics = tuple(
+        Topic(r["topic_id"], tuple(r["label_terms"]), r["size"], r["born"])
+        for r in found.to_pylist()
+    )
     videos = _videos(read, assigned, {topic.topic_id for topic in topics})
     centroids = np.stack(found["centroid"].to_numpy()).astype(np.float32)
-    return PageData(release, topics, centroids, videos, _queues(read, {video.video_id for video in videos}))
+    return PageData(
+        release, topics, centroids, videos, _queues(read, {video.video_id for video in videos})
+    )
 
 
 class _Reader:
@@ -76,15 +84,22 @@ class _Reader:
         if epochs - {self.epoch}:
             raise TableError(
                 explain(
-                    table.name, expected=f"topic epoch {self.epoch}, the release's",
-                    found=f"{sorted(epochs)}", mend="run `vidtopics run`, so that all tables follow the new epoch",
+                    table.name,
+                    expected=f"topic epoch {self.epoch}, the release's",
+                    found=f"{sorted(epochs)}",
+                    mend="run `vidtopics run`, so that all tables follow the new epoch",
                 )
-            )  # fmt: skip
+            )
 
 
 def _missing(tables: Tables, table: Table, expected: str) -> TableError:
     return TableError(
-        explain(tables.uri(table), expected=expected, found="none", mend="run `vidtopics ingest` and `vidtopics run`")
+        explain(
+            tables.uri(table),
+            expected=expected,
+            found="none",
+            mend="run `vidtopics ingest` and `vidtopics run`",
+        )
     )
 
 
@@ -95,20 +110,30 @@ def _videos(read: _Reader, assigned: pa.Table, live_topics: set[int]) -> tuple[V
     topics = {row["video_id"]: row for row in assigned.to_pylist()}
     counts = {row["video_id"]: row for row in read.rows(VIDEO_STATISTICS).to_pylist()}
     tags: dict[str, list[str]] = {}
-    for row in read.rows(VIDEO_TAGS).sort_by([("video_id", "ascending"), ("tag", "ascending")]).to_pylist():
+    for row in (
+        read.rows(VIDEO_TAGS).sort_by([("video_id", "ascending"), ("tag", "ascending")]).to_pylist()
+    ):
         tags.setdefault(row["video_id"], []).append(row["tag"])
     return tuple(
         _video(
-            row, tags.get(row["video_id"], []), topics.get(row["video_id"]), counts.get(row["video_id"]), live_topics
+            row,
+            tags.get(row["video_id"], []),
+            topics.get(row["video_id"]),
+            counts.get(row["video_id"]),
+            live_topics,
         )
         for row in catalog.filter(pc.greater(removed, read.as_of_us)).to_pylist()
     )
 
 
-def _video(row: Row, tags: list[str], topics: Row | None, counts: Row | None, live_topics: set[int]) -> Video:
+def _video(
+    row: Row, tags: list[str], topics: Row | None, counts: Row | None, live_topics: set[int]
+) -> Video:
     slots = list(zip(topics["topic_ids"], topics["topic_weights"], strict=True)) if topics else []
     return Video(
-        row["video_id"], row["title"], row["cover"],
+        row["video_id"],
+        row["title"],
+        row["cover"],
         primary_classes=tuple(row["primary_classes"]),
         secondary_classes=tuple(row["secondary_classes"]),
         tags=tuple(tags),
@@ -117,7 +142,7 @@ def _video(row: Row, tags: list[str], topics: Row | None, counts: Row | None, li
         exposures=counts["video_exposures"] if counts else 0,
         clicks=counts["video_clicks"] if counts else 0,
         ctr=counts["video_ctr"] if counts else None,
-    )  # fmt: skip
+    )
 
 
 def _queues(read: _Reader, videos: set[str]) -> dict[int, tuple[Queued, ...]] | None:

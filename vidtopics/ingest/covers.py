@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from vidtopics.images import Problem, decode_cover
 
-BYTES_PER_PIXEL = 4  # an uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image
+BYTES_PER_PIXEL = (
+    4  # an uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image
+)
 HEADER_BYTES = 1 << 20
 
 
@@ -29,7 +31,9 @@ def examine(root: Path, covers: Iterable[tuple[str, str]], max_pixels: int) -> l
     """Looks at (path below `root`, title) pairs; Pillow decodes outside the interpreter's lock, so threads help."""
     real_root = Path(os.path.realpath(root))
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda pair: _examine(real_root, pair[0], pair[1], max_pixels), covers))
+        return list(
+            pool.map(lambda pair: _examine(real_root, pair[0], pair[1], max_pixels), covers)
+        )
 
 
 def content_hash(cover: bytes, title: str) -> str:
@@ -48,12 +52,22 @@ def content_hash(cover: bytes, title: str) -> str:
 def _examine(root: Path, cover: str, title: str, max_pixels: int) -> Cover:
     path = Path(os.path.realpath(root / cover))
     if os.path.isabs(cover) or not path.is_relative_to(root):
-        return Cover("", "", "cover_outside_folder", f"expected a cover below the folder, found {cover[:80]!r}")
+        return Cover(
+            "",
+            "",
+            "cover_outside_folder",
+            f"expected a cover below the folder, found {cover[:80]!r}",
+        )
     data = _read(path, max_pixels * BYTES_PER_PIXEL + HEADER_BYTES) if cover else "missing"
     problem = decode_cover(data, max_pixels=max_pixels).problem if isinstance(data, bytes) else data
     if problem is None and isinstance(data, bytes):
         return Cover(str(path), content_hash(data, title), None, None)
-    return Cover("", content_hash(b"", title), f"{problem}_cover", f"expected a cover, found {cover[:80]!r} {problem}")
+    return Cover(
+        "",
+        content_hash(b"", title),
+        f"{problem}_cover",
+        f"expected a cover, found {cover[:80]!r} {problem}",
+    )
 
 
 def _read(path: Path, max_bytes: int) -> bytes | Problem:

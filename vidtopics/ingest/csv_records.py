@@ -1,9 +1,10 @@
 """CSV text cut into records that keep their row numbers, so that a bad row never takes a good one with it.
 
-A record is what RFC 4180 says, quoted line ends included. Where the text isn't RFC 4180 (a quote that is never
-closed, text after a closing quote), the line on which the record began is refused alone and reading resumes
-on the next line; no CSV parser that we tried recovers so. Lines without quotes, nearly all of a log, are
-judged by vectorised scans; only lines whose quotes are open or misplaced are walked one by one.
+A record is what RFC 4180 says, quoted line ends included. Where the text isn't RFC 4180 (a quote
+that is never closed, text after a closing quote), the line on which the record began is refused
+alone and reading resumes on the next line; no CSV parser that we tried recovers so. Lines without
+quotes, nearly all of a log, are judged by vectorised scans; only lines whose quotes are open or
+misplaced are walked one by one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ Ints = npt.NDArray[np.int64]
 _FIELD = r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)'
 _WELL_FORMED = rf"^{_FIELD}(?:,{_FIELD})*\r?\n$"
 
-# The same grammar for Python's engine, possessive so that it runs in linear time: a record's first line that
-# ends inside quotes, and the three ways in which a line that starts inside quotes can end.
+# The same grammar for Python's engine, possessive so that it runs in linear time: a record's first
+# line that ends inside quotes, and the three ways in which a line that starts inside quotes can
+# end.
 _QUOTED = rb'(?:[^"]++|"")*+'
 _ANY = rb'(?:"%s"|[^",\r\n][^,\r\n]*+|)' % _QUOTED
 _OPENS = re.compile(rb'(?:%s,)*+"%s' % (_ANY, _QUOTED))
@@ -48,7 +50,8 @@ class Records(NamedTuple):
 def records(file: BinaryIO, fields: int, read_bytes: int) -> Iterator[Records]:
     r"""The records of `file` after its header, each of `fields` fields, a few `read_bytes` at a time.
 
-    The first record is row 1. Empty lines are left out, but counted: where no field holds a line end, row r is line r + 1.
+    The first record is row 1. Empty lines are left out, but counted: where no field holds a line
+    end, row r is line r + 1.
 
     >>> from io import BytesIO
     >>> for block in records(BytesIO(b'a,1\nb,"x\ny"\nc,"2\nd,4\n'), fields=2, read_bytes=1 << 20):
@@ -91,7 +94,11 @@ def _cut(text: bytes, at_end: bool) -> tuple[Ints, Mask, int]:
             continue
         last = _last_line(text, offsets, int(first))
         if last is None and not at_end and len(text) - offsets[first] <= MAX_RECORD_BYTES:
-            return offsets[:first][~continued[:first]], malformed[:first][~continued[:first]], int(offsets[first])
+            return (
+                offsets[:first][~continued[:first]],
+                malformed[:first][~continued[:first]],
+                int(offsets[first]),
+            )
         if last is None or last < first:
             malformed[first] = True
         else:

@@ -71,5 +71,8 @@ def _excess(file: FileReport, max_share: float) -> str:
         mend="correct the rows named below, or raise ingest.max_rejected_share",
     )
     return "\n  ".join(
-        [headline, *(f"{reason} {t.count}: {'; '.join(t.examples)}" for reason, t in file.refused.items())]
+        [
+            headline,
+            *(f"{reason} {t.count}: {'; '.join(t.examples)}" for reason, t in file.refused.items()),
+        ]
     )

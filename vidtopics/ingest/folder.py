@@ -1,6 +1,7 @@
 """The folder format: `videos`, `impressions` and optionally `tags`, each as `.csv` or `.parquet`.
 
-Their columns are in `videos.COLUMNS`, `log.COLUMNS` and `tags.COLUMNS`; covers are paths below the folder.
+Their columns are in `videos.COLUMNS`, `log.COLUMNS` and `tags.COLUMNS`; covers are paths below the
+folder.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from vidtopics.ingest.source import find, find_optional
 from vidtopics.ingest.workspace import Workspace
 
 # A video without a time is as old as the log, but no younger than its own removal.
-PUBLISHED = (
-    "coalesce(published_at_time, known_published_at, least(coalesce(log_start, delivered_at()), removed_at_time))"
-)
+PUBLISHED = "coalesce(published_at_time, known_published_at, least(coalesce(log_start, delivered_at()), removed_at_time))"
 
 
 def load(work: Workspace, folder: Path) -> None:

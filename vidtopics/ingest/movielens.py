@@ -28,9 +28,7 @@ PUBLISHED = """coalesce(known_published_at, greatest(least(published_at_time, fi
 
 _ARTICLE = r"(The|A|An|La|Le|Les|Lo|El|Il|Los|Las|Der|Die|Das|Det|Den)"
 _YEAR = r"\s*\((\d{4})\)\s*$"
-_NEW_YEAR = (
-    f"CASE WHEN regexp_matches(title, '{_YEAR}') THEN regexp_extract(title, '{_YEAR}', 1) || '-01-01' ELSE '' END"
-)
+_NEW_YEAR = f"CASE WHEN regexp_matches(title, '{_YEAR}') THEN regexp_extract(title, '{_YEAR}', 1) || '-01-01' ELSE '' END"
 
 
 def load(work: Workspace, folder: Path) -> None:

@@ -31,18 +31,28 @@ class Ingested:
 
 
 def ingest(
-    tables: Tables, source: Source, settings: IngestSettings, *, progress: Callable[[str], None] = lambda text: None
+    tables: Tables,
+    source: Source,
+    settings: IngestSettings,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Ingested:
     """Read a delivery and publish its good rows; what was refused goes to `<table>_rejected`.
 
-    A delivery that comes again adds nothing. InputError, and nothing is published, where a file has more refused rows
-    than `settings.max_rejected_share`.
+    A delivery that comes again adds nothing. InputError, and nothing is published, where a file has
+    more refused rows than `settings.max_rejected_share`.
     """
     tables.home.mkdir(parents=True, exist_ok=True)
     delivered_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(dir=tables.home, prefix="staging-") as folder:
         progress("reading")
-        delivery = stage(source, Path(folder) / "delivery", settings, known_videos(tables), delivered_at=delivered_at)
+        delivery = stage(
+            source,
+            Path(folder) / "delivery",
+            settings,
+            known_videos(tables),
+            delivered_at=delivered_at,
+        )
         files = digest(sorted(f.file_hash for f in delivery.files))
         us = micros(delivered_at)
         commit = Commit(JOB, us, us, live=True, settings=digest(settings), content=files)
@@ -59,4 +69,8 @@ def ingest(
 def known_videos(tables: Tables) -> pa.Table:
     """`video_id` and `published_at` of every video that was ever delivered, once each."""
     rows = tables.read(VIDEO_CATALOG, columns=["video_id", "published_at"])
-    return rows.group_by("video_id").aggregate([("published_at", "min")]).rename_columns(["video_id", "published_at"])
+    return (
+        rows.group_by("video_id")
+        .aggregate([("published_at", "min")])
+        .rename_columns(["video_id", "published_at"])
+    )

@@ -1,7 +1,8 @@
 """CSV and Parquet files as Arrow batches of text with true row numbers.
 
-Both give the same columns: `row` (the first after the header is 1), `reason` and `detail` (null unless the row
-can't be read as text), then the asked-for columns as text, where empty means missing.
+Both give the same columns: `row` (the first after the header is 1), `reason` and `detail` (null
+unless the row can't be read as text), then the asked-for columns as text, where empty means
+missing.
 """
 
 from __future__ import annotations
@@ -80,13 +81,21 @@ def _check_header(path: Path, header: Sequence[str], columns: Columns) -> None:
         if name not in header:
             near = difflib.get_close_matches(name, header, n=1)
             mend = (
-                f"rename {near[0]!r} to {name!r}" if near else "add the column, its values may be empty where allowed"
+                f"rename {near[0]!r} to {name!r}"
+                if near
+                else "add the column, its values may be empty where allowed"
             )
             found = f"missing_column, only {', '.join(header)[:500] or 'an empty header'}"
-            raise InputError(explain(path.name, expected=f"a column {name!r}", found=found, mend=mend))
+            raise InputError(
+                explain(path.name, expected=f"a column {name!r}", found=found, mend=mend)
+            )
     for name in columns.names:
         if header.count(name) > 1:
-            raise InputError(explain(path.name, expected=f"one column {name!r}", found="several", mend="leave one"))
+            raise InputError(
+                explain(
+                    path.name, expected=f"one column {name!r}", found="several", mend="leave one"
+                )
+            )
 
 
 def _csv_header(path: Path) -> list[str]:
@@ -96,11 +105,18 @@ def _csv_header(path: Path) -> list[str]:
         return [name.strip() for name in next(csv.reader([line.decode("utf-8-sig")]), [])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            explain(path.name, expected="a header in UTF-8", found=str(error), mend="save the file as CSV in UTF-8")
+            explain(
+                path.name,
+                expected="a header in UTF-8",
+                found=str(error),
+                mend="save the file as CSV in UTF-8",
+            )
         ) from None
 
 
-def _csv_batches(path: Path, header: list[str], columns: Columns, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _csv_batches(
+    path: Path, header: list[str], columns: Columns, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     with path.open("rb") as file:
         file.readline(MAX_RECORD_BYTES)
         for block in records(file, len(header), batch_rows * ROW_BYTES):
@@ -146,7 +162,9 @@ def _refused(
         DETAILS[reason].format(fields) + repr(head.decode("utf-8", "replace"))
         for reason, head in zip(reasons, heads, strict=True)
     ]
-    return _batch(columns, block.rows[bad], {"reason": pa.array(reasons), "detail": pa.array(details)})
+    return _batch(
+        columns, block.rows[bad], {"reason": pa.array(reasons), "detail": pa.array(details)}
+    )
 
 
 def _parquet_header(path: Path, columns: Columns) -> list[str]:
@@ -154,18 +172,27 @@ def _parquet_header(path: Path, columns: Columns) -> list[str]:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
-            explain(path.name, expected="a Parquet file", found=str(error), mend="write the file again")
+            explain(
+                path.name, expected="a Parquet file", found=str(error), mend="write the file again"
+            )
         ) from None
     for field in schema:
         if field.name in columns.names and pa.types.is_nested(field.type):
             mend = "write several values as one text, separated by |"
             raise InputError(
-                explain(f"{path.name}, {field.name}", expected="text, number or time", found=str(field.type), mend=mend)
+                explain(
+                    f"{path.name}, {field.name}",
+                    expected="text, number or time",
+                    found=str(field.type),
+                    mend=mend,
+                )
             )
     return list(schema.names)
 
 
-def _parquet_batches(path: Path, header: list[str], columns: Columns, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(
+    path: Path, header: list[str], columns: Columns, batch_rows: int
+) -> Iterator[pa.RecordBatch]:
     row = 1
     names = [name for name in columns.names if name in header]
     with pq.ParquetFile(path) as file:
@@ -201,7 +228,11 @@ def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     kind = column.type
-    is_text = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    is_text = (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
     text = column if is_text else column.cast(pa.string())
     return text.cast(pa.binary()).fill_null(b"")
 
@@ -209,5 +240,11 @@ def _as_text(column: pa.Array) -> pa.Array:
 def _batch(columns: Columns, rows: Ints, fields: dict[str, pa.Array]) -> pa.RecordBatch:
     """A batch of the reader's schema; columns that `fields` lacks are empty, `reason` and `detail` null."""
     empty = {name: pa.repeat("", len(rows)) for name in columns.names if name not in fields}
-    null = {name: pa.nulls(len(rows), pa.string()) for name in ("reason", "detail") if name not in fields}
-    return pa.RecordBatch.from_pydict({"row": pa.array(rows), **null, **empty, **fields}, schema=columns.schema)
+    null = {
+        name: pa.nulls(len(rows), pa.string())
+        for name in ("reason", "detail")
+        if name not in fields
+    }
+    return pa.RecordBatch.from_pydict(
+        {"row": pa.array(rows), **null, **empty, **fields}, schema=columns.schema
+    )

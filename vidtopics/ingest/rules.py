@@ -1,7 +1,7 @@
 r"""Row rules as data: each is a reason, the SQL condition of a bad row, and what to tell about it.
 
-Rules are tried in order and the first that applies refuses the row. A column `c` that holds a time or number
-has its parsed value beside it, as `c_time` or `c_number`.
+Rules are tried in order and the first that applies refuses the row. A column `c` that holds a time
+or number has its parsed value beside it, as `c_time` or `c_number`.
 
 >>> import duckdb
 >>> sql = duckdb.connect()
@@ -73,10 +73,26 @@ def identifier(column: str, table: Table, *, optional: bool = False) -> list[Rul
     """An id: 1 to 128 UTF-8 bytes without control characters; any other character is fine and left as it is."""
     expected = f"{column} of 1 to {MAX_ID_BYTES} bytes without control characters"
     rules = [
-        Rule("long_id", table, f"strlen({column}) > {MAX_ID_BYTES}", expected, f"strlen({column}) || ' bytes'"),
-        Rule("control_character", table, rf"regexp_matches({column}, '\p{{Cc}}')", expected, f"shown({column})"),
+        Rule(
+            "long_id",
+            table,
+            f"strlen({column}) > {MAX_ID_BYTES}",
+            expected,
+            f"strlen({column}) || ' bytes'",
+        ),
+        Rule(
+            "control_character",
+            table,
+            rf"regexp_matches({column}, '\p{{Cc}}')",
+            expected,
+            f"shown({column})",
+        ),
     ]
-    return rules if optional else [Rule("empty_id", table, f"{column} = ''", expected, "'none'"), *rules]
+    return (
+        rules
+        if optional
+        else [Rule("empty_id", table, f"{column} = ''", expected, "'none'"), *rules]
+    )
 
 
 def time(column: str, table: Table, *, optional: bool = False) -> list[Rule]:
@@ -84,7 +100,13 @@ def time(column: str, table: Table, *, optional: bool = False) -> list[Rule]:
     given = f"{column} <> '' AND " if optional else ""
     found = f"shown({column})"
     return [
-        Rule("bad_time", table, f"{given}{column}_time IS NULL", f"{column} in ISO 8601 or Unix seconds", found),
+        Rule(
+            "bad_time",
+            table,
+            f"{given}{column}_time IS NULL",
+            f"{column} in ISO 8601 or Unix seconds",
+            found,
+        ),
         Rule(
             "early_time",
             table,
@@ -92,7 +114,13 @@ def time(column: str, table: Table, *, optional: bool = False) -> list[Rule]:
             f"{column} from the year {FIRST_YEAR} on",
             found,
         ),
-        Rule("future_time", table, f"{column}_time > delivered_at()", f"{column} before the delivery", found),
+        Rule(
+            "future_time",
+            table,
+            f"{column}_time > delivered_at()",
+            f"{column} before the delivery",
+            found,
+        ),
     ]
 
 

@@ -25,7 +25,9 @@ def recognise(path: str | Path) -> Kind:
     """The format of the delivery in directory `path`, by its files; InputError if it has none, or both."""
     folder = Path(path)
     if not folder.is_dir():
-        raise InputError(explain(str(path), expected="a directory", found="none", mend="check the path"))
+        raise InputError(
+            explain(str(path), expected="a directory", found="none", mend="check the path")
+        )
     if _holds(folder, "folder") and _holds(folder, "movielens"):
         raise InputError(
             explain(

@@ -20,7 +20,9 @@ from vidtopics.settings import IngestSettings
 Known: TypeAlias = pa.Table | pa.RecordBatchReader
 
 _FORMATS = {"folder": folder, "movielens": movielens}
-_NOTHING = pa.schema([("video_id", pa.string()), ("published_at", pa.timestamp("us", "UTC"))]).empty_table()
+_NOTHING = pa.schema(
+    [("video_id", pa.string()), ("published_at", pa.timestamp("us", "UTC"))]
+).empty_table()
 
 
 def stage(
@@ -33,7 +35,8 @@ def stage(
 ) -> Delivery:
     """Stages a delivery as one Parquet file per input table and one per table of refused rows.
 
-    Rows have the contract's columns and both times. Memory stays bounded whatever the delivery's size.
+    Rows have the contract's columns and both times. Memory stays bounded whatever the delivery's
+    size.
 
     Args:
         source: the delivery.
@@ -49,7 +52,9 @@ def stage(
     delivered_at = delivered_at or datetime.now(UTC)
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
-        raise InputError(explain(str(into), expected="an empty directory", found="files", mend="empty it"))
+        raise InputError(
+            explain(str(into), expected="an empty directory", found="files", mend="empty it")
+        )
     try:
         with Workspace(into, settings, delivered_at) as work:
             return _stage(work, source, known if known is not None else _NOTHING, delivered_at)
@@ -61,16 +66,25 @@ def stage(
 
 def _stage(work: Workspace, source: Source, known: Known, delivered_at: datetime) -> Delivery:
     form = _FORMATS[source.kind]
-    work.copy("known", known, "SELECT video_id, max(published_at) AS published_at", "GROUP BY video_id")
+    work.copy(
+        "known", known, "SELECT video_id, max(published_at) AS published_at", "GROUP BY video_id"
+    )
     form.load(work, source.path)
     videos.check(work, source.path)
-    work.sql.execute("CREATE TABLE video_ids AS SELECT video_id FROM videos_kept UNION SELECT video_id FROM known")
+    work.sql.execute(
+        "CREATE TABLE video_ids AS SELECT video_id FROM videos_kept UNION SELECT video_id FROM known"
+    )
     log.check(work)
     tags.check(work)
     files = work.reports()
     refuse_excess(files, work.settings.max_rejected_share)
     videos.date(work, form.PUBLISHED)
-    staged = [videos.write(work), tags.write(work), log.write_impressions(work), log.write_clicks(work)]
+    staged = [
+        videos.write(work),
+        tags.write(work),
+        log.write_impressions(work),
+        log.write_clicks(work),
+    ]
     staged += [_write_rejected(work, table) for table in INPUTS]
     return Delivery({path.stem: path for path in staged}, files, delivered_at)
 

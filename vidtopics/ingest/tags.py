@@ -13,18 +13,33 @@ COLUMNS = Columns(["video_id", "tag", "event_timestamp"])
 
 _TAG = f"tag of 1 to {MAX_ID_BYTES} bytes without control characters"
 _TAG_RULES = [
-    Rule("long_tag", VIDEO_TAGS, f"strlen(folded_tag) > {MAX_ID_BYTES}", f"a {_TAG}", "strlen(folded_tag) || ' bytes'"),
-    Rule("control_character", VIDEO_TAGS, r"regexp_matches(folded_tag, '\p{Cc}')", f"a {_TAG}", "shown(tag)"),
+    Rule(
+        "long_tag",
+        VIDEO_TAGS,
+        f"strlen(folded_tag) > {MAX_ID_BYTES}",
+        f"a {_TAG}",
+        "strlen(folded_tag) || ' bytes'",
+    ),
+    Rule(
+        "control_character",
+        VIDEO_TAGS,
+        r"regexp_matches(folded_tag, '\p{Cc}')",
+        f"a {_TAG}",
+        "shown(tag)",
+    ),
 ]
 _RULES = [
     *identifier("video_id", VIDEO_TAGS),
     *_TAG_RULES,
     *time("event_timestamp", VIDEO_TAGS, optional=True),
     Rule(
-        "unknown_video", VIDEO_TAGS, "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue", "shown(video_id)",
+        "unknown_video",
+        VIDEO_TAGS,
+        "video_id NOT IN (SELECT video_id FROM video_ids)",
+        "a video_id of the catalogue",
+        "shown(video_id)",
     ),
-]  # fmt: skip
+]
 _PARSED = {"folded_tag": "folded(tag)", "event_timestamp_time": "instant(event_timestamp)"}
 
 

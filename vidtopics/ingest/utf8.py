@@ -10,7 +10,8 @@ import pyarrow as pa
 def undecodable(texts: pa.Array) -> npt.NDArray[np.bool_]:
     r"""True where a text (binary or string, null counts as fine) is not UTF-8.
 
-    Whole arrays are validated at once and only halved where one fails: k bad texts among n cost k log n scans' starts.
+    Whole arrays are validated at once and only halved where one fails: k bad texts among n cost k
+    log n scans' starts.
 
     >>> undecodable(pa.array([b"a", b"caf\xe9", "é".encode()])).tolist()
     [False, True, False]

@@ -13,7 +13,8 @@ from vidtopics.ingest.rules import Rule, identifier, time
 from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(
-    ["video_id", "title", "cover", "primary_class", "secondary_class", "tags", "published_at"], ["removed_at"]
+    ["video_id", "title", "cover", "primary_class", "secondary_class", "tags", "published_at"],
+    ["removed_at"],
 )
 
 _PARSED = {
@@ -27,14 +28,22 @@ _RULES = [
     *time("published_at", VIDEO_CATALOG, optional=True),
     *time("removed_at", VIDEO_CATALOG, optional=True),
     Rule(
-        "removed_before_published", VIDEO_CATALOG, "removed_at_time < published_at_time",
-        "removed_at no earlier than published_at", "shown(removed_at) || ' before ' || shown(published_at)",
+        "removed_before_published",
+        VIDEO_CATALOG,
+        "removed_at_time < published_at_time",
+        "removed_at no earlier than published_at",
+        "shown(removed_at) || ' before ' || shown(published_at)",
     ),
-]  # fmt: skip
+]
 _VALUES = [
-    "title", "cover", "primary_classes", "secondary_classes", "list_sort(pieces(tags))", "published_at_time",
+    "title",
+    "cover",
+    "primary_classes",
+    "secondary_classes",
+    "list_sort(pieces(tags))",
+    "published_at_time",
     "removed_at_time",
-]  # fmt: skip
+]
 
 COVER_BATCH = 4096
 _COVERS = pa.schema([("row", pa.int64()), *((name, pa.string()) for name in Cover._fields)])
@@ -44,9 +53,13 @@ def check(work: Workspace, root: Path) -> None:
     """From relation `videos`: `videos_kept`, the accepted rows, with `cover_path` and `content_hash`."""
     work.check("videos_valid", "videos", _PARSED, _RULES)
     _look_at_covers(work, root)
-    work.sql.execute("CREATE VIEW videos_seen AS SELECT * FROM videos_valid JOIN covers USING (row)")
+    work.sql.execute(
+        "CREATE VIEW videos_seen AS SELECT * FROM videos_valid JOIN covers USING (row)"
+    )
     work.refuse("FROM videos_seen WHERE reason = 'cover_outside_folder'", VIDEO_CATALOG)
-    work.sql.execute("CREATE VIEW videos_good AS FROM videos_seen WHERE reason IS DISTINCT FROM 'cover_outside_folder'")
+    work.sql.execute(
+        "CREATE VIEW videos_good AS FROM videos_seen WHERE reason IS DISTINCT FROM 'cover_outside_folder'"
+    )
     work.keep_once("videos_good", "video_id", _VALUES, VIDEO_CATALOG)
     work.sql.execute("CREATE TABLE videos_kept AS FROM videos_good_kept")
     work.warn("FROM videos_kept WHERE reason IS NOT NULL")
@@ -57,8 +70,9 @@ def check(work: Workspace, root: Path) -> None:
 def date(work: Workspace, published: str) -> None:
     """Creates table `videos_dated`: `videos_kept` with `published` and whether the video was delivered before.
 
-    `published` is SQL over the row, `known_published_at`, `log_start` (the delivery's first impression) and
-    `first_seen` (the video's first impression or dated tag), each null where there is none.
+    `published` is SQL over the row, `known_published_at`, `log_start` (the delivery's first
+    impression) and `first_seen` (the video's first impression or dated tag), each null where there
+    is none.
     """
     work.sql.execute(f"""
         CREATE TABLE videos_dated AS
@@ -72,8 +86,8 @@ def date(work: Workspace, published: str) -> None:
         CROSS JOIN (SELECT min(event_timestamp_time) AS log_start FROM impressions_kept)""")
 
 
-# A new video holds from its publication on, and once more, as removed, from its removal on. The row of a video
-# that was delivered before says what holds now.
+# A new video holds from its publication on, and once more, as removed, from its removal on. The row
+# of a video that was delivered before says what holds now.
 _CATALOG = """
     WITH rows AS (
         SELECT video_id, title, cover_path AS cover, primary_classes, secondary_classes, content_hash,
@@ -97,6 +111,10 @@ def _look_at_covers(work: Workspace, root: Path) -> None:
     work.copy("covers", _COVERS.empty_table())
     reading = work.sql.cursor().execute("SELECT row, cover, title FROM videos_valid ORDER BY row")
     while batch := reading.fetchmany(COVER_BATCH):
-        found = examine(root, [(cover, title) for _, cover, title in batch], work.settings.max_image_pixels)
-        rows = [{"row": row, **cover._asdict()} for (row, *_), cover in zip(batch, found, strict=True)]
+        found = examine(
+            root, [(cover, title) for _, cover, title in batch], work.settings.max_image_pixels
+        )
+        rows = [
+            {"row": row, **cover._asdict()} for (row, *_), cover in zip(batch, found, strict=True)
+        ]
         work.append("covers", pa.Table.from_pylist(rows, _COVERS))

@@ -38,8 +38,8 @@ CREATE TABLE issues (
 class Workspace:
     """Scratch tables of one delivery, in a hidden directory that is removed on leaving.
 
-    Table `issues` has one row per finding: `refused` ones count against the file, `dropped` rows go no further,
-    and findings with a `target` are staged as refused rows of that table.
+    Table `issues` has one row per finding: `refused` ones count against the file, `dropped` rows go
+    no further, and findings with a `target` are staged as refused rows of that table.
     """
 
     def __init__(self, into: Path, settings: IngestSettings, delivered_at: datetime) -> None:
@@ -65,12 +65,21 @@ class Workspace:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.sql.close()
         shutil.rmtree(self._scratch)
 
-    def copy(self, name: str, rows: pa.RecordBatchReader | pa.Table, select: str = "SELECT *", group: str = "") -> None:
+    def copy(
+        self,
+        name: str,
+        rows: pa.RecordBatchReader | pa.Table,
+        select: str = "SELECT *",
+        group: str = "",
+    ) -> None:
         """Creates table `name` from Arrow rows, as a stream: `select` and `group` stand before and after their FROM."""
         self._take(f"CREATE TABLE {name} AS {select}", rows, group)
 
@@ -98,7 +107,10 @@ class Workspace:
         except duckdb.Error as error:
             raise InputError(
                 explain(
-                    path.name, expected="a file that can be read to its end", found=str(error), mend="deliver it again"
+                    path.name,
+                    expected="a file that can be read to its end",
+                    found=str(error),
+                    mend="deliver it again",
                 )
             ) from None
         self.sql.execute(f"""
@@ -107,7 +119,9 @@ class Workspace:
         self.refuse(f"FROM {name}_read WHERE reason IS NOT NULL", target)
         for column in opened.unknown_columns:
             detail = quoted(f"expected {', '.join(columns.names)}, found {column!r}")
-            self.warn(f"SELECT {quoted(path.name)} AS file, 0 AS row, 'unknown_column' AS reason, {detail} AS detail")
+            self.warn(
+                f"SELECT {quoted(path.name)} AS file, 0 AS row, 'unknown_column' AS reason, {detail} AS detail"
+            )
 
     def check(self, name: str, rows: str, parsed: Mapping[str, str], rules: Sequence[Rule]) -> None:
         """Creates relation `name`: `rows` with the `parsed` columns (name to SQL), without those that break a rule."""
@@ -141,7 +155,9 @@ class Workspace:
         self._note(select, f"false, false, {quoted(target.name) if target else 'NULL'}")
 
     def _note(self, select: str, fate: str) -> None:
-        self.sql.execute(f"INSERT INTO issues SELECT file, row, {fate}, reason, detail FROM ({select})")
+        self.sql.execute(
+            f"INSERT INTO issues SELECT file, row, {fate}, reason, detail FROM ({select})"
+        )
 
     def reports(self) -> list[FileReport]:
         """What became of every file, by name."""
@@ -149,7 +165,14 @@ class Workspace:
             SELECT file, file_hash, rows, rows - count(DISTINCT row) FILTER (refused) FROM files
             LEFT JOIN issues USING (file) GROUP BY file, file_hash, rows ORDER BY file""").fetchall()
         return [
-            FileReport(name, file_hash, rows, accepted, self._tallies(name, True), self._tallies(name, False))
+            FileReport(
+                name,
+                file_hash,
+                rows,
+                accepted,
+                self._tallies(name, True),
+                self._tallies(name, False),
+            )
             for name, file_hash, rows, accepted in files
         ]
 

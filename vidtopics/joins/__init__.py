@@ -1,7 +1,8 @@
 """Point-in-time joins on narrow keys: which row of a table was the value, and known, at each time of a spine.
 
-The kernel gives row numbers; payload columns are taken afterwards and never go through the join. It knows no table of ours:
-training frames, the offline store and parity all stand on it. `docs/time.md` has the rules.
+The kernel gives row numbers; payload columns are taken afterwards and never go through the join. It
+knows no table of ours: training frames, the offline store and parity all stand on it.
+`docs/time.md` has the rules.
 """
 
 from vidtopics.joins.history import History

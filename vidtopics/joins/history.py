@@ -28,7 +28,8 @@ class Rule(NamedTuple):
 class Timeline(NamedTuple):
     """For each key K the times from which on another row is seen: those of key k lie from `starts[k]` to `starts[k + 1]`, ascending.
 
-    `starts` is int64[K + 2]; its last two are equal, a key without rows, which is that of unknown ones. `row`: the row that is seen.
+    `starts` is int64[K + 2]; its last two are equal, a key without rows, which is that of unknown
+    ones. `row`: the row that is seen.
     """
 
     starts: NDArray[np.int64]
@@ -44,7 +45,9 @@ class Timeline(NamedTuple):
         for _ in range(int(left.max(initial=0)).bit_length()):
             half = left >> 1
             middle = low + half
-            earlier = (left > 0) & (self.since_us[np.minimum(middle, len(self.since_us) - 1)] <= times_us)
+            earlier = (left > 0) & (
+                self.since_us[np.minimum(middle, len(self.since_us) - 1)] <= times_us
+            )
             low = np.where(earlier, middle + 1, low)
             left = np.where(earlier, left - half - 1, half)
         return np.where(low > first, self.row[low - 1], -1)
@@ -69,7 +72,9 @@ class History:
     def __init__(self, keys: pa.Table, event_us: Micros, created_us: Micros) -> None:
         _same_length("rows", keys, event_us, created_us)
         if not keys.num_columns:
-            raise ValueError(explain("rows", expected="the key's columns", found="none", mend="select them"))
+            raise ValueError(
+                explain("rows", expected="the key's columns", found="none", mend="select them")
+            )
         self.event_us, self.created_us = event_us, created_us
         self._names = keys.column_names
         self._codes = KeyCodes(keys)
@@ -86,8 +91,8 @@ class History:
     ) -> NDArray[np.int64]:
         """For each key and time the row with the latest (event, created) among those that held by then and were known.
 
-        Of rows that are equal in key, event and created the last one wins; a tombstone is a row like any other.
-        The order of the rows under a rule is made once and kept.
+        Of rows that are equal in key, event and created the last one wins; a tombstone is a row
+        like any other. The order of the rows under a rule is made once and kept.
 
         Args:
             keys: N rows with the key's columns.
@@ -107,18 +112,27 @@ class History:
         missing = set(self._names) - set(keys.column_names)
         if missing:
             raise ValueError(
-                explain("spine", expected="the key's columns", found=f"no {', '.join(sorted(missing))}", mend="rename them")
-            )  # fmt: skip
+                explain(
+                    "spine",
+                    expected="the key's columns",
+                    found=f"no {', '.join(sorted(missing))}",
+                    mend="rename them",
+                )
+            )
         if not len(times_us) or not len(self.event_us):
             return np.full(len(times_us), -1, np.int64)
         rule = _rule(times_us, known_by, strictly_before)
-        with ThreadPoolExecutor() as threads:  # sorting and searching don't hold the interpreter's lock
+        with (
+            ThreadPoolExecutor() as threads
+        ):  # sorting and searching don't hold the interpreter's lock
             made = threads.submit(self._timeline, rule)
             codes = self._codes.of(keys)
             codes = np.where(codes < 0, len(self._codes), codes)
             timeline = made.result()
             parts = [slice(start, start + PART) for start in range(0, len(codes), PART)]
-            at = np.concatenate(list(threads.map(lambda part: timeline.at(codes[part], times_us[part]), parts)))
+            at = np.concatenate(
+                list(threads.map(lambda part: timeline.at(codes[part], times_us[part]), parts))
+            )
         if ttl_us:
             at[(at >= 0) & (self.event_us[at] < times_us - ttl_us)] = -1
         return at
@@ -140,7 +154,8 @@ class History:
         if rule.distance_us is not None:
             since = np.maximum(since, self.created_us[row] - rule.distance_us)
             later = ordered(codes, since)
-            # What is seen from a time on is the latest of all that are seen by then; within a key, order is rank.
+            # What is seen from a time on is the latest of all that are seen by then; within a key,
+            # order is rank.
             since, row = since[later], row[np.maximum.accumulate(later)]
         starts = np.searchsorted(codes, np.arange(len(self._codes) + 2))
         return Timeline(starts, since, row)
@@ -167,5 +182,10 @@ def _same_length(what: str, keys: pa.Table, *times: Micros) -> None:
     lengths = [len(keys), *map(len, times)]
     if len(set(lengths)) > 1:
         raise ValueError(
-            explain(what, expected="keys and times of equal length", found=str(lengths), mend="pass all rows of each")
+            explain(
+                what,
+                expected="keys and times of equal length",
+                found=str(lengths),
+                mend="pass all rows of each",
+            )
         )

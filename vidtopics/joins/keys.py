@@ -23,8 +23,11 @@ class KeyCodes:
     def __init__(self, rows: pa.Table, *, null_is_a_key: bool = False) -> None:
         self._names = rows.column_names
         nulls = "encode" if null_is_a_key else "mask"
-        # In one piece: of many chunks the dictionaries would have to be unified, which takes four times as long.
-        encoded = [_plain(rows[name]).combine_chunks().dictionary_encode(nulls) for name in self._names]
+        # In one piece: of many chunks the dictionaries would have to be unified, which takes four
+        # times as long.
+        encoded = [
+            _plain(rows[name]).combine_chunks().dictionary_encode(nulls) for name in self._names
+        ]
         self._values = [e.dictionary for e in encoded]
         parts = [_numbers(e.indices) for e in encoded]
         self.rows = parts[0]
@@ -40,7 +43,10 @@ class KeyCodes:
 
     def of(self, keys: pa.Table) -> Codes:
         """int64[N]: the numbers of other rows' keys; -1 where no row has that key."""
-        parts = [_found(name, keys[name], values) for name, values in zip(self._names, self._values, strict=True)]
+        parts = [
+            _found(name, keys[name], values)
+            for name, values in zip(self._names, self._values, strict=True)
+        ]
         codes = parts[0]
         for values, pairs, part in zip(self._values[1:], self._pairs, parts[1:], strict=True):
             codes = _place(pairs, _joined(codes, part, len(values)))
@@ -62,7 +68,10 @@ def _found(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
     if plain.type != values.type and len(values):
         raise ValueError(
             explain(
-                f"key column {name}", expected=f"{values.type}, as in the rows", found=str(plain.type), mend="cast it"
+                f"key column {name}",
+                expected=f"{values.type}, as in the rows",
+                found=str(plain.type),
+                mend="cast it",
             )
         )
     return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
@@ -89,7 +98,8 @@ def _place(pairs: Codes, joined: Codes) -> Codes:
 def ordered(codes: Codes, first: Codes, *others: Codes) -> Codes:
     """The order by code, then by the times, the first of them first; equal rows in the order that they have.
 
-    One sort of one number per row, a quarter of the time of lexsort; what is equal there, a few rows, is sorted again by the rest.
+    One sort of one number per row, a quarter of the time of lexsort; what is equal there, a few
+    rows, is sorted again by the rest.
 
     >>> ordered(np.array([1, 0, 1, 1]), np.array([5, 9, 4, 5]), np.array([7, 7, 7, 6])).tolist()
     [1, 2, 3, 0]
@@ -101,7 +111,9 @@ def ordered(codes: Codes, first: Codes, *others: Codes) -> Codes:
     if same.any():
         tied = np.append(same, False) | np.append(False, same)
         rows = order[tied]
-        order[tied] = rows[np.lexsort((rows, *(times[rows] for times in others[::-1]), in_order[tied]))]
+        order[tied] = rows[
+            np.lexsort((rows, *(times[rows] for times in others[::-1]), in_order[tied]))
+        ]
     return order
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from vidtopics.joins.keys import KeyCodes, ordered
 
 
-def latest(keys: pa.Table, event: NDArray[np.int64], created: NDArray[np.int64]) -> NDArray[np.int64]:
+def latest(
+    keys: pa.Table, event: NDArray[np.int64], created: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Row numbers, ascending, of the rows with the greatest (event, created) of their key; of equal ones the last.
 
     Args:

@@ -13,8 +13,8 @@ LARGEST = 2**31 - 1
 def taken(rows: pa.Table, at: NDArray[np.int64]) -> pa.Table:
     """The rows of these numbers, in their order; nulls for -1. As `Table.take`, and faster for lists of one length.
 
-    Arrow takes a list an item at a time. Topic IDs and vectors have as many items in each row as in the next: they are taken as rows of
-    a fixed width, in less than half the time (docs/adr/0018).
+    Arrow takes a list an item at a time. Topic IDs and vectors have as many items in each row as in
+    the next: they are taken as rows of a fixed width, in less than half the time (docs/adr/0018).
 
     Args:
         rows: M rows, any columns.
@@ -25,7 +25,9 @@ def taken(rows: pa.Table, at: NDArray[np.int64]) -> pa.Table:
     {'topic_ids': [[3, 9], None, None, [3, 9]], 'topic_count': [2, None, 0, 2]}
     """
     where = pa.array(at, mask=at < 0)
-    whole = rows.combine_chunks().columns  # still several chunks where lists have more items than 32 bits count
+    whole = (
+        rows.combine_chunks().columns
+    )  # still several chunks where lists have more items than 32 bits count
     columns = [_taken(c.chunk(0), at, where) if c.num_chunks == 1 else c.take(where) for c in whole]
     return pa.Table.from_arrays(columns, schema=rows.schema)
 

@@ -35,7 +35,12 @@ def matches(
     if held.num_columns < len(names):
         missing = sorted(set(names) - set(held.column_names))
         raise ValueError(
-            explain("rows", expected="the key's columns", found=f"no {', '.join(missing)}", mend="rename them")
+            explain(
+                "rows",
+                expected="the key's columns",
+                found=f"no {', '.join(missing)}",
+                mend="rename them",
+            )
         )
     return History(held, event_us, created_us).matches(
         spine_keys, spine_us, known_by=known_by, ttl_us=ttl_us, strictly_before=strictly_before

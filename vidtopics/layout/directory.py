@@ -1,7 +1,8 @@
 """What lies in Redis beside the values: which views there are and how they are written. A reader needs no contract, Feast or table.
 
-Four keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets), `views` (hash: view to JSON), `schemas` (hash: schema
-hash to fields), `directory` (a number that every change of the others raises: a reader reads it with its values and notices).
+Four keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets), `views`
+(hash: view to JSON), `schemas` (hash: schema hash to fields), `directory` (a number that every
+change of the others raises: a reader reads it with its values and notices).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from vidtopics.layout.schema import LAYOUT, Schema
 class ViewEntry:
     """One view: its number in keys, the generation that is live, its TTL (0: none), the hash of its schema, its join keys.
 
-    Keys end with the ids alone, so the entry says whose they are; entries from before it did have no join keys.
+    Keys end with the ids alone, so the entry says whose they are; entries from before it did have
+    no join keys.
 
     >>> ViewEntry.from_json(ViewEntry(4, 2, 0, 7, ("user_id",)).to_json()).keys
     ('user_id',)
@@ -91,9 +93,13 @@ class Directory:
         found = json.loads(layout)
         if found["layout"] != LAYOUT:
             raise StoreError(
-                explain(f"Redis, prefix {prefix!r}", expected=f"layout {LAYOUT}", found=f"layout {found['layout']}",
-                        mend="use the version of vidtopics that wrote it")
-            )  # fmt: skip
+                explain(
+                    f"Redis, prefix {prefix!r}",
+                    expected=f"layout {LAYOUT}",
+                    found=f"layout {found['layout']}",
+                    mend="use the version of vidtopics that wrote it",
+                )
+            )
         entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
         known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
         return cls(prefix, int(version), found["buckets"], entries, known)
@@ -111,7 +117,10 @@ class Directory:
 
     @cached_property
     def _spaces(self) -> dict[str, KeySpace]:
-        return {n: KeySpace(self.prefix, v.generation, v.number, self.buckets) for n, v in self.views.items()}
+        return {
+            n: KeySpace(self.prefix, v.generation, v.number, self.buckets)
+            for n, v in self.views.items()
+        }
 
 
 def _nothing(prefix: str, expected: str, found: str) -> StoreError:

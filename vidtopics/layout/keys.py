@@ -19,7 +19,9 @@ class BulkHeads(dict[int, list[bytes]]):
         self._heads = heads
 
     def __missing__(self, length: int) -> list[bytes]:
-        made = self[length] = [b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads]
+        made = self[length] = [
+            b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads
+        ]
         return made
 
 
@@ -35,7 +37,10 @@ class KeySpace:
     @cached_property
     def heads(self) -> list[bytes]:
         """What the keys of each bucket begin with."""
-        return [f"{self.prefix}:{self.generation}:{self.view}:{{{b}}}".encode() for b in range(self.buckets)]
+        return [
+            f"{self.prefix}:{self.generation}:{self.view}:{{{b}}}".encode()
+            for b in range(self.buckets)
+        ]
 
     def of(self, ids: Iterable[bytes]) -> list[bytes]:
         """The key of each id."""
@@ -114,7 +119,9 @@ class Structures:
 
     def queue(self, epoch: int, topic_id: int) -> bytes:
         """The list of a topic's videos, first to last; topic IDs of another epoch have other keys."""
-        return f"{self.prefix}:queue:{epoch}:{self._bucket(str(topic_id).encode())}{topic_id}".encode()
+        return (
+            f"{self.prefix}:queue:{epoch}:{self._bucket(str(topic_id).encode())}{topic_id}".encode()
+        )
 
     def clicks(self, user_id: str) -> bytes:
         """The list of a user's clicked videos, newest first."""

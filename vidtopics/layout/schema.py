@@ -26,17 +26,25 @@ HEADER = np.dtype(
 )
 END = np.dtype("<u4")
 NUMBERS = {
-    "int8": "<i1", "int16": "<i2", "int32": "<i4", "int64": "<i8", "float16": "<f2", "float32": "<f4", "float64": "<f8",
-    "bool": "?", "timestamp": "<i8",
-}  # fmt: skip
+    "int8": "<i1",
+    "int16": "<i2",
+    "int32": "<i4",
+    "int64": "<i8",
+    "float16": "<f2",
+    "float32": "<f4",
+    "float64": "<f8",
+    "bool": "?",
+    "timestamp": "<i8",
+}
 
 
 @dataclass(frozen=True)
 class Field:
     """One field of a view: what a reader gets (`type`) and what is stored (`wire`).
 
-    `kind`: a "scalar", "slots" (a list of fixed `width`), a "vector" (all rows of one width, known from the bytes), a "list" of any length, or
-    "bytes" (`type` string or bytes). `pad` stands where there is no value.
+    `kind`: a "scalar", "slots" (a list of fixed `width`), a "vector" (all rows of one width, known
+    from the bytes), a "list" of any length, or "bytes" (`type` string or bytes). `pad` stands where
+    there is no value.
     """
 
     name: str
@@ -55,7 +63,13 @@ class Field:
         """What a reader gets for `rows` without a value."""
         if self.kind in {"list", "bytes"}:
             return np.full(rows, None, object)
-        shape = (rows, self.width) if self.kind == "slots" else (rows, 0) if self.kind == "vector" else rows
+        shape = (
+            (rows, self.width)
+            if self.kind == "slots"
+            else (rows, 0)
+            if self.kind == "vector"
+            else rows
+        )
         return np.full(shape, self.pad, NUMBERS[self.type])
 
 
@@ -63,7 +77,8 @@ class Field:
 class Schema:
     """The fields of a view, in order, and the join keys that its values are found by (sorted; empty: not known).
 
-    Values are written by the fields alone: neither text nor hash has the keys, which stand in the view's :class:`ViewEntry`.
+    Values are written by the fields alone: neither text nor hash has the keys, which stand in the
+    view's :class:`ViewEntry`.
 
     >>> Schema.from_json(EXAMPLE.to_json()) == EXAMPLE
     True
@@ -81,7 +96,9 @@ class Schema:
         97
         """
         keys = (ENTITIES[table.view.entity].name,) if table.view else ()
-        return cls(tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values), keys)
+        return cls(
+            tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values), keys
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
@@ -91,7 +108,9 @@ class Schema:
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""
         # -1 and -1.0 are one padding, so they have to be one text: its hash names the schema.
-        return json.dumps([asdict(f) | {"pad": float(f.pad)} for f in self.fields], separators=(",", ":"))
+        return json.dumps(
+            [asdict(f) | {"pad": float(f.pad)} for f in self.fields], separators=(",", ":")
+        )
 
     @cached_property
     def hash(self) -> int:
@@ -109,11 +128,19 @@ class Schema:
         parts: list[tuple[str, object, tuple[int, ...]]] = [("header", HEADER, ())]
         parts.append(("nulls", "u1", ((len(self.fields) + 7) // 8,)))
         for i, f in enumerate(self.fields):
-            parts.append((f"f{i}", END if f.variable else NUMBERS[f.wire], (f.width,) if f.kind == "slots" else ()))
+            parts.append(
+                (
+                    f"f{i}",
+                    END if f.variable else NUMBERS[f.wire],
+                    (f.width,) if f.kind == "slots" else (),
+                )
+            )
         return np.dtype(parts)
 
 
-def _field(name: str, type_: str, width: int | str | None, pad: float | None, wire: str | None) -> Field:
+def _field(
+    name: str, type_: str, width: int | str | None, pad: float | None, wire: str | None
+) -> Field:
     if type_ == "string":
         return Field(name, "string", "bytes")
     if type_ == "list<string>":

@@ -53,13 +53,17 @@ def encode(
     header["event_us"], header["created_us"] = event_us, created_us
     null = null or {}
     bits = np.zeros((len(rows), len(schema.fields)), bool)
-    tails: list[list[bytes]] = [[] for _ in range(len(rows))] if any(f.variable for f in schema.fields) else []
+    tails: list[list[bytes]] = (
+        [[] for _ in range(len(rows))] if any(f.variable for f in schema.fields) else []
+    )
     for i, field in enumerate(schema.fields):
         bits[:, i] = null.get(field.name, False)
         if field.variable:
             _put_variable(rows[f"f{i}"], tails, field, columns[field.name], bits[:, i])
         else:
-            rows[f"f{i}"] = _narrow(field, _shaped(field, columns[field.name], len(rows)), bits[:, i])
+            rows[f"f{i}"] = _narrow(
+                field, _shaped(field, columns[field.name], len(rows)), bits[:, i]
+            )
     rows["nulls"] = np.packbits(bits, axis=1, bitorder="little")
     raw, size = rows.tobytes(), schema.row.itemsize
     fixed = [raw[i * size : (i + 1) * size] for i in range(len(rows))]
@@ -72,7 +76,11 @@ def tombstones(
     """Values that say that a value ended: headers alone, with the times that keep an older row from coming back."""
     heads = np.zeros(len(fingerprints), HEADER)
     heads["layout"], heads["flags"], heads["schema"] = LAYOUT, TOMBSTONE, schema.hash
-    heads["fingerprint"], heads["event_us"], heads["created_us"] = fingerprints, event_us, created_us
+    heads["fingerprint"], heads["event_us"], heads["created_us"] = (
+        fingerprints,
+        event_us,
+        created_us,
+    )
     return [head.tobytes() for head in heads]
 
 
@@ -86,7 +94,8 @@ def headers(values: Sequence[bytes]) -> NDArray[np.void]:
 class Decoded:
     """Rows of one schema: per field its values and bool[N] where there is none; `readable` is false where the bytes don't fit.
 
-    A vector field has the width of the row known last; rows of another width aren't readable. It has width 0 where no row has a vector.
+    A vector field has the width of the row known last; rows of another width aren't readable. It
+    has width 0 where no row has a vector.
     """
 
     columns: Mapping[str, NDArray[np.generic]]
@@ -96,12 +105,17 @@ class Decoded:
 
 def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None = None) -> Decoded:
     """Fields of values that carry this schema's hash and are no tombstones; all fields unless `names` says which."""
-    size, variable = schema.row.itemsize, [f"f{i}" for i, f in enumerate(schema.fields) if f.variable]
+    size, variable = (
+        schema.row.itemsize,
+        [f"f{i}" for i, f in enumerate(schema.fields) if f.variable],
+    )
     lengths = np.fromiter(map(len, values), np.int64, len(values))
     fixed = values if (lengths == size).all() else [v[:size].ljust(size, b"\0") for v in values]
     rows = np.frombuffer(b"".join(fixed), schema.row)
     readable = lengths == size + (rows[variable[-1]].astype(np.int64) if variable else 0)
-    bits = np.unpackbits(rows["nulls"], axis=1, count=len(schema.fields), bitorder="little").view(np.bool_)
+    bits = np.unpackbits(rows["nulls"], axis=1, count=len(schema.fields), bitorder="little").view(
+        np.bool_
+    )
     null = {f.name: bits[:, i] for i, f in enumerate(schema.fields)}
     columns: dict[str, NDArray[np.generic]] = {}
     ends = [np.zeros(len(rows), END), *(rows[name] for name in variable)]
@@ -115,12 +129,17 @@ def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None 
             if wanted:
                 spans = zip(values, (begins + size).tolist(), (column + size).tolist(), strict=True)
                 chunks = [v[a:b] for v, a, b in spans]
-                columns[field.name] = _take(field, chunks, rows["header"]["created_us"], readable, null[field.name])
+                columns[field.name] = _take(
+                    field, chunks, rows["header"]["created_us"], readable, null[field.name]
+                )
             begins = column
         elif wanted:
             columns[field.name] = column.astype(NUMBERS[field.type])
     pads: dict[str, Any] = {f.name: None if f.kind in OBJECTS else f.pad for f in schema.fields}
-    for name, column in columns.items():  # last, as a vector of another width makes its whole row unreadable
+    for (
+        name,
+        column,
+    ) in columns.items():  # last, as a vector of another width makes its whole row unreadable
         column[~readable | null[name]] = pads[name]
     return Decoded(columns, null, readable)
 
@@ -135,7 +154,12 @@ def _shaped(field: Field, column: Column, rows: int) -> NDArray[np.generic]:
         told = "rows of several widths"
     if told != str(wanted):
         raise ContractError(
-            explain(field.name, expected=f"the shape {wanted}", found=told, mend="give every row its value")
+            explain(
+                field.name,
+                expected=f"the shape {wanted}",
+                found=told,
+                mend="give every row its value",
+            )
         )
     return found
 
@@ -146,13 +170,16 @@ def _narrow(
     """Rows from number `first` on in the type that is stored; ContractError where a number doesn't survive that."""
     wide = column
     if missing.any():
-        wide = (
-            column.copy()
-        )  # not numpy's `where`, which takes integers and a padding of 0.0 for floats and rounds them
+        # not numpy's `where`, which takes integers and a padding of 0.0 for floats and rounds them
+        wide = column.copy()
         wide[missing] = field.pad
     with np.errstate(over="ignore", invalid="ignore"):
         stored = wide.astype(NUMBERS[field.wire])
-        lost = np.isinf(stored) & ~np.isinf(wide) if field.wire.startswith("float") else np.not_equal(stored, wide)
+        lost = (
+            np.isinf(stored) & ~np.isinf(wide)
+            if field.wire.startswith("float")
+            else np.not_equal(stored, wide)
+        )
     if np.any(lost):
         at = tuple(np.argwhere(lost)[0].tolist())
         raise ContractError(
@@ -167,7 +194,11 @@ def _narrow(
 
 
 def _put_variable(
-    ends: NDArray[np.generic], tails: list[list[bytes]], field: Field, column: Column, missing: NDArray[np.bool_]
+    ends: NDArray[np.generic],
+    tails: list[list[bytes]],
+    field: Field,
+    column: Column,
+    missing: NDArray[np.bool_],
 ) -> None:
     for i, (tail, value) in enumerate(zip(tails, column, strict=True)):
         missing[i] |= value is None
@@ -221,7 +252,11 @@ def _vectors(
     readable &= ~there | (lengths == length)
     good = readable & ~missing
     whole = b"".join([c if ok else bytes(length) for c, ok in zip(chunks, good, strict=True)])
-    return np.frombuffer(whole, NUMBERS[field.wire]).reshape(len(chunks), -1).astype(NUMBERS[field.type])
+    return (
+        np.frombuffer(whole, NUMBERS[field.wire])
+        .reshape(len(chunks), -1)
+        .astype(NUMBERS[field.type])
+    )
 
 
 def _from_bytes(field: Field, chunk: bytes) -> object:

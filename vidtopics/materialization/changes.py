@@ -37,7 +37,8 @@ class Span:
 class Changes:
     """The latest row of each entity among the rows of some files.
 
-    `read`: rows that were looked at. `not_due`: rows whose event or created time has not come yet; they are left out.
+    `read`: rows that were looked at. `not_due`: rows whose event or created time has not come yet;
+    they are left out.
     """
 
     table: Table
@@ -67,11 +68,17 @@ class Changes:
 
 
 def changes(
-    table: Table, delta: DeltaTable, names: Collection[str] | None, *, now_us: int, span: Span | None = None
+    table: Table,
+    delta: DeltaTable,
+    names: Collection[str] | None,
+    *,
+    now_us: int,
+    span: Span | None = None,
 ) -> Changes:
     """The rows to move among those of some data files of `delta` (all by default), within `span` if there is one.
 
-    Rows that a compaction rewrote come again: the later of two rows wins online, so they change nothing.
+    Rows that a compaction rewrote come again: the later of two rows wins online, so they change
+    nothing.
 
     Raises:
         TableError: a data file is gone or damaged.
@@ -83,9 +90,17 @@ def changes(
         rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
     event, created = (rows[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME))
     due = (event <= now_us) & (created <= now_us)
-    asked = (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
+    asked = (
+        (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
+    )
     kept = np.zeros(len(rows), np.bool_)
-    kept[latest(rows.select(list(table.key)), np.where(due & asked, event, np.iinfo(np.int64).min), created)] = True
+    kept[
+        latest(
+            rows.select(list(table.key)),
+            np.where(due & asked, event, np.iinfo(np.int64).min),
+            created,
+        )
+    ] = True
     kept &= due & asked
     return Changes(table, delta.version(), dataset, kept, len(rows), int((asked & ~due).sum()))
 
@@ -119,11 +134,14 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
     return any(kinds is None or "remove" in kinds for kinds in found)
 
 
-def stand_in(delta: DeltaTable, names: frozenset[str] | None) -> tuple[DeltaTable, frozenset[str] | None]:
+def stand_in(
+    delta: DeltaTable, names: frozenset[str] | None
+) -> tuple[DeltaTable, frozenset[str] | None]:
     """The snapshot to read the rows of some files of `delta` from (all by default), and their names there.
 
-    Where a vacuum took files that were compacted, it is a later version with the same rows. What `delta` has is said by its log all the same:
-    watermarks, and the notes beside them, stay with its own version and names.
+    Where a vacuum took files that were compacted, it is a later version with the same rows. What
+    `delta` has is said by its log all the same: watermarks, and the notes beside them, stay with
+    its own version and names.
     """
     read = whole(delta, names)
     if read is delta or names is None:
@@ -137,9 +155,13 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
         delta = tables.delta(table, version=version)
     except DeltaError as error:
         raise TableError(
-            explain(f"{table.name}, version {version} of its release", expected="a version that opens", found=str(error),
-                    mend=f"run `vidtopics run {table.name}`, which publishes a new release")
-        ) from error  # fmt: skip
+            explain(
+                f"{table.name}, version {version} of its release",
+                expected="a version that opens",
+                found=str(error),
+                mend=f"run `vidtopics run {table.name}`, which publishes a new release",
+            )
+        ) from error
     scan(delta)
     return delta
 

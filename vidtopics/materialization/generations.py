@@ -1,8 +1,9 @@
 """The directory as writers change it: which views there are, which generation of each is live, and which have to go.
 
-A view's keys carry the number of a generation. A new one is filled beside the live one and becomes live with one change of the directory
-(:meth:`Generations.switch`). Generations that aren't live stand in a list, from before their first key is written until their last is gone,
-so that whoever comes after a crash finds and removes them (:meth:`Generations.sweep`).
+A view's keys carry the number of a generation. A new one is filled beside the live one and becomes
+live with one change of the directory (:meth:`Generations.switch`). Generations that aren't live
+stand in a list, from before their first key is written until their last is gone, so that whoever
+comes after a crash finds and removes them (:meth:`Generations.sweep`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ UNLINK = f"{GUARD} return redis.call('UNLINK', unpack(KEYS, 2))"
 class Generations:
     """The directory of one prefix. Any writer may register a view; all else takes a lease, as it ends in keys that go."""
 
-    def __init__(self, connection: Connection, prefix: str, buckets: int, lease: Lease | None = None) -> None:
+    def __init__(
+        self, connection: Connection, prefix: str, buckets: int, lease: Lease | None = None
+    ) -> None:
         self.connection = connection
         self.prefix = prefix
         self.buckets = buckets
@@ -54,14 +57,19 @@ class Generations:
             held = cast("bytes | None", self.connection.get(key))
         if held is not None and held.decode() != wanted:
             raise StoreError(
-                explain(f"Redis, prefix {self.prefix!r}", expected=wanted, found=held.decode(),
-                        mend="keep `buckets` as they were (a teardown leaves them), or choose another `prefix`")
-            )  # fmt: skip
+                explain(
+                    f"Redis, prefix {self.prefix!r}",
+                    expected=wanted,
+                    found=held.decode(),
+                    mend="keep `buckets` as they were (a teardown leaves them), or choose another `prefix`",
+                )
+            )
 
     def _make(self, layout: str) -> None:
         """Enter the layout. No version and no view's number is used twice under a prefix, even where its directory was lost and values weren't.
 
-        Versions begin at the clock; numbers at 1 (keys stay short), and at the clock where a bucket's fence shows that there was a directory.
+        Versions begin at the clock; numbers at 1 (keys stay short), and at the clock where a
+        bucket's fence shows that there was a directory.
         """
         fences = [fence(self.prefix, bucket) for bucket in range(self.buckets)]
         with self.connection.pipeline(transaction=False) as pipe:
@@ -78,7 +86,8 @@ class Generations:
                 pipe.set(place(self.prefix, "layout"), layout)
 
         transaction(self.connection, change, place(self.prefix, "layout"))
-        # After the layout: whoever finds a fence and no layout knows that one was lost, and hasn't only come second.
+        # After the layout: whoever finds a fence and no layout knows that one was lost, and hasn't
+        # only come second.
         with self.connection.pipeline(transaction=False) as pipe:
             for name in fences:
                 pipe.set(name, 0, nx=True)
@@ -86,7 +95,9 @@ class Generations:
 
     def entries(self) -> dict[str, ViewEntry]:
         """Every view's entry."""
-        return _entries(cast("dict[bytes, bytes]", self.connection.hgetall(place(self.prefix, "views"))))
+        return _entries(
+            cast("dict[bytes, bytes]", self.connection.hgetall(place(self.prefix, "views")))
+        )
 
     def schemas(self) -> list[Schema]:
         """Every schema that values were written by."""
@@ -101,33 +112,52 @@ class Generations:
     def register(self, view: str, schema: Schema, ttl_us: int, *, by: By = "load") -> ViewEntry:
         """Enter a view, or a change of its TTL or fields; its entry.
 
-        Where join keys changed, or fields otherwise than by new ones at the end, the view goes on in a new generation, empty until it is
-        written to: :meth:`begin` and :meth:`switch` are for those who can fill it first. A writer that knows the first fields alone (its
-        registry is from before the others came) changes nothing: its rows carry its own schema, and the others read as null there.
+        Where join keys changed, or fields otherwise than by new ones at the end, the view goes on
+        in a new generation, empty until it is written to: :meth:`begin` and :meth:`switch` are for
+        those who can fill it first. A writer that knows the first fields alone (its registry is
+        from before the others came) changes nothing: its rows carry its own schema, and the others
+        read as null there.
 
-        An "apply" begins no generation: it leaves a note of what it wants, and live values stay until they are loaded or pushed to by that. A
-        "push" can't tell whether its registry is older than the values that would go, so it begins one by such a note alone.
+        An "apply" begins no generation: it leaves a note of what it wants, and live values stay
+        until they are loaded or pushed to by that. A "push" can't tell whether its registry is
+        older than the values that would go, so it begins one by such a note alone.
 
         Raises:
             StoreError: a push by fields or join keys that neither live values nor the note fit.
         """
 
         def change(pipe: Any) -> ViewEntry:
-            entries, listed = _entries(pipe.hgetall(self._views)), _listed(pipe.hgetall(self._others))
+            entries, listed = (
+                _entries(pipe.hgetall(self._views)),
+                _listed(pipe.hgetall(self._others)),
+            )
             held = entries.get(view)
             text = pipe.hget(self._schemas, str(held.schema)) if held else None
             known = pipe.hexists(self._schemas, str(schema.hash))
             entry = _on(held, text, schema, ttl_us, by)
             kept = entry is not None
-            if held and not kept and by == "push" and not _allowed(pipe.hget(self._wanted, view), schema):
+            if (
+                held
+                and not kept
+                and by == "push"
+                and not _allowed(pipe.hget(self._wanted, view), schema)
+            ):
                 raise _older(view, schema)
             if held and not kept and by == "apply":
                 pipe.multi()
                 pipe.hset(self._wanted, view, _note(schema))
                 return held
             if entry is None:
-                number = held.number if held else _next_number(pipe.get(self._numbers), entries, listed)
-                entry = ViewEntry(number, _next_generation(number, entries, listed), ttl_us, schema.hash, schema.keys)
+                number = (
+                    held.number if held else _next_number(pipe.get(self._numbers), entries, listed)
+                )
+                entry = ViewEntry(
+                    number,
+                    _next_generation(number, entries, listed),
+                    ttl_us,
+                    schema.hash,
+                    schema.keys,
+                )
             pipe.multi()
             if by == "apply":
                 pipe.hdel(self._wanted, view)
@@ -143,10 +173,15 @@ class Generations:
         """The entry that the view will have: its next generation, listed as half-made. Readers don't see it before :meth:`switch`."""
 
         def change(pipe: Any) -> ViewEntry:
-            entries, listed = _entries(pipe.hgetall(self._views)), _listed(pipe.hgetall(self._others))
+            entries, listed = (
+                _entries(pipe.hgetall(self._views)),
+                _listed(pipe.hgetall(self._others)),
+            )
             held = entries[view]
             generation = _next_generation(held.number, entries, listed)
-            entry = ViewEntry(held.number, generation, ttl_us, schema.hash, schema.keys or held.keys)
+            entry = ViewEntry(
+                held.number, generation, ttl_us, schema.hash, schema.keys or held.keys
+            )
             pipe.multi()
             pipe.hset(self._others, _field(entry), view)
             return entry
@@ -214,7 +249,8 @@ class Generations:
             return 0
         assert self.lease is not None
         if isinstance(self.connection, redis.RedisCluster):
-            # There the directory's version and the values are on several nodes: a read that found the old version may still be under way.
+            # There the directory's version and the values are on several nodes: a read that found
+            # the old version may still be under way.
             time.sleep(CLUSTER_GRACE_S)
         gone = 0
         for number, generation in listed:
@@ -228,7 +264,14 @@ class Generations:
         pipe.multi()
         pipe.hdel(self._others, field)
 
-    def _enter(self, pipe: Any, view: str, entry: ViewEntry, schema: Schema, retired: ViewEntry | None = None) -> None:
+    def _enter(
+        self,
+        pipe: Any,
+        view: str,
+        entry: ViewEntry,
+        schema: Schema,
+        retired: ViewEntry | None = None,
+    ) -> None:
         pipe.hset(self._schemas, str(schema.hash), schema.to_json())
         pipe.hset(self._views, view, entry.to_json())
         pipe.incr(place(self.prefix, "directory"))
@@ -289,33 +332,47 @@ def _entries(held: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:
 
 def _listed(held: Mapping[bytes, bytes]) -> list[tuple[int, int]]:
     """(view's number, generation) of those that aren't live."""
-    return [(int(number), int(generation)) for number, _, generation in (f.partition(b":") for f in held)]
+    return [
+        (int(number), int(generation))
+        for number, _, generation in (f.partition(b":") for f in held)
+    ]
 
 
 def _field(entry: ViewEntry) -> str:
     return f"{entry.number}:{entry.generation}"
 
 
-def _next_number(last: bytes | None, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
-    return 1 + max([int(last or 0), *(e.number for e in entries.values()), *(number for number, _ in listed)])
+def _next_number(
+    last: bytes | None, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]
+) -> int:
+    return 1 + max(
+        [int(last or 0), *(e.number for e in entries.values()), *(number for number, _ in listed)]
+    )
 
 
-def _next_generation(number: int, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]) -> int:
+def _next_generation(
+    number: int, entries: Mapping[str, ViewEntry], listed: Iterable[tuple[int, int]]
+) -> int:
     live = (e.generation for e in entries.values() if e.number == number)
     return 1 + max([0, *live, *(generation for n, generation in listed if n == number)])
 
 
-def _on(held: ViewEntry | None, text: bytes | None, schema: Schema, ttl_us: int, by: By) -> ViewEntry | None:
+def _on(
+    held: ViewEntry | None, text: bytes | None, schema: Schema, ttl_us: int, by: By
+) -> ViewEntry | None:
     """The entry of a view that goes on in its generation; None where it can't. `text`: the schema that is held."""
     if held is None or not _same_keys(held, schema):
         return None
     keys = schema.keys or held.keys
-    # A push's registry may be old, and so may a contract that lacks the last fields: theirs is no word on the TTL.
+    # A push's registry may be old, and so may a contract that lacks the last fields: theirs is no
+    # word on the TTL.
     if _before(text, schema):
         return replace(held, keys=keys, ttl_us=ttl_us if by == "apply" else held.ttl_us)
     if not _fits(text, schema):
         return None
-    return replace(held, keys=keys, ttl_us=held.ttl_us if by == "push" else ttl_us, schema=schema.hash)
+    return replace(
+        held, keys=keys, ttl_us=held.ttl_us if by == "push" else ttl_us, schema=schema.hash
+    )
 
 
 def _same_keys(held: ViewEntry, schema: Schema) -> bool:
@@ -332,16 +389,21 @@ def _allowed(wanted: bytes | None, schema: Schema) -> bool:
     if wanted is None:
         return False
     plain = json.loads(wanted)
-    return tuple(plain["keys"]) == schema.keys and _fits(schema.to_json().encode(), Schema.from_json(plain["fields"]))
+    return tuple(plain["keys"]) == schema.keys and _fits(
+        schema.to_json().encode(), Schema.from_json(plain["fields"])
+    )
 
 
 def _older(view: str, schema: Schema) -> StoreError:
     fields = ", ".join(f"{f.name} {f.type}" for f in schema.fields)
     return StoreError(
-        explain(f"view {view}", expected="fields that its values in Redis fit, or that `feast apply` entered last",
-                found=f"{fields} by {', '.join(schema.keys)}",
-                mend="restart this process or refresh its registry, as the view has changed; if it has the newer view, run `feast apply`")
-    )  # fmt: skip
+        explain(
+            f"view {view}",
+            expected="fields that its values in Redis fit, or that `feast apply` entered last",
+            found=f"{fields} by {', '.join(schema.keys)}",
+            mend="restart this process or refresh its registry, as the view has changed; if it has the newer view, run `feast apply`",
+        )
+    )
 
 
 def _fits(held: bytes | None, schema: Schema) -> bool:

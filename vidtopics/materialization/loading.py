@@ -21,7 +21,8 @@ Progress = Callable[[str, int, int], None]
 class Work:
     """Files of a table's version (`names`; None: all), and the generation that their rows go to. Plain data: it travels to executors.
 
-    `now_us`: rows that hold or are known later are not due yet. `span`: rows of these event times alone.
+    `now_us`: rows that hold or are known later are not due yet. `span`: rows of these event times
+    alone.
     """
 
     table: Table
@@ -62,7 +63,11 @@ Loader = Callable[[Work, Load, Progress], Loaded]
 def load_here(work: Work, load: Load, progress: Progress) -> Loaded:
     """Move the rows in this process; the last of them wait in `load` for its end."""
     found = changes(
-        work.table, DeltaTable(work.uri, version=work.version), work.names, now_us=work.now_us, span=work.span
+        work.table,
+        DeltaTable(work.uri, version=work.version),
+        work.names,
+        now_us=work.now_us,
+        span=work.span,
     )
     schema, done = Schema.of(work.table), 0
     progress(work.table.name, 0, found.rows)

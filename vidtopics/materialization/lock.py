@@ -1,8 +1,9 @@
 """One run at a time under a prefix, and a number by which Redis refuses a run that was overtaken.
 
-A lease alone is not enough: a run that was paused for longer than its lease still believes that it holds it. So each holder has a
-number greater than all before it, and every key that a run changes is guarded by a number in the key's own slot: `fence` beside the
-directory, and one `fence` per bucket, which a holder raises before its first change there (:meth:`Lease.claim`).
+A lease alone is not enough: a run that was paused for longer than its lease still believes that it
+holds it. So each holder has a number greater than all before it, and every key that a run changes
+is guarded by a number in the key's own slot: `fence` beside the directory, and one `fence` per
+bucket, which a holder raises before its first change there (:meth:`Lease.claim`).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ FENCED = "VTFENCED"
 LOST = "VTLOST"
 Result = TypeVar("Result")
 
-# KEYS: lock, fence. ARGV: who, lease in ms. The clock keeps numbers rising where Redis lost the last one. A client that sends it again, as
-# it got no answer, finds the lock its own.
+# KEYS: lock, fence. ARGV: who, lease in ms. The clock keeps numbers rising where Redis lost the
+# last one. A client that sends it again, as it got no answer, finds the lock its own.
 ACQUIRE = """
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   local held = redis.call('GET', KEYS[1])
@@ -44,20 +45,23 @@ redis.call('SET', KEYS[2], string.format('%.0f', number))
 return {string.format('%.0f', number), ''}
 """
 
-# KEYS: lock, fence. ARGV: who, lease in ms (0: give it up), number. A lease that ran out and that nobody took is the holder's still.
+# KEYS: lock, fence. ARGV: who, lease in ms (0: give it up), number. A lease that ran out and that
+# nobody took is the holder's still.
 RENEW = """
 if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return 1
 """
 
-# What guarded scripts begin with. KEYS[1]: the bucket's fence. ARGV[1]: the writer's number; empty for writers whose order doesn't matter.
+# What guarded scripts begin with. KEYS[1]: the bucket's fence. ARGV[1]: the writer's number; empty
+# for writers whose order doesn't matter.
 GUARD = f"""
 if ARGV[1] ~= '' and tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return redis.error_reply('{FENCED}') end
 """
 
-# What guarded scripts begin with where a loss must show. KEYS[2]: the bucket's count (hash: `run`, its number; per sender the number of its last
-# batch). ARGV: number, sender, the batch's number. A batch that is sent again, as its answer got lost, has a number that was counted.
+# What guarded scripts begin with where a loss must show. KEYS[2]: the bucket's count (hash: `run`,
+# its number; per sender the number of its last batch). ARGV: number, sender, the batch's number. A
+# batch that is sent again, as its answer got lost, has a number that was counted.
 COUNTED = f"""{GUARD}
 if ARGV[1] ~= '' then
   local count = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
@@ -110,7 +114,8 @@ class Lease:
     def claim(self, buckets: int) -> None:
         """Raise every bucket's number to this one: from here on no earlier holder changes a key of them.
 
-        Where buckets have greater ones (the directory's node lost its own, and its clock is behind), the holder's rises above them.
+        Where buckets have greater ones (the directory's node lost its own, and its clock is
+        behind), the holder's rises above them.
         """
         try:
             self._claim(buckets)
@@ -122,7 +127,12 @@ class Lease:
     def _claim(self, buckets: int) -> None:
         with self.connection.pipeline(transaction=False) as pipe:
             for bucket in range(buckets):
-                queue(pipe, CLAIM, [fence(self.prefix, bucket), count(self.prefix, bucket)], self.number)
+                queue(
+                    pipe,
+                    CLAIM,
+                    [fence(self.prefix, bucket), count(self.prefix, bucket)],
+                    self.number,
+                )
             pipe.execute()
 
     def _rise(self, buckets: int) -> bool:
@@ -149,7 +159,9 @@ class Lease:
                 raise overtaken(self.prefix) if held > int(self.number) else lost(self.prefix)
             return change(pipe)
 
-        return transaction(self.connection, fenced, guard, *(place(self.prefix, name) for name in names))
+        return transaction(
+            self.connection, fenced, guard, *(place(self.prefix, name) for name in names)
+        )
 
 
 def queue(pipe: Any, script: str, keys: Sequence[bytes | str], *arguments: str) -> None:
@@ -159,14 +171,23 @@ def queue(pipe: Any, script: str, keys: Sequence[bytes | str], *arguments: str) 
 
 def transaction(connection: Connection, change: Callable[[Any], Result], *keys: str) -> Result:
     """`change` under WATCH of the keys, again until no one came in between."""
-    return cast("Result", connection.transaction(cast("Any", change), *keys, value_from_callable=True))
+    return cast(
+        "Result", connection.transaction(cast("Any", change), *keys, value_from_callable=True)
+    )
 
 
 @contextmanager
 def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
     """Hold the prefix's lock, renewed by a thread; LockError names who has it after :data:`WAIT_S`, or that it was taken away."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    who = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": since, "token": secrets.token_hex(8)})
+    who = json.dumps(
+        {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": since,
+            "token": secrets.token_hex(8),
+        }
+    )
     lease = Lease(connection, prefix, _acquire(connection, prefix, who))
     keys, stop = [place(prefix, "lock"), place(prefix, "fence")], threading.Event()
 
@@ -200,12 +221,19 @@ def _acquire(connection: Connection, prefix: str, who: str) -> str:
     until = time.monotonic() + WAIT_S
     keys = [place(prefix, "lock"), place(prefix, "fence")]
     while True:
-        number, holder = cast("list[bytes]", connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000))))
+        number, holder = cast(
+            "list[bytes]", connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000)))
+        )
         if number:
             return number.decode()
         if time.monotonic() >= until:
             raise LockError(
-                explain(f"Redis, prefix {prefix!r}", expected="no other run", found=_named(holder), mend="wait for it")
+                explain(
+                    f"Redis, prefix {prefix!r}",
+                    expected="no other run",
+                    found=_named(holder),
+                    mend="wait for it",
+                )
             )
         time.sleep(0.05)
 
@@ -223,16 +251,22 @@ def _named(holder: bytes) -> str:
 def overtaken(prefix: str) -> LockError:
     """The error of a run whose lease ran out and whose place another took."""
     return LockError(
-        explain(f"Redis, prefix {prefix!r}", expected="the lock to be this run's still",
-                found="a later run, as this one was not heard of for longer than its lease",
-                mend="run again; nothing that it wrote is wrong")
-    )  # fmt: skip
+        explain(
+            f"Redis, prefix {prefix!r}",
+            expected="the lock to be this run's still",
+            found="a later run, as this one was not heard of for longer than its lease",
+            mend="run again; nothing that it wrote is wrong",
+        )
+    )
 
 
 def lost(prefix: str) -> StoreError:
     """The error of a run some of whose writes Redis has no more."""
     return StoreError(
-        explain(f"Redis, prefix {prefix!r}", expected="every write of this run to be there still",
-                found="that Redis lost writes of this run (a failover, a restart from a snapshot, FLUSHALL)",
-                mend="run again: no watermark moved where writes are missing")
-    )  # fmt: skip
+        explain(
+            f"Redis, prefix {prefix!r}",
+            expected="every write of this run to be there still",
+            found="that Redis lost writes of this run (a failover, a restart from a snapshot, FLUSHALL)",
+            mend="run again: no watermark moved where writes are missing",
+        )
+    )

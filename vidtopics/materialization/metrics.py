@@ -29,16 +29,30 @@ class RunMetrics:
         self.registry = CollectorRegistry()
         head = "vidtopics_materialize"
         Gauge(
-            f"{head}_lag_seconds", "Age of the oldest release that is not loaded; 0: none", registry=self.registry
+            f"{head}_lag_seconds",
+            "Age of the oldest release that is not loaded; 0: none",
+            registry=self.registry,
         ).set_function(lambda: _or_nan(lag_s))
-        self._release = Gauge(f"{head}_release", "The release that the last round brought", registry=self.registry)
-        self._rows = Counter(f"{head}_rows", "Values and lists written", ["view"], registry=self.registry)
-        self._rebuilds = Counter(f"{head}_rebuilds", "Generations switched", ["view"], registry=self.registry)
-        self._not_due = Gauge(f"{head}_not_due_rows", "Rows set aside until due", ["view"], registry=self.registry)
-        self._success = Gauge(
-            f"{head}_last_success_timestamp_seconds", "When a round last ended well", registry=self.registry
+        self._release = Gauge(
+            f"{head}_release", "The release that the last round brought", registry=self.registry
         )
-        self._errors = Counter(f"{head}_errors", "Rounds that failed", ["kind"], registry=self.registry)
+        self._rows = Counter(
+            f"{head}_rows", "Values and lists written", ["view"], registry=self.registry
+        )
+        self._rebuilds = Counter(
+            f"{head}_rebuilds", "Generations switched", ["view"], registry=self.registry
+        )
+        self._not_due = Gauge(
+            f"{head}_not_due_rows", "Rows set aside until due", ["view"], registry=self.registry
+        )
+        self._success = Gauge(
+            f"{head}_last_success_timestamp_seconds",
+            "When a round last ended well",
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            f"{head}_errors", "Rounds that failed", ["kind"], registry=self.registry
+        )
 
     def serve(self, port: int) -> Callable[[], None]:
         """Answer scrapes on a port; what ends it."""

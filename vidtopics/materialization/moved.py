@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Moved:
     """What a run did to one view or structure: rows looked at, values (or lists) written, older ones left, rows not due yet, and seconds.
 
-    `why`: the reason for which a new generation took the place of the live one; empty where the live one was written on. `taken_out`: Redis held
-    the view, and the settings don't want it online any more.
+    `why`: the reason for which a new generation took the place of the live one; empty where the
+    live one was written on. `taken_out`: Redis held the view, and the settings don't want it online
+    any more.
     """
 
     name: str

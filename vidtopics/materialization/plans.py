@@ -17,8 +17,9 @@ from vidtopics.materialization.changes import digest, files, files_of, removes_r
 class Source:
     """What a view's live generation was loaded from: the table's id and, per version, a digest of its data files.
 
-    A load enters its version before it writes; once its watermark stands, that version alone is left. Rows of any of them may lie in Redis.
-    `ttl_us`: the shortest TTL that rows were written with, as Redis drops them some time after it; 0: none.
+    A load enters its version before it writes; once its watermark stands, that version alone is
+    left. Rows of any of them may lie in Redis. `ttl_us`: the shortest TTL that rows were written
+    with, as Redis drops them some time after it; 0: none.
     """
 
     generation: int
@@ -57,8 +58,9 @@ class Source:
 class Plan:
     """What to read, and where to.
 
-    `names`: data files to read; None: all. `rebuild`: why a new generation is filled; empty where the live one is written on. `since`: the
-    version of the lowest watermark; None where one is missing.
+    `names`: data files to read; None: all. `rebuild`: why a new generation is filled; empty where
+    the live one is written on. `since`: the version of the lowest watermark; None where one is
+    missing.
     """
 
     names: frozenset[str] | None = None
@@ -90,19 +92,30 @@ def plan(
     """
     if entry is None:
         return Plan()
-    versions = {m.version for m in marks if m} | ({int(v) for v in source.versions} if source else set())
-    why = "asked for" if full else "fields changed" if not fits else _other_table(delta, versions, marks, source)
+    versions = {m.version for m in marks if m} | (
+        {int(v) for v in source.versions} if source else set()
+    )
+    why = (
+        "asked for"
+        if full
+        else "fields changed"
+        if not fits
+        else _other_table(delta, versions, marks, source)
+    )
     shortest = min(filter(None, (source.ttl_us if source else 0, entry.ttl_us)), default=0)
     if 0 < shortest < (ttl_us or math.inf):
         why = (
             why or "the TTL is longer now"
-        )  # Redis may have dropped what it lets in; Feast's writers, too, enter a TTL before they write
+            # Redis may have dropped what it lets in; Feast's writers, too, enter a TTL before they
+            # write
+        )
     known = {} if why else _files(delta, versions)
     why = why or _taken_out(delta, known, source)
     if why:
         return Plan(rebuild=why)
     if not all(marks):
-        # The first load didn't end, or Redis lost a bucket: what is there is of this table, and the later row wins.
+        # The first load didn't end, or Redis lost a bucket: what is there is of this table, and the
+        # later row wins.
         return Plan()
     since = min(m.version for m in marks if m)
     if since == delta.version():
@@ -111,7 +124,10 @@ def plan(
 
 
 def _other_table(
-    delta: DeltaTable, versions: Iterable[int], marks: Sequence[Watermark | None], source: Source | None
+    delta: DeltaTable,
+    versions: Iterable[int],
+    marks: Sequence[Watermark | None],
+    source: Source | None,
 ) -> str:
     """Why what is in Redis didn't come from an earlier version of this table; empty where it did, as far as ids and numbers say."""
     ids = {m.table_id for m in marks if m} | ({source.table_id} if source else set())
@@ -124,10 +140,14 @@ def _other_table(
 
 def _files(delta: DeltaTable, versions: Iterable[int]) -> dict[int, frozenset[str] | None]:
     """The data files of each version; None for one that can't be opened any more."""
-    return {v: files(delta) if v == delta.version() else files_of(delta, v) for v in sorted(versions)}
+    return {
+        v: files(delta) if v == delta.version() else files_of(delta, v) for v in sorted(versions)
+    }
 
 
-def _taken_out(delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: Source | None) -> str:
+def _taken_out(
+    delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: Source | None
+) -> str:
     """Why rows may lie in Redis that the table has no more; empty where none do. `known`: files of each version that was written from."""
     held: set[str] = set()
     for version, names in known.items():

@@ -59,11 +59,20 @@ def reconcile(
         done = []
         for name, entry in store.entries().items():
             if name in VIEWS:
-                done.append(_view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed)))
+                done.append(
+                    _view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed))
+                )
                 report(done[-1])
         released = _released(tables)
         for table in STRUCTURES.values():
-            if found := lists(tables, store, table, sample, np.random.default_rng(seed), due=table.name in released):
+            if found := lists(
+                tables,
+                store,
+                table,
+                sample,
+                np.random.default_rng(seed),
+                due=table.name in released,
+            ):
                 done.append(found)
                 report(found)
     return done
@@ -72,11 +81,20 @@ def reconcile(
 def _released(tables: Tables) -> Collection[str]:
     """The tables that the latest release names; none before there is one."""
     with readable(RELEASES):
-        return tables.latest_release()["versions"] if tables.exists(RELEASES) and len(tables.read(RELEASES)) else ()
+        return (
+            tables.latest_release()["versions"]
+            if tables.exists(RELEASES) and len(tables.read(RELEASES))
+            else ()
+        )
 
 
 def _view(
-    tables: Tables, store: Generations, table: Table, entry: ViewEntry, sample: int, choice: np.random.Generator
+    tables: Tables,
+    store: Generations,
+    table: Table,
+    entry: ViewEntry,
+    sample: int,
+    choice: np.random.Generator,
 ) -> Reconciled:
     marks = set(store.watermarks(entry))
     mark = next(iter(marks))
@@ -91,24 +109,40 @@ def _view(
     may_lack = event_us + entry.ttl_us < now_us if entry.ttl_us else np.zeros(len(ids), np.bool_)
     missing, others, keys = _keys(store, entry, ids, may_lack)
     newest = int(event_us.max(initial=NEVER)), int(created_us.max(initial=NEVER))
-    extra = [name for name, at in zip(others, _times(store, entry, others), strict=True) if not _any_later(at, newest)]
+    extra = [
+        name
+        for name, at in zip(others, _times(store, entry, others), strict=True)
+        if not _any_later(at, newest)
+    ]
     chosen = choice.random(len(ids)) < sample / max(1, len(ids))
     wrong, later = _wrong(store, table, entry, rows, chosen)
     faults = {"missing": missing, "not in the table": extra, "another value": sorted(wrong)}
     return Reconciled.of(
-        table.name, mark.version, int(alive), len(ids) - int(alive), keys, int(chosen.sum()), faults,
+        table.name,
+        mark.version,
+        int(alive),
+        len(ids) - int(alive),
+        keys,
+        int(chosen.sum()),
+        faults,
         newer=later + len(others) - len(extra),
-    )  # fmt: skip
+    )
 
 
-def _entities(table: Table, rows: Changes) -> tuple[list[bytes], int, NDArray[np.int64], NDArray[np.int64]]:
+def _entities(
+    table: Table, rows: Changes
+) -> tuple[list[bytes], int, NDArray[np.int64], NDArray[np.int64]]:
     """Ids in the order of `rows`, how many have a value, and the event and created time of each."""
     ids: list[bytes] = []
     times = [np.zeros((2, 0), np.int64)]
     alive = 0
     for batch in rows.batches():
         ids += [i.encode() for i in batch[table.key[0]].to_pylist()]
-        times.append(np.array([batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)]))
+        times.append(
+            np.array(
+                [batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)]
+            )
+        )
         alive += int(live(batch, table).sum())
     event_us, created_us = np.concatenate(times, axis=1)
     return ids, alive, event_us, created_us
@@ -132,7 +166,11 @@ def _keys(
             seen[place[name]] = True
         else:
             extra.add(name)
-    return [ids[i] for i in np.flatnonzero(~seen & ~may_lack).tolist()], sorted(extra), int(seen.sum()) + len(extra)
+    return (
+        [ids[i] for i in np.flatnonzero(~seen & ~may_lack).tolist()],
+        sorted(extra),
+        int(seen.sum()) + len(extra),
+    )
 
 
 def _times(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[Times]:
@@ -168,25 +206,44 @@ def _wrong(
     return wrong, later
 
 
-def _differing(store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch) -> tuple[list[bytes], int]:
+def _differing(
+    store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch
+) -> tuple[list[bytes], int]:
     space, schema = store.keys(entry), Schema.of(table)
     ids, expected = encoded(table, schema, space, batch)
     found = dict(zip(ids, _values(store, space.of(ids)), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.
-    older = [s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]]
+    older = [
+        s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]
+    ]
     # Those that aren't there are among the missing.
-    differing = {name: value for name, value in zip(ids, expected, strict=True) if found[name] not in (None, value)}
+    differing = {
+        name: value
+        for name, value in zip(ids, expected, strict=True)
+        if found[name] not in (None, value)
+    }
     for before in older:
         again = dict(zip(*encoded(table, before, space, batch), strict=True))
         differing = {name: value for name, value in differing.items() if found[name] != again[name]}
-    # One of more fields is right where the first are: the contract lost its last ones, or this process is from before they came.
-    longer = {s.hash: s for s in store.schemas() if s != schema and s.fields[: len(schema.fields)] == schema.fields}
-    differing = {n: value for n, value in differing.items() if not _begins_with(longer, found[n], schema, value)}
+    # One of more fields is right where the first are: the contract lost its last ones, or this
+    # process is from before they came.
+    longer = {
+        s.hash: s
+        for s in store.schemas()
+        if s != schema and s.fields[: len(schema.fields)] == schema.fields
+    }
+    differing = {
+        n: value
+        for n, value in differing.items()
+        if not _begins_with(longer, found[n], schema, value)
+    }
     wrong = [name for name, value in differing.items() if _time(found[name]) <= _time(value)]
     return wrong, len(differing) - len(wrong)
 
 
-def _begins_with(longer: Mapping[int, Schema], found: bytes | None, schema: Schema, value: bytes) -> bool:
+def _begins_with(
+    longer: Mapping[int, Schema], found: bytes | None, schema: Schema, value: bytes
+) -> bool:
     """Whether a value of one of the longer schemas has the header and the first fields of another, which is of `schema`."""
     if found is None or len(found) < HEADER.itemsize:
         return False
@@ -199,7 +256,8 @@ def _begins_with(longer: Mapping[int, Schema], found: bytes | None, schema: Sche
     names = [f.name for f in schema.fields]
     both = decode(longer[int(more["schema"])], [found], names), decode(schema, [value], names)
     same = [
-        canonical(f, both[0].columns[f.name]).tobytes() == canonical(f, both[1].columns[f.name]).tobytes()
+        canonical(f, both[0].columns[f.name]).tobytes()
+        == canonical(f, both[1].columns[f.name]).tobytes()
         and both[0].null[f.name][0] == both[1].null[f.name][0]
         for f in schema.fields
     ]

@@ -20,14 +20,22 @@ from vidtopics.tables.whole import readable
 
 
 def lists(
-    tables: Tables, store: Generations, table: Table, sample: int, choice: np.random.Generator, *, due: bool
+    tables: Tables,
+    store: Generations,
+    table: Table,
+    sample: int,
+    choice: np.random.Generator,
+    *,
+    due: bool,
 ) -> Reconciled | None:
     """A structure beside its table at the version that was loaded; None where nothing is there, nor is `due`: in the latest release."""
     known, whole = facts_of(store, table)
     there = set(keys_of(store.connection, store.prefix, table))
     if not whole:
         expected = known or there or due
-        return Reconciled(table.name, None, faults={"not loaded to its end": 1}) if expected else None
+        return (
+            Reconciled(table.name, None, faults={"not loaded to its end": 1}) if expected else None
+        )
     delta = snapshot(tables, table, known["version"])
     if not is_from(delta, known):
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
@@ -39,14 +47,22 @@ def lists(
     compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]
     missing, differing = wanted.lists.keys() - there, set(_differing(store, wanted.lists, compared))
     faults = {
-        "missing": missing, "not in the table": there - wanted.lists.keys(), "another list": differing - missing,
-    }  # fmt: skip
-    named = {kind: sorted(_name(store, table, key) for key in found) for kind, found in faults.items()}
+        "missing": missing,
+        "not in the table": there - wanted.lists.keys(),
+        "another list": differing - missing,
+    }
+    named = {
+        kind: sorted(_name(store, table, key) for key in found) for kind, found in faults.items()
+    }
     named["another catalogue"] = _catalogue(known, wanted.facts)
-    return Reconciled.of(table.name, known["version"], len(keys), 0, len(there), len(compared), named)
+    return Reconciled.of(
+        table.name, known["version"], len(keys), 0, len(there), len(compared), named
+    )
 
 
-def _differing(store: Generations, wanted: Mapping[bytes, Sequence[str]], keys: Sequence[bytes]) -> list[bytes]:
+def _differing(
+    store: Generations, wanted: Mapping[bytes, Sequence[str]], keys: Sequence[bytes]
+) -> list[bytes]:
     """Keys of lists that have other elements, or another order, or are no lists."""
     found: list[bytes] = []
     for part in chunks(keys, 1_000):
@@ -68,12 +84,18 @@ def _no_list(error: Exception) -> bool:
 
 def _name(store: Generations, table: Table, key: bytes) -> bytes:
     """What a key says behind its kind, the bucket aside: the user, or epoch:topic."""
-    epoch, _, rest = key.removeprefix(f"{store.prefix}:{KINDS[table.name]}:".encode()).partition(b"{")
+    epoch, _, rest = key.removeprefix(f"{store.prefix}:{KINDS[table.name]}:".encode()).partition(
+        b"{"
+    )
     return epoch + rest.partition(b"}")[2]
 
 
 def _catalogue(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[bytes]:
     """The topics that only one of catalogue and table has, and the catalogue's epoch where it is another. Their order isn't compared."""
     topics = set(known.get("topics", ())) ^ set(wanted.get("topics", ()))
-    epoch = [f"epoch {known['epoch']}"] if wanted.get("topics") and known["epoch"] != wanted["epoch"] else []
+    epoch = (
+        [f"epoch {known['epoch']}"]
+        if wanted.get("topics") and known["epoch"] != wanted["epoch"]
+        else []
+    )
     return [name.encode() for name in (*epoch, *(f"topic {topic}" for topic in sorted(topics)))]

@@ -12,10 +12,12 @@ EXAMPLES = 5
 class Reconciled:
     """What was found of one view or structure.
 
-    `version`: of the table, by what Redis says; None where it is not whole (`faults` says why). `live` and `ended`: entities of the table (of a
-    structure its lists: none of them ends); each has a key, unless its TTL has passed. `keys`: in Redis. `compared`: values or lists of the
-    sample. `newer`: of the keys and the sample, values that came after what the table has at that version (a push; a run whose watermark waits
-    for rows that are not due): no fault. `faults`: kind to the number of them; `examples`: kind to some ids.
+    `version`: of the table, by what Redis says; None where it is not whole (`faults` says why).
+    `live` and `ended`: entities of the table (of a structure its lists: none of them ends); each
+    has a key, unless its TTL has passed. `keys`: in Redis. `compared`: values or lists of the
+    sample. `newer`: of the keys and the sample, values that came after what the table has at that
+    version (a push; a run whose watermark waits for rows that are not due): no fault. `faults`:
+    kind to the number of them; `examples`: kind to some ids.
     """
 
     name: str
@@ -47,7 +49,19 @@ class Reconciled:
         >>> found.faults, found.examples
         ({'missing': 1}, {'missing': ['b']})
         """
-        named = {kind: [i.decode(errors="replace") for i in ids[:EXAMPLES]] for kind, ids in faults.items() if ids}
+        named = {
+            kind: [i.decode(errors="replace") for i in ids[:EXAMPLES]]
+            for kind, ids in faults.items()
+            if ids
+        }
         return cls(
-            name, version, live, ended, keys, compared, {kind: len(faults[kind]) for kind in named}, named, newer
+            name,
+            version,
+            live,
+            ended,
+            keys,
+            compared,
+            {kind: len(faults[kind]) for kind in named},
+            named,
+            newer,
         )

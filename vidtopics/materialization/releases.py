@@ -57,7 +57,8 @@ def materialize(
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
     with hold(connection, settings.prefix) as lease:
-        # The release is looked up under the lock: one that was found before it may be older than what the last holder loaded.
+        # The release is looked up under the lock: one that was found before it may be older than
+        # what the last holder loaded.
         release = _latest(tables)
         number, now_us = release["release_id"], time.time_ns() // 1000
         writer = _writer(connection, settings, lease)
@@ -104,7 +105,9 @@ def backfill(
         release = _latest(tables)
         writer = _writer(connection, settings, lease)
         now_us = time.time_ns() // 1000
-        run = views.Round(tables, writer, lease, release["release_id"], now_us, False, load_here, progress)
+        run = views.Round(
+            tables, writer, lease, release["release_id"], now_us, False, load_here, progress
+        )
         done = []
         for table, version in _parts(release, settings):
             if table.view:
@@ -114,13 +117,20 @@ def backfill(
 
 
 def preview(
-    tables: Tables, connection: Connection, settings: OnlineSettings, *, full: bool = False, report: Report = _silent
+    tables: Tables,
+    connection: Connection,
+    settings: OnlineSettings,
+    *,
+    full: bool = False,
+    report: Report = _silent,
 ) -> list[Moved]:
     """What :func:`materialize` would do now: `written` counts values or lists that it would send. Nothing is written, no lock taken."""
     release = _latest(tables)
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
-    unwanted = (Moved(name, release["release_id"], taken_out=True) for name in _unwanted(store, settings))
+    unwanted = (
+        Moved(name, release["release_id"], taken_out=True) for name in _unwanted(store, settings)
+    )
     done = []
     for moved in chain(unwanted, _previews(tables, store, release, settings, full=full)):
         report(moved)
@@ -131,7 +141,8 @@ def preview(
 def lag_s(tables: Tables, loaded: int | None) -> float:
     """Seconds since the oldest release after `loaded` became known; 0 where there is none.
 
-    A number that no release of the home has reached is another home's, or of before `releases` was lost: nothing of this one is loaded.
+    A number that no release of the home has reached is another home's, or of before `releases` was
+    lost: nothing of this one is loaded.
     """
     with readable(RELEASES):
         rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
@@ -198,11 +209,16 @@ def _previews(
 
 
 def _look_again(
-    tables: Tables, store: Generations, release: dict[str, Any], settings: OnlineSettings, done: Sequence[Moved]
+    tables: Tables,
+    store: Generations,
+    release: dict[str, Any],
+    settings: OnlineSettings,
+    done: Sequence[Moved],
 ) -> None:
     """StoreError where the next run would do some of this one again: a watermark, a view or a mark of lists was lost after it was set.
 
-    A view that would go to a new generation wasn't lost: somebody else has changed its fields or its TTL meanwhile.
+    A view that would go to a new generation wasn't lost: somebody else has changed its fields or
+    its TTL meanwhile.
     """
     waiting = {moved.name for moved in done if moved.not_due}
     again = _previews(tables, store, release, settings, full=False, without=waiting)

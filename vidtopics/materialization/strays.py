@@ -1,7 +1,8 @@
 """Keys of generations that nobody knows of any more, as failovers leave them.
 
-A failover may take back that keys were removed and keep the note that they were, or take back the note that a generation was begun and keep its
-keys on other nodes. After one the servers are others than before: then a run looks through all keys.
+A failover may take back that keys were removed and keep the note that they were, or take back the
+note that a generation was begun and keep its keys on other nodes. After one the servers are others
+than before: then a run looks through all keys.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def remove(store: Generations, lease: Lease) -> int:
     """Remove the keys of all generations that are neither live nor listed; how many there were."""
     gone = 0
     of_generation = re.compile(rb"%s:(\d+):w?(\d+):\{\d+\}" % re.escape(store.prefix.encode()))
-    for part in chunks(store.connection.scan_iter(match=f"{store.prefix}:[0-9]*", count=1_000), 1_000):
+    for part in chunks(
+        store.connection.scan_iter(match=f"{store.prefix}:[0-9]*", count=1_000), 1_000
+    ):
         found = {key: (int(m[2]), int(m[1])) for key in part if (m := of_generation.match(key))}
         # Looked up after the keys: a writer without a lease enters a view before it writes.
         known = _known(store) if found else set()
@@ -33,8 +36,13 @@ def remove(store: Generations, lease: Lease) -> int:
 
 def _known(store: Generations) -> set[tuple[int, int]]:
     """(view's number, generation) of those that are live or listed."""
-    listed = cast("dict[bytes, bytes]", store.connection.hgetall(place(store.prefix, "generations")))
-    waiting = {(int(number), int(generation)) for number, generation in (field.split(b":") for field in listed)}
+    listed = cast(
+        "dict[bytes, bytes]", store.connection.hgetall(place(store.prefix, "generations"))
+    )
+    waiting = {
+        (int(number), int(generation))
+        for number, generation in (field.split(b":") for field in listed)
+    }
     return waiting | {(entry.number, entry.generation) for entry in store.entries().values()}
 
 
@@ -49,5 +57,7 @@ def _infos(connection: Connection, prefix: str, buckets: int) -> Iterator[dict[s
         yield cast("dict[str, Any]", connection.info("server"))
         return
     keys = [place(prefix, "directory"), *(fence(prefix, bucket) for bucket in range(buckets))]
-    for node in {node.name: node for node in map(connection.get_node_from_key, keys) if node}.values():
+    for node in {
+        node.name: node for node in map(connection.get_node_from_key, keys) if node
+    }.values():
         yield cast("dict[str, Any]", connection.info("server", target_nodes=node))

@@ -1,8 +1,10 @@
 """Topic queues and recent clicks as lists in Redis, each list swapped as a whole.
 
-A run knows which lists lie there from what the last one wrote (`facts`, a field of the hash `structures`). A second field stands while lists
-are swapped: a run that dies before the last one leaves lists that no facts name, and the next looks for them with SCAN. Each bucket has a mark
-(a field of the hash `lists:{bucket}`), written after its last list: where one isn't what the facts say, the bucket lost lists.
+A run knows which lists lie there from what the last one wrote (`facts`, a field of the hash
+`structures`). A second field stands while lists are swapped: a run that dies before the last one
+leaves lists that no facts name, and the next looks for them with SCAN. Each bucket has a mark (a
+field of the hash `lists:{bucket}`), written after its last list: where one isn't what the facts
+say, the bucket lost lists.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from vidtopics.tables.whole import readable
 KINDS = {TOPIC_QUEUES.name: "queue", USER_RECENT_CLICKS.name: "clicks"}
 """What the keys of each table's lists say behind the prefix."""
 
-# KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the batch, the list's new items (none: it goes);
-# Lua's stack holds some thousands at once.
+# KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the
+# batch, the list's new items (none: it goes); Lua's stack holds some thousands at once.
 SWAP = f"""{COUNTED}
 redis.call('DEL', KEYS[3])
 for i = 4, #ARGV, 1000 do
@@ -57,7 +59,14 @@ class Swap:
 
 
 def bring(
-    tables: Tables, writer: StoreWriter, lease: Lease, table: Table, version: int, release: int, *, full: bool
+    tables: Tables,
+    writer: StoreWriter,
+    lease: Lease,
+    table: Table,
+    version: int,
+    release: int,
+    *,
+    full: bool,
 ) -> Moved:
     """Bring a structure to a version of its table."""
     began = time.monotonic()
@@ -68,7 +77,9 @@ def bring(
     # Stands until the last list is right.
     lists.enter({_moving(table): str(release)})
     lists.swap(swap.lists)
-    if table is TOPIC_QUEUES:  # readers stay with the old epoch's lists until the new ones are all there
+    if (
+        table is TOPIC_QUEUES
+    ):  # readers stay with the old epoch's lists until the new ones are all there
         lists.enter({table.name: json.dumps(swap.facts)})
     gone = lists.others(table, swap.lists) if swap.gone is None else swap.gone
     lists.drop(gone)
@@ -78,7 +89,9 @@ def bring(
     return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
 
 
-def preview(tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool) -> Moved:
+def preview(
+    tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool
+) -> Moved:
     """What :func:`bring` would swap. Reads alone."""
     began = time.monotonic()
     swap = look(tables, store, table, version, release, full=full)
@@ -88,7 +101,9 @@ def preview(tables: Tables, store: Generations, table: Table, version: int, rele
     return Moved(table.name, release, swap.rows, len(swap.lists), seconds=seconds)
 
 
-def look(tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool) -> Swap | None:
+def look(
+    tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool
+) -> Swap | None:
     """What a structure needs to come to a version; None where it is there. Reads alone."""
     known, whole = facts_of(store, table)
     delta = snapshot(tables, table, version)
@@ -98,8 +113,11 @@ def look(tables: Tables, store: Generations, table: Table, version: int, release
     with readable(table, version):
         rows = tables.read(table, version=version)
     facts: dict[str, object] = {
-        "release": release, "version": version, "table_id": str(delta.metadata().id), "files": digest(files(delta)),
-    }  # fmt: skip
+        "release": release,
+        "version": version,
+        "table_id": str(delta.metadata().id),
+        "files": digest(files(delta)),
+    }
     names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
         return _queues(names, rows, facts, known, settled=bool(held))
@@ -108,20 +126,29 @@ def look(tables: Tables, store: Generations, table: Table, version: int, release
 
 def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
     """All lists of a table; its facts are the catalogue alone, for topic queues."""
-    return _queues(names, rows, {}, {}, settled=False) if table is TOPIC_QUEUES else _clicks(names, rows, None, {})
+    return (
+        _queues(names, rows, {}, {}, settled=False)
+        if table is TOPIC_QUEUES
+        else _clicks(names, rows, None, {})
+    )
 
 
 def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
     """What Redis says it holds of a structure; whether all of it is there: no run died over it, and no bucket fell back."""
     names = [table.name, _moving(table)]
-    text, halfway = cast("list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names))
+    text, halfway = cast(
+        "list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names)
+    )
     known: dict[str, Any] = json.loads(text) if text else {}
     return known, bool(known) and not halfway and _marked(store, table, known)
 
 
 def keys_of(connection: Connection, prefix: str, table: Table) -> Iterator[bytes]:
     """The keys of the table's kind of lists that lie in Redis. SCAN may name a key twice."""
-    return cast("Iterator[bytes]", connection.scan_iter(match=f"{prefix}:{KINDS[table.name]}:*", count=1_000))
+    return cast(
+        "Iterator[bytes]",
+        connection.scan_iter(match=f"{prefix}:{KINDS[table.name]}:*", count=1_000),
+    )
 
 
 def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
@@ -133,7 +160,12 @@ def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
 
 
 def _queues(
-    names: Structures, rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any], *, settled: bool
+    names: Structures,
+    rows: pa.Table,
+    facts: Mapping[str, object],
+    known: Mapping[str, Any],
+    *,
+    settled: bool,
 ) -> Swap:
     """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
     found = _query(
@@ -142,13 +174,18 @@ def _queues(
         rows=rows,
     )
     lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in found}
-    catalogue = {"epoch": found[0][0] if found else known.get("epoch", 0), "topics": [row[1] for row in found]}
+    catalogue = {
+        "epoch": found[0][0] if found else known.get("epoch", 0),
+        "topics": [row[1] for row in found],
+    }
     before = {names.queue(known["epoch"], topic) for topic in known["topics"]} if settled else None
     gone = None if before is None else frozenset(before - lists.keys())
     return Swap(lists, gone, {**catalogue, **facts}, len(rows))
 
 
-def _clicks(names: Structures, rows: pa.Table, before: pa.Table | None, facts: Mapping[str, object]) -> Swap:
+def _clicks(
+    names: Structures, rows: pa.Table, before: pa.Table | None, facts: Mapping[str, object]
+) -> Swap:
     """The lists of users whose recent clicks differ from `before`, and of those who are gone."""
     changed = _query(
         "SELECT user_id, rows.recent_video_ids AS videos FROM rows FULL JOIN before USING (user_id)"
@@ -157,7 +194,11 @@ def _clicks(names: Structures, rows: pa.Table, before: pa.Table | None, facts: M
         before=rows.slice(0, 0) if before is None else before,
     )
     lists = {names.clicks(user): videos for user, videos in changed if videos}
-    gone = None if before is None else frozenset(names.clicks(user) for user, videos in changed if not videos)
+    gone = (
+        None
+        if before is None
+        else frozenset(names.clicks(user) for user, videos in changed if not videos)
+    )
     return Swap(lists, gone, facts, len(rows))
 
 
@@ -213,9 +254,13 @@ class _Lists:
                 self._queue(pipe, MARK, bucket, _marks(self.lease.prefix, bucket), table.name, text)
             pipe.execute()
 
-    def _queue(self, pipe: Any, script: str, bucket: int, key: bytes | str, *arguments: str) -> None:
+    def _queue(
+        self, pipe: Any, script: str, bucket: int, key: bytes | str, *arguments: str
+    ) -> None:
         guards = [fence(self.lease.prefix, bucket), count(self.lease.prefix, bucket)]
-        queue(pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments)
+        queue(
+            pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments
+        )
 
     def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""

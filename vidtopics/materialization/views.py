@@ -57,7 +57,9 @@ def bring(run: Round, table: Table, version: int) -> Moved:
         generations.remember(table.name, source.to_json())
     load = run.writer.load(goal)
     read, names = stand_in(delta, todo.names)
-    done = run.loader(Work(table, read.table_uri, read.version(), names, goal, run.now_us), load, run.progress)
+    done = run.loader(
+        Work(table, read.table_uri, read.version(), names, goal, run.now_us), load, run.progress
+    )
     # Rows that are not due hold the watermark back: the next run looks at them again.
     mark = None if done.not_due else Watermark(run.release, version, source.table_id)
     written = load.finish(mark, done.sent) + done.written
@@ -70,9 +72,15 @@ def bring(run: Round, table: Table, version: int) -> Moved:
     elif mark:
         generations.remember(table.name, source.to_json())
     return Moved(
-        table.name, run.release, done.read, written, done.moved - written, done.not_due,
-        time.monotonic() - began, why=todo.rebuild,
-    )  # fmt: skip
+        table.name,
+        run.release,
+        done.read,
+        written,
+        done.moved - written,
+        done.not_due,
+        time.monotonic() - began,
+        why=todo.rebuild,
+    )
 
 
 def backfill(run: Round, table: Table, version: int, span: Span) -> Moved:
@@ -82,21 +90,42 @@ def backfill(run: Round, table: Table, version: int, span: Span) -> Moved:
     entry, todo, source = look(run.writer.generations, table, delta, full=False)
     if entry is None or todo.rebuild:
         raise TableError(
-            explain(f"{table.name}, backfill of a range", expected="a view that is loaded from this table",
-                    found=todo.rebuild or "none yet", mend="run `vidtopics materialize` first")
-        )  # fmt: skip
+            explain(
+                f"{table.name}, backfill of a range",
+                expected="a view that is loaded from this table",
+                found=todo.rebuild or "none yet",
+                mend="run `vidtopics materialize` first",
+            )
+        )
     run.writer.generations.remember(table.name, _from(source, entry, delta, todo).to_json())
     load = run.writer.load(entry)
     read, _ = stand_in(delta, None)
-    done = run.loader(Work(table, read.table_uri, read.version(), None, entry, run.now_us, span), load, run.progress)
+    done = run.loader(
+        Work(table, read.table_uri, read.version(), None, entry, run.now_us, span),
+        load,
+        run.progress,
+    )
     written = load.finish(None, done.sent) + done.written
     return Moved(
-        table.name, run.release, done.read, written, done.moved - written, done.not_due, time.monotonic() - began
+        table.name,
+        run.release,
+        done.read,
+        written,
+        done.moved - written,
+        done.not_due,
+        time.monotonic() - began,
     )
 
 
 def preview(
-    tables: Tables, store: Generations, table: Table, version: int, release: int, *, now_us: int, full: bool
+    tables: Tables,
+    store: Generations,
+    table: Table,
+    version: int,
+    release: int,
+    *,
+    now_us: int,
+    full: bool,
 ) -> Moved:
     """What :func:`bring` would read, and at most write. Reads alone."""
     began = time.monotonic()
@@ -106,7 +135,14 @@ def preview(
         return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
     found = changes(table, *stand_in(delta, todo.names), now_us=now_us)
     return Moved(
-        table.name, release, found.read, found.rows, 0, found.not_due, time.monotonic() - began, why=todo.rebuild
+        table.name,
+        release,
+        found.read,
+        found.rows,
+        0,
+        found.not_due,
+        time.monotonic() - began,
+        why=todo.rebuild,
     )
 
 

@@ -20,11 +20,13 @@ BATCH = 500
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
 
-# KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or "", sender and number of the batch, the new
-# watermark or "", what other senders of the run have sent (sender and number, again and again), how long Redis keeps a value from its event
-# time on (microseconds; 0: for ever) and how long from now on at least, then the values. Times stand at byte 11 of a value's header;
-# doubles hold microseconds exactly until the year 2255. A watermark doesn't go back to an earlier version unless it is of another table (a home
-# made anew; releases may also be counted anew, from a backup). Gives the number of values written.
+# KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or
+# "", sender and number of the batch, the new watermark or "", what other senders of the run have
+# sent (sender and number, again and again), how long Redis keeps a value from its event time on
+# (microseconds; 0: for ever) and how long from now on at least, then the values. Times stand at
+# byte 11 of a value's header; doubles hold microseconds exactly until the year 2255. A watermark
+# doesn't go back to an earlier version unless it is of another table (a home made anew; releases
+# may also be counted anew, from a backup). Gives the number of values written.
 WRITE = f"""{COUNTED}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
   if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
@@ -66,12 +68,17 @@ return written
 class StoreWriter:
     """Writes views under one prefix, on one server or a cluster.
 
-    Any number of writers may run at once: what they leave in a view doesn't depend on their order. A writer with a lease stops with
-    LockError where a later holder has been.
+    Any number of writers may run at once: what they leave in a view doesn't depend on their order.
+    A writer with a lease stops with LockError where a later holder has been.
     """
 
     def __init__(
-        self, connection: Connection, *, prefix: str = "vt", buckets: int = 16, lease: Lease | None = None
+        self,
+        connection: Connection,
+        *,
+        prefix: str = "vt",
+        buckets: int = 16,
+        lease: Lease | None = None,
     ) -> None:
         self.connection = connection
         self.prefix = prefix
@@ -84,9 +91,10 @@ class StoreWriter:
     def register(self, view: str, schema: Schema, ttl_us: int = 0, *, by: By = "load") -> ViewEntry:
         """Enter a view, or a change of its schema or TTL, into the directory; its entry.
 
-        A view keeps its number for life, so that its keys stay its own. New fields at the end leave its values where they are; after any
-        other change it goes on in a new, empty generation, and the old one's keys go; a push begins one, and an apply none, as
-        :meth:`Generations.register` says.
+        A view keeps its number for life, so that its keys stay its own. New fields at the end leave
+        its values where they are; after any other change it goes on in a new, empty generation, and
+        the old one's keys go; a push begins one, and an apply none, as :meth:`Generations.register`
+        says.
         """
         held = self.generations.entries().get(view)
         if (
@@ -116,7 +124,8 @@ class StoreWriter:
     def stays(self, view: str, entry: ViewEntry, ids: Sequence[bytes]) -> bool:
         """Whether rows that were written to an entry are in the live generation.
 
-        Where another took its place meanwhile, the rows' keys go again: what sweeps a generation may have been there before they came.
+        Where another took its place meanwhile, the rows' keys go again: what sweeps a generation
+        may have been there before they came.
         """
         held = self.generations.entries().get(view)
         if held and (held.number, held.generation) == (entry.number, entry.generation):
@@ -150,8 +159,8 @@ class StoreWriter:
         """One script call: key and value pairs of one bucket; how many were newer than what was there.
 
         Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
-        With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket: the batches of the sender before `batch`, and
-        those of `others`.
+        With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket:
+        the batches of the sender before `batch`, and those of `others`.
         """
         guards = [fence(self.prefix, bucket), count(self.prefix, bucket)]
         keys = [*guards, space.watermark(bucket), *(key for key, _ in rows)]
@@ -195,11 +204,16 @@ class Load:
     def finish(self, watermark: Watermark | None = None, sent: Collection[str] = ()) -> int:
         """Send what waits; each bucket's last script call also moves its watermark. How many values were written in all.
 
-        It moves where Redis still has what this load and others of the run sent there (`sent`: their :meth:`sent`), as :meth:`StoreWriter.write`
-        says.
+        It moves where Redis still has what this load and others of the run sent there (`sent`:
+        their :meth:`sent`), as :meth:`StoreWriter.write` says.
         """
         for bucket in range(self._writer.buckets):
-            if watermark or sent or self._waiting[bucket] or (self.lease and self._sender.sent[bucket]):
+            if (
+                watermark
+                or sent
+                or self._waiting[bucket]
+                or (self.lease and self._sender.sent[bucket])
+            ):
                 others = " ".join(Sender.told_of(bucket, told) for told in sent)
                 self._send(bucket, str(watermark or ""), others)
         return self.written
@@ -211,13 +225,16 @@ class Load:
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
         rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)
         write = self._writer.write
-        self.written += write(self.space, bucket, rows, watermark, ttl_us=self._ttl_us, batch=batch, others=others)
+        self.written += write(
+            self.space, bucket, rows, watermark, ttl_us=self._ttl_us, batch=batch, others=others
+        )
 
 
 def grace_us(ttl_us: int) -> int:
     """How long a value stays after its TTL, or after it was written where that is later: the TTL again, an hour to a day.
 
-    Readers judge the TTL by their own clocks; meanwhile they are told OUTSIDE_MAX_AGE, afterwards NOT_FOUND.
+    Readers judge the TTL by their own clocks; meanwhile they are told OUTSIDE_MAX_AGE, afterwards
+    NOT_FOUND.
 
     >>> [grace_us(ttl * HOUR_US) / HOUR_US for ttl in (0.1, 6, 24 * 14)]
     [1.0, 6.0, 24.0]

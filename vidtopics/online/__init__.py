@@ -10,7 +10,8 @@ It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics m
     topics["topic_weights"] # float32[3, 8]
     topics.status           # uint8[3]: Status.PRESENT, PRESENT, NOT_FOUND
 
-What not every service needs is imported where it is used: :mod:`vidtopics.online.metrics`, :mod:`vidtopics.online.serving_log`.
+What not every service needs is imported where it is used: :mod:`vidtopics.online.metrics`,
+:mod:`vidtopics.online.serving_log`.
 """
 
 from vidtopics.online.client import AsyncOnlineClient, OnlineClient

@@ -117,7 +117,8 @@ class OnlineClient:
             if request.stale(answers):
                 continue
             found = request.features(answers, names)
-            # On a cluster a value may come from a node that is ahead of the directory's: look there again, once.
+            # On a cluster a value may come from a node that is ahead of the directory's: look there
+            # again, once.
             if fresh or not any(f.unknown_schema for f in found):
                 break
         else:
@@ -128,7 +129,9 @@ class OnlineClient:
 
     def directory(self, views: Iterable[str] = (), *, fresh: bool = False) -> Directory:
         """What is in the store; read once, and again where it has changed or doesn't hold all of `views`."""
-        found = self._directory  # of this call: another thread may put an older one in its place at any time
+        found = (
+            self._directory
+        )  # of this call: another thread may put an older one in its place at any time
         if found is None or fresh or not found.views.keys() >= set(views):
             answers = send(self.connection, directory_commands(self.prefix))
             found = self._directory = Directory.parse(self.prefix, *answers)
@@ -146,7 +149,9 @@ class OnlineClient:
 
     def catalogue(self) -> Catalogue:
         """The epoch of the topic queues, and its topics by falling number of clicks on their queues' videos."""
-        (text,) = send(self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")])
+        (text,) = send(
+            self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")]
+        )
         return Catalogue.parse(self.prefix, text)
 
     def close(self) -> None:
@@ -194,7 +199,9 @@ class AsyncOnlineClient:
         connection = connect_async(url, timeout_s=timeout_s, max_connections=max_connections)
         return cls(connection, prefix=prefix, log=log, metrics=metrics)
 
-    async def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
+    async def read(
+        self, view: str, ids: Sequence[str], names: Sequence[str] | None = None
+    ) -> Features:
         """As :meth:`OnlineClient.read`."""
         return (await self.read_views([view], ids, names))[view]
 
@@ -219,14 +226,17 @@ class AsyncOnlineClient:
 
     async def _read_parts(self, parts: Parts, names: Sequence[str] | None) -> list[Features]:
         for fresh in (False, True, True):
-            request = Request.of(await self.directory([view for view, _ in parts], fresh=fresh), parts)
+            request = Request.of(
+                await self.directory([view for view, _ in parts], fresh=fresh), parts
+            )
             began_ns = self.log.begin(request.directory) if self.log else 0
             batches = batched(self.connection, request)
             answers = batches.answers(await send_async(self.connection, batches.commands))
             if request.stale(answers):
                 continue
             found = request.features(answers, names)
-            # On a cluster a value may come from a node that is ahead of the directory's: look there again, once.
+            # On a cluster a value may come from a node that is ahead of the directory's: look there
+            # again, once.
             if fresh or not any(f.unknown_schema for f in found):
                 break
         else:
@@ -255,7 +265,9 @@ class AsyncOnlineClient:
 
     async def catalogue(self) -> Catalogue:
         """As :meth:`OnlineClient.catalogue`."""
-        (text,) = await send_async(self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")])
+        (text,) = await send_async(
+            self.connection, [("HGET", place(self.prefix, "structures"), "topic_queues")]
+        )
         return Catalogue.parse(self.prefix, text)
 
     async def aclose(self) -> None:

@@ -8,8 +8,9 @@
 `rediss+cluster://host1:6379`          a cluster over TLS
 =====================================  ==========================================================================
 
-redis-py 7 waits for ever by default, and tries four times with pauses of up to ten seconds: a request can't. Here a broken connection is
-replaced once and at once; a timeout is not repeated, so a server that hangs costs `timeout_s`.
+redis-py 7 waits for ever by default, and tries four times with pauses of up to ten seconds: a
+request can't. Here a broken connection is replaced once and at once; a timeout is not repeated, so
+a server that hangs costs `timeout_s`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ MAX_CONNECTIONS = 32
 CLUSTER = "+cluster"
 SCHEMES = ("redis", "rediss", "unix", f"redis{CLUSTER}", f"rediss{CLUSTER}")
 PORT = 6379
-# A peer that vanished without a word is noticed within a minute, and a firewall keeps an idle connection.
+# A peer that vanished without a word is noticed within a minute, and a firewall keeps an idle
+# connection.
 KEEPALIVE = {
     getattr(socket, name): seconds
     for name, seconds in {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}.items()
@@ -75,10 +77,13 @@ class Cluster(redis.RedisCluster):
 class AsyncCluster(redis.asyncio.RedisCluster):
     """redis-py's cluster with turns: who takes one shares each node's connections with `max_connections` - 1 others at most.
 
-    redis-py's own bound raises at once instead of waiting, and goes on counting connections that failed.
+    redis-py's own bound raises at once instead of waiting, and goes on counting connections that
+    failed.
     """
 
-    def __init__(self, *, max_connections: int = MAX_CONNECTIONS, timeout: float = TIMEOUT_S, **options: Any) -> None:
+    def __init__(
+        self, *, max_connections: int = MAX_CONNECTIONS, timeout: float = TIMEOUT_S, **options: Any
+    ) -> None:
         super().__init__(**options)
         self._turns, self._wait_s = asyncio.Semaphore(max_connections), timeout
 
@@ -104,7 +109,9 @@ class AsyncCluster(redis.asyncio.RedisCluster):
 AsyncConnection = redis.asyncio.Redis | AsyncCluster
 
 
-def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> Connection:
+def connect(
+    url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS
+) -> Connection:
     """A connection pool of a server, or one per node of a cluster; safe to share between threads.
 
     Args:
@@ -131,11 +138,17 @@ def connect(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MA
     if not seeds:
         return redis.Redis.from_pool(pool)
     nodes = [ClusterNode(*seed) for seed in seeds[1:]]  # type: ignore[no-untyped-call]
-    options |= {"connection_pool_class": redis.BlockingConnectionPool, "startup_nodes": nodes, "retry": retry}
+    options |= {
+        "connection_pool_class": redis.BlockingConnectionPool,
+        "startup_nodes": nodes,
+        "retry": retry,
+    }
     return Cluster.from_url(plain, **options)
 
 
-def connect_async(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS) -> AsyncConnection:
+def connect_async(
+    url: str, *, timeout_s: float = TIMEOUT_S, max_connections: int = MAX_CONNECTIONS
+) -> AsyncConnection:
     """As :func:`connect`, for one event loop; a cluster too is first asked by the first command."""
     plain, seeds = _parsed(url)
     options = _options(plain, timeout_s, max_connections)
@@ -145,17 +158,23 @@ def connect_async(url: str, *, timeout_s: float = TIMEOUT_S, max_connections: in
     if not seeds:
         return redis.asyncio.Redis.from_pool(pool)
     nodes = [AsyncClusterNode(*seed) for seed in seeds[1:]]
-    never = AsyncRetry(NoBackoff(), 0)  # it would close connections of other tasks and pause; see round_trip
-    found = AsyncCluster.from_url(plain, startup_nodes=nodes, retry=never, timeout=timeout_s, **options)
+    never = AsyncRetry(
+        NoBackoff(), 0
+    )  # it would close connections of other tasks and pause; see round_trip
+    found = AsyncCluster.from_url(
+        plain, startup_nodes=nodes, retry=never, timeout=timeout_s, **options
+    )
     return cast("AsyncCluster", found)
 
 
 def _options(url: str, timeout_s: float, max_connections: int) -> dict[str, Any]:
     """What redis-py's pools and connections take, sync or async."""
     options: dict[str, Any] = {
-        "socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "health_check_interval": HEALTH_CHECK_S,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "health_check_interval": HEALTH_CHECK_S,
         "max_connections": max_connections,
-    }  # fmt: skip
+    }
     if not url.startswith("unix:"):
         options |= {"socket_keepalive": True, "socket_keepalive_options": KEEPALIVE}
     return options
@@ -174,7 +193,11 @@ def _parsed(url: str) -> tuple[str, list[tuple[str, int]]]:
     user, at, hosts = parts.netloc.rpartition("@")
     seeds = [_address(f"{scheme}://{host}") for host in hosts.split(",")]
     if parts.path.strip("/0") or "db" in parse_qs(parts.query):
-        raise _wrong("no database in the URL of a cluster", "one", "leave it out: a cluster has database 0 alone")
+        raise _wrong(
+            "no database in the URL of a cluster",
+            "one",
+            "leave it out: a cluster has database 0 alone",
+        )
     if parts.fragment or not all(host for host, _ in seeds):
         raise _no_address()
     return f"{scheme}://{user}{at}{hosts.split(',')[0]}?{parts.query}", seeds

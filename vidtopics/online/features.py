@@ -37,9 +37,9 @@ PRESENT = np.uint8(Status.PRESENT)
 class Features:
     """Fields of one view for N ids, in the order asked for.
 
-    `status`: uint8[N]; `event_us`, `created_us`: int64[N], from when the value holds and is known (0: nothing there).
-    A field is `features[name]`: [N] or [N, width] in its contract's type, with the field's padding wherever the status isn't
-    PRESENT or the field is null.
+    `status`: uint8[N]; `event_us`, `created_us`: int64[N], from when the value holds and is known
+    (0: nothing there). A field is `features[name]`: [N] or [N, width] in its contract's type, with
+    the field's padding wherever the status isn't PRESENT or the field is null.
 
     >>> none = gather(Schema((Field("topic_count", "int64", "scalar", "int8"),)), {}, [None, None], np.zeros(2, np.uint32), now_us=0)
     >>> none["topic_count"], none.present
@@ -113,7 +113,9 @@ def gather(
     columns = {f.name: f.empty(len(values)) for f in wanted}
     null = {f.name: np.ones(len(values), np.bool_) for f in wanted}
     unknown = False
-    for value in sorted(np.unique(hashes).tolist(), key=lambda value: value != schema.hash):  # today's first
+    for value in sorted(
+        np.unique(hashes).tolist(), key=lambda value: value != schema.hash
+    ):  # today's first
         rows = at[hashes == value]
         written = schema if value == schema.hash else known.get(value)
         if written is None:
@@ -132,7 +134,8 @@ def _fixed(
 ) -> Features | None:
     """The case of nearly every read, in a fifth of the time: every value that is there is whole, of today's schema and not too old.
 
-    Also nothing is null, and no field is of variable length. None: something is otherwise, each value has to be judged by itself.
+    Also nothing is null, and no field is of variable length. None: something is otherwise, each
+    value has to be judged by itself.
     """
     size, gone = schema.row.itemsize, False
     found = cast("Sequence[bytes]", values)
@@ -145,13 +148,23 @@ def _fixed(
         return None
     rows = np.frombuffer(b"".join(found), schema.row)
     heads, nulls = rows["header"], rows["nulls"]
-    good = (heads["layout"] == LAYOUT) & (heads["schema"] == schema.hash) & (heads["fingerprint"] == fingerprints)
+    good = (
+        (heads["layout"] == LAYOUT)
+        & (heads["schema"] == schema.hash)
+        & (heads["fingerprint"] == fingerprints)
+    )
     good &= (heads["flags"] == 0) & (heads["event_us"] >= least_us)
-    missing = np.array([v is None for v in values], np.bool_) if gone else np.zeros(len(rows), np.bool_)
+    missing = (
+        np.array([v is None for v in values], np.bool_) if gone else np.zeros(len(rows), np.bool_)
+    )
     if nulls.any() or not (good | missing).all():
         return None
     names = {f.name for f in wanted}
-    columns = {f.name: rows[f"f{i}"].astype(NUMBERS[f.type]) for i, f in enumerate(schema.fields) if f.name in names}
+    columns = {
+        f.name: rows[f"f{i}"].astype(NUMBERS[f.type])
+        for i, f in enumerate(schema.fields)
+        if f.name in names
+    }
     status = np.full(len(rows), PRESENT, np.uint8)
     if gone:
         status[missing] = Status.NOT_FOUND
@@ -175,7 +188,9 @@ def _fill(
     Vectors of another width than those in place make their rows unreadable.
     """
     shapes = {f.name: (f.type, f.kind, f.width) for f in written.fields}
-    if any(shapes.get(f.name, shape) != shape for f in wanted if (shape := (f.type, f.kind, f.width))):
+    if any(
+        shapes.get(f.name, shape) != shape for f in wanted if (shape := (f.type, f.kind, f.width))
+    ):
         status[rows] = Status.UNREADABLE
         return
     decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in wanted])
@@ -183,7 +198,9 @@ def _fill(
     there = [f for f in wanted if f.name in decoded.columns]
     for f in there:
         if f.kind == "vector":
-            good = good & (decoded.null[f.name] | _same_width(columns[f.name], decoded.columns[f.name]))
+            good = good & (
+                decoded.null[f.name] | _same_width(columns[f.name], decoded.columns[f.name])
+            )
     status[rows[~good]] = Status.UNREADABLE
     for f in there:
         found = decoded.columns[f.name]

@@ -27,7 +27,9 @@ class LogFiles:
         if self._descriptor is None or len(line) > self._left:
             self._open_next()
         assert self._descriptor is not None
-        if os.write(self._descriptor, line) < len(line):  # the disk is full: half a line ends this file
+        if os.write(self._descriptor, line) < len(
+            line
+        ):  # the disk is full: half a line ends this file
             self.close()
             raise OSError(f"{self.folder}: half a line was written")
         self._left -= len(line)
@@ -46,14 +48,18 @@ class LogFiles:
             self._number += 1
             path = self.folder / f"served-{os.getpid()}-{self._number:06}.jsonl"
             try:
-                self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+                self._descriptor = os.open(
+                    path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640
+                )
             except FileExistsError:  # of a process that had this number before
                 continue
         self._left = FILE_BYTES
 
     def _make_room(self) -> None:
         """Remove the oldest files until another full one fits."""
-        held = sorted((s.st_mtime_ns, s.st_size, p) for p in self.folder.glob(PATTERN) if (s := _stat(p)))
+        held = sorted(
+            (s.st_mtime_ns, s.st_size, p) for p in self.folder.glob(PATTERN) if (s := _stat(p))
+        )
         total = sum(size for _, size, _ in held) + FILE_BYTES
         for _, size, path in held:
             if total <= FOLDER_BYTES:

@@ -22,9 +22,20 @@ from vidtopics.online.features import Features, Status
 SECONDS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 AGES = (
-    MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR,
-    DAY, 2 * DAY, 7 * DAY, 30 * DAY, 90 * DAY, 365 * DAY,
-)  # fmt: skip
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    HOUR,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    7 * DAY,
+    30 * DAY,
+    90 * DAY,
+    365 * DAY,
+)
 
 
 class OnlineMetrics:
@@ -47,8 +58,12 @@ class OnlineMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or REGISTRY
-        self._seconds = Histogram("vidtopics_online_read_seconds", "Time of a read", buckets=SECONDS, registry=registry)
-        self._ids = Counter("vidtopics_online_ids", "Ids that were read", ["view", "status"], registry=registry)
+        self._seconds = Histogram(
+            "vidtopics_online_read_seconds", "Time of a read", buckets=SECONDS, registry=registry
+        )
+        self._ids = Counter(
+            "vidtopics_online_ids", "Ids that were read", ["view", "status"], registry=registry
+        )
         self._age = Histogram(
             "vidtopics_online_age_seconds",
             "Time since values became known",
@@ -56,7 +71,9 @@ class OnlineMetrics:
             buckets=AGES,
             registry=registry,
         )
-        self._errors = Counter("vidtopics_online_errors", "Reads that raised", ["error"], registry=registry)
+        self._errors = Counter(
+            "vidtopics_online_errors", "Reads that raised", ["error"], registry=registry
+        )
 
     @contextmanager
     def reading(self) -> Iterator[list[tuple[str, Features]]]:

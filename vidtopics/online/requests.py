@@ -21,7 +21,8 @@ from vidtopics.online.features import Features, gather
 def directory_commands(prefix: str) -> list[tuple[str, str]]:
     """The commands whose answers :meth:`Directory.parse` takes.
 
-    The version comes first: a change that lies between the answers shows as a newer version at the next read.
+    The version comes first: a change that lies between the answers shows as a newer version at the
+    next read.
     """
     kinds = {"directory": "GET", "layout": "GET", "views": "HGETALL", "schemas": "HGETALL"}
     return [(command, place(prefix, name)) for name, command in kinds.items()]
@@ -42,7 +43,9 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
             pass
     wrong = ids if isinstance(ids, str) else next(i for i in ids if not isinstance(i, str))
     found = f"{wrong!r} ({type(wrong).__name__})"
-    raise TypeError(explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]"))
+    raise TypeError(
+        explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]")
+    )
 
 
 def check_one_key(directory: Directory, views: Iterable[str]) -> None:
@@ -51,9 +54,13 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
         entry = directory.views.get(view)
         if entry and len(entry.keys) > 1:
             raise StoreError(
-                explain(f"view {view}", expected="one join key", found=", ".join(entry.keys),
-                        mend="read it through Feast, or by `read_parts` with keys from Feast's serialize_entity_key")
-            )  # fmt: skip
+                explain(
+                    f"view {view}",
+                    expected="one join key",
+                    found=", ".join(entry.keys),
+                    mend="read it through Feast, or by `read_parts` with keys from Feast's serialize_entity_key",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,9 @@ class Request:
         """Whether the directory has changed since it was read."""
         return _stale(self.directory, answers[0])
 
-    def features(self, answers: Sequence[bytes | None], names: Sequence[str] | None = None) -> list[Features]:
+    def features(
+        self, answers: Sequence[bytes | None], names: Sequence[str] | None = None
+    ) -> list[Features]:
         """What the answers say, for each (view, ids) pair; StoreError for a name that is no field of any of the views."""
         if names is not None:
             self._check(names)
@@ -126,20 +135,36 @@ class Request:
             schemas = self.directory.schemas
             ttl_us = entry.ttl_us
             found.append(
-                gather(schemas[entry.schema], schemas, values, fingerprints, now_us=now_us, ttl_us=ttl_us, names=names)
+                gather(
+                    schemas[entry.schema],
+                    schemas,
+                    values,
+                    fingerprints,
+                    now_us=now_us,
+                    ttl_us=ttl_us,
+                    names=names,
+                )
             )
         return found
 
     def _check(self, names: Sequence[str]) -> None:
         directory = self.directory
-        fields = [f.name for part in self.parts for f in directory.schemas[directory.view(part.view).schema].fields]
+        fields = [
+            f.name
+            for part in self.parts
+            for f in directory.schemas[directory.view(part.view).schema].fields
+        ]
         if not set(names) <= set(fields):
             wrong = next(name for name in names if name not in fields)
             views = ", ".join(part.view for part in self.parts)
             raise StoreError(
-                explain(f"Redis, prefix {directory.prefix!r}, {views}", expected=f"the field {wrong}", found=", ".join(fields),
-                        mend="correct the name, or load the view again where its fields have changed")
-            )  # fmt: skip
+                explain(
+                    f"Redis, prefix {directory.prefix!r}, {views}",
+                    expected=f"the field {wrong}",
+                    found=", ".join(fields),
+                    mend="correct the name, or load the view again where its fields have changed",
+                )
+            )
 
 
 @dataclass(frozen=True)
@@ -170,7 +195,9 @@ class Batches:
     @classmethod
     def by_slot(cls, keys: Sequence[bytes], hashes: Sequence[int], buckets: int) -> Batches:
         """The version's key and N others with their CRC-32."""
-        slots = np.concatenate([[-1], np.array(hashes, np.int64) % buckets])  # the version lies in a slot of its own
+        slots = np.concatenate(
+            [[-1], np.array(hashes, np.int64) % buckets]
+        )  # the version lies in a slot of its own
         order = np.argsort(slots, kind="stable")
         bounds = [*np.flatnonzero(np.diff(slots[order], prepend=-2)).tolist(), len(keys)]
         ordered = [keys[i] for i in order.tolist()]
@@ -193,8 +220,9 @@ ListKeys = Callable[[Structures], Iterable[bytes]]
 class ListRequest:
     """The first elements of some lists, and behind them the directory's version.
 
-    On a server commands that come together may have others between them: a change of the directory before or among the lists shows in a version
-    that is read last. A cluster's nodes answer each for itself; there a change that comes at the same moment shows with the next request.
+    On a server commands that come together may have others between them: a change of the directory
+    before or among the lists shows in a version that is read last. A cluster's nodes answer each
+    for itself; there a change that comes at the same moment shows with the next request.
     """
 
     directory: Directory
@@ -233,8 +261,12 @@ class Catalogue:
         """From the field `topic_queues`; StoreError where no queue was ever written."""
         if text is None:
             raise StoreError(
-                explain(f"Redis, prefix {prefix!r}", expected="topic queues", found="none",
-                        mend="run `vidtopics run` and `vidtopics materialize`")
-            )  # fmt: skip
+                explain(
+                    f"Redis, prefix {prefix!r}",
+                    expected="topic queues",
+                    found="none",
+                    mend="run `vidtopics run` and `vidtopics materialize`",
+                )
+            )
         found = json.loads(text)
         return cls(found["epoch"], tuple(found["topics"]))

@@ -1,6 +1,7 @@
 """Read commands to one server or a cluster, in one round trip.
 
-On a cluster redis-py's pipeline carries them to their nodes. Three of its habits don't suit a request, so that errors are dealt with here:
+On a cluster redis-py's pipeline carries them to their nodes. Three of its habits don't suit a
+request, so that errors are dealt with here:
 
 - it repeats every command of a node that timed out, one at a time: a node that hangs would cost a dozen timeouts. Here it costs one.
 - while a slot moves, `MGET` over keys on both sides is refused (TRYAGAIN) until the move is over. Here the keys are asked one by one.
@@ -38,7 +39,11 @@ def send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     server = cast("Any", connection)
     if len(commands) == 1:
         (command,) = commands
-        return [_answer(server, command) if isinstance(command, bytes) else server.execute_command(*command)]
+        return [
+            _answer(server, command)
+            if isinstance(command, bytes)
+            else server.execute_command(*command)
+        ]
     pipe = server.pipeline(transaction=False)
     for command in commands:
         pipe.execute_command(*command)
@@ -115,10 +120,15 @@ async def _from_async_cluster(cluster: Any, commands: Sequence[Command]) -> list
 def _attempt(cluster: Any, commands: Sequence[Command]) -> list[Any]:
     nodes = [cluster.get_node_from_key(command[1]) for command in commands]
     order = sorted(range(len(commands)), key=lambda i: nodes[i].name)
-    stack = [PipelineCommand(commands[i], {"target_nodes": nodes[i]}, place) for place, i in enumerate(order)]  # type: ignore[no-untyped-call]
+    stack = [
+        PipelineCommand(commands[i], {"target_nodes": nodes[i]}, place)  # type: ignore[no-untyped-call]
+        for place, i in enumerate(order)
+    ]
     pipe = cluster.pipeline(transaction=False)
     pipe.retry = NEVER  # it would send what is left to the same nodes
-    answers = _unsorted(order, pipe.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False))
+    answers = _unsorted(
+        order, pipe.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False)
+    )
     for i, failure in _failures(answers):
         if parts := _apart(commands[i], failure):
             answers[i] = _attempt(cluster, parts)

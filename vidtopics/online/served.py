@@ -1,8 +1,9 @@
 """What one view answered in one request, as a line of a serving log. `docs/parity.md` describes the format.
 
-A feature is compared by its canonical bytes, which depend on what the reader got and not on how it lay in Redis: the numbers of
-a row, little-endian, in the type that the reader gets. Where a row has more than 64 bytes, or not always as many (text, vectors,
-lists), the first 8 bytes of their BLAKE2b stand for them.
+A feature is compared by its canonical bytes, which depend on what the reader got and not on how it
+lay in Redis: the numbers of a row, little-endian, in the type that the reader gets. Where a row has
+more than 64 bytes, or not always as many (text, vectors, lists), the first 8 bytes of their BLAKE2b
+stand for them.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def canonical(field: Field, column: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 def hashes(values: Iterable[bytes]) -> NDArray[np.uint8]:
     """uint8[N, 8]: BLAKE2b of each."""
-    return np.frombuffer(b"".join([blake2b(v, digest_size=HASH_BYTES).digest() for v in values]), np.uint8).reshape(
-        -1, HASH_BYTES
-    )
+    return np.frombuffer(
+        b"".join([blake2b(v, digest_size=HASH_BYTES).digest() for v in values]), np.uint8
+    ).reshape(-1, HASH_BYTES)
 
 
 def _bytes(value: object) -> bytes:
@@ -97,15 +98,25 @@ class Served:
 
     def to_line(self) -> bytes:
         """One line of JSON; binary columns in base64."""
-        arrays = {name: getattr(self, name).tolist() for name in ("status", "event_us", "created_us")}
+        arrays = {
+            name: getattr(self, name).tolist() for name in ("status", "event_us", "created_us")
+        }
         columns = {
             name: {"bytes": _text(column), "null": np.flatnonzero(self.null[name]).tolist()}
             for name, column in self.columns.items()
         }
         scalars = {
-            name: getattr(self, name) for name in ("request", "view", "client_us", "offset_us", "floor", "ceiling")
+            name: getattr(self, name)
+            for name in ("request", "view", "client_us", "offset_us", "floor", "ceiling")
         }
-        tree = {"v": VERSION, **scalars, "dropped": self.dropped, "ids": list(self.ids), **arrays, "columns": columns}
+        tree = {
+            "v": VERSION,
+            **scalars,
+            "dropped": self.dropped,
+            "ids": list(self.ids),
+            **arrays,
+            "columns": columns,
+        }
         return json.dumps(tree, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -121,17 +132,32 @@ class Served:
         if tree["v"] != VERSION:
             raise ValueError(f"version {tree['v']}")
         ids, status = tree["ids"], np.array(tree["status"], np.uint8)
-        event_us, created_us = (np.array(tree[name], np.int64) for name in ("event_us", "created_us"))
+        event_us, created_us = (
+            np.array(tree[name], np.int64) for name in ("event_us", "created_us")
+        )
         if {len(ids)} != {len(status), len(event_us), len(created_us)}:
             raise ValueError("columns of unequal length")
         present = int((status == 1).sum())
         columns = {name: _array(c["bytes"], present) for name, c in tree["columns"].items()}
         null = {name: np.isin(np.arange(present), c["null"]) for name, c in tree["columns"].items()}
-        floor, ceiling = (Watermark(*tree[name]) if tree[name] else None for name in ("floor", "ceiling"))
+        floor, ceiling = (
+            Watermark(*tree[name]) if tree[name] else None for name in ("floor", "ceiling")
+        )
         return cls(
-            tree["request"], tree["view"], ids, status, event_us, created_us, tree["client_us"], tree["offset_us"],
-            floor, ceiling, columns, null, tree["dropped"],
-        )  # fmt: skip
+            tree["request"],
+            tree["view"],
+            ids,
+            status,
+            event_us,
+            created_us,
+            tree["client_us"],
+            tree["offset_us"],
+            floor,
+            ceiling,
+            columns,
+            null,
+            tree["dropped"],
+        )
 
 
 def _text(column: NDArray[np.uint8]) -> str:

@@ -74,18 +74,24 @@ class ServingLog:
         connection: a connection of the log's own, so that it never takes one of the client's.
         share: of requests, above 0 and up to 1.
 
-    `dropped` counts requests given up for want of memory, `failed` those that Redis or the disk refused.
+    `dropped` counts requests given up for want of memory, `failed` those that Redis or the disk
+    refused.
 
     >>> log = ServingLog("logs/served", redis.Redis(), share=0.5)
     >>> [name for name in ("r1", "r2", "r3", "r4", "r5") if log.chosen(name)]
     ['r4', 'r5']
     """
 
-    def __init__(self, folder: str | os.PathLike[str], connection: Connection, *, share: float = 0.01) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], connection: Connection, *, share: float = 0.01
+    ) -> None:
         if not 0 < share <= 1:
             raise SettingsError(
                 explain(
-                    "share", expected="above 0 and up to 1", found=repr(share), mend="give a client no log to log none"
+                    "share",
+                    expected="above 0 and up to 1",
+                    found=repr(share),
+                    mend="give a client no log to log none",
                 )
             )
         self.share, self.connection = share, connection
@@ -94,7 +100,8 @@ class ServingLog:
         self._files = LogFiles(Path(folder))
         self._lock = threading.Lock()
         self._process = 0
-        # A lock that another thread holds while the process forks would be held for ever in the child.
+        # A lock that another thread holds while the process forks would be held for ever in the
+        # child.
         forked = WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (mend := forked()) and mend())
 
@@ -109,7 +116,10 @@ class ServingLog:
 
     def chosen(self, request_id: str) -> bool:
         """Whether a request is one of the sample."""
-        return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest()) < self.share * 2**64
+        return (
+            int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest())
+            < self.share * 2**64
+        )
 
     def begin(self, directory: Directory) -> int:
         """Called before a read is sent: when that was."""
@@ -118,7 +128,9 @@ class ServingLog:
         self._directories[directory.prefix] = directory
         return time.monotonic_ns()
 
-    def offer(self, began_ns: int, directory: Directory, parts: Parts, found: Sequence[Features]) -> None:
+    def offer(
+        self, began_ns: int, directory: Directory, parts: Parts, found: Sequence[Features]
+    ) -> None:
         """Called with a read's answer; keeps a copy if its request is chosen and there is room."""
         request = _request.get() or f"{self._token}-{next(self._numbers)}"
         if not self.chosen(request):
@@ -131,7 +143,9 @@ class ServingLog:
             self._bytes += size
         copies = [(view, tuple(ids), _copy(f)) for (view, ids), f in zip(parts, found, strict=True)]
         client_us = time.time_ns() // 1000
-        self._waiting.append(_Answer(request, began_ns, time.monotonic_ns(), client_us, directory, copies, size))
+        self._waiting.append(
+            _Answer(request, began_ns, time.monotonic_ns(), client_us, directory, copies, size)
+        )
 
     def close(self) -> None:
         """Write what waits and end the thread; a later read starts it again."""
@@ -166,7 +180,10 @@ class ServingLog:
                 self._round(last)
             except Exception:  # whatever goes wrong here, the service goes on
                 if not self.failed:
-                    _logger.warning("serving log: a request was not written; later ones are counted", exc_info=True)
+                    _logger.warning(
+                        "serving log: a request was not written; later ones are counted",
+                        exc_info=True,
+                    )
                 self.failed += 1
             if last and not self._waiting:
                 return self._files.close()
@@ -201,8 +218,12 @@ class ServingLog:
                 for bucket in range(directory.buckets):
                     pipe.get(cast("str", space.watermark(bucket)))
             texts = iter(cast("list[bytes | None]", pipe.execute()))
-        marks = {_key(d, view): _range([next(texts) for _ in range(d.buckets)]) for d, view in places}
-        return _Round(start_ns, time.monotonic_ns(), seconds * 1_000_000 + micros - between_us, marks)
+        marks = {
+            _key(d, view): _range([next(texts) for _ in range(d.buckets)]) for d, view in places
+        }
+        return _Round(
+            start_ns, time.monotonic_ns(), seconds * 1_000_000 + micros - between_us, marks
+        )
 
     def _write(self, answer: _Answer) -> None:
         before = next((r for r in reversed(self._rounds) if r.end_ns <= answer.began_ns), None)
@@ -210,14 +231,29 @@ class ServingLog:
         for view, ids, features in answer.parts:
             key = _key(answer.directory, view)
             floor = before.marks.get(key, (None, None))[0] if before else None
-            fields = {f.name: f for f in answer.directory.schemas[answer.directory.view(view).schema].fields}
+            fields = {
+                f.name: f
+                for f in answer.directory.schemas[answer.directory.view(view).schema].fields
+            }
             missed = self.dropped + self.failed
             line = Served(
-                answer.request, view, [i.decode() for i in ids], features.status, features.event_us,
-                features.created_us, answer.client_us, after.offset_us, floor, after.marks.get(key, (None, None))[1],
-                {name: canonical(fields[name], column) for name, column in features.columns.items()}, features.null,
+                answer.request,
+                view,
+                [i.decode() for i in ids],
+                features.status,
+                features.event_us,
+                features.created_us,
+                answer.client_us,
+                after.offset_us,
+                floor,
+                after.marks.get(key, (None, None))[1],
+                {
+                    name: canonical(fields[name], column)
+                    for name, column in features.columns.items()
+                },
+                features.null,
                 missed - self._told,
-            ).to_line()  # fmt: skip
+            ).to_line()
             self._files.append(line)
             self._told = missed
         self.written += 1
@@ -225,7 +261,13 @@ class ServingLog:
 
 def _size(ids: Sequence[bytes], features: Features) -> int:
     """Bytes that a copy takes, near enough."""
-    texts = [v for c in features.columns.values() if c.dtype == object for v in cast("Any", c) if v is not None]
+    texts = [
+        v
+        for c in features.columns.values()
+        if c.dtype == object
+        for v in cast("Any", c)
+        if v is not None
+    ]
     return sum(c.nbytes for c in features.columns.values()) + sum(map(len, texts)) + 100 * len(ids)
 
 
@@ -234,7 +276,9 @@ def _copy(features: Features) -> Features:
     present = features.present
     columns = {name: column[present] for name, column in features.columns.items()}
     null = {name: np.array(features.null[name][present]) for name in columns}
-    return Features(features.status.copy(), features.event_us.copy(), features.created_us.copy(), columns, null)
+    return Features(
+        features.status.copy(), features.event_us.copy(), features.created_us.copy(), columns, null
+    )
 
 
 def _key(directory: Directory, view: str) -> tuple[str, int, int]:

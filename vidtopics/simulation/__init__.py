@@ -1,6 +1,7 @@
 """A simulated short-video world: catalogue, covers, users and their log, in the folder format (`docs/simulation.md`).
 
-:func:`write_world` writes it; :class:`World` holds what is planted in it. Importing this loads numba.
+:func:`write_world` writes it; :class:`World` holds what is planted in it. Importing this loads
+numba.
 """
 
 from vidtopics.simulation.world import World

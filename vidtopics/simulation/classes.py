@@ -41,7 +41,10 @@ def make_classes(settings: SimulationSettings, seed: int) -> Classes:
     p, s, t = settings.primary_classes, settings.secondary_classes, settings.topics
     secondary = np.arange(t) * s // t
     primary_of_secondary = np.arange(s) * p // s
-    level = [normals(seed, Stream.CENTRES, np.arange(n), SEM, day=k) / np.sqrt(SEM) for k, n in enumerate((p, s, t))]
+    level = [
+        normals(seed, Stream.CENTRES, np.arange(n), SEM, day=k) / np.sqrt(SEM)
+        for k, n in enumerate((p, s, t))
+    ]
     primaries = unit(level[0])
     secondaries = unit(primaries[primary_of_secondary] + SECONDARY_SPREAD * level[1])
     weights = np.exp(SHARE_SIGMA * normals(seed, Stream.TOPIC_SHARE, np.arange(t), 1)[:, 0])

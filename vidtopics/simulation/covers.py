@@ -1,7 +1,7 @@
 """Covers: primary class as background hue and pattern, secondary as palette and shapes, topic as line layout, and clutter.
 
-A cover is a pure function of seed, video and settings. The classes are those of the video's *cover topic*, which noise
-swaps for another one.
+A cover is a pure function of seed, video and settings. The classes are those of the video's *cover
+topic*, which noise swaps for another one.
 """
 
 from __future__ import annotations
@@ -40,11 +40,17 @@ def covers(world: World, rows: NDArray[np.int64]) -> Iterator[Image.Image]:
     topics = world.items.cover_topic[rows]
     draws = uniforms(world.seed, Stream.COVER, rows, _DRAWS)
     primary, classes = world.classes.primary[topics], world.settings.primary_classes
-    for of, secondary, topic, own in zip(primary, *_looks(world.classes, topics, world.seed), draws, strict=True):
-        yield cover(world.settings.cover_pixels, int(of), classes, secondary, topic, iter(own.tolist()))
+    for of, secondary, topic, own in zip(
+        primary, *_looks(world.classes, topics, world.seed), draws, strict=True
+    ):
+        yield cover(
+            world.settings.cover_pixels, int(of), classes, secondary, topic, iter(own.tolist())
+        )
 
 
-def cover(pixels: int, primary: int, classes: int, secondary: Look, topic: Look, u: Draws) -> Image.Image:
+def cover(
+    pixels: int, primary: int, classes: int, secondary: Look, topic: Look, u: Draws
+) -> Image.Image:
     """One cover from its classes and their looks and its own numbers `u` in (0, 1); `primary` is one of `classes`."""
     hue, saturation = primary / classes + HUE_JITTER * (2 * next(u) - 1), 0.45 + 0.25 * next(u)
     value = 0.65 + 0.25 * next(u)
@@ -62,7 +68,9 @@ def _looks(classes: Classes, topics: NDArray[np.int64], seed: int) -> tuple[Look
     return secondary, uniforms(seed, Stream.CLASS_LOOK, topics, _LOOK, day=2)
 
 
-def _pattern(canvas: ImageDraw.ImageDraw, pixels: int, primary: int, shade: Colour, u: Draws) -> None:
+def _pattern(
+    canvas: ImageDraw.ImageDraw, pixels: int, primary: int, shade: Colour, u: Draws
+) -> None:
     """Seven patterns, coarser for every further seven classes, in a darker shade and slightly moved and scaled."""
     kind, gap = primary % 7, pixels / (9 - primary // 7 % 6) * (0.9 + 0.2 * next(u))
     left, top = next(u) * gap, next(u) * gap
@@ -93,7 +101,9 @@ def _shapes(canvas: ImageDraw.ImageDraw, pixels: int, look: Look, u: Draws) -> N
         _shape(canvas, int(look[2] * 6), x, y, size * (0.8 + 0.4 * next(u)), colours[i % 2])
 
 
-def _shape(canvas: ImageDraw.ImageDraw, kind: int, x: float, y: float, r: float, colour: Colour) -> None:
+def _shape(
+    canvas: ImageDraw.ImageDraw, kind: int, x: float, y: float, r: float, colour: Colour
+) -> None:
     if kind == 0:
         canvas.ellipse((x - r, y - r, x + r, y + r), fill=colour)
     elif kind == 1:
@@ -101,7 +111,9 @@ def _shape(canvas: ImageDraw.ImageDraw, kind: int, x: float, y: float, r: float,
     elif kind == 2:
         canvas.rectangle((x - 1.5 * r, y - r / 2, x + 1.5 * r, y + r / 2), fill=colour)
     elif kind == 3:
-        canvas.polygon([_on_circle(x, y, r * (1 if k % 2 else 0.4), k / 10) for k in range(10)], fill=colour)
+        canvas.polygon(
+            [_on_circle(x, y, r * (1 if k % 2 else 0.4), k / 10) for k in range(10)], fill=colour
+        )
     else:
         canvas.regular_polygon((x, y, r), 3 if kind == 4 else 6, fill=colour)
 

@@ -33,7 +33,9 @@ def texts(n: int, *parts: str | tuple[NDArray[np.integer], int]) -> pa.StringArr
     columns = [_literal(n, part) if isinstance(part, str) else _digits(*part) for part in parts]
     letters = np.concatenate(columns, axis=1)
     ends = np.arange(n + 1, dtype=np.int32) * letters.shape[1]
-    return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(letters)))
+    return pa.StringArray.from_buffers(
+        n, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(letters))
+    )
 
 
 def _literal(n: int, text: str) -> NDArray[np.uint8]:

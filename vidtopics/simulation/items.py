@@ -32,7 +32,8 @@ DAY = 86_400_000_000
 class Items(NamedTuple):
     """Latents of V videos, one row each; `published` in UTC microseconds, `duration` in seconds.
 
-    `cover_topic` and `title_topic` are what the cover and the title are made for: another topic where noise swapped them.
+    `cover_topic` and `title_topic` are what the cover and the title are made for: another topic
+    where noise swapped them.
     """
 
     topic: NDArray[np.int64]
@@ -80,7 +81,13 @@ def make_items(settings: SimulationSettings, classes: Classes, seed: int) -> Ite
 
 
 def content(
-    classes: Classes, topic: NDArray[np.int64], seed: int, stream: int, rows: NDArray[np.int64], *, day: int
+    classes: Classes,
+    topic: NDArray[np.int64],
+    seed: int,
+    stream: int,
+    rows: NDArray[np.int64],
+    *,
+    day: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Content sem = unit(topic + 0.5 eps) [n, 16] and hidden side h ~ N(0, I) [n, 8] of videos about `topic` [n]."""
     z = normals(seed, stream, rows, SEM + HIDDEN, day=day)
@@ -102,7 +109,9 @@ def taste_net(settings: SimulationSettings, seed: int) -> TasteNet:
     )
 
 
-def tastes(sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet) -> NDArray[np.float64]:
+def tastes(
+    sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet
+) -> NDArray[np.float64]:
     """Taste vectors v = unit(sqrt(eta) g(sem) + sqrt(1 - eta) g'(h)), g and g' of length 1: [n, 16].
 
     >>> settings = SimulationSettings(visible_taste=0.0)
@@ -116,9 +125,12 @@ def tastes(sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet)
     return out
 
 
-# Plain loops and no BLAS: its sums depend on the number of rows and threads, a video's taste must not.
+# Plain loops and no BLAS: its sums depend on the number of rows and threads, a video's taste must
+# not.
 @kernel
-def _tastes(sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet, out: NDArray[np.float64]) -> None:
+def _tastes(
+    sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet, out: NDArray[np.float64]
+) -> None:
     unseen = np.empty(TASTE)
     for i in range(len(out)):
         _net(sem[i], net.content_in, net.content_out, out[i])
@@ -130,7 +142,10 @@ def _tastes(sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet
 
 @kernel
 def _net(
-    x: NDArray[np.float64], first: NDArray[np.float64], second: NDArray[np.float64], y: NDArray[np.float64]
+    x: NDArray[np.float64],
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    y: NDArray[np.float64],
 ) -> None:
     y[:] = 0.0
     for j in range(len(first)):
@@ -161,7 +176,12 @@ def start_of(settings: SimulationSettings) -> int:
         start = datetime.fromisoformat(settings.start)
     except ValueError:
         raise SettingsError(
-            explain("simulation.start", expected="ISO 8601", found=repr(settings.start), mend="see conf/demo.yaml")
+            explain(
+                "simulation.start",
+                expected="ISO 8601",
+                found=repr(settings.start),
+                mend="see conf/demo.yaml",
+            )
         ) from None
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
     return int(start.timestamp()) * 1_000_000
@@ -170,10 +190,18 @@ def start_of(settings: SimulationSettings) -> int:
 def _published(settings: SimulationSettings, u: NDArray[np.float64]) -> NDArray[np.int64]:
     """The first videos are older than the log, exponentially; the rest come in order during all days but the last.
 
-    A video is live from the first midnight after its publication on, so that none is shown before it exists.
+    A video is live from the first midnight after its publication on, so that none is shown before
+    it exists.
     """
     later = DAILY_SUPPLY * (settings.days - 1)
     first = settings.videos - int(settings.videos * later / (1 + later))
     age = -np.log(u) / DAILY_SUPPLY * DAY
-    when = (np.arange(settings.videos) - first + u) / max(settings.videos - first, 1) * (settings.days - 1) * DAY
-    return start_of(settings) + np.where(np.arange(settings.videos) < first, -age, when).astype(np.int64)
+    when = (
+        (np.arange(settings.videos) - first + u)
+        / max(settings.videos - first, 1)
+        * (settings.days - 1)
+        * DAY
+    )
+    return start_of(settings) + np.where(np.arange(settings.videos) < first, -age, when).astype(
+        np.int64
+    )

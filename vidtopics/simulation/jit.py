@@ -1,6 +1,7 @@
 """Numba's compiler as typed decorators, all results cached on disk.
 
-Numba notices a change in a kernel's own file only, so a kernel and the constants that it uses live in one file.
+Numba notices a change in a kernel's own file only, so a kernel and the constants that it uses live
+in one file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Days, refresh rounds, blocks of users: the log as a stream of batches.
 
-In a round every user who still is in a session gets one slate. Blocks are cut from the ascending list of those users and
-counts are committed after the round, so the log is the same for every block size and number of threads.
+In a round every user who still is in a session gets one slate. Blocks are cut from the ascending
+list of those users and counts are committed after the round, so the log is the same for every block
+size and number of threads.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def simulate(world: World, *, block: int = BLOCK) -> Iterator[Batch]:
         yield from _day(world, state, popularity, day, block)
 
 
-def _day(world: World, state: State, popularity: Popularity, day: int, block: int) -> Iterator[Batch]:
+def _day(
+    world: World, state: State, popularity: Popularity, day: int, block: int
+) -> Iterator[Batch]:
     active = _come(world, state, day)
     refresh = 0
     while active.size:
@@ -81,8 +84,13 @@ def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
     joy = state.joy / np.maximum(state.clicks, 1)
     state.joy[:], state.clicks[:] = 0, 0
     u = uniforms(world.seed, Stream.SESSION, rows, 1, day=day)[:, 0]
-    active = np.flatnonzero(u < special.expit(special.logit(world.users.activity) + RETENTION * joy))
-    hour = SESSION_HOUR[0] + SESSION_HOUR[1] * normals(world.seed, Stream.SESSION, active, 4, day=day)[:, 2]
+    active = np.flatnonzero(
+        u < special.expit(special.logit(world.users.activity) + RETENTION * joy)
+    )
+    hour = (
+        SESSION_HOUR[0]
+        + SESSION_HOUR[1] * normals(world.seed, Stream.SESSION, active, 4, day=day)[:, 2]
+    )
     begin = start_of(world.settings) + day * DAY + ((hour % 24) / 24 * DAY).astype(np.int64)
     state.clock[active] = np.maximum(begin, state.clock[active] + PAUSE)
     return active

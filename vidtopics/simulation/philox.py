@@ -1,8 +1,8 @@
 """Counter-based random numbers: Philox4x32-10, so that a draw depends on what it is for and on nothing else.
 
-The key is (seed, stream), the counter is (user or video, item or block, day, refresh). There is no sequential
-state: a user's draws don't depend on who else was simulated, on batches, threads or the policy. Policies that
-are compared under one seed see common random numbers.
+The key is (seed, stream), the counter is (user or video, item or block, day, refresh). There is no
+sequential state: a user's draws don't depend on who else was simulated, on batches, threads or the
+policy. Policies that are compared under one seed see common random numbers.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -87,7 +87,9 @@ def normal_pair(first: np.uint64, second: np.uint64) -> tuple[float, float]:
 
 
 @kernel
-def _fill(seed: int, stream: int, rows: NDArray[np.int64], day: int, out: NDArray[np.float64], gauss: bool) -> None:
+def _fill(
+    seed: int, stream: int, rows: NDArray[np.int64], day: int, out: NDArray[np.float64], gauss: bool
+) -> None:
     for i in range(rows.size):
         for block in range(out.shape[1] // 4):
             a, b, c, d = philox(seed, stream, rows[i], block, day, 0)
@@ -98,7 +100,9 @@ def _fill(seed: int, stream: int, rows: NDArray[np.int64], day: int, out: NDArra
                 out[i, 4 * block + j] = four[j]
 
 
-def uniforms(seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, day: int = 0) -> NDArray[np.float64]:
+def uniforms(
+    seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, day: int = 0
+) -> NDArray[np.float64]:
     """Numbers in (0, 1), one row for each counter in `rows` [n]: [n, columns]; a row depends on its counter alone.
 
     >>> both = uniforms(7, 1, np.array([3, 9]), 2)
@@ -108,7 +112,9 @@ def uniforms(seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, d
     return _draw(seed, stream, rows, columns, day, gauss=False)
 
 
-def normals(seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, day: int = 0) -> NDArray[np.float64]:
+def normals(
+    seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, day: int = 0
+) -> NDArray[np.float64]:
     """Standard normal numbers, as :func:`uniforms`."""
     return _draw(seed, stream, rows, columns, day, gauss=True)
 

@@ -1,7 +1,8 @@
 """What a user does with a slate: click, watch, refresh again (`docs/simulation.md` has the equations and the targets).
 
-The user goes down the slate: a glance at each video, and what is clicked is watched before the next glance.
-Draws are keyed by user, video, day and refresh, never by position, so that policies meet the same user.
+The user goes down the slate: a glance at each video, and what is clicked is watched before the next
+glance. Draws are keyed by user, video, day and refresh, never by position, so that policies meet
+the same user.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ GLANCE = 2_000_000
 class State(NamedTuple):
     """What changes about users: interests and their weights drift, the rest is memory. One row for each user.
 
-    `clock` is when the user's last action ended, `rested` when `fatigue` was last brought up to date (microseconds);
-    `seen` is a ring of the last 128 videos shown, -1 where empty; `joy` sums the satisfaction of the day's `clicks`.
+    `clock` is when the user's last action ended, `rested` when `fatigue` was last brought up to
+    date (microseconds); `seen` is a ring of the last 128 videos shown, -1 where empty; `joy` sums
+    the satisfaction of the day's `clicks`.
     """
 
     interests: NDArray[np.float32]
@@ -127,7 +129,13 @@ def affinity(
 
 @kernel
 def click_probability(
-    rank: int, affinity: float, appeal: float, bias: float, fatigue: float, seen: bool, age_days: float
+    rank: int,
+    affinity: float,
+    appeal: float,
+    bias: float,
+    fatigue: float,
+    seen: bool,
+    age_days: float,
 ) -> float:
     """rank^-0.35 sigmoid(intercept + a + 0.5 q + b - 0.15 fatigue - 2 seen - 0.3 log2(1 + age / 3 d)).
 
@@ -135,12 +143,18 @@ def click_probability(
     True
     """
     logit = CLICK_INTERCEPT + affinity + APPEAL_WEIGHT * appeal + bias
-    logit -= FATIGUE_WEIGHT * fatigue + SEEN_WEIGHT * seen + AGE_WEIGHT * np.log2(1.0 + age_days / AGE_DAYS)
+    logit -= (
+        FATIGUE_WEIGHT * fatigue
+        + SEEN_WEIGHT * seen
+        + AGE_WEIGHT * np.log2(1.0 + age_days / AGE_DAYS)
+    )
     return float(rank**-POSITION_DECAY * sigmoid(logit))
 
 
 @kernel
-def watch_seconds(affinity: float, satisfaction: float, duration: float, noise: float, loops: bool) -> float:
+def watch_seconds(
+    affinity: float, satisfaction: float, duration: float, noise: float, loops: bool
+) -> float:
     """min(C, D), C ~ LogNormal(intercept + 0.45 (a + 1.2) + 0.35 s, 1.05); who loops watches on up to a second time.
 
     >>> watch_seconds(-1.2, 0.0, 30.0, 0.0, False), round(watch_seconds(-1.2, 0.0, 30.0, 0.0, True), 1)
@@ -153,7 +167,12 @@ def watch_seconds(affinity: float, satisfaction: float, duration: float, noise: 
 @kernel
 def refresh_probability(log_rho: float, clicks: int, refresh: int) -> float:
     """sigmoid(intercept + log rho + 0.18 (clicks - 2.3) - 0.05 refresh), `clicks` being those of the last slate."""
-    logit = REFRESH_INTERCEPT + log_rho + REFRESH_CLICKS * (clicks - REFRESH_MEAN_CLICKS) - REFRESH_TIRING * refresh
+    logit = (
+        REFRESH_INTERCEPT
+        + log_rho
+        + REFRESH_CLICKS * (clicks - REFRESH_MEAN_CLICKS)
+        - REFRESH_TIRING * refresh
+    )
     return sigmoid(logit)
 
 
@@ -189,7 +208,15 @@ def _pull(state: State, user: int, interest: int, taste: NDArray[np.float32]) ->
 
 @kernel
 def _watch(
-    seed: int, day: int, refresh: int, user: int, video: int, affinity: float, interest: int, items: Items, state: State
+    seed: int,
+    day: int,
+    refresh: int,
+    user: int,
+    video: int,
+    affinity: float,
+    interest: int,
+    items: Items,
+    state: State,
 ) -> float:
     """The user watches the clicked video: seconds."""
     w0, w1, w2, _ = philox(seed, Stream.WATCH.value, user, video, day, refresh)
@@ -225,15 +252,27 @@ def _go_down(
         _rest(state, user)
         seen = _remember(state, user, video)
         age = max(state.clock[user] - items.published[video], 0) / DAY
-        p = click_probability(k + 1, a, items.appeal[video], users.bias[user], state.fatigue[user, interest], seen, age)
+        p = click_probability(
+            k + 1,
+            a,
+            items.appeal[video],
+            users.bias[user],
+            state.fatigue[user, interest],
+            seen,
+            age,
+        )
         w0, w1, _, _ = philox(seed, Stream.CLICK.value, user, video, day, refresh)
         out.shown_at[i, k] = state.clock[user]
         state.clock[user] += np.int64(GLANCE * (0.5 + uniform(w1)))
         if uniform(w0) < p:
             out.clicked[i, k], out.clicked_at[i, k] = 1, state.clock[user]
-            out.watch_seconds[i, k] = _watch(seed, day, refresh, user, video, a, interest, items, state)
+            out.watch_seconds[i, k] = _watch(
+                seed, day, refresh, user, video, a, interest, items, state
+            )
     w0, _, _, _ = philox(seed, Stream.REFRESH.value, user, refresh, day, 0)
-    out.again[i] = uniform(w0) < refresh_probability(users.log_rho[user], out.clicked[i].sum(), refresh)
+    out.again[i] = uniform(w0) < refresh_probability(
+        users.log_rho[user], out.clicked[i].sum(), refresh
+    )
 
 
 @parallel_kernel
@@ -249,6 +288,7 @@ def respond(
     out: Responses,
 ) -> None:
     """Show slates [n, k] to users `chosen` [n], write what they do into `out` and what it does to them into `state`."""
-    # The loop's body is a kernel of its own: writes through tuples inside a prange are optimised away (numba 0.6x).
+    # The loop's body is a kernel of its own: writes through tuples inside a prange are optimised
+    # away (numba 0.6x).
     for i in prange(len(chosen)):
         _go_down(seed, day, refresh, i, chosen[i], slates[i], items, users, state, out)

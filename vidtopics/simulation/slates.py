@@ -1,8 +1,9 @@
 """Who is shown what: half popular, half random over the live pool.
 
-The one logging policy. Each slot is drawn by two numbers keyed by user, slot, day and refresh: the first says whether it
-is a popular or a random one, the second which video of that distribution (inversion), so that policies that differ in
-their distributions alone are compared with common random numbers. A video comes at most once in a slate.
+The one logging policy. Each slot is drawn by two numbers keyed by user, slot, day and refresh: the
+first says whether it is a popular or a random one, the second which video of that distribution
+(inversion), so that policies that differ in their distributions alone are compared with common
+random numbers. A video comes at most once in a slate.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def choose(
         for k in range(slates.shape[1]):
             place = 0
             for attempt in range(_ATTEMPTS):
-                w0, w1, _, _ = philox(seed, Stream.SLATE.value, chosen[i], k * _ATTEMPTS + attempt, day, refresh)
+                w0, w1, _, _ = philox(
+                    seed, Stream.SLATE.value, chosen[i], k * _ATTEMPTS + attempt, day, refresh
+                )
                 if uniform(w0) < POPULAR_SHARE:
                     place = min(int(np.searchsorted(popular, uniform(w1))), len(live) - 1)
                 else:

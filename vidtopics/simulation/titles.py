@@ -1,8 +1,9 @@
 """Titles and tags: words of topic, secondary and primary class among everyday words.
 
-A title has 6 to 13 words: 22% from its topic, 22% secondary, 12% primary, the rest Zipf over background words. A video
-has 1 + Poisson(2) tags, at most 8, 30 / 35 / 35% from its topic, secondary and primary class; 1.3% have none.
-Titles and tags of a block of videos are drawn and joined as arrays.
+A title has 6 to 13 words: 22% from its topic, 22% secondary, 12% primary, the rest Zipf over
+background words. A video has 1 + Poisson(2) tags, at most 8, 30 / 35 / 35% from its topic,
+secondary and primary class; 1.3% have none. Titles and tags of a block of videos are drawn and
+joined as arrays.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Pools(NamedTuple):
     words: tuple[str, ...]
     starts: NDArray[np.int64]
 
-    def draw(self, of: NDArray[np.int64], u: NDArray[np.float64], *, zipf: bool = False) -> NDArray[np.int64]:
+    def draw(
+        self, of: NDArray[np.int64], u: NDArray[np.float64], *, zipf: bool = False
+    ) -> NDArray[np.int64]:
         """Places in `words` for classes `of` by numbers `u` in (0, 1); with `zipf` the first words come more often."""
         size = self.starts[of + 1] - self.starts[of]
         place = (size + 1.0) ** u - 1 if zipf else u * size
@@ -73,17 +76,23 @@ def make_vocabulary(world: World) -> Vocabulary:
     general = [field.general for _, field in fields]
     local = np.arange(s) - np.searchsorted(primary_of, primary_of)
     specific = [
-        _hand(fields[c][1].specific, _SECONDARY_WORDS, int(n), seed) for c, n in zip(primary_of, local, strict=True)
+        _hand(fields[c][1].specific, _SECONDARY_WORDS, int(n), seed)
+        for c, n in zip(primary_of, local, strict=True)
     ]
     scenes = [_hand(SCENES, _TOPIC_WORDS, t, seed) for t in range(world.settings.topics)]
     counts = _shares(world.settings.tags, (len(scenes), s, p))
     taken: set[str] = set()
     primary_tags = _slugs((product(w, ("", *MODIFIERS)) for w in general), counts[2], taken)
     secondary_tags = _slugs((product(w, ("", *MODIFIERS)) for w in specific), counts[1], taken)
-    mixed = (product(w, ("", *specific[c], *MODIFIERS)) for w, c in zip(scenes, classes.secondary, strict=True))
+    mixed = (
+        product(w, ("", *specific[c], *MODIFIERS))
+        for w, c in zip(scenes, classes.secondary, strict=True)
+    )
     return Vocabulary(
         primary_names=tuple(name for name, _ in fields),
-        secondary_names=_names([f"{fields[c][0]}-{w[0]}" for c, w in zip(primary_of, specific, strict=True)]),
+        secondary_names=_names(
+            [f"{fields[c][0]}-{w[0]}" for c, w in zip(primary_of, specific, strict=True)]
+        ),
         words=(_pools(scenes), _pools(specific), _pools(general)),
         tags=(_slugs(mixed, counts[0], taken), secondary_tags, primary_tags),
     )
@@ -113,7 +122,10 @@ def tags(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> Tags:
     late = (lateness < LATE_SHARE) & (np.arange(MAX_TAGS) > 0)
     wait = np.where(late, -np.log(delay) * LATE_DAYS * DAY, 0).astype(np.int64)
     tries = u[:, 4 + 2 * MAX_TAGS :].reshape(len(rows), MAX_TAGS, _ATTEMPTS, 4)
-    slug = _distinct(_candidates(world, vocabulary, world.items.topic[rows], tries), _tag_counts(u[:, 0], u[:, 1]))
+    slug = _distinct(
+        _candidates(world, vocabulary, world.items.topic[rows], tries),
+        _tag_counts(u[:, 0], u[:, 1]),
+    )
     return Tags(slug, world.items.published[rows][:, None] + wait)
 
 
@@ -122,7 +134,9 @@ def slugs(vocabulary: Vocabulary) -> pa.StringArray:
     return _joined(vocabulary.tags)[0]
 
 
-def join(words: pa.StringArray, chosen: NDArray[np.int64], kept: NDArray[np.bool_], separator: str) -> pa.StringArray:
+def join(
+    words: pa.StringArray, chosen: NDArray[np.int64], kept: NDArray[np.bool_], separator: str
+) -> pa.StringArray:
     """The kept words of each row [n, k] in one string.
 
     >>> join(pa.array(["a", "b"]), np.array([[0, 1], [1, 1]]), np.array([[True, True], [False, True]]), "|").to_pylist()
@@ -151,7 +165,9 @@ def _candidates(
     _, offsets = _joined(vocabulary.tags)
     chosen = np.empty(source.shape, dtype=np.int64)
     for k in range(3):
-        chosen = np.where(level == k, offsets[k] + vocabulary.tags[k].draw(of[k], u[..., 3], zipf=True), chosen)
+        chosen = np.where(
+            level == k, offsets[k] + vocabulary.tags[k].draw(of[k], u[..., 3], zipf=True), chosen
+        )
     return chosen
 
 
@@ -183,7 +199,10 @@ def _shares(total: int, sizes: tuple[int, int, int]) -> list[list[int]]:
     spare = total - sum(sizes)
     ends = np.round(np.concatenate([[0], TAG_LEVELS]) * spare).astype(int)
     rest = np.diff(ends)
-    return [[1 + (i + 1) * int(r) // n - i * int(r) // n for i in range(n)] for n, r in zip(sizes, rest, strict=True)]
+    return [
+        [1 + (i + 1) * int(r) // n - i * int(r) // n for i in range(n)]
+        for n, r in zip(sizes, rest, strict=True)
+    ]
 
 
 def _slugs(pairs: Iterable[Iterable[tuple[str, str]]], counts: list[int], taken: set[str]) -> Pools:
@@ -232,4 +251,6 @@ def _pools(groups: Iterable[tuple[str, ...]]) -> Pools:
 def _joined(pools: Iterable[Pools]) -> tuple[pa.StringArray, NDArray[np.int64]]:
     """All levels' words in one array, and where each level starts."""
     listed = list(pools)
-    return pa.array([w for p in listed for w in p.words]), np.cumsum([0, *(len(p.words) for p in listed)])[:-1]
+    return pa.array([w for p in listed for w in p.words]), np.cumsum(
+        [0, *(len(p.words) for p in listed)]
+    )[:-1]

@@ -21,17 +21,26 @@ _ROWS = 65_536
 def write_truth(world: World, folder: Path) -> None:
     """Write `videos.parquet`, `users.parquet` (both as before the first day) and `settings.json` to `folder`.
 
-    A column is a field of :class:`Items` or :class:`Users` under its name, vectors as fixed-size lists (interests: 4 x 16
-    in a row); `primary` and `secondary` are the classes of `topic`.
+    A column is a field of :class:`Items` or :class:`Users` under its name, vectors as fixed-size
+    lists (interests: 4 x 16 in a row); `primary` and `secondary` are the classes of `topic`.
     """
     folder.mkdir()
-    _write(folder / "videos.parquet", "video_id", "v", world.items, world.classes.primary, world.classes.secondary)
+    _write(
+        folder / "videos.parquet",
+        "video_id",
+        "v",
+        world.items,
+        world.classes.primary,
+        world.classes.secondary,
+    )
     _write(folder / "users.parquet", "user_id", "u", world.users)
     known = {"seed": world.seed, "settings": world.settings.model_dump(mode="json")}
     (folder / MARK).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _write(path: Path, key: str, letter: str, latents: NamedTuple, *levels: NDArray[np.int64]) -> None:
+def _write(
+    path: Path, key: str, letter: str, latents: NamedTuple, *levels: NDArray[np.int64]
+) -> None:
     arrays = dict(zip(latents._fields, latents, strict=True))
     if levels:
         arrays |= {"primary": levels[0][arrays["topic"]], "secondary": levels[1][arrays["topic"]]}
@@ -39,7 +48,10 @@ def _write(path: Path, key: str, letter: str, latents: NamedTuple, *levels: NDAr
     writer = None
     for first in range(0, count, _ROWS):
         ids = numbered(letter, np.arange(first, min(first + _ROWS, count)), count)
-        table = pa.table({key: ids} | {name: _column(array[first : first + _ROWS]) for name, array in arrays.items()})
+        table = pa.table(
+            {key: ids}
+            | {name: _column(array[first : first + _ROWS]) for name, array in arrays.items()}
+        )
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
     if writer:

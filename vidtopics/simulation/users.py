@@ -48,7 +48,9 @@ def make_users(settings: SimulationSettings, classes: Classes, net: TasteNet, se
     for first in range(0, settings.users, _ROWS):
         block = rows[first : first + _ROWS]
         slots = (block[:, None] * INTERESTS + np.arange(INTERESTS)).ravel()
-        interests[block] = new_interests(classes, net, seed, slots, day=0).reshape(-1, INTERESTS, TASTE)
+        interests[block] = new_interests(classes, net, seed, slots, day=0).reshape(
+            -1, INTERESTS, TASTE
+        )
     gamma = special.gammaincinv(CONCENTRATION, u[:, :INTERESTS])
     return Users(
         interests=interests,
@@ -74,7 +76,9 @@ def replaced(settings: SimulationSettings, seed: int, day: int) -> NDArray[np.in
 
 
 @parallel_kernel
-def drift_weights(seed: int, day: int, home: NDArray[np.float32], log_weights: NDArray[np.float32]) -> None:
+def drift_weights(
+    seed: int, day: int, home: NDArray[np.float32], log_weights: NDArray[np.float32]
+) -> None:
     """One day's Ornstein-Uhlenbeck step of log weights [U, 4] towards the user's `home`; exp sums to 1 again."""
     for i in prange(len(log_weights)):
         a, b, c, d = philox(seed, Stream.DRIFT.value, i, 0, day, 0)
@@ -82,7 +86,11 @@ def drift_weights(seed: int, day: int, home: NDArray[np.float32], log_weights: N
         total = 0.0
         row = np.empty(INTERESTS)
         for m in range(INTERESTS):
-            row[m] = log_weights[i, m] + DRIFT_RATE * (home[i, m] - log_weights[i, m]) + DRIFT_SIGMA * z[m]
+            row[m] = (
+                log_weights[i, m]
+                + DRIFT_RATE * (home[i, m] - log_weights[i, m])
+                + DRIFT_SIGMA * z[m]
+            )
             total += np.exp(row[m])
         for m in range(INTERESTS):
             log_weights[i, m] = row[m] - np.log(total)

@@ -1,7 +1,7 @@
 """The vocabulary of the simulated world: real words in semantic fields, so that a sentence encoder sees part of them.
 
-Each field is a primary class: `name: general words | specific words`. Secondary classes share out a field's
-specific words; topics take theirs from `SCENES`, which cut across the fields.
+Each field is a primary class: `name: general words | specific words`. Secondary classes share out a
+field's specific words; topics take theirs from `SCENES`, which cut across the fields.
 
 >>> FIELDS["cooking"].general
 ('recipe', 'kitchen', 'chef', 'meal')
@@ -168,7 +168,13 @@ def _distinct(text: str) -> tuple[str, ...]:
 
 FIELDS = dict(_parse(entry) for entry in _FIELDS.strip().replace("|\n", "|").splitlines())
 SCENES = _distinct(_SCENES)
-_CONTENT = {*SCENES, *(word for field in FIELDS.values() for word in (*field.general, *field.specific))}
-# What titles are filled up with, most frequent first: everyday words, then words about anything, in no order.
-BACKGROUND = _distinct(" ".join([_BACKGROUND, *sorted(_CONTENT, key=lambda word: crc32(word.encode()))]))
+_CONTENT = {
+    *SCENES,
+    *(word for field in FIELDS.values() for word in (*field.general, *field.specific)),
+}
+# What titles are filled up with, most frequent first: everyday words, then words about anything, in
+# no order.
+BACKGROUND = _distinct(
+    " ".join([_BACKGROUND, *sorted(_CONTENT, key=lambda word: crc32(word.encode()))])
+)
 MODIFIERS = _distinct(_MODIFIERS)

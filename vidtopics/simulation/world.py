@@ -30,7 +30,15 @@ class World:
     def build(cls, settings: SimulationSettings, seed: int) -> World:
         """Draw a world; SettingsError where the settings allow none."""
         if not 0 <= seed < 2**32:
-            raise SettingsError(explain("seed", expected="0 to 4294967295", found=str(seed), mend="choose another"))
+            raise SettingsError(
+                explain("seed", expected="0 to 4294967295", found=str(seed), mend="choose another")
+            )
         classes = make_classes(settings, seed)
         items = make_items(settings, classes, seed)
-        return cls(settings, seed, classes, items, make_users(settings, classes, taste_net(settings, seed), seed))
+        return cls(
+            settings,
+            seed,
+            classes,
+            items,
+            make_users(settings, classes, taste_net(settings, seed), seed),
+        )

@@ -73,11 +73,14 @@ class WorldSummary:
     seconds: float = 0.0
 
 
-def write_world(settings: SimulationSettings, path: Path, *, seed: int, block_users: int = BLOCK) -> WorldSummary:
+def write_world(
+    settings: SimulationSettings, path: Path, *, seed: int, block_users: int = BLOCK
+) -> WorldSummary:
     """Simulate a world and write it to the folder `path`, which is replaced if it holds an earlier one.
 
-    Memory holds the latents of all videos and users, and one batch of rows; `block_users` bounds the batch and changes
-    no byte. InputError where `path` is something else; SettingsError where the settings allow no world.
+    Memory holds the latents of all videos and users, and one batch of rows; `block_users` bounds
+    the batch and changes no byte. InputError where `path` is something else; SettingsError where
+    the settings allow no world.
 
     >>> import tempfile
     >>> small = SimulationSettings(users=20, videos=50, days=2, topics=40, tags=100, covers=False)
@@ -106,7 +109,9 @@ def write_world(settings: SimulationSettings, path: Path, *, seed: int, block_us
 
 def _check(path: Path) -> None:
     """What is there must be empty or an earlier world: it is going to be removed."""
-    if not path.exists() or (path.is_dir() and ((path / "truth" / MARK).exists() or not any(path.iterdir()))):
+    if not path.exists() or (
+        path.is_dir() and ((path / "truth" / MARK).exists() or not any(path.iterdir()))
+    ):
         return
     raise InputError(
         explain(
@@ -129,14 +134,22 @@ def _write_videos(world: World, folder: Path, summary: WorldSummary) -> WorldSum
             videos.write_table(catalogue)
             late_tags.write_table(late)
             count = early + late.num_rows
-            summary = replace(summary, tags=summary.tags + count, late_tags=summary.late_tags + late.num_rows)
+            summary = replace(
+                summary, tags=summary.tags + count, late_tags=summary.late_tags + late.num_rows
+            )
     return summary
 
 
-def _video_rows(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> tuple[pa.Table, pa.Table, int]:
+def _video_rows(
+    world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]
+) -> tuple[pa.Table, pa.Table, int]:
     """Rows of `videos` with the tags given at publication, rows of `tags` with later ones, and how many the first are."""
     items, names = world.items, slugs(vocabulary)
-    ids, own, topic = numbered("v", rows, world.settings.videos), tags(world, vocabulary, rows), items.topic[rows]
+    ids, own, topic = (
+        numbered("v", rows, world.settings.videos),
+        tags(world, vocabulary, rows),
+        items.topic[rows],
+    )
     has, end = own.slug >= 0, start_of(world.settings) + world.settings.days * DAY
     at_once = has & (own.given == items.published[rows][:, None])
     later = has & ~at_once & (own.given < end)
@@ -151,7 +164,11 @@ def _video_rows(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -
         join(names, own.slug, at_once, "|"),
         pa.array(items.published[rows]).cast(TIME),
     ]
-    late = [ids.take(pa.array(video)), names.take(pa.array(own.slug[video, place])), own.given[video, place]]
+    late = [
+        ids.take(pa.array(video)),
+        names.take(pa.array(own.slug[video, place])),
+        own.given[video, place],
+    ]
     return (
         pa.Table.from_arrays(catalogue, schema=VIDEO_COLUMNS),
         pa.Table.from_arrays([*late[:2], pa.array(late[2]).cast(TIME)], schema=TAG_COLUMNS),
@@ -160,18 +177,24 @@ def _video_rows(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -
 
 
 def _cover_paths(world: World, ids: pa.StringArray) -> pa.Array:
-    return pa.array([f"covers/{video_id}.jpg" if world.settings.covers else "" for video_id in ids.to_pylist()])
+    return pa.array(
+        [f"covers/{video_id}.jpg" if world.settings.covers else "" for video_id in ids.to_pylist()]
+    )
 
 
 def _write_covers(world: World, folder: Path) -> int:
     folder.mkdir()
     for rows in _chunks(world.settings.videos):
-        for video_id, image in zip(numbered("v", rows, world.settings.videos), covers(world, rows), strict=True):
+        for video_id, image in zip(
+            numbered("v", rows, world.settings.videos), covers(world, rows), strict=True
+        ):
             image.save(folder / f"{video_id}.jpg", quality=88)
     return world.settings.videos
 
 
-def _write_impressions(world: World, path: Path, block_users: int, summary: WorldSummary) -> WorldSummary:
+def _write_impressions(
+    world: World, path: Path, block_users: int, summary: WorldSummary
+) -> WorldSummary:
     came = np.zeros(world.settings.users, dtype=np.bool_)
     impressions = clicks = 0
 
@@ -183,7 +206,9 @@ def _write_impressions(world: World, path: Path, block_users: int, summary: Worl
             clicks += int(batch.responses.clicked.sum())
             yield from _pieces(world, batch)
 
-    with pq.ParquetWriter(path, IMPRESSION_COLUMNS, compression="zstd", use_dictionary=["user_id", "video_id"]) as log:
+    with pq.ParquetWriter(
+        path, IMPRESSION_COLUMNS, compression="zstd", use_dictionary=["user_id", "video_id"]
+    ) as log:
         for group in _regroup(counted()):
             log.write_table(group, row_group_size=ROW_GROUP)
     return replace(summary, impressions=impressions, clicks=clicks, active_users=int(came.sum()))
@@ -199,7 +224,10 @@ def _pieces(world: World, batch: Batch) -> Iterator[pa.Table]:
 def _impression_rows(world: World, batch: Batch, part: slice) -> pa.Table:
     slates, did = batch.slates[part], batch.responses
     k = slates.shape[1]
-    user, position = np.repeat(batch.users[part], k), np.tile(np.arange(1, k + 1, dtype=np.int32), len(slates))
+    user, position = (
+        np.repeat(batch.users[part], k),
+        np.tile(np.arange(1, k + 1, dtype=np.int32), len(slates)),
+    )
     n, unclicked = len(user), did.clicked[part].ravel() == 0
     day, refresh = np.full(n, batch.day), np.full(n, batch.refresh)
     request = ("r", (user, width(world.settings.users)), "-", (day, 3), "-", (refresh, 3))

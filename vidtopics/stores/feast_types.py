@@ -12,7 +12,18 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, DUMMY_ENTITY_
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, Int64, String, UnixTimestamp
+from feast.types import (
+    Array,
+    Bool,
+    Bytes,
+    FeastType,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    String,
+    UnixTimestamp,
+)
 from numpy.typing import NDArray
 
 from vidtopics import layout
@@ -23,9 +34,15 @@ from vidtopics.layout.schema import NUMBERS
 
 # Feast's type: the layout's, and how the fields of its protobuf values are called.
 NAMES: dict[Any, tuple[str, str]] = {
-    Int32: ("int32", "int32"), Int64: ("int64", "int64"), Float32: ("float32", "float"), Float64: ("float64", "double"),
-    Bool: ("bool", "bool"), UnixTimestamp: ("timestamp", "unix_timestamp"), String: ("string", "string"), Bytes: ("bytes", "bytes"),
-}  # fmt: skip
+    Int32: ("int32", "int32"),
+    Int64: ("int64", "int64"),
+    Float32: ("float32", "float"),
+    Float64: ("float64", "double"),
+    Bool: ("bool", "bool"),
+    UnixTimestamp: ("timestamp", "unix_timestamp"),
+    String: ("string", "string"),
+    Bytes: ("bytes", "bytes"),
+}
 SECOND_US = 1_000_000
 NAT = -(2**63)
 """What Feast writes for a timestamp that is null."""
@@ -55,7 +72,13 @@ def tags_of(column: Column) -> dict[str, str]:
     if column.type == "list<string>":
         return {}
     tags = {"wire": column.wire, "pad": None if column.pad is None else f"{column.pad:g}"}
-    tags["width"] = None if column.width is None else str(column.width) if isinstance(column.width, int) else "vector"
+    tags["width"] = (
+        None
+        if column.width is None
+        else str(column.width)
+        if isinstance(column.width, int)
+        else "vector"
+    )
     return {name: text for name, text in tags.items() if text}
 
 
@@ -84,7 +107,9 @@ def join_keys(view: FeatureView) -> tuple[str, ...]:
 def _field(field: Field) -> layout.Field:
     tags = field.tags or {}
     many = isinstance(field.dtype, Array)
-    name, _ = NAMES.get(field.dtype.base_type if isinstance(field.dtype, Array) else field.dtype, (PROTO, ""))
+    name, _ = NAMES.get(
+        field.dtype.base_type if isinstance(field.dtype, Array) else field.dtype, (PROTO, "")
+    )
     if name == PROTO:
         return layout.Field(field.name, PROTO, "bytes")
     if name in {"string", "bytes"}:
@@ -105,7 +130,9 @@ def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
     if kinds and kinds <= {"string_val", "int64_val", "int32_val"}:
         return [str(getattr(v, str(v.WhichOneof("val")))).encode() for v in values[keys[0]]]
     rows = zip(*(values[k] for k in keys), strict=True)
-    return [serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows]
+    return [
+        serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows
+    ]
 
 
 def ids_of_keys(view: FeatureView, keys: Sequence[EntityKey], version: int) -> list[bytes]:
@@ -124,9 +151,13 @@ def check_keys(view: FeatureView, wanted: Iterable[str], given: Iterable[str]) -
     """JoinKeyError names the wanted join keys that aren't given."""
     if missing := sorted(set(wanted) - set(given)):
         raise JoinKeyError(
-            explain(f"view {view.name}", expected=f"the join key {', '.join(missing)}",
-                    found=", ".join(sorted(given)) or "no join key", mend="give every entity row all join keys")
-        )  # fmt: skip
+            explain(
+                f"view {view.name}",
+                expected=f"the join key {', '.join(missing)}",
+                found=", ".join(sorted(given)) or "no join key",
+                mend="give every entity row all join keys",
+            )
+        )
 
 
 def columns_of(
@@ -143,21 +174,31 @@ def columns_of(
         values = [_plain(field, row.get(field.name)) for row in rows]
         null[field.name] = np.array([v is None for v in values], bool)
         if field.kind == "scalar":
-            columns[field.name] = np.array([field.pad if v is None else v for v in values], NUMBERS[field.type])
+            columns[field.name] = np.array(
+                [field.pad if v is None else v for v in values], NUMBERS[field.type]
+            )
         elif field.kind == "slots":
             columns[field.name] = np.array(_slots(view, field, values), NUMBERS[field.type])
         elif field.type in NUMBERS:
-            columns[field.name] = [None if v is None else np.array(v, NUMBERS[field.type]) for v in values]
+            columns[field.name] = [
+                None if v is None else np.array(v, NUMBERS[field.type]) for v in values
+            ]
         else:
             columns[field.name] = values
     return columns, null
 
 
-def add_values(values: Any, field: layout.Field, column: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+def add_values(
+    values: Any, field: layout.Field, column: NDArray[Any], valid: NDArray[np.bool_]
+) -> None:
     """Append a column to repeated protobuf values, in place (a third of the time of making them first); empty where there is none."""
     proto = next((proto for name, proto in NAMES.values() if name == field.type), "")
     if field.type == "timestamp":
-        column = np.where(column == NAT, NAT, column // SECOND_US) if field.kind != "list" else _seconds(column)
+        column = (
+            np.where(column == NAT, NAT, column // SECOND_US)
+            if field.kind != "list"
+            else _seconds(column)
+        )
     rows = column.tolist() if field.type in NUMBERS and field.kind != "list" else column
     name = f"{proto}_val" if field.kind in {"scalar", "bytes"} else f"{proto}_list_val"
     add = values.add
@@ -179,9 +220,13 @@ def _slots(view: str, field: layout.Field, values: Sequence[Any]) -> list[list[A
     for value in values:
         if value is not None and len(value) != field.width:
             raise ContractError(
-                explain(f"view {view}, field {field.name}", expected=f"lists of {field.width}", found=f"one of {len(value)}",
-                        mend="fill it up, or take the field's tag `width` away")
-            )  # fmt: skip
+                explain(
+                    f"view {view}, field {field.name}",
+                    expected=f"lists of {field.width}",
+                    found=f"one of {len(value)}",
+                    mend="fill it up, or take the field's tag `width` away",
+                )
+            )
     return [[field.pad] * field.width if value is None else value for value in values]
 
 

@@ -6,7 +6,8 @@ In `feature_store.yaml`::
       type: vidtopics.stores.packed_redis.PackedRedisOnlineStore
       url: ${REDIS_URL}
 
-What it writes, :class:`vidtopics.online.OnlineClient` reads, and the other way round `vidtopics materialize` writes what it reads.
+What it writes, :class:`vidtopics.online.OnlineClient` reads, and the other way round `vidtopics
+materialize` writes what it reads.
 """
 
 from __future__ import annotations
@@ -88,7 +89,11 @@ class PackedRedisOnlineStore(OnlineStore):
         return SupportedAsyncMethods(read=True, write=True)
 
     def online_write_batch(
-        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Callable[[int], Any] | None,
     ) -> None:
         """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come.
 
@@ -111,12 +116,20 @@ class PackedRedisOnlineStore(OnlineStore):
             if writer.stays(table.name, entry, ids):
                 return
         raise StoreError(
-            explain(f"view {table.name}", expected="a generation that stays while rows are written",
-                    found=f"another one after each of {TRIES + 1} tries", mend="push again once the view's rebuilds are through")
-        )  # fmt: skip
+            explain(
+                f"view {table.name}",
+                expected="a generation that stays while rows are written",
+                found=f"another one after each of {TRIES + 1} tries",
+                mend="push again once the view's rebuilds are through",
+            )
+        )
 
     async def online_write_batch_async(
-        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[Row],
+        progress: Callable[[int], Any] | None,
     ) -> None:
         """As :meth:`online_write_batch`."""
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
@@ -131,7 +144,13 @@ class PackedRedisOnlineStore(OnlineStore):
         """Rows of one view; (None, None) for an entity without a value."""
         client = self._client(config)
         (found,) = client.read_parts(
-            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+            [
+                (
+                    table.name,
+                    ids_of_keys(table, entity_keys, config.entity_key_serialization_version),
+                )
+            ],
+            requested_features,
         )
         _check_fields(client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
@@ -146,7 +165,13 @@ class PackedRedisOnlineStore(OnlineStore):
         """As :meth:`online_read`."""
         client = self._async_client(config)
         (found,) = await client.read_parts(
-            [(table.name, ids_of_keys(table, entity_keys, config.entity_key_serialization_version))], requested_features
+            [
+                (
+                    table.name,
+                    ids_of_keys(table, entity_keys, config.entity_key_serialization_version),
+                )
+            ],
+            requested_features,
         )
         _check_fields(await client.directory(), table, requested_features)
         return _rows(table, found, requested_features)
@@ -168,7 +193,11 @@ class PackedRedisOnlineStore(OnlineStore):
         for table, requested in grouped_refs:
             _check_fields(client.directory(), table, requested)
         _respond(
-            online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
+            online_features_response,
+            grouped_refs,
+            found,
+            full_feature_names,
+            include_feature_view_version_metadata,
         )
 
     async def _read_features_per_fv_async(
@@ -187,15 +216,23 @@ class PackedRedisOnlineStore(OnlineStore):
         for table, requested in grouped_refs:
             _check_fields(await client.directory(), table, requested)
         _respond(
-            online_features_response, grouped_refs, found, full_feature_names, include_feature_view_version_metadata
+            online_features_response,
+            grouped_refs,
+            found,
+            full_feature_names,
+            include_feature_view_version_metadata,
         )
 
     def read_precomputed_vectors(self, *_: Any, **__: Any) -> list[bytes | None]:
         """Refused: a request is one round trip without them."""
         raise StoreError(
-            explain("PackedRedisOnlineStore", expected="a feature service without precompute_online", found="one with it",
-                    mend="leave precompute_online out; all views of a service are one round trip here")
-        )  # fmt: skip
+            explain(
+                "PackedRedisOnlineStore",
+                expected="a feature service without precompute_online",
+                found="one with it",
+                mend="leave precompute_online out; all views of a service are one round trip here",
+            )
+        )
 
     def update(
         self,
@@ -208,7 +245,8 @@ class PackedRedisOnlineStore(OnlineStore):
     ) -> None:
         """Enter views into the directory; remove the values of deleted ones.
 
-        A view whose fields or join keys changed so that its values don't fit is left as it is: the next load begins anew, not this call.
+        A view whose fields or join keys changed so that its values don't fit is left as it is: the
+        next load begins anew, not this call.
         """
         writer = self._writer(config)
         if tables_to_delete:
@@ -216,7 +254,9 @@ class PackedRedisOnlineStore(OnlineStore):
         for table in filter(is_online, tables_to_keep):
             writer.generations.register(table.name, schema_of(table), ttl_us(table), by="apply")
 
-    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+    def teardown(
+        self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
+    ) -> None:
         """Remove the values of these views, and no other key."""
         if tables:
             self._writer(config).drop(*(table.name for table in tables))
@@ -231,7 +271,9 @@ class PackedRedisOnlineStore(OnlineStore):
 
     def _writer(self, config: RepoConfig) -> StoreWriter:
         client = self._client(config)
-        return StoreWriter(client.connection, prefix=client.prefix, buckets=config.online_store.buckets)
+        return StoreWriter(
+            client.connection, prefix=client.prefix, buckets=config.online_store.buckets
+        )
 
     def _client(self, config: RepoConfig) -> OnlineClient:
         settings = config.online_store
@@ -243,7 +285,9 @@ class PackedRedisOnlineStore(OnlineStore):
         loop = asyncio.get_running_loop()
         if loop not in self._looped:
             # Of a loop that is closed no connection can be closed any more, only let go.
-            self._looped = {other: client for other, client in self._looped.items() if not other.is_closed()}
+            self._looped = {
+                other: client for other, client in self._looped.items() if not other.is_closed()
+            }
             self._looped[loop] = AsyncOnlineClient.from_url(_url(config), **_options(config))
         return self._looped[loop]
 
@@ -276,14 +320,20 @@ def _parts(config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[st
     return parts
 
 
-def _check_fields(directory: Directory, table: FeatureView, requested: Sequence[str] | None) -> None:
+def _check_fields(
+    directory: Directory, table: FeatureView, requested: Sequence[str] | None
+) -> None:
     """StoreError where Redis has other join keys, or holds a requested field as another type or not at all: not loaded since it changed."""
     entry, schema = directory.view(table.name), schema_of(table)
     if entry.keys and schema.keys and entry.keys != schema.keys:
         raise StoreError(
-            explain(f"view {table.name}, join keys", expected=f"{', '.join(schema.keys)} in Redis",
-                    found=", ".join(entry.keys), mend="load the view again (feast materialize), as its entities have changed")
-        )  # fmt: skip
+            explain(
+                f"view {table.name}, join keys",
+                expected=f"{', '.join(schema.keys)} in Redis",
+                found=", ".join(entry.keys),
+                mend="load the view again (feast materialize), as its entities have changed",
+            )
+        )
     held = {f.name: f for f in directory.schemas[entry.schema].fields}
     for f in schema.fields:
         there = held.get(f.name)
@@ -292,9 +342,13 @@ def _check_fields(directory: Directory, table: FeatureView, requested: Sequence[
         ):
             found = "none" if there is None else f"{there.kind} of {there.type}"
             raise StoreError(
-                explain(f"view {table.name}, field {f.name}", expected=f"{f.kind} of {f.type} in Redis", found=found,
-                        mend="load the view again (feast materialize), as its fields have changed")
-            )  # fmt: skip
+                explain(
+                    f"view {table.name}, field {f.name}",
+                    expected=f"{f.kind} of {f.type} in Redis",
+                    found=found,
+                    mend="load the view again (feast materialize), as its fields have changed",
+                )
+            )
 
 
 def _names(grouped_refs: list[Any]) -> list[str]:
@@ -303,7 +357,11 @@ def _names(grouped_refs: list[Any]) -> list[str]:
 
 
 def _respond(
-    response: Any, grouped_refs: list[Any], found: Sequence[Features], full_names: bool, versions: bool
+    response: Any,
+    grouped_refs: list[Any],
+    found: Sequence[Features],
+    full_names: bool,
+    versions: bool,
 ) -> None:
     """Fill Feast's response, feature by feature; the statuses are Feast's own numbers."""
     for (table, requested), features in zip(grouped_refs, found, strict=True):
@@ -314,11 +372,15 @@ def _respond(
                 table.projection.name_alias or table.projection.name,
                 table.current_version_number or 0,
             )
-        stamps = {us: _timestamp(us) for us in np.unique(features.event_us).tolist()}  # rows share few event times
+        stamps = {
+            us: _timestamp(us) for us in np.unique(features.event_us).tolist()
+        }  # rows share few event times
         times = [stamps[us] for us in features.event_us.tolist()]
         fields = {f.name: f for f in schema_of(table).fields}
         for feature in requested:
-            response.metadata.feature_names.val.append(f"{name}__{feature}" if full_names else feature)
+            response.metadata.feature_names.val.append(
+                f"{name}__{feature}" if full_names else feature
+            )
             valid = features.present & ~features.null[feature]
             statuses = np.where(features.present & ~valid, Status.NULL, features.status)
             vector = response.results.add(statuses=statuses.tolist(), event_timestamps=times)
@@ -335,7 +397,11 @@ def _rows(
     rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
     for i, there in enumerate(found.present.tolist()):
         time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(found.event_us[i]))
-        rows.append((time, {name: vector.values[i] for name, vector in vectors.items()}) if there else (None, None))
+        rows.append(
+            (time, {name: vector.values[i] for name, vector in vectors.items()})
+            if there
+            else (None, None)
+        )
     return rows
 
 
@@ -347,10 +413,14 @@ def _encoded(
     event = [micros(aware(row[2])) for row in rows]
     created = [micros(aware(row[3])) if row[3] else 0 for row in rows]
     columns, null = columns_of(table.name, schema, [row[1] for row in rows])
-    values = encode(schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null)
+    values = encode(
+        schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null
+    )
     ended = np.logical_and.reduce(list(null.values()))
     stubs = tombstones(schema, fingerprints, event, created)
-    return ids, [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)]
+    return ids, [
+        stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)
+    ]
 
 
 def _timestamp(us: int) -> Timestamp:

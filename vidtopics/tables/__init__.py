@@ -1,6 +1,7 @@
 """The tables below one home: reading them as of a time, and publishing to them.
 
-`docs/tables.md` lists the tables, `docs/time.md` the rules. Every job publishes through :meth:`Tables.publish`.
+`docs/tables.md` lists the tables, `docs/time.md` the rules. Every job publishes through
+:meth:`Tables.publish`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ __all__ = ["Commit", "Publication", "Tables"]
 
 FOREVER = 2**62
 _again = retry(
-    retry=retry_if_exception_type(ConflictError), stop=stop_after_attempt(8), wait=wait_random(0, 0.5), reraise=True
+    retry=retry_if_exception_type(ConflictError),
+    stop=stop_after_attempt(8),
+    wait=wait_random(0, 0.5),
+    reraise=True,
 )
 
 
@@ -67,7 +71,9 @@ class Tables:
         """Whether the table has been created."""
         return DeltaTable.is_deltatable(self.uri(table))
 
-    def delta(self, table: Table, *, create: bool = False, version: int | None = None) -> DeltaTable:
+    def delta(
+        self, table: Table, *, create: bool = False, version: int | None = None
+    ) -> DeltaTable:
         """The table's snapshot; TableError where it is missing or was made from another contract."""
         uri = self.uri(table)
         if not self.exists(table):
@@ -112,7 +118,8 @@ class Tables:
     ) -> pa.Table:
         """All rows of a version (the latest by default), through delta-rs; an empty table where none was created.
 
-        Where a vacuum took files of a version after a compaction, its rows are read from the version that has them (:func:`whole`).
+        Where a vacuum took files of a version after a compaction, its rows are read from the
+        version that has them (:func:`whole`).
         """
         if not self.exists(table):
             schema = arrow_schema(table)
@@ -122,12 +129,18 @@ class Tables:
         return dataset.to_table(columns=list(columns) if columns else None, filter=where)
 
     def as_of(
-        self, table: Table, at_us: int, known_by_us: int = FOREVER, *, columns: Iterable[str] | None = None
+        self,
+        table: Table,
+        at_us: int,
+        known_by_us: int = FOREVER,
+        *,
+        columns: Iterable[str] | None = None,
     ) -> pa.Table:
         """What a reader sees as of a time, knowing what was known by another.
 
-        A history table gives per key the row with the latest (event, created) among `event <= at, created <= known_by`,
-        without ended values; a log the events strictly before `at`; a snapshot the version of the latest run up to `at`.
+        A history table gives per key the row with the latest (event, created) among `event <= at,
+        created <= known_by`, without ended values; a log the events strictly before `at`; a
+        snapshot the version of the latest run up to `at`.
         """
         names = [*(columns or (c.name for c in table.columns))]
         if table.kind == "snapshot":
@@ -154,9 +167,14 @@ class Tables:
         """Our commits to the table, oldest first; empty where it wasn't created."""
         return commits(self.delta(table)) if self.exists(table) else []
 
-    def input_versions(self, tables: Iterable[Table], *, as_of_us: int, known_by_us: int) -> dict[str, int]:
+    def input_versions(
+        self, tables: Iterable[Table], *, as_of_us: int, known_by_us: int
+    ) -> dict[str, int]:
         """For each table the last version that changed what such a reader can see."""
-        return {t.name: data_version(t, self.commits(t), as_of_us=as_of_us, known_by_us=known_by_us) for t in tables}
+        return {
+            t.name: data_version(t, self.commits(t), as_of_us=as_of_us, known_by_us=known_by_us)
+            for t in tables
+        }
 
     def data_versions(self) -> dict[str, int]:
         """The last data-changing version of every table that has one, `releases` aside."""
@@ -186,22 +204,31 @@ class Tables:
         * log: rows whose keys are new are appended.
         * snapshot: the rows replace the table's.
 
-        `widths` resolves the contract's named vector widths (`tag_width`).
-        Another writer's commit in between makes it start over from the new version, up to eight times (ConflictError).
+        `widths` resolves the contract's named vector widths (`tag_width`). Another writer's commit
+        in between makes it start over from the new version, up to eight times (ConflictError).
         """
         _refuse_future(table, commit)
         delta = self.delta(table, create=True)
         log = commits(delta)
         failpoint("publish.read")
-        commit = replace(commit, ordinal=next_ordinal(log, commit.job), created_us=_after_reruns(log, commit))
+        commit = replace(
+            commit, ordinal=next_ordinal(log, commit.job), created_us=_after_reruns(log, commit)
+        )
         done = self._dispatch(table, delta, rows, commit, log, changes, widths or {})
         return Publication(table.name, done.version, done.rows)
 
     def release(
-        self, *, as_of_us: int, created_us: int, settings: str, quality: Mapping[str, float] | None = None
+        self,
+        *,
+        as_of_us: int,
+        created_us: int,
+        settings: str,
+        quality: Mapping[str, float] | None = None,
     ) -> int | None:
         """Append a release if any table changed since the last; its id, or None."""
-        return _release(self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {})
+        return _release(
+            self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {}
+        )
 
     def latest_release(self) -> dict[str, Any]:
         """The latest release's row; `versions` and `quality` as mappings, `as_of_us` beside `as_of`. TableError if there is none."""
@@ -226,7 +253,9 @@ class Tables:
             if not isinstance(rows, DataFrame):
                 raise _wrong_kind(table, "a Spark DataFrame", rows)
             if table.kind == "snapshot":
-                return spark_engine.publish_snapshot(table, delta, rows, commit, log[-1] if log else None)
+                return spark_engine.publish_snapshot(
+                    table, delta, rows, commit, log[-1] if log else None
+                )
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
         dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
@@ -254,7 +283,12 @@ class Tables:
 
 def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
     return ContractError(
-        explain(table.name, expected=expected, found=type(rows).__name__, mend="see its contract's engine")
+        explain(
+            table.name,
+            expected=expected,
+            found=type(rows).__name__,
+            mend="see its contract's engine",
+        )
     )
 
 
@@ -265,7 +299,11 @@ def _after_reruns(log: list[Commit], commit: Commit) -> int:
 
 
 def _following(log: list[Commit], commit: Commit) -> Run | None:
-    later = [Run(c.as_of_us, c.created_us) for c in log if c.job == commit.job and c.as_of_us > commit.as_of_us]
+    later = [
+        Run(c.as_of_us, c.created_us)
+        for c in log
+        if c.job == commit.job and c.as_of_us > commit.as_of_us
+    ]
     return min(later, key=lambda run: (run.event_us, run.created_us), default=None)
 
 
@@ -290,7 +328,10 @@ def _time(us: int) -> pa.Scalar:
 
 def _latest(table: Table, rows: pa.Table) -> pa.Table:
     """Per key the row with the latest (event, created), ended values left out."""
-    order = [(name, "ascending") for name in table.key] + [(EVENT_TIME, "descending"), (CREATED_TIME, "descending")]
+    order = [(name, "ascending") for name in table.key] + [
+        (EVENT_TIME, "descending"),
+        (CREATED_TIME, "descending"),
+    ]
     ordered = rows.sort_by(order)
     import numpy as np
     import pyarrow.compute as pc

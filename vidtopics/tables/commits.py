@@ -1,6 +1,7 @@
 """What our commits say of themselves, and what can be read from them: runs, data-changing versions, skip keys.
 
-One JSON text under the commit's `userMetadata`, the key that Spark writes and that both engines' histories show.
+One JSON text under the commit's `userMetadata`, the key that Spark writes and that both engines'
+histories show.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ METADATA = "userMetadata"
 class Commit:
     """One run of one job as its commit records it.
 
-    `as_of_us`, `created_us`: from when the values hold and are known. `live`: the wall clock, no backfill. `inputs`:
-    the last data-changing version of every input that the run could know. `facts`: figures of the result (topic epoch,
-    quality). `rows` and `created_min_us` are filled in when the difference is known; `content` hashes a snapshot.
+    `as_of_us`, `created_us`: from when the values hold and are known. `live`: the wall clock, no
+    backfill. `inputs`: the last data-changing version of every input that the run could know.
+    `facts`: figures of the result (topic epoch, quality). `rows` and `created_min_us` are filled in
+    when the difference is known; `content` hashes a snapshot.
     """
 
     job: str
@@ -46,7 +48,12 @@ class Commit:
     def skip_key(self) -> str:
         """Equal where a run would give the same result. A live run's time is not part of it."""
         return digest(
-            self.job, self.code, self.settings, self.weights, dict(self.inputs), "live" if self.live else self.as_of_us
+            self.job,
+            self.code,
+            self.settings,
+            self.weights,
+            dict(self.inputs),
+            "live" if self.live else self.as_of_us,
         )
 
     def to_json(self) -> str:
@@ -71,8 +78,9 @@ def commits(table: DeltaTable) -> list[Commit]:
 def _history(table: DeltaTable) -> list[dict[str, Any]]:
     """The history up to the version that `table` is at.
 
-    delta-rs lists commits that are newer than its handle, and counts versions back from the handle's: with a commit in
-    between, every version would be off by one. So the log is read until no commit came in between.
+    delta-rs lists commits that are newer than its handle, and counts versions back from the
+    handle's: with a commit in between, every version would be off by one. So the log is read until
+    no commit came in between.
     """
     while True:
         fresh = DeltaTable(table.table_uri)
@@ -84,8 +92,8 @@ def _history(table: DeltaTable) -> list[dict[str, Any]]:
 def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us: int) -> int:
     """The last version that changed what a reader as of `as_of_us`, knowing all by `known_by_us`, can see; 0 if none.
 
-    A snapshot table is read as of the latest run up to the as-of time; where that run found the rows unchanged, at the
-    version that wrote them.
+    A snapshot table is read as of the latest run up to the as-of time; where that run found the
+    rows unchanged, at the version that wrote them.
     """
     if table.kind == "snapshot":
         runs = [c for c in log if c.as_of_us <= as_of_us]
@@ -93,16 +101,26 @@ def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us:
             return 0
         latest = max(runs, key=lambda c: (c.as_of_us, c.version))
         wrote = [
-            c for before, c in zip([None, *log], log, strict=False) if before is None or c.content != before.content
+            c
+            for before, c in zip([None, *log], log, strict=False)
+            if before is None or c.content != before.content
         ]
         return max(c.version for c in wrote if c.version <= latest.version)
-    seen = (c.version for c in log if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us)
+    seen = (
+        c.version
+        for c in log
+        if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us
+    )
     return max(seen, default=0)
 
 
 def is_done(log: list[Commit], commit: Commit) -> bool:
     """Whether the last run at this as-of time (or the last live run) had the same skip key."""
-    same = [c for c in log if c.job == commit.job and (c.live if commit.live else c.as_of_us == commit.as_of_us)]
+    same = [
+        c
+        for c in log
+        if c.job == commit.job and (c.live if commit.live else c.as_of_us == commit.as_of_us)
+    ]
     return bool(same) and same[-1].skip_key == commit.skip_key
 
 

@@ -1,8 +1,9 @@
 """Publishing with delta-rs: input logs, `releases`, and whatever a process without Spark computes.
 
-Rows come as an Arrow dataset and are read twice, first as keys and hashes, then only those to write: memory holds narrow
-columns and one batch. A commit is made against exactly the version that the difference was taken from
-(`max_commit_retries=0`): delta-rs alone would append a repeated transaction once more.
+Rows come as an Arrow dataset and are read twice, first as keys and hashes, then only those to
+write: memory holds narrow columns and one batch. A commit is made against exactly the version that
+the difference was taken from (`max_commit_retries=0`): delta-rs alone would append a repeated
+transaction once more.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def publish_complete(
     """Publish the values of every entity as of one time; ContractError where rows break the contract."""
     asserted = narrow(table, rows, widths)
     refuse_repeats(table, asserted, table.key)
-    sql = difference.complete_run(table.key, difference.Run(commit.as_of_us, commit.created_us), following)
+    sql = difference.complete_run(
+        table.key, difference.Run(commit.as_of_us, commit.created_us), following
+    )
     with _connect(asserted, _history(table, delta)) as con:
         con.execute(f"CREATE TABLE found AS {sql}")
         using = f"USING ({', '.join(table.key)})"
@@ -50,7 +53,9 @@ def publish_complete(
             f"SELECT f.*, a.row_no, a.value_hash FROM found f JOIN asserted a {using} WHERE kind = 'new' ORDER BY row_no"
         ).to_arrow_table()
         other = con.sql("SELECT * FROM found WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
-    again = _again(table, delta, other)  # read before the write starts: delta-rs can't be called from within its own
+    again = _again(
+        table, delta, other
+    )  # read before the write starts: delta-rs can't be called from within its own
     failpoint("publish.compared")
 
     def batches() -> Batches:
@@ -60,7 +65,10 @@ def publish_complete(
         yield from again.to_batches()
 
     return append(
-        table, delta, batches(), counted(commit, new.num_rows + other.num_rows, new["created_us"], other["created_us"])
+        table,
+        delta,
+        batches(),
+        counted(commit, new.num_rows + other.num_rows, new["created_us"], other["created_us"]),
     )
 
 
@@ -73,7 +81,9 @@ def publish_changes(
     keys = ", ".join(table.key)
     with _connect(asserted, _history(table, delta)) as con:
         con.execute(f"CREATE TABLE found AS {difference.changes(table.key)}")
-        new = con.sql("SELECT a.* FROM asserted a JOIN found USING (row_no) ORDER BY row_no").to_arrow_table()
+        new = con.sql(
+            "SELECT a.* FROM asserted a JOIN found USING (row_no) ORDER BY row_no"
+        ).to_arrow_table()
         late = con.sql(
             f"SELECT a.* FROM asserted a JOIN found USING (row_no) JOIN history h USING ({keys})"
             " WHERE (h.event_us, h.created_us) >= (a.event_us, a.created_us) ORDER BY row_no LIMIT 1"
@@ -97,23 +107,36 @@ def publish_changes(
 
 
 def publish_log(
-    table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, widths: Mapping[str, int], spill: str
+    table: Table,
+    delta: DeltaTable,
+    rows: ds.Dataset,
+    commit: Commit,
+    widths: Mapping[str, int],
+    spill: str,
 ) -> Commit:
     """Publish the rows of a log whose keys the table doesn't hold yet; more rows than memory spill to `spill`."""
     for batch in rows.to_batches(batch_size=BATCH):
         _raise_first(table, batch, violations(table, batch, widths))
-        _refuse_times(table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64()))
+        _refuse_times(
+            table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64())
+        )
     keys, columns = ", ".join(table.key), ", ".join(c.name for c in table.all_columns)
     with _connect(rows, scan(delta), spill) as con:
-        repeated = con.sql(f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1").fetchall()
+        repeated = con.sql(
+            f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
+        ).fetchall()
         if repeated:
             raise _repeated(table, repeated[0])
         con.execute(
             f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
         )
-        count, first = con.sql(f"SELECT COUNT(*), EPOCH_US(MIN({CREATED_TIME})) FROM fresh").fetchall()[0]
+        count, first = con.sql(
+            f"SELECT COUNT(*), EPOCH_US(MIN({CREATED_TIME})) FROM fresh"
+        ).fetchall()[0]
         failpoint("publish.compared")
-        reader = con.sql(f"SELECT * FROM fresh ORDER BY {EVENT_TIME}, {keys}").to_arrow_reader(BATCH)
+        reader = con.sql(f"SELECT * FROM fresh ORDER BY {EVENT_TIME}, {keys}").to_arrow_reader(
+            BATCH
+        )
         batches = (batch.cast(arrow_schema(table)) for batch in reader)
         return append(table, delta, batches, replace(commit, rows=count, created_min_us=first))
 
@@ -128,11 +151,19 @@ def append(table: Table, delta: DeltaTable, batches: Batches, commit: Commit) ->
     )
     try:
         write_deltalake(
-            delta, pa.RecordBatchReader.from_batches(schema, batches), mode="append", commit_properties=properties
+            delta,
+            pa.RecordBatchReader.from_batches(schema, batches),
+            mode="append",
+            commit_properties=properties,
         )
     except CommitFailedError as error:
         raise ConflictError(
-            explain(table.name, expected=f"version {delta.version()} as the latest", found=str(error), mend="run again")
+            explain(
+                table.name,
+                expected=f"version {delta.version()} as the latest",
+                found=str(error),
+                mend="run again",
+            )
         ) from error
     failpoint("publish.committed")
     return replace(commit, version=delta.version())
@@ -147,13 +178,20 @@ def counted(commit: Commit, rows: int, *created: pa.ChunkedArray) -> Commit:
 def narrow(table: Table, rows: ds.Dataset, widths: Mapping[str, int]) -> pa.Table:
     """Keys, value hash, row number and (where rows carry them) times of every asserted row, after the contract's checks."""
     schema = [(k, ARROW[table.column(k).type]) for k in table.key]
-    times = [(n, t) for n, t in (("event_us", EVENT_TIME), ("created_us", CREATED_TIME)) if t in rows.schema.names]
+    times = [
+        (n, t)
+        for n, t in (("event_us", EVENT_TIME), ("created_us", CREATED_TIME))
+        if t in rows.schema.names
+    ]
     schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
     parts, start = [], 0
     for batch in rows.to_batches(batch_size=BATCH):
         _raise_first(table, batch, violations(table, batch, widths))
         columns = [batch[k] for k in table.key]
-        columns += [pa.array(value_hash(table, batch)), pa.array(range(start, start + batch.num_rows), pa.int64())]
+        columns += [
+            pa.array(value_hash(table, batch)),
+            pa.array(range(start, start + batch.num_rows), pa.int64()),
+        ]
         columns += [batch[t].cast(pa.int64()) for _, t in times]
         if times:
             _refuse_times(table, columns[-2], columns[-1])
@@ -173,7 +211,10 @@ def refuse_repeats(table: Table, rows: pa.Table, keys: tuple[str, ...]) -> None:
 def _repeated(table: Table, key: tuple[object, ...]) -> ContractError:
     return ContractError(
         explain(
-            f"{table.name}, {key}", expected="each key once", found="it twice", mend="deduplicate before publishing"
+            f"{table.name}, {key}",
+            expected="each key once",
+            found="it twice",
+            mend="deduplicate before publishing",
         )
     )
 
@@ -245,9 +286,16 @@ def _without_payload(table: Table, found: pa.Table) -> pa.Table:
     ended = found.filter(pc.equal(found["kind"], "tombstone"))
     nulls = {c.name: pa.nulls(ended.num_rows, ARROW[c.type]) for c in table.values}
     columns = {k: ended[k] for k in table.key} | nulls
-    columns |= {EVENT_TIME: ended["event_us"].cast(TIMESTAMP), CREATED_TIME: ended["created_us"].cast(TIMESTAMP)}
+    columns |= {
+        EVENT_TIME: ended["event_us"].cast(TIMESTAMP),
+        CREATED_TIME: ended["created_us"].cast(TIMESTAMP),
+    }
     columns |= {VALUE_HASH: pa.array([TOMBSTONE] * ended.num_rows, pa.int64())}
-    return pa.table(columns, schema=arrow_schema(table)) if ended.num_rows else arrow_schema(table).empty_table()
+    return (
+        pa.table(columns, schema=arrow_schema(table))
+        if ended.num_rows
+        else arrow_schema(table).empty_table()
+    )
 
 
 def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:

@@ -1,7 +1,8 @@
 """Which rows a run has to write so that every later question gets the answer that all runs together would give.
 
-One SQL text, run by Spark and by DuckDB on narrow columns alone: keys, times as integer microseconds, value hash.
-`docs/time.md` has the rules with their worked examples; `tests/tables/oracle.py` says the same in plain Python.
+One SQL text, run by Spark and by DuckDB on narrow columns alone: keys, times as integer
+microseconds, value hash. `docs/time.md` has the rules with their worked examples;
+`tests/tables/oracle.py` says the same in plain Python.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ SELECT {keys}, CASE WHEN value_hash = 0 THEN 'tombstone' ELSE 'new' END AS kind,
 FROM changed
 """
 
-# The next run had found the held value unchanged and wrote nothing; after this correction it has to.
+# The next run had found the held value unchanged and wrote nothing; after this correction it has
+# to.
 _REASSERT = """
 UNION ALL
 SELECT {c_keys}, CASE WHEN c.held_hash = 0 THEN 'tombstone' ELSE 'reassert' END AS kind,
@@ -72,16 +74,25 @@ class Run:
 def complete_run(keys: tuple[str, ...], run: Run, following: Run | None) -> str:
     """SQL over `asserted` and `history` that gives the rows to write for a run that names every entity.
 
-    `following` is the first recorded run at the next as-of time: with it, a late correction writes that run's value again.
-    Columns of the result: keys, kind, event_us, created_us, held_event, held_created (of the row to write again).
+    `following` is the first recorded run at the next as-of time: with it, a late correction writes
+    that run's value again. Columns of the result: keys, kind, event_us, created_us, held_event,
+    held_created (of the row to write again).
     """
-    names = {"keys": ", ".join(keys), "first": keys[0], "event": run.event_us, "created": run.created_us}
+    names = {
+        "keys": ", ".join(keys),
+        "first": keys[0],
+        "event": run.event_us,
+        "created": run.created_us,
+    }
     names |= {f"{t}_keys": ", ".join(f"{t}.{k}" for k in keys) for t in "hsc"}
     names |= {f"{a}{b}_join": _join(a, b, keys) for a, b in ("ha", "sa", "so", "su", "hc")}
     text = _COMPLETE
     if following is not None:
         text += _REASSERT
-        names |= {"next_event": following.event_us, "next_created": max(run.created_us, following.created_us)}
+        names |= {
+            "next_event": following.event_us,
+            "next_created": max(run.created_us, following.created_us),
+        }
     return text.format(**names)
 
 

@@ -26,16 +26,24 @@ def check_columns(spine: Sequence[str], views: Sequence[Table], *, full: bool) -
     missing = [name for name in needed if name not in spine]
     if missing:
         raise TableError(
-            explain("spine", expected=f"the columns {', '.join(missing)}", found=", ".join(spine),
-                    mend="add them, or rename those that it has")
-        )  # fmt: skip
+            explain(
+                "spine",
+                expected=f"the columns {', '.join(missing)}",
+                found=", ".join(spine),
+                mend="add them, or rename those that it has",
+            )
+        )
     names = [*spine, *(output_name(view, c.name, full=full) for view in views for c in view.values)]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TableError(
-            explain("the joined rows", expected="each column once", found=f"{', '.join(twice)} twice",
-                    mend="rename the spine's columns, or join with full_feature_names")
-        )  # fmt: skip
+            explain(
+                "the joined rows",
+                expected="each column once",
+                found=f"{', '.join(twice)} twice",
+                mend="rename the spine's columns, or join with full_feature_names",
+            )
+        )
 
 
 def ttl_us(view: Table) -> int:

@@ -1,6 +1,7 @@
 """Releases: one row per run that changed something, naming the version of every table that belongs together.
 
-Delta has no commit over several tables, so consumers move by release: until the row is there, they stay where they were.
+Delta has no commit over several tables, so consumers move by release: until the row is there, they
+stay where they were.
 """
 
 from __future__ import annotations
@@ -38,19 +39,27 @@ def latest_release(tables: Tables) -> dict[str, Any]:
             )
         )
     row: dict[str, Any] = rows[0]
-    return {**row, "as_of_us": micros(row["as_of"]), "versions": dict(row["versions"]), "quality": dict(row["quality"])}
+    return {
+        **row,
+        "as_of_us": micros(row["as_of"]),
+        "versions": dict(row["versions"]),
+        "quality": dict(row["quality"]),
+    }
 
 
 @retry(
-    retry=retry_if_exception_type(ConflictError), stop=stop_after_attempt(20), wait=wait_random(0, 0.2), reraise=True
+    retry=retry_if_exception_type(ConflictError),
+    stop=stop_after_attempt(20),
+    wait=wait_random(0, 0.2),
+    reraise=True,
 )
 def release(
     tables: Tables, *, as_of_us: int, created_us: int, settings: str, quality: Mapping[str, float]
 ) -> int | None:
     """Append a release if any table changed since the last one; returns its id, or None.
 
-    Safe to call again after a crash, and from two processes at once: the row is written against the version of
-    `releases` that was read, and a repeated call finds nothing new.
+    Safe to call again after a crash, and from two processes at once: the row is written against the
+    version of `releases` that was read, and a repeated call finds nothing new.
     """
     delta = tables.delta(RELEASES, create=True)
     versions = tables.data_versions()
@@ -71,10 +80,15 @@ def release(
         "created_timestamp": created_us,
     }
     schema = arrow_schema(RELEASES)
-    plain = {f.name: pa.array([row[f.name]], pa.int64() if f.type == TIMESTAMP else f.type) for f in schema}
+    plain = {
+        f.name: pa.array([row[f.name]], pa.int64() if f.type == TIMESTAMP else f.type)
+        for f in schema
+    }
     table = pa.table({f.name: plain[f.name].cast(f.type) for f in schema}, schema=schema)
     job = "release"
-    commit = Commit(job, as_of_us, created_us, settings=settings, ordinal=next_ordinal(commits(delta), job))
+    commit = Commit(
+        job, as_of_us, created_us, settings=settings, ordinal=next_ordinal(commits(delta), job)
+    )
     deltalake_engine.publish_log(RELEASES, delta, ds.dataset(table), commit, {}, spill="")
     failpoint("release.committed")
     return int(row["release_id"])

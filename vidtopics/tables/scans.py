@@ -11,7 +11,8 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from vidtopics.errors import TableError, explain
 
-# What has to be done in the engine that wrote the table, so that its files alone say what its rows are.
+# What has to be done in the engine that wrote the table, so that its files alone say what its rows
+# are.
 MENDS = {
     "deletionVectors": "REORG TABLE ... APPLY (PURGE), then ALTER TABLE ... DROP FEATURE deletionVectors",
     "columnMapping": "ALTER TABLE ... DROP FEATURE columnMapping, or copy the table",
@@ -21,16 +22,18 @@ MENDS = {
 def scan(delta: DeltaTable) -> ds.Dataset:
     """The snapshot as an Arrow dataset, as delta-rs lists its files.
 
-    Local files are read by Arrow itself, those of an object store through delta-rs, by the table's own options. That
-    reader is Python to Arrow: a read-ahead that is still under way when the process ends finds no interpreter and
-    aborts it ("terminate called without an active exception", once in forty processes under load).
+    Local files are read by Arrow itself, those of an object store through delta-rs, by the table's
+    own options. That reader is Python to Arrow: a read-ahead that is still under way when the
+    process ends finds no interpreter and aborts it ("terminate called without an active exception",
+    once in forty processes under load).
 
     Raises:
         TableError: the table has a feature that Arrow would read wrong (deletion vectors, column mapping) or not at all.
     """
     mode = delta.metadata().configuration.get("delta.columnMapping.mode") or "none"
     if mode != "none":
-        # In reader version 2 no feature is listed: delta-rs hands out a dataset whose columns are all null.
+        # In reader version 2 no feature is listed: delta-rs hands out a dataset whose columns are
+        # all null.
         raise _unreadable(delta, "columnMapping")
     try:
         return delta.to_pyarrow_dataset(filesystem=_local(delta.table_uri))
@@ -49,6 +52,10 @@ def _local(uri: str) -> FileSystem | None:
 def _unreadable(delta: DeltaTable, features: str) -> TableError:
     mend = "; ".join(text for name, text in MENDS.items() if name in features)
     return TableError(
-        explain(delta.table_uri, expected="a table whose files alone say what its rows are", found=f"the reader features {features}",
-                mend=mend or "write the table without them")
-    )  # fmt: skip
+        explain(
+            delta.table_uri,
+            expected="a table whose files alone say what its rows are",
+            found=f"the reader features {features}",
+            mend=mend or "write the table without them",
+        )
+    )

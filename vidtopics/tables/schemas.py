@@ -34,7 +34,10 @@ def arrow_schema(table: Table, columns: tuple[Column, ...] | None = None) -> pa.
     """The Arrow schema of a table, or of some of its columns. Keys and times are never null; features may be (tombstones)."""
     required = {*table.key, contracts.EVENT_TIME, contracts.CREATED_TIME, contracts.VALUE_HASH}
     return pa.schema(
-        [pa.field(c.name, ARROW[c.type], nullable=c.name not in required) for c in columns or table.all_columns]
+        [
+            pa.field(c.name, ARROW[c.type], nullable=c.name not in required)
+            for c in columns or table.all_columns
+        ]
     )
 
 

@@ -1,7 +1,8 @@
 """Publishing with Spark: the same contract, hash and SQL as `deltalake_engine`, over DataFrames.
 
-Checks and hashes run on the executors inside `mapInArrow`. The commit carries the job's transaction number; Spark skips a
-number that is recorded already without a word, so the log is read back to see whose commit it was.
+Checks and hashes run on the executors inside `mapInArrow`. The commit carries the job's transaction
+number; Spark skips a number that is recorded already without a word, so the log is read back to see
+whose commit it was.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import reduce
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -58,7 +59,9 @@ def publish_complete(
             delta,
             written,
             replace(
-                commit, rows=rows_written, created_min_us=min((row["first"] for row in kinds.values()), default=None)
+                commit,
+                rows=rows_written,
+                created_min_us=min((row["first"] for row in kinds.values()), default=None),
             ),
         )
         found.unpersist()
@@ -67,18 +70,24 @@ def publish_complete(
         asserted.unpersist()
 
 
-def publish_snapshot(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, last: Commit | None) -> Commit:
+def publish_snapshot(
+    table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, last: Commit | None
+) -> Commit:
     """Replace the table's rows, or only record the run where they are the same as before."""
     asserted = _checked(table, rows, {}).persist()
     try:
         _refuse(table, asserted)
         total = asserted.agg(
-            F.count("*"), F.sum(F.col(VALUE_HASH).cast("decimal(38,0)")), F.bit_xor(F.xxhash64(*table.key, VALUE_HASH))
+            F.count("*"),
+            F.sum(F.col(VALUE_HASH).cast("decimal(38,0)")),
+            F.bit_xor(F.xxhash64(*table.key, VALUE_HASH)),
         ).first()
         assert total is not None
         content = f"{total[0]}:{total[1]}:{total[2]}"
         failpoint("publish.compared")
-        stamped = _stamp(asserted.drop(_FAULT, VALUE_HASH), F.lit(commit.as_of_us), F.lit(commit.created_us))
+        stamped = _stamp(
+            asserted.drop(_FAULT, VALUE_HASH), F.lit(commit.as_of_us), F.lit(commit.created_us)
+        )
         columns = [c.name for c in table.all_columns]
         if last is not None and last.content == content:
             empty = stamped.select(columns).limit(0)
@@ -101,7 +110,9 @@ def _checked(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFr
                 pa.array(value_hash(table, batch)),
                 pa.array(violations(table, batch, resolved), pa.string()),
             )
-            yield pa.record_batch([*batch.columns, hashes, faults], names=[*names, VALUE_HASH, _FAULT])
+            yield pa.record_batch(
+                [*batch.columns, hashes, faults], names=[*names, VALUE_HASH, _FAULT]
+            )
 
     typed = rows.select([F.col(f.name).cast(_spark_type(f.type)) for f in schema])
     fields = StructType([*typed.schema.fields]).add(VALUE_HASH, "long").add(_FAULT, "string")
@@ -131,9 +142,16 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
     where = f"{table.name}, {tuple(bad)[: len(keys)]}"
     if bad["fault"] is None:
         raise ContractError(
-            explain(where, expected="each key once", found="it twice", mend="deduplicate before publishing")
+            explain(
+                where,
+                expected="each key once",
+                found="it twice",
+                mend="deduplicate before publishing",
+            )
         )
-    raise ContractError(f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py.")
+    raise ContractError(
+        f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py."
+    )
 
 
 def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
@@ -141,21 +159,34 @@ def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
 
 
 def _history(table: Table, spark: SparkSession, delta: DeltaTable) -> DataFrame:
-    times = [F.unix_micros(EVENT_TIME).alias("event_us"), F.unix_micros(CREATED_TIME).alias("created_us")]
+    times = [
+        F.unix_micros(EVENT_TIME).alias("event_us"),
+        F.unix_micros(CREATED_TIME).alias("created_us"),
+    ]
     return _read(spark, delta).select(*table.key, *times, VALUE_HASH)
 
 
-def _stamp(rows: DataFrame, event: object, created: object) -> DataFrame:
-    return rows.withColumn(EVENT_TIME, F.timestamp_micros(event)).withColumn(CREATED_TIME, F.timestamp_micros(created))  # type: ignore[arg-type]
+def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
+    return rows.withColumn(EVENT_TIME, F.timestamp_micros(event)).withColumn(
+        CREATED_TIME, F.timestamp_micros(created)
+    )
 
 
-def _assembled(table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]) -> DataFrame:
+def _assembled(
+    table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
+) -> DataFrame:
     """New values, tombstones and values written again, as rows of the table; kinds that don't occur cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
-    new = found.filter("kind = 'new'").select(*keys, "event_us", "created_us").join(asserted.drop(_FAULT), keys)
+    new = (
+        found.filter("kind = 'new'")
+        .select(*keys, "event_us", "created_us")
+        .join(asserted.drop(_FAULT), keys)
+    )
     parts = [new]
     if "tombstone" in kinds:
-        ended = found.filter("kind = 'tombstone'").withColumn(VALUE_HASH, F.lit(TOMBSTONE).cast("long"))
+        ended = found.filter("kind = 'tombstone'").withColumn(
+            VALUE_HASH, F.lit(TOMBSTONE).cast("long")
+        )
         nulls = {c.name: F.lit(None).cast(asserted.schema[c.name].dataType) for c in table.values}
         parts.append(ended.withColumns(nulls))
     if "reassert" in kinds:
@@ -167,14 +198,19 @@ def _assembled(table: Table, found: DataFrame, asserted: DataFrame, history: Dat
         )
         parts.append(again)
     return reduce(
-        DataFrame.unionByName, (_stamp(p, F.col("event_us"), F.col("created_us")).select(columns) for p in parts)
+        DataFrame.unionByName,
+        (_stamp(p, F.col("event_us"), F.col("created_us")).select(columns) for p in parts),
     )
 
 
-def _append(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append") -> Commit:
+def _append(
+    table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append"
+) -> Commit:
     writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
     try:
-        writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(delta.table_uri)
+        writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(
+            delta.table_uri
+        )
     except Exception as error:
         if "Concurrent" not in type(error).__name__ and "DELTA_CONCURRENT" not in str(error):
             raise
@@ -190,5 +226,10 @@ def _append(table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mo
 
 def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:
     return ConflictError(
-        explain(table.name, expected=f"version {delta.version()} as the latest", found=found, mend="run again")
+        explain(
+            table.name,
+            expected=f"version {delta.version()} as the latest",
+            found=found,
+            mend="run again",
+        )
     )

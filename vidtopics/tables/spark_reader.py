@@ -20,11 +20,16 @@ def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFra
     if spark is None:
         raise MachineError(
             explain(
-                table.name, expected="an active Spark session", found="none", mend="start one with spark_jobs.session"
+                table.name,
+                expected="an active Spark session",
+                found="none",
+                mend="start one with spark_jobs.session",
             )
         )
     delta = tables.delta(table, create=True)
-    version = tables._snapshot_version(table, at_us) if table.kind == "snapshot" else delta.version()
+    version = (
+        tables._snapshot_version(table, at_us) if table.kind == "snapshot" else delta.version()
+    )
     rows = spark.read.format("delta").option("versionAsOf", version).load(tables.uri(table))
     names = [c.name for c in table.columns]
     if table.kind == "snapshot":

@@ -1,7 +1,7 @@
 """Checks of rows against their contract, and the hash that tells whether a value changed.
 
-Both engines run these same two functions, Spark inside `mapInArrow`, so a row is judged and hashed alike wherever
-it was computed.
+Both engines run these same two functions, Spark inside `mapInArrow`, so a row is judged and hashed
+alike wherever it was computed.
 """
 
 from __future__ import annotations
@@ -64,9 +64,13 @@ def _list_bytes(array: pa.Array) -> list[bytes]:
     if np.issubdtype(flat.dtype, np.floating):
         flat = _rounded(flat)
     size, data = flat.itemsize, flat.tobytes()
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths = (
+        pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
     ends = np.cumsum(lengths) * size
-    return [data[end - n * size : end] for end, n in zip(ends.tolist(), lengths.tolist(), strict=True)]
+    return [
+        data[end - n * size : end] for end, n in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
 
 
 def _rounded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -88,7 +92,9 @@ def violations(table: Table, rows: pa.RecordBatch, widths: Mapping[str, int]) ->
         array = rows.column(column.name)
         for message, bad in _faults(table, column, array, rows, widths):
             for i in np.flatnonzero(bad):
-                found[i] = found[i] or f"{column.name}: {message}, found {_short(array[int(i)].as_py())}"
+                found[i] = (
+                    found[i] or f"{column.name}: {message}, found {_short(array[int(i)].as_py())}"
+                )
     return found
 
 
@@ -99,7 +105,9 @@ def _faults(
     faults = [] if column.optional else [("expected a value", nulls)]
     if column.type in ("float32", "float64"):
         numbers = array.to_numpy(zero_copy_only=False).astype(np.float64)
-        faults.append(("expected a finite number", ~nulls & ~np.isfinite(np.where(nulls, 0, numbers))))
+        faults.append(
+            ("expected a finite number", ~nulls & ~np.isfinite(np.where(nulls, 0, numbers)))
+        )
     if column.width is not None:
         width = _width(table, column.width, widths)
         lengths = pc.fill_null(pc.list_value_length(array), width).to_numpy(zero_copy_only=False)
@@ -134,7 +142,11 @@ def _vector_faults(
     if column.name in table.unit_norm:
         flag = table.unit_norm[column.name]
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        empty = np.zeros(len(norms), bool) if flag is None else rows.column(flag).to_numpy(zero_copy_only=False) == 0
+        empty = (
+            np.zeros(len(norms), bool)
+            if flag is None
+            else rows.column(flag).to_numpy(zero_copy_only=False) == 0
+        )
         expected = np.where(empty, 0.0, 1.0)
         told = "length 1" if flag is None else f"length 1 (0 where {flag} is 0)"
         faults.append((f"expected {told}", ~(np.abs(norms - expected) <= NORM_TOLERANCE)))

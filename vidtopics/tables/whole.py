@@ -25,15 +25,20 @@ def readable(table: Table, version: int | None = None) -> Iterator[None]:
     except (OSError, pa.ArrowInvalid) as error:
         where = table.name if version is None else f"{table.name}, version {version}"
         raise TableError(
-            explain(where, expected="all its data files, whole", found=str(error),
-                    mend="restore the file from a backup; where rows came later, `vidtopics run` publishes a release that has them")
-        ) from error  # fmt: skip
+            explain(
+                where,
+                expected="all its data files, whole",
+                found=str(error),
+                mend="restore the file from a backup; where rows came later, `vidtopics run` publishes a release that has them",
+            )
+        ) from error
 
 
 def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable:
     """The snapshot; where some of its files (of `names`, if given) are gone, the first later version that has all of its own, and the same rows.
 
-    Once a commit changed rows, those of before can't be told from them: then the snapshot itself, and who reads it is told which file is gone.
+    Once a commit changed rows, those of before can't be told from them: then the snapshot itself,
+    and who reads it is told which file is gone.
     """
     if _all_there(delta, names):
         return delta
@@ -57,7 +62,9 @@ def changed_by(folder: FileSystem, version: int) -> set[str] | None:
             actions = map(json.loads, stream.read().splitlines())
     except FileNotFoundError:
         return None
-    kinds = ((kind, action[kind]) for action in actions for kind in ("add", "remove") if kind in action)
+    kinds = (
+        (kind, action[kind]) for action in actions for kind in ("add", "remove") if kind in action
+    )
     return {kind for kind, file in kinds if file.get("dataChange", True)}
 
 

@@ -35,31 +35,33 @@ from feast.utils import compute_non_entity_date_range
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from vidtopics.joins.latest import latest
-from vidtopics.stores.delta_job import DeltaRetrievalJob
-from vidtopics.stores.delta_join import beside, features
-from vidtopics.stores.delta_order import ordered_refs, ordered_views
-from vidtopics.stores.delta_pins import METADATA, Pins, pinned, pins_for
-from vidtopics.stores.delta_rows import NEVER, Rows, between, require
-from vidtopics.stores.delta_sources import ViewSource, open_sources, table_of
-from vidtopics.stores.delta_spines import Spine, from_frame, from_range, from_sql
-from vidtopics.stores.delta_tables import dataset_of, open_table, reaching
-from vidtopics.stores.delta_writing import append
+from vidtopics.stores.delta.join import beside, features
+from vidtopics.stores.delta.order import ordered_refs, ordered_views
+from vidtopics.stores.delta.pins import METADATA, Pins, pins_for
+from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
+from vidtopics.stores.delta.rows import NEVER, Rows, between, require
+from vidtopics.stores.delta.sources import ViewSource, open_sources, table_of
+from vidtopics.stores.delta.spines import Spine, from_frame, from_range, from_sql
+from vidtopics.stores.delta.tables import dataset_of, open_table, reaching
+from vidtopics.stores.delta.writing import append
 from vidtopics.times import EPOCH, aware, micros
-
-__all__ = ["DeltaOfflineStore", "DeltaOfflineStoreConfig", "DeltaRetrievalJob", "pinned"]
 
 
 class DeltaOfflineStoreConfig(FeastConfigBaseModel):
     """Settings in `feature_store.yaml`."""
 
-    type: Literal["vidtopics.stores.delta.DeltaOfflineStore"] = "vidtopics.stores.delta.DeltaOfflineStore"
+    type: Literal["vidtopics.stores.delta.DeltaOfflineStore"] = (
+        "vidtopics.stores.delta.DeltaOfflineStore"
+    )
     root: StrictStr = ""
     """Relative paths of sources lie below it; itself relative to the repository, or an object store."""
     known_by: bool = False
     """True: a join sees only rows whose created time is not after the spine's, as `filter_by_created_timestamp` does for one call."""
     pins: StrictStr = ""
     """A file for :func:`pinned`, relative to the repository: every join is made on these pins."""
-    storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(default_factory=dict)
+    storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(
+        default_factory=dict
+    )
     """What delta-rs is told of an object store, as `AWS_ENDPOINT_URL`; what isn't here it takes from the environment."""
 
 
@@ -81,8 +83,9 @@ class DeltaOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """Join features to a spine as they held at its times; one row out for one row in, in its order.
 
-        The spine is a DataFrame, one SELECT over the Delta tables below `root`, or None: every entity with a row between `start_date` and
-        `end_date`, at `end_date`. Tables are opened here, once each; the join runs when the result is asked for.
+        The spine is a DataFrame, one SELECT over the Delta tables below `root`, or None: every
+        entity with a row between `start_date` and `end_date`, at `end_date`. Tables are opened
+        here, once each; the join runs when the result is asked for.
         """
         known_by = bool(kwargs.get("filter_by_created_timestamp")) or config.offline_store.known_by
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
@@ -93,19 +96,29 @@ class DeltaOfflineStore(OfflineStore):
         if isinstance(entity_df, str):
             spine = from_sql(config, entity_df, pins)
         elif entity_df is None:
-            start, end = compute_non_entity_date_range(feature_views, kwargs.get("start_date"), kwargs.get("end_date"))
+            start, end = compute_non_entity_date_range(
+                feature_views, kwargs.get("start_date"), kwargs.get("end_date")
+            )
             spine = from_range(sources, micros(start), micros(end), known=known_by)
         else:
             spine = from_frame(entity_df)
 
         def compute() -> tuple[pa.Table, Pins]:
-            return _joined(spine, sources, feature_refs, full_names=full_feature_names, known_by=known_by)
+            return _joined(
+                spine, sources, feature_refs, full_names=full_feature_names, known_by=known_by
+            )
 
         times = spine.times[spine.times > NEVER]
-        first, last = (_moment(int(t)) for t in (times.min(), times.max())) if len(times) else (None, None)
+        first, last = (
+            (_moment(int(t)) for t in (times.min(), times.max())) if len(times) else (None, None)
+        )
         metadata = RetrievalMetadata(feature_refs, spine.others, first, last)
         return DeltaRetrievalJob(
-            config, compute, full_feature_names=full_feature_names, on_demand=on_demand, metadata=metadata
+            config,
+            compute,
+            full_feature_names=full_feature_names,
+            on_demand=on_demand,
+            metadata=metadata,
         )
 
     @staticmethod
@@ -130,10 +143,16 @@ class DeltaOfflineStore(OfflineStore):
             require(dataset, columns, where)
             with reaching(place, where):
                 rows = Rows.read(
-                    dataset, {key: key for key in join_key_columns}, timestamp_field, created_timestamp_column,
-                    since_us=micros(aware(start_date)), until_us=micros(aware(end_date)),
-                )  # fmt: skip
-                found = rows.payload(latest(rows.keys, rows.event, rows.created), {name: name for name in columns})
+                    dataset,
+                    {key: key for key in join_key_columns},
+                    timestamp_field,
+                    created_timestamp_column,
+                    since_us=micros(aware(start_date)),
+                    until_us=micros(aware(end_date)),
+                )
+                found = rows.payload(
+                    latest(rows.keys, rows.event, rows.created), {name: name for name in columns}
+                )
             # Feast's own stores give rows of a view without entities this key.
             return found if join_key_columns else found.append_column(
                 DUMMY_ENTITY_ID, [[DUMMY_ENTITY_VAL] * len(found)]
@@ -163,13 +182,18 @@ class DeltaOfflineStore(OfflineStore):
             dataset = dataset_of(delta)
             require(dataset, columns, where)
             with reaching(place, where):
-                return dataset.to_table(columns=columns, filter=between(dataset, timestamp_field, since, until)), None
+                return dataset.to_table(
+                    columns=columns, filter=between(dataset, timestamp_field, since, until)
+                ), None
 
         return DeltaRetrievalJob(config, compute)
 
     @staticmethod
     def offline_write_batch(
-        config: RepoConfig, feature_view: FeatureView, table: pa.Table, progress: Callable[[int], Any] | None
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
     ) -> None:
         """Append rows to the view's table in one commit, its schema checked; refused for tables that a job of vidtopics publishes."""
         append(config, feature_view, table, progress)
@@ -198,7 +222,9 @@ def _joined(
     table, pins = spine.table, Pins(entity_df=spine.tables)
     for source in sources:
         with reaching(source.place, f"view {source.name}"):
-            found, pins.views[source.name] = features(spine, source, refs, full_names=full_names, known_by=known_by)
+            found, pins.views[source.name] = features(
+                spine, source, refs, full_names=full_names, known_by=known_by
+            )
         table = beside(table, found, source.name)
     return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
 

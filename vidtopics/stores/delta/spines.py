@@ -16,16 +16,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from feast import RepoConfig
-from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP
+from feast.infra.offline_stores.offline_utils import (
+    DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP,
+)
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta_pins import Pins, Snapshot, now, reopen
-from vidtopics.stores.delta_rows import NEVER, microseconds
-from vidtopics.stores.delta_sources import ViewSource
-from vidtopics.stores.delta_tables import DAMAGED, dataset_of, open_table, out_of_reach, place_of, reaching
+from vidtopics.stores.delta.pins import Pins, Snapshot, now, reopen
+from vidtopics.stores.delta.rows import NEVER, microseconds
+from vidtopics.stores.delta.sources import ViewSource
+from vidtopics.stores.delta.tables import (
+    DAMAGED,
+    dataset_of,
+    open_table,
+    out_of_reach,
+    place_of,
+    reaching,
+)
 
-NUMBERS = ("integer", "floating", "decimal", "complex", "boolean", "mixed-integer", "mixed-integer-float")
+NUMBERS = (
+    "integer",
+    "floating",
+    "decimal",
+    "complex",
+    "boolean",
+    "mixed-integer",
+    "mixed-integer-float",
+)
 """What pandas calls columns with a number: of which unit, it would guess."""
 INFINITY = 2**63 - 1
 """DuckDB's timestamp 'infinity' in Arrow; minus it is '-infinity'."""
@@ -64,8 +81,13 @@ def from_frame(frame: object) -> Spine:
     """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(
-            explain("entity_df", expected="a pandas DataFrame, a SELECT or None", found=type(frame).__name__, mend="convert it")
-        )  # fmt: skip
+            explain(
+                "entity_df",
+                expected="a pandas DataFrame, a SELECT or None",
+                found=type(frame).__name__,
+                mend="convert it",
+            )
+        )
     _once([str(name) for name in frame.columns])
     if EVENT_TIMESTAMP in frame.columns:
         frame = frame.assign(**{EVENT_TIMESTAMP: _moments(frame[EVENT_TIMESTAMP])})
@@ -73,9 +95,13 @@ def from_frame(frame: object) -> Spine:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise TableError(
-            explain("entity_df", expected="columns of one type each, which Arrow has", found="; ".join(map(str, error.args)),
-                    mend="convert that column, or leave it out")
-        ) from error  # fmt: skip
+            explain(
+                "entity_df",
+                expected="columns of one type each, which Arrow has",
+                found="; ".join(map(str, error.args)),
+                mend="convert that column, or leave it out",
+            )
+        ) from error
     return _with_utc_time(table.replace_schema_metadata())
 
 
@@ -86,7 +112,9 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
         TableError: not one SELECT, a table that isn't there or has no pin, an error of DuckDB.
     """
     with duckdb.connect() as con:
-        con.execute("SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'")
+        con.execute(
+            "SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'"
+        )
         names = _tables_in(con, query)
         foreign = [name for name in names if not _is_folder(name)]
         if foreign:
@@ -98,7 +126,9 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
             found = con.sql(query).to_arrow_table()
             _once(found.column_names)
         except duckdb.Error as error:
-            if re.search(f"IOError: |{DAMAGED}", str(error)):  # Arrow's, of a file that DuckDB asked it for
+            if re.search(
+                f"IOError: |{DAMAGED}", str(error)
+            ):  # Arrow's, of a file that DuckDB asked it for
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
                 raise out_of_reach(f"entity_df, table {places}", error) from error
             raise _refused(query, str(error)) from error
@@ -108,14 +138,20 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
 def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, known: bool) -> Spine:
     """Each entity that has a row with start <= event <= end in one of the views, at the end; in the order of their keys.
 
-    `known`: the row has to be known by the end. Where views have different keys, those that a view lacks are null, as in Feast's Spark store.
+    `known`: the row has to be known by the end. Where views have different keys, those that a view
+    lacks are null, as in Feast's Spark store.
     """
     end = pa.scalar(end_us, pa.int64()).cast(pa.timestamp("us", "UTC"))
     found = [_entities(source, start_us, end_us, known) for source in sources if source.keys]
     keys = list(dict.fromkeys(key for entities in found for key in entities.column_names))
     if not keys:
         return Spine(pa.table({EVENT_TIMESTAMP: [end]}), EVENT_TIMESTAMP)
-    table = pa.concat_tables(found, promote_options="permissive").select(keys).group_by(keys).aggregate([])
+    table = (
+        pa.concat_tables(found, promote_options="permissive")
+        .select(keys)
+        .group_by(keys)
+        .aggregate([])
+    )
     table = table.sort_by([(key, "ascending") for key in keys])
     return Spine(table.append_column(EVENT_TIMESTAMP, pa.repeat(end, len(table))), EVENT_TIMESTAMP)
 
@@ -125,7 +161,9 @@ def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa
     with reaching(source.place, f"view {source.name}"):
         rows, _ = source.rows(end_us, known=known)
     # A pin whose version is gone gives rows up to its own time, which may be later.
-    inside = (rows.event >= start_us) & (rows.event <= end_us) & ((rows.created <= end_us) | (not known))
+    inside = (
+        (rows.event >= start_us) & (rows.event <= end_us) & ((rows.created <= end_us) | (not known))
+    )
     found = rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
     names = source.view.projection.join_key_map
     return found.rename_columns([names.get(key, key) for key in found.column_names])
@@ -133,9 +171,13 @@ def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa
 
 def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
     """The tables that a SELECT names, as DuckDB's own parser sees them."""
-    parsed = json.loads(con.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0])
+    parsed = json.loads(
+        con.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0]
+    )
     if parsed["error"] or len(parsed["statements"]) != 1:
-        raise _refused(query, parsed.get("error_message") or f"{len(parsed['statements'])} statements")
+        raise _refused(
+            query, parsed.get("error_message") or f"{len(parsed['statements'])} statements"
+        )
     named, here, left = set(), set(), [parsed["statements"]]
     while left:
         node = left.pop()
@@ -166,9 +208,13 @@ def _moments(column: pd.Series) -> pd.Series:
 
 def _no_moments(found: str) -> TableError:
     return TableError(
-        explain(f"entity_df, column {EVENT_TIMESTAMP}", expected="timestamps, or texts in ISO 8601", found=found,
-                mend="convert numbers with pd.to_datetime(column, unit=..., utc=True)")
-    )  # fmt: skip
+        explain(
+            f"entity_df, column {EVENT_TIMESTAMP}",
+            expected="timestamps, or texts in ISO 8601",
+            found=found,
+            mend="convert numbers with pd.to_datetime(column, unit=..., utc=True)",
+        )
+    )
 
 
 def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
@@ -187,9 +233,13 @@ def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable,
 
 def _without_pin(name: str, found: str) -> TableError:
     return TableError(
-        explain(f"entity_df, table {name}", expected="a pin whose version opens", found=found,
-                mend="pass the spine as a DataFrame: the earlier result has its rows")
-    )  # fmt: skip
+        explain(
+            f"entity_df, table {name}",
+            expected="a pin whose version opens",
+            found=found,
+            mend="pass the spine as a DataFrame: the earlier result has its rows",
+        )
+    )
 
 
 def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -> Spine:
@@ -197,13 +247,19 @@ def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -
     name = EVENT_TIMESTAMP if EVENT_TIMESTAMP in times or len(times) != 1 else times[0]
     if name not in times:
         raise TableError(
-            explain("entity_df", expected=f"a time column, {EVENT_TIMESTAMP} or the only one of timestamps", found=str(table.schema.names),
-                    mend=f"call it {EVENT_TIMESTAMP}, as timestamps")
-        )  # fmt: skip
+            explain(
+                "entity_df",
+                expected=f"a time column, {EVENT_TIMESTAMP} or the only one of timestamps",
+                found=str(table.schema.names),
+                mend=f"call it {EVENT_TIMESTAMP}, as timestamps",
+            )
+        )
     column = table[name]
     utc = column.cast(pa.timestamp(column.type.unit, "UTC"))
     _finite(utc, name)
-    return Spine(table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {})
+    return Spine(
+        table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {}
+    )
 
 
 def _once(names: Sequence[str]) -> None:
@@ -211,7 +267,10 @@ def _once(names: Sequence[str]) -> None:
     if twice:
         raise TableError(
             explain(
-                "entity_df", expected="each column once", found=f"{', '.join(twice)} twice", mend="rename one of them"
+                "entity_df",
+                expected="each column once",
+                found=f"{', '.join(twice)} twice",
+                mend="rename one of them",
             )
         )
 
@@ -221,12 +280,21 @@ def _finite(times: pa.ChunkedArray, name: str) -> None:
     least, most = pc.min_max(times.cast(pa.int64())).as_py().values()
     if least is not None and (least <= -INFINITY or most >= INFINITY):
         raise TableError(
-            explain(f"entity_df, column {name}", expected="moments", found="infinity", mend="leave such rows out")
+            explain(
+                f"entity_df, column {name}",
+                expected="moments",
+                found="infinity",
+                mend="leave such rows out",
+            )
         )
 
 
 def _refused(query: str, found: str) -> TableError:
     return TableError(
-        explain(f"entity_df {query[:60]!r}", expected="one SELECT over Delta tables below `root`", found=found.strip(),
-                mend="name tables by their folders below `root`; read anything else into a DataFrame")
-    )  # fmt: skip
+        explain(
+            f"entity_df {query[:60]!r}",
+            expected="one SELECT over Delta tables below `root`",
+            found=found.strip(),
+            mend="name tables by their folders below `root`; read anything else into a DataFrame",
+        )
+    )

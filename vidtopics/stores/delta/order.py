@@ -26,13 +26,24 @@ def ordered_refs(
     """
     needed = {f"{view}:{feature}" for odfv in on_demand for view, feature in _inputs(odfv)}
     asked = max((i for i, ref in enumerate(refs) if ref not in needed), default=-1) + 1
-    place = {f"{_name(view)}:{feature.name}": i for view in views for i, feature in enumerate(view.features)}
-    return [*refs[:asked], *sorted(refs[asked:], key=lambda ref: (_view(ref), place.get(ref, len(place))))]
+    place = {
+        f"{_name(view)}:{feature.name}": i
+        for view in views
+        for i, feature in enumerate(view.features)
+    }
+    return [
+        *refs[:asked],
+        *sorted(refs[asked:], key=lambda ref: (_view(ref), place.get(ref, len(place)))),
+    ]
 
 
 def _inputs(odfv: OnDemandFeatureView) -> list[tuple[str, str]]:
     """The features that an on-demand view is made of, each with its view."""
-    return [(p.name, feature.name) for p in odfv.source_feature_view_projections.values() for feature in p.features]
+    return [
+        (p.name, feature.name)
+        for p in odfv.source_feature_view_projections.values()
+        for feature in p.features
+    ]
 
 
 def _name(view: FeatureView | OnDemandFeatureView) -> str:

@@ -34,12 +34,19 @@ class Rows:
 
     @classmethod
     def read(
-        cls, dataset: ds.FileSystemDataset, keys: Mapping[str, str], event: str, created: str | None,
-        *, since_us: int | None = None, until_us: int | None = None,
-    ) -> Rows:  # fmt: skip
+        cls,
+        dataset: ds.FileSystemDataset,
+        keys: Mapping[str, str],
+        event: str,
+        created: str | None,
+        *,
+        since_us: int | None = None,
+        until_us: int | None = None,
+    ) -> Rows:
         """Keys (name to column) and times of the rows with since <= event <= until; those without an event time are left out.
 
-        Files and row groups that lie outside by their statistics aren't opened. Without a created column the event time stands for it.
+        Files and row groups that lie outside by their statistics aren't opened. Without a created
+        column the event time stands for it.
         """
         where = between(dataset, event, since_us, until_us)
         kept = _pruned(dataset, where)
@@ -52,8 +59,12 @@ class Rows:
             inside &= event_us >= since_us
         if until_us is not None:
             inside &= event_us <= until_us
-        key_table = found.select(list(columns)).rename_columns(list(keys)) if keys else _one_key(len(found))
-        return cls(kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64))._only(inside)
+        key_table = (
+            found.select(list(columns)).rename_columns(list(keys)) if keys else _one_key(len(found))
+        )
+        return cls(
+            kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
+        )._only(inside)
 
     def known_by(self, us: int) -> Rows:
         """The rows that were known by a time."""
@@ -71,7 +82,10 @@ class Rows:
         needed, back = np.unique(at[at >= 0], return_inverse=True)
         places = self.place[needed]
         schema = pa.schema(
-            [self.dataset.schema.field(column).with_name(name).with_nullable(True) for name, column in columns.items()]
+            [
+                self.dataset.schema.field(column).with_name(name).with_nullable(True)
+                for name, column in columns.items()
+            ]
         )
         found = pa.Table.from_batches(
             (b.cast(schema) for b in _at(self.dataset, places, columns)), schema
@@ -80,17 +94,25 @@ class Rows:
         numbers[at >= 0] = back
         # A result chunk of many wide lists would overflow their 32-bit offsets.
         starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
-        return pa.concat_tables([taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts])
+        return pa.concat_tables(
+            [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
+        )
 
     def _only(self, kept: NDArray[np.bool_]) -> Rows:
         if kept.all():
             return self
         return Rows(
-            self.dataset, self.keys.filter(pa.array(kept)), self.event[kept], self.created[kept], self.place[kept]
+            self.dataset,
+            self.keys.filter(pa.array(kept)),
+            self.event[kept],
+            self.created[kept],
+            self.place[kept],
         )
 
 
-def between(dataset: ds.Dataset, event: str, since_us: int | None, until_us: int | None) -> ds.Expression | None:
+def between(
+    dataset: ds.Dataset, event: str, since_us: int | None, until_us: int | None
+) -> ds.Expression | None:
     """Since <= event <= until, for statistics and for filters."""
     kind = dataset.schema.field(event).type
     if not pa.types.is_timestamp(kind):
@@ -123,7 +145,8 @@ def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
 def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
     """A column in the table's type; TableError where it is of another family, or a value doesn't fit.
 
-    Text is never taken for a number ("01" is another key than 1), nor a number for a time; 64-bit floats are rounded to 32 bits.
+    Text is never taken for a number ("01" is another key than 1), nor a number for a time; 64-bit
+    floats are rounded to 32 bits.
     """
     found = str(column.type)
     try:
@@ -134,7 +157,12 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         found = f"{found}: {error}"
     raise TableError(
-        explain(where, expected=f"values that are {kind}, as in the table", found=found, mend="convert the column")
+        explain(
+            where,
+            expected=f"values that are {kind}, as in the table",
+            found=found,
+            mend="convert the column",
+        )
     )
 
 
@@ -172,9 +200,13 @@ def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:
     missing = [name for name in columns if name not in dataset.schema.names]
     if missing:
         raise TableError(
-            explain(where, expected=f"the columns {', '.join(missing)}", found=", ".join(dataset.schema.names),
-                    mend="correct the view's fields, or timestamp_field, created_timestamp_column and field_mapping of its source")
-        )  # fmt: skip
+            explain(
+                where,
+                expected=f"the columns {', '.join(missing)}",
+                found=", ".join(dataset.schema.names),
+                mend="correct the view's fields, or timestamp_field, created_timestamp_column and field_mapping of its source",
+            )
+        )
 
 
 def _at(
@@ -201,25 +233,38 @@ def _of_file(
 ) -> Iterator[pa.RecordBatch]:
     """The rows of some row groups, as the table's schema has them: columns that the file lacks are partition values, or null.
 
-    Not through the dataset's own scanner: that decodes whole row groups, six times the memory and three times the time for vectors.
+    Not through the dataset's own scanner: that decodes whole row groups, six times the memory and
+    three times the time for vectors.
     """
     fixed = ds.get_partition_keys(fragment.partition_expression)
     with fragment.open() as source:
-        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER, coerce_int96_timestamp_unit="us")
-        stored = [column for column in dict.fromkeys(columns.values()) if column in file.schema_arrow.names]
+        file = pq.ParquetFile(
+            source, pre_buffer=False, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
+        )
+        stored = [
+            column
+            for column in dict.fromkeys(columns.values())
+            if column in file.schema_arrow.names
+        ]
         for group, places in groups.items():
-            for batch in _picked(file.iter_batches(BATCH, row_groups=[group], columns=stored), places):
+            for batch in _picked(
+                file.iter_batches(BATCH, row_groups=[group], columns=stored), places
+            ):
                 yield pa.record_batch(
                     {
                         name: batch[column].cast(schema.field(column).type)
                         if column in stored
-                        else pa.repeat(pa.scalar(fixed.get(column), schema.field(column).type), batch.num_rows)
+                        else pa.repeat(
+                            pa.scalar(fixed.get(column), schema.field(column).type), batch.num_rows
+                        )
                         for name, column in columns.items()
                     }
                 )
 
 
-def _picked(batches: Iterable[pa.RecordBatch], places: NDArray[np.int64]) -> Iterator[pa.RecordBatch]:
+def _picked(
+    batches: Iterable[pa.RecordBatch], places: NDArray[np.int64]
+) -> Iterator[pa.RecordBatch]:
     """The rows at `places`, ascending, counted over all batches."""
     start = 0
     for batch in batches:
@@ -233,7 +278,9 @@ def _pruned(dataset: ds.FileSystemDataset, where: ds.Expression | None) -> ds.Fi
     """The row groups that may hold such a row, whole: a row filter would lose the rows' places."""
     if where is None:
         return dataset
-    fragments = [f.subset(filter=where, schema=dataset.schema) for f in dataset.get_fragments(where)]
+    fragments = [
+        f.subset(filter=where, schema=dataset.schema) for f in dataset.get_fragments(where)
+    ]
     return ds.FileSystemDataset(
         [f for f in fragments if f.row_groups], dataset.schema, dataset.format, dataset.filesystem
     )
@@ -249,4 +296,6 @@ def _scalar(us: int, zone: str | None) -> pa.Scalar:
 
 
 def _no_times(name: str, kind: pa.DataType) -> TableError:
-    return TableError(explain(name, expected="timestamps", found=str(kind), mend="convert it before the join"))
+    return TableError(
+        explain(name, expected="timestamps", found=str(kind), mend="convert it before the join")
+    )

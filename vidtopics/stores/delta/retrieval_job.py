@@ -11,13 +11,15 @@ from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
 from feast import OnDemandFeatureView, RepoConfig
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
-from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP
+from feast.infra.offline_stores.offline_utils import (
+    DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL as EVENT_TIMESTAMP,
+)
 from feast.saved_dataset import SavedDatasetStorage
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta_pins import METADATA, Pins
-from vidtopics.stores.delta_sources import table_of
-from vidtopics.stores.delta_tables import reaching
+from vidtopics.stores.delta.pins import METADATA, Pins
+from vidtopics.stores.delta.sources import table_of
+from vidtopics.stores.delta.tables import reaching
 
 
 class DeltaRetrievalJob(RetrievalJob):
@@ -52,7 +54,12 @@ class DeltaRetrievalJob(RetrievalJob):
         """What the last result was made of, for `json.dumps` and :func:`vidtopics.stores.delta.pinned`; TableError before there is one."""
         if self._pins is None:
             raise TableError(
-                explain("job.pins", expected="a finished join", found="none", mend="call to_df() or to_arrow() first")
+                explain(
+                    "job.pins",
+                    expected="a finished join",
+                    found="none",
+                    mend="call to_df() or to_arrow() first",
+                )
             )
         return self._pins.plain()
 
@@ -93,13 +100,18 @@ class DeltaRetrievalJob(RetrievalJob):
         table = self.to_arrow(timeout=timeout)
         if EVENT_TIMESTAMP not in table.column_names:
             raise TableError(
-                explain(f"{where} {place.uri}", expected=f"a column {EVENT_TIMESTAMP}, by which Feast reads it",
-                        found=", ".join(table.column_names),
-                        mend=f"call the spine's time {EVENT_TIMESTAMP}")
-            )  # fmt: skip
+                explain(
+                    f"{where} {place.uri}",
+                    expected=f"a column {EVENT_TIMESTAMP}, by which Feast reads it",
+                    found=", ".join(table.column_names),
+                    mend=f"call the spine's time {EVENT_TIMESTAMP}",
+                )
+            )
         _check_types(table.schema, f"{where} {place.uri}")
         pins = (table.schema.metadata or {}).get(METADATA)
-        properties = CommitProperties(custom_metadata={METADATA.decode(): pins.decode()} if pins else {})
+        properties = CommitProperties(
+            custom_metadata={METADATA.decode(): pins.decode()} if pins else {}
+        )
         with reaching(place, where):
             write_deltalake(
                 place.uri,
@@ -122,16 +134,24 @@ class DeltaRetrievalJob(RetrievalJob):
 def _check_types(schema: pa.Schema, where: str) -> None:
     """TableError for columns of types that Delta hasn't, as durations."""
     for field in schema:
-        if pa.types.is_timestamp(field.type):  # of any unit: they are converted when they are written
+        if pa.types.is_timestamp(
+            field.type
+        ):  # of any unit: they are converted when they are written
             continue
         try:
             Schema.from_arrow(pa.schema([field]))
         except Exception as error:  # delta-rs raises it bare
             raise TableError(
-                explain(f"{where}, column {field.name}", expected="a type that Delta has", found=str(field.type),
-                        mend="convert it in the spine, durations to numbers, say")
-            ) from error  # fmt: skip
+                explain(
+                    f"{where}, column {field.name}",
+                    expected="a type that Delta has",
+                    found=str(field.type),
+                    mend="convert it in the spine, durations to numbers, say",
+                )
+            ) from error
 
 
 def _refused(what: str, mend: str) -> TableError:
-    return TableError(explain(what, expected="a call that this store has", found="none", mend=f"use {mend}"))
+    return TableError(
+        explain(what, expected="a call that this store has", found="none", mend=f"use {mend}")
+    )

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import matches
-from vidtopics.stores.delta_pins import Pin
-from vidtopics.stores.delta_rows import fitted, require
-from vidtopics.stores.delta_sources import ViewSource
-from vidtopics.stores.delta_spines import Spine
+from vidtopics.stores.delta.pins import Pin
+from vidtopics.stores.delta.rows import fitted, require
+from vidtopics.stores.delta.sources import ViewSource
+from vidtopics.stores.delta.spines import Spine
 from vidtopics.stores.feast_types import ttl_us
 
 
@@ -27,15 +27,21 @@ def features(
         TableError: a join key is missing in the spine or of another kind than the table's; the table lacks a column.
     """
     projection = source.view.projection
-    asked = [ref.partition(":")[2] for ref in refs if ref.partition(":")[0] == projection.name_to_use()]  # type: ignore[no-untyped-call]
+    view_name = projection.name_to_use()  # type: ignore[no-untyped-call]
+    asked = [ref.partition(":")[2] for ref in refs if ref.partition(":")[0] == view_name]
     wanted = {feature: source.column(feature) for feature in asked}
     require(source.dataset, wanted.values(), f"view {source.name}")
     times = spine.times
     rows, pin = source.rows(spine.until_us, known=known_by, columns=wanted.values())
     at = matches(
-        _spine_keys(spine, source, rows.keys), times, rows.keys, rows.event, rows.created,
-        known_by=times if known_by else None, ttl_us=ttl_us(source.view),
-    )  # fmt: skip
+        _spine_keys(spine, source, rows.keys),
+        times,
+        rows.keys,
+        rows.event,
+        rows.created,
+        known_by=times if known_by else None,
+        ttl_us=ttl_us(source.view),
+    )
     prefix = f"{projection.name_alias or projection.name}__" if full_names else ""
     found = rows.payload(at, wanted)
     return found.rename_columns([prefix + name for name in wanted]), pin
@@ -49,11 +55,18 @@ def _spine_keys(spine: Spine, source: ViewSource, keys: pa.Table) -> pa.Table:
     missing = [name for name in names.values() if name not in spine.table.column_names]
     if missing:
         raise TableError(
-            explain(f"entity_df, view {source.name}", expected=f"the columns {', '.join(missing)}", found=", ".join(spine.table.column_names),
-                    mend="add the entity's join key to the spine")
-        )  # fmt: skip
+            explain(
+                f"entity_df, view {source.name}",
+                expected=f"the columns {', '.join(missing)}",
+                found=", ".join(spine.table.column_names),
+                mend="add the entity's join key to the spine",
+            )
+        )
     return pa.table(
-        {key: fitted(spine.table[name], keys[key].type, f"entity_df, column {name}") for key, name in names.items()}
+        {
+            key: fitted(spine.table[name], keys[key].type, f"entity_df, column {name}")
+            for key, name in names.items()
+        }
     )
 
 
@@ -62,9 +75,13 @@ def beside(table: pa.Table, found: pa.Table, view: str) -> pa.Table:
     taken = [name for name in found.column_names if name in table.column_names]
     if taken:
         raise TableError(
-            explain(f"view {view}", expected="new column names", found=f"{', '.join(taken)}, which the spine or another view has",
-                    mend="rename the spine's column, or ask with full_feature_names=True")
-        )  # fmt: skip
+            explain(
+                f"view {view}",
+                expected="new column names",
+                found=f"{', '.join(taken)}, which the spine or another view has",
+                mend="rename the spine's column, or ask with full_feature_names=True",
+            )
+        )
     for name in found.column_names:
         table = table.append_column(name, found[name])
     return table

@@ -13,9 +13,9 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta_pins import Pin, Pins, Rules, Snapshot, cut, now, reopen, same_rules
-from vidtopics.stores.delta_rows import Rows, require
-from vidtopics.stores.delta_tables import Place, dataset_of, open_table, place_of
+from vidtopics.stores.delta.pins import Pin, Pins, Rules, Snapshot, cut, now, reopen, same_rules
+from vidtopics.stores.delta.rows import Rows, require
+from vidtopics.stores.delta.tables import Place, dataset_of, open_table, place_of
 from vidtopics.stores.feast_types import ttl_us
 
 
@@ -37,8 +37,9 @@ def table_of(config: RepoConfig, source: DataSource | None) -> Place:
 class ViewSource:
     """One view's table at one version.
 
-    `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`: of the result that is made again, if one is;
-    `gone`: its version is, and the newest is read up to the pin's cut.
+    `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`:
+    of the result that is made again, if one is; `gone`: its version is, and the newest is read up
+    to the pin's cut.
     """
 
     view: FeatureView
@@ -71,9 +72,14 @@ class ViewSource:
         """
         source = self.view.batch_source
         assert source is not None
-        event, created = self.column(source.timestamp_field), self.column(source.created_timestamp_column or "")
+        event, created = (
+            self.column(source.timestamp_field),
+            self.column(source.created_timestamp_column or ""),
+        )
         keys = {key: self.column(key) for key in self.keys}
-        require(self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}")
+        require(
+            self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}"
+        )
         types = {name: str(self.dataset.schema.field(name).type) for name in columns}
         rules = Rules(known and bool(created), ttl_us(self.view), types)
         if self.pin:
@@ -101,13 +107,17 @@ class ViewSource:
         return self.pin.until_us
 
 
-def open_sources(config: RepoConfig, views: list[FeatureView], pins: Pins | None) -> list[ViewSource]:
+def open_sources(
+    config: RepoConfig, views: list[FeatureView], pins: Pins | None
+) -> list[ViewSource]:
     """The views' tables, each opened once, so that two views of one table see one version; at their pins if there are any."""
     tables: dict[Place, DeltaTable] = {}
     return [_open(config, view, pins, tables) for view in views]
 
 
-def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict[Place, DeltaTable]) -> ViewSource:
+def _open(
+    config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict[Place, DeltaTable]
+) -> ViewSource:
     place = table_of(config, view.batch_source)
     assert view.batch_source is not None
     columns = {new: old for old, new in (view.batch_source.field_mapping or {}).items()}
@@ -119,8 +129,12 @@ def _open(config: RepoConfig, view: FeatureView, pins: Pins | None, tables: dict
     pin = pins.views.get(view.name)
     if pin is None:
         raise TableError(
-            explain(f"view {view.name}", expected="a pin, as the join is made on pins", found=f"pins of {', '.join(pins.views) or 'no view'}",
-                    mend="ask for the views of the pinned result, or leave pinned()")
-        )  # fmt: skip
+            explain(
+                f"view {view.name}",
+                expected="a pin, as the join is made on pins",
+                found=f"pins of {', '.join(pins.views) or 'no view'}",
+                mend="ask for the views of the pinned result, or leave pinned()",
+            )
+        )
     delta, gone = reopen(place, pin, f"view {view.name}")
     return ViewSource(view, place, dataset_of(delta), pin, columns, delta.version(), pin, gone)

@@ -24,7 +24,9 @@ S3 = ("s3", "s3a")
 SAID = 200
 """Characters of either end of an error that are repeated."""
 OPTIONS = "in the environment, or in `storage_options` of the offline store"
-DAMAGED = r"deserialize thrift|[Pp]arquet (magic|file size)|Unexpected end of stream|Corrupt|decompress"
+DAMAGED = (
+    r"deserialize thrift|[Pp]arquet (magic|file size)|Unexpected end of stream|Corrupt|decompress"
+)
 """What Arrow says of a file that is cut short or spoilt."""
 # What an error says, and what to do about it; the first that fits.
 MENDS = {
@@ -62,7 +64,8 @@ def place_of(config: RepoConfig, path: str, source: FileSource | None = None) ->
 def options_for(config: RepoConfig, uri: str, source: FileSource | None = None) -> dict[str, str]:
     """What delta-rs is told to reach a URI; nothing for a folder. What none of them names it takes from the environment.
 
-    Of one option the last wins: bounds in time, `storage_options` of the offline store, the source's connection_ref and s3_endpoint_override.
+    Of one option the last wins: bounds in time, `storage_options` of the offline store, the
+    source's connection_ref and s3_endpoint_override.
 
     Raises:
         TableError: the source names an endpoint of S3, and lies elsewhere.
@@ -70,12 +73,19 @@ def options_for(config: RepoConfig, uri: str, source: FileSource | None = None) 
     scheme, endpoint = urlsplit(uri).scheme, source.s3_endpoint_override if source else ""
     if endpoint and scheme not in S3:
         raise TableError(
-            explain(f"source {source and source.name}, s3_endpoint_override", expected="a path or `root` that begins with s3://", found=uri,
-                    mend="correct the path, or leave the endpoint out")
-        )  # fmt: skip
+            explain(
+                f"source {source and source.name}, s3_endpoint_override",
+                expected="a path or `root` that begins with s3://",
+                found=uri,
+                mend="correct the path, or leave the endpoint out",
+            )
+        )
     if scheme in ("", "file"):
         return {}
-    ours = {name: str(value) for name, value in getattr(config.offline_store, "storage_options", {}).items()}
+    ours = {
+        name: str(value)
+        for name, value in getattr(config.offline_store, "storage_options", {}).items()
+    }
     options = _over(BOUNDS, ours)
     options = _over(options, (source.resolve_credentials() or {}) if source else {})
     options = _over(options, {"AWS_ENDPOINT_URL": endpoint} if endpoint else {})
@@ -93,9 +103,13 @@ def open_table(place: Place, where: str, version: int | None = None) -> DeltaTab
             if "Unknown scheme" in str(error):
                 raise
             raise TableError(
-                explain(f"{where}, {place.uri}", expected="a Delta table", found="none",
-                        mend="run the job that writes it, or correct the path or `root` in feature_store.yaml")
-            ) from None  # fmt: skip
+                explain(
+                    f"{where}, {place.uri}",
+                    expected="a Delta table",
+                    found="none",
+                    mend="run the job that writes it, or correct the path or `root` in feature_store.yaml",
+                )
+            ) from None
 
 
 @contextmanager
@@ -114,7 +128,9 @@ def reaching(place: Place, where: str) -> Iterator[None]:
 def out_of_reach(where: str, error: Exception) -> TableError:
     """What an error of delta-rs, Arrow or a server means for a user."""
     found = said(error)
-    mend = next((mend for mark, mend in MENDS.items() if re.search(mark, found)), "correct what it names")
+    mend = next(
+        (mend for mark, mend in MENDS.items() if re.search(mark, found)), "correct what it names"
+    )
     short = found if len(found) <= 2 * SAID else f"{found[:SAID]} ... {found[-SAID:]}"
     return TableError(explain(where, expected="a table within reach", found=short, mend=mend))
 
@@ -153,7 +169,9 @@ def _uri(config: RepoConfig, path: str) -> str:
 def _over(options: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
     """Both; of an option that both name, under whatever of its names, the stronger."""
     taken = {_canonical(name) for name in stronger}
-    return {name: value for name, value in options.items() if _canonical(name) not in taken} | dict(stronger)
+    return {name: value for name, value in options.items() if _canonical(name) not in taken} | dict(
+        stronger
+    )
 
 
 def _canonical(name: str) -> str:

@@ -11,12 +11,14 @@ from feast import FeatureView, RepoConfig
 
 from vidtopics.contracts import TABLES
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta_rows import fitted
-from vidtopics.stores.delta_sources import table_of
-from vidtopics.stores.delta_tables import open_table, reaching
+from vidtopics.stores.delta.rows import fitted
+from vidtopics.stores.delta.sources import table_of
+from vidtopics.stores.delta.tables import open_table, reaching
 
 
-def append(config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Callable[[int], Any] | None) -> None:
+def append(
+    config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Callable[[int], Any] | None
+) -> None:
     """Append a view's rows to its table, in one commit.
 
     Raises:
@@ -38,7 +40,10 @@ def append(config: RepoConfig, view: FeatureView, rows: pa.Table, progress: Call
         source.timestamp_field,
         source.created_timestamp_column or "",
     ]
-    columns = [_column(rows[f.name], f, view, required=f.name in (back.get(r, r) for r in required)) for f in schema]
+    columns = [
+        _column(rows[f.name], f, view, required=f.name in (back.get(r, r) for r in required))
+        for f in schema
+    ]
     with reaching(place, f"view {view.name}"):
         write_deltalake(delta, pa.table(columns, schema=schema), mode="append")
     if progress:
@@ -49,12 +54,18 @@ def _refuse_published(delta: DeltaTable, schema: pa.Schema, view: FeatureView) -
     contract = TABLES.get(delta.metadata().name or "")
     if contract and {c.name for c in contract.all_columns} <= set(schema.names):
         raise TableError(
-            explain(f"view {view.name}", expected="rows published by the job of this table", found="rows pushed through Feast",
-                    mend=f"publish them with vidtopics.tables, contract {contract.name}")
-        )  # fmt: skip
+            explain(
+                f"view {view.name}",
+                expected="rows published by the job of this table",
+                found="rows pushed through Feast",
+                mend=f"publish them with vidtopics.tables, contract {contract.name}",
+            )
+        )
 
 
-def _column(values: pa.ChunkedArray, field: pa.Field, view: FeatureView, *, required: bool) -> pa.ChunkedArray:
+def _column(
+    values: pa.ChunkedArray, field: pa.Field, view: FeatureView, *, required: bool
+) -> pa.ChunkedArray:
     found = fitted(values, field.type, f"rows for view {view.name}, column {field.name}")
     if found.null_count and (required or not field.nullable):
         raise _refused(view, f"no null in {field.name}", f"{found.null_count}")
@@ -63,5 +74,10 @@ def _column(values: pa.ChunkedArray, field: pa.Field, view: FeatureView, *, requ
 
 def _refused(view: FeatureView, expected: str, found: str) -> TableError:
     return TableError(
-        explain(f"rows for view {view.name}", expected=expected, found=found, mend="bring them to the table's schema")
+        explain(
+            f"rows for view {view.name}",
+            expected=expected,
+            found=found,
+            mend="bring them to the table's schema",
+        )
     )
