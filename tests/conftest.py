@@ -1,11 +1,13 @@
-"""What every test may use."""
+"""Fixtures, Hypothesis profile and order of all tests."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks.redis_nodes import cluster_of, valkey_server
@@ -13,6 +15,13 @@ from vidtopics import server
 from vidtopics.online.connections import connect
 
 JOBS = "tests/jobs/"
+
+# The same examples in every run, and no verdict by the clock: a slow or busy machine changes
+# neither what is tested nor whether it passes.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 class Together(LoadScopeScheduling):
@@ -22,17 +31,33 @@ class Together(LoadScopeScheduling):
         return JOBS if nodeid.startswith(JOBS) else nodeid.partition("::")[0]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--random-order", type=int, metavar="SEED", help="shuffle files and tests")
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
     """Of `make test`, which runs on two cores."""
     return Together(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that no core is without work at the end; the home is made within the first test's time."""
     items.sort(key=lambda item: not item.nodeid.startswith(JOBS))
+    if (seed := config.getoption("--random-order")) is not None:
+        shuffle(items, seed)
     for item in items:
         if item.nodeid.startswith(JOBS) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def shuffle(items: list[pytest.Item], seed: int) -> None:
+    """Put files in random order, and the tests within each file; the same order on each worker."""
+    order = random.Random(seed)
+    files = sorted({item.path for item in items})
+    order.shuffle(files)
+    items.sort(key=lambda item: item.nodeid)
+    order.shuffle(items)
+    items.sort(key=lambda item: files.index(item.path))
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_a_rotated_photograph_is_upright():
     ).pixels.shape == (8, 4, 3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     position=st.integers(0, 10_000),
     byte=st.integers(0, 255),

@@ -56,7 +56,7 @@ def test_an_expert_that_a_gate_picks_alone_is_the_task_input(mmoe, z):
     torch.testing.assert_close(mmoe(z)[0], alone)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), scale=st.floats(0, 5))
 def test_gates_are_positive_and_sum_to_one(seed, scale):
     torch.manual_seed(seed)

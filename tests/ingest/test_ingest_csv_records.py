@@ -37,7 +37,7 @@ def bad(text: bytes, fields: int) -> list[tuple[int, str | None]]:
 field = st.text(st.sampled_from('ab,"\n\r é'), max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.tuples(field, field, field), max_size=8),
     style=st.sampled_from(
@@ -60,7 +60,7 @@ def test_whatever_python_writes_is_cut_as_python_reads_it(rows, style, read_byte
         assert [row for row, _ in found] == list(range(1, len(rows) + 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from(

@@ -139,7 +139,7 @@ def oracle(delivered: list[Row]) -> tuple[dict[int, str], list[Row]]:
 
 
 # Without shrinking: a failing mixture is short enough to read, and each attempt stages a delivery.
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=10, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(rows, min_size=20, max_size=40))
 def test_what_is_kept_and_what_is_refused_is_what_the_rules_say(delivered):
     with tempfile.TemporaryDirectory() as root:

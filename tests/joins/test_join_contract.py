@@ -106,7 +106,7 @@ def worlds(size):
     )
 
 
-QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -14,7 +14,7 @@ TIMES = {
 }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(TIMES)).flatmap(
         lambda kind: st.lists(st.tuples(st.integers(0, 5), TIMES[kind], TIMES[kind]), max_size=30)

@@ -55,7 +55,7 @@ def run(spine, rows, **options):
     ).tolist()
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     SPINE,
     ROWS,
@@ -161,7 +161,7 @@ def test_wrong_use_is_told():
         matches(table, times([1]), table, times([1, 1]), times([1, 1]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     SPINE,
     ROWS,

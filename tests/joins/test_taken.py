@@ -39,7 +39,7 @@ def columns(draw):
     return pa.chunked_array([padded[:cut], padded[cut:]])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(columns(), st.data())
 def test_the_same_as_arrow_takes(column, data):
     at = np.array(data.draw(st.lists(st.integers(-1, len(column) - 1), max_size=12)), np.int64)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from online_home import OnlineHome, dump, lease_ends, stages
 
+from benchmarks.redis_nodes import wait
 from vidtopics.errors import StoreError
 from vidtopics.layout import ViewEntry, place
 from vidtopics.materialization import LockError, StoreWriter, lock
@@ -27,9 +29,26 @@ PAUSED = 77  # the socket timeout of connections that a test pauses
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "LEASE_S", 0.3)
-    monkeypatch.setattr(lock, "WAIT_S", 2.0)
+def times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease is renewed every second; who waits has time enough on any machine."""
+    monkeypatch.setattr(lock, "LEASE_S", 3.0)
+    monkeypatch.setattr(lock, "WAIT_S", 60.0)
+
+
+def at_each_wait(patch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Something happens whenever a run finds the lock held, before it tries again."""
+
+    def sleep(seconds: float) -> None:
+        action()
+        time.sleep(seconds)
+
+    patch.setattr(lock, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+
+
+def await_renewal(store: redis.Redis) -> None:
+    """Wait until the holder has renewed its lease, which ran out."""
+    lease_ends(store)
+    wait(lambda: store.exists(place("vt", "lock")), "a renewed lease")
 
 
 def test_a_second_run_is_told_who_has_the_lock(
@@ -57,23 +76,29 @@ def test_prefixes_have_locks_of_their_own(store: redis.Redis) -> None:
 def test_a_lease_is_renewed_while_the_run_goes_on(
     store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "WAIT_S", 0.8)  # almost three leases
-    with hold(store, "vt"), pytest.raises(LockError), hold(store, "vt"):
-        pass
+    monkeypatch.setattr(lock, "WAIT_S", 0.1)
+    with hold(store, "vt"):
+        store.pexpire(place("vt", "lock"), 100_000)
+        wait(lambda: store.pttl(place("vt", "lock")) <= 3_000, "a renewed lease")
+        with pytest.raises(LockError), hold(store, "vt"):
+            pass
 
 
-def test_a_second_run_waits_for_the_first(store: redis.Redis) -> None:
-    order = []
+def test_a_second_run_waits_for_the_first(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, held, waits = [], Event(), Event()
+    at_each_wait(monkeypatch, waits.set)
 
     def first() -> None:
         with hold(store, "vt"):
             held.set()
-            time.sleep(0.5)
+            assert waits.wait(60)
             order.append("first")
 
-    held, thread = Event(), Thread(target=first)
+    thread = Thread(target=first)
     thread.start()
-    held.wait()
+    assert held.wait(60)
     with hold(store, "vt"):
         order.append("second")
     thread.join()
@@ -87,10 +112,16 @@ def dead_holder(store: redis.Redis) -> Lease:
     )
 
 
-def test_a_dead_holder_is_succeeded_after_its_lease(store: redis.Redis) -> None:
-    dead, began = dead_holder(store), time.monotonic()
+def test_a_dead_holder_is_succeeded_after_its_lease(
+    store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis ends the lease, after three seconds; here it ends once the next run waits for it."""
+    waits = []
+    at_each_wait(monkeypatch, lambda: (waits.append(1), lease_ends(store)))
+    dead = dead_holder(store)
+    assert 0 < store.pttl(place("vt", "lock")) <= 3_000
     with hold(store, "vt") as lease:
-        assert 0.2 < time.monotonic() - began < 1
+        assert len(waits) == 1
         assert int(lease.number) > int(dead.number)
         with pytest.raises(
             LockError, match="expected the lock to be this run's still, found a later run"
@@ -118,8 +149,7 @@ def test_a_holder_rises_above_the_buckets_numbers(
         lease.claim(3)
         assert lease.number == "8000000000000003"
         lease.transaction(lambda pipe: pipe.multi())
-        time.sleep(0.4)
-        assert store.exists(place("vt", "lock"))  # renewed under the new number
+        await_renewal(store)  # under the new number
     assert [store.get(f"vt:fence:{{{b}}}") for b in range(3)] == [b"8000000000000003"] * 3
     assert not store.exists(place("vt", "lock"))
 
@@ -144,8 +174,7 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_the_holders_still(
     with hold(store, "vt") as lease:
         lease_ends(store)
         lease.transaction(lambda pipe: pipe.multi())
-        time.sleep(0.2)
-        assert store.exists(place("vt", "lock"))  # renewed
+        await_renewal(store)
 
 
 def test_one_who_gives_up_late_leaves_the_next_ones_lock_alone(store: redis.Redis) -> None:
@@ -203,7 +232,7 @@ def paused_at(
             sent[0] += command in b"".join(arguments[0])
             if sent[0] >= time_:
                 reached.set()
-                go.wait(20)
+                go.wait()
         real(self, *arguments, **named)
 
     with patch.context() as inner:
@@ -254,7 +283,8 @@ def test_a_run_that_was_paused_past_its_lease_changes_nothing_any_more(
     with paused_at(command, time_, monkeypatch) as (reached, go):
         thread = Thread(target=old)
         thread.start()
-        assert reached.wait(20)
+        assert reached.wait(60)
+        lease_ends(store)
         homes[1].run(store)
         after = dump(store)
         go.set()
@@ -266,16 +296,18 @@ def test_a_run_that_was_paused_past_its_lease_changes_nothing_any_more(
 
 
 def test_a_run_that_waited_brings_the_release_of_its_turn(
-    homes: list[OnlineHome], store: redis.Redis, tmp_path: Path
+    store: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was asked when the first release was the latest; the second comes while it waits."""
+    waits = Event()
+    at_each_wait(monkeypatch, waits.set)
     home = OnlineHome(tmp_path)
     release(home, number=1)
     home.release()
     with hold(store, "vt"):
         thread = Thread(target=home.run, args=(store,))
         thread.start()
-        time.sleep(0.2)
+        assert waits.wait(60)
         release(home, number=2)
         home.release()
     thread.join()

@@ -91,9 +91,7 @@ def latest(rows: list[Row]) -> dict[str, tuple[int, int, int | None]]:
     }
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 5))
 def test_any_order_and_any_batches_leave_the_latest_row(
     store: redis.Redis, rows: list[Row], order: random.Random, batch: int

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pytest
+import redis
+import redis.asyncio
 
 from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
@@ -49,6 +53,31 @@ def values(
             null=null,
         )
     return found
+
+
+def count_timeouts(patch: pytest.MonkeyPatch) -> list[int]:
+    """The ports of servers whose answer did not come in time, one entry for each timeout, of sync and async clients."""
+    ports: list[int] = []
+    read = redis.connection.AbstractConnection.read_response
+    read_async = redis.asyncio.connection.AbstractConnection.read_response
+
+    def read_response(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return read(self, *arguments, **options)
+        except redis.TimeoutError:
+            ports.append(self.port)
+            raise
+
+    async def read_response_async(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await read_async(self, *arguments, **options)
+        except redis.TimeoutError:
+            ports.append(self.port)
+            raise
+
+    patch.setattr(redis.connection.AbstractConnection, "read_response", read_response)
+    patch.setattr(redis.asyncio.connection.AbstractConnection, "read_response", read_response_async)
+    return ports
 
 
 def put(

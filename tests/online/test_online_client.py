@@ -115,9 +115,7 @@ def test_every_status_from_a_store(
     ]  # 60 < 101 - 40
 
 
-@settings(
-    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["a", "ü", "日本", "a b:{1}", "\x00", "unknown", ""]), max_size=12))
 def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
     store: Connection, reader: Readers, ids: list[str]

@@ -85,7 +85,7 @@ def same(a, b) -> None:
         np.testing.assert_array_equal(a.null[name], b.null[name])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.one_of(
         st.lists(st.sampled_from(KINDS[:2]), max_size=6),

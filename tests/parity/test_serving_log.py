@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parity_home import ParityHome, ago
 
+from benchmarks.redis_nodes import wait
 from consumers.parity import Verdict
 from consumers.parity.log import Log
 from vidtopics.errors import InputError, SettingsError
@@ -151,7 +152,7 @@ def stuck(filled: ParityHome, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parit
     release, real = threading.Event(), LogFiles.append
 
     def append(files: LogFiles, line: bytes) -> None:
-        release.wait(20)
+        release.wait()
         real(files, line)
 
     monkeypatch.setattr(LogFiles, "append", append)
@@ -164,13 +165,10 @@ def test_a_disk_that_hangs_costs_lines_and_no_reader_waits(
 ) -> None:
     monkeypatch.setattr(serving_log, "QUEUE_BYTES", 20_000)
     ids = [f"v{i}" for i in range(50)]
-    began, slowest = time.monotonic(), 0.0
     for _ in range(200):
-        start = time.monotonic()
-        stuck.client.read("video_statistics", ids)
-        slowest = max(slowest, time.monotonic() - start)
-    assert time.monotonic() - began < 5
-    assert slowest < 1
+        stuck.client.read(
+            "video_statistics", ids
+        )  # the disk hangs still: a reader that waits, waits for ever
     # 50 rows: 100 for each id, and 3 columns of 8 bytes: 6,200
     assert stuck.log._bytes == 3 * 6_200
     assert stuck.log.dropped == 197
@@ -266,6 +264,11 @@ def test_files_are_turned_over_by_size_and_the_oldest_go(
     assert [line["ids"] for line in lines(filled)][-1] == ["v39"]
 
 
+def line_count(home: ParityHome, pid: int) -> int:
+    """How many lines a process has written."""
+    return sum(p.read_bytes().count(b"\n") for p in home.folder.glob(f"served-{pid}-*"))
+
+
 def test_a_process_that_is_killed_leaves_whole_lines(filled: ParityHome, valkey: str) -> None:
     pid = os.fork()
     if not pid:  # the thread of the parent is not there: the log starts its own
@@ -273,10 +276,7 @@ def test_a_process_that_is_killed_leaves_whole_lines(filled: ParityHome, valkey:
             filled.client.read("video_statistics", ["v1"])
             time.sleep(0.001)
     try:
-        deadline = time.monotonic() + 10
-        while not list(filled.folder.glob(f"served-{pid}-*")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        wait(lambda: line_count(filled, pid) > 1, "lines of the child")
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
@@ -371,5 +371,5 @@ def test_a_fork_while_the_log_is_busy_leaves_the_child_a_log_of_its_own(filled: 
     with filled.log._lock:
         child = os.fork()
         if not child:
-            os._exit(0 if filled.log._lock.acquire(timeout=2) else 1)
+            os._exit(0 if filled.log._lock.acquire(timeout=60) else 1)
     assert os.waitpid(child, 0)[1] == 0

@@ -43,9 +43,7 @@ def test_help_is_the_default_and_names_every_target(checkout):
 
 
 def test_a_second_run_sets_nothing_up(checkout):
-    start = time.monotonic()
     assert "scripts/setup" not in make(checkout, "-n", "test")
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt", "scripts/setup"])

@@ -141,7 +141,7 @@ def check(runs: list[tuple[int, int, dict[str, int]]]) -> None:
     assert len(keys) == len(set(keys))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 6), VALUES), max_size=6))
 def test_live_runs_in_any_order_answer_like_the_oracle(
     runs: list[tuple[int, dict[str, int]]],
@@ -150,7 +150,7 @@ def test_live_runs_in_any_order_answer_like_the_oracle(
     check([(event * 10, 1000 + 10 * i, values) for i, (event, values) in enumerate(runs)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, 6), VALUES), max_size=6))
 def test_a_backfilled_schedule_in_any_order_answers_like_the_oracle(
     runs: list[tuple[int, dict[str, int]]],

@@ -55,7 +55,7 @@ def test_one_step_equals_a_loop():
     assert found.origin.tolist() == list(range(len(start)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 15))
 def test_result_is_a_fixed_point_and_full(seed, clusters):
     points = unit(np.random.default_rng(seed).normal(size=(60, 5)))
