@@ -83,7 +83,7 @@ def test_a_child_is_a_process_with_its_own_peak():
     assert found.result == 1_000
     assert 50 < found.before_mb <= found.peak_mb < 400
     assert memory_mb("VmHWM") > len(ballast) / 2**20
-    assert 0 < found.seconds < 60
+    assert found.seconds > 0
 
 
 def test_memory_that_was_given_back_before_the_call_is_no_part_of_its_peak():

@@ -131,7 +131,7 @@ def _fetch(url: str, body: dict | None, process: subprocess.Popen) -> str:
     until = time.monotonic() + 120
     while True:
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None

@@ -26,17 +26,15 @@ VIDEOS = """
     SELECT 'video-' || i AS video_id, 'Title ' || i AS title, '' AS cover, 'a' AS primary_class, 'b' AS secondary_class,
         'x|y' AS tags, '' AS published_at FROM range(5000) AS numbers(i)"""
 STAGE = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from vidtopics.ingest import Source, stage
 from vidtopics.settings import IngestSettings
-start = time.perf_counter()
 delivery = stage(Source("folder", Path(sys.argv[1])), Path(sys.argv[2]), IngestSettings())
-seconds = time.perf_counter() - start
 status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak from before exec
 peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
 refused = {reason: tally.count for file in delivery.files for reason, tally in file.refused.items()}
-print(json.dumps({"seconds": seconds, "peak": peak, "refused": refused}))
+print(json.dumps({"peak": peak, "refused": refused}))
 """
 
 
@@ -55,10 +53,9 @@ def test_two_million_impressions_are_staged_in_bounded_memory(tmp_path: Path, ki
         check=True,
         capture_output=True,
         text=True,
-        timeout=280,
     )
     result = json.loads(done.stdout)
-    print(f"{kind}: {result['seconds']:.1f} s, {result['peak'] / 1e6:.0f} MB")
+    print(f"{kind}: {result['peak'] / 1e6:.0f} MB")
     assert result["refused"] == {"unknown_video": ROWS // 100, "bad_clicked": ROWS // 100}
     assert pq.ParquetFile(into / "impressions.parquet").metadata.num_rows == ROWS * 98 // 100
     # of every 100 rows 25 are clicked, one of which (8) is refused

@@ -99,12 +99,13 @@ def test_the_online_modules_load_nothing_else(base):
     assert json.loads(run(base, code)) == ["vidtopics"]
 
 
-def test_importing_the_online_modules_costs_a_tenth_of_numpy_and_redis(base):
+def test_the_online_modules_are_a_tenth_of_those_of_numpy_and_redis(base):
     code = (
-        "from time import process_time as t; a = t(); import numpy, redis; b = t(); "
-        f"import {', '.join(ONLINE)}; print((t() - b) / (b - a))"
+        "import sys; start = len(sys.modules); import numpy, redis; before = len(sys.modules); "
+        f"import {', '.join(ONLINE)}; print(before - start, len(sys.modules) - before)"
     )
-    assert min(float(run(base, code)) for _ in range(5)) < 0.1
+    packages, ours = map(int, run(base, code).split())
+    assert 0 < 10 * ours < packages
 
 
 def test_the_base_reads_what_the_platform_wrote(base, store):

@@ -1,4 +1,3 @@
-import resource
 import subprocess
 import sys
 import typing
@@ -126,17 +125,18 @@ HEAVY = "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarro
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--json"]])
-def test_help_and_doctor_are_quick_and_import_nothing_heavy(arguments, tmp_path):
-    code = f"import sys; from vidtopics.cli.common import run; run({arguments!r}); print('HEAVY', {HEAVY} & set(sys.modules))"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_and_doctor_import_few_modules_and_nothing_heavy(arguments, tmp_path):
+    """704 and 597 modules where this was written, the standard library's among them; pandas alone has 400."""
+    code = (
+        f"import sys; from vidtopics.cli.common import run; run({arguments!r}); "
+        f"print(len(sys.modules), {HEAVY} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.stdout.endswith("HEAVY set()\n"), done.stdout + done.stderr
-    # CPU time, as the wall clock of a shared machine says little; 0.9 and 0.8 s where this was
-    # written.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+    count, heavy = done.stdout.splitlines()[-1].split(maxsplit=1)
+    assert heavy == "set()"
+    assert int(count) < 850
 
 
 def commands(group: typer.Typer, path: tuple[str, ...] = ()):
