@@ -19,7 +19,7 @@ def said(table: pa.Table) -> list:
     return [table.column_names, hashlib.sha256(sink.getvalue()).hexdigest()]
 
 
-if __name__ == "__main__":
+def main() -> None:
     folder, pins, *refs = sys.argv[1:]
     store = FeatureStore(config=project(folder))
     with pinned(pins):

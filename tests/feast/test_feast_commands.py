@@ -40,30 +40,70 @@ def repo(tmp_path_factory):
         server.stop(root)
 
 
-def environment(url: str) -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return os.environ | {"REDIS_URL": url, "PATH": path, "FEAST_USAGE": "False"}
+class Feast:
+    """Feast's command line in the repository, each command in a process of its own."""
+
+    def __init__(self, root: Path, url: str) -> None:
+        self.root = root
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self._zygote = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("feast_zygote.py")],
+            cwd=root,
+            env=os.environ | {"REDIS_URL": url, "PATH": path, "FEAST_USAGE": "False"},
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> str:
+        """What the command prints; it has to succeed."""
+        output = self._send(arguments, background=False)
+        status = int(self._zygote.stdout.readline())
+        assert status == 0, output.read_text()
+        return output.read_text()
+
+    def start(self, *arguments: str) -> Path:
+        """A command that goes on; the file of what it prints."""
+        return self._send(arguments, background=True)
+
+    def end(self) -> None:
+        """End all commands."""
+        os.killpg(self._zygote.pid, signal.SIGKILL)
+        self._zygote.wait()
+
+    def _send(self, arguments: tuple[str, ...], *, background: bool) -> Path:
+        output = self.root / f"{arguments[0]}.out"
+        command = {"arguments": arguments, "output": str(output), "background": background}
+        self._zygote.stdin.write(json.dumps(command) + "\n")
+        self._zygote.stdin.flush()
+        assert int(self._zygote.stdout.readline())
+        return output
 
 
-def feast(repo, *arguments: str) -> str:
-    root, url = repo
-    done = subprocess.run(
-        [Path(sys.executable).parent / "feast", *arguments],
-        cwd=root,
-        env=environment(url),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def feast(repo):
+    command = Feast(*repo)
+    yield command
+    command.end()
 
 
-def test_apply_materialize_and_list(repo):
-    root, url = repo
-    assert "Deploying infrastructure for video_topics" in feast(repo, "apply")
+@pytest.fixture(scope="module")
+def applied(feast) -> str:
+    """What `feast apply` printed."""
+    return feast.run("apply")
+
+
+@pytest.fixture(scope="module")
+def materialized(feast, applied) -> None:
+    feast.run("materialize", "1970-01-01T00:00:00", "2026-06-01T00:00:00")
+
+
+def test_apply_and_list(repo, feast, applied):
+    root, _ = repo
+    assert "Deploying infrastructure for video_topics" in applied
     assert (root / ".vidtopics" / "registry.db").is_file()
-    listed = feast(repo, "feature-views", "list")
+    listed = feast.run("feature-views", "list")
     assert [
         name
         for name in (
@@ -74,7 +114,11 @@ def test_apply_materialize_and_list(repo):
         )
         if name not in listed
     ] == []
-    feast(repo, "materialize", "1970-01-01T00:00:00", "2026-06-01T00:00:00")
+
+
+@pytest.mark.usefixtures("materialized")
+def test_materialize(repo):
+    _, url = repo
     found = OnlineClient.from_url(url).read_views(
         ["video_topics", "video_statistics", "video_joint_representation"], ["a", "b", "c"]
     )
@@ -85,37 +129,19 @@ def test_apply_materialize_and_list(repo):
     assert found["video_joint_representation"]["encoder_version"].tolist() == ["é1", "é1", None]
 
 
-def test_serve_and_ui_answer(repo):
+@pytest.mark.usefixtures("materialized")
+def test_serve_and_ui_answer(feast):
     ports = [_free_port(), _free_port()]
-    root, url = repo
-    commands = (["serve", "--port", str(ports[0])], ["ui", "--port", str(ports[1])])
-    started = [
-        subprocess.Popen(
-            [Path(sys.executable).parent / "feast", *c],
-            cwd=root,
-            env=environment(url),
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for c in commands
-    ]
-    try:
-        request = {"feature_service": "ranking_v1", "entities": {"video_id": ["a", "b", "c"]}}
-        answer = json.loads(
-            _fetch(f"http://127.0.0.1:{ports[0]}/get-online-features", request, started[0])
-        )
-        names = answer["metadata"]["feature_names"]
-        ids = answer["results"][names.index("topic_ids")]
-        assert ids["statuses"] == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]
-        assert ids["values"][0] == [8, *[-1] * 7]
-        assert answer["results"][names.index("video_exposures")]["values"] == [10, 4, None]
-        page = _fetch(f"http://127.0.0.1:{ports[1]}/", None, started[1])
-        assert "<title>Feast" in page
-    finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    served = feast.start("serve", "--port", str(ports[0]))
+    shown = feast.start("ui", "--port", str(ports[1]))
+    request = {"feature_service": "ranking_v1", "entities": {"video_id": ["a", "b", "c"]}}
+    answer = json.loads(_fetch(f"http://127.0.0.1:{ports[0]}/get-online-features", request, served))
+    names = answer["metadata"]["feature_names"]
+    ids = answer["results"][names.index("topic_ids")]
+    assert ids["statuses"] == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]
+    assert ids["values"][0] == [8, *[-1] * 7]
+    assert answer["results"][names.index("video_exposures")]["values"] == [10, 4, None]
+    assert "<title>Feast" in _fetch(f"http://127.0.0.1:{ports[1]}/", None, shown)
 
 
 def _free_port() -> int:
@@ -124,7 +150,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _fetch(url: str, body: dict | None, process: subprocess.Popen) -> str:
+def _fetch(url: str, body: dict | None, output: Path) -> str:
     """What the address answers, as soon as something listens."""
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
@@ -136,6 +162,5 @@ def _fetch(url: str, body: dict | None, process: subprocess.Popen) -> str:
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from None
         except OSError:
-            assert process.poll() is None, f"it ended with {process.returncode}"
-            assert time.monotonic() < until, f"{url} doesn't answer"
+            assert time.monotonic() < until, f"{url} doesn't answer: {output.read_text()}"
             time.sleep(0.3)
