@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,7 +16,34 @@ from benchmarks.redis_nodes import cluster_of, valkey_server
 from vidtopics import server
 from vidtopics.online.connections import connect
 
-JOBS = "tests/jobs/"
+# Their tests share one JVM and, those of tests/jobs, a home that takes two minutes to make.
+SPARK = ("tests/jobs/", "tests/tables/test_engines.py")
+JOBS = SPARK[0]
+# What takes longest begins first, so that no core is without work at the end.
+LONG = (
+    *SPARK,
+    "tests/spark/",
+    "tests/benchmarks/",
+    "tests/feast/",
+    "tests/materialization/",
+    "tests/parity/",
+    "tests/tags/test_graph_engine.py",
+)
+
+# What a user's shell may say of servers and terminals is none of the tests' business.
+for name in ("REDIS_URL", "COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(name, None)
+
+# JVMs of tests live for minutes on small data: one thread, no second compiler, and the settings of
+# tests/spark/conf take a third of the CPU time of Spark's defaults away.
+SPARK_CONF = Path(__file__).parent / "spark" / "conf"
+os.environ["SPARK_CONF_DIR"] = str(SPARK_CONF)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(SPARK_CONF), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+os.environ.setdefault("SPARK_MASTER", "local[1]")
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The same examples in every run, and no verdict by the clock: a slow or busy machine changes
 # neither what is tested nor whether it passes.
@@ -25,10 +54,10 @@ settings.load_profile("suite")
 
 
 class Together(LoadScopeScheduling):
-    """A file's tests run in one process, as do those of tests/jobs: making their home takes two minutes."""
+    """A file's tests run in one process, as do all that use the session of Spark in it."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return JOBS if nodeid.startswith(JOBS) else nodeid.partition("::")[0]
+        return "spark" if nodeid.startswith(SPARK) else nodeid.partition("::")[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,13 +70,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Together:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no core is without work at the end; the home is made within the first test's time."""
-    items.sort(key=lambda item: not item.nodeid.startswith(JOBS))
+    """Order the tests; those of tests/jobs make their home within the time of the first of them."""
+    items.sort(key=lambda item: rank(item.nodeid))
     if (seed := config.getoption("--random-order")) is not None:
         shuffle(items, seed)
     for item in items:
         if item.nodeid.startswith(JOBS) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def rank(nodeid: str) -> int:
+    """The place of a test's file in :data:`LONG`; the last one where it isn't there."""
+    return next((i for i, start in enumerate(LONG) if nodeid.startswith(start)), len(LONG))
 
 
 def shuffle(items: list[pytest.Item], seed: int) -> None:

@@ -9,11 +9,11 @@ import json
 import os
 import sys
 
-sys.modules["torch"] = None
-from feast.cli.cli import cli  # noqa: E402
-
 
 def main() -> None:
+    sys.modules["torch"] = None
+    from feast.cli.cli import cli
+
     for line in sys.stdin:
         command = json.loads(line)
         pid = os.fork()

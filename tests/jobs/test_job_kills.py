@@ -49,7 +49,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(doomed, timeout=20)
 
 
-def test_five_kills_at_random_moments_and_the_same_rows(home, fork):
+def test_kills_at_random_moments_and_the_same_rows(home, fork):
     needed = [VIDEO_CATALOG, IMPRESSIONS, CLICKS]
     undisturbed, before = home.rows(VIDEO_STATISTICS), home.rows(VIDEO_STATISTICS, T1)
     complete = [r for r in undisturbed if r["event_timestamp"] <= T2]
@@ -61,7 +61,7 @@ def test_five_kills_at_random_moments_and_the_same_rows(home, fork):
     find(["video_statistics"])[0].run(killed.at(T1))
     assert killed.rows(VIDEO_STATISTICS) == before
     chance, died = random.Random(7), 0
-    for _ in range(5):
+    for _ in range(20):
         process = start(killed)
         time.sleep(
             chance.uniform(0.3, 1) * seconds
@@ -70,7 +70,9 @@ def test_five_kills_at_random_moments_and_the_same_rows(home, fork):
         kill(process)
         assert killed.rows(VIDEO_STATISTICS) in (before, complete)
         assert killed.holds(VIDEO_STATISTICS, T1) == home.holds(VIDEO_STATISTICS, T1)
-    assert died >= 3
+        if died == 4:
+            break
+    assert died == 4
     assert start(killed).wait() == 0
     assert killed.rows(VIDEO_STATISTICS) == complete
 

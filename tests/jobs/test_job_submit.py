@@ -98,7 +98,7 @@ def submit(
     plain = {
         k: v
         for k, v in os.environ.items()
-        if k not in ("PYTHONPATH", "SPARK_MASTER", "PYSPARK_PYTHON", "SPARK_HOME")
+        if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "SPARK_HOME")
     }
     local = {
         "SPARK_LOCAL_IP": "127.0.0.1",

@@ -73,7 +73,9 @@ def test_a_submitted_training_set_equals_the_stream(tables, tmp_path):
         "PYSPARK_DRIVER_PYTHON": sys.executable,
     }
     plain = {
-        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_HOME")
+        k: v
+        for k, v in os.environ.items()
+        if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_CONF_DIR", "SPARK_HOME")
     }
     done = subprocess.run(
         [str(part) for part in command],
