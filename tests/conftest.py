@@ -17,7 +17,7 @@ from vidtopics import server
 from vidtopics.online.connections import connect
 
 # Their tests share one JVM and, those of tests/jobs, a home that takes two minutes to make.
-SPARK = ("tests/jobs/", "tests/tables/test_engines.py")
+SPARK = ("tests/jobs/", "tests/tables/test_engines.py", "tests/tags/test_graph_engine.py")
 JOBS = SPARK[0]
 # What takes longest begins first, so that no core is without work at the end.
 LONG = (
@@ -27,7 +27,6 @@ LONG = (
     "tests/feast/",
     "tests/materialization/",
     "tests/parity/",
-    "tests/tags/test_graph_engine.py",
 )
 
 # What a user's shell may say of servers and terminals is none of the tests' business.

@@ -60,6 +60,7 @@ def test_each_client_beside_the_plain_one():
     assert all(f.ours > 0 and f.target == "" for f in found)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_join_is_the_same_everywhere():
     found = smoke("join")
     assert [f.unit for f in found] == ["s", "s", "s", "s", "GB", "s", "GB", "s"]
