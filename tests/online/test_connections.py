@@ -27,12 +27,12 @@ Reads = list[Callable[[], Features]]
 
 
 @contextmanager
-def clients(url: str, **options: Any) -> Iterator[Reads]:
+def clients(url: str, *, timeout_s: float = 20, **options: Any) -> Iterator[Reads]:
     """A read of `a` and `b` by a sync client and one by an async client."""
     loop = asyncio.new_event_loop()
     client, waiting = (
-        OnlineClient.from_url(url, **options),
-        AsyncOnlineClient.from_url(url, **options),
+        OnlineClient.from_url(url, timeout_s=timeout_s, **options),
+        AsyncOnlineClient.from_url(url, timeout_s=timeout_s, **options),
     )
     try:
         yield [

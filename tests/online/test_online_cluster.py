@@ -96,7 +96,7 @@ def test_each_bucket_is_one_command_for_all_views_and_ids(
 ) -> None:
     put(cluster_store, {i: row(i) for i in IDS[:50]})
     put(cluster_store, {i: value(9) for i in IDS[:50]}, view="more")
-    client = OnlineClient.from_url(cluster)
+    client = OnlineClient.from_url(cluster, timeout_s=20)
     client.read("topics", [])
     cluster_store.config_resetstat(target_nodes="all")
     found = client.read_views(["topics", "more"], IDS[:50])
@@ -119,7 +119,7 @@ def test_a_read_is_one_message_to_each_node(
     cluster: str, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(cluster_store, {i: value(1) for i in IDS})
-    client = OnlineClient.from_url(cluster)
+    client = OnlineClient.from_url(cluster, timeout_s=20)
     client.read("topics", IDS)
     sent, real = [], redis.Connection.send_packed_command
     monkeypatch.setattr(
@@ -137,10 +137,12 @@ def test_a_read_is_one_message_to_each_node(
 def test_one_seed_that_answers_is_enough(cluster: str, cluster_store: redis.RedisCluster) -> None:
     put(cluster_store, {"a": value(1)})
     dead = cluster.replace("redis+cluster://", "redis+cluster://127.0.0.1:1,")
-    assert OnlineClient.from_url(dead).read("topics", ["a"])["topic_count"].tolist() == [1]
+    assert OnlineClient.from_url(dead, timeout_s=20).read("topics", ["a"])[
+        "topic_count"
+    ].tolist() == [1]
 
     async def read() -> list[int]:
-        client = AsyncOnlineClient.from_url(dead)
+        client = AsyncOnlineClient.from_url(dead, timeout_s=20)
         try:
             return (await client.read("topics", ["a"]))["topic_count"].tolist()
         finally:

@@ -55,7 +55,7 @@ def test_reads_and_what_they_found_are_counted(
     put(store, {"old": value(3)}, ttl_us=10 * HOUR_US, event_us=now_us - 20 * HOUR_US)
     put(store, {"ended": None}, ttl_us=10 * HOUR_US, event_us=now_us)
     put(store, {"a": value(1)}, view="more")
-    client = OnlineClient.from_url(valkey, metrics=OnlineMetrics(registry))
+    client = OnlineClient.from_url(valkey, metrics=OnlineMetrics(registry), timeout_s=20)
     client.read_views(["topics", "more"], ["a", "b", "c", "d", "old", "ended"])
     client.read("topics", ["a", "c"])
     samples = scraped(registry)
@@ -76,7 +76,7 @@ def test_age_is_the_time_since_present_values_became_known(
     for name, hours in {"a": 1, "b": 2, "c": 200, "ended": 900}.items():
         row = None if name == "ended" else value(1)
         put(store, {name: row}, event_us=1, created_us=now_us - hours * HOUR_US)
-    client = OnlineClient.from_url(valkey, metrics=OnlineMetrics(registry))
+    client = OnlineClient.from_url(valkey, metrics=OnlineMetrics(registry), timeout_s=20)
     client.read("topics", ["c", "a", "ended", "b", "unknown"])
     client.read("topics", ["unknown", "ended"])  # nothing present: no age
     samples = scraped(registry)
@@ -98,7 +98,7 @@ def test_a_read_that_raises_is_an_error_and_no_read(
 ) -> None:
     put(store, {"a": value(1)})
     metrics = OnlineMetrics(registry)
-    client = OnlineClient.from_url(valkey, metrics=metrics)
+    client = OnlineClient.from_url(valkey, metrics=metrics, timeout_s=20)
     with pytest.raises(StoreError):
         client.read("wrong", ["a"])
     gone = OnlineClient.from_url("redis://127.0.0.1:1", metrics=metrics)

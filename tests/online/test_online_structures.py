@@ -53,7 +53,7 @@ def test_queues_come_in_the_order_of_topics_cut_to_the_limit(
 def test_queues_are_one_round_trip(
     valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = OnlineClient.from_url(valkey)
+    own = OnlineClient.from_url(valkey, timeout_s=20)
     own.queues([1], epoch=1, limit=1)
     sent = []
     real = redis.Connection.send_packed_command

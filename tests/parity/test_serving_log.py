@@ -132,7 +132,7 @@ def test_requests_without_a_name_have_one_each(filled: ParityHome) -> None:
 
 def test_the_async_client_logs_too(filled: ParityHome, valkey: str) -> None:
     async def read() -> None:
-        client = AsyncOnlineClient.from_url(valkey, log=filled.log)
+        client = AsyncOnlineClient.from_url(valkey, log=filled.log, timeout_s=20)
         with filled.log.request("r1"):
             await asyncio.gather(
                 client.read("video_statistics", ["v1"]), client.read("video_statistics", ["v2"])
