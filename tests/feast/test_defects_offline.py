@@ -126,7 +126,7 @@ def test_9_no_row_of_the_spine_is_lost(kind, tmp_path):
     "each row of the spine is joined to all rows of its key (#3003); 100 k rows take over 150 s",
 )
 def test_9_a_busy_key_is_not_joined_row_by_row(kind, tmp_path):
-    """4,000 rows of the spine and 1,000 of the table, all of one user: less than a byte is allocated for each pair of them."""
+    """4,000 spine and 1,000 table rows of one user: less than a byte is allocated for each pair."""
     rows = incomes(*(("a", i, i / 1000, i / 1000) for i in range(1000)))
     store = incomes_store(kind, tmp_path, rows)
     frame = spine(*(("a", 1 + i / 4000) for i in range(4000)))

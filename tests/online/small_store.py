@@ -56,7 +56,7 @@ def values(
 
 
 def count_timeouts(patch: pytest.MonkeyPatch) -> list[int]:
-    """The ports of servers whose answer did not come in time, one entry for each timeout, of sync and async clients."""
+    """One port, of the server, for each answer that doesn't come in time; sync and async clients."""
     ports: list[int] = []
     read = redis.connection.AbstractConnection.read_response
     read_async = redis.asyncio.connection.AbstractConnection.read_response

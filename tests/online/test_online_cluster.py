@@ -154,7 +154,7 @@ def test_one_seed_that_answers_is_enough(cluster: str, cluster_store: redis.Redi
 def test_more_threads_than_connections_wait_for_their_turn(
     cluster: str, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread waits in vain: two that wait for each other's connection would, until one gives up and tries again."""
+    """No thread waits in vain, as two would that wait for each other's connection."""
     put(cluster_store, {i: row(i) for i in IDS})
     client = OnlineClient.from_url(
         f"{cluster}?client_name=threads", max_connections=2, timeout_s=20

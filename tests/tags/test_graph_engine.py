@@ -1,4 +1,4 @@
-"""One contract for both graph engines, GraphFrames' in a process of its own: a JVM that exists takes no more jars."""
+"""One contract for both graph engines; GraphFrames' jar needs a JVM of its own."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
