@@ -100,16 +100,14 @@ def _compare(
             variant: pool.submit(_auc, data[mode], rows, settings, with_topics=with_topics)
             for variant, (mode, with_topics) in VARIANTS.items()
         }
-        found = {variant: task.result()[0] for variant, task in tasks.items()}
+        auc = {variant: task.result()[0] for variant, task in tasks.items()}
         epochs = {variant: task.result()[1] for variant, task in tasks.items()}
     return {
         **counts,
         "epochs": epochs,
-        "auc": {variant: estimate(values) for variant, values in found.items()},
+        "auc": {variant: estimate(values) for variant, values in auc.items()},
         "difference": {
-            v: estimate(values - found["no topics"])
-            for v, values in found.items()
-            if v != "no topics"
+            v: estimate(values - auc["no topics"]) for v, values in auc.items() if v != "no topics"
         },
     }
 
@@ -130,11 +128,11 @@ def _auc(
     known = data.vocabulary(rows.train)
     examples = data.examples(known)
     train, test = examples.take(rows.train), examples.take(rows.test)
-    found = []
+    aucs = []
     for i in range(settings.evaluation.ranking_seeds):
         model = learn(train, None, known=known, seed=settings.seed + i, epochs=chosen.epochs).model
-        found.append(area_under_curve(test.clicked, probabilities(model, test)))
-    return np.array(found), chosen.epochs
+        aucs.append(area_under_curve(test.clicked, probabilities(model, test)))
+    return np.array(aucs), chosen.epochs
 
 
 def estimate(values: NDArray[np.float64]) -> dict[str, float | None]:

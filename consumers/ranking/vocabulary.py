@@ -80,11 +80,11 @@ def topic_weights(
     """
     place = np.searchsorted(known.topics, ids)
     place[place == len(known.topics)] = 0
-    there = (ids >= 0) & (weights > 0) & (epochs == known.epoch)[:, None]
-    there &= known.topics[place] == ids if len(known.topics) else False
-    rows = np.nonzero(there)[0]
+    in_use = (ids >= 0) & (weights > 0) & (epochs == known.epoch)[:, None]
+    in_use &= known.topics[place] == ids if len(known.topics) else False
+    rows = np.nonzero(in_use)[0]
     shape = (len(ids), len(known.topics))
-    return unit_rows(sparse.csr_array((weights[there], (rows, place[there])), shape=shape))
+    return unit_rows(sparse.csr_array((weights[in_use], (rows, place[in_use])), shape=shape))
 
 
 def _split(

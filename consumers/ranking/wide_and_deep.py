@@ -98,12 +98,12 @@ def probabilities(
 ) -> NDArray[np.float32]:
     """float32[N], click-through rates as the model predicts them, `rows` at a time."""
     model.eval()
-    found = np.empty(len(examples), np.float32)
+    scores = np.empty(len(examples), np.float32)
     with torch.inference_mode():
         for start in range(0, len(examples), rows):
             chosen = np.arange(start, min(start + rows, len(examples)))
-            found[chosen] = torch.sigmoid(model(examples.take(chosen))).numpy()
-    return found
+            scores[chosen] = torch.sigmoid(model(examples.take(chosen))).numpy()
+    return scores
 
 
 def _bags(bags: Matrix, table: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def left_out(topics: Features, epoch: int) -> dict[str, int]:
     """Rows without features of that epoch, by cause; causes without rows are not named."""
     rows = {cause: topics.status == status for status, cause in CAUSES.items()}
     rows[OTHER_EPOCH] = _foreign(topics, epoch)
-    return {cause: int(found.sum()) for cause, found in rows.items() if found.any()}
+    return {cause: int(members.sum()) for cause, members in rows.items() if members.any()}
 
 
 def _foreign(topics: Features, epoch: int) -> NDArray[np.bool_]:

@@ -95,22 +95,23 @@ def fill(
         floor: see :func:`quotas`.
 
     >>> topics = TopicCounts(np.array([5, 9]), np.array([3, 1]))
-    >>> found = fill([["a", "b", "c", "d", "e"], ["c", "f", "a"]], topics, {"b"}, 4, 0.0)
-    >>> [(video, *reason) for video, reason in found.items()]
+    >>> reasons = fill([["a", "b", "c", "d", "e"], ["c", "f", "a"]], topics, {"b"}, 4, 0.0)
+    >>> [(video, *reason) for video, reason in reasons.items()]
     [('a', 5, 1, 3), ('c', 5, 3, 3), ('d', 5, 4, 3), ('f', 9, 2, 1)]
     """
-    found: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = {}
     offers = [
-        ((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in found) for q in queues
+        ((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in reasons)
+        for q in queues
     ]
     live = np.arange(len(queues))
-    while len(live) and len(found) < candidates:
-        wanted = quotas(topics.clicks[live], candidates - len(found), floor)
+    while len(live) and len(reasons) < candidates:
+        shares = quotas(topics.clicks[live], candidates - len(reasons), floor)
         short = np.zeros(len(live), bool)
-        for n, (i, quota) in enumerate(zip(live.tolist(), wanted.tolist(), strict=True)):
-            before = len(found)
+        for n, (i, quota) in enumerate(zip(live.tolist(), shares.tolist(), strict=True)):
+            before = len(reasons)
             for position, video in islice(offers[i], quota):
-                found[video] = Reason(int(topics.topic_ids[i]), position, int(topics.clicks[i]))
-            short[n] = len(found) - before < quota
+                reasons[video] = Reason(int(topics.topic_ids[i]), position, int(topics.clicks[i]))
+            short[n] = len(reasons) - before < quota
         live = live[~short]
-    return found
+    return reasons

@@ -54,9 +54,9 @@ def test_the_model_is_its_formula():
     for n, (user, video) in enumerate([(1, 2), (0, 1)]):
         numbers = torch.from_numpy(example().numbers[n]).double()
         history = (w["video"][1] + w["video"][2]) / 2
-        mine = [0.75 * w["topic"][0] + 0.25 * w["topic"][1], torch.zeros(3).double()][n]
+        topic_vector = [0.75 * w["topic"][0] + 0.25 * w["topic"][1], torch.zeros(3).double()][n]
         deep = torch.cat(
-            [w["user"][user], w["video"][video], history, numbers, mine, w["topic"][0]]
+            [w["user"][user], w["video"][video], history, numbers, topic_vector, w["topic"][0]]
         )
         deep = (
             w["deep.2.weight"] @ torch.relu(w["deep.0.weight"] @ deep + w["deep.0.bias"])

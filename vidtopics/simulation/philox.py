@@ -105,8 +105,8 @@ def uniforms(
 ) -> NDArray[np.float64]:
     """Numbers in (0, 1), one row for each counter in `rows` [n]: [n, columns]; a row depends on its counter alone.
 
-    >>> both = uniforms(7, 1, np.array([3, 9]), 2)
-    >>> bool((both[1] == uniforms(7, 1, np.array([9]), 2)[0]).all())
+    >>> draws = uniforms(7, 1, np.array([3, 9]), 2)
+    >>> bool((draws[1] == uniforms(7, 1, np.array([9]), 2)[0]).all())
     True
     """
     return _draw(seed, stream, rows, columns, day, gauss=False)

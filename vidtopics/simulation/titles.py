@@ -212,14 +212,14 @@ def _slugs(pairs: Iterable[Iterable[tuple[str, str]]], counts: list[int], taken:
 def _new_slugs(pairs: Iterable[tuple[str, str]], count: int, taken: set[str]) -> tuple[str, ...]:
     """`count` slugs that nobody has: words alone first, then with a second word, then numbered."""
     ordered = sorted(pairs, key=lambda pair: pair[1] != "")
-    found: list[str] = []
+    slugs: list[str] = []
     for slug in _endless(["-".join(filter(None, pair)) for pair in ordered]):
-        if len(found) == count:
+        if len(slugs) == count:
             break
         if slug not in taken:
             taken.add(slug)
-            found.append(slug)
-    return tuple(found)
+            slugs.append(slug)
+    return tuple(slugs)
 
 
 def _endless(slugs: list[str]) -> Iterator[str]:
