@@ -54,7 +54,7 @@ class Recommendation:
         clicks: recent clicks that recall started from.
         candidates: videos that were scored.
         popular: empty, or why recall fell back to popular topics.
-        left_out: recent clicks that count in no topic, and candidates that were not scored, by cause.
+        left_out: recent clicks that count in no topic, and candidates without a score, by cause.
     """
 
     user_id: str

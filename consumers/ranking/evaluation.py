@@ -15,7 +15,7 @@ from vidtopics.times import moment
 def evaluate(
     tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """The report as plain values, kept in `reports/` of the home and made again only where something changed.
+    """The report as plain values, stored in `reports/` and made again where something changed.
 
     Rows are the impressions of the last release whose label window has closed by now.
 

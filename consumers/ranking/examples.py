@@ -18,12 +18,14 @@ from consumers.training import Frame
 from vidtopics.contracts import TOPIC_SLOTS
 
 NUMBERS = 4
-"""log exposures, log-odds of the click-through rate, whether there are statistics; log length of the history."""
+"""Log exposures, log-odds of the CTR, whether statistics exist, log length of the history."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """N impressions as a model reads them; V videos and T topics of its vocabulary, Q histories that they share.
+    """N impressions as a model reads them.
+
+    V videos and T topics of its vocabulary, Q histories that they share.
 
     Attributes:
         clicked: bool[N].
@@ -70,7 +72,10 @@ def numbers(
     clicks: NDArray[np.int64],
     history: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[N, 4], see :data:`NUMBERS`; exposures and ctr are NaN where no statistics were known."""
+    """float32[N, 4], see :data:`NUMBERS`.
+
+    Exposures and ctr are NaN where no statistics were known.
+    """
     has_statistics = ~np.isnan(ctr)
     odds = np.clip(np.where(has_statistics, ctr, 0.5), 1e-4, 1 - 1e-4)
     columns = [

@@ -19,7 +19,7 @@ from vidtopics.online import Features
 
 
 class Ranker:
-    """Click probabilities of a user's candidates, by the model that `vidtopics train ranking` stored.
+    """Click probabilities of a user's candidates, by the model of `vidtopics train ranking`.
 
     It reads what :mod:`vidtopics.online` gives, as the training frame reads the tables: a video
     without statistics or topics, whatever the status says why, is one of which nothing was known;

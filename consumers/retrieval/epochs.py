@@ -21,7 +21,10 @@ CAUSES = {
 
 
 def common_epoch(topics: Features) -> int:
-    """The epoch that most present rows of `video_topics` have, of equally common ones the later; 0 without any."""
+    """The epoch that most present rows of `video_topics` have, of equally common ones the later.
+
+    0 without any.
+    """
     epochs, rows = np.unique(_epochs(topics)[topics.present], return_counts=True)
     return int(epochs[np.lexsort((epochs, rows))[-1]]) if len(epochs) else 0
 

@@ -1,4 +1,7 @@
-"""`train` and `evaluate` on a home: what is stored, when it is made again, and how the two verbs show it."""
+"""`train` and `evaluate` on a home.
+
+What is stored, when it is made again, and how the two verbs show it.
+"""
 
 import json
 

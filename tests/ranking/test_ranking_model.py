@@ -30,7 +30,10 @@ def csr(rows):
 
 
 def example():
-    """Two impressions of one user whose history is videos 1 and 2; the first candidate has topics 0 (3/4) and 1 (1/4)."""
+    """Two impressions of one user whose history is videos 1 and 2.
+
+    The first candidate has topics 0 (3/4) and 1 (1/4).
+    """
     return Examples(
         clicked=np.array([True, False]),
         shown_us=np.zeros(2, np.int64),
@@ -190,7 +193,10 @@ def test_auc_is_the_share_of_ordered_pairs():
 
 
 def test_topics_help_where_they_say_what_a_new_video_is():
-    """300 videos in 1,500 impressions: ids alone say little of a video, its topic nearly all (AUC 0.9 at best)."""
+    """300 videos in 1,500 impressions.
+
+    Ids alone say little of a video, its topic nearly all (AUC 0.9 at best).
+    """
     report = measure(inputs(), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
     for split in report["splits"]:
         assert split["auc"]["topics as known"]["mean"] > split["auc"]["no topics"]["mean"] + 0.05

@@ -1,4 +1,7 @@
-"""Training and serving: the same features give the same score, and a stored model comes back whole."""
+"""Training and serving.
+
+The same features give the same score, and a stored model comes back whole.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,7 @@
-"""Recall against a store in memory: whose topics, how many round trips, epochs that don't mix, and every way to popular topics."""
+"""Recall against a store in memory.
+
+Whose topics, how many round trips, epochs that don't mix, and every way to popular topics.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1)
 
 @pytest.fixture
 def client():
-    """Topics 1 to 3 with queues of five; ann clicked a1, b1, a2, c1 (newest first) and gone, which was taken down."""
+    """Topics 1 to 3 with queues of five.
+
+    User ann clicked a1, b1, a2, c1 (newest first) and gone, which was taken down.
+    """
     return FakeClient(
         topics={
             "a1": ([1, 2], 1),
@@ -41,8 +47,10 @@ def recall(client, user, **changes):
 
 
 def test_candidates_of_a_known_user_in_three_round_trips(client):
-    """Topic 1 in three clicks, 2 in two, 3 in one: N_2 = 2 are 1 and 2. Of 6 candidates 3.6 and 2.4, so 4 and 2; queue 1 has
-    three that are new (x1, x2, s), so queue 2 gives three (s is there already).
+    """Topic 1 in three clicks, 2 in two, 3 in one: N_2 = 2 are 1 and 2.
+
+    Of 6 candidates 3.6 and 2.4, so 4 and 2; queue 1 has three that are new (x1, x2, s), so queue 2
+    gives three (s is a candidate already).
     """
     candidates = recall(client, "ann")
     assert candidates.reasons == {
@@ -60,7 +68,10 @@ def test_candidates_of_a_known_user_in_three_round_trips(client):
 
 
 def test_only_the_newest_clicks_count(client):
-    """Of the newest two, a1 and b1, topic 2 has two clicks and topic 1 one; a2 is no longer known to be clicked."""
+    """Of the newest two, a1 and b1, topic 2 has two clicks and topic 1 one.
+
+    Video a2 is no longer known to be clicked.
+    """
     candidates = recall(client, "ann", recent_clicks=2)
     assert candidates.history == ["a1", "b1"]
     assert {r.topic_id: r.clicks for r in candidates.reasons.values()} == {2: 2, 1: 1}
@@ -74,7 +85,10 @@ def test_a_queue_that_begins_with_all_clicks_still_gives_every_candidate(client)
 
 
 def test_topics_of_two_epochs_do_not_mix(client):
-    """a1 and c1 have been written anew, b1 and a2 not yet: the epochs tie, and the later one counts. It has no queues here."""
+    """a1 and c1 have been written anew, b1 and a2 not yet.
+
+    The epochs tie, and the later one counts. It has no queues here.
+    """
     client.topics |= {"a1": ([50], 2), "c1": ([50], 2)}
     client.epoch, client.lists = 2, {50: ["n1", "n2"], 1: ["wrong"]}
     candidates = recall(client, "ann")

@@ -21,7 +21,11 @@ def counted(rows):
 
 
 def test_topics_of_a_user_by_hand():
-    """Newest click first. Topics 4 and 1 have two clicks each, and 4 a newer one; 9 has three; 8 and 2 come with one click."""
+    """Newest click first.
+
+    Topics 4 and 1 have two clicks each, and 4 a newer one; 9 has three; 8 and 2 come with one
+    click.
+    """
     rows = [[4, 9, -1], [9, 1, -1], [-1, -1, -1], [8, 2, 4], [1, 9, -1]]
     assert counted(rows) == [(9, 3), (4, 2), (1, 2), (8, 1), (2, 1)]
 
@@ -91,7 +95,10 @@ def filled(queues, clicks, clicked=(), candidates=6, floor=0.0):
 
 
 def test_candidates_by_hand():
-    """Quotas 4 and 2. c was clicked; e and a are there from the first queue, so the second gives h and i."""
+    """Quotas 4 and 2.
+
+    Video c was clicked; e and a come from the first queue, so the second gives h and i.
+    """
     reasons = filled([list("abcdefg"), list("eahi")], [2, 1], "c")
     assert list(reasons.items()) == [
         ("a", Reason(10, 1, 2)),
@@ -104,7 +111,10 @@ def test_candidates_by_hand():
 
 
 def test_refill_is_shared_in_proportion():
-    """Quotas of 12 for 3, 2, 1: 6, 4, 2. The first queue has one video, so 5 more: 3.33 and 1.67, rounded 3 and 2."""
+    """Quotas of 12 for 3, 2, 1: 6, 4, 2.
+
+    The first queue has one video, so 5 more: 3.33 and 1.67, rounded 3 and 2.
+    """
     reasons = filled([["x"], list("abcdefghij"), list("klmnopq")], [3, 2, 1], candidates=12)
     assert Counter(r.topic_id for r in reasons.values()) == {10: 1, 11: 4 + 3, 12: 2 + 2}
     assert [v for v, r in reasons.items() if r.topic_id == 11] == list("abcdefg")

@@ -1,4 +1,7 @@
-"""`vidtopics recommend`: titles and labels from the tables, words for every reason, JSON, and what is missing."""
+"""`vidtopics recommend`.
+
+Titles and labels from the tables, words for every reason, JSON, and what is missing.
+"""
 
 import json
 

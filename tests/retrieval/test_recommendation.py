@@ -1,4 +1,7 @@
-"""Recall, then rank: order of scores, what the model is given, and candidates that must not be shown."""
+"""Recall, then rank.
+
+Order of scores, what the model is given, and candidates that must not be shown.
+"""
 
 import numpy as np
 from fake_store import FakeClient
