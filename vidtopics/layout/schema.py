@@ -86,6 +86,8 @@ class Schema:
 
     fields: tuple[Field, ...]
     keys: tuple[str, ...] = field(default=(), compare=False)
+    ordered: bool = field(default=True, compare=False)
+    """Whether a change of the fields' order, or a field before others, is a change of the schema."""
 
     @classmethod
     def of(cls, table: Table) -> Schema:

@@ -12,7 +12,7 @@ import redis
 
 from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
 from vidtopics.materialization.batches import Sender
-from vidtopics.materialization.generations import By, Generations, unlink
+from vidtopics.materialization.generations import Generations, unlink
 from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, hold
 from vidtopics.online.connections import Connection
 
@@ -88,26 +88,36 @@ class StoreWriter:
         self._script = cast("redis.Redis", connection).register_script(WRITE)
         self.generations.open(create=True)
 
-    def register(self, view: str, schema: Schema, ttl_us: int = 0, *, by: By = "load") -> ViewEntry:
-        """Enter a view, or a change of its schema or TTL, into the directory; its entry.
+    def register(self, view: str, schema: Schema, ttl_us: int = 0) -> ViewEntry:
+        """Register a view by its contract, or update its schema or TTL. Returns its entry.
 
         A view keeps its number for life, so that its keys stay its own. New fields at the end leave
         its values where they are; after any other change it goes on in a new, empty generation, and
-        the old one's keys go; a push begins one, and an apply none, as :meth:`Generations.register`
-        says.
+        the old one's keys go (:meth:`Generations.register_for_load`).
         """
-        held = self.generations.entries().get(view)
-        if (
-            held
-            and held.schema == schema.hash
-            and (by == "push" or held.ttl_us == ttl_us)
-            and schema.keys in {(), held.keys}
-        ):
-            return held
-        entry = self.generations.register(view, schema, ttl_us, by=by)
-        if held and held.generation != entry.generation:
-            self.sweep()
+        live = self.generations.entries().get(view)
+        if live and live.ttl_us == ttl_us and _is_as(live, schema):
+            return live
+        entry = self.generations.register_for_load(view, schema, ttl_us)
+        self._sweep_after(live, entry)
         return entry
+
+    def register_for_push(self, view: str, schema: Schema, ttl_us: int) -> ViewEntry:
+        """Register a view for rows of a registry that may be old. Returns its entry.
+
+        Raises:
+            StoreError: as :meth:`Generations.register_for_push`.
+        """
+        live = self.generations.entries().get(view)
+        if live and _is_as(live, schema):
+            return live
+        entry = self.generations.register_for_push(view, schema, ttl_us)
+        self._sweep_after(live, entry)
+        return entry
+
+    def _sweep_after(self, before: ViewEntry | None, entry: ViewEntry) -> None:
+        if before and before.generation != entry.generation:
+            self.sweep()
 
     def keys(self, entry: ViewEntry) -> KeySpace:
         """The keys of a view."""
@@ -228,6 +238,11 @@ class Load:
         self.written += write(
             self.space, bucket, rows, watermark, ttl_us=self._ttl_us, batch=batch, others=others
         )
+
+
+def _is_as(entry: ViewEntry, schema: Schema) -> bool:
+    """Whether an entry has this schema and join keys already."""
+    return entry.schema == schema.hash and schema.keys in {(), entry.keys}
 
 
 def grace_us(ttl_us: int) -> int:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-from feast import FeatureView, Field
+from feast import FeatureView, Field, StreamFeatureView
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, DUMMY_ENTITY_VAL
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
@@ -93,8 +93,17 @@ def is_online(view: FeatureView) -> bool:
 
 
 def schema_of(view: FeatureView) -> Schema:
-    """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
-    return Schema(tuple(_field(f) for f in view.features), join_keys(view))
+    """The schema that a view's values are stored by; for our views equal to `Schema.of(table)`.
+
+    Join keys are no fields. Feast makes the fields of a stream view from a set, join keys among
+    them: its registry has them in random order, so here they go by name and their order is no part
+    of the schema.
+    """
+    keys, is_stream = join_keys(view), isinstance(view, StreamFeatureView)
+    fields = [_field(f) for f in view.features if f.name not in keys]
+    if is_stream:
+        fields.sort(key=lambda field: field.name)
+    return Schema(tuple(fields), keys, ordered=not is_stream)
 
 
 def join_keys(view: FeatureView) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class PackedRedisOnlineStore(OnlineStore):
             ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version),
         )
         for told in (progress, *[None] * TRIES):
-            entry = writer.register(table.name, schema_of(table), ttl_us(table), by="push")
+            entry = writer.register_for_push(table.name, schema_of(table), ttl_us(table))
             load = writer.load(entry)
             for start in range(0, len(data), 10_000):
                 part = data[start : start + 10_000]
@@ -252,7 +252,7 @@ class PackedRedisOnlineStore(OnlineStore):
         if tables_to_delete:
             writer.drop(*(table.name for table in tables_to_delete))
         for table in filter(is_online, tables_to_keep):
-            writer.generations.register(table.name, schema_of(table), ttl_us(table), by="apply")
+            writer.generations.register_for_apply(table.name, schema_of(table), ttl_us(table))
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
