@@ -71,9 +71,9 @@ def store(tmp_path, url):
 
 
 def test_our_views_are_stored_as_the_contracts_say():
-    from feature_repo.feature_views import VIEW
+    from feature_repo import feature_views
 
-    assert {name: schema_of(VIEW[name]).hash for name in VIEWS} == {
+    assert {name: schema_of(getattr(feature_views, name)).hash for name in VIEWS} == {
         name: Schema.of(table).hash for name, table in VIEWS.items()
     }
 
@@ -236,14 +236,13 @@ def test_teardown_removes_its_own_keys_alone(tmp_path, url):
 
 
 def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluster, cluster_store):
-    from feature_repo.entities import ENTITY
-    from feature_repo.feature_views import VIEW
+    from feature_repo import entities, feature_views
 
     neighbour = make_store(tmp_path, cluster, "neighbour")
     register(neighbour, view("facts", {"n": Int64}))
     push(neighbour, "facts", [{"user_id": "u", "n": 1}])
     store = make_store(home, cluster, "videos", prefix="vt")
-    store.apply([*ENTITY.values(), *VIEW.values()])
+    store.apply([entities.video, *(getattr(feature_views, name) for name in VIEWS)])
     store.materialize(datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     asked = (
         ["video_topics:topic_ids", "video_statistics:video_exposures"],

@@ -90,9 +90,9 @@ def test_keys_of_an_entry_from_before_are_taken_from_who_comes_first(store, url)
 
 
 def test_both_writers_of_our_views_enter_the_same_keys():
-    from feature_repo.feature_views import VIEW
+    from feature_repo import feature_views
 
-    assert {name: schema_of(VIEW[name]).keys for name in VIEWS} == {
+    assert {name: schema_of(getattr(feature_views, name)).keys for name in VIEWS} == {
         n: Schema.of(t).keys for n, t in VIEWS.items()
     }
     assert Schema.of(VIDEO_STATISTICS).keys == ("video_id",)

@@ -13,7 +13,6 @@ from feast.types import (
     Array,
     Bool,
     Bytes,
-    FeastType,
     Float32,
     Float64,
     Int32,
@@ -24,7 +23,6 @@ from feast.types import (
 from numpy.typing import NDArray
 
 from vidtopics import layout
-from vidtopics.contracts import Column
 from vidtopics.errors import ContractError, explain
 from vidtopics.layout import Schema
 from vidtopics.layout.schema import NUMBERS
@@ -45,33 +43,7 @@ SECOND_US = 1_000_000
 NAT = -(2**63)
 """What Feast writes for a timestamp that is null."""
 PROTO = "proto"
-"""A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
-
-
-def feast_type(column: Column) -> FeastType:
-    """The Feast type of a contract's column.
-
-    >>> print(feast_type(Column("topic_ids", "list<int64>", "", width=8)))
-    Array(Int64)
-    """
-    types = {name: feast for feast, (name, _) in NAMES.items()}
-    inner = column.type.removeprefix("list<").removesuffix(">")
-    return types[inner] if inner == column.type else Array(types[inner])
-
-
-def tags_of(column: Column) -> dict[str, str]:
-    """What the layout has to know beyond the type, as tags of a Feast field."""
-    if column.type == "list<string>":
-        return {}
-    tags = {"wire": column.wire, "pad": None if column.pad is None else f"{column.pad:g}"}
-    tags["width"] = (
-        None
-        if column.width is None
-        else str(column.width)
-        if isinstance(column.width, int)
-        else "vector"
-    )
-    return {name: text for name, text in tags.items() if text}
+"""A field of any other type (maps, sets, ...) is kept as the bytes of its protobuf value."""
 
 
 def ttl_us(view: FeatureView) -> int:
@@ -80,7 +52,7 @@ def ttl_us(view: FeatureView) -> int:
 
 
 def is_online(view: FeatureView) -> bool:
-    """Whether Feast writes a view to its online store; an on-demand view has another flag for it."""
+    """Whether Feast writes a view to its online store; an on-demand view has another flag."""
     return bool(getattr(view, "online", getattr(view, "write_to_online_store", False)))
 
 

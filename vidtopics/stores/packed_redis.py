@@ -48,6 +48,7 @@ from vidtopics.stores.responses import (
     rows_of,
 )
 from vidtopics.stores.secrets import MaskedRepr, mask_repo_config
+from vidtopics.stores.vector_search import Document, refuse_unsupported, search
 from vidtopics.times import aware, micros
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
@@ -85,12 +86,14 @@ class PackedRedisOnlineStoreConfig(MaskedRepr, FeastConfigBaseModel):
     """Connections of a process at most (to each node of a cluster); who finds none free waits."""
     blank_expired: StrictBool = False
     """A value past its view's TTL comes back as null; its status is OUTSIDE_MAX_AGE either way."""
+    vector_search_rows: Annotated[int, Field(ge=1)] = 100_000
+    """Rows of a view that `retrieve_online_documents_v2` reads at most: it reads all of them."""
 
     def __init__(self, **settings: Any) -> None:
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            # Its own text quotes what was given, so the URL; Feast would print that of all settings.
+            # Its own text quotes what was given, the URL among it.
             raise _settings_error(error) from None
 
 
@@ -288,6 +291,37 @@ class PackedRedisOnlineStore(OnlineStore):
             views,
             full_names=full_feature_names,
             with_versions=include_feature_view_version_metadata,
+        )
+
+    def retrieve_online_documents_v2(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        requested_features: list[str],
+        embedding: list[float] | None,
+        top_k: int,
+        distance_metric: str | None = None,
+        query_string: str | None = None,
+        filters: Any = None,
+        include_feature_view_version_metadata: bool = False,
+    ) -> list[Document]:
+        """The nearest documents by exact search, in the order of their ids; see :func:`search`.
+
+        Feast adds the view's version to the response itself.
+
+        Raises:
+            StoreError: a search by text, filters, or as :func:`search`.
+        """
+        refuse_unsupported(table, query_string, filters)
+        return search(
+            self._client(config),
+            table,
+            requested_features,
+            embedding or [],
+            top_k=top_k,
+            metric=distance_metric,
+            row_limit=config.online_store.vector_search_rows,
+            version=config.entity_key_serialization_version,
         )
 
     def read_precomputed_vectors(self, *_: Any, **__: Any) -> list[bytes | None]:
