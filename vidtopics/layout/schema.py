@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.contracts import ENTITIES, Table
+from vidtopics.layout.known import known_fields
 
 LAYOUT = 1
 TOMBSTONE = 1
@@ -105,7 +106,7 @@ class Schema:
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
         """From :meth:`to_json`."""
-        return cls(tuple(Field(**plain) for plain in json.loads(text)))
+        return cls(tuple(Field(**known_fields(Field, plain)) for plain in json.loads(text)))
 
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.reports import Moved
 
 ADDRESS = "0.0.0.0"  # noqa: S104  a scraper is another machine
 

@@ -17,7 +17,7 @@ from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
-from vidtopics.materialization.reconciled import Reconciled
+from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.rows import encoded
 from vidtopics.online.connections import Connection
 from vidtopics.online.served import canonical

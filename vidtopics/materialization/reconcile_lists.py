@@ -13,7 +13,7 @@ from vidtopics.layout import Structures
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import snapshot
 from vidtopics.materialization.generations import Generations
-from vidtopics.materialization.reconciled import Reconciled
+from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.structures import KINDS, everything, facts_of, is_from, keys_of
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable

@@ -26,7 +26,7 @@ from vidtopics.materialization.batches import Sender, bucket_of, chunks
 from vidtopics.materialization.changes import digest, files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
-from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
