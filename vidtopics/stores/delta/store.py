@@ -19,14 +19,17 @@ A result can be made again, from what it says of itself::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 from feast import FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
+from feast.feature_logging import LOG_TIMESTAMP_FIELD, LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
@@ -36,10 +39,11 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from vidtopics.joins.latest import latest
 from vidtopics.stores.delta.join import beside, features
+from vidtopics.stores.delta.logs import is_log_folder, open_log_folder, write_logs
 from vidtopics.stores.delta.order import ordered_refs, ordered_views
 from vidtopics.stores.delta.pins import METADATA, Pins, pins_for
 from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
-from vidtopics.stores.delta.rows import NEVER, Rows, between, require
+from vidtopics.stores.delta.rows import NEVER, SnapshotRows, between, require
 from vidtopics.stores.delta.sources import ViewSource, open_sources, table_of
 from vidtopics.stores.delta.spines import Spine, from_frame, from_range, from_sql
 from vidtopics.stores.delta.tables import dataset_of, open_table, reaching
@@ -132,17 +136,19 @@ class DeltaOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The latest (event, created) row of each entity with an event time in [start, end]; what `feast materialize` moves."""
+        """The latest (event, created) row of each entity with an event time in [start, end].
+
+        Without feature columns all columns of the table: a transformation of the view reads them.
+        """
         where, place = f"source {data_source.name}", table_of(config, data_source)
         delta = open_table(place, where)
-        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
 
         def compute() -> tuple[pa.Table, None]:
             dataset = dataset_of(delta)
-            require(dataset, columns, where)
+            times = [timestamp_field, created_timestamp_column]
+            columns = _columns(dataset, join_key_columns, feature_name_columns, times, where)
             with reaching(place, where):
-                rows = Rows.read(
+                rows = SnapshotRows.read(
                     dataset,
                     {key: key for key in join_key_columns},
                     timestamp_field,
@@ -150,13 +156,9 @@ class DeltaOfflineStore(OfflineStore):
                     since_us=micros(aware(start_date)),
                     until_us=micros(aware(end_date)),
                 )
-                found = rows.payload(
-                    latest(rows.keys, rows.event, rows.created), {name: name for name in columns}
-                )
-            # Feast's own stores give rows of a view without entities this key.
-            return found if join_key_columns else found.append_column(
-                DUMMY_ENTITY_ID, [[DUMMY_ENTITY_VAL] * len(found)]
-            ), None
+                latest_rows = latest(rows.keys, rows.event, rows.created)
+                payload = rows.payload(latest_rows, {name: name for name in columns})
+            return _with_dummy_entity(payload, join_key_columns), None
 
         return DeltaRetrievalJob(config, compute)
 
@@ -171,22 +173,40 @@ class DeltaOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """All rows with an event time in [start, end]."""
-        where, place = f"source {data_source.name}", table_of(config, data_source)
-        delta = open_table(place, where)
-        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
+        """All rows with an event time in [start, end]; what `feast materialize` reads.
+
+        Without feature columns all columns of the table: a transformation of the view reads them.
+        The source may be a folder of logs (Feast's FileLoggingDestination).
+        """
+        where, is_log = f"source {data_source.name}", timestamp_field == LOG_TIMESTAMP_FIELD
+        if is_log and is_log_folder(data_source):
+            place, dataset = open_log_folder(config, data_source)
+        else:
+            place = table_of(config, data_source)
+            dataset = dataset_of(open_table(place, where))
         since, until = (micros(aware(date)) if date else None for date in (start_date, end_date))
 
         def compute() -> tuple[pa.Table, None]:
-            dataset = dataset_of(delta)
-            require(dataset, columns, where)
+            times = [timestamp_field, created_timestamp_column]
+            columns = _columns(dataset, join_key_columns, feature_name_columns, times, where)
             with reaching(place, where):
-                return dataset.to_table(
+                rows = dataset.to_table(
                     columns=columns, filter=between(dataset, timestamp_field, since, until)
-                ), None
+                )
+            return (rows if is_log else _with_dummy_entity(rows, join_key_columns)), None
 
         return DeltaRetrievalJob(config, compute)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Append logs of served features to the feature service's destination."""
+        write_logs(config, data, source, logging_config, registry)
 
     @staticmethod
     def offline_write_batch(
@@ -227,6 +247,27 @@ def _joined(
             )
         table = beside(table, found, source.name)
     return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
+
+
+def _columns(
+    dataset: ds.Dataset,
+    keys: Sequence[str],
+    features: Sequence[str],
+    times: Sequence[str | None],
+    where: str,
+) -> list[str]:
+    """The columns that a read of a source asks for, each once; all of it where no feature is named."""
+    features = features or dataset.schema.names
+    columns = list(dict.fromkeys([*keys, *features, *filter(None, times)]))
+    require(dataset, columns, where)
+    return columns
+
+
+def _with_dummy_entity(rows: pa.Table, join_keys: Sequence[str]) -> pa.Table:
+    """Rows of a view without entities get the key that Feast materialises them by."""
+    if join_keys:
+        return rows
+    return rows.append_column(DUMMY_ENTITY_ID, pa.repeat(DUMMY_ENTITY_VAL, len(rows)))
 
 
 def _moment(us: int) -> datetime:
