@@ -35,7 +35,15 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import compute_non_entity_date_range
-from pydantic import Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 from vidtopics.joins.latest import latest
 from vidtopics.stores.delta.join import beside, features
@@ -51,22 +59,53 @@ from vidtopics.stores.delta.writing import append
 from vidtopics.times import EPOCH, aware, micros
 
 
+class StorageOption(str):
+    """The value of a storage option: a text as any other, but for its `repr`, which hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class DeltaOfflineStoreConfig(FeastConfigBaseModel):
-    """Settings in `feature_store.yaml`."""
+    """Settings in `feature_store.yaml`.
+
+    >>> DeltaOfflineStoreConfig(storage_options={"AWS_SECRET_ACCESS_KEY": "hidden"}).storage_options
+    {'AWS_SECRET_ACCESS_KEY': '***'}
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["vidtopics.stores.delta.DeltaOfflineStore"] = (
         "vidtopics.stores.delta.DeltaOfflineStore"
     )
     root: StrictStr = ""
-    """Relative paths of sources lie below it; itself relative to the repository, or an object store."""
+    """Relative paths of sources lie below it; relative to the repository, or an object store."""
     known_by: bool = False
-    """True: a join sees only rows whose created time is not after the spine's, as `filter_by_created_timestamp` does for one call."""
+    """True: joins see only rows whose created time is not after the spine's time."""
     pins: StrictStr = ""
     """A file for :func:`pinned`, relative to the repository: every join is made on these pins."""
     storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(
         default_factory=dict
     )
-    """What delta-rs is told of an object store, as `AWS_ENDPOINT_URL`; what isn't here it takes from the environment."""
+    """Options of delta-rs for an object store, as `AWS_ENDPOINT_URL`; the rest it takes from the
+    environment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hide_options(cls, settings: Any) -> Any:
+        """Hide the options' values where they came from too: RepoConfig shows the mapping itself."""
+        options = settings.get("storage_options") if isinstance(settings, dict) else None
+        if isinstance(options, dict):
+            for name, value in options.items():
+                options[name] = StorageOption(value) if isinstance(value, str) else value
+        return settings
+
+    @field_validator("storage_options")
+    @classmethod
+    def _keep_hidden(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return {n: StorageOption(v) if isinstance(v, str) else v for n, v in options.items()}
 
 
 class DeltaOfflineStore(OfflineStore):
