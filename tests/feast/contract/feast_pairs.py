@@ -17,7 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import write_deltalake
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import (
+    Entity,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    PushSource,
+    RepoConfig,
+    ValueType,
+)
 from feast.data_format import DeltaFormat
 from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.types import FeastType, Int64, String
@@ -98,6 +107,18 @@ class Project:
             self.store.apply([*entities, view])
         return view
 
+    def apply_with_source(self, view: FeatureView, source: PushSource) -> FeatureView:
+        """A view like this one whose source is a push source, applied."""
+        pushed = FeatureView(
+            name=view.name,
+            entities=[USER],
+            schema=view.schema,
+            source=source,
+            ttl=view.ttl,
+        )
+        self.store.apply([USER, source, pushed])
+        return pushed
+
 
 def open_store(folder: Path, pair: Pair, redis_url: str, project: str) -> FeatureStore:
     """A FeatureStore of a new project on a pair; its registry is below `folder`."""
@@ -165,3 +186,9 @@ def by_key(
     """A feature's values in the order of keys, None where it is null: DuckDB has no order of rows."""
     rows = job.to_arrow().to_pylist()
     return [row[feature] for row in sorted(rows, key=lambda row: [row[key] for key in keys])]
+
+
+def naive(rows: pa.Table) -> pa.Table:
+    """The same rows whose times have no zone."""
+    types = [pa.timestamp("us") if pa.types.is_timestamp(f.type) else f.type for f in rows.schema]
+    return rows.cast(pa.schema(zip(rows.column_names, types, strict=True)))
