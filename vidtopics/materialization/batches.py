@@ -14,7 +14,9 @@ Item = TypeVar("Item")
 
 @dataclass
 class Sender:
-    """Counts what one sender of a run sends to each bucket: Redis counts as well, and so it shows where it lost something.
+    """Counts the batches that one sender of a run sends to each bucket.
+
+    Redis counts as well, so that a loss shows.
 
     >>> sender = Sender("s")
     >>> sender.next(2), sender.next(2), sender.told(3), sender.told_of(2, sender.told(3))
@@ -30,7 +32,7 @@ class Sender:
         return self.name, str(self.sent[bucket])
 
     def told(self, buckets: int) -> str:
-        """The sender and its number of batches to each bucket, for the one who sets the watermark."""
+        """The sender and its number of batches to each bucket, for who sets the watermark."""
         return " ".join([self.name, *(str(self.sent[b]) for b in range(buckets))])
 
     @staticmethod

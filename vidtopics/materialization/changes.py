@@ -1,4 +1,4 @@
-"""Which rows of a Delta table are new: the files that came, and of their rows the latest of each entity."""
+"""Which rows of a Delta table are new: of the files that came, the latest row of each entity."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def changes(
     now_us: int,
     span: Span | None = None,
 ) -> Changes:
-    """The rows to move among those of some data files of `delta` (all by default), within `span` if there is one.
+    """The rows to move among those of some data files of `delta`, all by default.
+
+    `span`: rows of these event times alone.
 
     Rows that a compaction rewrote come again: the later of two rows wins online, so they change
     nothing.
@@ -119,7 +121,9 @@ def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
 
 
 def digest(names: Collection[str]) -> str:
-    """A hash of data files' names, which tells two histories of one table apart: a writer names each file at random.
+    """A hash of data files' names; a writer names each file at random.
+
+    It tells two histories of one table apart.
 
     >>> digest(["b", "a"]) == digest(["a", "b"]) != digest(["ab"])
     True
@@ -128,7 +132,10 @@ def digest(names: Collection[str]) -> str:
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:
-    """Whether a commit after version `since` took rows away (RESTORE, DELETE, an overwrite), or may have: its entry was cleaned up."""
+    """Whether a commit after version `since` removed rows: RESTORE, DELETE, an overwrite.
+
+    A commit whose log entry was cleaned up may have.
+    """
     folder = scan(delta).filesystem
     found = (changed_by(folder, version) for version in range(since + 1, delta.version() + 1))
     return any(kinds is None or "remove" in kinds for kinds in found)
@@ -137,7 +144,7 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
 def stand_in(
     delta: DeltaTable, names: frozenset[str] | None
 ) -> tuple[DeltaTable, frozenset[str] | None]:
-    """The snapshot to read the rows of some files of `delta` from (all by default), and their names there.
+    """The snapshot to read some files of `delta` from (all by default), and their names in it.
 
     Where a vacuum took files that were compacted, it is a later version with the same rows. What
     `delta` has is said by its log all the same: watermarks, and the notes beside them, stay with
@@ -150,7 +157,11 @@ def stand_in(
 
 
 def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
-    """The table at a version; TableError where that can't be opened, or has what the reader lacks (deletion vectors, column mapping)."""
+    """The table at a version.
+
+    Raises:
+        TableError: it can't be opened, or has deletion vectors or column mapping.
+    """
     try:
         delta = tables.delta(table, version=version)
     except DeltaError as error:

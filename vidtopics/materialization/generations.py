@@ -207,7 +207,7 @@ class Generations:
         return self._change(change)
 
     def begin(self, view: str, schema: Schema, ttl_us: int) -> ViewEntry:
-        """Begin the view's next generation, listed as half-made. Returns the entry that it will have.
+        """Begin the view's next generation, listed as half-made. Returns its entry to be.
 
         Readers don't see it before :meth:`switch`.
         """

@@ -1,4 +1,4 @@
-"""Moving rows of data files into one generation of a view: the part of a run that Spark's executors can do as well."""
+"""Moving rows of data files into a generation: what Spark's executors can do as well."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """Files of a table's version (`names`; None: all), and the generation that their rows go to. Plain data: it travels to executors.
+    """Files of a table's version, and the generation that their rows go to.
 
-    `now_us`: rows that hold or are known later are not due yet. `span`: rows of these event times
-    alone.
+    Plain data: it travels to executors. `names`: of the files; None: all. `now_us`: rows that hold
+    or are known later are not due yet. `span`: rows of these event times alone.
     """
 
     table: Table

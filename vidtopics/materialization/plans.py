@@ -1,4 +1,7 @@
-"""What has happened to a view's table since it was last loaded, and what a run does about it. docs/materialization.md has the rules."""
+"""What happened to a view's table since its last load, and what a run does about it.
+
+docs/materialization.md has the rules.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from vidtopics.materialization.changes import digest, files, files_of, removes_r
 
 @dataclass(frozen=True)
 class LoadRecord:
-    """What a view's live generation was loaded from: the table's id and, per version, a digest of its data files.
+    """What a generation was loaded from: the table's id and, per version, a digest of its files.
 
     A load enters its version before it writes; once its watermark stands, that version alone is
     left. Rows of any of them may lie in Redis. `ttl_us`: the shortest TTL that rows were written
@@ -38,7 +41,10 @@ class LoadRecord:
         return cls(**known_fields(cls, json.loads(text)))
 
     def with_version(self, version: int, names: frozenset[str], since: int | None) -> LoadRecord:
-        """With one more version; of the others the one of the lowest watermark stays: the new version has all rows of the rest."""
+        """With one more version; of the others the one of the lowest watermark stays.
+
+        The new version has all rows of the rest.
+        """
         kept = {} if since is None else self.restricted_to(since).versions
         return replace(self, versions={**kept, str(version): digest(names)})
 
@@ -130,7 +136,10 @@ def table_replaced_reason(
     marks: Sequence[Watermark | None],
     source: LoadRecord | None,
 ) -> str:
-    """Why what is in Redis didn't come from an earlier version of this table; empty where it did, as far as ids and numbers say."""
+    """Why values in Redis aren't of an earlier version of this table, by ids and numbers.
+
+    Empty where they are.
+    """
     ids = {m.table_id for m in marks if m} | ({source.table_id} if source else set())
     if ids - {str(delta.metadata().id)}:
         return "another table under the path"
@@ -149,7 +158,10 @@ def _files(delta: DeltaTable, versions: Iterable[int]) -> dict[int, frozenset[st
 def removed_rows_reason(
     delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: LoadRecord | None
 ) -> str:
-    """Why rows may lie in Redis that the table has no more; empty where none do. `known`: files of each version that was written from."""
+    """Why rows may lie in Redis that the table has no more; empty where none do.
+
+    `known`: the files of each version that was written from.
+    """
     held: set[str] = set()
     for version, names in known.items():
         if names is None:

@@ -1,4 +1,4 @@
-"""The nightly check: are the keys in Redis those of the tables, and a sample of the values and lists those that the tables give?"""
+"""The nightly check of keys, and of a sample of values and lists, against the tables."""
 
 from __future__ import annotations
 
@@ -40,18 +40,20 @@ def reconcile(
     seed: int = 0,
     report: Callable[[Reconciled], None] = lambda found: None,
 ) -> list[Reconciled]:
-    """Compare every view and the lists that were loaded with their tables at the versions that Redis names. Holds the lock, changes nothing.
+    """Compare what was loaded with the tables at the versions that Redis names.
+
+    Holds the lock, changes nothing.
 
     Args:
         tables: the home's tables.
         connection: Redis.
         settings: prefix and buckets.
-        sample: values of each view, and lists of each kind, that are compared byte for byte, chosen anew for each `seed`.
+        sample: values of each view, and lists of each kind, that are compared byte for byte.
         seed: of the choice.
         report: called after each view and structure.
 
     Raises:
-        LockError, TableError, StoreError, RedisError: as :func:`vidtopics.materialization.materialize`.
+        LockError, TableError, StoreError, RedisError: as :func:`materialize`.
     """
     with hold(connection, settings.prefix):
         store = Generations(connection, settings.prefix, settings.buckets)
@@ -151,7 +153,7 @@ def _entities(
 def _keys(
     store: Generations, entry: ViewEntry, ids: Sequence[bytes], may_lack: NDArray[np.bool_]
 ) -> tuple[list[bytes], list[bytes], int]:
-    """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice.
+    """Ids without a key, ids of keys that the table hasn't, and the number of keys.
 
     `may_lack`: values past their TTL, which Redis may have dropped.
     """
@@ -186,14 +188,17 @@ def _time(value: bytes | None) -> Times:
 
 
 def _any_later(found: Times, newest: Times) -> bool:
-    """Whether a value came after all rows of the table: from a run whose watermark waits for rows that are not due, or from a push."""
+    """Whether a value came after all rows of the table.
+
+    It is of a push, or of a run whose watermark waits for rows that are not due.
+    """
     return found[0] > newest[0] or found[1] > newest[1]
 
 
 def _wrong(
     store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]
 ) -> tuple[list[bytes], int]:
-    """Ids of chosen rows whose bytes in Redis are not those that the table gives; and how many have a later value there."""
+    """Ids of chosen rows whose bytes differ in Redis, and how many have a later value there."""
     wrong: list[bytes] = []
     later = start = 0
     for batch in rows.batches():
@@ -244,7 +249,7 @@ def _differing(
 def _begins_with(
     longer: Mapping[int, Schema], found: bytes | None, schema: Schema, value: bytes
 ) -> bool:
-    """Whether a value of one of the longer schemas has the header and the first fields of another, which is of `schema`."""
+    """Whether a value of a longer schema has the header and first fields of one of `schema`."""
     if found is None or len(found) < HEADER.itemsize:
         return False
     more, plain = headers([found, value])

@@ -28,7 +28,10 @@ def lists(
     *,
     due: bool,
 ) -> Reconciled | None:
-    """A structure beside its table at the version that was loaded; None where nothing is there, nor is `due`: in the latest release."""
+    """Compare a structure with its table at the version that was loaded.
+
+    None where nothing is loaded and nothing is `due`: named by the latest release.
+    """
     known, whole = facts_of(store, table)
     there = set(keys_of(store.connection, store.prefix, table))
     if not whole:
@@ -91,7 +94,10 @@ def _name(store: Generations, table: Table, key: bytes) -> bytes:
 
 
 def _catalogue(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[bytes]:
-    """The topics that only one of catalogue and table has, and the catalogue's epoch where it is another. Their order isn't compared."""
+    """Topics that only catalogue or table has, and the catalogue's epoch where it differs.
+
+    Their order isn't compared.
+    """
     topics = set(known.get("topics", ())) ^ set(wanted.get("topics", ()))
     epoch = (
         [f"epoch {known['epoch']}"]

@@ -26,7 +26,10 @@ def seconds(text: str) -> float:
 
 
 def repeat(once: Callable[[], None], *, every_s: float, stop: Event) -> None:
-    """Call `once`, then every `every_s` seconds from its start again; a call that takes longer is followed at once. Ends once `stop` is set."""
+    """Call `once` every `every_s` seconds, from start to start, until `stop` is set.
+
+    A call that takes longer is followed at once.
+    """
     while not stop.is_set():
         began = time.monotonic()
         once()

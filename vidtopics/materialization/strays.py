@@ -47,7 +47,10 @@ def _known(store: Generations) -> set[tuple[int, int]]:
 
 
 def servers(connection: Connection, prefix: str, buckets: int) -> str:
-    """The processes that serve directory and buckets; another text after a restart or a failover, empty where one doesn't name itself."""
+    """The processes that serve directory and buckets, as one text.
+
+    It is another after a restart or a failover; empty where a process doesn't name itself.
+    """
     names = sorted(str(info.get("run_id", "")) for info in _infos(connection, prefix, buckets))
     return " ".join(names) if all(names) else ""
 

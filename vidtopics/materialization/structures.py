@@ -50,7 +50,10 @@ MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 
 @dataclass(frozen=True)
 class Swap:
-    """Lists to write, lists to remove (None: all others of the kind, wherever they are found), and what is then known."""
+    """Lists to write, lists to remove and the facts that hold then.
+
+    `gone` is None where all others of the kind go, wherever they are found.
+    """
 
     lists: Mapping[bytes, Sequence[str]]
     gone: frozenset[bytes] | None
@@ -134,7 +137,10 @@ def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
 
 
 def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
-    """What Redis says it holds of a structure; whether all of it is there: no run died over it, and no bucket fell back."""
+    """What Redis says that it holds of a structure, and whether all of it is there.
+
+    It isn't where a run died over it or a bucket fell back.
+    """
     names = [table.name, _moving(table)]
     text, halfway = cast(
         "list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names)
@@ -152,7 +158,7 @@ def keys_of(connection: Connection, prefix: str, table: Table) -> Iterator[bytes
 
 
 def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
-    """Whether what Redis holds is a version of this table: the same id, and the same data files under that number."""
+    """Whether Redis holds a version of this table: the same id, the same files under its number."""
     if known.get("table_id") != str(delta.metadata().id):
         return False
     names = files_of(delta, known["version"])
@@ -169,7 +175,8 @@ def _queues(
 ) -> Swap:
     """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
     found = _query(
-        "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos, sum(queue_ctr * queue_exposures) AS clicks"
+        "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos,"
+        " sum(queue_ctr * queue_exposures) AS clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
@@ -203,7 +210,7 @@ def _clicks(
 
 
 def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table | None:
-    """The rows that Redis holds; None where that isn't known: no such version, or it can't be read any more."""
+    """The rows that Redis holds; None where their version is unknown or can't be read any more."""
     if not held:
         return None
     try:
@@ -213,7 +220,7 @@ def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table |
 
 
 def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
-    """Whether every bucket has the lists that the facts speak of: one that fell back has an earlier mark, or none."""
+    """Whether every bucket has the mark of these facts; one that fell back has another or none."""
     with store.connection.pipeline(transaction=False) as pipe:
         for bucket in range(store.buckets):
             pipe.hget(_marks(store.prefix, bucket), table.name)
@@ -230,7 +237,10 @@ def _marks(prefix: str, bucket: int) -> str:
 
 @dataclass(frozen=True)
 class _Lists:
-    """Lists of one prefix as the holder of a lease changes them; a loss of what it sent shows with the next list or mark of the bucket."""
+    """Lists of one prefix as the holder of a lease changes them.
+
+    A loss of what it sent shows with the next list or mark of the bucket.
+    """
 
     lease: Lease
     buckets: int
@@ -286,7 +296,7 @@ def _moving(table: Table) -> str:
 
 
 def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows of a query over tables, in a connection of its own: DuckDB's default one is not for two threads."""
+    """Rows of a query over tables; DuckDB's default connection is not for two threads."""
     with duckdb.connect() as connection:
         for name, table in tables.items():
             connection.register(name, table)

@@ -1,4 +1,4 @@
-"""One view: what its table needs, into the live generation or into a new one that takes its place."""
+"""One view: its rows go to the live generation, or to a new one that takes its place."""
 
 from __future__ import annotations
 
@@ -164,6 +164,6 @@ def look(
 
 
 def _from(source: LoadRecord | None, entry: ViewEntry, delta: DeltaTable, todo: Plan) -> LoadRecord:
-    """What a generation is loaded from, with the version that `delta` is at: to be noted before its first row is written."""
+    """What a generation is loaded from, the version of `delta` included; noted before its rows."""
     source = source or LoadRecord(entry.generation, str(delta.metadata().id))
     return source.with_ttl(entry.ttl_us).with_version(delta.version(), files(delta), todo.since)

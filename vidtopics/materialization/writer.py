@@ -1,4 +1,4 @@
-"""Writing values to Redis: the later of two rows wins, whatever order they come in, and the watermark moves with the last of them."""
+"""Writing values to Redis: the later of two rows wins, the watermark moves with the last batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ DAY_US = 24 * HOUR_US
 # may also be counted anew, from a backup). Gives the number of values written.
 WRITE = f"""{COUNTED}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
-  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
+  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then
+    return redis.error_reply('{LOST}')
+  end
 end
 local written, stay, least = 0, tonumber(ARGV[6]), 0
 if stay > 0 then
@@ -47,7 +49,8 @@ for i = 4, #KEYS do
   end
   if newer then
     if stay > 0 then
-      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', math.ceil(math.max(event + stay, least) / 1000)))
+      local until_ms = math.ceil(math.max(event + stay, least) / 1000)
+      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', until_ms))
     else
       redis.call('SET', KEYS[i], value)
     end
@@ -56,7 +59,8 @@ for i = 4, #KEYS do
 end
 if ARGV[4] ~= '' then
   local old = redis.call('GET', KEYS[3])
-  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
+  local version = tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
+  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= version
       or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
     redis.call('SET', KEYS[3], ARGV[4])
   end
@@ -144,14 +148,20 @@ class StoreWriter:
         return False
 
     def drop(self, *views: str) -> int:
-        """Remove views, their values and watermarks; how many keys went. Waits for a run that holds the lock."""
+        """Remove views, their values and watermarks. Returns the number of keys.
+
+        Waits for a run that holds the lock.
+        """
         with self._leased() as generations:
             for view in views:
                 generations.drop(view)
             return generations.sweep()
 
     def sweep(self) -> int:
-        """Remove the keys of generations that aren't live; how many there were. Waits for a run that holds the lock."""
+        """Remove the keys of generations that aren't live. Returns their number.
+
+        Waits for a run that holds the lock.
+        """
         with self._leased() as generations:
             return generations.sweep()
 
@@ -166,7 +176,7 @@ class StoreWriter:
         batch: tuple[str, str] = ("", "0"),
         others: str = "",
     ) -> int:
-        """One script call: key and value pairs of one bucket; how many were newer than what was there.
+        """Write key and value pairs of one bucket by one script call. Returns how many were newer.
 
         Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
         With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket:
@@ -190,7 +200,10 @@ class StoreWriter:
 
 
 class Load:
-    """Rows on their way to one view: sent a bucket and a batch at a time; :meth:`finish` sends the rest with the watermark."""
+    """Rows on their way to one view, sent a bucket and a batch at a time.
+
+    :meth:`finish` sends the rest with the watermark.
+    """
 
     def __init__(self, writer: StoreWriter, space: KeySpace, ttl_us: int = 0) -> None:
         self.space = space
@@ -212,7 +225,9 @@ class Load:
                 self._send(bucket)
 
     def finish(self, watermark: Watermark | None = None, sent: Collection[str] = ()) -> int:
-        """Send what waits; each bucket's last script call also moves its watermark. How many values were written in all.
+        """Send what waits; each bucket's last script call also moves its watermark.
+
+        Returns how many values were written in all.
 
         It moves where Redis still has what this load and others of the run sent there (`sent`:
         their :meth:`sent`), as :meth:`StoreWriter.write` says.
@@ -229,7 +244,7 @@ class Load:
         return self.written
 
     def sent(self) -> str:
-        """What was sent to each bucket so far, as :meth:`finish` of another load of the run takes it."""
+        """What was sent to each bucket so far, as :meth:`finish` of another load takes it."""
         return self._sender.told(self._writer.buckets)
 
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
@@ -246,7 +261,9 @@ def _is_as(entry: ViewEntry, schema: Schema) -> bool:
 
 
 def grace_us(ttl_us: int) -> int:
-    """How long a value stays after its TTL, or after it was written where that is later: the TTL again, an hour to a day.
+    """How long a value stays after its TTL: as long as the TTL, but an hour to a day.
+
+    From the time of writing where that is later.
 
     Readers judge the TTL by their own clocks; meanwhile they are told OUTSIDE_MAX_AGE, afterwards
     NOT_FOUND.

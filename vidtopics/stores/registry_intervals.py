@@ -1,4 +1,4 @@
-"""Which releases are online, as Feast's registry says it: materialisation intervals of the views."""
+"""How far views are online, as Feast's registry says it: their materialisation intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request of Feast to the parts that are read from Redis, and from their rows to its answer."""
+"""From a request of Feast to the ids that are read, and from their rows to its answer."""
 
 from __future__ import annotations
 

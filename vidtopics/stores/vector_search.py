@@ -56,7 +56,7 @@ METRICS: dict[str, Callable[[Vectors, Vectors], NDArray[np.float32]]] = {
     "ip": inner_product_distances,
     "dot": inner_product_distances,
 }
-"""By Feast's names, in lower case. The smaller a distance, the nearer a vector, whatever the metric."""
+"""By Feast's names, in lower case. The smaller a distance, the nearer a vector."""
 
 
 def search(
