@@ -67,7 +67,7 @@ def _online(kind: Online | None, url: str) -> dict[str, Any] | None:
 
 
 def _view(home: Path, name: str, offline: Offline) -> FeatureView:
-    view = copy.deepcopy(getattr(feature_views, name))  # applying changes it
+    view: FeatureView = copy.deepcopy(getattr(feature_views, name))  # applying changes it
     if offline == "duckdb":
         view.batch_source = FileSource(
             name=name,

@@ -1,4 +1,4 @@
-"""The online store as Feast drives it: what Feast writes, the client reads, and the statuses are honest."""
+"""The online store as Feast drives it: the client reads what Feast writes, with its status."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -359,7 +359,7 @@ def test_a_view_whose_fields_change_keeps_its_values_until_it_is_loaded_again(st
 
 
 def test_null_times_and_large_numbers_beside_nulls_come_back(store):
-    """Feast writes a null time as -2**63 seconds; a float64 holds whole numbers up to 2**53 alone."""
+    """Feast writes a null time as -2**63 s; a float64 holds whole numbers up to 2**53 alone."""
     from feast.protos.feast.types.Value_pb2 import Int64List
 
     facts = view(

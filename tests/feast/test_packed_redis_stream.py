@@ -1,4 +1,4 @@
-"""Stream feature views: Feast's registry holds their fields in random order, join keys among them."""
+"""Stream feature views: Feast's registry has their fields in random order, join keys among them."""
 
 import asyncio
 from datetime import timedelta

@@ -44,23 +44,23 @@ class Changes:
     table: Table
     version: int
     dataset: ds.Dataset
-    kept: NDArray[np.bool_]
+    is_latest: NDArray[np.bool_]
     read: int
     not_due: int
 
     @property
     def rows(self) -> int:
         """Rows to move."""
-        return int(self.kept.sum())
+        return int(self.is_latest.sum())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in bounded memory; TableError where a data file ends early."""
         start = 0
         for batch in self._read():
-            kept = self.kept[start : start + batch.num_rows]
+            is_latest = self.is_latest[start : start + batch.num_rows]
             start += batch.num_rows
-            if kept.any():
-                yield batch.filter(pa.array(kept))
+            if is_latest.any():
+                yield batch.filter(pa.array(is_latest))
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         with readable(self.table, self.version):
@@ -95,16 +95,16 @@ def changes(
     asked = (
         (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
     )
-    kept = np.zeros(len(rows), np.bool_)
-    kept[
+    is_latest = np.zeros(len(rows), np.bool_)
+    is_latest[
         latest(
             rows.select(list(table.key)),
             np.where(due & asked, event, np.iinfo(np.int64).min),
             created,
         )
     ] = True
-    kept &= due & asked
-    return Changes(table, delta.version(), dataset, kept, len(rows), int((asked & ~due).sum()))
+    is_latest &= due & asked
+    return Changes(table, delta.version(), dataset, is_latest, len(rows), int((asked & ~due).sum()))
 
 
 def files(delta: DeltaTable) -> frozenset[str]:
@@ -137,8 +137,10 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
     A commit whose log entry was cleaned up may have.
     """
     folder = scan(delta).filesystem
-    found = (changed_by(folder, version) for version in range(since + 1, delta.version() + 1))
-    return any(kinds is None or "remove" in kinds for kinds in found)
+    commit_kinds = (
+        changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
+    )
+    return any(kinds is None or "remove" in kinds for kinds in commit_kinds)
 
 
 def stand_in(
@@ -180,5 +182,5 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
 def live(batch: pa.RecordBatch, table: Table) -> NDArray[np.bool_]:
     """bool[N]: false for tombstones, rows whose features are all null."""
     columns = [pc.is_valid(batch[c.name]).to_numpy(zero_copy_only=False) for c in table.values]
-    found: NDArray[np.bool_] = np.logical_or.reduce(columns)
-    return found
+    is_live: NDArray[np.bool_] = np.logical_or.reduce(columns)
+    return is_live

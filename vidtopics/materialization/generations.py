@@ -193,10 +193,10 @@ class Generations:
             pipe.multi()
             if entry is None:
                 assert live is not None
-                pipe.hset(self._wanted, view, note_of(schema))
+                pipe.hset(self._applied, view, note_of(schema))
                 return live
             if is_apply:
-                pipe.hdel(self._wanted, view)
+                pipe.hdel(self._applied, view)
             if entry != live or not is_known:
                 retired = live if live and live.generation != entry.generation else None
                 self._enter(pipe, view, entry, schema, retired=retired)
@@ -218,7 +218,7 @@ class Generations:
             entry = state.new_generation(schema, ttl_us)
             entry = replace(entry, keys=entry.keys or state.live.keys)
             pipe.multi()
-            pipe.hset(self._others, _field(entry), view)
+            pipe.hset(self._retired, _field(entry), view)
             return entry
 
         return self._change(change)
@@ -233,7 +233,7 @@ class Generations:
             live = _entries(pipe.hgetall(self._views))[view]
             pipe.multi()
             if live != entry:
-                pipe.hdel(self._others, _field(entry))
+                pipe.hdel(self._retired, _field(entry))
                 pipe.hset(self._sources, view, source)
                 self._enter(pipe, view, entry, schema, retired=live)
 
@@ -274,8 +274,8 @@ class Generations:
             if live:
                 pipe.hdel(self._views, view)
                 pipe.hdel(self._sources, view)
-                pipe.hdel(self._wanted, view)
-                pipe.hset(self._others, _field(live), view)
+                pipe.hdel(self._applied, view)
+                pipe.hset(self._retired, _field(live), view)
                 pipe.incr(place(self.prefix, "directory"))
 
         self._change(change)
@@ -285,7 +285,7 @@ class Generations:
 
         It takes a lease: half-made generations are listed too.
         """
-        names = cast("dict[bytes, bytes]", self.connection.hgetall(self._others))
+        names = cast("dict[bytes, bytes]", self.connection.hgetall(self._retired))
         if not names:
             return 0
         assert self.lease is not None
@@ -309,15 +309,15 @@ class Generations:
         return Registration(
             live,
             Schema.from_json(text).fields if text else (),
-            pipe.hget(self._wanted, view),
+            pipe.hget(self._applied, view),
             int(pipe.get(self._numbers) or 0),
             list(entries.values()),
-            retired_generations(pipe.hgetall(self._others)),
+            retired_generations(pipe.hgetall(self._retired)),
         )
 
     def _forget(self, field: str, pipe: Any) -> None:
         pipe.multi()
-        pipe.hdel(self._others, field)
+        pipe.hdel(self._retired, field)
 
     def _enter(
         self,
@@ -331,8 +331,8 @@ class Generations:
         pipe.hset(self._views, view, entry.to_json())
         pipe.incr(place(self.prefix, "directory"))
         if retired:
-            pipe.hset(self._others, _field(retired), view)
-            pipe.hdel(self._wanted, view)
+            pipe.hset(self._retired, _field(retired), view)
+            pipe.hdel(self._applied, view)
 
     def _change(self, change: Callable[[Any], Result]) -> Result:
         names = ("views", "schemas", "generations", "numbers", "wanted")
@@ -358,12 +358,12 @@ class Generations:
         return place(self.prefix, "sources")
 
     @property
-    def _wanted(self) -> str:
+    def _applied(self) -> str:
         """Notes of applies that live values don't fit: who pushes by one begins a generation."""
         return place(self.prefix, "wanted")
 
     @property
-    def _others(self) -> str:
+    def _retired(self) -> str:
         return place(self.prefix, "generations")
 
 

@@ -172,9 +172,9 @@ class Lease:
         guard = place(self.prefix, "fence")
 
         def fenced(pipe: Any) -> Result:
-            held = int(pipe.get(guard) or 0)
-            if held != int(self.number):
-                raise overtaken(self.prefix) if held > int(self.number) else lost(self.prefix)
+            number = int(pipe.get(guard) or 0)
+            if number != int(self.number):
+                raise overtaken(self.prefix) if number > int(self.number) else lost(self.prefix)
             return change(pipe)
 
         return transaction(

@@ -45,8 +45,8 @@ class LoadRecord:
 
         The new version has all rows of the rest.
         """
-        kept = {} if since is None else self.restricted_to(since).versions
-        return replace(self, versions={**kept, str(version): digest(names)})
+        remaining = {} if since is None else self.restricted_to(since).versions
+        return replace(self, versions={**remaining, str(version): digest(names)})
 
     def with_ttl(self, ttl_us: int) -> LoadRecord:
         """With rows of that TTL.
@@ -162,13 +162,13 @@ def removed_rows_reason(
 
     `known`: the files of each version that was written from.
     """
-    held: set[str] = set()
+    written_files: set[str] = set()
     for version, names in known.items():
         if names is None:
             return f"version {version} can't be opened any more"
         if source is not None and source.versions.get(str(version), digest(names)) != digest(names):
             return f"version {version} is not the one that was loaded"
-        held |= names
-    if held - files(delta) and removes_rows(delta, min(known)):
+        written_files |= names
+    if written_files - files(delta) and removes_rows(delta, min(known)):
         return "rows were taken out of the table"
     return ""

@@ -52,11 +52,11 @@ MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 class Swap:
     """Lists to write, lists to remove and the facts that hold then.
 
-    `gone` is None where all others of the kind go, wherever they are found.
+    `removed` is None where all others of the kind go, wherever they are found.
     """
 
     lists: Mapping[bytes, Sequence[str]]
-    gone: frozenset[bytes] | None
+    removed: frozenset[bytes] | None
     facts: Mapping[str, object]
     rows: int
 
@@ -84,11 +84,11 @@ def bring(
         table is TOPIC_QUEUES
     ):  # readers stay with the old epoch's lists until the new ones are all there
         lists.enter({table.name: json.dumps(swap.facts)})
-    gone = lists.others(table, swap.lists) if swap.gone is None else swap.gone
-    lists.drop(gone)
+    removed = lists.others(table, swap.lists) if swap.removed is None else swap.removed
+    lists.drop(removed)
     lists.mark(table, _mark(swap.facts))
     lists.enter({table.name: json.dumps(swap.facts), _moving(table): None})
-    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(gone))
+    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(removed))
     return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
 
 
@@ -110,8 +110,8 @@ def look(
     """What a structure needs to come to a version; None where it is there. Reads alone."""
     known, whole = facts_of(store, table)
     delta = snapshot(tables, table, version)
-    held = known if whole and not full and is_from(delta, known) else {}
-    if held.get("version") == version:
+    loaded = known if whole and not full and is_from(delta, known) else {}
+    if loaded.get("version") == version:
         return None
     with readable(table, version):
         rows = tables.read(table, version=version)
@@ -123,8 +123,8 @@ def look(
     }
     names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
-        return _queues(names, rows, facts, known, settled=bool(held))
-    return _clicks(names, rows, _before(tables, table, held), facts)
+        return _queues(names, rows, facts, known, settled=bool(loaded))
+    return _clicks(names, rows, _before(tables, table, loaded), facts)
 
 
 def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
@@ -174,20 +174,20 @@ def _queues(
     settled: bool,
 ) -> Swap:
     """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
-    found = _query(
+    topic_rows = _query(
         "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos,"
         " sum(queue_ctr * queue_exposures) AS clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
-    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in found}
+    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in topic_rows}
     catalogue = {
-        "epoch": found[0][0] if found else known.get("epoch", 0),
-        "topics": [row[1] for row in found],
+        "epoch": topic_rows[0][0] if topic_rows else known.get("epoch", 0),
+        "topics": [row[1] for row in topic_rows],
     }
     before = {names.queue(known["epoch"], topic) for topic in known["topics"]} if settled else None
-    gone = None if before is None else frozenset(before - lists.keys())
-    return Swap(lists, gone, {**catalogue, **facts}, len(rows))
+    removed = None if before is None else frozenset(before - lists.keys())
+    return Swap(lists, removed, {**catalogue, **facts}, len(rows))
 
 
 def _clicks(
@@ -201,20 +201,20 @@ def _clicks(
         before=rows.slice(0, 0) if before is None else before,
     )
     lists = {names.clicks(user): videos for user, videos in changed if videos}
-    gone = (
+    removed = (
         None
         if before is None
         else frozenset(names.clicks(user) for user, videos in changed if not videos)
     )
-    return Swap(lists, gone, facts, len(rows))
+    return Swap(lists, removed, facts, len(rows))
 
 
-def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table | None:
+def _before(tables: Tables, table: Table, loaded: Mapping[str, Any]) -> pa.Table | None:
     """The rows that Redis holds; None where their version is unknown or can't be read any more."""
-    if not held:
+    if not loaded:
         return None
     try:
-        return tables.read(table, version=held["version"])
+        return tables.read(table, version=loaded["version"])
     except (DeltaError, OSError, pa.ArrowInvalid):  # vacuumed, damaged
         return None
 
@@ -272,9 +272,11 @@ class _Lists:
             pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments
         )
 
-    def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
+    def others(self, table: Table, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""
-        return frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - kept.keys()
+        return (
+            frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - remaining.keys()
+        )
 
     def enter(self, fields: Mapping[str, str | None]) -> None:
         """Set fields of `structures`; None removes one."""
@@ -300,5 +302,5 @@ def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         for name, table in tables.items():
             connection.register(name, table)
-        found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return rows

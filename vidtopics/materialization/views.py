@@ -133,14 +133,14 @@ def preview(
     _, todo, _ = look(store, table, delta, full=full)
     if todo.up_to_date:
         return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    found = changes(table, *stand_in(delta, todo.names), now_us=now_us)
+    new_rows = changes(table, *stand_in(delta, todo.names), now_us=now_us)
     return Moved(
         table.name,
         release,
-        found.read,
-        found.rows,
+        new_rows.read,
+        new_rows.rows,
         0,
-        found.not_due,
+        new_rows.not_due,
         time.monotonic() - began,
         why=todo.rebuild,
     )

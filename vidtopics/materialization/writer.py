@@ -141,8 +141,8 @@ class StoreWriter:
         Where another took its place meanwhile, the rows' keys go again: what sweeps a generation
         may have been there before they came.
         """
-        held = self.generations.entries().get(view)
-        if held and (held.number, held.generation) == (entry.number, entry.generation):
+        live = self.generations.entries().get(view)
+        if live and (live.number, live.generation) == (entry.number, entry.generation):
             return True
         unlink(self.lease or Lease(self.connection, self.prefix, ""), self.keys(entry).of(ids))
         return False
@@ -239,13 +239,13 @@ class Load:
                 or self._waiting[bucket]
                 or (self.lease and self._sender.sent[bucket])
             ):
-                others = " ".join(Sender.told_of(bucket, told) for told in sent)
+                others = " ".join(Sender.count_of(bucket, counts) for counts in sent)
                 self._send(bucket, str(watermark or ""), others)
         return self.written
 
     def sent(self) -> str:
         """What was sent to each bucket so far, as :meth:`finish` of another load takes it."""
-        return self._sender.told(self._writer.buckets)
+        return self._sender.counts(self._writer.buckets)
 
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
         rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)

@@ -107,7 +107,7 @@ def search(
         chosen = rows[best]
         documents = _documents(view, features, chosen, requested, distances[best], ids, version)
         nearest += zip(distances[best].tolist(), [ids[i] for i in chosen], documents, strict=True)
-        nearest = sorted(nearest, key=lambda found: found[:2])[:top_k]
+        nearest = sorted(nearest, key=lambda candidate: candidate[:2])[:top_k]
     return sorted((document for _, _, document in nearest), key=_entity_values)
 
 
