@@ -87,9 +87,6 @@ EXPECTED_DIFFERENCES: dict[tuple[str, str], Difference] = {
     ("documents_that_are_nearest_are_found", "*+redis"): Difference(
         "NotImplementedError", "Feast's Redis store has no search of vectors"
     ),
-    ("a_teardown_leaves_nothing_to_read", "*+redis"): Difference(
-        "null", "Feast's Redis store takes a view that was never written for an empty one"
-    ),
 }
 """By behaviour and pair. A behaviour is a test's name without `test_`, with its parameters but the
 pair in brackets if one alone differs; a pair may have a wildcard: `duckdb+*`."""

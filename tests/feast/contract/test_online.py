@@ -148,8 +148,11 @@ def test_views_of_other_entities_in_one_request(project):
 def test_what_is_materialised_of_a_view_without_entities_is_read(project):
     rows = table([{"n": 5, "event": 1}, {"n": 6, "event": 2}])
     project.view("world", rows, {"n": Int64}, entities=())
-    project.store.materialize(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
-    answer = project.store.get_online_features(["world:n"], [{}, {}])
+    project.view("incomes", incomes(("a", 1, 1)))
+    push(project.store, "incomes", [{**A, "income": 1}])
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    project.store.materialize(since, until, feature_views=["world"])
+    answer = project.store.get_online_features(["incomes:income", "world:n"], [A, NEVER])
     assert answer.to_dict()["n"] == [6, 6]
 
 
