@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from feast import FeatureStore, FeatureView, FileSource, RepoConfig
 
 from benchmarks.quiet import quietly
-from feature_repo.entities import ENTITY
-from feature_repo.feature_views import VIEW
+from feature_repo import entities, feature_views
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME
 
 Online = Literal["packed", "feast"]
@@ -45,7 +44,7 @@ def project(
         online_store=_online(online, url),
     )
     store = FeatureStore(config=config)
-    quietly(lambda: store.apply([ENTITY["video"], *(_view(home, view, offline) for view in views)]))
+    quietly(lambda: store.apply([entities.video, *(_view(home, view, offline) for view in views)]))
     return store
 
 
@@ -68,7 +67,7 @@ def _online(kind: Online | None, url: str) -> dict[str, Any] | None:
 
 
 def _view(home: Path, name: str, offline: Offline) -> FeatureView:
-    view = copy.deepcopy(VIEW[name])  # applying changes it
+    view: FeatureView = copy.deepcopy(getattr(feature_views, name))  # applying changes it
     if offline == "duckdb":
         view.batch_source = FileSource(
             name=name,

@@ -2,10 +2,16 @@
 
 from feast import Entity, ValueType
 
-from vidtopics.contracts import ENTITIES
+video = Entity(
+    name="video",
+    join_keys=["video_id"],
+    value_type=ValueType.STRING,
+    description="the video, 1 to 128 UTF-8 bytes",
+)
 
-ENTITY = {
-    name: Entity(name=name, join_keys=[key.name], value_type=ValueType.STRING, description=key.doc)
-    for name, key in ENTITIES.items()
-}
-globals().update(ENTITY)  # Feast collects the objects that it finds as attributes
+user = Entity(
+    name="user",
+    join_keys=["user_id"],
+    value_type=ValueType.STRING,
+    description="the user, 1 to 128 UTF-8 bytes",
+)

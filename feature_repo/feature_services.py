@@ -1,12 +1,11 @@
-"""Which views each consumer reads together."""
+"""Which views each consumer reads together; training is exactly ranking."""
 
 from feast import FeatureService
 
-from feature_repo.feature_views import VIEW
-from vidtopics.contracts import SERVICES
+from feature_repo.feature_views import video_statistics, video_topics
 
-SERVICE = {
-    name: FeatureService(name=name, features=[VIEW[t.name] for t in tables])
-    for name, tables in SERVICES.items()
-}
-globals().update(SERVICE)  # Feast collects the objects that it finds as attributes
+recall_v1 = FeatureService(name="recall_v1", features=[video_topics])
+
+ranking_v1 = FeatureService(name="ranking_v1", features=[video_topics, video_statistics])
+
+training_v1 = FeatureService(name="training_v1", features=[video_topics, video_statistics])

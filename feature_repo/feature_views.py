@@ -1,32 +1,140 @@
-"""One view per contract that has one: fields, entity and TTL are the contract's."""
+"""Features of videos. `tests/feast/test_feature_repo.py` holds each to its table's contract."""
+
+from datetime import timedelta
 
 from feast import FeatureView, Field
+from feast.types import Array, Bool, Float32, Float64, Int64, String
 
-from feature_repo.entities import ENTITY
-from feature_repo.sources import SOURCE
-from vidtopics.contracts import ENTITIES, VIEWS, Table
-from vidtopics.stores.feast_types import feast_type, tags_of
+from feature_repo.entities import video
+from feature_repo.sources import (
+    video_joint_representation_source,
+    video_statistics_source,
+    video_tag_embedding_source,
+    video_topics_source,
+)
 
+# A field's tags tell the online store more than its type: `width` of a list (a number of slots, or
+# `vector`: as wide as the rows are), `pad` of unused slots, `wire`: the narrower type of numbers.
 
-def view(table: Table) -> FeatureView:
-    """The feature view of a contract."""
-    assert table.view is not None
-    entity = ENTITIES[table.view.entity]
-    fields = [
-        Field(name=c.name, dtype=feast_type(c), description=c.doc, tags=tags_of(c))
-        for c in table.values
-    ]
-    key = Field(name=entity.name, dtype=feast_type(entity))
-    return FeatureView(
-        name=table.name,
-        entities=[ENTITY[table.view.entity]],
-        schema=[key, *fields],
-        source=SOURCE[table.name],
-        ttl=table.view.ttl,
-        online=True,
-        description=table.doc,
-    )
+video_tag_embedding = FeatureView(
+    name="video_tag_embedding",
+    description="mean of a video's tag vectors (Eq. 4)",
+    entities=[video],
+    source=video_tag_embedding_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="video_id", dtype=String),
+        Field(
+            name="tag_embedding",
+            dtype=Array(Float32),
+            description="mean of tag vectors, length 1; zero without tags",
+            tags={"width": "vector"},
+            vector_index=True,
+            vector_search_metric="cosine",
+        ),
+        Field(
+            name="tag_count",
+            dtype=Int64,
+            description="tags with a vector; 0 marks a zero vector",
+        ),
+    ],
+)
 
+video_joint_representation = FeatureView(
+    name="video_joint_representation",
+    description="z: cover and title as they enter the MMoE's experts (Eq. 1)",
+    entities=[video],
+    source=video_joint_representation_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="video_id", dtype=String),
+        Field(
+            name="joint_embedding",
+            dtype=Array(Float32),
+            description="z, length 1; zero without cover and title",
+            tags={"width": "vector"},
+            vector_index=True,
+            vector_search_metric="cosine",
+        ),
+        Field(
+            name="content_blocks",
+            dtype=Int64,
+            description="bit 0: has a cover, bit 1: has a title; 0 marks a zero vector",
+        ),
+        Field(
+            name="encoder_version",
+            dtype=String,
+            description="hash of the weights that made it",
+        ),
+    ],
+)
 
-VIEW = {name: view(table) for name, table in VIEWS.items()}
-globals().update(VIEW)  # Feast collects the objects that it finds as attributes
+video_topics = FeatureView(
+    name="video_topics",
+    description="the 8-slot topic ID feature",
+    entities=[video],
+    source=video_topics_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="video_id", dtype=String),
+        Field(
+            name="topic_ids",
+            dtype=Array(Int64),
+            description="topics by falling weight",
+            tags={"wire": "int32", "pad": "-1", "width": "8"},
+        ),
+        Field(
+            name="topic_weights",
+            dtype=Array(Float32),
+            description="cosine to each topic's centroid",
+            tags={"pad": "0", "width": "8"},
+        ),
+        Field(
+            name="topic_count",
+            dtype=Int64,
+            description="slots in use",
+            tags={"wire": "int8"},
+        ),
+        Field(
+            name="below_threshold",
+            dtype=Bool,
+            description="true: no centroid within the threshold, the nearest is given",
+        ),
+        Field(
+            name="topic_epoch",
+            dtype=Int64,
+            description="IDs are comparable within one epoch",
+            tags={"wire": "int32"},
+        ),
+    ],
+)
+
+video_statistics = FeatureView(
+    name="video_statistics",
+    description="exposures and clicks before the as-of time",
+    entities=[video],
+    source=video_statistics_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="video_id", dtype=String),
+        Field(
+            name="video_exposures",
+            dtype=Int64,
+            description="impressions strictly before the as-of time",
+        ),
+        Field(
+            name="video_clicks",
+            dtype=Int64,
+            description="clicks strictly before the as-of time",
+        ),
+        Field(
+            name="video_ctr",
+            dtype=Float64,
+            description="(clicks + w * global CTR) / (exposures + w)",
+        ),
+    ],
+)

@@ -3,17 +3,38 @@
 from feast import FileSource
 from feast.data_format import DeltaFormat
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIEWS
+video_tag_embedding_source = FileSource(
+    name="video_tag_embedding",
+    path="video_tag_embedding",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="mean of a video's tag vectors (Eq. 4)",
+)
 
-SOURCE = {
-    name: FileSource(
-        name=name,
-        path=name,
-        file_format=DeltaFormat(),
-        timestamp_field=EVENT_TIME,
-        created_timestamp_column=CREATED_TIME,
-        description=table.doc,
-    )
-    for name, table in VIEWS.items()
-}
-globals().update(SOURCE)  # Feast collects the objects that it finds as attributes
+video_joint_representation_source = FileSource(
+    name="video_joint_representation",
+    path="video_joint_representation",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="z: cover and title as they enter the MMoE's experts (Eq. 1)",
+)
+
+video_topics_source = FileSource(
+    name="video_topics",
+    path="video_topics",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="the 8-slot topic ID feature",
+)
+
+video_statistics_source = FileSource(
+    name="video_statistics",
+    path="video_statistics",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="exposures and clicks before the as-of time",
+)

@@ -15,7 +15,10 @@ START_US = int(START.timestamp()) * 1_000_000
 
 
 def write(home: Path, name: str, rows: list[dict]) -> None:
-    """Append rows to the table of a view; `event` and `created` are days after START; a row without features is a tombstone."""
+    """Append rows to the table of a view; `event` and `created` are days after START.
+
+    A row without features is a tombstone.
+    """
     table = VIEWS[name]
     schema = arrow_schema(table)
     uri = str(home / "tables" / name)

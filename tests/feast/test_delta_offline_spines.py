@@ -117,14 +117,37 @@ def test_what_is_no_select_over_the_tables_is_refused(store, visits, sql, found)
 # --- a range of time -----------------------------------------------------------------------------------------------------
 
 
-def test_a_range_gives_each_entity_of_it_at_its_end(store):
-    found = job(store, None, start_date=day(2), end_date=day(6)).to_arrow().to_pydict()
-    assert found == {"user_id": ["a", "b"], "event_timestamp": [day(6)] * 2, "income": [2, 3]}
-    found = job(store, None, start_date=day(1), end_date=day(4)).to_arrow().to_pydict()
-    assert (found["user_id"], found["income"]) == (["a", "b"], [1, 3])
-    found = job(store, None, start_date=day(2.5), end_date=day(4)).to_arrow()
-    assert len(found) == 0
-    assert found.column_names == ["user_id", "event_timestamp", "income"]
+def test_a_range_gives_each_entity_at_each_time_of_its_rows(store):
+    result = job(store, None, start_date=day(2), end_date=day(6)).to_arrow().to_pydict()
+    assert result == {
+        "user_id": ["a", "b"],
+        "event_timestamp": [day(5), day(2)],
+        "income": [2, 3],
+    }
+    result = job(store, None, start_date=day(1), end_date=day(6)).to_arrow().to_pydict()
+    assert result == {
+        "user_id": ["a", "a", "b"],
+        "event_timestamp": [day(1), day(5), day(2)],
+        "income": [1, 2, 3],
+    }
+    result = job(store, None, start_date=day(2.5), end_date=day(4)).to_arrow()
+    assert len(result) == 0
+    assert result.column_names == ["user_id", "event_timestamp", "income"]
+
+
+def test_a_range_gives_one_row_for_equal_times(tmp_path):
+    append(tmp_path, incomes(("a", 1, 1, 1), ("a", 2, 1, 2), (None, 3, 1, 1), ("b", 4, 2, 2)))
+    result = job(shop(tmp_path), None, start_date=day(0), end_date=day(4)).to_arrow().to_pydict()
+    assert (result["user_id"], result["income"]) == (["a", "b"], [2, 4])
+
+
+def test_a_value_of_a_range_is_that_which_was_known_by_its_end(tmp_path):
+    """The correction of day 3 changes what held on day 1; a range that ends before doesn't know it."""
+    append(tmp_path, incomes(("a", 1, 1, 2), ("a", 9, 1, 3)))
+    store = shop(tmp_path, known_by=True)
+    assert values(job(store, None, start_date=day(0), end_date=day(2.5))) == [1]
+    assert values(job(store, None, start_date=day(0), end_date=day(3))) == [9]
+    assert values(job(store, None, start_date=day(0), end_date=day(1.5))) == []
 
 
 def test_a_range_knows_only_what_was_known_by_its_end(store):
@@ -387,7 +410,7 @@ def test_a_view_without_entities_joins_by_time_alone(tmp_path):
     found = store.get_historical_features(
         None, ["weather:income"], start_date=day(1), end_date=day(3)
     ).to_arrow()
-    assert found.to_pydict() == {"event_timestamp": [day(3)], "income": [1]}
+    assert found.to_pydict() == {"event_timestamp": [day(1)], "income": [1]}
 
 
 def test_mapped_keys_fields_and_times(tmp_path):

@@ -1,4 +1,4 @@
-"""Feast's own commands over a copy of the repository: apply, materialize, list, serve, ui; each run once, as a user would."""
+"""Feast's own commands over a copy of the repository: apply, materialize, list, serve, ui."""
 
 import json
 import os

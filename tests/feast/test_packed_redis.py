@@ -1,4 +1,4 @@
-"""The online store as Feast drives it: what Feast writes, the client reads, and the statuses are honest."""
+"""The online store as Feast drives it: the client reads what Feast writes, with its status."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import redis
 from feast import Field
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import (
     Array,
     Bool,
@@ -69,9 +71,9 @@ def store(tmp_path, url):
 
 
 def test_our_views_are_stored_as_the_contracts_say():
-    from feature_repo.feature_views import VIEW
+    from feature_repo import feature_views
 
-    assert {name: schema_of(VIEW[name]).hash for name in VIEWS} == {
+    assert {name: schema_of(getattr(feature_views, name)).hash for name in VIEWS} == {
         name: Schema.of(table).hash for name, table in VIEWS.items()
     }
 
@@ -111,8 +113,61 @@ def test_each_status_and_a_null_beside_a_value(store):
     a = response.results[
         list(response.metadata.feature_names.val).index("a")
     ]  # Feast's own order changes from run to run
-    assert [v.int64_val for v in a.values] == [1, 0, 0, 0]
+    assert [v.WhichOneof("val") and v.int64_val for v in a.values] == [1, 2, None, None]
     assert [t.seconds for t in a.event_timestamps][3] == 0
+
+
+def test_a_value_past_its_ttl_is_blank_where_the_setting_says_so(tmp_path, url):
+    store = make_store(tmp_path, url, "shop", blank_expired=True)
+    facts = view("short_lived", {"a": Int64}, ttl=timedelta(hours=1))
+    register(store, facts)
+    push(store, "short_lived", [{"user_id": "now", "a": 1}])
+    push(store, "short_lived", [{"user_id": "old", "a": 2}], at=NOW - timedelta(hours=2))
+    response = read(store, ["short_lived:a"], [{"user_id": "now"}, {"user_id": "old"}])
+    assert statuses(response, "a") == ["PRESENT", "OUTSIDE_MAX_AGE"]
+    assert store.get_online_features(
+        ["short_lived:a"], [{"user_id": "now"}, {"user_id": "old"}]
+    ).to_dict()["a"] == [1, None]
+    rows = store._provider.online_read(store.config, facts, keys_of("now", "old"), ["a"])
+    assert [time is None for time, _ in rows] == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["slots", "list", "text", "older schema"])
+def test_a_value_past_its_ttl_of_any_kind_comes_back_sync_and_async(store, kind):
+    fields = {
+        "slots": Field(name="a", dtype=Array(Int64), tags={"width": "2"}),
+        "list": Field(name="a", dtype=Array(Int64)),
+        "text": Field(name="a", dtype=String),
+        "older schema": Field(name="a", dtype=Int64),
+    }
+    value = {"slots": [1, 2], "list": [1, 2, 3], "text": "ä", "older schema": 7}[kind]
+    register(store, view("facts", {"a": fields[kind]}, ttl=timedelta(hours=1)))
+    push(store, "facts", [{"user_id": "old", "a": value}], at=NOW - timedelta(hours=2))
+    if kind == "older schema":
+        register(store, view("facts", {"a": fields[kind], "b": Int64}, ttl=timedelta(hours=1)))
+    rows = [{"user_id": "never"}, {"user_id": "old"}]
+
+    async def awaited():
+        return await store.get_online_features_async(["facts:a"], rows)
+
+    for response in (store.get_online_features(["facts:a"], rows), asyncio.run(awaited())):
+        assert response.to_dict()["a"] == [None, value]
+        assert statuses(response.proto, "a") == ["NOT_FOUND", "OUTSIDE_MAX_AGE"]
+
+
+def test_online_read_gives_a_value_past_its_ttl_as_feasts_stores_do(store):
+    facts = view("facts", {"a": Int64}, ttl=timedelta(hours=1))
+    register(store, facts)
+    push(store, "facts", [{"user_id": "old", "a": 2}], at=NOW - timedelta(hours=2))
+    ((time, values), never) = store._provider.online_read(
+        store.config, facts, keys_of("old", "never"), ["a"]
+    )
+    assert (time, values["a"].int64_val) == (NOW - timedelta(hours=2), 2)
+    assert never == (None, None)
+
+
+def keys_of(*users):
+    return [EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=u)]) for u in users]
 
 
 def test_a_correction_wins_and_an_older_row_does_not(store):
@@ -181,14 +236,13 @@ def test_teardown_removes_its_own_keys_alone(tmp_path, url):
 
 
 def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluster, cluster_store):
-    from feature_repo.entities import ENTITY
-    from feature_repo.feature_views import VIEW
+    from feature_repo import entities, feature_views
 
     neighbour = make_store(tmp_path, cluster, "neighbour")
     register(neighbour, view("facts", {"n": Int64}))
     push(neighbour, "facts", [{"user_id": "u", "n": 1}])
     store = make_store(home, cluster, "videos", prefix="vt")
-    store.apply([*ENTITY.values(), *VIEW.values()])
+    store.apply([entities.video, *(getattr(feature_views, name) for name in VIEWS)])
     store.materialize(datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     asked = (
         ["video_topics:topic_ids", "video_statistics:video_exposures"],
@@ -305,9 +359,8 @@ def test_a_view_whose_fields_change_keeps_its_values_until_it_is_loaded_again(st
 
 
 def test_null_times_and_large_numbers_beside_nulls_come_back(store):
-    """Feast writes a null time as -2**63 seconds; a float64 holds whole numbers up to 2**53 alone."""
-    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
-    from feast.protos.feast.types.Value_pb2 import Int64List, Value
+    """Feast writes a null time as -2**63 s; a float64 holds whole numbers up to 2**53 alone."""
+    from feast.protos.feast.types.Value_pb2 import Int64List
 
     facts = view(
         "facts",

@@ -1,4 +1,4 @@
-"""Views that change while processes with older registries still run: no value is lost, and none is read as another's."""
+"""Views that change while processes with older registries run: no value is lost or mixed up."""
 
 import asyncio
 import gc
@@ -90,9 +90,9 @@ def test_keys_of_an_entry_from_before_are_taken_from_who_comes_first(store, url)
 
 
 def test_both_writers_of_our_views_enter_the_same_keys():
-    from feature_repo.feature_views import VIEW
+    from feature_repo import feature_views
 
-    assert {name: schema_of(VIEW[name]).keys for name in VIEWS} == {
+    assert {name: schema_of(getattr(feature_views, name)).keys for name in VIEWS} == {
         n: Schema.of(t).keys for n, t in VIEWS.items()
     }
     assert Schema.of(VIDEO_STATISTICS).keys == ("video_id",)
@@ -166,7 +166,7 @@ def test_a_ttl_that_comes_with_a_last_field_less_is_applied(store, url):
 
 
 def test_a_load_from_a_contract_is_not_undone_by_a_push_from_before(store, url):
-    """`vidtopics materialize` goes by its contract: no apply has to come first, and none is waited for after it."""
+    """`vidtopics materialize` goes by its contract: no apply has to come before or after it."""
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "a", "n": 1}])
     register(store, view("facts", {"n": String}))
@@ -230,7 +230,7 @@ def test_a_push_that_every_rebuild_overtakes_says_so(store, url, monkeypatch):
 
 
 def rebuild(monkeypatch, url, switches):
-    """Rebuilds that switch, and sweep, after a push has looked up the live generation and before it writes."""
+    """Rebuilds that switch and sweep between a push's look-up of the generation and its write."""
     load, left = StoreWriter.load, iter(range(switches))
 
     def overtaken(self, entry):

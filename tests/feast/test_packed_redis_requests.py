@@ -1,4 +1,4 @@
-"""Requests of every shape, held to Feast's own Redis store where it answers them right, and to values worked by hand."""
+"""Requests of every shape, held to values worked by hand and to Feast's own Redis store."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Every value type of Feast 0.67 round-trips, on every way in and out, and reads as it does from Feast's own SQLite store."""
+"""Every value type of Feast 0.67 round-trips, and reads as from Feast's own SQLite store."""
 
 import asyncio
 import math
@@ -174,7 +174,7 @@ def test_some_features_of_a_row(ours):
 
 
 def test_an_empty_list_is_a_value(ours):
-    """Each list type by its own field; Feast's conversion from Python makes nulls of them, its protobuf doesn't."""
+    """Each list type by its own field; Feast's conversion from Python would make nulls of them."""
     store, facts = ours._provider.online_store, ours.get_feature_view("facts")
     row = {name: Value() for name in CASES}
     for name in LISTED:

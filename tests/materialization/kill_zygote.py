@@ -1,4 +1,7 @@
-"""A process with everything imported. Each line on its input names a home, a server and 1 or 0 for --full; it forks a run and prints its pid."""
+"""A process with everything imported that forks runs and prints their pids.
+
+Each line on its input names a home, a server and 1 or 0 for --full.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home whose tables are written row by row, and plain views of what materialisation made of it."""
+"""A home whose tables are written row by row, and what materialisation made of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Row = tuple[str, int, int, int | None]
 
 @dataclass
 class OnlineHome:
-    """Rows are (video, event, created, n); the features of a row all follow from n, None ends the value."""
+    """Rows are (video, event, created, n); all features of a row follow from n, None ends it."""
 
     root: Path
     releases: int = 0
@@ -85,7 +85,7 @@ class OnlineHome:
         )
 
     def queues(self, topics: dict[int, list[str]], *, epoch: int = 1, ctr: float = 0.5) -> None:
-        """All topics' queues; every video with 10 exposures. Rows lie in the table last position first."""
+        """All topics' queues, 10 exposures a video; rows lie in the table last position first."""
         rows = [
             {
                 "topic_id": topic,
@@ -146,7 +146,7 @@ class OnlineHome:
 
 
 def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[OnlineHome]:
-    """One home released after each step, as it was then: the same tables at several times. Not to be written to."""
+    """One home released after each step, as it was then. Not to be written to."""
     home, found = OnlineHome(root / "now"), []
     for i, step in enumerate(steps):
         step(home)
@@ -157,7 +157,10 @@ def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[On
 
 
 def dump(store: Any) -> dict[bytes, Any]:
-    """Every key with its value, but for lock and fences (they count runs), servers, and the directory's version, which begins at the clock."""
+    """Every key with its value, but for what differs between runs.
+
+    That is lock and fences (they count runs), servers, and the directory's version (a clock).
+    """
     read = {
         b"string": store.get,
         b"list": lambda key: store.lrange(key, 0, -1),
@@ -179,7 +182,10 @@ def lease_ends(store: Any, prefix: str = "vt") -> None:
 
 @contextmanager
 def dying_at(command: int, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The process sends nothing to Redis from its `command`-th sending on (it gets Crash); the list counts what was sent."""
+    """From its `command`-th sending to Redis on the process gets Crash.
+
+    The list counts what was sent.
+    """
     sent, real = [0], redis.Connection.send_packed_command
 
     def send(*arguments: Any, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""Redis drops what is past its TTL, never earlier than readers stop to want it; views without a TTL keep everything."""
+"""Redis drops values past their TTL, never earlier; views without a TTL keep everything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = Schema((Field("n", "int64", "scalar", "int64"),))
 
 
 def write(store: redis.Redis, event_us: int, ttl_us: int, *, ended: bool = False) -> int:
-    """Write a value of the entity `a`; when Redis will drop what lies there then, in microseconds (-1: never)."""
+    """Write a value of the entity `a`. Returns when Redis drops it, in microseconds (-1: never)."""
     writer = StoreWriter(store, buckets=3)
     load = writer.load(writer.register("view", SCHEMA, ttl_us))
     marks = load.space.fingerprints([b"a"])

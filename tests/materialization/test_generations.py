@@ -1,4 +1,4 @@
-"""A new generation is filled beside the live one, takes its place at once, and leaves no key of the old one or of one half made."""
+"""A generation is filled beside the live one, takes its place at once, and leaves no old key."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_rebuild_that_dies_at_any_command_and_is_asked_for_again(
     rebuilt: dict[bytes, object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Until it is switched readers have every row of the first release, then every row of the second."""
+    """Until the switch readers have all rows of the first release, then all of the second."""
     command, died = 6, True
     while died:
         store.flushall()

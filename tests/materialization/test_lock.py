@@ -224,7 +224,10 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
 def paused_at(
     command: bytes, time_: int, patch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Event, Event]]:
-    """Connections with the timeout PAUSED stand still at the `time_`-th sending with `command` (the first event says so) until the second."""
+    """Connections with the timeout PAUSED stand still at the `time_`-th sending with `command`.
+
+    The first event says that they do; they go on at the second.
+    """
     reached, go, sent, real = Event(), Event(), [0], redis.Connection.send_packed_command
 
     def send(self: redis.Connection, *arguments: Any, **named: Any) -> None:
@@ -269,7 +272,7 @@ def test_a_run_that_was_paused_past_its_lease_changes_nothing_any_more(
     time_: int,
     full: bool,
 ) -> None:
-    """It has the first release; while it stands still, another run brings the second, which it must not touch."""
+    """While it stands still, another run brings the second release, which it must not touch."""
     if full:  # the paused run fills or has filled a new generation
         homes[0].run(store)
     slow, errors = redis.Redis.from_url(valkey, socket_timeout=PAUSED), []

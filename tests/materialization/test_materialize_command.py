@@ -1,4 +1,4 @@
-"""The command: exit codes, dry run, ranges, rounds with metrics, and nothing of Feast in the process."""
+"""The command: exit codes, dry run, ranges, rounds with metrics, no Feast in the process."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_lag_is_the_age_of_the_oldest_release_that_is_not_loaded(tmp_path: Path)
 
 @pytest.mark.usefixtures("ten_days_after_1970")
 def test_where_releases_are_counted_anew_lag_is_the_age_of_the_oldest(tmp_path: Path) -> None:
-    """Redis was loaded with release 4 of a home that was lost: of this one's three nothing is loaded."""
+    """Redis has release 4 of a home that was lost: of this one's three nothing is loaded."""
     home = released(tmp_path)
     assert lag_s(home.tables, 4) == 9 * 86_400
 

@@ -1,4 +1,4 @@
-"""A run that dies anywhere, run again, leaves what an undisturbed run leaves: every key and every value."""
+"""A run that dies anywhere, run again, leaves every key and value of an undisturbed run."""
 
 from __future__ import annotations
 

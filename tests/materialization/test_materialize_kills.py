@@ -1,4 +1,4 @@
-"""A few hundred SIGKILLs at random moments, of the materialiser and of Redis; each run after one leaves what undisturbed runs leave."""
+"""Some hundred SIGKILLs at random moments: the run after each leaves what undisturbed runs do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
 
 
 def content(store: redis.Redis) -> dict[Any, Any]:
-    """Every key and value but for what counts generations: those of live generations under the view's number alone."""
+    """Every key and value; those of live generations under the view's number alone."""
     found = dump(store)
     live = {e["number"]: e["generation"] for e in found[b"vt:{directory}:views"].values()}
     kept: dict[Any, Any] = {}

@@ -210,7 +210,7 @@ def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     monkeypatch: pytest.MonkeyPatch,
     command: int,
 ) -> None:
-    """The second release may be half written; from the first to the third nothing changed for these users and topics."""
+    """The second release may be half written; the third is as the first for these users."""
     first, second, third = there_and_back
     first.run(store)
     with dying_at(command, monkeypatch), suppress(Crash):

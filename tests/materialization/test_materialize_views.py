@@ -56,7 +56,7 @@ Run = Callable[..., tuple[int, int, int, int]]
 
 @pytest.fixture
 def step(home: OnlineHome, store: redis.Redis) -> Run:
-    """Commit rows of statistics, release, materialise: rows read, values written, older ones left, rows not due."""
+    """Commit rows, release, materialise. Returns rows read, written, older and not due."""
 
     def commit(*rows: Row, **options: Any) -> tuple[int, int, int, int]:
         if rows:

@@ -1,4 +1,4 @@
-"""Numbers of views and versions of the directory are used once, and a writer with an old registry takes nothing away."""
+"""Numbers of views and versions are used once; a writer of an old registry removes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDS = [f"v{i}" for i in range(1_000)]
 def put(
     store: redis.Redis, view: str, schema: Schema, rows: dict[str, int], *, at: int = 1
 ) -> ViewEntry:
-    """What Feast does: register, then write by the schema that it knows; every field holds the same number."""
+    """Register, then write by the known schema, as Feast does; every field has the same number."""
     writer = StoreWriter(store, buckets=3)
     entry = writer.register(view, schema)
     load, ids = writer.load(entry), [i.encode() for i in rows]

@@ -1,4 +1,4 @@
-"""The nightly check finds each kind of difference and names examples; a store that is as it should be has none."""
+"""The nightly check finds each kind of difference, with examples, and none in a right store."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_store_as_it_should_be_has_no_fault(home: OnlineHome, store: redis.Red
 
 
 def test_what_came_after_the_watermark_is_no_fault(home: OnlineHome, store: redis.Redis) -> None:
-    """A row that isn't due holds the watermark back, and what is due goes on: a new video, a later value."""
+    """A row that isn't due holds the watermark back; what is due goes on."""
     home.statistics(("v1", 4, 4, 77), ("new", 4, 4, 1), ("v2", 2**52, 4, 9))
     home.release()
     assert home.run(store)["video_statistics"].not_due == 1
@@ -145,7 +145,7 @@ def test_values_from_before_a_field_came_at_the_end_are_right(
 def test_values_of_fields_that_are_gone_from_the_end_are_right(
     home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such a contract goes on in its generation (and so does a process from before the fields came); v0 has ended."""
+    """Such a contract goes on in its generation, as a process of before does; v0 has ended."""
     shorter = replace(VIDEO_STATISTICS, columns=VIDEO_STATISTICS.columns[:-1])
     for module in ("releases", "reconcile"):
         monkeypatch.setattr(f"vidtopics.materialization.{module}.VIEWS", {shorter.name: shorter})

@@ -27,7 +27,10 @@ Spoil = Callable[[redis.Redis], object]
 
 @pytest.fixture
 def home(tmp_path: Path, store: redis.Redis) -> OnlineHome:
-    """Epoch 3 of two topics and two users with clicks, over an epoch and a user who are gone; a commit that no release names yet."""
+    """Epoch 3 of two topics, two users with clicks, over an epoch and a user who are gone.
+
+    The last commit is named by no release yet.
+    """
     made = OnlineHome(tmp_path / "home")
     made.queues({1: ["old"], 9: ["old"]}, epoch=2)
     made.clicks(anna=["v1"], carl=["v4"])

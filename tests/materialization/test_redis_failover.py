@@ -1,4 +1,4 @@
-"""Failovers of a real cluster in the midst of runs: a primary is killed whose replica lacks what came last, and the replica takes its slots."""
+"""Failovers of a real cluster in the midst of runs, to a replica that lacks what came last."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 def at_commands(
     patch: pytest.MonkeyPatch, moments: dict[int, Callable[[], None]]
 ) -> Iterator[list[int]]:
-    """Something happens before this thread's n-th sending to Redis; the list counts what was sent."""
+    """Something happens before this thread's n-th sending; the list counts what was sent."""
     sent, real, mine = [0], redis.Connection.send_packed_command, get_ident()
 
     def send(*arguments: Any, **named: Any) -> None:
@@ -200,7 +200,7 @@ class Copy:
 
 
 class Reader(Thread):
-    """Reads over and over with one client; keeps what no release says, and counts answers and errors."""
+    """Reads over and over with one client; keeps wrong answers, counts answers and errors."""
 
     def __init__(self, url: str, *, loaded: bool) -> None:
         super().__init__(daemon=True)
@@ -243,7 +243,7 @@ class Reader(Thread):
                 self.wrong.append((topic, epoch, queue))
 
     def end(self, release: int) -> None:
-        """All answers were right, and the client finds the release without having been made anew."""
+        """All answers were right, and the same client finds the release."""
         self.done.set()
         self.join()
         found = self.client.read("video_statistics", VIDEOS)
@@ -277,7 +277,7 @@ def end(home: OnlineHome, store: Connection, *, full: bool) -> str:
 
 
 def drawn(totals: list[int]) -> Iterator[tuple[int, int, int, bool]]:
-    """Steps in turn, with moments of the commands that they have and whether the replica takes over late."""
+    """Steps in turn, moments of their commands, and whether the replica takes over late."""
     chance = random.Random(7)
     for turn in range(ROUNDS):
         total = totals[turn % 3]
@@ -296,7 +296,7 @@ def test_failovers_that_lose_writes_of_a_run(
     pair: Pair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A run says that it failed, or its work is whole; the next one makes all good; readers get errors or what a release says."""
+    """A run fails or its work is whole; the next one makes all good; readers get no wrong value."""
     monkeypatch.setattr("vidtopics.materialization.writer.BATCH", 40)
     monkeypatch.setattr("vidtopics.materialization.generations.CLUSTER_GRACE_S", 0.05)
     ends, reads, totals = Counter[str](), Counter[str](), []

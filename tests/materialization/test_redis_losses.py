@@ -1,4 +1,4 @@
-"""Redis that falls back: writes that it acknowledged and lost make a run fail, and the next one bring them again."""
+"""Writes that Redis acknowledged and lost make a run fail, and the next bring them again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def exposures(store: redis.Redis) -> set[int]:
 
 
 def losing(store: redis.Redis, *, since: str) -> Loader:
-    """Loads all rows, then has bucket 1 fall back to the run's claim, to a time before it, or to one in the midst of the load."""
+    """Loads all rows; bucket 1 falls back to the run's claim, before it, or to the midst of it."""
     before = bucket(store, 1)
 
     def loader(work: Any, load: Any, progress: Any) -> Loaded:

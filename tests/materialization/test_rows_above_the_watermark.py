@@ -1,4 +1,4 @@
-"""Rows that reached Redis before a watermark moved over them, and that the table then lost: they go as all others do."""
+"""Rows that reached Redis above the watermark and that the table then lost go as all others."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_where_the_half_loaded_version_does_not_open_any_more(
 def test_runs_that_leave_rows_out_note_two_versions_at_most(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    """The watermark's and their own: a row that is due in a year must not have every round open all versions since."""
+    """A row that is due in a year must not have every round open all versions since."""
     home.statistics(("b", LATER, LATER, 20))
     for n in range(3):
         home.statistics(("c", 2, n, 30 + n))

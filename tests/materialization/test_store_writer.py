@@ -1,4 +1,4 @@
-"""Whatever order rows come in, the latest (event, created) is what stays, and watermarks only rise."""
+"""In whatever order rows come, the latest (event, created) stays, and watermarks only rise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failover leaves: keys of generations that nobody knows, and runs whose last marks are gone when they look again."""
+"""What a failover leaves: keys of unknown generations, and runs whose last marks are gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happened to a table since it was loaded, and what a run does about it: a test for each rule of docs/materialization.md."""
+"""What a run does about a table's changes: a test for each rule of docs/materialization.md."""
 
 from __future__ import annotations
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+
+if TYPE_CHECKING:
+    from vidtopics.settings import OnlineSettings
 
 
 def apply(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
@@ -12,7 +16,7 @@ def apply(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = Fa
     from vidtopics.cli import homes, show
 
     with show.working("Registering the feature repo"):
-        file, registered = register(home, homes.settings(home, config).online.prefix)
+        file, registered = register(home, homes.settings(home, config).online)
     if as_json:
         print_json({"feature_store": str(file), **registered})
     else:
@@ -24,7 +28,7 @@ def apply(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = Fa
         )
 
 
-def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
+def register(home: Path, online: OnlineSettings) -> tuple[Path, dict[str, list[str]]]:
     """Write the home's `feature_store.yaml` and apply the checkout's feature repo to it; names of what is registered."""
     import contextlib
     import io
@@ -47,7 +51,7 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
             line
             for line in text.replace(".vidtopics", str(home)).splitlines()
             if not line.startswith("#")
-        ).replace("prefix: vt", f"prefix: {prefix}")
+        ).replace("prefix: vt", f"prefix: {online.prefix}\n  buckets: {online.buckets}")
         + "\n",
         encoding="utf-8",
     )

@@ -90,7 +90,7 @@ def _serve(tables: Tables, settings: Settings) -> str:
     from vidtopics.cli.materialize import move
 
     with show.working("Registering the feature repo with Feast"):
-        register(tables.home, settings.online.prefix)
+        register(tables.home, settings.online)
     with show.working("Materialising the latest release into Redis") as progress:
         done = move(tables.home, settings.online, False, lambda moved: progress(moved.name))
     show.moved(done)

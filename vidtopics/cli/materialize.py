@@ -115,7 +115,7 @@ def move(
     from vidtopics.tables import Tables
 
     with reached(home) as connection:
-        return bring(Tables(home), connection, settings, full=full, report=report)
+        return _recorded(home, bring(Tables(home), connection, settings, full=full, report=report))
 
 
 def _once(home: Path, settings: OnlineSettings, full: bool = False) -> list[Moved]:
@@ -123,7 +123,17 @@ def _once(home: Path, settings: OnlineSettings, full: bool = False) -> list[Move
     from vidtopics.tables import Tables
 
     with _bar("Materialising the latest release") as progress, reached(home) as connection:
-        return bring(Tables(home), connection, settings, full=full, progress=progress)
+        moved = bring(Tables(home), connection, settings, full=full, progress=progress)
+        return _recorded(home, moved)
+
+
+def _recorded(home: Path, moved: list[Moved]) -> list[Moved]:
+    """The same, once Feast's registry says how far the views are online."""
+    from vidtopics.stores.registry_intervals import record_release
+    from vidtopics.tables import Tables
+
+    record_release(Tables(home), moved)
+    return moved
 
 
 def _preview(home: Path, settings: OnlineSettings, full: bool) -> list[Moved]:

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout.keys import KeySpace
+from vidtopics.layout.known import known_fields
 from vidtopics.layout.schema import LAYOUT, Schema
 
 
@@ -39,7 +40,7 @@ class ViewEntry:
     @classmethod
     def from_json(cls, text: str | bytes) -> ViewEntry:
         """From :meth:`to_json`."""
-        plain = json.loads(text)
+        plain = known_fields(cls, json.loads(text))
         return cls(**plain | {"keys": tuple(plain.get("keys", ()))})
 
     def to_json(self) -> str:

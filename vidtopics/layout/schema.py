@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.contracts import ENTITIES, Table
+from vidtopics.layout.known import known_fields
 
 LAYOUT = 1
 TOMBSTONE = 1
@@ -86,6 +87,8 @@ class Schema:
 
     fields: tuple[Field, ...]
     keys: tuple[str, ...] = field(default=(), compare=False)
+    ordered: bool = field(default=True, compare=False)
+    """Whether a change of the fields' order, or a field before others, is a change of the schema."""
 
     @classmethod
     def of(cls, table: Table) -> Schema:
@@ -103,7 +106,7 @@ class Schema:
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
         """From :meth:`to_json`."""
-        return cls(tuple(Field(**plain) for plain in json.loads(text)))
+        return cls(tuple(Field(**known_fields(Field, plain)) for plain in json.loads(text)))
 
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""

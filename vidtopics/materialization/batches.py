@@ -14,10 +14,12 @@ Item = TypeVar("Item")
 
 @dataclass
 class Sender:
-    """Counts what one sender of a run sends to each bucket: Redis counts as well, and so it shows where it lost something.
+    """Counts the batches that one sender of a run sends to each bucket.
+
+    Redis counts as well, so that a loss shows.
 
     >>> sender = Sender("s")
-    >>> sender.next(2), sender.next(2), sender.told(3), sender.told_of(2, sender.told(3))
+    >>> sender.next(2), sender.next(2), sender.counts(3), sender.count_of(2, sender.counts(3))
     (('s', '1'), ('s', '2'), 's 0 0 2', 's 2')
     """
 
@@ -29,14 +31,14 @@ class Sender:
         self.sent[bucket] += 1
         return self.name, str(self.sent[bucket])
 
-    def told(self, buckets: int) -> str:
-        """The sender and its number of batches to each bucket, for the one who sets the watermark."""
+    def counts(self, buckets: int) -> str:
+        """The sender and its number of batches to each bucket, for who sets the watermark."""
         return " ".join([self.name, *(str(self.sent[b]) for b in range(buckets))])
 
     @staticmethod
-    def told_of(bucket: int, told: str) -> str:
-        """Of :meth:`told`, what concerns one bucket."""
-        name, *sent = told.split(" ")
+    def count_of(bucket: int, counts: str) -> str:
+        """Of :meth:`counts`, what concerns one bucket."""
+        name, *sent = counts.split(" ")
         return f"{name} {sent[bucket]}"
 
 

@@ -1,4 +1,4 @@
-"""Which rows of a Delta table are new: the files that came, and of their rows the latest of each entity."""
+"""Which rows of a Delta table are new: of the files that came, the latest row of each entity."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ class Changes:
     table: Table
     version: int
     dataset: ds.Dataset
-    kept: NDArray[np.bool_]
+    is_latest: NDArray[np.bool_]
     read: int
     not_due: int
 
     @property
     def rows(self) -> int:
         """Rows to move."""
-        return int(self.kept.sum())
+        return int(self.is_latest.sum())
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in bounded memory; TableError where a data file ends early."""
         start = 0
         for batch in self._read():
-            kept = self.kept[start : start + batch.num_rows]
+            is_latest = self.is_latest[start : start + batch.num_rows]
             start += batch.num_rows
-            if kept.any():
-                yield batch.filter(pa.array(kept))
+            if is_latest.any():
+                yield batch.filter(pa.array(is_latest))
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         with readable(self.table, self.version):
@@ -75,7 +75,9 @@ def changes(
     now_us: int,
     span: Span | None = None,
 ) -> Changes:
-    """The rows to move among those of some data files of `delta` (all by default), within `span` if there is one.
+    """The rows to move among those of some data files of `delta`, all by default.
+
+    `span`: rows of these event times alone.
 
     Rows that a compaction rewrote come again: the later of two rows wins online, so they change
     nothing.
@@ -93,16 +95,16 @@ def changes(
     asked = (
         (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)
     )
-    kept = np.zeros(len(rows), np.bool_)
-    kept[
+    is_latest = np.zeros(len(rows), np.bool_)
+    is_latest[
         latest(
             rows.select(list(table.key)),
             np.where(due & asked, event, np.iinfo(np.int64).min),
             created,
         )
     ] = True
-    kept &= due & asked
-    return Changes(table, delta.version(), dataset, kept, len(rows), int((asked & ~due).sum()))
+    is_latest &= due & asked
+    return Changes(table, delta.version(), dataset, is_latest, len(rows), int((asked & ~due).sum()))
 
 
 def files(delta: DeltaTable) -> frozenset[str]:
@@ -119,7 +121,9 @@ def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
 
 
 def digest(names: Collection[str]) -> str:
-    """A hash of data files' names, which tells two histories of one table apart: a writer names each file at random.
+    """A hash of data files' names; a writer names each file at random.
+
+    It tells two histories of one table apart.
 
     >>> digest(["b", "a"]) == digest(["a", "b"]) != digest(["ab"])
     True
@@ -128,16 +132,21 @@ def digest(names: Collection[str]) -> str:
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:
-    """Whether a commit after version `since` took rows away (RESTORE, DELETE, an overwrite), or may have: its entry was cleaned up."""
+    """Whether a commit after version `since` removed rows: RESTORE, DELETE, an overwrite.
+
+    A commit whose log entry was cleaned up may have.
+    """
     folder = scan(delta).filesystem
-    found = (changed_by(folder, version) for version in range(since + 1, delta.version() + 1))
-    return any(kinds is None or "remove" in kinds for kinds in found)
+    commit_kinds = (
+        changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
+    )
+    return any(kinds is None or "remove" in kinds for kinds in commit_kinds)
 
 
 def stand_in(
     delta: DeltaTable, names: frozenset[str] | None
 ) -> tuple[DeltaTable, frozenset[str] | None]:
-    """The snapshot to read the rows of some files of `delta` from (all by default), and their names there.
+    """The snapshot to read some files of `delta` from (all by default), and their names in it.
 
     Where a vacuum took files that were compacted, it is a later version with the same rows. What
     `delta` has is said by its log all the same: watermarks, and the notes beside them, stay with
@@ -150,7 +159,11 @@ def stand_in(
 
 
 def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
-    """The table at a version; TableError where that can't be opened, or has what the reader lacks (deletion vectors, column mapping)."""
+    """The table at a version.
+
+    Raises:
+        TableError: it can't be opened, or has deletion vectors or column mapping.
+    """
     try:
         delta = tables.delta(table, version=version)
     except DeltaError as error:
@@ -169,5 +182,5 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
 def live(batch: pa.RecordBatch, table: Table) -> NDArray[np.bool_]:
     """bool[N]: false for tombstones, rows whose features are all null."""
     columns = [pc.is_valid(batch[c.name]).to_numpy(zero_copy_only=False) for c in table.values]
-    found: NDArray[np.bool_] = np.logical_or.reduce(columns)
-    return found
+    is_live: NDArray[np.bool_] = np.logical_or.reduce(columns)
+    return is_live

@@ -1,4 +1,4 @@
-"""Moving rows of data files into one generation of a view: the part of a run that Spark's executors can do as well."""
+"""Moving rows of data files into a generation: what Spark's executors can do as well."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """Files of a table's version (`names`; None: all), and the generation that their rows go to. Plain data: it travels to executors.
+    """Files of a table's version, and the generation that their rows go to.
 
-    `now_us`: rows that hold or are known later are not due yet. `span`: rows of these event times
-    alone.
+    Plain data: it travels to executors. `names`: of the files; None: all. `now_us`: rows that hold
+    or are known later are not due yet. `span`: rows of these event times alone.
     """
 
     table: Table
@@ -62,7 +62,7 @@ Loader = Callable[[Work, Load, Progress], Loaded]
 
 def load_here(work: Work, load: Load, progress: Progress) -> Loaded:
     """Move the rows in this process; the last of them wait in `load` for its end."""
-    found = changes(
+    new_rows = changes(
         work.table,
         DeltaTable(work.uri, version=work.version),
         work.names,
@@ -70,10 +70,10 @@ def load_here(work: Work, load: Load, progress: Progress) -> Loaded:
         span=work.span,
     )
     schema, done = Schema.of(work.table), 0
-    progress(work.table.name, 0, found.rows)
-    for batch in found.batches():
+    progress(work.table.name, 0, new_rows.rows)
+    for batch in new_rows.batches():
         load.add(*encoded(work.table, schema, load.space, batch))
         failpoint("materialize.batch")
         done += batch.num_rows
-        progress(work.table.name, done, found.rows)
-    return Loaded(found.read, found.rows, 0, found.not_due)
+        progress(work.table.name, done, new_rows.rows)
+    return Loaded(new_rows.read, new_rows.rows, 0, new_rows.not_due)

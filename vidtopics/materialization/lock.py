@@ -40,7 +40,8 @@ if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   if held ~= ARGV[1] then return {'', held} end
 end
 local clock = redis.call('TIME')
-local number = math.max(clock[1] * 1000000 + clock[2], tonumber(redis.call('GET', KEYS[2]) or '0') + 1)
+local last = tonumber(redis.call('GET', KEYS[2]) or '0')
+local number = math.max(clock[1] * 1000000 + clock[2], last + 1)
 redis.call('SET', KEYS[2], string.format('%.0f', number))
 return {string.format('%.0f', number), ''}
 """
@@ -49,14 +50,20 @@ return {string.format('%.0f', number), ''}
 # nobody took is the holder's still.
 RENEW = """
 if redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
-if ARGV[2] == '0' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
+if ARGV[2] == '0' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
 return 1
 """
 
 # What guarded scripts begin with. KEYS[1]: the bucket's fence. ARGV[1]: the writer's number; empty
 # for writers whose order doesn't matter.
 GUARD = f"""
-if ARGV[1] ~= '' and tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then return redis.error_reply('{FENCED}') end
+if ARGV[1] ~= '' and tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV[1]) then
+  return redis.error_reply('{FENCED}')
+end
 """
 
 # What guarded scripts begin with where a loss must show. KEYS[2]: the bucket's count (hash: `run`,
@@ -65,7 +72,9 @@ if ARGV[1] ~= '' and tonumber(redis.call('GET', KEYS[1]) or '0') > tonumber(ARGV
 COUNTED = f"""{GUARD}
 if ARGV[1] ~= '' then
   local count = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or '0')
-  if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] or count < tonumber(ARGV[3]) - 1 then return redis.error_reply('{LOST}') end
+  if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] or count < tonumber(ARGV[3]) - 1 then
+    return redis.error_reply('{LOST}')
+  end
   if count < tonumber(ARGV[3]) then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
 end
 """
@@ -78,7 +87,11 @@ redis.call('HSET', KEYS[2], 'run', ARGV[1])
 """
 
 # KEYS: fence. ARGV: the number that it has, a greater one.
-RISE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[1], ARGV[2]) return 1"
+RISE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
 
 
 class LockError(StoreError):
@@ -105,14 +118,17 @@ def count(prefix: str, bucket: int) -> str:
 
 @dataclass
 class Lease:
-    """What a holder has: its number, and the ways to change Redis that fail with :class:`LockError` once another has a later one."""
+    """A holder's number, and its ways to change Redis.
+
+    They fail with :class:`LockError` once another holder has a later number.
+    """
 
     connection: Connection
     prefix: str
     number: str
 
     def claim(self, buckets: int) -> None:
-        """Raise every bucket's number to this one: from here on no earlier holder changes a key of them.
+        """Raise every bucket's number to this one; no earlier holder changes a key afterwards.
 
         Where buckets have greater ones (the directory's node lost its own, and its clock is
         behind), the holder's rises above them.
@@ -147,16 +163,18 @@ class Lease:
         return True
 
     def transaction(self, change: Callable[[Any], Result], *names: str) -> Result:
-        """Run `change` over keys of the directory: it reads from the pipeline, calls `multi` and queues what it writes.
+        """Run `change` over keys of the directory.
+
+        It reads from the pipeline, calls `multi` and queues what it writes.
 
         It may run again after it was done, where the answer got lost.
         """
         guard = place(self.prefix, "fence")
 
         def fenced(pipe: Any) -> Result:
-            held = int(pipe.get(guard) or 0)
-            if held != int(self.number):
-                raise overtaken(self.prefix) if held > int(self.number) else lost(self.prefix)
+            number = int(pipe.get(guard) or 0)
+            if number != int(self.number):
+                raise overtaken(self.prefix) if number > int(self.number) else lost(self.prefix)
             return change(pipe)
 
         return transaction(
@@ -165,7 +183,7 @@ class Lease:
 
 
 def queue(pipe: Any, script: str, keys: Sequence[bytes | str], *arguments: str) -> None:
-    """Queue a script on a pipeline of a server or a cluster (whose own `eval` refuses, though it finds the node)."""
+    """Queue a script on a pipeline of a server or a cluster, whose own `eval` refuses."""
     pipe.execute_command("EVAL", script, len(keys), *keys, *arguments)
 
 
@@ -178,7 +196,11 @@ def transaction(connection: Connection, change: Callable[[Any], Result], *keys: 
 
 @contextmanager
 def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
-    """Hold the prefix's lock, renewed by a thread; LockError names who has it after :data:`WAIT_S`, or that it was taken away."""
+    """Hold the prefix's lock, renewed by a thread.
+
+    Raises:
+        LockError: another has it after :data:`WAIT_S` (it is named), or took it away.
+    """
     since = datetime.now(UTC).isoformat(timespec="seconds")
     who = json.dumps(
         {
@@ -266,7 +288,8 @@ def lost(prefix: str) -> StoreError:
         explain(
             f"Redis, prefix {prefix!r}",
             expected="every write of this run to be there still",
-            found="that Redis lost writes of this run (a failover, a restart from a snapshot, FLUSHALL)",
+            found="that Redis lost writes of this run "
+            "(a failover, a restart from a snapshot, FLUSHALL)",
             mend="run again: no watermark moved where writes are missing",
         )
     )

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a materialiser that runs for months. The only module here that needs prometheus_client."""
+"""Prometheus metrics of a materialiser; the only module here that needs prometheus_client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.reports import Moved
 
 ADDRESS = "0.0.0.0"  # noqa: S104  a scraper is another machine
 
@@ -16,13 +16,15 @@ class RunMetrics:
     """Lag, what was moved, and what failed.
 
     Args:
-        lag_s: seconds since the oldest release that isn't loaded became known; asked at each scrape.
+        lag_s: seconds since the oldest release that isn't loaded became known; asked by scrapes.
 
     >>> metrics = RunMetrics(lambda: 12.5)
     >>> metrics.done([Moved("video_topics", 3, read=7, written=5)])
     >>> value = metrics.registry.get_sample_value
-    >>> value("vidtopics_materialize_lag_seconds"), value("vidtopics_materialize_rows_total", {"view": "video_topics"})
-    (12.5, 5.0)
+    >>> value("vidtopics_materialize_lag_seconds")
+    12.5
+    >>> value("vidtopics_materialize_rows_total", {"view": "video_topics"})
+    5.0
     """
 
     def __init__(self, lag_s: Callable[[], float]) -> None:
@@ -80,7 +82,10 @@ class RunMetrics:
 
 
 def _or_nan(lag_s: Callable[[], float]) -> float:
-    """The lag, or NaN where the tables or Redis can't be asked: no scrape fails for it, and no alarm takes it for 0."""
+    """The lag, or NaN where the tables or Redis can't be asked.
+
+    No scrape fails for that, and no alarm takes it for 0.
+    """
     try:
         return lag_s()
     except Exception:

@@ -1,4 +1,7 @@
-"""What has happened to a view's table since it was last loaded, and what a run does about it. docs/materialization.md has the rules."""
+"""What happened to a view's table since its last load, and what a run does about it.
+
+docs/materialization.md has the rules.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ from dataclasses import asdict, dataclass, field, replace
 from deltalake import DeltaTable
 
 from vidtopics.layout import ViewEntry, Watermark
+from vidtopics.layout.known import known_fields
 from vidtopics.materialization.changes import digest, files, files_of, removes_rows
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a view's live generation was loaded from: the table's id and, per version, a digest of its data files.
+class LoadRecord:
+    """What a generation was loaded from: the table's id and, per version, a digest of its files.
 
     A load enters its version before it writes; once its watermark stands, that version alone is
     left. Rows of any of them may lie in Redis. `ttl_us`: the shortest TTL that rows were written
@@ -32,24 +36,27 @@ class Source:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
-    def parse(cls, text: bytes) -> Source:
+    def parse(cls, text: bytes) -> LoadRecord:
         """From :meth:`to_json`."""
-        return cls(**json.loads(text))
+        return cls(**known_fields(cls, json.loads(text)))
 
-    def and_version(self, version: int, names: frozenset[str], since: int | None) -> Source:
-        """With one more version; of the others the one of the lowest watermark stays: the new version has all rows of the rest."""
-        kept = {} if since is None else self.only(since).versions
-        return replace(self, versions={**kept, str(version): digest(names)})
+    def with_version(self, version: int, names: frozenset[str], since: int | None) -> LoadRecord:
+        """With one more version; of the others the one of the lowest watermark stays.
 
-    def and_ttl(self, ttl_us: int) -> Source:
+        The new version has all rows of the rest.
+        """
+        remaining = {} if since is None else self.restricted_to(since).versions
+        return replace(self, versions={**remaining, str(version): digest(names)})
+
+    def with_ttl(self, ttl_us: int) -> LoadRecord:
         """With rows of that TTL.
 
-        >>> Source(1, "t").and_ttl(5).and_ttl(7).and_ttl(0).ttl_us
+        >>> LoadRecord(1, "t").with_ttl(5).with_ttl(7).with_ttl(0).ttl_us
         5
         """
         return replace(self, ttl_us=min(filter(None, (self.ttl_us, ttl_us)), default=0))
 
-    def only(self, version: int) -> Source:
+    def restricted_to(self, version: int) -> LoadRecord:
         """With that version alone."""
         return replace(self, versions={k: v for k, v in self.versions.items() if k == str(version)})
 
@@ -76,7 +83,7 @@ def plan(
     fits: bool,
     ttl_us: int,
     marks: Sequence[Watermark | None],
-    source: Source | None,
+    source: LoadRecord | None,
     full: bool,
 ) -> Plan:
     """What brings a view to the version that `delta` is at.
@@ -100,7 +107,7 @@ def plan(
         if full
         else "fields changed"
         if not fits
-        else _other_table(delta, versions, marks, source)
+        else table_replaced_reason(delta, versions, marks, source)
     )
     shortest = min(filter(None, (source.ttl_us if source else 0, entry.ttl_us)), default=0)
     if 0 < shortest < (ttl_us or math.inf):
@@ -110,7 +117,7 @@ def plan(
             # write
         )
     known = {} if why else _files(delta, versions)
-    why = why or _taken_out(delta, known, source)
+    why = why or removed_rows_reason(delta, known, source)
     if why:
         return Plan(rebuild=why)
     if not all(marks):
@@ -123,13 +130,16 @@ def plan(
     return Plan(files(delta) - (known[since] or frozenset()), since=since)
 
 
-def _other_table(
+def table_replaced_reason(
     delta: DeltaTable,
     versions: Iterable[int],
     marks: Sequence[Watermark | None],
-    source: Source | None,
+    source: LoadRecord | None,
 ) -> str:
-    """Why what is in Redis didn't come from an earlier version of this table; empty where it did, as far as ids and numbers say."""
+    """Why values in Redis aren't of an earlier version of this table, by ids and numbers.
+
+    Empty where they are.
+    """
     ids = {m.table_id for m in marks if m} | ({source.table_id} if source else set())
     if ids - {str(delta.metadata().id)}:
         return "another table under the path"
@@ -145,17 +155,20 @@ def _files(delta: DeltaTable, versions: Iterable[int]) -> dict[int, frozenset[st
     }
 
 
-def _taken_out(
-    delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: Source | None
+def removed_rows_reason(
+    delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: LoadRecord | None
 ) -> str:
-    """Why rows may lie in Redis that the table has no more; empty where none do. `known`: files of each version that was written from."""
-    held: set[str] = set()
+    """Why rows may lie in Redis that the table has no more; empty where none do.
+
+    `known`: the files of each version that was written from.
+    """
+    written_files: set[str] = set()
     for version, names in known.items():
         if names is None:
             return f"version {version} can't be opened any more"
         if source is not None and source.versions.get(str(version), digest(names)) != digest(names):
             return f"version {version} is not the one that was loaded"
-        held |= names
-    if held - files(delta) and removes_rows(delta, min(known)):
+        written_files |= names
+    if written_files - files(delta) and removes_rows(delta, min(known)):
         return "rows were taken out of the table"
     return ""

@@ -1,4 +1,4 @@
-"""The nightly check: are the keys in Redis those of the tables, and a sample of the values and lists those that the tables give?"""
+"""The nightly check of keys, and of a sample of values and lists, against the tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
-from vidtopics.materialization.reconciled import Reconciled
+from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.rows import encoded
 from vidtopics.online.connections import Connection
 from vidtopics.online.served import canonical
@@ -38,20 +38,22 @@ def reconcile(
     *,
     sample: int = 10_000,
     seed: int = 0,
-    report: Callable[[Reconciled], None] = lambda found: None,
+    report: Callable[[Reconciled], None] = lambda reconciled: None,
 ) -> list[Reconciled]:
-    """Compare every view and the lists that were loaded with their tables at the versions that Redis names. Holds the lock, changes nothing.
+    """Compare what was loaded with the tables at the versions that Redis names.
+
+    Holds the lock, changes nothing.
 
     Args:
         tables: the home's tables.
         connection: Redis.
         settings: prefix and buckets.
-        sample: values of each view, and lists of each kind, that are compared byte for byte, chosen anew for each `seed`.
+        sample: values of each view, and lists of each kind, that are compared byte for byte.
         seed: of the choice.
         report: called after each view and structure.
 
     Raises:
-        LockError, TableError, StoreError, RedisError: as :func:`vidtopics.materialization.materialize`.
+        LockError, TableError, StoreError, RedisError: as :func:`materialize`.
     """
     with hold(connection, settings.prefix):
         store = Generations(connection, settings.prefix, settings.buckets)
@@ -65,7 +67,7 @@ def reconcile(
                 report(done[-1])
         released = _released(tables)
         for table in STRUCTURES.values():
-            if found := lists(
+            if reconciled := lists(
                 tables,
                 store,
                 table,
@@ -73,8 +75,8 @@ def reconcile(
                 np.random.default_rng(seed),
                 due=table.name in released,
             ):
-                done.append(found)
-                report(found)
+                done.append(reconciled)
+                report(reconciled)
     return done
 
 
@@ -151,7 +153,7 @@ def _entities(
 def _keys(
     store: Generations, entry: ViewEntry, ids: Sequence[bytes], may_lack: NDArray[np.bool_]
 ) -> tuple[list[bytes], list[bytes], int]:
-    """Ids without a key, ids of keys that the table hasn't, and the number of keys. SCAN may name a key twice.
+    """Ids without a key, ids of keys that the table hasn't, and the number of keys.
 
     `may_lack`: values past their TTL, which Redis may have dropped.
     """
@@ -185,23 +187,26 @@ def _time(value: bytes | None) -> Times:
     return int(head["event_us"]), int(head["created_us"])
 
 
-def _any_later(found: Times, newest: Times) -> bool:
-    """Whether a value came after all rows of the table: from a run whose watermark waits for rows that are not due, or from a push."""
-    return found[0] > newest[0] or found[1] > newest[1]
+def _any_later(times: Times, newest: Times) -> bool:
+    """Whether a value came after all rows of the table.
+
+    It is of a push, or of a run whose watermark waits for rows that are not due.
+    """
+    return times[0] > newest[0] or times[1] > newest[1]
 
 
 def _wrong(
     store: Generations, table: Table, entry: ViewEntry, rows: Changes, chosen: NDArray[np.bool_]
 ) -> tuple[list[bytes], int]:
-    """Ids of chosen rows whose bytes in Redis are not those that the table gives; and how many have a later value there."""
+    """Ids of chosen rows whose bytes differ in Redis, and how many have a later value there."""
     wrong: list[bytes] = []
     later = start = 0
     for batch in rows.batches():
         mask = chosen[start : start + batch.num_rows]
         start += batch.num_rows
         if mask.any():
-            found, newer = _differing(store, table, entry, batch.filter(pa.array(mask)))
-            wrong += found
+            differing, newer = _differing(store, table, entry, batch.filter(pa.array(mask)))
+            wrong += differing
             later += newer
     return wrong, later
 
@@ -211,7 +216,7 @@ def _differing(
 ) -> tuple[list[bytes], int]:
     space, schema = store.keys(entry), Schema.of(table)
     ids, expected = encoded(table, schema, space, batch)
-    found = dict(zip(ids, _values(store, space.of(ids)), strict=True))
+    stored = dict(zip(ids, _values(store, space.of(ids)), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.
     older = [
         s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]
@@ -220,11 +225,13 @@ def _differing(
     differing = {
         name: value
         for name, value in zip(ids, expected, strict=True)
-        if found[name] not in (None, value)
+        if stored[name] not in (None, value)
     }
     for before in older:
         again = dict(zip(*encoded(table, before, space, batch), strict=True))
-        differing = {name: value for name, value in differing.items() if found[name] != again[name]}
+        differing = {
+            name: value for name, value in differing.items() if stored[name] != again[name]
+        }
     # One of more fields is right where the first are: the contract lost its last ones, or this
     # process is from before they came.
     longer = {
@@ -235,33 +242,33 @@ def _differing(
     differing = {
         n: value
         for n, value in differing.items()
-        if not _begins_with(longer, found[n], schema, value)
+        if not _begins_with(longer, stored[n], schema, value)
     }
-    wrong = [name for name, value in differing.items() if _time(found[name]) <= _time(value)]
+    wrong = [name for name, value in differing.items() if _time(stored[name]) <= _time(value)]
     return wrong, len(differing) - len(wrong)
 
 
 def _begins_with(
-    longer: Mapping[int, Schema], found: bytes | None, schema: Schema, value: bytes
+    longer: Mapping[int, Schema], stored: bytes | None, schema: Schema, value: bytes
 ) -> bool:
-    """Whether a value of one of the longer schemas has the header and the first fields of another, which is of `schema`."""
-    if found is None or len(found) < HEADER.itemsize:
+    """Whether a value of a longer schema has the header and first fields of one of `schema`."""
+    if stored is None or len(stored) < HEADER.itemsize:
         return False
-    more, plain = headers([found, value])
-    told = ("layout", "flags", "fingerprint", "event_us", "created_us")
-    if int(more["schema"]) not in longer or any(more[name] != plain[name] for name in told):
+    more, plain = headers([stored, value])
+    compared = ("layout", "flags", "fingerprint", "event_us", "created_us")
+    if int(more["schema"]) not in longer or any(more[name] != plain[name] for name in compared):
         return False
     if plain["flags"] & TOMBSTONE:
         return True
     names = [f.name for f in schema.fields]
-    both = decode(longer[int(more["schema"])], [found], names), decode(schema, [value], names)
+    decoded = decode(longer[int(more["schema"])], [stored], names), decode(schema, [value], names)
     same = [
-        canonical(f, both[0].columns[f.name]).tobytes()
-        == canonical(f, both[1].columns[f.name]).tobytes()
-        and both[0].null[f.name][0] == both[1].null[f.name][0]
+        canonical(f, decoded[0].columns[f.name]).tobytes()
+        == canonical(f, decoded[1].columns[f.name]).tobytes()
+        and decoded[0].null[f.name][0] == decoded[1].null[f.name][0]
         for f in schema.fields
     ]
-    return bool(both[0].readable[0]) and all(same)
+    return bool(decoded[0].readable[0]) and all(same)
 
 
 def _values(store: Generations, keys: Iterable[bytes]) -> list[bytes | None]:

@@ -13,7 +13,7 @@ from vidtopics.layout import Structures
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import snapshot
 from vidtopics.materialization.generations import Generations
-from vidtopics.materialization.reconciled import Reconciled
+from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.structures import KINDS, everything, facts_of, is_from, keys_of
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable
@@ -28,43 +28,52 @@ def lists(
     *,
     due: bool,
 ) -> Reconciled | None:
-    """A structure beside its table at the version that was loaded; None where nothing is there, nor is `due`: in the latest release."""
+    """Compare a structure with its table at the version that was loaded.
+
+    None where nothing is loaded and nothing is `due`: named by the latest release.
+    """
     known, whole = facts_of(store, table)
-    there = set(keys_of(store.connection, store.prefix, table))
+    stored_keys = set(keys_of(store.connection, store.prefix, table))
     if not whole:
-        expected = known or there or due
+        is_expected = known or stored_keys or due
         return (
-            Reconciled(table.name, None, faults={"not loaded to its end": 1}) if expected else None
+            Reconciled(table.name, None, faults={"not loaded to its end": 1})
+            if is_expected
+            else None
         )
     delta = snapshot(tables, table, known["version"])
     if not is_from(delta, known):
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     with readable(table, known["version"]):
         rows = tables.read(table, version=known["version"])
-    wanted = everything(Structures(store.prefix, store.buckets), table, rows)
-    keys = sorted(wanted.lists)
+    expected = everything(Structures(store.prefix, store.buckets), table, rows)
+    keys = sorted(expected.lists)
     chosen = choice.random(len(keys)) < sample / max(1, len(keys))
     compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]
-    missing, differing = wanted.lists.keys() - there, set(_differing(store, wanted.lists, compared))
+    missing, differing = (
+        expected.lists.keys() - stored_keys,
+        set(_differing(store, expected.lists, compared)),
+    )
     faults = {
         "missing": missing,
-        "not in the table": there - wanted.lists.keys(),
+        "not in the table": stored_keys - expected.lists.keys(),
         "another list": differing - missing,
     }
     named = {
-        kind: sorted(_name(store, table, key) for key in found) for kind, found in faults.items()
+        kind: sorted(_name(store, table, key) for key in keys_at_fault)
+        for kind, keys_at_fault in faults.items()
     }
-    named["another catalogue"] = _catalogue(known, wanted.facts)
+    named["another catalogue"] = _catalogue(known, expected.facts)
     return Reconciled.of(
-        table.name, known["version"], len(keys), 0, len(there), len(compared), named
+        table.name, known["version"], len(keys), 0, len(stored_keys), len(compared), named
     )
 
 
 def _differing(
-    store: Generations, wanted: Mapping[bytes, Sequence[str]], keys: Sequence[bytes]
+    store: Generations, expected: Mapping[bytes, Sequence[str]], keys: Sequence[bytes]
 ) -> list[bytes]:
     """Keys of lists that have other elements, or another order, or are no lists."""
-    found: list[bytes] = []
+    differing: list[bytes] = []
     for part in chunks(keys, 1_000):
         with store.connection.pipeline(transaction=False) as pipe:
             for key in part:
@@ -73,9 +82,9 @@ def _differing(
         for key, answer in zip(part, answers, strict=True):
             if isinstance(answer, Exception) and not _no_list(answer):
                 raise answer
-            if answer != [video.encode() for video in wanted[key]]:
-                found.append(key)
-    return found
+            if answer != [video.encode() for video in expected[key]]:
+                differing.append(key)
+    return differing
 
 
 def _no_list(error: Exception) -> bool:
@@ -90,12 +99,15 @@ def _name(store: Generations, table: Table, key: bytes) -> bytes:
     return epoch + rest.partition(b"}")[2]
 
 
-def _catalogue(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[bytes]:
-    """The topics that only one of catalogue and table has, and the catalogue's epoch where it is another. Their order isn't compared."""
-    topics = set(known.get("topics", ())) ^ set(wanted.get("topics", ()))
+def _catalogue(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[bytes]:
+    """Topics that only catalogue or table has, and the catalogue's epoch where it differs.
+
+    Their order isn't compared.
+    """
+    topics = set(known.get("topics", ())) ^ set(expected.get("topics", ()))
     epoch = (
         [f"epoch {known['epoch']}"]
-        if wanted.get("topics") and known["epoch"] != wanted["epoch"]
+        if expected.get("topics") and known["epoch"] != expected["epoch"]
         else []
     )
     return [name.encode() for name in (*epoch, *(f"topic {topic}" for topic in sorted(topics)))]

@@ -14,7 +14,7 @@ from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, hold, lost
-from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
@@ -45,14 +45,14 @@ def materialize(
         tables: the home's tables.
         connection: Redis, one server or a cluster, answering in bytes.
         settings: prefix, buckets, whether vectors go online.
-        full: fill a new generation of every view beside the live one, then switch; write every list again.
+        full: fill a new generation of every view, then switch; write every list again.
         report: called after each view and structure.
         progress: called with a view's name, the rows that are moved and those there are.
-        loader: moves the rows of files: in this process, or on Spark's executors (`spark_jobs/online_store.py`).
+        loader: moves the rows of files, in this process or on Spark's executors.
 
     Raises:
         LockError: another run holds the lock, or took it from this one.
-        TableError: nothing was released, or a table that a release names is missing or can't be read.
+        TableError: nothing was released, or a table of the release is missing or unreadable.
         StoreError: the prefix was made with other buckets, or Redis lost writes of this run.
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
@@ -96,10 +96,10 @@ def backfill(
     report: Report = _silent,
     progress: Progress = _silent,
 ) -> list[Moved]:
-    """The latest release's rows with event times in `span` into every view again, whatever watermarks say. Those don't move.
+    """Write the latest release's rows with event times in `span` again; watermarks don't move.
 
     Raises:
-        As :func:`materialize`; TableError also where a view has not been loaded, or needs to be loaded anew.
+        As :func:`materialize`; TableError also where a view has to be loaded first.
     """
     with hold(connection, settings.prefix) as lease:
         release = _latest(tables)
@@ -124,7 +124,10 @@ def preview(
     full: bool = False,
     report: Report = _silent,
 ) -> list[Moved]:
-    """What :func:`materialize` would do now: `written` counts values or lists that it would send. Nothing is written, no lock taken."""
+    """What :func:`materialize` would do now; nothing is written, no lock taken.
+
+    `written` counts the values or lists that it would send.
+    """
     release = _latest(tables)
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
@@ -176,7 +179,10 @@ def _wanted(table: Table, settings: OnlineSettings) -> bool:
 
 
 def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
-    """Views that runs brought to Redis and the settings don't want there: nothing would keep them fresh. What Feast alone wrote stays."""
+    """Views that runs brought to Redis and that the settings leave out.
+
+    Nothing would keep them fresh. What Feast alone wrote stays.
+    """
     loaded = (name for name in store.entries() if name in VIEWS and store.source(name) is not None)
     return [name for name in loaded if not _wanted(VIEWS[name], settings)]
 
@@ -215,7 +221,9 @@ def _look_again(
     settings: OnlineSettings,
     done: Sequence[Moved],
 ) -> None:
-    """StoreError where the next run would do some of this one again: a watermark, a view or a mark of lists was lost after it was set.
+    """StoreError where the next run would do some of this one again.
+
+    Then a watermark, a view or a mark of lists was lost after it was set.
 
     A view that would go to a new generation wasn't lost: somebody else has changed its fields or
     its TTL meanwhile.

@@ -19,14 +19,17 @@ def seconds(text: str) -> float:
     >>> seconds("90s"), seconds("5m"), seconds("1h")
     (90.0, 300.0, 3600.0)
     """
-    found = re.fullmatch(r"([1-9]\d*)([smh])", text)
-    if not found:
+    match = re.fullmatch(r"([1-9]\d*)([smh])", text)
+    if not match:
         raise ValueError(f"{text!r}: write 30s, 5m or 1h")
-    return float(found[1]) * SECONDS[found[2]]
+    return float(match[1]) * SECONDS[match[2]]
 
 
 def repeat(once: Callable[[], None], *, every_s: float, stop: Event) -> None:
-    """Call `once`, then every `every_s` seconds from its start again; a call that takes longer is followed at once. Ends once `stop` is set."""
+    """Call `once` every `every_s` seconds, from start to start, until `stop` is set.
+
+    A call that takes longer is followed at once.
+    """
     while not stop.is_set():
         began = time.monotonic()
         once()

@@ -53,8 +53,8 @@ def encoded(
 def _column(field: Field, column: pa.Array, null: NDArray[np.bool_]) -> Column:
     """An Arrow column as :func:`encode` takes it, padding where it is null."""
     if field.kind in {"bytes", "list"} and field.type in {"string", "bytes"}:
-        found: list[object] = column.to_pylist()
-        return found
+        texts: list[object] = column.to_pylist()
+        return texts
     if field.kind == "scalar":
         plain = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         filled = plain.fill_null(field.pad if plain.type != pa.bool_() else False)

@@ -22,16 +22,20 @@ from vidtopics.online.connections import Connection
 
 def remove(store: Generations, lease: Lease) -> int:
     """Remove the keys of all generations that are neither live nor listed; how many there were."""
-    gone = 0
+    removed = 0
     of_generation = re.compile(rb"%s:(\d+):w?(\d+):\{\d+\}" % re.escape(store.prefix.encode()))
     for part in chunks(
         store.connection.scan_iter(match=f"{store.prefix}:[0-9]*", count=1_000), 1_000
     ):
-        found = {key: (int(m[2]), int(m[1])) for key in part if (m := of_generation.match(key))}
+        generation_of = {
+            key: (int(m[2]), int(m[1])) for key in part if (m := of_generation.match(key))
+        }
         # Looked up after the keys: a writer without a lease enters a view before it writes.
-        known = _known(store) if found else set()
-        gone += unlink(lease, [key for key, generation in found.items() if generation not in known])
-    return gone
+        known = _known(store) if generation_of else set()
+        removed += unlink(
+            lease, [key for key, generation in generation_of.items() if generation not in known]
+        )
+    return removed
 
 
 def _known(store: Generations) -> set[tuple[int, int]]:
@@ -47,7 +51,10 @@ def _known(store: Generations) -> set[tuple[int, int]]:
 
 
 def servers(connection: Connection, prefix: str, buckets: int) -> str:
-    """The processes that serve directory and buckets; another text after a restart or a failover, empty where one doesn't name itself."""
+    """The processes that serve directory and buckets, as one text.
+
+    It is another after a restart or a failover; empty where a process doesn't name itself.
+    """
     names = sorted(str(info.get("run_id", "")) for info in _infos(connection, prefix, buckets))
     return " ".join(names) if all(names) else ""
 

@@ -26,7 +26,7 @@ from vidtopics.materialization.batches import Sender, bucket_of, chunks
 from vidtopics.materialization.changes import digest, files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
-from vidtopics.materialization.moved import Moved
+from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
@@ -50,10 +50,13 @@ MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 
 @dataclass(frozen=True)
 class Swap:
-    """Lists to write, lists to remove (None: all others of the kind, wherever they are found), and what is then known."""
+    """Lists to write, lists to remove and the facts that hold then.
+
+    `removed` is None where all others of the kind go, wherever they are found.
+    """
 
     lists: Mapping[bytes, Sequence[str]]
-    gone: frozenset[bytes] | None
+    removed: frozenset[bytes] | None
     facts: Mapping[str, object]
     rows: int
 
@@ -81,11 +84,11 @@ def bring(
         table is TOPIC_QUEUES
     ):  # readers stay with the old epoch's lists until the new ones are all there
         lists.enter({table.name: json.dumps(swap.facts)})
-    gone = lists.others(table, swap.lists) if swap.gone is None else swap.gone
-    lists.drop(gone)
+    removed = lists.others(table, swap.lists) if swap.removed is None else swap.removed
+    lists.drop(removed)
     lists.mark(table, _mark(swap.facts))
     lists.enter({table.name: json.dumps(swap.facts), _moving(table): None})
-    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(gone))
+    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(removed))
     return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
 
 
@@ -107,8 +110,8 @@ def look(
     """What a structure needs to come to a version; None where it is there. Reads alone."""
     known, whole = facts_of(store, table)
     delta = snapshot(tables, table, version)
-    held = known if whole and not full and is_from(delta, known) else {}
-    if held.get("version") == version:
+    loaded = known if whole and not full and is_from(delta, known) else {}
+    if loaded.get("version") == version:
         return None
     with readable(table, version):
         rows = tables.read(table, version=version)
@@ -120,8 +123,8 @@ def look(
     }
     names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
-        return _queues(names, rows, facts, known, settled=bool(held))
-    return _clicks(names, rows, _before(tables, table, held), facts)
+        return _queues(names, rows, facts, known, settled=bool(loaded))
+    return _clicks(names, rows, _before(tables, table, loaded), facts)
 
 
 def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
@@ -134,7 +137,10 @@ def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
 
 
 def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
-    """What Redis says it holds of a structure; whether all of it is there: no run died over it, and no bucket fell back."""
+    """What Redis says that it holds of a structure, and whether all of it is there.
+
+    It isn't where a run died over it or a bucket fell back.
+    """
     names = [table.name, _moving(table)]
     text, halfway = cast(
         "list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names)
@@ -152,7 +158,7 @@ def keys_of(connection: Connection, prefix: str, table: Table) -> Iterator[bytes
 
 
 def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
-    """Whether what Redis holds is a version of this table: the same id, and the same data files under that number."""
+    """Whether Redis holds a version of this table: the same id, the same files under its number."""
     if known.get("table_id") != str(delta.metadata().id):
         return False
     names = files_of(delta, known["version"])
@@ -168,19 +174,20 @@ def _queues(
     settled: bool,
 ) -> Swap:
     """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
-    found = _query(
-        "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos, sum(queue_ctr * queue_exposures) AS clicks"
+    topic_rows = _query(
+        "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos,"
+        " sum(queue_ctr * queue_exposures) AS clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
-    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in found}
+    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in topic_rows}
     catalogue = {
-        "epoch": found[0][0] if found else known.get("epoch", 0),
-        "topics": [row[1] for row in found],
+        "epoch": topic_rows[0][0] if topic_rows else known.get("epoch", 0),
+        "topics": [row[1] for row in topic_rows],
     }
     before = {names.queue(known["epoch"], topic) for topic in known["topics"]} if settled else None
-    gone = None if before is None else frozenset(before - lists.keys())
-    return Swap(lists, gone, {**catalogue, **facts}, len(rows))
+    removed = None if before is None else frozenset(before - lists.keys())
+    return Swap(lists, removed, {**catalogue, **facts}, len(rows))
 
 
 def _clicks(
@@ -194,26 +201,26 @@ def _clicks(
         before=rows.slice(0, 0) if before is None else before,
     )
     lists = {names.clicks(user): videos for user, videos in changed if videos}
-    gone = (
+    removed = (
         None
         if before is None
         else frozenset(names.clicks(user) for user, videos in changed if not videos)
     )
-    return Swap(lists, gone, facts, len(rows))
+    return Swap(lists, removed, facts, len(rows))
 
 
-def _before(tables: Tables, table: Table, held: Mapping[str, Any]) -> pa.Table | None:
-    """The rows that Redis holds; None where that isn't known: no such version, or it can't be read any more."""
-    if not held:
+def _before(tables: Tables, table: Table, loaded: Mapping[str, Any]) -> pa.Table | None:
+    """The rows that Redis holds; None where their version is unknown or can't be read any more."""
+    if not loaded:
         return None
     try:
-        return tables.read(table, version=held["version"])
+        return tables.read(table, version=loaded["version"])
     except (DeltaError, OSError, pa.ArrowInvalid):  # vacuumed, damaged
         return None
 
 
 def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
-    """Whether every bucket has the lists that the facts speak of: one that fell back has an earlier mark, or none."""
+    """Whether every bucket has the mark of these facts; one that fell back has another or none."""
     with store.connection.pipeline(transaction=False) as pipe:
         for bucket in range(store.buckets):
             pipe.hget(_marks(store.prefix, bucket), table.name)
@@ -230,7 +237,10 @@ def _marks(prefix: str, bucket: int) -> str:
 
 @dataclass(frozen=True)
 class _Lists:
-    """Lists of one prefix as the holder of a lease changes them; a loss of what it sent shows with the next list or mark of the bucket."""
+    """Lists of one prefix as the holder of a lease changes them.
+
+    A loss of what it sent shows with the next list or mark of the bucket.
+    """
 
     lease: Lease
     buckets: int
@@ -262,9 +272,11 @@ class _Lists:
             pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments
         )
 
-    def others(self, table: Table, kept: Mapping[bytes, object]) -> frozenset[bytes]:
+    def others(self, table: Table, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""
-        return frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - kept.keys()
+        return (
+            frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - remaining.keys()
+        )
 
     def enter(self, fields: Mapping[str, str | None]) -> None:
         """Set fields of `structures`; None removes one."""
@@ -286,9 +298,9 @@ def _moving(table: Table) -> str:
 
 
 def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:
-    """Rows of a query over tables, in a connection of its own: DuckDB's default one is not for two threads."""
+    """Rows of a query over tables; DuckDB's default connection is not for two threads."""
     with duckdb.connect() as connection:
         for name, table in tables.items():
             connection.register(name, table)
-        found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
-        return found
+        rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+        return rows

@@ -1,4 +1,4 @@
-"""One view: what its table needs, into the live generation or into a new one that takes its place."""
+"""One view: its rows go to the live generation, or to a new one that takes its place."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vidtopics.materialization.changes import Span, changes, files, snapshot, st
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, Work
 from vidtopics.materialization.lock import Lease
-from vidtopics.materialization.moved import Moved
-from vidtopics.materialization.plans import Plan, Source, plan
+from vidtopics.materialization.plans import LoadRecord, Plan, plan
+from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
@@ -44,8 +44,8 @@ def bring(run: Round, table: Table, version: int) -> Moved:
     _, todo, source = look(generations, table, delta, full=run.full)
     if todo.up_to_date:
         run.writer.register(table.name, schema, ttl_us(table))  # its TTL may have changed
-        if source and source != source.only(version):  # a run died after its watermarks
-            generations.remember(table.name, source.only(version).to_json())
+        if source and source != source.restricted_to(version):  # a run died after its watermarks
+            generations.remember(table.name, source.restricted_to(version).to_json())
         return Moved(table.name, run.release, up_to_date=True, seconds=time.monotonic() - began)
     if todo.rebuild:
         goal = generations.begin(table.name, schema, ttl_us(table))
@@ -64,7 +64,7 @@ def bring(run: Round, table: Table, version: int) -> Moved:
     mark = None if done.not_due else Watermark(run.release, version, source.table_id)
     written = load.finish(mark, done.sent) + done.written
     failpoint("materialize.view")
-    source = source.only(version) if mark else source
+    source = source.restricted_to(version) if mark else source
     if todo.rebuild:
         generations.switch(table.name, goal, schema, source.to_json())
         failpoint("materialize.switched")
@@ -133,14 +133,14 @@ def preview(
     _, todo, _ = look(store, table, delta, full=full)
     if todo.up_to_date:
         return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    found = changes(table, *stand_in(delta, todo.names), now_us=now_us)
+    new_rows = changes(table, *stand_in(delta, todo.names), now_us=now_us)
     return Moved(
         table.name,
         release,
-        found.read,
-        found.rows,
+        new_rows.read,
+        new_rows.rows,
         0,
-        found.not_due,
+        new_rows.not_due,
         time.monotonic() - began,
         why=todo.rebuild,
     )
@@ -148,13 +148,13 @@ def preview(
 
 def look(
     store: Generations, table: Table, delta: DeltaTable, *, full: bool
-) -> tuple[ViewEntry | None, Plan, Source | None]:
+) -> tuple[ViewEntry | None, Plan, LoadRecord | None]:
     """The view as readers see it, what its table needs, and what it was loaded from."""
     entry = store.entries().get(table.name)
     if entry is None:
         return None, Plan(), None
     text = store.source(table.name)
-    source = Source.parse(text) if text else None
+    source = LoadRecord.parse(text) if text else None
     if source and source.generation != entry.generation:
         source = None
     fits = store.fits(entry, Schema.of(table))
@@ -163,7 +163,7 @@ def look(
     return entry, todo, source
 
 
-def _from(source: Source | None, entry: ViewEntry, delta: DeltaTable, todo: Plan) -> Source:
-    """What a generation is loaded from, with the version that `delta` is at: to be noted before its first row is written."""
-    source = source or Source(entry.generation, str(delta.metadata().id))
-    return source.and_ttl(entry.ttl_us).and_version(delta.version(), files(delta), todo.since)
+def _from(source: LoadRecord | None, entry: ViewEntry, delta: DeltaTable, todo: Plan) -> LoadRecord:
+    """What a generation is loaded from, the version of `delta` included; noted before its rows."""
+    source = source or LoadRecord(entry.generation, str(delta.metadata().id))
+    return source.with_ttl(entry.ttl_us).with_version(delta.version(), files(delta), todo.since)

@@ -1,4 +1,4 @@
-"""Writing values to Redis: the later of two rows wins, whatever order they come in, and the watermark moves with the last of them."""
+"""Writing values to Redis: the later of two rows wins, the watermark moves with the last batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import redis
 
 from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
 from vidtopics.materialization.batches import Sender
-from vidtopics.materialization.generations import By, Generations, unlink
+from vidtopics.materialization.generations import Generations, unlink
 from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, hold
 from vidtopics.online.connections import Connection
 
@@ -29,7 +29,9 @@ DAY_US = 24 * HOUR_US
 # may also be counted anew, from a backup). Gives the number of values written.
 WRITE = f"""{COUNTED}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
-  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then return redis.error_reply('{LOST}') end
+  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then
+    return redis.error_reply('{LOST}')
+  end
 end
 local written, stay, least = 0, tonumber(ARGV[6]), 0
 if stay > 0 then
@@ -47,7 +49,8 @@ for i = 4, #KEYS do
   end
   if newer then
     if stay > 0 then
-      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', math.ceil(math.max(event + stay, least) / 1000)))
+      local until_ms = math.ceil(math.max(event + stay, least) / 1000)
+      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', until_ms))
     else
       redis.call('SET', KEYS[i], value)
     end
@@ -56,7 +59,8 @@ for i = 4, #KEYS do
 end
 if ARGV[4] ~= '' then
   local old = redis.call('GET', KEYS[3])
-  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
+  local version = tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
+  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= version
       or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
     redis.call('SET', KEYS[3], ARGV[4])
   end
@@ -88,26 +92,36 @@ class StoreWriter:
         self._script = cast("redis.Redis", connection).register_script(WRITE)
         self.generations.open(create=True)
 
-    def register(self, view: str, schema: Schema, ttl_us: int = 0, *, by: By = "load") -> ViewEntry:
-        """Enter a view, or a change of its schema or TTL, into the directory; its entry.
+    def register(self, view: str, schema: Schema, ttl_us: int = 0) -> ViewEntry:
+        """Register a view by its contract, or update its schema or TTL. Returns its entry.
 
         A view keeps its number for life, so that its keys stay its own. New fields at the end leave
         its values where they are; after any other change it goes on in a new, empty generation, and
-        the old one's keys go; a push begins one, and an apply none, as :meth:`Generations.register`
-        says.
+        the old one's keys go (:meth:`Generations.register_for_load`).
         """
-        held = self.generations.entries().get(view)
-        if (
-            held
-            and held.schema == schema.hash
-            and (by == "push" or held.ttl_us == ttl_us)
-            and schema.keys in {(), held.keys}
-        ):
-            return held
-        entry = self.generations.register(view, schema, ttl_us, by=by)
-        if held and held.generation != entry.generation:
-            self.sweep()
+        live = self.generations.entries().get(view)
+        if live and live.ttl_us == ttl_us and _is_as(live, schema):
+            return live
+        entry = self.generations.register_for_load(view, schema, ttl_us)
+        self._sweep_after(live, entry)
         return entry
+
+    def register_for_push(self, view: str, schema: Schema, ttl_us: int) -> ViewEntry:
+        """Register a view for rows of a registry that may be old. Returns its entry.
+
+        Raises:
+            StoreError: as :meth:`Generations.register_for_push`.
+        """
+        live = self.generations.entries().get(view)
+        if live and _is_as(live, schema):
+            return live
+        entry = self.generations.register_for_push(view, schema, ttl_us)
+        self._sweep_after(live, entry)
+        return entry
+
+    def _sweep_after(self, before: ViewEntry | None, entry: ViewEntry) -> None:
+        if before and before.generation != entry.generation:
+            self.sweep()
 
     def keys(self, entry: ViewEntry) -> KeySpace:
         """The keys of a view."""
@@ -127,21 +141,27 @@ class StoreWriter:
         Where another took its place meanwhile, the rows' keys go again: what sweeps a generation
         may have been there before they came.
         """
-        held = self.generations.entries().get(view)
-        if held and (held.number, held.generation) == (entry.number, entry.generation):
+        live = self.generations.entries().get(view)
+        if live and (live.number, live.generation) == (entry.number, entry.generation):
             return True
         unlink(self.lease or Lease(self.connection, self.prefix, ""), self.keys(entry).of(ids))
         return False
 
     def drop(self, *views: str) -> int:
-        """Remove views, their values and watermarks; how many keys went. Waits for a run that holds the lock."""
+        """Remove views, their values and watermarks. Returns the number of keys.
+
+        Waits for a run that holds the lock.
+        """
         with self._leased() as generations:
             for view in views:
                 generations.drop(view)
             return generations.sweep()
 
     def sweep(self) -> int:
-        """Remove the keys of generations that aren't live; how many there were. Waits for a run that holds the lock."""
+        """Remove the keys of generations that aren't live. Returns their number.
+
+        Waits for a run that holds the lock.
+        """
         with self._leased() as generations:
             return generations.sweep()
 
@@ -156,7 +176,7 @@ class StoreWriter:
         batch: tuple[str, str] = ("", "0"),
         others: str = "",
     ) -> int:
-        """One script call: key and value pairs of one bucket; how many were newer than what was there.
+        """Write key and value pairs of one bucket by one script call. Returns how many were newer.
 
         Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
         With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket:
@@ -180,7 +200,10 @@ class StoreWriter:
 
 
 class Load:
-    """Rows on their way to one view: sent a bucket and a batch at a time; :meth:`finish` sends the rest with the watermark."""
+    """Rows on their way to one view, sent a bucket and a batch at a time.
+
+    :meth:`finish` sends the rest with the watermark.
+    """
 
     def __init__(self, writer: StoreWriter, space: KeySpace, ttl_us: int = 0) -> None:
         self.space = space
@@ -202,7 +225,9 @@ class Load:
                 self._send(bucket)
 
     def finish(self, watermark: Watermark | None = None, sent: Collection[str] = ()) -> int:
-        """Send what waits; each bucket's last script call also moves its watermark. How many values were written in all.
+        """Send what waits; each bucket's last script call also moves its watermark.
+
+        Returns how many values were written in all.
 
         It moves where Redis still has what this load and others of the run sent there (`sent`:
         their :meth:`sent`), as :meth:`StoreWriter.write` says.
@@ -214,13 +239,13 @@ class Load:
                 or self._waiting[bucket]
                 or (self.lease and self._sender.sent[bucket])
             ):
-                others = " ".join(Sender.told_of(bucket, told) for told in sent)
+                others = " ".join(Sender.count_of(bucket, counts) for counts in sent)
                 self._send(bucket, str(watermark or ""), others)
         return self.written
 
     def sent(self) -> str:
-        """What was sent to each bucket so far, as :meth:`finish` of another load of the run takes it."""
-        return self._sender.told(self._writer.buckets)
+        """What was sent to each bucket so far, as :meth:`finish` of another load takes it."""
+        return self._sender.counts(self._writer.buckets)
 
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
         rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)
@@ -230,8 +255,15 @@ class Load:
         )
 
 
+def _is_as(entry: ViewEntry, schema: Schema) -> bool:
+    """Whether an entry has this schema and join keys already."""
+    return entry.schema == schema.hash and schema.keys in {(), entry.keys}
+
+
 def grace_us(ttl_us: int) -> int:
-    """How long a value stays after its TTL, or after it was written where that is later: the TTL again, an hour to a day.
+    """How long a value stays after its TTL: as long as the TTL, but an hour to a day.
+
+    From the time of writing where that is later.
 
     Readers judge the TTL by their own clocks; meanwhile they are told OUTSIDE_MAX_AGE, afterwards
     NOT_FOUND.

@@ -99,16 +99,23 @@ class OnlineClient:
         check_one_key(self.directory(), unique)
         return dict(zip(unique, found, strict=True))
 
-    def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
-        """Views, each with ids of its own, in one round trip."""
+    def read_parts(
+        self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False
+    ) -> list[Features]:
+        """Views, each with ids of its own, in one round trip.
+
+        `expired_values`: a value past its TTL is in the columns, with the status OUTSIDE_MAX_AGE.
+        """
         if self.metrics is None:
-            return self._read_parts(parts, names)
+            return self._read_parts(parts, names, expired_values)
         with self.metrics.reading() as answers:
-            found = self._read_parts(parts, names)
+            found = self._read_parts(parts, names, expired_values)
             answers.extend(zip((view for view, _ in parts), found, strict=True))
         return found
 
-    def _read_parts(self, parts: Parts, names: Sequence[str] | None) -> list[Features]:
+    def _read_parts(
+        self, parts: Parts, names: Sequence[str] | None, expired_values: bool
+    ) -> list[Features]:
         for fresh in (False, True, True):
             request = Request.of(self.directory([view for view, _ in parts], fresh=fresh), parts)
             began_ns = self.log.begin(request.directory) if self.log else 0
@@ -116,13 +123,13 @@ class OnlineClient:
             answers = batches.answers(send(self.connection, batches.commands))
             if request.stale(answers):
                 continue
-            found = request.features(answers, names)
+            found = request.features(answers, names, expired_values=expired_values)
             # On a cluster a value may come from a node that is ahead of the directory's: look there
             # again, once.
             if fresh or not any(f.unknown_schema for f in found):
                 break
         else:
-            found = request.features(answers, names)
+            found = request.features(answers, names, expired_values=expired_values)
         if self.log:
             self.log.offer(began_ns, request.directory, parts, found)
         return found
@@ -215,16 +222,20 @@ class AsyncOnlineClient:
         check_one_key(await self.directory(), unique)
         return dict(zip(unique, found, strict=True))
 
-    async def read_parts(self, parts: Parts, names: Sequence[str] | None = None) -> list[Features]:
+    async def read_parts(
+        self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False
+    ) -> list[Features]:
         """As :meth:`OnlineClient.read_parts`."""
         if self.metrics is None:
-            return await self._read_parts(parts, names)
+            return await self._read_parts(parts, names, expired_values)
         with self.metrics.reading() as answers:
-            found = await self._read_parts(parts, names)
+            found = await self._read_parts(parts, names, expired_values)
             answers.extend(zip((view for view, _ in parts), found, strict=True))
         return found
 
-    async def _read_parts(self, parts: Parts, names: Sequence[str] | None) -> list[Features]:
+    async def _read_parts(
+        self, parts: Parts, names: Sequence[str] | None, expired_values: bool
+    ) -> list[Features]:
         for fresh in (False, True, True):
             request = Request.of(
                 await self.directory([view for view, _ in parts], fresh=fresh), parts
@@ -234,13 +245,13 @@ class AsyncOnlineClient:
             answers = batches.answers(await send_async(self.connection, batches.commands))
             if request.stale(answers):
                 continue
-            found = request.features(answers, names)
+            found = request.features(answers, names, expired_values=expired_values)
             # On a cluster a value may come from a node that is ahead of the directory's: look there
             # again, once.
             if fresh or not any(f.unknown_schema for f in found):
                 break
         else:
-            found = request.features(answers, names)
+            found = request.features(answers, names, expired_values=expired_values)
         if self.log:
             self.log.offer(began_ns, request.directory, parts, found)
         return found

@@ -80,6 +80,7 @@ def gather(
     now_us: int,
     ttl_us: int = 0,
     names: Sequence[str] | None = None,
+    expired_values: bool = False,
 ) -> Features:
     """Values as they came from Redis, aligned and judged.
 
@@ -91,6 +92,7 @@ def gather(
         now_us: the time by which TTL is judged.
         ttl_us: the view's TTL; 0: none. Inclusive, as offline.
         names: the fields that are wanted; all by default.
+        expired_values: a value past its TTL is in the columns, whatever its status.
     """
     wanted = [f for f in schema.fields if names is None or f.name in names]
     least_us = now_us - ttl_us if ttl_us else EVER
@@ -108,7 +110,8 @@ def gather(
     status[there & (heads["flags"] & TOMBSTONE > 0)] = Status.NULL
     status[there & ~good] = Status.UNREADABLE
     times[:, good] = heads["event_us"][good], heads["created_us"][good]
-    at = np.flatnonzero(status == Status.PRESENT)
+    decoded = (Status.PRESENT, Status.OUTSIDE_MAX_AGE) if expired_values else (Status.PRESENT,)
+    at = np.flatnonzero(np.isin(status, decoded))
     hashes = heads["schema"][at]
     columns = {f.name: f.empty(len(values)) for f in wanted}
     null = {f.name: np.ones(len(values), np.bool_) for f in wanted}

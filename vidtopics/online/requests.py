@@ -121,9 +121,17 @@ class Request:
         return _stale(self.directory, answers[0])
 
     def features(
-        self, answers: Sequence[bytes | None], names: Sequence[str] | None = None
+        self,
+        answers: Sequence[bytes | None],
+        names: Sequence[str] | None = None,
+        *,
+        expired_values: bool = False,
     ) -> list[Features]:
-        """What the answers say, for each (view, ids) pair; StoreError for a name that is no field of any of the views."""
+        """What the answers say, for each (view, ids) pair; `expired_values` as :func:`gather`.
+
+        Raises:
+            StoreError: a name is no field of any of the views.
+        """
         if names is not None:
             self._check(names)
         now_us, start = time.time_ns() // 1000, 1
@@ -143,6 +151,7 @@ class Request:
                     now_us=now_us,
                     ttl_us=ttl_us,
                     names=names,
+                    expired_values=expired_values,
                 )
             )
         return found

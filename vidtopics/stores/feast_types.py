@@ -1,22 +1,18 @@
-"""Between Feast's types and the layout of values: schemas of feature views, protobuf values to columns and back."""
+"""Feast's types in the layout of values: schemas of views, protobuf values to columns and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
-from feast import FeatureView, Field
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, DUMMY_ENTITY_VAL
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast import FeatureView, Field, StreamFeatureView
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import (
     Array,
     Bool,
     Bytes,
-    FeastType,
     Float32,
     Float64,
     Int32,
@@ -27,10 +23,10 @@ from feast.types import (
 from numpy.typing import NDArray
 
 from vidtopics import layout
-from vidtopics.contracts import Column
-from vidtopics.errors import ContractError, StoreError, explain
+from vidtopics.errors import ContractError, explain
 from vidtopics.layout import Schema
 from vidtopics.layout.schema import NUMBERS
+from vidtopics.stores.entity_ids import join_keys
 
 # Feast's type: the layout's, and how the fields of its protobuf values are called.
 NAMES: dict[Any, tuple[str, str]] = {
@@ -47,39 +43,7 @@ SECOND_US = 1_000_000
 NAT = -(2**63)
 """What Feast writes for a timestamp that is null."""
 PROTO = "proto"
-"""A field of any other type (maps, sets, structs, ...) is kept as the bytes of its protobuf value."""
-
-
-class JoinKeyError(StoreError, KeyError):
-    """A request lacks a join key of a view; a KeyError too, as Feast's own stores raise one."""
-
-    __str__ = Exception.__str__  # a KeyError's would quote the message
-
-
-def feast_type(column: Column) -> FeastType:
-    """The Feast type of a contract's column.
-
-    >>> print(feast_type(Column("topic_ids", "list<int64>", "", width=8)))
-    Array(Int64)
-    """
-    types = {name: feast for feast, (name, _) in NAMES.items()}
-    inner = column.type.removeprefix("list<").removesuffix(">")
-    return types[inner] if inner == column.type else Array(types[inner])
-
-
-def tags_of(column: Column) -> dict[str, str]:
-    """What the layout has to know beyond the type, as tags of a Feast field."""
-    if column.type == "list<string>":
-        return {}
-    tags = {"wire": column.wire, "pad": None if column.pad is None else f"{column.pad:g}"}
-    tags["width"] = (
-        None
-        if column.width is None
-        else str(column.width)
-        if isinstance(column.width, int)
-        else "vector"
-    )
-    return {name: text for name, text in tags.items() if text}
+"""A field of any other type (maps, sets, ...) is kept as the bytes of its protobuf value."""
 
 
 def ttl_us(view: FeatureView) -> int:
@@ -88,20 +52,22 @@ def ttl_us(view: FeatureView) -> int:
 
 
 def is_online(view: FeatureView) -> bool:
-    """Whether Feast writes a view to its online store: an on-demand view has no `online` and says so otherwise."""
+    """Whether Feast writes a view to its online store; an on-demand view has another flag."""
     return bool(getattr(view, "online", getattr(view, "write_to_online_store", False)))
 
 
 def schema_of(view: FeatureView) -> Schema:
-    """How values of a feature view are stored; for our views the same as `Schema.of(table)`."""
-    return Schema(tuple(_field(f) for f in view.features), join_keys(view))
+    """The schema that a view's values are stored by; for our views equal to `Schema.of(table)`.
 
-
-def join_keys(view: FeatureView) -> tuple[str, ...]:
-    """What a view's values are found by, sorted; Feast's placeholder for one without entities, which it hides in places."""
-    if view.entities in ([], [DUMMY_ENTITY_NAME]):
-        return (DUMMY_ENTITY_ID,)
-    return tuple(sorted(view.join_keys))
+    Join keys are no fields. Feast makes the fields of a stream view from a set, join keys among
+    them: its registry has them in random order, so here they go by name and their order is no part
+    of the schema.
+    """
+    keys, is_stream = join_keys(view), isinstance(view, StreamFeatureView)
+    fields = [_field(f) for f in view.features if f.name not in keys]
+    if is_stream:
+        fields.sort(key=lambda field: field.name)
+    return Schema(tuple(fields), keys, ordered=not is_stream)
 
 
 def _field(field: Field) -> layout.Field:
@@ -119,45 +85,6 @@ def _field(field: Field) -> layout.Field:
         return layout.Field(field.name, name, "scalar", wire, pad=pad)
     kind = "vector" if width == "vector" else "slots" if width else "list"
     return layout.Field(field.name, name, kind, wire, int(width) if kind == "slots" else 1, pad)
-
-
-def ids_of(values: Mapping[str, Sequence[Value]], version: int) -> list[bytes]:
-    """The bytes that keys end with: a lone string or integer key as text, anything else as Feast serializes entity keys."""
-    keys = sorted(values)
-    kinds = {v.WhichOneof("val") for v in values[keys[0]]} if len(keys) == 1 else set()
-    if kinds == {"string_val"}:
-        return [v.string_val.encode() for v in values[keys[0]]]
-    if kinds and kinds <= {"string_val", "int64_val", "int32_val"}:
-        return [str(getattr(v, str(v.WhichOneof("val")))).encode() for v in values[keys[0]]]
-    rows = zip(*(values[k] for k in keys), strict=True)
-    return [
-        serialize_entity_key(EntityKey(join_keys=keys, entity_values=row), version) for row in rows
-    ]
-
-
-def ids_of_keys(view: FeatureView, keys: Sequence[EntityKey], version: int) -> list[bytes]:
-    """The same of entity keys. Those of a push to a view without entities are empty; Feast reads it by a placeholder."""
-    for given in {tuple(key.join_keys) for key in keys}:
-        check_keys(view, join_keys(view), given or (DUMMY_ENTITY_ID,))
-    ids: list[bytes] = []
-    for key in keys:
-        names = key.join_keys or [DUMMY_ENTITY_ID]
-        values = key.entity_values or [Value(string_val=DUMMY_ENTITY_VAL)]
-        ids += ids_of({name: [value] for name, value in zip(names, values, strict=True)}, version)
-    return ids
-
-
-def check_keys(view: FeatureView, wanted: Iterable[str], given: Iterable[str]) -> None:
-    """JoinKeyError names the wanted join keys that aren't given."""
-    if missing := sorted(set(wanted) - set(given)):
-        raise JoinKeyError(
-            explain(
-                f"view {view.name}",
-                expected=f"the join key {', '.join(missing)}",
-                found=", ".join(sorted(given)) or "no join key",
-                mend="give every entity row all join keys",
-            )
-        )
 
 
 def columns_of(
@@ -191,7 +118,10 @@ def columns_of(
 def add_values(
     values: Any, field: layout.Field, column: NDArray[Any], valid: NDArray[np.bool_]
 ) -> None:
-    """Append a column to repeated protobuf values, in place (a third of the time of making them first); empty where there is none."""
+    """Append a column to repeated protobuf values; a row that isn't valid gives an empty value.
+
+    In place, which takes a third of the time of making the values first.
+    """
     proto = next((proto for name, proto in NAMES.values() if name == field.type), "")
     if field.type == "timestamp":
         column = (
@@ -202,9 +132,9 @@ def add_values(
     rows = column.tolist() if field.type in NUMBERS and field.kind != "list" else column
     name = f"{proto}_val" if field.kind in {"scalar", "bytes"} else f"{proto}_list_val"
     add = values.add
-    for row, there in zip(rows, valid.tolist(), strict=True):
+    for row, is_valid in zip(rows, valid.tolist(), strict=True):
         value = add()
-        if not there:
+        if not is_valid:
             continue
         if field.type == PROTO:
             value.MergeFromString(row)
@@ -248,7 +178,7 @@ def _plain(field: layout.Field, value: Value | None) -> Any:
 
 def _seconds(lists: NDArray[Any]) -> NDArray[Any]:
     """Lists of microseconds as lists of seconds; None where there is no list."""
-    found = np.empty(len(lists), object)
-    for i, one in enumerate(lists):
-        found[i] = None if one is None else np.where(one == NAT, NAT, one // SECOND_US)
-    return found
+    seconds = np.empty(len(lists), object)
+    for i, times in enumerate(lists):
+        seconds[i] = None if times is None else np.where(times == NAT, NAT, times // SECOND_US)
+    return seconds

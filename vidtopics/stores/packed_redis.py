@@ -1,4 +1,4 @@
-"""A Feast online store on Redis: one packed value per view and entity, one round trip per request, honest statuses.
+"""A Feast online store on Redis: one packed value per view and entity, one round trip per request.
 
 In `feature_store.yaml`::
 
@@ -14,56 +14,66 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from feast import Entity, FeatureView, RepoConfig
+from feast import Entity, FeatureView, RepoConfig, utils
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.infra.supported_async_methods import SupportedAsyncMethods
-from feast.protos.feast.serving.ServingService_pb2 import GetOnlineFeaturesResponse
+from feast.online_response import OnlineResponse
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.repo_config import FeastConfigBaseModel
-from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic import Field, StrictStr
+from pydantic import Field, StrictBool, StrictStr, ValidationError
 
-from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, KeySpace, encode, tombstones
+from vidtopics.errors import SettingsError, StoreError, explain
+from vidtopics.layout import KeySpace, encode, tombstones
 from vidtopics.materialization import StoreWriter
-from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, Status
+from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import url_of
 from vidtopics.settings import folder
-from vidtopics.stores.feast_types import (
-    add_values,
-    check_keys,
-    columns_of,
-    ids_of,
-    ids_of_keys,
-    is_online,
-    join_keys,
-    schema_of,
-    ttl_us,
+from vidtopics.stores.entity_ids import check_not_null, entity_rows_checked, ids_of_keys
+from vidtopics.stores.feast_types import columns_of, is_online, schema_of, ttl_us
+from vidtopics.stores.responses import (
+    OnlineRow,
+    check_fields,
+    fill_response,
+    parts_of,
+    requested_names,
+    rows_of,
 )
+from vidtopics.stores.secrets import MaskedRepr, mask_repo_config
+from vidtopics.stores.vector_search import Document, refuse_unsupported, search
 from vidtopics.times import aware, micros
 
-FeatureVector = GetOnlineFeaturesResponse.FeatureVector
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
-Parts = list[tuple[str, Sequence[bytes]]]
 TRIES = 3
 """How often a push is written again because a rebuild took its generation's place."""
+PUSH_BATCH = 10_000
+
+mask_repo_config()
 
 
-class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
-    """Settings in `feature_store.yaml`."""
+class PackedRedisOnlineStoreConfig(MaskedRepr, FeastConfigBaseModel):
+    """Settings in `feature_store.yaml`. Their `repr` shows no password.
+
+    Raises:
+        SettingsError: a setting is unknown or has a wrong value.
+    """
 
     type: Literal["vidtopics.stores.packed_redis.PackedRedisOnlineStore"] = (
         "vidtopics.stores.packed_redis.PackedRedisOnlineStore"
     )
     url: StrictStr = ""
-    """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`; empty, or an unset variable: the home's own server."""
+    """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`.
+
+    Empty, or an unset variable: the home's own server.
+    """
     home: StrictStr = ".vidtopics"
     """Where that server keeps its data, relative to the repository."""
     prefix: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
@@ -74,10 +84,24 @@ class PackedRedisOnlineStoreConfig(FeastConfigBaseModel):
     """Seconds to wait for a free connection, and for an answer of Redis."""
     max_connections: Annotated[int, Field(ge=1)] = MAX_CONNECTIONS
     """Connections of a process at most (to each node of a cluster); who finds none free waits."""
+    blank_expired: StrictBool = False
+    """A value past its view's TTL comes back as null; its status is OUTSIDE_MAX_AGE either way."""
+    vector_search_rows: Annotated[int, Field(ge=1)] = 100_000
+    """Rows of a view that `retrieve_online_documents_v2` reads at most: it reads all of them."""
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            # Its own text quotes what was given, the URL among it.
+            raise _settings_error(error) from None
 
 
 class PackedRedisOnlineStore(OnlineStore):
-    """See the module. One instance may be shared between threads; each event loop has an async client of its own."""
+    """See the module. One instance may be shared between threads.
+
+    Each event loop has an async client of its own.
+    """
 
     def __init__(self) -> None:
         self._connected: tuple[PackedRedisOnlineStoreConfig, OnlineClient] | None = None
@@ -95,23 +119,23 @@ class PackedRedisOnlineStore(OnlineStore):
         data: list[Row],
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Write rows; of two rows of an entity the later (event, created) stays, in whatever order they come.
+        """Write rows; of two rows of an entity the later (event, created) stays, in any order.
 
         Raises:
             StoreError: the view has changed since this process read its registry.
+            ContractError: a row has a null in its id, or a value that doesn't fit its field.
         """
-        writer, ids = (
-            self._writer(config),
-            ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version),
-        )
-        for told in (progress, *[None] * TRIES):
-            entry = writer.register(table.name, schema_of(table), ttl_us(table), by="push")
+        writer = self._writer(config)
+        ids = ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version)
+        check_not_null(table, ids)
+        for report in (progress, *[None] * TRIES):
+            entry = writer.register_for_push(table.name, schema_of(table), ttl_us(table))
             load = writer.load(entry)
-            for start in range(0, len(data), 10_000):
-                part = data[start : start + 10_000]
-                load.add(*_encoded(table, load.space, ids[start : start + 10_000], part))
-                if told:
-                    told(len(part))
+            for start in range(0, len(data), PUSH_BATCH):
+                batch = slice(start, start + PUSH_BATCH)
+                load.add(ids[batch], _encoded(table, load.space, ids[batch], data[batch]))
+                if report:
+                    report(len(data[batch]))
             load.finish()
             if writer.stays(table.name, entry, ids):
                 return
@@ -140,20 +164,15 @@ class PackedRedisOnlineStore(OnlineStore):
         table: FeatureView,
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+    ) -> list[OnlineRow]:
         """Rows of one view; (None, None) for an entity without a value."""
-        client = self._client(config)
-        (found,) = client.read_parts(
-            [
-                (
-                    table.name,
-                    ids_of_keys(table, entity_keys, config.entity_key_serialization_version),
-                )
-            ],
-            requested_features,
+        client, with_expired = self._client(config), not config.online_store.blank_expired
+        ids = ids_of_keys(table, entity_keys, config.entity_key_serialization_version)
+        (features,) = client.read_parts(
+            [(table.name, ids)], requested_features, expired_values=with_expired
         )
-        _check_fields(client.directory(), table, requested_features)
-        return _rows(table, found, requested_features)
+        check_fields(client.directory(), table, requested_features)
+        return rows_of(table, features, requested_features, with_expired=with_expired)
 
     async def online_read_async(
         self,
@@ -161,20 +180,63 @@ class PackedRedisOnlineStore(OnlineStore):
         table: FeatureView,
         entity_keys: list[EntityKey],
         requested_features: list[str] | None = None,
-    ) -> list[tuple[datetime | None, dict[str, Value] | None]]:
+    ) -> list[OnlineRow]:
         """As :meth:`online_read`."""
-        client = self._async_client(config)
-        (found,) = await client.read_parts(
-            [
-                (
-                    table.name,
-                    ids_of_keys(table, entity_keys, config.entity_key_serialization_version),
-                )
-            ],
-            requested_features,
+        client, with_expired = self._async_client(config), not config.online_store.blank_expired
+        ids = ids_of_keys(table, entity_keys, config.entity_key_serialization_version)
+        (features,) = await client.read_parts(
+            [(table.name, ids)], requested_features, expired_values=with_expired
         )
-        _check_fields(await client.directory(), table, requested_features)
-        return _rows(table, found, requested_features)
+        check_fields(await client.directory(), table, requested_features)
+        return rows_of(table, features, requested_features, with_expired=with_expired)
+
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """As Feast's; a null id is a row that isn't found.
+
+        Raises:
+            EntityIdError: names the row whose id isn't of its entity's type.
+        """
+        with _checked(entity_rows, registry, project, features, full_feature_names):
+            return super().get_online_features(
+                config,
+                features,
+                entity_rows,
+                registry,
+                project,
+                full_feature_names,
+                include_feature_view_version_metadata,
+            )
+
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> OnlineResponse:
+        """As :meth:`get_online_features`."""
+        with _checked(entity_rows, registry, project, features, full_feature_names):
+            return await super().get_online_features_async(
+                config,
+                features,
+                entity_rows,
+                registry,
+                project,
+                full_feature_names,
+                include_feature_view_version_metadata,
+            )
 
     def _read_features_per_fv(
         self,
@@ -187,17 +249,21 @@ class PackedRedisOnlineStore(OnlineStore):
         include_feature_view_version_metadata: bool,
     ) -> None:
         """All views of a request in one round trip (Feast asks view by view)."""
-        parts = _parts(config, grouped_refs, join_key_values)
         client = self._client(config)
-        found = client.read_parts(parts, _names(grouped_refs))
+        views = client.read_parts(
+            parts_of(grouped_refs, join_key_values, config.entity_key_serialization_version),
+            requested_names(grouped_refs),
+            expired_values=not config.online_store.blank_expired,
+        )
         for table, requested in grouped_refs:
-            _check_fields(client.directory(), table, requested)
-        _respond(
+            check_fields(client.directory(), table, requested)
+        fill_response(
             online_features_response,
             grouped_refs,
-            found,
-            full_feature_names,
-            include_feature_view_version_metadata,
+            join_key_values,
+            views,
+            full_names=full_feature_names,
+            with_versions=include_feature_view_version_metadata,
         )
 
     async def _read_features_per_fv_async(
@@ -210,17 +276,52 @@ class PackedRedisOnlineStore(OnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        parts = _parts(config, grouped_refs, join_key_values)
         client = self._async_client(config)
-        found = await client.read_parts(parts, _names(grouped_refs))
+        views = await client.read_parts(
+            parts_of(grouped_refs, join_key_values, config.entity_key_serialization_version),
+            requested_names(grouped_refs),
+            expired_values=not config.online_store.blank_expired,
+        )
         for table, requested in grouped_refs:
-            _check_fields(await client.directory(), table, requested)
-        _respond(
+            check_fields(await client.directory(), table, requested)
+        fill_response(
             online_features_response,
             grouped_refs,
-            found,
-            full_feature_names,
-            include_feature_view_version_metadata,
+            join_key_values,
+            views,
+            full_names=full_feature_names,
+            with_versions=include_feature_view_version_metadata,
+        )
+
+    def retrieve_online_documents_v2(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        requested_features: list[str],
+        embedding: list[float] | None,
+        top_k: int,
+        distance_metric: str | None = None,
+        query_string: str | None = None,
+        filters: Any = None,
+        include_feature_view_version_metadata: bool = False,
+    ) -> list[Document]:
+        """The nearest documents by exact search, in the order of their ids; see :func:`search`.
+
+        Feast adds the view's version to the response itself.
+
+        Raises:
+            StoreError: a search by text, filters, or as :func:`search`.
+        """
+        refuse_unsupported(table, query_string, filters)
+        return search(
+            self._client(config),
+            table,
+            requested_features,
+            embedding or [],
+            top_k=top_k,
+            metric=distance_metric,
+            row_limit=config.online_store.vector_search_rows,
+            version=config.entity_key_serialization_version,
         )
 
     def read_precomputed_vectors(self, *_: Any, **__: Any) -> list[bytes | None]:
@@ -243,7 +344,7 @@ class PackedRedisOnlineStore(OnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Enter views into the directory; remove the values of deleted ones.
+        """Register views in the directory; remove the values of deleted ones.
 
         A view whose fields or join keys changed so that its values don't fit is left as it is: the
         next load begins anew, not this call.
@@ -252,7 +353,7 @@ class PackedRedisOnlineStore(OnlineStore):
         if tables_to_delete:
             writer.drop(*(table.name for table in tables_to_delete))
         for table in filter(is_online, tables_to_keep):
-            writer.generations.register(table.name, schema_of(table), ttl_us(table), by="apply")
+            writer.generations.register_for_apply(table.name, schema_of(table), ttl_us(table))
 
     def teardown(
         self, config: RepoConfig, tables: Sequence[FeatureView], entities: Sequence[Entity]
@@ -262,7 +363,7 @@ class PackedRedisOnlineStore(OnlineStore):
             self._writer(config).drop(*(table.name for table in tables))
 
     async def close(self) -> None:
-        """Close the connections of the sync client and of this loop's; whoever reads again connects again."""
+        """Close the connections of the sync client and of this loop's; a later read reconnects."""
         if client := self._looped.pop(asyncio.get_running_loop(), None):
             await client.aclose()
         connected, self._connected = self._connected, None
@@ -302,113 +403,40 @@ def _options(config: RepoConfig) -> dict[str, Any]:
 
 
 def _url(config: RepoConfig) -> str:
-    """The server's address. Feast leaves a variable that is not set as it stands in the file: then it is the home's own server."""
+    """The server's address; the home's own server where none is set.
+
+    Feast leaves a variable that is not set as it stands in the file.
+    """
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
         return str(settings.url)
     return url_of((config.repo_path or Path()) / folder(settings.home))
 
 
-def _parts(config: RepoConfig, grouped_refs: list[Any], join_key_values: dict[str, Any]) -> Parts:
-    """Views and ids. Not by Feast's own choice of columns, which lets a view's alias and the plain key of another stand for each other."""
-    parts: Parts = []
-    for table, _ in grouped_refs:
-        names = {key: table.projection.join_key_map.get(key, key) for key in join_keys(table)}
-        check_keys(table, names.values(), join_key_values)
-        values = {key: join_key_values[name] for key, name in names.items()}
-        parts.append((table.name, ids_of(values, config.entity_key_serialization_version)))
-    return parts
-
-
-def _check_fields(
-    directory: Directory, table: FeatureView, requested: Sequence[str] | None
-) -> None:
-    """StoreError where Redis has other join keys, or holds a requested field as another type or not at all: not loaded since it changed."""
-    entry, schema = directory.view(table.name), schema_of(table)
-    if entry.keys and schema.keys and entry.keys != schema.keys:
-        raise StoreError(
-            explain(
-                f"view {table.name}, join keys",
-                expected=f"{', '.join(schema.keys)} in Redis",
-                found=", ".join(entry.keys),
-                mend="load the view again (feast materialize), as its entities have changed",
-            )
+def _settings_error(error: ValidationError) -> SettingsError:
+    faults = error.errors(include_input=False, include_url=False, include_context=False)
+    named = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
+    return SettingsError(
+        explain(
+            "online_store of feature_store.yaml",
+            expected="the settings of PackedRedisOnlineStore",
+            found=named,
+            mend="correct them; docs/feature-store.md lists the keys",
         )
-    held = {f.name: f for f in directory.schemas[entry.schema].fields}
-    for f in schema.fields:
-        there = held.get(f.name)
-        if (requested is None or f.name in requested) and (
-            there is None or (there.type, there.kind, there.width) != (f.type, f.kind, f.width)
-        ):
-            found = "none" if there is None else f"{there.kind} of {there.type}"
-            raise StoreError(
-                explain(
-                    f"view {table.name}, field {f.name}",
-                    expected=f"{f.kind} of {f.type} in Redis",
-                    found=found,
-                    mend="load the view again (feast materialize), as its fields have changed",
-                )
-            )
+    )
 
 
-def _names(grouped_refs: list[Any]) -> list[str]:
-    """The features that a request wants, of whatever view."""
-    return list(dict.fromkeys(name for _, requested in grouped_refs for name in requested))
-
-
-def _respond(
-    response: Any,
-    grouped_refs: list[Any],
-    found: Sequence[Features],
-    full_names: bool,
-    versions: bool,
-) -> None:
-    """Fill Feast's response, feature by feature; the statuses are Feast's own numbers."""
-    for (table, requested), features in zip(grouped_refs, found, strict=True):
-        name = table.projection.name_to_use()
-        if versions:
-            entry = response.metadata.feature_view_metadata.add()
-            entry.name, entry.version = (
-                table.projection.name_alias or table.projection.name,
-                table.current_version_number or 0,
-            )
-        stamps = {
-            us: _timestamp(us) for us in np.unique(features.event_us).tolist()
-        }  # rows share few event times
-        times = [stamps[us] for us in features.event_us.tolist()]
-        fields = {f.name: f for f in schema_of(table).fields}
-        for feature in requested:
-            response.metadata.feature_names.val.append(
-                f"{name}__{feature}" if full_names else feature
-            )
-            valid = features.present & ~features.null[feature]
-            statuses = np.where(features.present & ~valid, Status.NULL, features.status)
-            vector = response.results.add(statuses=statuses.tolist(), event_timestamps=times)
-            add_values(vector.values, fields[feature], features[feature], valid)
-
-
-def _rows(
-    table: FeatureView, found: Features, requested: Sequence[str] | None
-) -> list[tuple[datetime | None, dict[str, Value] | None]]:
-    fields = [f for f in schema_of(table).fields if requested is None or f.name in requested]
-    vectors = {f.name: FeatureVector() for f in fields}
-    for f in fields:
-        add_values(vectors[f.name].values, f, found[f.name], found.present & ~found.null[f.name])
-    rows: list[tuple[datetime | None, dict[str, Value] | None]] = []
-    for i, there in enumerate(found.present.tolist()):
-        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(found.event_us[i]))
-        rows.append(
-            (time, {name: vector.values[i] for name, vector in vectors.items()})
-            if there
-            else (None, None)
-        )
-    return rows
+def _checked(
+    entity_rows: Any, registry: Any, project: str, features: Any, full_names: bool
+) -> AbstractContextManager[None]:
+    context = partial(utils._get_cached_request_context, registry, project, features, full_names)
+    return entity_rows_checked(entity_rows, lambda: context()[3])
 
 
 def _encoded(
     table: FeatureView, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
-) -> tuple[Sequence[bytes], list[bytes]]:
-    """Ids and values of rows; a row without a value ends the one before."""
+) -> list[bytes]:
+    """Values of rows; a row whose features are all null is a tombstone."""
     schema, fingerprints = schema_of(table), space.fingerprints(ids)
     event = [micros(aware(row[2])) for row in rows]
     created = [micros(aware(row[3])) if row[3] else 0 for row in rows]
@@ -418,10 +446,4 @@ def _encoded(
     )
     ended = np.logical_and.reduce(list(null.values()))
     stubs = tombstones(schema, fingerprints, event, created)
-    return ids, [
-        stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)
-    ]
-
-
-def _timestamp(us: int) -> Timestamp:
-    return Timestamp(seconds=us // 1_000_000, nanos=us % 1_000_000 * 1_000)
+    return [stub if end else value for value, stub, end in zip(values, stubs, ended, strict=True)]

@@ -8,11 +8,18 @@
 | `rows`, `join`, `order` | a snapshot's rows; the features beside a spine, in one order |
 | `pins` | what a result was made of, and how the same snapshot is opened again |
 | `retrieval_job` | the result that Feast hands to its caller |
-| `writing` | rows that are pushed |
+| `writing`, `logs` | rows that are pushed; logs of served features |
 """
 
+from vidtopics.stores.delta.logs import DeltaLoggingDestination
 from vidtopics.stores.delta.pins import pinned
 from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
 from vidtopics.stores.delta.store import DeltaOfflineStore, DeltaOfflineStoreConfig
 
-__all__ = ["DeltaOfflineStore", "DeltaOfflineStoreConfig", "DeltaRetrievalJob", "pinned"]
+__all__ = [
+    "DeltaLoggingDestination",
+    "DeltaOfflineStore",
+    "DeltaOfflineStoreConfig",
+    "DeltaRetrievalJob",
+    "pinned",
+]

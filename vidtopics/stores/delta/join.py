@@ -39,7 +39,7 @@ def features(
         rows.keys,
         rows.event,
         rows.created,
-        known_by=times if known_by else None,
+        known_by=spine.known_by_us if known_by else None,
         ttl_us=ttl_us(source.view),
     )
     prefix = f"{projection.name_alias or projection.name}__" if full_names else ""

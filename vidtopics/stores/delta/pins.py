@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from pyarrow.fs import FileType
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta.rows import NEVER, Rows
+from vidtopics.stores.delta.rows import NEVER, SnapshotRows
 from vidtopics.stores.delta.tables import Place, dataset_of, open_table, reaching
 from vidtopics.times import micros, moment
 
@@ -92,7 +92,7 @@ class Pin(Snapshot):
     rules: Rules
 
     @classmethod
-    def of(cls, snapshot: Snapshot, rows: Rows, until_us: int, rules: Rules) -> Pin:
+    def of(cls, snapshot: Snapshot, rows: SnapshotRows, until_us: int, rules: Rules) -> Pin:
         """What a join sees of a snapshot."""
         names = [f.name for f in fields(Snapshot)]
         plain = {name: getattr(snapshot, name) for name in names}
@@ -238,7 +238,7 @@ def same_rules(pin: Pin, now: Rules, where: str) -> None:
         )
 
 
-def cut(rows: Rows, pin: Pin, version: int, where: str) -> Rows:
+def cut(rows: SnapshotRows, pin: Pin, version: int, where: str) -> SnapshotRows:
     """The rows of a newer version that the pin's join saw; TableError where they are not the same any more."""
     found = rows.known_by(pin.known_by_us)
     seen = Pin.of(pin, found, pin.until_us, pin.rules)
@@ -337,7 +337,7 @@ def _missing_files(delta: DeltaTable) -> bool:
     )
 
 
-def _checksum(rows: Rows) -> str:
+def _checksum(rows: SnapshotRows) -> str:
     mixed: NDArray[np.uint64] = rows.event.view(np.uint64) * np.uint64(
         0x9E3779B97F4A7C15
     ) + rows.created.view(np.uint64)

@@ -23,7 +23,7 @@ TAKEN_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
-class Rows:
+class SnapshotRows:
     """M rows: `keys` pa.Table[M], `event` and `created` int64[M] microseconds, `place` int64[M] in `dataset`, ascending."""
 
     dataset: ds.FileSystemDataset
@@ -42,7 +42,7 @@ class Rows:
         *,
         since_us: int | None = None,
         until_us: int | None = None,
-    ) -> Rows:
+    ) -> SnapshotRows:
         """Keys (name to column) and times of the rows with since <= event <= until; those without an event time are left out.
 
         Files and row groups that lie outside by their statistics aren't opened. Without a created
@@ -66,11 +66,11 @@ class Rows:
             kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
         )._only(inside)
 
-    def known_by(self, us: int) -> Rows:
+    def known_by(self, us: int) -> SnapshotRows:
         """The rows that were known by a time."""
         return self._only(self.created <= us)
 
-    def with_created(self) -> Rows:
+    def with_created(self) -> SnapshotRows:
         """The rows of which it is known when they became known."""
         return self._only(self.created > NEVER)
 
@@ -98,10 +98,10 @@ class Rows:
             [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
-    def _only(self, kept: NDArray[np.bool_]) -> Rows:
+    def _only(self, kept: NDArray[np.bool_]) -> SnapshotRows:
         if kept.all():
             return self
-        return Rows(
+        return SnapshotRows(
             self.dataset,
             self.keys.filter(pa.array(kept)),
             self.event[kept],

@@ -14,7 +14,7 @@ from feast.feature_view import DUMMY_ENTITY_ID
 
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta.pins import Pin, Pins, Rules, Snapshot, cut, now, reopen, same_rules
-from vidtopics.stores.delta.rows import Rows, require
+from vidtopics.stores.delta.rows import SnapshotRows, require
 from vidtopics.stores.delta.tables import Place, dataset_of, open_table, place_of
 from vidtopics.stores.feast_types import ttl_us
 
@@ -65,7 +65,9 @@ class ViewSource:
         """The table's column of a field of the view."""
         return self.columns.get(name, name)
 
-    def rows(self, until_us: int, *, known: bool, columns: Iterable[str] = ()) -> tuple[Rows, Pin]:
+    def rows(
+        self, until_us: int, *, known: bool, columns: Iterable[str] = ()
+    ) -> tuple[SnapshotRows, Pin]:
         """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time.
 
         `columns`: those of the table that features are taken from.
@@ -84,7 +86,9 @@ class ViewSource:
         rules = Rules(known and bool(created), ttl_us(self.view), types)
         if self.pin:
             same_rules(self.pin, rules, f"view {self.name}")
-        rows = Rows.read(self.dataset, keys, event, created or None, until_us=self._until(until_us))
+        rows = SnapshotRows.read(
+            self.dataset, keys, event, created or None, until_us=self._until(until_us)
+        )
         if self.pin and self.gone:
             pin, rows = self.pin, cut(rows, self.pin, self.version, f"view {self.name}")
         else:

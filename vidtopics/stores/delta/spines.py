@@ -50,11 +50,16 @@ INFINITY = 2**63 - 1
 
 @dataclass(frozen=True)
 class Spine:
-    """N rows with a time each; `tables`: the snapshots that they were read from."""
+    """N rows with a time each.
+
+    `tables`: the snapshots that they were read from. `end_us`: of a range of time, its end, by
+    which the range's rows had to be known.
+    """
 
     table: pa.Table
     time: str
     tables: dict[str, Snapshot] = field(default_factory=dict)
+    end_us: int | None = None
 
     @property
     def times(self) -> NDArray[np.int64]:
@@ -63,8 +68,14 @@ class Spine:
 
     @property
     def until_us(self) -> int:
-        """The latest time."""
-        return int(self.times.max(initial=NEVER))
+        """The latest time, or the end of the range."""
+        return int(self.times.max(initial=NEVER)) if self.end_us is None else self.end_us
+
+    @property
+    def known_by_us(self) -> NDArray[np.int64]:
+        """int64[N]: by when a row's value had to be known where that is asked for."""
+        times = self.times
+        return times if self.end_us is None else np.full(len(times), self.end_us, np.int64)
 
     @property
     def others(self) -> list[str]:
@@ -136,37 +147,34 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
 
 
 def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, known: bool) -> Spine:
-    """Each entity that has a row with start <= event <= end in one of the views, at the end; in the order of their keys.
+    """Each entity at each time with start <= event <= end that one of its views has a row of, once.
 
-    `known`: the row has to be known by the end. Where views have different keys, those that a view
-    lacks are null, as in Feast's Spark store.
+    Rows come in the order of their keys and times. `known`: the row has to be known by the end.
+    Where views have different keys, those that a view lacks are null. Views without entities add
+    times of their own only where no view has entities.
     """
-    end = pa.scalar(end_us, pa.int64()).cast(pa.timestamp("us", "UTC"))
-    found = [_entities(source, start_us, end_us, known) for source in sources if source.keys]
-    keys = list(dict.fromkeys(key for entities in found for key in entities.column_names))
-    if not keys:
-        return Spine(pa.table({EVENT_TIMESTAMP: [end]}), EVENT_TIMESTAMP)
-    table = (
-        pa.concat_tables(found, promote_options="permissive")
-        .select(keys)
-        .group_by(keys)
-        .aggregate([])
-    )
-    table = table.sort_by([(key, "ascending") for key in keys])
-    return Spine(table.append_column(EVENT_TIMESTAMP, pa.repeat(end, len(table))), EVENT_TIMESTAMP)
+    with_keys = [source for source in sources if source.keys]
+    parts = [_moments_of(source, start_us, end_us, known) for source in with_keys or sources]
+    rows = pa.concat_tables(parts, promote_options="permissive")
+    columns = [name for name in rows.column_names if name != EVENT_TIMESTAMP] + [EVENT_TIMESTAMP]
+    table = rows.group_by(columns).aggregate([]).select(columns)
+    table = table.sort_by([(name, "ascending") for name in columns])
+    return Spine(table, EVENT_TIMESTAMP, end_us=end_us)
 
 
-def _entities(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
-    """The keys of a view's rows, as the spine calls them."""
+def _moments_of(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
+    """Keys, as the spine calls them, and event times of a view's rows in a range."""
     with reaching(source.place, f"view {source.name}"):
         rows, _ = source.rows(end_us, known=known)
     # A pin whose version is gone gives rows up to its own time, which may be later.
-    inside = (
+    in_range = (
         (rows.event >= start_us) & (rows.event <= end_us) & ((rows.created <= end_us) | (not known))
     )
-    found = rows.keys.filter(pa.array(inside)).drop_null().group_by(source.keys).aggregate([])
     names = source.view.projection.join_key_map
-    return found.rename_columns([names.get(key, key) for key in found.column_names])
+    columns = {names.get(key, key): rows.keys[key] for key in source.keys}
+    times = pa.array(rows.event).cast(pa.timestamp("us", "UTC"))
+    table = pa.table({**columns, EVENT_TIMESTAMP: times})
+    return table.filter(pa.array(in_range)).drop_null()
 
 
 def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:

@@ -19,27 +19,39 @@ A result can be made again, from what it says of itself::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 from feast import FeatureView, OnDemandFeatureView, RepoConfig
 from feast.data_source import DataSource
+from feast.feature_logging import LOG_TIMESTAMP_FIELD, LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from feast.utils import compute_non_entity_date_range
-from pydantic import Field, StrictBool, StrictInt, StrictStr
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
 from vidtopics.joins.latest import latest
 from vidtopics.stores.delta.join import beside, features
+from vidtopics.stores.delta.logs import is_log_folder, open_log_folder, write_logs
 from vidtopics.stores.delta.order import ordered_refs, ordered_views
 from vidtopics.stores.delta.pins import METADATA, Pins, pins_for
 from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
-from vidtopics.stores.delta.rows import NEVER, Rows, between, require
+from vidtopics.stores.delta.rows import NEVER, SnapshotRows, between, require
 from vidtopics.stores.delta.sources import ViewSource, open_sources, table_of
 from vidtopics.stores.delta.spines import Spine, from_frame, from_range, from_sql
 from vidtopics.stores.delta.tables import dataset_of, open_table, reaching
@@ -47,22 +59,53 @@ from vidtopics.stores.delta.writing import append
 from vidtopics.times import EPOCH, aware, micros
 
 
+class StorageOption(str):
+    """The value of a storage option: a text as any other, but for its `repr`, which hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 class DeltaOfflineStoreConfig(FeastConfigBaseModel):
-    """Settings in `feature_store.yaml`."""
+    """Settings in `feature_store.yaml`.
+
+    >>> DeltaOfflineStoreConfig(storage_options={"AWS_SECRET_ACCESS_KEY": "hidden"}).storage_options
+    {'AWS_SECRET_ACCESS_KEY': '***'}
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     type: Literal["vidtopics.stores.delta.DeltaOfflineStore"] = (
         "vidtopics.stores.delta.DeltaOfflineStore"
     )
     root: StrictStr = ""
-    """Relative paths of sources lie below it; itself relative to the repository, or an object store."""
+    """Relative paths of sources lie below it; relative to the repository, or an object store."""
     known_by: bool = False
-    """True: a join sees only rows whose created time is not after the spine's, as `filter_by_created_timestamp` does for one call."""
+    """True: joins see only rows whose created time is not after the spine's time."""
     pins: StrictStr = ""
     """A file for :func:`pinned`, relative to the repository: every join is made on these pins."""
     storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(
         default_factory=dict
     )
-    """What delta-rs is told of an object store, as `AWS_ENDPOINT_URL`; what isn't here it takes from the environment."""
+    """Options of delta-rs for an object store, as `AWS_ENDPOINT_URL`; the rest it takes from the
+    environment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hide_options(cls, settings: Any) -> Any:
+        """Hide the options' values where they came from too: RepoConfig shows the mapping itself."""
+        options = settings.get("storage_options") if isinstance(settings, dict) else None
+        if isinstance(options, dict):
+            for name, value in options.items():
+                options[name] = StorageOption(value) if isinstance(value, str) else value
+        return settings
+
+    @field_validator("storage_options")
+    @classmethod
+    def _keep_hidden(cls, options: dict[str, Any]) -> dict[str, Any]:
+        return {n: StorageOption(v) if isinstance(v, str) else v for n, v in options.items()}
 
 
 class DeltaOfflineStore(OfflineStore):
@@ -132,17 +175,19 @@ class DeltaOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The latest (event, created) row of each entity with an event time in [start, end]; what `feast materialize` moves."""
+        """The latest (event, created) row of each entity with an event time in [start, end].
+
+        Without feature columns all columns of the table: a transformation of the view reads them.
+        """
         where, place = f"source {data_source.name}", table_of(config, data_source)
         delta = open_table(place, where)
-        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
 
         def compute() -> tuple[pa.Table, None]:
             dataset = dataset_of(delta)
-            require(dataset, columns, where)
+            times = [timestamp_field, created_timestamp_column]
+            columns = _columns(dataset, join_key_columns, feature_name_columns, times, where)
             with reaching(place, where):
-                rows = Rows.read(
+                rows = SnapshotRows.read(
                     dataset,
                     {key: key for key in join_key_columns},
                     timestamp_field,
@@ -150,13 +195,9 @@ class DeltaOfflineStore(OfflineStore):
                     since_us=micros(aware(start_date)),
                     until_us=micros(aware(end_date)),
                 )
-                found = rows.payload(
-                    latest(rows.keys, rows.event, rows.created), {name: name for name in columns}
-                )
-            # Feast's own stores give rows of a view without entities this key.
-            return found if join_key_columns else found.append_column(
-                DUMMY_ENTITY_ID, [[DUMMY_ENTITY_VAL] * len(found)]
-            ), None
+                latest_rows = latest(rows.keys, rows.event, rows.created)
+                payload = rows.payload(latest_rows, {name: name for name in columns})
+            return _with_dummy_entity(payload, join_key_columns), None
 
         return DeltaRetrievalJob(config, compute)
 
@@ -171,22 +212,40 @@ class DeltaOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """All rows with an event time in [start, end]."""
-        where, place = f"source {data_source.name}", table_of(config, data_source)
-        delta = open_table(place, where)
-        times = [timestamp_field, *([created_timestamp_column] if created_timestamp_column else [])]
-        columns = list(dict.fromkeys([*join_key_columns, *feature_name_columns, *times]))
+        """All rows with an event time in [start, end]; what `feast materialize` reads.
+
+        Without feature columns all columns of the table: a transformation of the view reads them.
+        The source may be a folder of logs (Feast's FileLoggingDestination).
+        """
+        where, is_log = f"source {data_source.name}", timestamp_field == LOG_TIMESTAMP_FIELD
+        if is_log and is_log_folder(data_source):
+            place, dataset = open_log_folder(config, data_source)
+        else:
+            place = table_of(config, data_source)
+            dataset = dataset_of(open_table(place, where))
         since, until = (micros(aware(date)) if date else None for date in (start_date, end_date))
 
         def compute() -> tuple[pa.Table, None]:
-            dataset = dataset_of(delta)
-            require(dataset, columns, where)
+            times = [timestamp_field, created_timestamp_column]
+            columns = _columns(dataset, join_key_columns, feature_name_columns, times, where)
             with reaching(place, where):
-                return dataset.to_table(
+                rows = dataset.to_table(
                     columns=columns, filter=between(dataset, timestamp_field, since, until)
-                ), None
+                )
+            return (rows if is_log else _with_dummy_entity(rows, join_key_columns)), None
 
         return DeltaRetrievalJob(config, compute)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Append logs of served features to the feature service's destination."""
+        write_logs(config, data, source, logging_config, registry)
 
     @staticmethod
     def offline_write_batch(
@@ -227,6 +286,27 @@ def _joined(
             )
         table = beside(table, found, source.name)
     return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
+
+
+def _columns(
+    dataset: ds.Dataset,
+    keys: Sequence[str],
+    features: Sequence[str],
+    times: Sequence[str | None],
+    where: str,
+) -> list[str]:
+    """The columns that a read of a source asks for, each once; all of it where no feature is named."""
+    features = features or dataset.schema.names
+    columns = list(dict.fromkeys([*keys, *features, *filter(None, times)]))
+    require(dataset, columns, where)
+    return columns
+
+
+def _with_dummy_entity(rows: pa.Table, join_keys: Sequence[str]) -> pa.Table:
+    """Rows of a view without entities get the key that Feast materialises them by."""
+    if join_keys:
+        return rows
+    return rows.append_column(DUMMY_ENTITY_ID, pa.repeat(DUMMY_ENTITY_VAL, len(rows)))
 
 
 def _moment(us: int) -> datetime:
