@@ -25,7 +25,7 @@ SHARE_SIGMA = 0.5
 
 
 class Classes(NamedTuple):
-    """Of T topics: `secondary`, `primary` [T], unit `centres` float64[T, 16], cumulative `share`."""
+    """Of T topics: `secondary`, `primary` [T], unit `centres` [T, 16], cumulative `share`."""
 
     secondary: NDArray[np.int64]
     primary: NDArray[np.int64]

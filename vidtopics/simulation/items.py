@@ -92,7 +92,7 @@ def content(
     *,
     day: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Content unit(topic + 0.5 eps) [n, 16], hidden side N(0, I) [n, 8] of videos of `topic` [n]."""
+    """Content unit(topic + 0.5 eps) [n, 16] and hidden N(0, I) [n, 8] of videos of `topic` [n]."""
     z = normals(seed, stream, rows, SEM + HIDDEN, day=day)
     return unit(classes.centres[topic] + CONTENT_NOISE * z[:, :SEM] / np.sqrt(SEM)), z[:, SEM:]
 

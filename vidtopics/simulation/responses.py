@@ -180,7 +180,7 @@ def watch_seconds(
 
 @kernel
 def refresh_probability(log_rho: float, clicks: int, refresh: int) -> float:
-    """sigmoid(intercept + log rho + 0.18 (clicks - 2.3) - 0.05 refresh); the last slate's clicks."""
+    """sigmoid(intercept + log rho + 0.18 (clicks - 2.3) - 0.05 refresh); last slate's clicks."""
     logit = (
         REFRESH_INTERCEPT
         + log_rho
