@@ -199,6 +199,15 @@ def test_a_tag_is_taken_back_at_a_time_and_the_same_files_again_change_nothing(r
     assert staged.file("videos.csv").already_there == 1
 
 
+def test_an_old_withdrawal_in_the_file_ends_a_tag_that_was_listed_again(replay):
+    taken_back = "v1,a,,2026-01-10\n"
+    deliver_video(replay, at(2, 1), video("a"), tags=taken_back)
+    deliver_video(replay, at(3, 1), video("a"))
+    assert replay.tags(at(3, 1), NEVER) == {"a"}
+    deliver_video(replay, at(4, 1), video("a"), tags=taken_back)  # the file says so again
+    assert [replay.tags(time, NEVER) for time in (at(3, 31), at(4, 1))] == [{"a"}, set()]
+
+
 def test_a_new_tag_has_its_whole_past_at_once(replay):
     tags = "v1,a,2026-01-05,2026-01-10\nv1,A,2026-01-20,\nv1,b,2026-01-05,2026-01-05\n"
     for day in (1, 2):

@@ -239,7 +239,8 @@ def deliver_tags(
             timeline.change(time, changes[time])
         if timeline.at(now) == "catalogue" and given:
             timeline.changes[max(timeline.changes)] = "tags"
-        if timeline.at(now) == "catalogue" and tag not in listed:
+        # taken back in this delivery, the list of the same delivery doesn't keep it
+        if timeline.at(now) == "catalogue" and (tag not in listed or (withdrawn and not new)):
             timeline.change(now, "")
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -32,19 +33,35 @@ import pyarrow.dataset as ds
 from vidtopics.ingest import Source, stage
 from vidtopics.ingest.known import Known
 from vidtopics.settings import IngestSettings
-start = time.perf_counter()
-delivery = stage(Source("folder", Path(sys.argv[1])), Path(sys.argv[2]), IngestSettings())
-seconds = time.perf_counter() - start
 rows = dict(Known().rows)
-rows |= {name: ds.dataset(delivery.staged[name]) for name in ("impressions", "clicks")}
-again = stage(Source("folder", Path(sys.argv[1])), Path(sys.argv[3]), IngestSettings(), Known(rows))
+if len(sys.argv) > 3:
+    earlier = Path(sys.argv[3])
+    rows |= {name: ds.dataset(earlier / f"{name}.parquet") for name in ("impressions", "clicks")}
+start = time.perf_counter()
+folder, into = map(Path, sys.argv[1:3])
+delivery = stage(Source("folder", folder), into, IngestSettings(), Known(rows))
+seconds = time.perf_counter() - start
 # getrusage would count the parent's peak from before exec
 status = Path("/proc/self/status").read_text()
 peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
 refused = {reason: tally.count for file in delivery.files for reason, tally in file.refused.items()}
 print(json.dumps({"seconds": seconds, "peak": peak, "refused": refused,
-    "again": time.perf_counter() - start - seconds, "known": again.already_there}))
+    "known": delivery.already_there}))
 """
+
+
+def staged(*paths: Path) -> dict[str, Any]:
+    """What a process says that stages the first path into the second, knowing the third."""
+    done = subprocess.run(
+        [sys.executable, "-c", STAGE, *map(str, paths)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    print(f"{paths[1].name}: {result['seconds']:.1f} s, {result['peak'] / 1e6:.0f} MB")
+    return result
 
 
 @pytest.mark.slow
@@ -57,22 +74,13 @@ def test_two_million_impressions_are_staged_in_bounded_memory(tmp_path: Path, ki
     folder.mkdir()
     duckdb.execute(f"COPY ({LOG}) TO '{folder}/impressions.{kind}'")
     duckdb.execute(f"COPY ({VIDEOS}) TO '{folder}/videos.{kind}'")
-    done = subprocess.run(
-        [sys.executable, "-c", STAGE, str(folder), str(into), str(tmp_path / "again")],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    result = json.loads(done.stdout)
-    print(
-        f"{kind}: {result['seconds']:.1f} s, {result['again']:.1f} s the second time,"
-        f" {result['peak'] / 1e6:.0f} MB"
-    )
+    result = staged(folder, into)
     assert result["refused"] == {"unknown_video": ROWS // 100, "bad_clicked": ROWS // 100}
     assert pq.ParquetFile(into / "impressions.parquet").metadata.num_rows == ROWS * 98 // 100
     # of every 100 rows 25 are clicked, one of which (8) is refused
     assert pq.ParquetFile(into / "clicks.parquet").metadata.num_rows == ROWS * 24 // 100
-    known = {"impressions": ROWS * 98 // 100, "clicks": ROWS * 24 // 100}
-    assert result["known"] == known | {"video_catalog": 0, "video_tags": 0}
     assert result["peak"] < MAX_PEAK
+    again = staged(folder, tmp_path / "again", into)  # judged against all of it
+    known = {"impressions": ROWS * 98 // 100, "clicks": ROWS * 24 // 100}
+    assert again["known"] == known | {"video_catalog": 0, "video_tags": 0}
+    assert again["peak"] < MAX_PEAK

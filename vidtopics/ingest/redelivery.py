@@ -15,17 +15,18 @@ from vidtopics.ingest.workspace import Workspace, quoted
 # side that is held in memory (and spilled), the table is streamed.
 _LOAD = """
     CREATE TABLE known_impressions AS
-    WITH candidate AS (
-        FROM stored_impressions
-        SEMI JOIN (SELECT event_id FROM impressions_valid WHERE event_id <> '') USING (event_id)
-        UNION
+    WITH delivered AS (SELECT event_id FROM impressions_valid WHERE event_id <> ''),
+    candidate AS (
+        FROM stored_impressions SEMI JOIN delivered USING (event_id)
+        UNION ALL
         FROM (FROM stored_impressions
             WHERE event_timestamp >= {first} - INTERVAL 1 SECOND
                 AND event_timestamp <= {last} + INTERVAL 1 SECOND) AS stored
         SEMI JOIN (
             SELECT user_id, video_id, event_timestamp_time AS event_timestamp
-            FROM impressions_valid)
-        USING (user_id, video_id, event_timestamp))
+            FROM impressions_valid) AS content
+        USING (user_id, video_id, event_timestamp)
+        ANTI JOIN delivered USING (event_id))
     SELECT event_id, user_id, video_id, request_id, position, event_timestamp AS shown_at,
         md5(concat_ws(chr(31), user_id, video_id, epoch_us(event_timestamp))) AS content_id,
         starts_with(event_id, content_id) AS is_hashed
