@@ -143,11 +143,17 @@ VIDEO_CATALOG = Table(
 
 VIDEO_TAGS = Table(
     "video_tags",
-    "log",
+    "history",
     ("video_id", "tag"),
     engine="deltalake",
-    doc="the first time that each tag was given to a video",
-    columns=(VIDEO_ID, Column("tag", "string", "the tag, lower case")),
+    doc="which tags each video has",
+    columns=(
+        VIDEO_ID,
+        Column("tag", "string", "the tag, folded: spellings of one tag are equal"),
+        Column("spelling", "string", "the tag as it was first delivered, for display"),
+        Column("source", "string", "catalogue: listed with the video; tags: from the tags file"),
+    ),
+    provenance=("spelling",),
 )
 
 IMPRESSIONS = Table(

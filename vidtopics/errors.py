@@ -35,6 +35,10 @@ class ConflictError(VidtopicsError):
     """Another writer committed first, more often than a retry could follow."""
 
 
+class OutdatedError(VidtopicsError):
+    """The table has moved on since the version that the rows were made from."""
+
+
 class StoreError(VidtopicsError):
     """The online store holds nothing, or not what was asked for."""
 

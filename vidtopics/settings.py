@@ -41,6 +41,8 @@ class IngestSettings(Section):
 
     max_rejected_share: Share = 0.05
     """Above this share of refused rows in a file the job stops and publishes nothing."""
+    max_reused_share: Share = 0.01
+    """Above this share of rows with another event's id the job stops: the file's ids restart."""
     max_image_pixels: Positive = 50_000_000
     """A cover that claims more is treated as a decompression bomb."""
     batch_rows: Positive = 200_000

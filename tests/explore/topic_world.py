@@ -112,13 +112,13 @@ def catalog(tables: Tables, folder: Path) -> None:
     ]
     publish_timed(tables, contracts.VIDEO_CATALOG, found, [day(1)] * len(found))
     tags = [
-        {"video_id": "b", "tag": "sofa"},
-        {"video_id": "b", "tag": "<b>nap</b>"},
-        {"video_id": "a", "tag": "late"},
+        {"video_id": "b", "tag": "sofa", "spelling": "sofa", "source": "catalogue"},
+        {"video_id": "b", "tag": "<b>nap</b>", "spelling": "<b>nap</b>", "source": "tags"},
+        {"video_id": "a", "tag": "late", "spelling": "late", "source": "tags"},
     ]
     publish_timed(
-        tables, contracts.VIDEO_TAGS, tags, [day(2), day(2), day(8)]
-    )  # the last one at T: not yet seen
+        tables, contracts.VIDEO_TAGS, tags, [day(2), day(2), day(9)]
+    )  # the last one after T: not yet seen
 
 
 def topics(tables: Tables) -> None:

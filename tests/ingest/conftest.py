@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from vidtopics.contracts import INPUTS, VIDEO_CATALOG
 from vidtopics.ingest import Delivery, FileReport, Source, stage
+from vidtopics.ingest.known import Known
 from vidtopics.settings import IngestSettings
+from vidtopics.tables.schemas import arrow_schema
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -28,9 +32,23 @@ GOOD = {
 }
 
 
-def known(*videos: tuple[str, datetime]) -> pa.Table:
-    ids, times = zip(*videos, strict=True)
-    return pa.table({"video_id": ids, "published_at": pa.array(times, pa.timestamp("us", "UTC"))})
+def known(*videos: tuple[str, datetime], **rows: list[dict[str, Any]]) -> Known:
+    """What tables hold with these videos (id, published) in the catalogue, and `rows` of others."""
+    values = {"title": "", "cover": "", "primary_classes": [], "secondary_classes": []}
+    catalogue = [
+        {**values, "video_id": v, "published_at": t, "content_hash": "", "value_hash": 1}
+        | {"event_timestamp": t, "created_timestamp": t}
+        for v, t in videos
+    ]
+    rows = {VIDEO_CATALOG.name: catalogue, **rows}
+    return Known(
+        {
+            table.name: ds.dataset(
+                pa.Table.from_pylist(rows.get(table.name, []), arrow_schema(table))
+            )
+            for table in INPUTS
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class Staged:
 
 @dataclass
 class Deliver:
-    """Writes the files of a folder delivery below `root` (text or bytes as CSV, an Arrow table as Parquet) and stages it."""
+    """Writes the files of a delivery (text or bytes as CSV, Arrow as Parquet) and stages it."""
 
     root: Path
     numbers: Any = field(default_factory=count)
@@ -65,8 +83,8 @@ class Deliver:
                 (folder / f"{name}.csv").write_bytes(data)
         return folder
 
-    def stage(self, folder: Path, known: pa.Table | None = None, **settings: Any) -> Staged:
-        limits = IngestSettings(**{"max_rejected_share": 1.0, **settings})
+    def stage(self, folder: Path, known: Known | None = None, **settings: Any) -> Staged:
+        limits = IngestSettings(**{"max_rejected_share": 1.0, "max_reused_share": 1.0, **settings})
         into = self.root / f"staged-{next(self.numbers)}"
         delivery = stage(Source("folder", folder), into, limits, known, delivered_at=NOW)
         return Staged(
@@ -74,7 +92,7 @@ class Deliver:
             {name: pq.read_table(path).to_pylist() for name, path in delivery.staged.items()},
         )
 
-    def __call__(self, *, known: pa.Table | None = None, **files: str | bytes | pa.Table) -> Staged:
+    def __call__(self, *, known: Known | None = None, **files: str | bytes | pa.Table) -> Staged:
         return self.stage(self.folder(**files), known)
 
 

@@ -1,4 +1,4 @@
-"""MovieLens: its rows as a delivery; on a small folder by hand, on the real one by its known counts."""
+"""MovieLens as a delivery: a small folder by hand, the real one by its known counts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ DATA = Path(
     os.environ.get("VIDTOPICS_MOVIELENS", Path(__file__).parents[3] / "shared/data/movielens")
 )
 FILES = {
-    "movies.csv": 'movieId,title,genres\n1,"Matrix, The (1999)",Action\n2,Cosmos,\n3,Late Film (2020),Drama\n4,Early (2015),\n',
+    "movies.csv": 'movieId,title,genres\n1,"Matrix, The (1999)",Action\n2,Cosmos,\n'
+    "3,Late Film (2020),Drama\n4,Early (2015),\n",
     "classes.csv": "movieId,primary_class,secondary_class\n1,Action,Action/Sci-Fi\n3,Drama,Drama\n",
-    "ratings.csv": "userId,movieId,rating,timestamp\n7,1,4.0,1000000000\n7,2,3.5,1100000000\n8,3,4.5,1200000000\n8,9,5.0,900000000\n",
-    "tags.csv": "userId,movieId,tag,timestamp,source\n-1,1,cult,-1,k\n7,2,space,1050000000,u\n8,2,space,1040000000,u\n",
+    "ratings.csv": "userId,movieId,rating,timestamp\n7,1,4.0,1000000000\n7,2,3.5,1100000000\n"
+    "8,3,4.5,1200000000\n8,9,5.0,900000000\n",
+    "tags.csv": "userId,movieId,tag,timestamp,source\n-1,1,cult,-1,k\n7,2,space,1050000000,u\n"
+    "8,2,space,1040000000,u\n",
 }
 
 

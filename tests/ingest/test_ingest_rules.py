@@ -1,4 +1,4 @@
-"""Every documented reason: the bad row is named by row and reason, and every good row beside it is kept."""
+"""Each documented reason: the bad row is named, and every good row beside it is accepted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import pytest
 from vidtopics.ingest import REFUSALS
 
 VIDEO_HEADER = "video_id,title,cover,primary_class,secondary_class,tags,published_at,removed_at\n"
-LOG_HEADER = "user_id,video_id,event_timestamp,clicked,clicked_at,watch_seconds,request_id,position,event_id,created_timestamp\n"
-TAG_HEADER = "video_id,tag,event_timestamp\n"
+LOG_HEADER = (
+    "user_id,video_id,event_timestamp,clicked,"
+    "clicked_at,watch_seconds,request_id,position,event_id,created_timestamp\n"
+)
+TAG_HEADER = "video_id,tag,event_timestamp,removed_at\n"
 
 BAD_VIDEOS = [
     (",Title,,,,,,", "empty_id"),
@@ -68,17 +71,20 @@ BAD_CLICKS = [
     ("u,v1,2026-02-01,1,,-0.5,,,,", "negative_watch"),
 ]
 BAD_TAGS = [
-    ("v1," + "t" * 129 + ",", "long_tag"),
-    ("v1,ta\x01g,", "control_character"),
-    ("v9,tag,", "unknown_video"),
-    (",tag,", "empty_id"),
-    ("v1,tag,sometime", "bad_time"),
+    ("v1," + "t" * 129 + ",,", "long_tag"),
+    ("v1,ta\x01g,,", "control_character"),
+    ("v9,tag,,", "unknown_video"),
+    (",tag,,", "empty_id"),
+    ("v1,tag,sometime,", "bad_time"),
+    ("v1,tag,,sometime", "bad_time"),
+    ("v1,tag,,2027-01-01", "future_time"),
+    ("v1,tag,2026-03-02,2026-03-01", "removed_before_given"),
 ]
-CONFLICTS = {"conflicting_rows"}
+CONFLICTS = {"conflicting_rows", "reused_id", "changed_click"}  # need other rows
 
 
 def between(header: str, good: list[str], bad: list[str | bytes]) -> bytes:
-    """A file in which a good row follows every bad one; bad rows are 1, 3, 5, ..., good ones 2, 4, 6, ..."""
+    """A file in which a good row follows every bad one: bad rows are 1, 3, 5, ..."""
     assert len(good) >= len(bad)
     lines = [
         line if isinstance(line, bytes) else line.encode()
@@ -98,8 +104,8 @@ def test_every_bad_video_is_named_and_every_good_one_kept(deliver):
         videos=between(VIDEO_HEADER, good, [line for line, _ in BAD_VIDEOS]), impressions=LOG_HEADER
     )
     assert staged.rejected("video_catalog") == expected(BAD_VIDEOS)
-    kept = {row["video_id"]: row["title"] for row in staged.tables["video_catalog"]}
-    assert kept == {f"g{i}": f'Title, "{i}"' for i in range(len(good))}
+    titles = {row["video_id"]: row["title"] for row in staged.tables["video_catalog"]}
+    assert titles == {f"g{i}": f'Title, "{i}"' for i in range(len(good))}
 
 
 def test_every_bad_impression_and_click_is_named_and_every_good_one_kept(deliver):
@@ -120,7 +126,7 @@ def test_every_bad_impression_and_click_is_named_and_every_good_one_kept(deliver
 
 
 def test_every_bad_tag_is_named_and_every_good_one_kept(deliver):
-    good = [f"v2,tag {i},2026-03-01" for i in range(len(BAD_TAGS))]
+    good = [f"v2,tag {i},2026-03-01," for i in range(len(BAD_TAGS))]
     staged = deliver(tags=between(TAG_HEADER, good, [line for line, _ in BAD_TAGS]))
     assert staged.rejected("video_tags") == expected(BAD_TAGS)
     assert {row["tag"] for row in staged.tables["video_tags"]} == {
@@ -184,9 +190,9 @@ def test_conflicting_rows_are_all_refused_and_equal_ones_kept_once(deliver):
     ]
     assert [row["video_id"] for row in staged.tables["video_catalog"]] == ["b"]
     file = staged.file("videos.csv")
-    assert (file.rows, file.accepted) == (5, 2)
+    assert (file.rows, file.accepted, file.left_out, file.refused_rows) == (5, 1, 1, 3)
     assert file.warnings["duplicate_row"].examples == (
-        "row 4: expected one row of 'b', found 2, from row 2 to 4",
+        "row 4: expected one row of video_id 'b', found it again after row 2",
     )
 
 

@@ -27,16 +27,16 @@ def live_videos(home, at: int) -> dict[str, dict]:
 
 
 def tags(home, at: int) -> dict[str, set[str]]:
-    """The tags of each live video that were given and known before `at`."""
-    found: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
-    for row in home.rows(VIDEO_TAGS):
-        if (
-            row["event_timestamp"] < at
-            and row["created_timestamp"] <= at
-            and row["video_id"] in found
-        ):
-            found[row["video_id"]].add(row["tag"])
-    return found
+    """The tags that each live video has at `at`, as known then."""
+    tags_of: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
+    latest = {}
+    for row in home.rows(VIDEO_TAGS):  # in the order of time
+        if row["event_timestamp"] <= at and row["created_timestamp"] <= at:
+            latest[row["video_id"], row["tag"]] = row["value_hash"]
+    for (video, tag), value_hash in latest.items():
+        if value_hash and video in tags_of:
+            tags_of[video].add(tag)
+    return tags_of
 
 
 def videos_with(of_videos: dict[str, set[str]], at_least: int) -> dict[str, int]:

@@ -103,6 +103,6 @@ def trained_on(home, fork, *, relabelled: set[str]) -> object:
     tags = tags.filter(pc.invert(pc.is_in(tags["video_id"], value_set=names)))
     commit = Commit("ingest", T2, T2, live=True)
     changed.tables.publish(VIDEO_CATALOG, catalog.drop_columns("value_hash"), commit, changes=True)
-    changed.tables.publish(VIDEO_TAGS, tags, commit)
+    changed.tables.publish(VIDEO_TAGS, tags.drop_columns("value_hash"), commit, changes=True)
     JOINT.run(changed.at(T1))
     return changed.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]

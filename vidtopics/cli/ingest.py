@@ -17,19 +17,29 @@ app = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(metavar="PATH", help="The directory with the files.")]
 
 
+Prefix = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="Put before each event_id, where ids restart in each file."),
+]
+
+
 @app.command()
 def folder(
-    path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+    path: Folder,
+    home: Home = DEFAULT_HOME,
+    config: Config = None,
+    event_id_prefix: Prefix = "",
+    as_json: AsJson = False,
 ) -> None:
     """Read the folder format: videos and impressions (CSV or Parquet), optionally tags."""
-    _ingest("folder", path, home, config, as_json)
+    _ingest("folder", path, home, config, as_json, event_id_prefix)
 
 
 @app.command()
 def movielens(
     path: Folder, home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
-    """Read a MovieLens folder; a rating of 4 or more is a click, a lower one an impression without."""
+    """Read a MovieLens folder; a rating of 4 or more is a click, a lower one none."""
     _ingest("movielens", path, home, config, as_json)
 
 
@@ -53,38 +63,37 @@ def simulate(home: Path, settings: Settings) -> Source:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with working("Simulating a short-video world"):
-            found = write_world(settings.simulation, path, seed=settings.seed)
+            world = write_world(settings.simulation, path, seed=settings.seed)
         console.print(
-            f"  {found.videos:,} videos, {found.users:,} users, {found.impressions:,} impressions, {found.seconds:.1f} s",
+            f"  {world.videos:,} videos, {world.users:,} users,"
+            f" {world.impressions:,} impressions, {world.seconds:.1f} s",
             highlight=False,
         )
     return Source("folder", path)
 
 
-def _ingest(kind: str, path: Path, home: Path, config: Path | None, as_json: bool) -> None:
+def _ingest(
+    kind: str, path: Path, home: Path, config: Path | None, as_json: bool, prefix: str = ""
+) -> None:
     from vidtopics.cli import homes
     from vidtopics.errors import InputError, explain
     from vidtopics.ingest import Source, recognise
 
-    found = recognise(path)
-    if found != kind:
+    recognised = recognise(path)
+    if recognised != kind:
         raise InputError(
             explain(
                 str(path),
                 expected=f"the {kind} format",
-                found=f"files of {found}",
-                mend=f"vidtopics ingest {found} PATH",
+                found=f"files of {recognised}",
+                mend=f"vidtopics ingest {recognised} PATH",
             )
         )
-    _show(
-        home,
-        homes.settings(home, config, "movielens" if found == "movielens" else "demo"),
-        Source(found, path),
-        as_json,
-    )
+    settings = homes.settings(home, config, "movielens" if recognised == "movielens" else "demo")
+    _show(home, settings, Source(recognised, path), as_json, prefix)
 
 
-def _show(home: Path, settings: Settings, source: Source, as_json: bool) -> None:
+def _show(home: Path, settings: Settings, source: Source, as_json: bool, prefix: str = "") -> None:
     from dataclasses import asdict
 
     from vidtopics.cli import homes, show
@@ -92,7 +101,9 @@ def _show(home: Path, settings: Settings, source: Source, as_json: bool) -> None
     from vidtopics.tables import Tables
 
     with show.working(f"Ingesting {source.path.name}") as progress:
-        result = ingest(Tables(home), source, settings.ingest, progress=progress)
+        result = ingest(
+            Tables(home), source, settings.ingest, event_id_prefix=prefix, progress=progress
+        )
     homes.keep(home, settings)
     if as_json:
         print_json(asdict(result))

@@ -37,19 +37,22 @@ def working(title: str) -> Iterator[Progress]:
 
 
 def ingested(result: Ingested) -> None:
-    """What a delivery brought, what was refused and why."""
-    table = Table("file", "rows", "accepted", "refused", "warnings", box=None, header_style="bold")
-    for column in table.columns[1:4]:
+    """What is new in a delivery, what was known already, what was refused and why."""
+    numbers = ("rows", "new", "already there", "left out", "refused")
+    table = Table("file", *numbers, "warnings", box=None, header_style="bold")
+    for column in table.columns[1:-1]:
         column.justify = "right"
     for file in result.files:
         warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
-        table.add_row(
-            file.name,
-            f"{file.rows:,}",
-            f"{file.accepted:,}",
-            f"{file.rows - file.accepted:,}",
-            warned,
-        )
+        counts = (file.rows, file.accepted, file.already_there, file.left_out, file.refused_rows)
+        table.add_row(file.name, *(f"{count:,}" for count in counts), warned)
+    out.print(table)
+    rows = {p.table: p.rows for p in result.publications}
+    table = Table("table", "new rows", "already there", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, known in result.already_there.items():
+        table.add_row(name, f"{rows[name]:,}", f"{known:,}")
     out.print(table)
     for file in result.files:
         for reason, tally in file.refused.items():

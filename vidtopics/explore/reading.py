@@ -113,7 +113,7 @@ def _videos(read: _Reader, assigned: pa.Table, live_topics: set[int]) -> tuple[V
     for row in (
         read.rows(VIDEO_TAGS).sort_by([("video_id", "ascending"), ("tag", "ascending")]).to_pylist()
     ):
-        tags.setdefault(row["video_id"], []).append(row["tag"])
+        tags.setdefault(row["video_id"], []).append(row["spelling"])
     return tuple(
         _video(
             row,

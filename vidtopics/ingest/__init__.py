@@ -1,4 +1,4 @@
-"""Turns someone's catalogue and log into staged rows of the input tables, and names every row that it refuses."""
+"""Turns a delivered catalogue and log into rows of the input tables; names each refused row."""
 
 from vidtopics.ingest.delivery import Delivery, FileReport, Tally
 from vidtopics.ingest.publishing import Ingested, ingest

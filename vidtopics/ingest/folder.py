@@ -14,7 +14,8 @@ from vidtopics.ingest.source import find, find_optional
 from vidtopics.ingest.workspace import Workspace
 
 # A video without a time is as old as the log, but no younger than its own removal.
-PUBLISHED = "coalesce(published_at_time, known_published_at, least(coalesce(log_start, delivered_at()), removed_at_time))"
+PUBLISHED = """coalesce(published_at_time, known_published_at,
+    least(coalesce(log_start, delivered_at()), removed_at_time))"""
 
 
 def load(work: Workspace, folder: Path) -> None:
@@ -26,3 +27,4 @@ def load(work: Workspace, folder: Path) -> None:
     else:
         columns = ", ".join(f"{name} VARCHAR" for name in tags.COLUMNS.names)
         work.sql.execute(f"CREATE TABLE tags (file VARCHAR, row BIGINT, {columns})")
+    work.sql.execute("CREATE VIEW video_rows AS SELECT file, row, video_id FROM videos")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS
+from vidtopics.ingest import event_ids, redelivery
+from vidtopics.ingest.known import Known
+from vidtopics.ingest.log_rules import PARSED, RULES
 from vidtopics.ingest.readers import Columns
-from vidtopics.ingest.rules import MAX_FLOAT32, MAX_INT32, Rule, identifier, time
 from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(
@@ -14,126 +16,77 @@ COLUMNS = Columns(
     ["clicked_at", "watch_seconds", "request_id", "position", "event_id", "created_timestamp"],
 )
 
-# Ids hold no control characters (they were checked), so that the unit separator joins them
-# unambiguously.
-_ROW_HASH = "md5(concat_ws(chr(31), user_id, video_id, epoch_us(instant(event_timestamp)), request_id, position))"
-_PARSED = {
-    "event_timestamp_time": "instant(event_timestamp)",
-    "created_timestamp_time": "instant(created_timestamp)",
-    "clicked_at_time": "instant(clicked_at)",
-    "clicked_number": "number(clicked)",
-    "position_number": "number(position)",
-    "watch_seconds_number": "number(watch_seconds)",
-    "id": f"CASE event_id WHEN '' THEN {_ROW_HASH} ELSE event_id END",
+# Null where a row doesn't say: one row of an impression may say more than another.
+_OPTIONAL = {
+    "request_id": "nullif(request_id, '')",
+    "position": "CAST(position_number AS INTEGER)",
+    "clicked_at": "clicked_at_time",
+    "watch_seconds": "CAST(watch_seconds_number AS FLOAT)",
+    "created_timestamp": "created_timestamp_time",
+}
+_VALUES = {
+    "user_id": "user_id",
+    "video_id": "video_id",
+    "event_timestamp": "event_timestamp_time",
+    "clicked": "CAST(clicked_number AS INTEGER)",
+    **_OPTIONAL,
 }
 
-_RULES = [
-    *identifier("user_id", IMPRESSIONS),
-    *identifier("video_id", IMPRESSIONS),
-    *identifier("request_id", IMPRESSIONS, optional=True),
-    *identifier("event_id", IMPRESSIONS, optional=True),
-    *time("event_timestamp", IMPRESSIONS),
-    *time("created_timestamp", IMPRESSIONS, optional=True),
-    Rule(
-        "created_before_event",
-        IMPRESSIONS,
-        "created_timestamp_time < event_timestamp_time",
-        "created_timestamp no earlier than event_timestamp",
-        "shown(created_timestamp) || ' before ' || shown(event_timestamp)",
-    ),
-    Rule(
-        "bad_position",
-        IMPRESSIONS,
-        "position <> '' AND (position_number IS NULL OR position_number <> floor(position_number)"
-        f" OR position_number NOT BETWEEN 1 AND {MAX_INT32})",
-        f"a whole number position from 1 to {MAX_INT32}",
-        "shown(position)",
-    ),
-    Rule(
-        "bad_clicked",
-        CLICKS,
-        "coalesce(clicked_number NOT IN (0, 1), true)",
-        "clicked 0 or 1",
-        "shown(clicked)",
-    ),
-    *time("clicked_at", CLICKS, optional=True),
-    Rule(
-        "contradicting_click",
-        CLICKS,
-        "clicked_number = 0 AND clicked_at <> ''",
-        "no clicked_at where clicked is 0",
-        "shown(clicked_at)",
-    ),
-    Rule(
-        "click_before_impression",
-        CLICKS,
-        "clicked_at_time < event_timestamp_time",
-        "clicked_at no earlier than event_timestamp",
-        "shown(clicked_at) || ' before ' || shown(event_timestamp)",
-    ),
-    Rule(
-        "not_finite",
-        CLICKS,
-        "regexp_full_match(watch_seconds, '(?i)[+-]?(nan|inf|infinity)')"
-        f" OR abs(watch_seconds_number) > {MAX_FLOAT32}",
-        "finite watch_seconds",
-        "shown(watch_seconds)",
-    ),
-    Rule(
-        "bad_number",
-        CLICKS,
-        "watch_seconds <> '' AND watch_seconds_number IS NULL",
-        "watch_seconds as a number",
-        "shown(watch_seconds)",
-    ),
-    Rule(
-        "negative_watch",
-        CLICKS,
-        "watch_seconds_number < 0",
-        "watch_seconds of 0 or more",
-        "shown(watch_seconds)",
-    ),
-    Rule(
-        "unknown_video",
-        IMPRESSIONS,
-        "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue",
-        "shown(video_id)",
-    ),
-]
-_VALUES = [
-    "user_id",
-    "video_id",
-    "request_id",
-    "position_number",
-    "event_timestamp_time",
-    "created_timestamp_time",
-    "clicked_number",
-    "clicked_at_time",
-    "watch_seconds_number",
-]
+_DESCRIBED = event_ids.described("impressions_identified")
 
 
-def check(work: Workspace) -> None:
-    """From relations `impressions` and `video_ids`: `impressions_kept`, the accepted rows."""
-    work.check("impressions_valid", "impressions", _PARSED, _RULES)
-    work.keep_once("impressions_valid", "id", _VALUES, IMPRESSIONS)
-    work.sql.execute("""
-        CREATE VIEW impressions_kept AS
-        SELECT *, coalesce(created_timestamp_time, event_timestamp_time) AS created FROM impressions_valid_kept""")
+def check(work: Workspace, known: Known, before: Known | None, prefix: str) -> None:
+    """From relations `impressions` and `video_ids`: table `impressions_kept`, the accepted rows.
+
+    Columns beside the log's: `id`, `created`, and what the tables hold of it (`is_known`,
+    `is_click_known`). `prefix` is put before each event_id.
+
+    Raises:
+        InputError: the event ids restart, or `prefix` is given and there are none.
+    """
+    event_ids.add_prefix(work, prefix)
+    work.check("impressions_valid", "impressions_prefixed", PARSED, RULES)
+    redelivery.load(work, known, before)
+    event_ids.assign(work)
+    work.keep_once("impressions_identified", "id", _DESCRIBED, _VALUES, IMPRESSIONS)
+    _merge_repetitions(work)
+    redelivery.judge(work)
+
+
+def _merge_repetitions(work: Workspace) -> None:
+    """Creates table `impressions_once`: each impression with all that its repetitions say."""
+    merged = ", ".join(f"max({value}) AS {name}" for name, value in _OPTIONAL.items())
+    values = ", ".join(f"coalesce(kept.{name}, repetitions.{name}) AS {name}" for name in _OPTIONAL)
+    texts = ", ".join(_OPTIONAL)
+    parsed = ", ".join(f"{value} AS {name}" for name, value in _OPTIONAL.items())
+    work.sql.execute(f"""
+        CREATE TABLE impressions_once AS
+        SELECT kept.* EXCLUDE ({texts}), {values} FROM (
+            SELECT file, row, id, event_id, user_id, video_id, event_timestamp,
+                event_timestamp_time AS shown_at,
+                clicked_number = 1 AS is_clicked, {parsed} FROM impressions_identified_kept) AS kept
+        LEFT JOIN (
+            SELECT id, {merged} FROM impressions_identified
+            JOIN impressions_identified_repeated ON id = repeated WHERE unlike GROUP BY id
+        ) AS repetitions USING (id)""")
 
 
 def write_impressions(work: Workspace) -> Path:
-    """Stages the impressions; one is known from its created_timestamp on, or at once."""
-    rows = """SELECT row, id AS event_id, user_id, video_id, nullif(request_id, '') AS request_id,
-        CAST(position_number AS INTEGER) AS position, event_timestamp_time AS event_timestamp,
-        created AS created_timestamp FROM impressions_kept"""
+    """Stages new impressions; one is known from its created_timestamp on, or at once."""
+    rows = """SELECT row, id AS event_id, user_id, video_id, request_id, position,
+        shown_at AS event_timestamp, created AS created_timestamp
+        FROM impressions_kept WHERE NOT is_known"""
     return work.write(IMPRESSIONS, rows, "row")
 
 
 def write_clicks(work: Workspace) -> Path:
-    """Stages the clicks, at their own time or their impression's; one is known once both it and its impression are."""
-    rows = """SELECT row, id AS event_id, CAST(watch_seconds_number AS FLOAT) AS watch_seconds,
-        coalesce(clicked_at_time, event_timestamp_time) AS event_timestamp,
-        greatest(clicked_at_time, created) AS created_timestamp FROM impressions_kept WHERE clicked_number = 1"""
+    """Stages new clicks, at their own time or their impression's; known once both are.
+
+    The click of an impression that was delivered earlier is known from this delivery on.
+    """
+    rows = """SELECT row, id AS event_id, watch_seconds,
+        coalesce(clicked_at, shown_at) AS event_timestamp,
+        CASE WHEN is_earlier THEN delivered_at() ELSE greatest(clicked_at, created) END
+            AS created_timestamp
+        FROM impressions_kept WHERE is_clicked AND NOT is_click_known"""
     return work.write(CLICKS, rows, "row")

@@ -3,46 +3,61 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.dataset as ds
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
-from vidtopics.contracts import INPUTS, TABLES, VIDEO_CATALOG
+from vidtopics.contracts import INPUTS, TABLES
+from vidtopics.errors import OutdatedError
 from vidtopics.ingest.delivery import FileReport
+from vidtopics.ingest.known import JOB, known
 from vidtopics.ingest.source import Source
 from vidtopics.ingest.staging import stage
 from vidtopics.settings import IngestSettings, digest
 from vidtopics.tables import Commit, Publication, Tables
 from vidtopics.times import micros
 
-JOB = "ingest"
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What a delivery brought: a report per file, and what each table took."""
+    """What a delivery brought: a report per file, and what each table took.
+
+    Attributes:
+        publications: the rows that each table took, those of refused rows too.
+        already_there: by input table, how many delivered values or events it held before.
+    """
 
     files: Sequence[FileReport]
     publications: Sequence[Publication]
+    already_there: Mapping[str, int]
 
 
+@retry(retry=retry_if_exception_type(OutdatedError), stop=stop_after_attempt(8), reraise=True)
 def ingest(
     tables: Tables,
     source: Source,
     settings: IngestSettings,
     *,
-    progress: Callable[[str], None] = lambda text: None,
+    event_id_prefix: str = "",
+    progress: Progress = lambda text: None,
 ) -> Ingested:
     """Read a delivery and publish its good rows; what was refused goes to `<table>_rejected`.
 
-    A delivery that comes again adds nothing. InputError, and nothing is published, where a file has
-    more refused rows than `settings.max_rejected_share`.
+    A delivery that comes again adds nothing. Rows are judged against what the tables hold; if
+    another delivery changes a table meanwhile, the whole is judged anew, up to eight times.
+
+    Raises:
+        InputError: nothing is published; see :func:`vidtopics.ingest.staging.stage`.
+        OutdatedError: other deliveries changed the tables each time.
     """
     tables.home.mkdir(parents=True, exist_ok=True)
+    now = known(tables)
     delivered_at = datetime.now(UTC)
     with tempfile.TemporaryDirectory(dir=tables.home, prefix="staging-") as folder:
         progress("reading")
@@ -50,27 +65,34 @@ def ingest(
             source,
             Path(folder) / "delivery",
             settings,
-            known_videos(tables),
+            now,
             delivered_at=delivered_at,
+            event_id_prefix=event_id_prefix,
         )
-        files = digest(sorted(f.file_hash for f in delivery.files))
         us = micros(delivered_at)
-        commit = Commit(JOB, us, us, live=True, settings=digest(settings), content=files)
-        published = []
-        # The catalogue first: whoever reads in between finds no event of a video that isn't there.
-        for name in [t.name for t in INPUTS] + [f"{t.name}_rejected" for t in INPUTS]:
-            progress(name)
-            table = TABLES[name]
-            rows = ds.dataset(delivery.staged[name])
-            published.append(tables.publish(table, rows, commit, changes=table.kind == "history"))
-    return Ingested(delivery.files, published)
+        commit = Commit(JOB, us, us, live=True, settings=digest(settings), content=delivery.content)
+        publications = [
+            _publish(tables, name, delivery.staged[name], commit, now.versions, progress)
+            # The catalogue first: who reads in between finds no event of a video that isn't there.
+            for name in [t.name for t in INPUTS] + [f"{t.name}_rejected" for t in INPUTS]
+        ]
+    return Ingested(delivery.files, publications, delivery.already_there)
 
 
-def known_videos(tables: Tables) -> pa.Table:
-    """`video_id` and `published_at` of every video that was ever delivered, once each."""
-    rows = tables.read(VIDEO_CATALOG, columns=["video_id", "published_at"])
-    return (
-        rows.group_by("video_id")
-        .aggregate([("published_at", "min")])
-        .rename_columns(["video_id", "published_at"])
+def _publish(
+    tables: Tables,
+    name: str,
+    staged: Path,
+    commit: Commit,
+    versions: Mapping[str, int],
+    progress: Progress,
+) -> Publication:
+    progress(name)
+    table = TABLES[name]
+    return tables.publish(
+        table,
+        ds.dataset(staged),
+        commit,
+        changes=table.kind == "history",
+        judged_at=versions.get(name),
     )

@@ -25,6 +25,7 @@ REFUSALS: Mapping[str, str] = {
     "early_time": "a time before the year 1900",
     "future_time": "a time after the delivery",
     "removed_before_published": "removed_at before published_at",
+    "removed_before_given": "removed_at of a tag before its event_timestamp",
     "created_before_event": "created_timestamp before event_timestamp",
     "click_before_impression": "clicked_at before event_timestamp",
     # values
@@ -37,6 +38,8 @@ REFUSALS: Mapping[str, str] = {
     "cover_outside_folder": "a cover path that leads out of the folder: absolute, through `..` or through a link",
     # rows against other rows
     "conflicting_rows": "rows of one id that differ within the delivery; all of them are refused",
+    "reused_id": "an event_id that is there with another user, video, time, request or position",
+    "changed_click": "an impression that is there, whose click the row takes back or changes",
     "unknown_video": "a video that is neither in the delivery (as an accepted row) nor delivered before",
 }
 
@@ -50,5 +53,6 @@ WARNINGS: Mapping[str, str] = {
     "empty_tag": "a tag that is empty; it is left out",
     "long_tag": "a tag of more than 128 UTF-8 bytes in a video's list of tags; it is left out",
     "control_character": "a control character in a tag of a video's list of tags; it is left out",
+    "no_rows": "the file has a header and no row",
     "unknown_column": "a column that the format doesn't have; it is ignored",
 }

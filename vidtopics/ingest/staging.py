@@ -5,24 +5,48 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
 
-import pyarrow as pa
-
-from vidtopics.contracts import INPUTS, Table, rejected
+from vidtopics.contracts import (
+    CLICKS,
+    IMPRESSIONS,
+    INPUTS,
+    VIDEO_CATALOG,
+    VIDEO_TAGS,
+    Table,
+    rejected,
+)
 from vidtopics.errors import InputError, explain
-from vidtopics.ingest import folder, log, movielens, tags, videos
+from vidtopics.ingest import event_ids, folder, log, movielens, tag_history, tags, videos
 from vidtopics.ingest.delivery import Delivery, refuse_excess
+from vidtopics.ingest.known import Known
 from vidtopics.ingest.source import Source
 from vidtopics.ingest.workspace import Workspace
-from vidtopics.settings import IngestSettings
-
-Known: TypeAlias = pa.Table | pa.RecordBatchReader
+from vidtopics.settings import IngestSettings, digest
 
 _FORMATS = {"folder": folder, "movielens": movielens}
-_NOTHING = pa.schema(
-    [("video_id", pa.string()), ("published_at", pa.timestamp("us", "UTC"))]
-).empty_table()
+
+# Rows of the catalogue's and the tags' files that bring nothing new; those of the log are entered
+# where they are judged.
+_KNOWN_ROWS = """
+    INSERT INTO known_rows
+    SELECT file, row FROM video_rows SEMI JOIN videos_kept USING (video_id)
+    ANTI JOIN videos_staged USING (video_id)
+    ANTI JOIN (FROM tags_staged WHERE of_list) USING (video_id)
+    ANTI JOIN (FROM issues WHERE dropped) USING (file, row);
+    INSERT INTO known_rows
+    SELECT file, row FROM tags_valid
+    ANTI JOIN (SELECT video_id, tag AS folded_tag FROM tags_staged) USING (video_id, folded_tag)
+    ANTI JOIN (FROM issues WHERE dropped) USING (file, row)
+"""
+# How many delivered values or events each table holds already.
+_ALREADY_THERE = {
+    VIDEO_CATALOG.name: "SELECT count(*) FROM videos_kept ANTI JOIN videos_staged USING (video_id)",
+    VIDEO_TAGS.name: """SELECT count(*) FROM (
+        SELECT video_id, tag FROM listed UNION SELECT video_id, tag FROM given
+        UNION SELECT video_id, tag FROM withdrawn) ANTI JOIN tags_staged USING (video_id, tag)""",
+    IMPRESSIONS.name: "SELECT count(*) FROM impressions_kept WHERE is_known",
+    CLICKS.name: "SELECT count(*) FROM impressions_kept WHERE is_clicked AND is_click_known",
+}
 
 
 def stage(
@@ -32,8 +56,9 @@ def stage(
     known: Known | None = None,
     *,
     delivered_at: datetime | None = None,
+    event_id_prefix: str = "",
 ) -> Delivery:
-    """Stages a delivery as one Parquet file per input table and one per table of refused rows.
+    """Stages what is new in a delivery: one Parquet file per table of inputs and of refused rows.
 
     Rows have the contract's columns and both times. Memory stays bounded whatever the delivery's
     size.
@@ -42,14 +67,16 @@ def stage(
         source: the delivery.
         into: an empty directory, made if it is missing; if staging fails, it is empty again.
         settings: limits, and what counts as a click on MovieLens.
-        known: `video_id` and `published_at` of every video delivered before (of several rows of one video, the latest
-            `published_at` counts); None if there is none.
+        known: what the tables hold already; None for nothing.
         delivered_at: the time of the delivery, now unless given; no row may be later.
+        event_id_prefix: is put before each event_id of the log.
 
     Raises:
-        InputError: a file can't be read, lacks a column, or has more refused rows than `max_rejected_share`.
+        InputError: a file can't be read or lacks a column, more of its rows than
+            `max_rejected_share` are refused, or the log's event ids restart.
     """
     delivered_at = delivered_at or datetime.now(UTC)
+    event_ids.check_prefix(event_id_prefix)
     into.mkdir(parents=True, exist_ok=True)
     if any(into.iterdir()):
         raise InputError(
@@ -57,36 +84,44 @@ def stage(
         )
     try:
         with Workspace(into, settings, delivered_at) as work:
-            return _stage(work, source, known if known is not None else _NOTHING, delivered_at)
+            return _stage(work, source, known or Known(), delivered_at, event_id_prefix)
     except BaseException:
         shutil.rmtree(into)
         into.mkdir()
         raise
 
 
-def _stage(work: Workspace, source: Source, known: Known, delivered_at: datetime) -> Delivery:
+def _stage(
+    work: Workspace, source: Source, known: Known, delivered_at: datetime, prefix: str
+) -> Delivery:
     form = _FORMATS[source.kind]
-    work.copy(
-        "known", known, "SELECT video_id, max(published_at) AS published_at", "GROUP BY video_id"
-    )
     form.load(work, source.path)
-    videos.check(work, source.path)
-    work.sql.execute(
-        "CREATE TABLE video_ids AS SELECT video_id FROM videos_kept UNION SELECT video_id FROM known"
-    )
-    log.check(work)
+    content = _content(work, prefix)
+    before = known.before(content)
+    videos.check(work, source.path, known, before)
+    log.check(work, known, before, prefix)
     tags.check(work)
-    files = work.reports()
-    refuse_excess(files, work.settings.max_rejected_share)
+    refuse_excess(work.reports(), work.settings.max_rejected_share)
     videos.date(work, form.PUBLISHED)
+    videos.stage(work)
+    tag_history.stage(work, known)
+    work.sql.execute(_KNOWN_ROWS)
     staged = [
         videos.write(work),
-        tags.write(work),
+        tag_history.write(work),
         log.write_impressions(work),
         log.write_clicks(work),
     ]
     staged += [_write_rejected(work, table) for table in INPUTS]
-    return Delivery({path.stem: path for path in staged}, files, delivered_at)
+    already_there = {name: work.number(query) for name, query in _ALREADY_THERE.items()}
+    return Delivery(
+        {path.stem: path for path in staged}, work.reports(), already_there, content, delivered_at
+    )
+
+
+def _content(work: Workspace, prefix: str) -> str:
+    hashes = [row[0] for row in work.sql.execute("SELECT file_hash FROM files").fetchall()]
+    return digest(sorted(hashes), prefix)
 
 
 def _write_rejected(work: Workspace, table: Table) -> Path:

@@ -1,4 +1,4 @@
-"""The scratch DuckDB database of one delivery: raw rows, what is wrong with them, and the way out to Parquet.
+"""The scratch DuckDB database of one delivery: its rows, and what is wrong with them.
 
 Its memory is limited and it spills to disk, so that a delivery may be larger than memory.
 """
@@ -29,8 +29,10 @@ MAX_THREADS = 4  # each thread of a sort or join needs its share of the memory
 
 _TABLES = """
 CREATE TABLE files (file VARCHAR, file_hash VARCHAR, rows BIGINT);
+CREATE TABLE known_rows (file VARCHAR, row BIGINT);
 CREATE TABLE issues (
-  file VARCHAR, row BIGINT, refused BOOLEAN, dropped BOOLEAN, target VARCHAR, reason VARCHAR, detail VARCHAR
+  file VARCHAR, row BIGINT, refused BOOLEAN, dropped BOOLEAN, target VARCHAR, reason VARCHAR,
+  detail VARCHAR
 );
 """
 
@@ -39,7 +41,8 @@ class Workspace:
     """Scratch tables of one delivery, in a hidden directory that is removed on leaving.
 
     Table `issues` has one row per finding: `refused` ones count against the file, `dropped` rows go
-    no further, and findings with a `target` are staged as refused rows of that table.
+    no further, and findings with a `target` are staged as refused rows of that table. Table
+    `known_rows` has the rows that say what the input tables hold already.
     """
 
     def __init__(self, into: Path, settings: IngestSettings, delivered_at: datetime) -> None:
@@ -58,7 +61,8 @@ class Workspace:
         )
         self.sql.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self.sql.execute(
-            f"CREATE MACRO delivered_at() AS TIMESTAMPTZ {quoted(delivered_at.isoformat())}; {MACROS}{_TABLES}"
+            f"CREATE MACRO delivered_at() AS TIMESTAMPTZ {quoted(delivered_at.isoformat())};"
+            f" {MACROS}{_TABLES}"
         )
 
     def __enter__(self) -> Workspace:
@@ -80,7 +84,7 @@ class Workspace:
         select: str = "SELECT *",
         group: str = "",
     ) -> None:
-        """Creates table `name` from Arrow rows, as a stream: `select` and `group` stand before and after their FROM."""
+        """Creates table `name` from a stream of rows; `select`, `group` stand around its FROM."""
         self._take(f"CREATE TABLE {name} AS {select}", rows, group)
 
     def append(self, name: str, rows: pa.Table) -> None:
@@ -93,7 +97,7 @@ class Workspace:
         self.sql.unregister("incoming")
 
     def load(self, name: str, path: Path, columns: Columns, target: Table) -> None:
-        """Reads a file into relation `name`: file, row, and its columns as text; InputError if it can't be read.
+        """Reads a file into relation `name`: file, row, and its columns as text; else InputError.
 
         Rows that can't be read as text are refused for `target`.
         """
@@ -114,44 +118,91 @@ class Workspace:
                 )
             ) from None
         self.sql.execute(f"""
-            CREATE VIEW {name} AS SELECT * EXCLUDE (reason, detail) FROM {name}_read WHERE reason IS NULL;
-            INSERT INTO files SELECT {quoted(path.name)}, '{opened.file_hash}', count(*) FROM {name}_read""")
+            CREATE VIEW {name} AS
+            SELECT * EXCLUDE (reason, detail) FROM {name}_read WHERE reason IS NULL;
+            INSERT INTO files
+            SELECT {quoted(path.name)}, '{opened.file_hash}', count(*) FROM {name}_read""")
         self.refuse(f"FROM {name}_read WHERE reason IS NOT NULL", target)
+        self.warn(f"""SELECT file, 0 AS row, 'no_rows' AS reason,
+            'expected rows, found the header alone' AS detail
+            FROM files WHERE file = {quoted(path.name)} AND rows = 0""")
         for column in opened.unknown_columns:
             detail = quoted(f"expected {', '.join(columns.names)}, found {column!r}")
             self.warn(
-                f"SELECT {quoted(path.name)} AS file, 0 AS row, 'unknown_column' AS reason, {detail} AS detail"
+                f"SELECT {quoted(path.name)} AS file, 0 AS row, 'unknown_column' AS reason,"
+                f" {detail} AS detail"
             )
 
     def check(self, name: str, rows: str, parsed: Mapping[str, str], rules: Sequence[Rule]) -> None:
-        """Creates relation `name`: `rows` with the `parsed` columns (name to SQL), without those that break a rule."""
+        """Creates relation `name`: `rows` that break no rule, with `parsed` columns (of SQL)."""
         extra = "".join(f", {expression} AS {column}" for column, expression in parsed.items())
         self.sql.execute(f"""
             CREATE TABLE {name}_checked AS
             SELECT *, {first_broken(rules)} AS broken FROM (SELECT *{extra} FROM {rows});
-            INSERT INTO issues SELECT file, row, true, true, broken.target, broken.reason, broken.detail
+            INSERT INTO issues
+            SELECT file, row, true, true, broken.target, broken.reason, broken.detail
             FROM {name}_checked WHERE broken IS NOT NULL;
-            CREATE VIEW {name} AS SELECT * EXCLUDE (broken) FROM {name}_checked WHERE broken IS NULL""")
+            CREATE VIEW {name} AS
+            SELECT * EXCLUDE (broken) FROM {name}_checked WHERE broken IS NULL""")
 
-    def keep_once(self, name: str, key: str, values: Sequence[str], target: Table) -> None:
-        """Drops repeated rows of one `key`: equal ones but the first with a warning, all that differ as refused."""
+    def keep_once(
+        self, name: str, key: str, described: str, values: Mapping[str, str], target: Table
+    ) -> None:
+        """Creates relation `<name>_kept`: the first row of each `key`.
+
+        Later rows that say the same are left out with a warning. Where two rows of a key differ in
+        one of the `values` (column of the file to SQL, null where a row doesn't say), all rows of
+        the key are refused for `target`. `described` is SQL for the key as the file has it. Table
+        `<name>_conflicts` has the columns that differ: repeated, label, and both values and rows.
+        """
+        pairs = ", ".join(
+            f"{{'label': {quoted(label)}, 'value': CAST({value} AS VARCHAR)}}"
+            for label, value in values.items()
+        )
         self.sql.execute(f"""
             CREATE TABLE {name}_repeated AS
-            SELECT repeated, min(value) <> max(value) AS conflict, min(row) AS first, max(row) AS last, count(*) AS times
-            FROM (SELECT {key} AS repeated, row, hash({", ".join(values)}) AS value FROM {name}) GROUP BY repeated HAVING times > 1;
+            SELECT repeated, min(row) AS first, min(value) <> max(value) AS unlike FROM (
+                SELECT {key} AS repeated, row, hash({", ".join(values.values())}) AS value
+                FROM {name})
+            GROUP BY repeated HAVING count(*) > 1;
+            CREATE TEMP TABLE pairs AS
+            SELECT repeated, row, unnest([{pairs}], recursive := true)
+            FROM {name} JOIN {name}_repeated ON {key} = repeated WHERE unlike;
+            CREATE TABLE {name}_conflicts AS
+            WITH stated AS (FROM pairs WHERE value IS NOT NULL), firsts AS (
+                SELECT repeated, label, arg_min(value, row) AS value, min(row) AS row
+                FROM stated GROUP BY repeated, label HAVING min(value) <> max(value))
+            SELECT repeated, label, any_value(firsts.value) AS value, any_value(firsts.row) AS row,
+                arg_min(stated.value, stated.row) AS other, min(stated.row) AS other_row
+            FROM firsts JOIN stated USING (repeated, label) WHERE stated.value <> firsts.value
+            GROUP BY repeated, label;
+            DROP TABLE pairs;
             INSERT INTO issues
-            SELECT file, row, conflict, true, CASE WHEN conflict THEN '{target.name}' END,
-                CASE WHEN conflict THEN 'conflicting_rows' ELSE 'duplicate_row' END,
-                'expected one row of ' || shown(repeated) || ', found ' || times || ', from row ' || first || ' to ' || last
-            FROM {name} JOIN {name}_repeated ON {key} = repeated WHERE conflict OR row > first;
-            CREATE VIEW {name}_kept AS SELECT * FROM {name} ANTI JOIN (FROM issues WHERE dropped) USING (file, row)""")
+            WITH conflicts AS (
+                SELECT repeated, string_agg(label || ' ' || shown(value) || ' in row ' || row
+                    || ' and ' || shown(other) || ' in row ' || other_row, ', ' ORDER BY label)
+                    AS differences
+                FROM {name}_conflicts GROUP BY repeated)
+            SELECT file, row, differences IS NOT NULL, true,
+                CASE WHEN differences IS NOT NULL THEN '{target.name}' END,
+                CASE WHEN differences IS NULL THEN 'duplicate_row' ELSE 'conflicting_rows' END,
+                'expected one row of ' || {described} || ', found '
+                || coalesce(differences, 'it again after row ' || first)
+            FROM {name} JOIN {name}_repeated ON {key} = {name}_repeated.repeated
+            LEFT JOIN conflicts USING (repeated) WHERE differences IS NOT NULL OR row > first;
+            CREATE VIEW {name}_kept AS
+            SELECT * FROM {name} ANTI JOIN (FROM issues WHERE dropped) USING (file, row)""")
+
+    def leave_out(self, select: str) -> None:
+        """Warns of rows that go no further, but are not refused."""
+        self._note(select, "false, true, NULL")
 
     def refuse(self, select: str, target: Table) -> None:
         """Refuses rows for `target`; `select` gives file, row, reason and detail."""
         self._note(select, f"true, true, '{target.name}'")
 
     def warn(self, select: str, target: Table | None = None) -> None:
-        """Warns of rows that are kept; `target` also stages the finding as one of its refused rows."""
+        """Warns of rows that are kept; `target` stages the finding as one of its refused rows."""
         self._note(select, f"false, false, {quoted(target.name) if target else 'NULL'}")
 
     def _note(self, select: str, fate: str) -> None:
@@ -162,31 +213,49 @@ class Workspace:
     def reports(self) -> list[FileReport]:
         """What became of every file, by name."""
         files = self.sql.execute("""
-            SELECT file, file_hash, rows, rows - count(DISTINCT row) FILTER (refused) FROM files
-            LEFT JOIN issues USING (file) GROUP BY file, file_hash, rows ORDER BY file""").fetchall()
+            WITH fates AS (
+                SELECT file, row, bool_or(refused) AS refused, bool_or(dropped) AS dropped
+                FROM issues GROUP BY file, row),
+            counts AS (
+                SELECT file, count(*) FILTER (refused) AS refused,
+                    count(*) FILTER (dropped AND NOT refused) AS left_out FROM fates GROUP BY file),
+            known AS (SELECT file, count(*) AS already_there FROM known_rows GROUP BY file)
+            SELECT file, file_hash, rows, coalesce(already_there, 0), coalesce(left_out, 0),
+                coalesce(refused, 0)
+            FROM files LEFT JOIN counts USING (file) LEFT JOIN known USING (file) ORDER BY file""")
         return [
             FileReport(
                 name,
                 file_hash,
                 rows,
-                accepted,
+                rows - already_there - left_out - refused,
+                already_there,
+                left_out,
+                refused,
                 self._tallies(name, True),
                 self._tallies(name, False),
             )
-            for name, file_hash, rows, accepted in files
+            for name, file_hash, rows, already_there, left_out, refused in files.fetchall()
         ]
 
+    def number(self, query: str) -> int:
+        """The whole number that `query` gives."""
+        row = self.sql.execute(query).fetchone()
+        assert row is not None
+        return int(row[0])
+
     def _tallies(self, file: str, refused: bool) -> dict[str, Tally]:
-        found = self.sql.execute(
+        tallies = self.sql.execute(
             f"""SELECT reason, count(*), arg_min(example, row, {EXAMPLES}) FROM (
-                SELECT *, CASE row WHEN 0 THEN detail ELSE 'row ' || row || ': ' || detail END AS example FROM issues)
+                SELECT *, CASE row WHEN 0 THEN detail ELSE 'row ' || row || ': ' || detail END
+                    AS example FROM issues)
             WHERE file = ? AND refused = ? GROUP BY reason ORDER BY count(*) DESC, reason""",
             [file, refused],
         ).fetchall()
-        return {reason: Tally(count, tuple(examples)) for reason, count, examples in found}
+        return {reason: Tally(count, tuple(examples)) for reason, count, examples in tallies}
 
     def write(self, table: Table, select: str, order: str) -> Path:
-        """Writes the contract's columns and both times of `select` to a Parquet file of the table's name."""
+        """Writes the contract's columns and times of `select` to a Parquet file."""
         schema = arrow_schema(table, tuple(c for c in table.all_columns if c.name != VALUE_HASH))
         path = self._into / f"{table.name}.parquet"
         rows = self.sql.sql(f"SELECT {', '.join(schema.names)} FROM ({select}) ORDER BY {order}")

@@ -20,7 +20,7 @@ from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
-from vidtopics.errors import ConflictError, ContractError, TableError, explain
+from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
@@ -106,7 +106,12 @@ class Tables:
                     mend="move the foreign table away",
                 )
             )
+        _refuse_other_contract(table, found)
         return found
+
+    def version(self, table: Table) -> int:
+        """The table's latest version; 0, as it is created, where it wasn't."""
+        return self.delta(table).version() if self.exists(table) else 0
 
     def read(
         self,
@@ -196,19 +201,23 @@ class Tables:
         *,
         changes: bool = False,
         widths: Mapping[str, int] | None = None,
+        judged_at: int | None = None,
     ) -> Publication:
         """Publish a job's rows in one commit, exactly once; ContractError where they break the contract.
 
         * history: `rows` name every entity's value as of `commit.as_of_us`; changed ones are written, and a tombstone for
-          each that is no longer named. With `changes`, rows carry their own times and name only some entities.
+          each that is no longer named. With `changes`, rows carry their own times and name only some entities; a row
+          whose values are all null ends its entity.
         * log: rows whose keys are new are appended.
         * snapshot: the rows replace the table's.
 
         `widths` resolves the contract's named vector widths (`tag_width`). Another writer's commit
         in between makes it start over from the new version, up to eight times (ConflictError).
+        With `judged_at`, the version that the rows were made from, it is an OutdatedError instead.
         """
         _refuse_future(table, commit)
         delta = self.delta(table, create=True)
+        _refuse_outdated(table, delta, judged_at)
         log = commits(delta)
         failpoint("publish.read")
         commit = replace(
@@ -305,6 +314,33 @@ def _following(log: list[Commit], commit: Commit) -> Run | None:
         if c.job == commit.job and c.as_of_us > commit.as_of_us
     ]
     return min(later, key=lambda run: (run.event_us, run.created_us), default=None)
+
+
+def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
+    """TableError where the stored table lacks a column of the contract."""
+    names = [field.name for field in delta.schema().fields]
+    missing = [c.name for c in table.all_columns if c.name not in names]
+    if missing:
+        raise TableError(
+            explain(
+                delta.table_uri,
+                expected=f"the columns of {table.name}, with {', '.join(missing)}",
+                found=f"only {', '.join(names)}, of another version of vidtopics",
+                mend="ingest and run into a new home (`--home`)",
+            )
+        )
+
+
+def _refuse_outdated(table: Table, delta: DeltaTable, judged_at: int | None) -> None:
+    if judged_at is not None and delta.version() != judged_at:
+        raise OutdatedError(
+            explain(
+                table.name,
+                expected=f"version {judged_at}, which the rows were made from",
+                found=f"version {delta.version()}, of another writer",
+                mend="run again",
+            )
+        )
 
 
 def _refuse_future(table: Table, commit: Commit) -> None:

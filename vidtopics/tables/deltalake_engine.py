@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -75,8 +77,12 @@ def publish_complete(
 def publish_changes(
     table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, widths: Mapping[str, int]
 ) -> Commit:
-    """Publish rows with times of their own (a catalogue): one is written where its value differs from the one before."""
-    asserted = narrow(table, rows, widths)
+    """Publish rows with times of their own: one is written where its value differs from the one before.
+
+    A row whose values are all null ends its entity (a tombstone). A row may lie before the entity's
+    last one if it became known after all of them (a correction of the past).
+    """
+    asserted = narrow(table, rows, widths, tombstones=True)
     refuse_repeats(table, asserted, (*table.key, "event_us", "created_us"))
     keys = ", ".join(table.key)
     with _connect(asserted, _history(table, delta)) as con:
@@ -86,16 +92,16 @@ def publish_changes(
         ).to_arrow_table()
         late = con.sql(
             f"SELECT a.* FROM asserted a JOIN found USING (row_no) JOIN history h USING ({keys})"
-            " WHERE (h.event_us, h.created_us) >= (a.event_us, a.created_us) ORDER BY row_no LIMIT 1"
+            " WHERE h.event_us >= a.event_us AND h.created_us >= a.created_us ORDER BY row_no LIMIT 1"
         ).to_arrow_table()
     if late.num_rows:
         row = late.to_pylist()[0]
         raise ContractError(
             explain(
                 f"{table.name}, {[row[k] for k in table.key]} at {moment(row['event_us'])}",
-                expected="a change after the entity's last row",
+                expected="a change that holds or is known after the entity's last row",
                 found="an earlier one",
-                mend="deliver a correction with the time of its delivery",
+                mend="deliver a correction as known from its delivery on",
             )
         )
     failpoint("publish.compared")
@@ -175,8 +181,13 @@ def counted(commit: Commit, rows: int, *created: pa.ChunkedArray) -> Commit:
     return replace(commit, rows=rows, created_min_us=min(earliest, default=None))
 
 
-def narrow(table: Table, rows: ds.Dataset, widths: Mapping[str, int]) -> pa.Table:
-    """Keys, value hash, row number and (where rows carry them) times of every asserted row, after the contract's checks."""
+def narrow(
+    table: Table, rows: ds.Dataset, widths: Mapping[str, int], *, tombstones: bool = False
+) -> pa.Table:
+    """Keys, value hash, row number and (if given) times of every asserted row, after the checks.
+
+    With `tombstones`, a row whose values are all null is one, with value hash 0.
+    """
     schema = [(k, ARROW[table.column(k).type]) for k in table.key]
     times = [
         (n, t)
@@ -186,10 +197,12 @@ def narrow(table: Table, rows: ds.Dataset, widths: Mapping[str, int]) -> pa.Tabl
     schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
     parts, start = [], 0
     for batch in rows.to_batches(batch_size=BATCH):
-        _raise_first(table, batch, violations(table, batch, widths))
+        ended = _ended(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
+        faults = violations(table, batch, widths)
+        _raise_first(table, batch, [None if e else f for e, f in zip(ended, faults, strict=True)])
         columns = [batch[k] for k in table.key]
         columns += [
-            pa.array(value_hash(table, batch)),
+            pa.array(np.where(ended, TOMBSTONE, value_hash(table, batch))),
             pa.array(range(start, start + batch.num_rows), pa.int64()),
         ]
         columns += [batch[t].cast(pa.int64()) for _, t in times]
@@ -198,6 +211,13 @@ def narrow(table: Table, rows: ds.Dataset, widths: Mapping[str, int]) -> pa.Tabl
         parts.append(pa.record_batch(columns, schema=pa.schema(schema)))
         start += batch.num_rows
     return pa.Table.from_batches(parts, schema=pa.schema(schema))
+
+
+def _ended(table: Table, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Whether every value of a row is null, bool[rows]."""
+    nulls = [batch[c.name].is_null().to_numpy(zero_copy_only=False) for c in table.values]
+    ended: npt.NDArray[np.bool_] = np.logical_and.reduce(nulls)
+    return ended
 
 
 def refuse_repeats(table: Table, rows: pa.Table, keys: tuple[str, ...]) -> None:
