@@ -15,15 +15,19 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidtopics.errors import SettingsError, explain
+from vidtopics.yaml_files import read_mapping
+
+_SHORT = reprlib.Repr()  # aliases of aliases would print exponentially long
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 120
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -31,9 +35,11 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of the tree: immutable, and no unknown keys."""
+    """A part of the tree: immutable, no unknown keys, every number finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class IngestSettings(Section):
@@ -54,7 +60,7 @@ class ScheduleSettings(Section):
 
     as_of_dates: Positive = 3
     """Runs at this many quantiles of impression time, the last at its end."""
-    delay: timedelta = timedelta(hours=1)
+    delay: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """In a backfill, a value becomes known this long after its as-of time."""
 
 
@@ -195,7 +201,7 @@ class RecallSettings(Section):
 class RankingSettings(Section):
     """Wide&Deep and the frame that it is trained on (III-B2, IV-D)."""
 
-    label_window: timedelta = timedelta(days=1)
+    label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """A click counts for its impression within this time; a training row exists once it has passed."""
     embedding_width: Positive = 16
     """Of videos and users."""
@@ -232,7 +238,8 @@ class EvaluationSettings(Section):
 class Settings(Section):
     """The whole tree."""
 
-    seed: int = 7
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
+    """Of every random draw; numpy, torch and gensim all take an unsigned number of 32 bits."""
     ingest: IngestSettings = IngestSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     simulation: SimulationSettings = SimulationSettings()
@@ -256,28 +263,12 @@ def parse(tree: Mapping[str, Any], *, where: str) -> Settings:
 
 
 def load(path: str | Path) -> Settings:
-    """Settings from a YAML file; SettingsError where it can't be read or a key or value is wrong."""
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(
-            explain(
-                str(path),
-                expected="a YAML file",
-                found=str(error),
-                mend="check the path and its text",
-            )
-        ) from None
-    if not isinstance(tree, Mapping | None):
-        raise SettingsError(
-            explain(
-                str(path),
-                expected="keys and values",
-                found=type(tree).__name__,
-                mend="see conf/demo.yaml",
-            )
-        )
-    return parse(tree or {}, where=str(path))
+    """Settings from a YAML file.
+
+    Raises:
+        SettingsError: the file can't be read, a key stands twice, or a key or value is wrong.
+    """
+    return parse(read_mapping(path), where=str(path))
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
@@ -322,7 +313,7 @@ def _message(error: Any, where: str) -> str:
         return explain(
             f"{where}, {path}",
             expected=error["msg"],
-            found=repr(error["input"]),
+            found=_SHORT.repr(error["input"]),
             mend="correct the value",
         )
     known = _keys(Settings, error["loc"][:-1])
