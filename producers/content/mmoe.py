@@ -8,6 +8,7 @@ Shapes: B videos, D width of z, H experts, E width of an expert, N tasks, M^k cl
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -46,12 +47,14 @@ class MMoE(nn.Module):
         # expert i.
         self.experts = nn.Linear(width, experts * expert_width)
         self.gates = nn.ModuleList(nn.Linear(width, experts) for _ in classes)
-        self.towers = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)
+        with warnings.catch_warnings():  # a task may have no class
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.towers = nn.ModuleList(
+                nn.Sequential(
+                    nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)
+                )
+                for m in classes
             )
-            for m in classes
-        )
         self.expert_width = expert_width
 
     def forward(self, z: Tensor) -> list[Tensor]:

@@ -77,7 +77,8 @@ def fresh_count(kept: int, unjudged: int, settings: QueueSettings) -> int:
     if share == 0:
         return 0
     wanted = round(min(share / (1 - share) * kept, share * length))
-    return min(max(wanted, ceil(1 / share) - kept), unjudged, length)
+    shortest = ceil(min(1 / share, length))
+    return min(max(wanted, shortest - kept), unjudged, length)
 
 
 def fresh_places(videos: int, fresh: int) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from producers.topics.kmeans import check_points, spherical_kmeans
-from vidtopics.errors import ContractError, explain
+from vidtopics.errors import ContractError, TableError, explain
 
 Level = Literal["primary", "secondary"]
 Metric = Literal["ari", "nmi"]
@@ -72,6 +72,7 @@ def representation_scores(
 
     Raises:
         ContractError: features and classes differ in length.
+        TableError: the videos of a level are all of one class, with which any clustering agrees.
 
     >>> classes = {"primary": np.array([0, 0, 1, 1])}
     >>> good, bad = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
@@ -109,6 +110,10 @@ def distance_ratios(
     over pairs of centroids, intra the mean over videos to their own centroid. Greater is more
     discriminative. Zero vectors are left out. A ratio depends on `clusters`: compare at one K only.
 
+    Raises:
+        SettingsError: there are fewer points than clusters.
+        TableError: every point lies on its centre, as where all are equal.
+
     >>> points = np.array([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, 0.6]], np.float32)
     >>> distance_ratios(points, 2, clusterings=2, seed=0).round(3).tolist()  # 1.89737 / 0.32036
     [5.923, 5.923]
@@ -118,6 +123,15 @@ def distance_ratios(
         found = spherical_kmeans(points, clusters, iterations=LLOYD_STEPS, seed=s)
         inter = _chord((found.centroids @ found.centroids.T)[np.triu_indices(clusters, k=1)]).mean()
         intra = _chord(found.cosines[found.labels >= 0]).mean()
+        if intra < 1e-3:  # of float32 cosines: equal vectors differ by rounding
+            raise TableError(
+                explain(
+                    "Fig. 3",
+                    expected="videos that differ from their centre",
+                    found=f"{len(points)} on {clusters} centres",
+                    mend="add videos",
+                )
+            )
         ratios.append(inter / intra)
     return np.array(ratios)
 
@@ -174,5 +188,15 @@ def _check(
                 mend="join them by video first",
             )
         )
+    for level, truth in classes.items():
+        if len(np.unique(truth)) < 2:
+            raise TableError(
+                explain(
+                    f"Table I, {level} classes",
+                    expected="at least 2 classes",
+                    found=str(len(np.unique(truth))),
+                    mend="leave this level out, or add videos of other classes",
+                )
+            )
     for rows in features.values():
         check_points(rows)

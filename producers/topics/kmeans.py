@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtopics.errors import ContractError, SettingsError, explain
+from vidtopics.errors import ContractError, SettingsError, TableError, explain
 
 CHUNK_ELEMENTS = 2**24
 """Elements of one block of similarities or of sorted points: 64 MB of float32, however many points there are."""
@@ -67,6 +67,7 @@ def spherical_kmeans(
     Raises:
         ContractError: a point's length is neither 0 nor 1.
         SettingsError: there are fewer points than clusters.
+        TableError: there is no point at all.
 
     >>> points = np.array([[1, 0], [0.8, 0.6], [0, 0], [-1, 0], [-0.8, 0.6]], np.float32)
     >>> found = spherical_kmeans(points, 2, iterations=10, seed=0)
@@ -181,6 +182,16 @@ def _reseed(x: Tensor, labels: Tensor, cosines: Tensor, centres: Tensor) -> NDAr
 
 
 def _check_enough(points: int, clusters: int) -> None:
+    if not points:
+        raise TableError(
+            explain(
+                "topics",
+                expected="a video with a cover, a title or a tag that has a vector",
+                found="none",
+                mend="ingest covers, titles or tags (tags.min_videos: a tag on fewer has none), "
+                "and let topics.tag_weight or topics.joint_weight be above 0",
+            )
+        )
     if points < clusters:
         raise SettingsError(
             explain(

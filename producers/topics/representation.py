@@ -39,7 +39,7 @@ def topic_representation(
         joint: float32[N, d_joint], z of Eq. 1.
         has_tag: bool[N]; false: the video has no tag with a vector, its block counts as zero.
         has_joint: bool[N]; false: it has neither cover nor title.
-        tag_weight: weight of the tag block, at least 0.
+        tag_weight: weight of the tag block, at least 0; the ratio of the two alone counts.
         joint_weight: weight of the joint block, at least 0.
 
     Raises:
@@ -50,9 +50,10 @@ def topic_representation(
     >>> found.a.astype(float).round(4).tolist()
     [[0.7071, 0.0, 0.0, 0.7071], [0.0, 0.0, 0.0, 1.0]]
     """
+    scale = max(tag_weight, joint_weight) or 1.0  # squares of 1e200 overflow
     blocks = [
-        _unit_block(tag, has_tag, "tag") * tag_weight,
-        _unit_block(joint, has_joint, "joint") * joint_weight,
+        _unit_block(tag, has_tag, "tag") * (tag_weight / scale),
+        _unit_block(joint, has_joint, "joint") * (joint_weight / scale),
     ]
     a = np.concatenate(blocks, axis=1)
     length = _lengths(a)

@@ -69,6 +69,7 @@ def learn_topics(
 
     Raises:
         SettingsError: fewer videos have a representation than clusters are set.
+        TableError: no video has one.
         ContractError: `previous` has IDs that are not below its `next_id`, or a row of `a` is not of length 1.
 
     >>> a = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2, 2]]

@@ -15,6 +15,7 @@ from producers.content.fine_tuning import EndToEndModel, fine_tune
 from producers.content.image_encoder import ImageEncoder
 from producers.content.title_encoder import TitleEncoder
 from producers.content.training import joint_representation
+from vidtopics.errors import ContractError
 from vidtopics.settings import ContentSettings, ImageEncoderSettings
 
 SHAPES, MOODS = ("disc", "bars"), ("calm", "loud")
@@ -257,3 +258,10 @@ def test_a_missing_modality_teaches_its_encoder_nothing():
         max_pixels=LIMIT,
     )
     assert all(torch.equal(p, start[k]) for k, p in image_encoder.named_parameters())
+
+
+@pytest.mark.timeout(60)
+def test_no_video_to_train_on_is_refused_at_once():
+    targets = make_targets([], [], [], min_tag_videos=2, max_tags=9)
+    with pytest.raises(ContractError, match="at least 1 video to learn from, found 0"):
+        fine_tune(*encoders(), [], [], targets, ContentSettings(), seed=1, max_pixels=LIMIT)

@@ -183,3 +183,8 @@ def test_every_prefix_has_its_share_of_fresh_places(total, data):
     places = fresh_places(total, fresh)
     assert (len(places), places.sum()) == (total, fresh)
     assert all(abs(2 * places[:p].sum() * total - 2 * p * fresh) <= total for p in range(total + 1))
+
+
+def test_the_least_share_above_zero_fills_a_queue_and_overflows_nothing():
+    """1 / 1e-320 is infinite in double precision."""
+    assert fresh_count(0, 5, QueueSettings(fresh_share=1e-320, length=3)) == 3

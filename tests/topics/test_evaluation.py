@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from producers.topics.evaluation import distance_ratios, representation_scores
 from producers.topics.kmeans import spherical_kmeans
-from vidtopics.errors import ContractError
+from vidtopics.errors import ContractError, TableError
 
 
 def unit(x):
@@ -126,3 +126,20 @@ def test_other_videos_are_named():
         representation_scores(
             {"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0
         )
+
+
+@pytest.mark.parametrize("classes", [[0] * 4, []])
+def test_one_class_is_refused(classes):
+    """Any clustering agrees with a single class: ARI and NMI would be 1."""
+    points = np.eye(4, dtype=np.float32)[: len(classes)]
+    with pytest.raises(TableError, match="Table I, primary classes: expected at least 2 classes"):
+        representation_scores(
+            {"x": points}, {"primary": np.array(classes)}, clusters=K, clusterings=2, seed=0
+        )
+
+
+@pytest.mark.parametrize("vector", [(1.0, 0.0, 0.0), (0.6, -0.64, 0.48)])
+def test_equal_videos_have_no_distance_ratio(vector):
+    """0 / 0 was NaN, which is no JSON."""
+    with pytest.raises(TableError, match=r"Fig\. 3: expected videos that differ"):
+        distance_ratios(np.array([vector] * 9, np.float32), 2, clusterings=2, seed=0)

@@ -86,3 +86,14 @@ def test_a_block_that_is_said_to_be_there_must_be(wrong):
     assert topic_representation(rows(1, 0), wrong, has_tag=YES, has_joint=NO).a.tolist() == [
         [1, 0, 0, 0]
     ]
+
+
+@pytest.mark.parametrize(("tag_weight", "joint_weight"), [(3e300, 4e300), (3e-300, 4e-300)])
+def test_only_the_ratio_of_the_weights_counts(tag_weight, joint_weight):
+    """3 : 4 is 0.6 and 0.8 at length 1; squares of 1e300 overflowed to a zero vector."""
+    one = np.ones((1, 1), np.float32)
+    has = np.array([True])
+    row = topic_representation(
+        one, one, has_tag=has, has_joint=has, tag_weight=tag_weight, joint_weight=joint_weight
+    ).a
+    np.testing.assert_allclose(row, [[0.6, 0.8]], rtol=1e-6)
