@@ -35,11 +35,12 @@ JOBS = (
 
 @dataclass(frozen=True)
 class Step:
-    """One job of a run: what it published and how long it took."""
+    """One job of a run: what it published, how long it took, and what its rows lack and why."""
 
     as_of_us: int
     publication: Publication
     seconds: float
+    left_out: str = ""
 
 
 def find(names: Iterable[str]) -> list[Job]:
@@ -61,14 +62,21 @@ def find(names: Iterable[str]) -> list[Job]:
 def run_jobs(
     run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None
 ) -> int | None:
-    """Run jobs as of one time, then append a release if a table changed; the release's id, or None."""
+    """Run jobs as of one time, then append a release if a table changed; the release's id, or None.
+
+    Raises:
+        TableError, SettingsError: before any job starts, where one of them can't succeed.
+    """
+    for job in jobs:
+        job.check_inputs(run)
     quality: dict[str, float] = {}
     for job in jobs:
         started = time.monotonic()
         publication = job.run(run)
         facts = job.last(run).facts
         quality |= {name: value for name, value in facts.items() if isinstance(value, int | float)}
-        report(Step(run.as_of_us, publication, time.monotonic() - started))
+        left_out = str(facts.get("left_out", ""))
+        report(Step(run.as_of_us, publication, time.monotonic() - started, left_out))
     return run.tables.release(
         as_of_us=run.as_of_us,
         created_us=run.created_us,

@@ -28,11 +28,12 @@ def compute(run: Run) -> Computed:
         .agg(F.count("*").alias("videos"))
     )
     total = edges.agg(F.sum("videos").alias("total"))
-    return Computed(
-        edges.crossJoin(F.broadcast(total)).select(
-            "*", (F.col("videos") / F.col("total")).alias("probability")
-        )
+    rows = (
+        edges.crossJoin(F.broadcast(total))
+        .select("*", (F.col("videos") / F.col("total")).alias("probability"))
+        .persist()  # asked whether it is empty, then published
     )
+    return Computed(rows, close=rows.unpersist)
 
 
 JOB = Job(
@@ -41,6 +42,7 @@ JOB = Job(
     compute=compute,
     settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video),
     code=("spark_jobs.tag_cooccurrence", "spark_jobs.frames"),
+    empty="no live video has two tags that tags.min_videos live videos carry",
 )
 
 if __name__ == "__main__":

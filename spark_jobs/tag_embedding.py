@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 
+NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
+
 
 def compute(run: Run) -> Computed:
     """Walk, learn, and turn the space onto the last run's, so that vectors of two runs can be compared."""
@@ -38,7 +40,8 @@ def compute(run: Run) -> Computed:
         "video_count": videos,
         "component": graph.components(),
     }
-    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions})
+    left_out = [NOT_LEARNED] if len(graph) and not len(edges) else []
+    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions}, left_out=left_out)
 
 
 JOB = Job(
@@ -48,6 +51,7 @@ JOB = Job(
     settings=lambda s: s.tags,
     code=("spark_jobs.tag_embedding", "spark_jobs.inputs", "producers.tags"),
     warm=True,
+    empty="no tag is on tags.min_videos live videos",
 )
 
 if __name__ == "__main__":

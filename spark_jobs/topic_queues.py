@@ -32,7 +32,8 @@ def compute(run: Run) -> Computed:
         .join(run.frame(VIDEO_STATISTICS), "video_id")
         .select("topic_id", "video_id", "video_exposures", "video_ctr", "topic_epoch")
     )
-    return Computed(of_topic.groupBy("topic_id").applyInArrow(queue, SCHEMA))
+    rows = of_topic.groupBy("topic_id").applyInArrow(queue, SCHEMA).persist()
+    return Computed(rows, close=rows.unpersist)
 
 
 JOB = Job(
@@ -41,6 +42,7 @@ JOB = Job(
     compute=compute,
     settings=lambda s: s.queues,
     code=("spark_jobs.topic_queues", "spark_jobs.frames", "producers.queues"),
+    empty="no video with a topic reaches queues.min_exposures and queues.min_ctr, or is fresh",
 )
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spark_jobs import checks
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import (
     TOPICS,
@@ -74,7 +75,27 @@ def compute(run: Run) -> Computed:
         "next_topic_id": topics.next_id,
         "threshold": topics.threshold,
     }
-    return Computed(rows, widths={"topic_width": a.shape[1]}, facts=facts)
+    return Computed(
+        rows,
+        widths={"topic_width": a.shape[1]},
+        facts=facts,
+        left_out=unused_topics(settings.clusters, live["label_terms"]),
+    )
+
+
+def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:
+    """How many clusters stayed without a video, and how many topics without a label.
+
+    >>> unused_topics(4, pa.array([["cat"], [], ["dog"]]))
+    ['no video for 1 of 4 clusters: too few differ', 'no label for 1 of 3 topics: no tag and no title']
+    """
+    topics, unlabelled = len(label_terms), pc.sum(pc.equal(pc.list_value_length(label_terms), 0))
+    left_out = []
+    if empty := clusters - topics:
+        left_out.append(f"no video for {empty} of {clusters} clusters: too few differ")
+    if count := unlabelled.as_py():
+        left_out.append(f"no label for {count} of {topics} topics: no tag and no title")
+    return left_out
 
 
 def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
@@ -139,6 +160,7 @@ JOB = Job(
     settings=lambda s: s.topics,
     code=("spark_jobs.topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
     warm=True,
+    check=checks.require_videos_for_clusters,
 )
 
 if __name__ == "__main__":

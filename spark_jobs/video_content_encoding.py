@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +13,9 @@ import pyarrow.compute as pc
 from spark_jobs.job import Computed, Job, Run, main
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
+
+if TYPE_CHECKING:
+    from vidtopics.images import Problem
 
 
 def compute(run: Run) -> Computed:
@@ -52,7 +57,27 @@ def compute(run: Run) -> Computed:
         "created_timestamp": moments(pc.cast(pa.repeat(run.created_us, len(first)), pa.int64())),
     }
     widths = {"image_width": found.image.shape[1], "title_width": found.title.shape[1]}
-    return Computed(pa.table(columns), widths=widths)
+    return Computed(
+        pa.table(columns),
+        widths=widths,
+        left_out=unusable_covers(first["cover_min"], found.problems),
+    )
+
+
+def unusable_covers(covers: pa.ChunkedArray, problems: Sequence[Problem | None]) -> list[str]:
+    """How many of the covers that have a path can't be used, by problem.
+
+    >>> unusable_covers(pa.chunked_array([["", "a.jpg", "b.jpg"]]), ["missing", None, "missing"])
+    ['1 of 2 new covers: missing 1']
+    """
+    paths = [path for path in covers.to_pylist() if path]
+    tally = Counter(
+        problem
+        for path, problem in zip(covers.to_pylist(), problems, strict=True)
+        if path and problem
+    )
+    reasons = ", ".join(f"{problem} {count}" for problem, count in sorted(tally.items()))
+    return [f"{tally.total()} of {len(paths)} new covers: {reasons}"] if tally else []
 
 
 class Covers(Sequence[bytes | None]):

@@ -31,8 +31,10 @@ def compute(run: Run) -> Computed:
     )
     w = run.settings.statistics.prior_exposures
     ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
+    left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
     return Computed(
-        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr"))
+        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")),
+        left_out=left_out,
     )
 
 

@@ -34,7 +34,8 @@ def compute(run: Run) -> Computed:
     tags = tags_of_live_videos(run).groupBy("video_id").agg(F.collect_list("tag").alias("tags"))
     videos = live_videos(run).select("video_id").join(tags, "video_id", "left")
     rows = videos.mapInArrow(pool, "video_id string, tag_embedding array<float>, tag_count bigint")
-    return Computed(rows, widths={"tag_width": run.settings.tags.dimensions})
+    left_out = [] if len(found) else ["no tag has a vector: every tag embedding is zero"]
+    return Computed(rows, widths={"tag_width": run.settings.tags.dimensions}, left_out=left_out)
 
 
 JOB = Job(

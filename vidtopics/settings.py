@@ -230,7 +230,8 @@ class OnlineSettings(Section):
 class EvaluationSettings(Section):
     """Table I and Fig. 3; AUC with and without topics."""
 
-    clusterings: Positive = 10
+    clusterings: Annotated[int, Field(ge=2)] = 10
+    """Seeds that an interval is over; one has none."""
     ranking_seeds: Positive = 3
     """Models trained per row of the ranking table; the interval is over them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return root
 
 
-def read_mapping(path: str | Path) -> Mapping[Hashable, Any]:
+def read_mapping(path: str | Path) -> Mapping[Any, Any]:
     """The keys and values of a YAML file, none where it is empty.
 
     Raises:

@@ -110,14 +110,14 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
 AGAIN = """
 import json, resource, sys
 from pathlib import Path
-from spark_jobs.job import Run, parse_time
+from spark_jobs.job import Run
 from spark_jobs.pipeline import find, run_jobs
 from vidtopics.settings import load
 from vidtopics.tables import Tables
 tables, settings = Tables(sys.argv[1]), load(sys.argv[2])
 steps, releases = [], []
 for time in json.loads(sys.argv[3]):
-    run = Run.backfill(tables, settings, parse_time(time)) if time else Run.now(tables, settings)
+    run = Run.of_option(tables, settings, time)
     releases.append(run_jobs(run, find([]), steps.append))
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({

@@ -57,11 +57,12 @@ def _produce(tables: Tables, settings: Settings) -> None:
     from spark_jobs.evaluation import evaluate
     from spark_jobs.session import stop
     from vidtopics.cli import reports, show
-    from vidtopics.cli.run import backfill
+    from vidtopics.cli.run import backfill, print_left_out
 
     steps, releases = backfill(tables, settings)
     stop()
     show.steps(steps, releases.get)
+    print_left_out(steps)
     with (
         _where_data_suffices("Table I"),
         show.working("Evaluating representations (Table I, Fig. 3)") as progress,
