@@ -29,7 +29,7 @@ def parse_past_time(text: str, delay: timedelta, now: datetime | None = None) ->
             explain(
                 "--as-of",
                 expected=f"a time at least schedule.delay ({delay}) before now, "
-                f"{now.isoformat(timespec='seconds')}, as a backfill's rows are known so much later",
+                f"{now.isoformat(timespec='seconds')}, as a backfill's rows are known that later",
                 found=repr(text),
                 mend="choose an earlier time, or leave --as-of out for a run as of now",
             )

@@ -1,4 +1,4 @@
-"""What must hold before any job of a run starts: live videos, videos to train on, room for clusters.
+"""What must hold before any job of a run starts: live videos, training videos, enough for clusters.
 
 All is read with Arrow, so that a run that can't succeed ends before Spark or torch is loaded, and
 before a table is written to.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def evaluate(
     tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """The report as plain values, kept in `reports/` of the home and made again only where something changed.
+    """The report as plain values, kept in the home's `reports/` until something changes.
 
     Representations are those of videos whose labels never trained (`content.holdout_share`), as of
     the last release.
@@ -161,7 +161,12 @@ def clusterable_features(
 def held_out(
     run: Run,
 ) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
-    """Features and classes of held-out videos that have both classes, the number of classes of all, figures of the topics."""
+    """Features and classes of held-out videos that have both classes, and what goes with them.
+
+    Returns:
+        Features float32[N, D] by name, first classes int64[N] by level, the number of classes of
+        all live videos by level, and the release's figures of its topics.
+    """
     from producers.content.dataset import holdout
     from spark_jobs.inputs import live_videos, vectors
     from spark_jobs.topic_blocks import read_blocks, represent

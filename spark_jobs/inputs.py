@@ -37,7 +37,7 @@ def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
 
 
 def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
-    """A column of equally long lists as float32[rows, width]; `width` counts where there are no rows."""
+    """A column of equally long lists as float32[rows, width]; without rows `width` is used."""
     array = column.combine_chunks()
     flat: NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(array), -1) if len(array) else np.empty((0, width), np.float32)

@@ -43,7 +43,7 @@ REPEATS_US = 1_000_000
 
 @dataclass(frozen=True)
 class Computed:
-    """What `compute` gives: rows in the contract's columns, and what publishing has to know of them.
+    """What `compute` gives: rows in the contract's columns, and what publishing has to know.
 
     `widths` resolves the contract's named vector widths, `facts` go with the commit, `left_out`
     says what the rows lack and why, `close` is called once all is written.
@@ -116,7 +116,7 @@ class Run:
         return self.as_of_us + self.settings.schedule.delay // timedelta(microseconds=1)
 
     def known_by(self, table: Table) -> int:
-        """What the run may know of a table: inputs as of its time, earlier jobs of this run as they publish."""
+        """What the run may know: inputs as of its time, earlier jobs of it as they publish."""
         if self.live:
             return FOREVER
         return self.as_of_us if table in contracts.INPUTS else self.created_us + REPEATS_US
@@ -145,7 +145,7 @@ class Run:
         return max(earlier, key=lambda c: (c.as_of_us, c.version), default=None)
 
     def commit_of(self, table: Table) -> Commit:
-        """The table's commit that this run reads: the last one of the latest as-of time up to the run's."""
+        """The commit that this run reads: the last of the latest as-of time up to the run's."""
         known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
         if not known:
             raise TableError(
@@ -196,7 +196,7 @@ class Job:
         return self.table.name
 
     def commit(self, run: Run) -> Commit:
-        """How this run of the job will be recorded; its skip key decides whether the job is up to date."""
+        """How this run of the job will be recorded; its skip key decides if it is up to date."""
         versions: dict[str, int] = {}
         for table in self.inputs:
             versions |= run.tables.input_versions(
@@ -238,7 +238,7 @@ class Job:
             computed.close()
 
     def check_inputs(self, run: Run) -> None:
-        """TableError or SettingsError where the run has no live videos, or fails the job's `check`."""
+        """TableError or SettingsError if the run has no live videos or fails the job's `check`."""
         if contracts.VIDEO_CATALOG in self.inputs:
             checks.require_live_videos(run)
         self.check(run)
@@ -254,7 +254,7 @@ class Job:
                     f"{self.name} as of {moment(run.as_of_us)}",
                     expected=f"rows, as {row_count} hold that an empty result would end",
                     found=f"none: {self.empty}",
-                    mend="see that the last ingest and the settings are right; nothing was published",
+                    mend="see that the last ingest and the settings are right; nothing was written",
                 )
             )
         return [self.empty]
@@ -288,7 +288,7 @@ def _removals_due(run: Run) -> int:
 
 
 def main(job: Job) -> None:
-    """The command line of one job file: `spark-submit spark_jobs/X.py --home H [--config F] [--as-of T]`."""
+    """The command line of a job: `spark-submit X.py --home H [--config F] [--as-of T]`."""
     parser = argparse.ArgumentParser(description=job.table.doc)
     parser.add_argument("--home", default=".vidtopics")
     parser.add_argument("--config", default="conf/demo.yaml")
@@ -303,6 +303,7 @@ def main(job: Job) -> None:
         print(f"Error {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
     state = "up to date" if done.skipped else f"{done.rows} rows"
-    print(f"{job.name}: {state}, version {done.version}, {time.monotonic() - started:.1f} s")  # noqa: T201
+    seconds = time.monotonic() - started
+    print(f"{job.name}: {state}, version {done.version}, {seconds:.1f} s")  # noqa: T201
     if left_out:
         print(f"{job.name}: {left_out}")  # noqa: T201

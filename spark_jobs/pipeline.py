@@ -86,7 +86,7 @@ def run_jobs(
 
 
 def schedule(tables: Tables, settings: Settings) -> list[int]:
-    """As-of times of a backfill: quantiles of impression time, the last just after the last impression.
+    """As-of times of a backfill: quantiles of impression time, and just after the last one.
 
     Where there are no impressions: one, when the last video is published. TableError where there
     are no videos.

@@ -1,4 +1,4 @@
-"""tag_cooccurrence: how many videos carry both of two tags, and the probability of that edge (Eq. 3)."""
+"""tag_cooccurrence: videos that carry both of two tags, and that edge's probability (Eq. 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_CATALOG, VIDEO_TAGS
 
 
 def compute(run: Run) -> Computed:
-    """Count pairs of tags per video. A video with very many tags gives its most frequent ones: pairs grow with the square."""
+    """Count pairs of tags per video.
+
+    Pairs grow with the square: a video with very many tags gives its most frequent ones.
+    """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 

@@ -12,7 +12,7 @@ NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, n
 
 
 def compute(run: Run) -> Computed:
-    """Walk, learn, and turn the space onto the last run's, so that vectors of two runs can be compared."""
+    """Walk, learn, and turn the space onto the last run's, so that vectors stay comparable."""
     from producers.tags.graph import build_graph
     from producers.tags.skipgram import TagVectors, embed_tags
     from spark_jobs.inputs import lists, live_videos, tag_lists, vectors

@@ -1,11 +1,14 @@
-"""topic_queues: the candidates of each topic, ranked by click-through rate with a share of fresh videos (III-B1)."""
+"""topic_queues: each topic's candidates, by click-through rate with some fresh videos (III-B1)."""
 
 from __future__ import annotations
 
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG, VIDEO_STATISTICS, VIDEO_TOPICS
 
-SCHEMA = "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, queue_exposures bigint, fresh boolean, topic_epoch bigint"
+SCHEMA = (
+    "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, "
+    "queue_exposures bigint, fresh boolean, topic_epoch bigint"
+)
 
 
 def compute(run: Run) -> Computed:

@@ -1,4 +1,4 @@
-"""topics: spherical K-means over topic representations, with IDs that outlive a run (paper, III-A3)."""
+"""topics: spherical K-means over topic representations, with IDs that outlive a run (III-A3)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:
     """How many clusters stayed without a video, and how many topics without a label.
 
     >>> unused_topics(4, pa.array([["cat"], [], ["dog"]]))
-    ['no video for 1 of 4 clusters: too few differ', 'no label for 1 of 3 topics: no tag and no title']
+    ['no video for 1 of 4 clusters: too few differ',
+     'no label for 1 of 3 topics: no tag and no title']
     """
     topics, unlabelled = len(label_terms), pc.sum(pc.equal(pc.list_value_length(label_terms), 0))
     left_out = []
@@ -142,7 +143,7 @@ def labels(
 
 
 def retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
-    """Topics that this run found empty, told once with the time; the next run ends them with a tombstone."""
+    """Topics that this run found empty, written once with its time; the next run ends them."""
     gone = old.filter(pc.is_in(old["topic_id"], value_set=pa.array(topics.retired)))
     if len(gone) and len(gone["centroid"][0]) != topics.centroids.shape[1]:
         gone = gone.slice(

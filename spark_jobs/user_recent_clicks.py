@@ -13,7 +13,7 @@ TIMED_CLICKS = replace(CLICKS, columns=(*CLICKS.columns, CLICKS.column(EVENT_TIM
 
 
 def compute(run: Run) -> Computed:
-    """A video counts at its last click; of clicks at one microsecond the greater event_id is the newer."""
+    """A video counts at its last click; at one microsecond the greater event_id is newer."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 

@@ -1,4 +1,4 @@
-"""video_content_encoding: what the frozen encoders make of each cover and title, computed once per content."""
+"""video_content_encoding: outputs of the frozen encoders, computed once per cover and title."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class Covers(Sequence[bytes | None]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]  # encoding asks for one at a time
+    # A sequence also takes slices; encoding asks for one item at a time.
+    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]
         path = Path(self.paths[i])
         return path.read_bytes() if self.paths[i] and path.is_file() else None
 

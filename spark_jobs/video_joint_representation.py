@@ -1,4 +1,4 @@
-"""video_joint_representation: z of cover and title, learned with the MMoE (paper, III-A1; Eq. 1 and 2)."""
+"""video_joint_representation: z of cover and title, learned with the MMoE (III-A1; Eq. 1, 2)."""
 
 from __future__ import annotations
 

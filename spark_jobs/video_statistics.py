@@ -1,4 +1,4 @@
-"""video_statistics: exposures, clicks and smoothed click-through rate of each video before the as-of time."""
+"""video_statistics: exposures, clicks and smoothed click-through rate before the as-of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATIS
 
 
 def compute(run: Run) -> Computed:
-    """Count impressions and clicks strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
+    """Count strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
     from pyspark.sql import functions as F
 
     from spark_jobs.frames import live_videos

@@ -11,7 +11,7 @@ from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDIN
 
 
 def compute(run: Run) -> Computed:
-    """Pool the tag vectors of every live video on the executors; the vectors (some megabytes) are broadcast."""
+    """Pool the tag vectors of every live video on the executors; the vectors are broadcast."""
     from pyspark.sql import functions as F
 
     from producers.tags.pooling import pool_lists

@@ -16,7 +16,10 @@ from vidtopics.contracts import (
 )
 
 NOTHING_TO_SEE = "no cover, no title and no tag that has a vector"
-SCHEMA = "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, below_threshold boolean, topic_epoch bigint"
+SCHEMA = (
+    "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, "
+    "below_threshold boolean, topic_epoch bigint"
+)
 
 
 def compute(run: Run) -> Computed:

@@ -1,11 +1,12 @@
-"""Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values where it gives one.
+"""Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values.
 
 >>> Settings().topics.threshold
 0.6
 >>> parse({"topics": {"treshold": 0.5}}, where="conf/mine.yaml")
 Traceback (most recent call last):
 ...
-vidtopics.errors.SettingsError: conf/mine.yaml, topics.treshold: expected a known key, found 'treshold'. Mend: did you mean 'threshold'?.
+vidtopics.errors.SettingsError: conf/mine.yaml, topics.treshold: expected a known key,
+found 'treshold'. Mend: did you mean 'threshold'?.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class ImageEncoderSettings(Section):
 
     name: str = "inception_resnet_v2"
     weights: str = ""
-    """A safetensors or state-dict file, or `package:NAME` for a package that ships one; empty is refused."""
+    """A safetensors or state-dict file, or `package:NAME` of a package that ships one."""
     pixels: Positive = 299
     batch_size: Positive = 32
 
@@ -114,15 +115,15 @@ class ContentSettings(Section):
     image_encoder: ImageEncoderSettings = ImageEncoderSettings()
     title_encoder: TitleEncoderSettings = TitleEncoderSettings()
     train_encoders: bool = True
-    """True: fine-tune end to end with Eq. 2 (the paper). False: encode once, train projections and MMoE."""
+    """True: fine-tune end to end (the paper). False: train projections and MMoE alone."""
     projection_width: Count = 0
-    """Width that each modality is projected to before it joins z; 0: none, z is the encoders' outputs."""
+    """Width of each modality's projection before z; 0: none, z is the encoders' outputs."""
     experts: Positive = 12
     expert_width: Positive = 512
     tower_width: Positive = 64
     iterations: Positive = 200
     warm_iterations: Positive = 40
-    """Of a run that goes on from the last one's model: 200 at each of five dates learned the training videos by heart."""
+    """Of a run that goes on from the last model: 200 at each of five dates learned by heart."""
     batch_size: Positive = 300
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     normalize_targets: bool = True
@@ -156,7 +157,7 @@ class TopicSettings(Section):
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
     """tau_3: least cosine to a centre."""
     target_topics: Annotated[float, Field(ge=0, le=8)] = 0.0
-    """If above 0, the threshold is calibrated on the first run so that videos have this many topics on average."""
+    """If above 0, the first run calibrates the threshold to this mean number of topics."""
     tag_weight: Annotated[float, Field(ge=0)] = 1.0
     joint_weight: Annotated[float, Field(ge=0)] = 1.0
     iterations: Positive = 25
@@ -202,7 +203,7 @@ class RankingSettings(Section):
     """Wide&Deep and the frame that it is trained on (III-B2, IV-D)."""
 
     label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
-    """A click counts for its impression within this time; a training row exists once it has passed."""
+    """A click counts within this time; a training row exists once it has passed."""
     embedding_width: Positive = 16
     """Of videos and users."""
     topic_width: Positive = 8
@@ -221,10 +222,10 @@ class OnlineSettings(Section):
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "vt"
     """Every key begins with it; short, as each video pays for it once per view."""
     buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
-    """Keys of a view share this many hash slots; 64 for large clusters. Fixed once data is there."""
+    """Hash slots that the keys of a view share; 64 for large clusters. Fixed once data is there."""
     vectors: bool = True
-    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB. Where they are online
-    already, the next run takes them out of Redis."""
+    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
+    Where they are online already, the next run takes them out of Redis."""
 
 
 class EvaluationSettings(Section):
@@ -280,8 +281,9 @@ def folder(home: str | os.PathLike[str]) -> Path:
     >>> folder("s3://bucket/home")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home. Mend: name a local or mounted folder; Feast's
-    offline store alone reads tables on an object store (docs/feature-store.md).
+    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home.
+    Mend: name a local or mounted folder; Feast's offline store alone reads tables on an object
+    store (docs/feature-store.md).
     """
     path = Path(home)
     if re.match(r"[\w+.-]{2,}:/", str(home)):
@@ -290,7 +292,8 @@ def folder(home: str | os.PathLike[str]) -> Path:
                 "home",
                 expected="a folder",
                 found=path.as_posix(),
-                mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)",
+                mend="name a local or mounted folder; Feast's offline store alone reads tables on "
+                "an object store (docs/feature-store.md)",
             )
         )
     return path

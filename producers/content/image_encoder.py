@@ -58,11 +58,11 @@ def pretrained_state(name: str, weights: Mapping[str, Tensor], *, where: str) ->
 
     Args:
         name: the timm model.
-        weights: tensors by name, with or without a classifier, in the order of the network's layers.
+        weights: tensors by name, with or without a classifier, in the order of the layers.
         where: what to call the weights in an error.
 
     Raises:
-        EncoderError: the weights are not those of that model; the message names the first that differs.
+        EncoderError: the weights are not that model's; the message names the first that differs.
     """
     _check_name(name)
     headless = timm.create_model(name, pretrained=False, num_classes=0).state_dict()

@@ -66,7 +66,8 @@ class MMoE(nn.Module):
 
     def expert_outputs(self, z: Tensor) -> Tensor:
         """f_i(z): `(B, D)` -> `(B, H, E)`."""
-        return self.experts(z).relu().unflatten(1, (-1, self.expert_width))  # type: ignore[no-any-return]
+        outputs: Tensor = self.experts(z).relu()
+        return outputs.unflatten(1, (-1, self.expert_width))  # type: ignore[no-any-return]
 
     def gate_weights(self, z: Tensor) -> Tensor:
         """g^k(z)_i, positive and of sum 1 over i: `(B, D)` -> `(N, B, H)`."""
@@ -81,7 +82,7 @@ def cross_entropy(
     Args:
         logits: per task `(B, M^k)`, before the softmax.
         targets: per task `(B, M^k)`, the binary vectors y^k.
-        normalize_targets: divide each y^k by its sum, so that a video with many tags counts as much as one with a
+        normalize_targets: divide each y^k by its sum, so that many tags count as much as a
             single tag; False: Eq. 2 as printed. A video without a label adds 0 to that task.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Training on stored encoder outputs: the encoders stay as they are, the projections and the MMoE learn (Eq. 2)."""
+"""Training on stored encoder outputs: only the projections and the MMoE learn (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPRESENT_ROWS = 8_192
 class TrainedModel:
     """A model and how it learned.
 
-    * `losses`: float32 `(iterations, N)`, Eq. 2 per task and batch, in the order of :data:`dataset.TASKS`.
+    * `losses`: float32 `(iterations, N)`, Eq. 2 per batch and task of :data:`dataset.TASKS`.
     """
 
     model: JointModel
@@ -58,7 +58,8 @@ def train_joint(
         has_image: `(videos,)`; false: no readable cover.
         has_title: `(videos,)`; false: no title.
         targets: labels of the same videos in the same order.
-        settings: Adam's learning rate, iterations and batch size (paper, IV-A: 0.001, 200, 300), and the model's shape.
+        settings: learning rate, iterations and batch size of Adam (paper, IV-A: 0.001, 200, 300),
+            and the model's shape.
         seed: of the initial weights and the batches.
         initial: the last run's model to go on from; classes may have come and gone.
         progress: called after each iteration.
@@ -110,7 +111,7 @@ def joint_representation(
     """Returns z of any videos, trained on or not.
 
     Returns:
-        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are both missing; and
+        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are missing; and
         `content_blocks`, `(videos,)`: bit 0 has a cover, bit 1 has a title.
     """
     model.eval()

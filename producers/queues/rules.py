@@ -1,4 +1,4 @@
-"""The rules of a topic queue (paper, III-B1): thresholds, a share of fresh videos, rank by click-through rate.
+"""The rules of a topic queue (paper, III-B1): thresholds, fresh videos, rank by click-through rate.
 
 A video with exposures below tau_1 or a smoothed click-through rate below tau_2 is deleted from its
 topic's queue. Some videos that were shown too rarely to be judged (exposures below tau_1) are drawn
@@ -18,7 +18,7 @@ from vidtopics.settings import QueueSettings
 
 
 def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
-    """The queue of one topic, as rows of the contract `topic_queues` in the order of their positions.
+    """The queue of one topic, as rows of the contract `topic_queues` by position.
 
     Kept videos are ranked by falling smoothed click-through rate, ties by falling exposures, then
     by video_id. Fresh ones come in the order of their draw and are spread evenly
@@ -26,12 +26,14 @@ def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table
     first hundred sees ten. The order of the rows doesn't matter, nor what other topics there are.
 
     Args:
-        topic: every video of one topic, each once: topic_id, video_id, video_exposures, video_ctr, topic_epoch.
+        topic: every video of one topic, each once: topic_id, video_id, video_exposures,
+            video_ctr, topic_epoch.
         settings: tau_1, tau_2, fresh share and length.
-        seed: of the draw. A draw depends on seed, topic and video alone: a fresh video stays in its queue from run to run,
+        seed: of the draw, which depends on seed, topic and video alone: a fresh video stays,
             until it has been shown often enough to be judged.
 
-    >>> topic = pa.table({"topic_id": [7] * 4, "video_id": ["a", "b", "c", "d"], "video_exposures": [50, 40, 9, 60],
+    >>> topic = pa.table({"topic_id": [7] * 4, "video_id": ["a", "b", "c", "d"],
+    ...                   "video_exposures": [50, 40, 9, 60],
     ...                   "video_ctr": [0.2, 0.3, 0.9, 0.06], "topic_epoch": [1] * 4})
     >>> queue = topic_queue(topic, QueueSettings(), seed=7)  # c is fresh, d is clicked too rarely
     >>> queue.select(["queue_position", "video_id", "fresh"]).to_pylist()
@@ -82,7 +84,7 @@ def fresh_count(kept: int, unjudged: int, settings: QueueSettings) -> int:
 
 
 def fresh_places(videos: int, fresh: int) -> NDArray[np.bool_]:
-    """bool[videos], true at the `fresh` places of fresh videos: the middle of each of that many equal stretches of the queue.
+    """bool[videos], true at the middle of each of `fresh` equal stretches of the queue.
 
     Any first p places have p * fresh / videos fresh ones, give or take half a video.
 

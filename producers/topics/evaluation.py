@@ -1,4 +1,4 @@
-"""How well representations cluster: the paper's Table I (ARI, NMI against classes) and Fig. 3 (distance ratios)."""
+"""How well representations cluster: Table I (ARI and NMI), Fig. 3 (distance ratios)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Scores(NamedTuple):
     """Table I.
 
     Attributes:
-        scores: (features, level, metric) -> mean over clusterings, and the interval of that mean over their seeds.
-        differences: (features, later features, level, metric) -> the later one's mean less the earlier one's, with
+        scores: (features, level, metric) -> mean over clusterings, with its interval over seeds.
+        differences: (features, later features, level, metric) -> the later mean less the earlier,
             an interval over videos and seeds together.
     """
 
@@ -52,7 +52,7 @@ def representation_scores(
     clusterings: int,
     seed: int,
 ) -> Scores:
-    """Table I: cluster each set of features with K = number of classes, and compare with the classes.
+    """Table I: cluster features with K = number of classes, and compare with the classes.
 
     ARI and NMI are scikit-learn's, in -0.5..1 and 0..1 (the paper's 237% can't be either).
     Clustering is spherical K-means; videos with a zero vector form one further cluster, so that all
@@ -64,9 +64,9 @@ def representation_scores(
     as its copies of a video share cluster and class and lift ARI.
 
     Args:
-        features: name -> float32[N, D], rows of length 1 or zero, in the order of the table's columns.
+        features: name -> float32[N, D], rows of length 1 or zero, in the order of the columns.
         classes: level -> int64[N], one class a video.
-        clusters: level -> K, the number of classes in the whole data set (paper, IV-C); the videos may miss some.
+        clusters: level -> K, classes in the whole data set (paper, IV-C); videos may miss some.
         clusterings: seeds, at least 2.
         seed: the seeds are seed, seed + 1, ...
 
@@ -75,9 +75,12 @@ def representation_scores(
         TableError: the videos of a level are all of one class, with which any clustering agrees.
 
     >>> classes = {"primary": np.array([0, 0, 1, 1])}
-    >>> good, bad = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
-    >>> table = representation_scores({"bad": bad, "good": good}, classes, clusters={"primary": 2}, clusterings=2, seed=0)
-    >>> table.scores["good", "primary", "ari"].mean, table.differences["bad", "good", "primary", "nmi"].mean
+    >>> unit = np.eye(2, dtype=np.float32)
+    >>> features = {"bad": unit[[0, 1, 0, 1]], "good": unit[[0, 0, 1, 1]]}
+    >>> table = representation_scores(
+    ...     features, classes, clusters={"primary": 2}, clusterings=2, seed=0)
+    >>> difference = table.differences["bad", "good", "primary", "nmi"]
+    >>> table.scores["good", "primary", "ari"].mean, difference.mean
     (1.0, 1.0)
     """
     _check(features, classes)
@@ -155,7 +158,7 @@ def _measure(
 def _halves(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """The metric on half-samples, which are the same for every representation: float64[HALF_SAMPLES]."""
+    """The metric on half-samples, the same for every representation: float64[HALF_SAMPLES]."""
     rng = np.random.default_rng(seed)
     values = np.empty(HALF_SAMPLES)
     for i in range(HALF_SAMPLES):
