@@ -50,9 +50,9 @@ def evaluate(
         settings.seed,
         code,
     )
-    kept = tables.home / "reports" / "representations.json"
-    if kept.is_file():
-        report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    file = tables.home / "reports" / "representations.json"
+    if file.is_file():
+        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
     run = Run(
@@ -64,8 +64,8 @@ def evaluate(
         "as_of": moment(run.as_of_us),
         **_measure(run, progress),
     }
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
 
@@ -193,18 +193,18 @@ def held_out(
             )
         )
     rows = videos.take(pa.array(chosen))
-    found = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
-    found = found.filter(
-        pc.equal(found["encoder"], encoder_identity(run.settings.content))
+    encodings = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
+    encodings = encodings.filter(
+        pc.equal(encodings["encoder"], encoder_identity(run.settings.content))
     ).combine_chunks()
-    found = found.take(
+    encodings = encodings.take(
         pc.index_in(
-            rows["content_hash"], value_set=found["content_hash"].combine_chunks()
+            rows["content_hash"], value_set=encodings["content_hash"].combine_chunks()
         ).combine_chunks()
     )
     features = {
-        "image": _unit(vectors(found["image_encoding"])),
-        "title": _unit(vectors(found["title_encoding"])),
+        "image": _unit(vectors(encodings["image_encoding"])),
+        "title": _unit(vectors(encodings["title_encoding"])),
         "joint": blocks.joint[chosen],
         "joint + tag": a[chosen],
     }

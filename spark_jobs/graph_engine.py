@@ -47,11 +47,11 @@ def components(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFram
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "component": graph.components()}))
-    found = _graph_frame(edges, tags).connectedComponents(
+    labels = _graph_frame(edges, tags).connectedComponents(
         broadcastThreshold=-1, use_local_checkpoints=True
     )
     return number_components(
-        found.select(F.col("id").alias("tag"), F.col("component").alias("label"))
+        labels.select(F.col("id").alias("tag"), F.col("component").alias("label"))
     )
 
 
@@ -60,10 +60,10 @@ def degrees(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "degree": graph.degrees}))
-    found = _graph_frame(edges, tags).degrees.select(
+    neighbours = _graph_frame(edges, tags).degrees.select(
         F.col("id").alias("tag"), F.col("degree").cast("long")
     )
-    return tags.select("tag").join(found, "tag", "left").fillna(0, ["degree"])
+    return tags.select("tag").join(neighbours, "tag", "left").fillna(0, ["degree"])
 
 
 def number_components(labels: DataFrame) -> DataFrame:

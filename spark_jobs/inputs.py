@@ -14,8 +14,8 @@ from vidtopics.tables.schemas import TIMESTAMP
 
 def live_videos(run: Run, *columns: str) -> pa.Table:
     """The catalogue's videos that are not taken down as of the run, by video_id."""
-    wanted = dict.fromkeys(["video_id", "removed_at", *columns])
-    rows = run.read(VIDEO_CATALOG, *wanted)
+    names = dict.fromkeys(["video_id", "removed_at", *columns])
+    rows = run.read(VIDEO_CATALOG, *names)
     live = pc.greater(pc.fill_null(rows["removed_at"].cast(pa.int64()), 2**62), run.as_of_us)
     return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
 

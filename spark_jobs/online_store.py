@@ -70,9 +70,9 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
         target = Target(url, lease.prefix, load.space.buckets, lease.number)
 
         def part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            mine = frozenset(name for batch in batches for name in batch["name"].to_pylist())
-            if mine:
-                yield pa.RecordBatch.from_pylist([asdict(move(work, target, mine))])
+            names = frozenset(name for batch in batches for name in batch["name"].to_pylist())
+            if names:
+                yield pa.RecordBatch.from_pylist([asdict(move(work, target, names))])
 
         listed = spark.createDataFrame(pa.table({"name": sorted(names)}, schema=FILE)).repartition(
             min(tasks, len(names))

@@ -45,8 +45,8 @@ class Step:
 
 def find(names: Iterable[str]) -> list[Job]:
     """The jobs of that name, in dependency order; SettingsError names an unknown one."""
-    wanted = set(names) or set(JOBS)
-    unknown = wanted - set(JOBS)
+    requested = set(names) or set(JOBS)
+    unknown = requested - set(JOBS)
     if unknown:
         raise SettingsError(
             explain(
@@ -56,7 +56,7 @@ def find(names: Iterable[str]) -> list[Job]:
                 mend="correct the name",
             )
         )
-    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in wanted]
+    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in requested]
 
 
 def run_jobs(
@@ -96,11 +96,11 @@ def schedule(tables: Tables, settings: Settings) -> list[int]:
         if tables.exists(IMPRESSIONS):
             con.register("shown", scan(tables.delta(IMPRESSIONS)))
             shares = [i / count for i in range(1, count + 1)]
-            found = con.execute(
+            quantiles = con.execute(
                 "SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]
             ).fetchall()[0][0]
-            if found:
-                return sorted({int(us) + 1 for us in found})
+            if quantiles:
+                return sorted({int(us) + 1 for us in quantiles})
     published = tables.read(VIDEO_CATALOG, columns=["event_timestamp"])["event_timestamp"]
     if not len(published):
         raise TableError(

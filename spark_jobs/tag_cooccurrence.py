@@ -22,8 +22,10 @@ def compute(run: Run) -> Computed:
         tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag"
     )
     place = F.row_number().over(Window.partitionBy("video_id").orderBy(F.desc("count"), "tag"))
-    kept = counted.withColumn("place", place).filter(F.col("place") <= settings.max_tags_per_video)
-    a, b = (kept.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
+    most_frequent = counted.withColumn("place", place).filter(
+        F.col("place") <= settings.max_tags_per_video
+    )
+    a, b = (most_frequent.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
     edges = (
         a.join(b, "video_id")
         .filter("tag_a < tag_b")

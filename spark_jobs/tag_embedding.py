@@ -30,13 +30,13 @@ def compute(run: Run) -> Computed:
         len(old) and old.shape[1] == settings.dimensions
     )  # another width is another space, and a new topic epoch
     initial = TagVectors(before["tag"].combine_chunks(), old) if same else None
-    found = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
+    embedding = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
     videos = counted["video_count"].take(
-        pc.index_in(found.tags, value_set=counted["tag"].combine_chunks())
+        pc.index_in(embedding.tags, value_set=counted["tag"].combine_chunks())
     )
     columns = {
-        "tag": found.tags,
-        "tag_vector": lists(found.vectors),
+        "tag": embedding.tags,
+        "tag_vector": lists(embedding.vectors),
         "video_count": videos,
         "component": graph.components(),
     }

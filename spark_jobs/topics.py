@@ -136,10 +136,10 @@ def labels(
         pc.index_in(video_ids, value_set=videos["video_id"].combine_chunks())
     )
     terms = run.settings.topics.label_terms
-    found = label_terms(
+    terms_of_topics = label_terms(
         topics.topic_ids, topic, tag_lists(run, video_ids), titles.combine_chunks(), terms=terms
     )
-    return pa.array(found, pa.list_(pa.string()))
+    return pa.array(terms_of_topics, pa.list_(pa.string()))
 
 
 def retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:

@@ -36,7 +36,7 @@ def compute(run: Run) -> Computed:
         .aggregate([("cover", "min"), ("title", "min")])
         .sort_by("content_hash")
     )
-    found = encode(
+    encodings = encode(
         load_image_encoder(settings.image_encoder),
         load_title_encoder(settings.title_encoder),
         Covers(first["cover_min"].to_pylist()),
@@ -49,18 +49,18 @@ def compute(run: Run) -> Computed:
     columns = {
         "content_hash": first["content_hash"],
         "encoder": pa.repeat(encoder, len(first)),
-        "image_encoding": lists(found.image),
-        "title_encoding": lists(found.title),
-        "has_image": pa.array(found.has_image),
-        "has_title": pa.array(found.has_title),
+        "image_encoding": lists(encodings.image),
+        "title_encoding": lists(encodings.title),
+        "has_image": pa.array(encodings.has_image),
+        "has_title": pa.array(encodings.has_title),
         "event_timestamp": moments(pc.cast(pa.repeat(run.as_of_us, len(first)), pa.int64())),
         "created_timestamp": moments(pc.cast(pa.repeat(run.created_us, len(first)), pa.int64())),
     }
-    widths = {"image_width": found.image.shape[1], "title_width": found.title.shape[1]}
+    widths = {"image_width": encodings.image.shape[1], "title_width": encodings.title.shape[1]}
     return Computed(
         pa.table(columns),
         widths=widths,
-        left_out=unusable_covers(first["cover_min"], found.problems),
+        left_out=unusable_covers(first["cover_min"], encodings.problems),
     )
 
 

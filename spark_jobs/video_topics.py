@@ -58,17 +58,21 @@ def compute(run: Run) -> Computed:
                 has_tag,
                 has_joint,
             )
-            found = assign(represent(settings, blocks), *shared.value, threshold)
-            columns = [batch["video_id"], lists(found.topic_ids), lists(found.topic_weights)]
+            assignment = assign(represent(settings, blocks), *shared.value, threshold)
+            columns = [
+                batch["video_id"],
+                lists(assignment.topic_ids),
+                lists(assignment.topic_weights),
+            ]
             columns += [
-                pa.array(found.topic_count),
-                pa.array(found.below_threshold),
+                pa.array(assignment.topic_count),
+                pa.array(assignment.below_threshold),
                 pa.repeat(epoch, batch.num_rows),
             ]
             yield pa.record_batch(columns, names=[field.split()[0] for field in SCHEMA.split(", ")])
 
-    both = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
-    rows = both.mapInArrow(assigned, SCHEMA).persist()
+    joined = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
+    rows = joined.mapInArrow(assigned, SCHEMA).persist()
     figures = rows.agg(
         F.avg("topic_count"),
         F.avg(F.col("below_threshold").cast("double")),

@@ -156,13 +156,13 @@ def load_model(directory: Path, version: str) -> tuple[dict[str, Tensor], dict[s
         data = file.read_bytes()
     except OSError as error:
         raise _error(str(file), "a saved joint model", str(error.strerror)) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != version:
+    digest_of_data = hashlib.sha256(data).hexdigest()
+    if digest_of_data != version:
         raise EncoderError(
             explain(
                 str(file),
                 expected=f"bytes of SHA-256 {version[:16]}",
-                found=found[:16],
+                found=digest_of_data[:16],
                 mend="restore the file from a backup, or move the models' folder away and run",
             )
         )
@@ -198,10 +198,10 @@ def _place(weights: str, setting: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _only(found: list[Path], where: str, expected: str) -> Path:
-    if len(found) != 1:
-        raise _error(where, expected, ", ".join(f.name for f in found) or "none")
-    return found[0]
+def _only(matches: list[Path], where: str, expected: str) -> Path:
+    if len(matches) != 1:
+        raise _error(where, expected, ", ".join(f.name for f in matches) or "none")
+    return matches[0]
 
 
 def _error(where: str, expected: str, found: str) -> EncoderError:

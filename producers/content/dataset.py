@@ -73,8 +73,8 @@ def vocabulary(names: Iterable[Collection[str]], *, min_videos: int = 1) -> tupl
     ('c', 'a', 'b')
     """
     videos = Counter(name for of_video in names for name in set(of_video))
-    kept = (name for name, count in videos.items() if count >= min_videos)
-    return tuple(sorted(kept, key=lambda name: (-videos[name], name)))
+    frequent = (name for name, count in videos.items() if count >= min_videos)
+    return tuple(sorted(frequent, key=lambda name: (-videos[name], name)))
 
 
 def multi_hot(names: Sequence[Collection[str]], known: Sequence[str]) -> csr_array:

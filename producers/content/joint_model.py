@@ -169,8 +169,8 @@ def _carry_tower(
     tower: nn.Module, source: nn.Module, names: tuple[str, ...], known: tuple[str, ...]
 ) -> None:
     row = {name: j for j, name in enumerate(known)}
-    kept = [(j, row[name]) for j, name in enumerate(names) if name in row]
-    to, of = [j for j, _ in kept], [i for _, i in kept]
+    shared = [(j, row[name]) for j, name in enumerate(names) if name in row]
+    to, of = [j for j, _ in shared], [i for _, i in shared]
     target, old = tower.state_dict(), source.state_dict()
     for key in target:
         if key.startswith("0."):  # the hidden layer; "2." is the layer with one row per class

@@ -119,8 +119,8 @@ def _strings(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.StringArr
 
 
 def _indices(values: pa.StringArray, tags: pa.StringArray) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = pc.index_in(values, value_set=tags).to_numpy().astype(np.int64)
-    return found
+    indices: NDArray[np.int64] = pc.index_in(values, value_set=tags).to_numpy().astype(np.int64)
+    return indices
 
 
 def _check_lengths(a: int, b: int, videos: int) -> None:

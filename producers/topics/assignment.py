@@ -110,8 +110,8 @@ def calibrate_threshold(
     further = np.sort(
         top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None
     )[::-1]
-    wanted = round((target_mean - 1) * len(present))
-    return float(further[wanted - 1]) if wanted else 1.0
+    slot_count = round((target_mean - 1) * len(present))
+    return float(further[slot_count - 1]) if slot_count else 1.0
 
 
 def top_centroids(
@@ -127,8 +127,8 @@ def top_centroids(
     cosine = torch.full((len(a), slots), -torch.inf)
     width = min(slots, len(centroids))
     for rows in chunks(len(a), max(centroids.shape)):
-        value, found = _top((_unit(x[rows]) @ centres.T).float(), width)
-        rank[rows, :width], cosine[rows, :width] = found.cpu(), value.cpu()
+        value, column = _top((_unit(x[rows]) @ centres.T).float(), width)
+        rank[rows, :width], cosine[rows, :width] = column.cpu(), value.cpu()
     return rank.numpy(), cosine.numpy()
 
 

@@ -92,8 +92,14 @@ def representation_scores(
             for name, x in features.items()
         }
         for metric in METRICS:
-            whole = {name: _measure(metric, truth, found) for name, found in labels.items()}
-            halves = {name: _halves(metric, truth, found, seed) for name, found in labels.items()}
+            whole = {
+                name: _measure(metric, truth, labels_by_seed)
+                for name, labels_by_seed in labels.items()
+            }
+            halves = {
+                name: _halves(metric, truth, labels_by_seed, seed)
+                for name, labels_by_seed in labels.items()
+            }
             for name, values in whole.items():
                 scores[name, level, metric] = _estimate(
                     values.mean(), values.std(ddof=1) / np.sqrt(clusterings)
@@ -123,9 +129,11 @@ def distance_ratios(
     """
     ratios = []
     for s in range(seed, seed + clusterings):
-        found = spherical_kmeans(points, clusters, iterations=LLOYD_STEPS, seed=s)
-        inter = _chord((found.centroids @ found.centroids.T)[np.triu_indices(clusters, k=1)]).mean()
-        intra = _chord(found.cosines[found.labels >= 0]).mean()
+        clustering = spherical_kmeans(points, clusters, iterations=LLOYD_STEPS, seed=s)
+        inter = _chord(
+            (clustering.centroids @ clustering.centroids.T)[np.triu_indices(clusters, k=1)]
+        ).mean()
+        intra = _chord(clustering.cosines[clustering.labels >= 0]).mean()
         if intra < 1e-3:  # of float32 cosines: equal vectors differ by rounding
             raise TableError(
                 explain(
@@ -152,7 +160,7 @@ def _clusterings(
 def _measure(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    return np.array([METRICS[metric](truth, found) for found in labels])
+    return np.array([METRICS[metric](truth, assigned) for assigned in labels])
 
 
 def _halves(

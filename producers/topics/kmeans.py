@@ -70,8 +70,8 @@ def spherical_kmeans(
         TableError: there is no point at all.
 
     >>> points = np.array([[1, 0], [0.8, 0.6], [0, 0], [-1, 0], [-0.8, 0.6]], np.float32)
-    >>> found = spherical_kmeans(points, 2, iterations=10, seed=0)
-    >>> labels = found.labels
+    >>> clustering = spherical_kmeans(points, 2, iterations=10, seed=0)
+    >>> labels = clustering.labels
     >>> [bool(labels[i] == labels[j]) for i, j in ((0, 1), (3, 4), (0, 3))], int(labels[2])
     ([True, True, False], -1)
     """
@@ -102,8 +102,8 @@ def spherical_kmeans(
 
 def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's nearest centre, int64[N] (ties: the first), and the cosine to it, float32[N]."""
-    found = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
-    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
+    maxima = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
+    return torch.cat([f.indices for f in maxima]), torch.cat([f.values for f in maxima])
 
 
 def plus_plus(x: Tensor, clusters: int, known: Tensor, rng: np.random.Generator) -> Tensor:

@@ -87,7 +87,7 @@ def learn_topics(
     points = a[check_points(a)]
     epoch, next_id = _epoch(previous, a.shape[1], new_epoch)
     ids, start, closest = _start(previous, epoch, points, settings.clusters, device)
-    found = spherical_kmeans(
+    clustering = spherical_kmeans(
         _sample(points, settings.sample, closest, seed),
         settings.clusters,
         iterations=settings.iterations,
@@ -95,11 +95,11 @@ def learn_topics(
         initial=start,
         device=device,
     )
-    sizes = _sizes(points, found.centroids, device)
+    sizes = _sizes(points, clustering.centroids, device)
     live = np.flatnonzero(sizes)
-    topic_ids, born = _name(found.origin[live], ids, next_id)
+    topic_ids, born = _name(clustering.origin[live], ids, next_id)
     rows = live[np.argsort(topic_ids)]
-    centroids = found.centroids[rows]
+    centroids = clustering.centroids[rows]
     threshold = _threshold(previous, epoch, points, centroids, settings, device=device)
     return Topics(
         topic_ids=np.sort(topic_ids),
@@ -144,10 +144,10 @@ def _start(
     labels, cosines = _nearest(points, previous.centroids, device)
     sizes = np.bincount(labels, minlength=len(previous.centroids))
     largest = np.lexsort((previous.topic_ids, -sizes))[:clusters]
-    kept = np.sort(largest[sizes[largest] > 0])
+    live = np.sort(largest[sizes[largest] > 0])
     by_topic = np.lexsort((cosines, labels))  # the closest video is the last of its topic
-    closest = by_topic[np.cumsum(sizes)[kept] - 1]
-    return previous.topic_ids[kept], previous.centroids[kept], closest
+    closest = by_topic[np.cumsum(sizes)[live] - 1]
+    return previous.topic_ids[live], previous.centroids[live], closest
 
 
 def _threshold(

@@ -27,7 +27,7 @@ VIDEOS, CLASSES = 300, 6
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """Six classes; the cover tells three pairs apart, the title the two within a pair, under much louder noise."""
+    """Six classes: the cover tells three pairs apart, the title within a pair, under loud noise."""
 
     label: np.ndarray
     inputs: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -214,7 +214,7 @@ def test_representation_of_a_video_does_not_depend_on_the_others(world, monkeypa
 
 
 def test_warm_start_keeps_z_where_a_fresh_start_does_not(world):
-    """A second run on the same videos with one more tag: cosine of each video's z to what it was."""
+    """A second run on the same videos with one more tag: cosine of each z to what it was."""
     short = SETTINGS.model_copy(update={"iterations": 20})
     first = train_joint(*world.inputs, world.targets, SETTINGS, seed=1)
     grown = planted(tags=5)

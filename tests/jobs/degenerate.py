@@ -132,7 +132,7 @@ NOTHING_TO_LEARN = World([video(name, title=f"{name} {name} word") for name in S
 
 
 def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
-    """Vectors drawn by the hash of cover and title, zero where there is none; no weights are read."""
+    """Vectors drawn by the hash of cover and title, zero for none; no weights are read."""
     from producers.content import encoding
     from spark_jobs import weights
 

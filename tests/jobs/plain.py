@@ -28,15 +28,15 @@ def live_videos(home, at: int) -> dict[str, dict]:
 
 def tags(home, at: int) -> dict[str, set[str]]:
     """The tags of each live video that were given and known before `at`."""
-    found: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
+    tags_of: dict[str, set[str]] = {v: set() for v in live_videos(home, at)}
     for row in home.rows(VIDEO_TAGS):
         if (
             row["event_timestamp"] < at
             and row["created_timestamp"] <= at
-            and row["video_id"] in found
+            and row["video_id"] in tags_of
         ):
-            found[row["video_id"]].add(row["tag"])
-    return found
+            tags_of[row["video_id"]].add(row["tag"])
+    return tags_of
 
 
 def videos_with(of_videos: dict[str, set[str]], at_least: int) -> dict[str, int]:
@@ -71,8 +71,11 @@ def components(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[s
 
 
 def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
-    """Exposures, clicks and smoothed click-through rate of each live video, from what happened before `at` and was known by it."""
-    before = lambda row: row["event_timestamp"] < at and row["created_timestamp"] <= at  # noqa: E731
+    """Exposures, clicks and smoothed rate of each live video, from what was known before `at`."""
+
+    def before(row: dict) -> bool:
+        return row["event_timestamp"] < at and row["created_timestamp"] <= at
+
     shown = [row for row in home.rows(IMPRESSIONS) if before(row)]
     clicked = {row["event_id"] for row in home.rows(CLICKS) if before(row)}
     exposures = Counter(row["video_id"] for row in shown)
@@ -92,7 +95,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
-    """a = [tag, joint] of each video: both blocks at length 1, joined, and brought to length 1 (III-A3)."""
+    """Each video's [tag, joint]: both blocks at length 1, joined, and at length 1 (III-A3)."""
     joint = {row["video_id"]: np.array(row["joint_embedding"], float) for row in joint_rows}
     return {
         row["video_id"]: unit(
@@ -108,7 +111,7 @@ def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
 def assignment(
     a: np.ndarray, centroids: dict[int, np.ndarray], threshold: float
 ) -> tuple[list[int], list[float], bool]:
-    """Topics within the threshold by falling cosine, 8 at most, or the nearest one; their cosines; was none within."""
+    """At most 8 topics within the threshold, or the nearest; their cosines; was none within."""
     if not a.any():
         return [], [], True
     cosines = sorted(((float(a @ c), -topic) for topic, c in centroids.items()), reverse=True)

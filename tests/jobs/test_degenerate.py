@@ -65,7 +65,7 @@ REFUSED = {
 ALL_HELD_OUT = {
     "one video": (
         World([video("v33", title="piano")], settings={"content": {"holdout_share": 0.1}}),
-        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(0\.1",
+        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(0\.",
     ),
     "six videos": (
         replace(GOOD, settings={"content": {"holdout_share": 1}}),
@@ -175,7 +175,8 @@ def test_videos_with_nothing_end_at_the_topics_with_the_cause(tmp_path: Path) ->
         "video_content_encoding": "",
         "video_joint_representation": (
             "no video has a cover or a title: z is zero there; nothing learned from"
-            " primary classes (0), secondary classes (0) and tags (0): two differing ones are needed"
+            " primary classes (0), secondary classes (0) and tags (0):"
+            " two differing ones are needed"
         ),
     }
 
@@ -203,7 +204,7 @@ def test_equal_videos_make_one_topic(tmp_path: Path) -> None:
 
 
 def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None:
-    """No covers, no tags, no classes, no impressions: each job does its part and says what lacks."""
+    """No covers, tags, classes or impressions: each job does its part and says what lacks."""
     run = NOTHING_TO_LEARN.run(tmp_path)
     left_out = run_all(run)
     assert_sensible(run)

@@ -1,4 +1,4 @@
-"""What a run of all jobs leaves: releases, tombstones, times; what is skipped, and what a change makes run again."""
+"""What a run of all jobs leaves, what is skipped, and what a change makes run again."""
 
 import ast
 import importlib.util
@@ -99,11 +99,11 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
         check=True,
         timeout=120,
     )
-    found = json.loads(done.stdout)
-    assert found["heavy"] == []
-    assert found["skipped"] == [True] * (len(JOBS) * 3)
-    assert found["releases"] == [None] * 3
-    assert found["cpu_seconds"] < 10
+    report = json.loads(done.stdout)
+    assert report["heavy"] == []
+    assert report["skipped"] == [True] * (len(JOBS) * 3)
+    assert report["releases"] == [None] * 3
+    assert report["cpu_seconds"] < 10
     assert files(again.tables.home) == before
 
 
@@ -114,6 +114,7 @@ from spark_jobs.job import Run
 from spark_jobs.pipeline import find, run_jobs
 from vidtopics.settings import load
 from vidtopics.tables import Tables
+HEAVY = ("pyspark", "torch", "transformers", "timm", "gensim", "numba")
 tables, settings = Tables(sys.argv[1]), load(sys.argv[2])
 steps, releases = [], []
 for time in json.loads(sys.argv[3]):
@@ -121,7 +122,7 @@ for time in json.loads(sys.argv[3]):
     releases.append(run_jobs(run, find([]), steps.append))
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(json.dumps({
-    "heavy": [name for name in ("pyspark", "torch", "transformers", "timm", "gensim", "numba") if name in sys.modules],
+    "heavy": [name for name in HEAVY if name in sys.modules],
     "skipped": [step.publication.skipped for step in steps], "releases": releases,
     "cpu_seconds": used.ru_utime + used.ru_stime,
 }))
@@ -284,13 +285,13 @@ def test_a_jobs_code_names_every_module_that_its_result_depends_on(name):
 
 
 def imported(module: str, *, without: set[str]) -> set[str]:
-    """Modules of jobs and producers that a module's code runs, itself included; imports for types alone don't count."""
-    found, waiting = set(), [module]
+    """Modules of jobs and producers that a module runs, itself included, not those of types."""
+    modules, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
-        if name in found | without:
+        if name in modules | without:
             continue
-        found.add(name)
+        modules.add(name)
         tree = ast.parse(Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8"))
         typing = [
             n
@@ -306,4 +307,4 @@ def imported(module: str, *, without: set[str]) -> set[str]:
             for n in froms
             if n.module and n.module.split(".")[0] in ("producers", "spark_jobs")
         ]
-    return found
+    return modules

@@ -66,14 +66,14 @@ def test_half_samples_spread_as_fresh_samples_do():
             "none": unit(rng.normal(size=(200, 2))),
             "some": unit(centres + 0.6 * rng.normal(size=(200, 2))),
         }
-        found = representation_scores(
+        table_of_scores = representation_scores(
             features,
             {"primary": truth},
             clusters={"primary": len(np.unique(truth))},
             clusterings=2,
             seed=0,
         )
-        mean, low, high = found.differences["none", "some", "primary", "ari"]
+        mean, low, high = table_of_scores.differences["none", "some", "primary", "ari"]
         values.append(mean)
         widths.append((high - low) / 2 / 1.96)
     assert 0.6 < np.mean(widths) / np.std(values, ddof=1) < 1.6
@@ -91,7 +91,7 @@ def test_same_seed_same_table():
 
 def test_zero_vectors_are_one_more_cluster():
     half = np.where(np.arange(240)[:, None] % 2, FEATURES["strong"], 0).astype(np.float32)
-    found = representation_scores(
+    table_of_scores = representation_scores(
         {"half": half, "whole": FEATURES["strong"]},
         {"primary": PRIMARY},
         clusters=K,
@@ -99,7 +99,8 @@ def test_zero_vectors_are_one_more_cluster():
         seed=0,
     )
     assert (
-        found.scores["half", "primary", "ari"].mean < found.scores["whole", "primary", "ari"].mean
+        table_of_scores.scores["half", "primary", "ari"].mean
+        < table_of_scores.scores["whole", "primary", "ari"].mean
     )
 
 

@@ -17,12 +17,12 @@ def rows(*values):
 
 def test_by_hand():
     # tag (3, 4) -> (.6, .8); joint (0, 2) -> (0, 1); weights 1 and 2: length sqrt(1 + 4)
-    found = topic_representation(
+    representation = topic_representation(
         rows(3, 4), rows(0, 2), has_tag=YES, has_joint=YES, tag_weight=1, joint_weight=2
     )
-    assert np.allclose(found.a, np.array([[0.6, 0.8, 0, 2]]) / np.sqrt(5), atol=1e-7)
-    assert found.a.dtype == np.float32
-    assert found.present.tolist() == [True]
+    assert np.allclose(representation.a, np.array([[0.6, 0.8, 0, 2]]) / np.sqrt(5), atol=1e-7)
+    assert representation.a.dtype == np.float32
+    assert representation.present.tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,19 @@ def test_by_hand():
     [(YES, NO, [0.6, 0.8, 0, 0]), (NO, YES, [0, 0, 0, 1]), (NO, NO, [0, 0, 0, 0])],
 )
 def test_a_missing_block_is_zero_whatever_it_holds(has_tag, has_joint, expected):
-    found = topic_representation(
+    representation = topic_representation(
         rows(3, 4), rows(0, 2), has_tag=has_tag, has_joint=has_joint, joint_weight=5
     )
-    assert np.allclose(found.a, [expected])
-    assert found.present.tolist() == [any(expected)]
+    assert np.allclose(representation.a, [expected])
+    assert representation.present.tolist() == [any(expected)]
 
 
 def test_a_block_without_weight_is_missing():
-    found = topic_representation(rows(3, 4), rows(0, 2), has_tag=YES, has_joint=NO, tag_weight=0)
-    assert not found.present[0]
-    assert not found.a.any()
+    representation = topic_representation(
+        rows(3, 4), rows(0, 2), has_tag=YES, has_joint=NO, tag_weight=0
+    )
+    assert not representation.present[0]
+    assert not representation.a.any()
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(0.1, 10))

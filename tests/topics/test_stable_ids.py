@@ -49,7 +49,7 @@ def test_ids_stay_with_ten_percent_new_videos():
 
 
 def test_ids_follow_topics_not_places():
-    """The same videos in another order and with another seed: a cold start would number the topics anew."""
+    """The same videos in another order and seed: a cold start would number the topics anew."""
     a = videos(TEN, 1)
     first = learn(a)
     then = learn_topics(a[::-1], previous=first, settings=SETTINGS, seed=99)
@@ -139,10 +139,10 @@ def test_zero_rows_are_no_videos():
 
 def test_a_sample_learns_and_all_videos_count():
     a = videos(np.repeat(np.arange(10), 200), 1)
-    found = learn(a, settings=TopicSettings(clusters=10, sample=300))
-    assert found.sizes.tolist() == [200] * 10
+    topics = learn(a, settings=TopicSettings(clusters=10, sample=300))
+    assert topics.sizes.tolist() == [200] * 10
     again = learn(a, settings=TopicSettings(clusters=10, sample=300))
-    assert found.centroids.tobytes() == again.centroids.tobytes()
+    assert topics.centroids.tobytes() == again.centroids.tobytes()
 
 
 def test_a_topic_too_small_for_the_sample_lives_on():
