@@ -264,8 +264,8 @@ def test_without_impressions_there_is_one_date_after_the_last_video(fork):
     assert schedule(videos.tables, videos.settings) == [last + 1]
 
 
-# Reading, running and publishing change no value; `weights` is covered by the weights' hash.
-PLUMBING = {"spark_jobs.job", "spark_jobs.session", "spark_jobs.weights"}
+# Reading, refusing, running and publishing change no value; `weights` is covered by their hash.
+PLUMBING = {"spark_jobs.job", "spark_jobs.checks", "spark_jobs.session", "spark_jobs.weights"}
 # Imported for a class that only holds arrays, and for the type of a callback.
 TYPES = {
     "video_tag_embedding": {"producers.tags.skipgram"},
