@@ -66,7 +66,7 @@ class MMoE(nn.Module):
 
     def expert_outputs(self, z: Tensor) -> Tensor:
         """f_i(z): `(B, D)` -> `(B, H, E)`."""
-        outputs: Tensor = self.experts(z).relu()
+        outputs = self.experts(z).relu()
         return outputs.unflatten(1, (-1, self.expert_width))  # type: ignore[no-any-return]
 
     def gate_weights(self, z: Tensor) -> Tensor:
