@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def evaluate(
     tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """The report as plain values, kept in `reports/` of the home and made again only where something changed.
+    """The report as plain values, kept in the home's `reports/` until something changes.
 
     Representations are those of videos whose labels never trained (`content.holdout_share`), as of
     the last release.
@@ -50,9 +50,9 @@ def evaluate(
         settings.seed,
         code,
     )
-    kept = tables.home / "reports" / "representations.json"
-    if kept.is_file():
-        report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    file = tables.home / "reports" / "representations.json"
+    if file.is_file():
+        report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
     run = Run(
@@ -64,25 +64,35 @@ def evaluate(
         "as_of": moment(run.as_of_us),
         **_measure(run, progress),
     }
-    kept.parent.mkdir(exist_ok=True)
-    kept.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return report
 
 
 def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
     from producers.topics.evaluation import distance_ratios, representation_scores
 
-    features, classes, known, topics = held_out(run)
+    features, classes, class_counts, topics = held_out(run)
     seeds = {"clusterings": run.settings.evaluation.clusterings, "seed": run.settings.seed}
-    scores = representation_scores(features, classes, clusters=known, **seeds)
-    clusters = max(2, len(features["image"]) // 10)
+    videos = len(features["image"])
+    classes, left_out = comparable_levels(classes)
+    class_counts = {level: class_counts[level] for level in classes}
+    clusters = max(2, videos // 10)
+    features, reasons = clusterable_features(features, max(clusters, *class_counts.values()))
+    left_out += reasons
+    scores = representation_scores(features, classes, clusters=class_counts, **seeds)
     ratios = {}
     for name in ("image", "joint", "joint + tag"):
+        if name not in features:
+            continue
         progress(f"Fig. 3, {name}")
-        ratios[name] = distance_ratios(features[name], clusters, **seeds).tolist()
+        try:
+            ratios[name] = distance_ratios(features[name], clusters, **seeds).tolist()
+        except TableError as error:
+            left_out.append(f"{name}: {error}")
     return {
-        "videos": len(features["image"]),
-        "classes": known,
+        "videos": videos,
+        "classes": class_counts,
         **seeds,
         "table1": [
             {"level": level, "metric": metric, "features": name, **estimate._asdict()}
@@ -94,13 +104,69 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
         ],
         "figure3": {"clusters": clusters, "ratios": ratios},
         "topics": topics,
+        "left_out": left_out,
     }
+
+
+def comparable_levels(
+    classes: Mapping[Level, NDArray[np.int64]],
+) -> tuple[dict[Level, NDArray[np.int64]], list[str]]:
+    """The levels on which the videos have two classes or more, and why others are left out.
+
+    Raises:
+        TableError: there is no such level.
+    """
+    counts = {level: len(np.unique(of_videos)) for level, of_videos in classes.items()}
+    comparable = {level: classes[level] for level, count in counts.items() if count >= 2}
+    if not comparable:
+        raise TableError(
+            explain(
+                "held-out videos",
+                expected="at least 2 classes of one level",
+                found=", ".join(f"{count} {level}" for level, count in counts.items()),
+                mend="add videos of other classes, or raise content.holdout_share",
+            )
+        )
+    reasons = [f"{level}: all videos are of one class" for level in counts.keys() - comparable]
+    return comparable, reasons
+
+
+def clusterable_features(
+    features: Mapping[str, Vectors], clusters: int
+) -> tuple[dict[str, Vectors], list[str]]:
+    """The features of which at least `clusters` videos have a vector, and why others are left out.
+
+    Raises:
+        TableError: there is no such feature.
+    """
+    counts = {name: int(rows.any(axis=1).sum()) for name, rows in features.items()}
+    chosen = {name: features[name] for name, count in counts.items() if count >= clusters}
+    reasons = [
+        f"{name}: {count} held-out videos have a vector, {clusters} clusters need as many"
+        for name, count in counts.items()
+        if name not in chosen
+    ]
+    if not chosen:
+        raise TableError(
+            explain(
+                "held-out videos",
+                expected=f"{clusters} or more with a vector",
+                found="; ".join(f"{count} of {name}" for name, count in counts.items()),
+                mend="raise content.holdout_share or add videos with covers, titles and tags",
+            )
+        )
+    return chosen, reasons
 
 
 def held_out(
     run: Run,
 ) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
-    """Features and classes of held-out videos that have both classes, the number of classes of all, figures of the topics."""
+    """Features and classes of held-out videos that have both classes, and what goes with them.
+
+    Returns:
+        Features float32[N, D] by name, first classes int64[N] by level, the number of classes of
+        all live videos by level, and the release's figures of its topics.
+    """
     from producers.content.dataset import holdout
     from spark_jobs.inputs import live_videos, vectors
     from spark_jobs.topic_blocks import read_blocks, represent
@@ -127,18 +193,18 @@ def held_out(
             )
         )
     rows = videos.take(pa.array(chosen))
-    found = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
-    found = found.filter(
-        pc.equal(found["encoder"], encoder_identity(run.settings.content))
+    encodings = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
+    encodings = encodings.filter(
+        pc.equal(encodings["encoder"], encoder_identity(run.settings.content))
     ).combine_chunks()
-    found = found.take(
+    encodings = encodings.take(
         pc.index_in(
-            rows["content_hash"], value_set=found["content_hash"].combine_chunks()
+            rows["content_hash"], value_set=encodings["content_hash"].combine_chunks()
         ).combine_chunks()
     )
     features = {
-        "image": _unit(vectors(found["image_encoding"])),
-        "title": _unit(vectors(found["title_encoding"])),
+        "image": _unit(vectors(encodings["image_encoding"])),
+        "title": _unit(vectors(encodings["title_encoding"])),
         "joint": blocks.joint[chosen],
         "joint + tag": a[chosen],
     }

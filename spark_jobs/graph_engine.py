@@ -1,4 +1,4 @@
-"""Components and degrees of the tag graph: scipy on the driver, or GraphFrames where the cluster has its jar.
+"""Components and degrees of the tag graph: scipy on the driver, or GraphFrames with its jar.
 
 Both engines are functions DataFrame -> DataFrame with the same rows; one contract test holds them
 to it.
@@ -21,7 +21,7 @@ JVM_CLASS = "org.graphframes.GraphFrame"
 
 
 def available_engine(spark: SparkSession) -> Engine:
-    """GraphFrames if its jar is on the session's class path, as a cluster's owner puts it there to have it used."""
+    """GraphFrames if its jar is on the session's class path, as who puts it there wants it used."""
     jvm = spark.sparkContext._jvm
     assert jvm is not None  # a session has one
     try:
@@ -34,7 +34,7 @@ def available_engine(spark: SparkSession) -> Engine:
 
 
 def components(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
-    """(tag, component): connected components, numbered from 0 by falling size, ties by the smallest tag.
+    """(tag, component): connected components, from 0 by falling size, ties by smallest tag.
 
     Args:
         edges: (tag_a, tag_b, videos), each undirected edge once with tag_a < tag_b.
@@ -47,27 +47,27 @@ def components(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFram
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "component": graph.components()}))
-    found = _graph_frame(edges, tags).connectedComponents(
+    labels = _graph_frame(edges, tags).connectedComponents(
         broadcastThreshold=-1, use_local_checkpoints=True
     )
     return number_components(
-        found.select(F.col("id").alias("tag"), F.col("component").alias("label"))
+        labels.select(F.col("id").alias("tag"), F.col("component").alias("label"))
     )
 
 
 def degrees(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
-    """(tag, degree): how many neighbours each tag has, 0 included. Arguments and errors as of :func:`components`."""
+    """(tag, degree): number of neighbours, 0 included; otherwise as :func:`components`."""
     if engine == "local":
         graph = _local_graph(edges, tags)
         return _frame(edges, pa.table({"tag": graph.tags, "degree": graph.degrees}))
-    found = _graph_frame(edges, tags).degrees.select(
+    neighbours = _graph_frame(edges, tags).degrees.select(
         F.col("id").alias("tag"), F.col("degree").cast("long")
     )
-    return tags.select("tag").join(found, "tag", "left").fillna(0, ["degree"])
+    return tags.select("tag").join(neighbours, "tag", "left").fillna(0, ["degree"])
 
 
 def number_components(labels: DataFrame) -> DataFrame:
-    """(tag, component) from (tag, label): any labels become 0, 1, ... by falling size, ties by the smallest tag."""
+    """(tag, component) from (tag, label): any labels become 0, 1, ... by falling size."""
     sizes = labels.groupBy("label").agg(F.count("*").alias("size"), F.min("tag").alias("smallest"))
     # One partition sorts the components, not the tags.
     by_size = Window.orderBy(F.col("size").desc(), "smallest")
@@ -98,7 +98,8 @@ def _graph_frame(edges: DataFrame, tags: DataFrame) -> GraphFrame:
                 "tag graph",
                 expected=f"the GraphFrames jar ({JVM_CLASS})",
                 found="no such class in Spark's JVM",
-                mend="add io.graphframes:graphframes-spark4_2.13 to spark.jars.packages, or use the local engine",
+                mend="add io.graphframes:graphframes-spark4_2.13 to spark.jars.packages, "
+                "or use the local engine",
             )
         )
     return GraphFrame(

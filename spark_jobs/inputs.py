@@ -14,8 +14,8 @@ from vidtopics.tables.schemas import TIMESTAMP
 
 def live_videos(run: Run, *columns: str) -> pa.Table:
     """The catalogue's videos that are not taken down as of the run, by video_id."""
-    wanted = dict.fromkeys(["video_id", "removed_at", *columns])
-    rows = run.read(VIDEO_CATALOG, *wanted)
+    names = dict.fromkeys(["video_id", "removed_at", *columns])
+    rows = run.read(VIDEO_CATALOG, *names)
     live = pc.greater(pc.fill_null(rows["removed_at"].cast(pa.int64()), 2**62), run.as_of_us)
     return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
 
@@ -37,7 +37,7 @@ def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
 
 
 def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
-    """A column of equally long lists as float32[rows, width]; `width` counts where there are no rows."""
+    """A column of equally long lists as float32[rows, width]; without rows `width` is used."""
     array = column.combine_chunks()
     flat: NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(len(array), -1) if len(array) else np.empty((0, width), np.float32)

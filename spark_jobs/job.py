@@ -8,10 +8,12 @@ torch is loaded for a job that is skipped.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +21,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from spark_jobs import checks
+from spark_jobs.as_of import parse_past_time
 from vidtopics import contracts
-from vidtopics.contracts import Table
-from vidtopics.errors import SettingsError, TableError, explain
+from vidtopics.contracts import EVENT_TIME, Table
+from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.settings import Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
-from vidtopics.times import micros
+from vidtopics.tables.scans import scan
+from vidtopics.tables.schemas import TIMESTAMP
+from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -37,15 +43,16 @@ REPEATS_US = 1_000_000
 
 @dataclass(frozen=True)
 class Computed:
-    """What `compute` gives: rows in the contract's columns, and what publishing has to know of them.
+    """What `compute` gives: rows in the contract's columns, and what publishing has to know.
 
-    `widths` resolves the contract's named vector widths, `facts` go with the commit, `close` is
-    called once all is written.
+    `widths` resolves the contract's named vector widths, `facts` go with the commit, `left_out`
+    says what the rows lack and why, `close` is called once all is written.
     """
 
     rows: pa.Table | ds.Dataset | DataFrame
     widths: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
     close: Callable[[], object] = lambda: None
 
 
@@ -73,6 +80,34 @@ class Run:
         """A live run."""
         return cls(tables, settings, micros(datetime.now(UTC)), live=True)
 
+    @classmethod
+    def of_option(cls, tables: Tables, settings: Settings, as_of: str | None) -> Run:
+        """The run that `--as-of` asks for: a backfill, or a live run without the option.
+
+        Raises:
+            SettingsError: it is no time, or one whose rows would be known only in the future.
+        """
+        if as_of is None:
+            return cls.now(tables, settings)
+        return cls.backfill(tables, settings, parse_past_time(as_of, settings.schedule.delay))
+
+    @cached_property
+    def live_video_ids(self) -> pa.ChunkedArray:
+        """IDs of the videos that are not taken down as of this run, ascending; read once."""
+        from spark_jobs.inputs import live_videos
+
+        return live_videos(self)["video_id"]
+
+    def has_events(self, log: Table) -> bool:
+        """Whether the log has an event before this run's time that the run may know."""
+        if not self.tables.exists(log):
+            return False
+        created = pa.scalar(self.known_by(log), pa.int64()).cast(TIMESTAMP)
+        at = pa.scalar(self.as_of_us, pa.int64()).cast(TIMESTAMP)
+        visible = (ds.field(EVENT_TIME) < at) & (ds.field(contracts.CREATED_TIME) <= created)
+        rows = scan(self.tables.delta(log))
+        return bool(len(rows.head(1, columns=[EVENT_TIME], filter=visible)))
+
     @property
     def created_us(self) -> int:
         """When this run's rows become known."""
@@ -81,7 +116,7 @@ class Run:
         return self.as_of_us + self.settings.schedule.delay // timedelta(microseconds=1)
 
     def known_by(self, table: Table) -> int:
-        """What the run may know of a table: inputs as of its time, earlier jobs of this run as they publish."""
+        """What the run may know: inputs as of its time, earlier jobs of it as they publish."""
         if self.live:
             return FOREVER
         return self.as_of_us if table in contracts.INPUTS else self.created_us + REPEATS_US
@@ -110,7 +145,7 @@ class Run:
         return max(earlier, key=lambda c: (c.as_of_us, c.version), default=None)
 
     def commit_of(self, table: Table) -> Commit:
-        """The table's commit that this run reads: the last one of the latest as-of time up to the run's."""
+        """The commit that this run reads: the last of the latest as-of time up to the run's."""
         known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
         if not known:
             raise TableError(
@@ -141,7 +176,8 @@ class Job:
 
     `settings` picks the sections that the result depends on; `code` names the modules and packages
     whose source does. `weights` gives the hash of files that it loads. `warm`: the job starts from
-    its own last result.
+    its own last result. `check` raises where the run's inputs or settings can't give a result that
+    makes sense. `empty` says why a result may have no rows.
     """
 
     table: Table
@@ -151,6 +187,8 @@ class Job:
     code: tuple[str, ...]
     weights: Callable[[Settings], str] = lambda settings: ""
     warm: bool = False
+    check: Callable[[Run], None] = lambda run: None
+    empty: str = "nothing to work on"
 
     @property
     def name(self) -> str:
@@ -158,7 +196,7 @@ class Job:
         return self.table.name
 
     def commit(self, run: Run) -> Commit:
-        """How this run of the job will be recorded; its skip key decides whether the job is up to date."""
+        """How this run of the job will be recorded; its skip key decides if it is up to date."""
         versions: dict[str, int] = {}
         for table in self.inputs:
             versions |= run.tables.input_versions(
@@ -187,12 +225,54 @@ class Job:
         commit = self.commit(run)
         if run.tables.is_done(self.table, commit):
             return Publication(self.name, self.last(run).version, 0, skipped=True)
+        self.check_inputs(run)
         computed = self.compute(run)
-        commit = replace(commit, created_us=run.created_us, facts=computed.facts)
         try:
+            facts = dict(computed.facts)
+            if left_out := [*computed.left_out, *self._reason_if_empty(run, computed.rows)]:
+                facts["left_out"] = "; ".join(left_out)
+                run.progress(f"{self.name}: {facts['left_out']}")
+            commit = replace(commit, created_us=run.created_us, facts=facts)
             return run.tables.publish(self.table, computed.rows, commit, widths=computed.widths)
         finally:
             computed.close()
+
+    def check_inputs(self, run: Run) -> None:
+        """TableError or SettingsError if the run has no live videos or fails the job's `check`."""
+        if contracts.VIDEO_CATALOG in self.inputs:
+            checks.require_live_videos(run)
+        self.check(run)
+
+    def _reason_if_empty(self, run: Run, rows: pa.Table | ds.Dataset | DataFrame) -> list[str]:
+        """Why a result has no rows; TableError where publishing it would end every value."""
+        if not self._is_empty(rows):
+            return []
+        row_count = self._live_rows(run)
+        if row_count:
+            raise TableError(
+                explain(
+                    f"{self.name} as of {moment(run.as_of_us)}",
+                    expected=f"rows, as {row_count} hold that an empty result would end",
+                    found=f"none: {self.empty}",
+                    mend="see that the last ingest and the settings are right; nothing was written",
+                )
+            )
+        return [self.empty]
+
+    def _is_empty(self, rows: pa.Table | ds.Dataset | DataFrame) -> bool:
+        if self.table.kind == "log":
+            return False  # nothing new is what most runs of a log bring
+        if isinstance(rows, pa.Table | ds.Dataset):
+            return not (len(rows) if isinstance(rows, pa.Table) else rows.count_rows())
+        # A history that Spark computes has a row for every video, of which there is one at least.
+        return self.table.kind == "snapshot" and rows.isEmpty()
+
+    def _live_rows(self, run: Run) -> int:
+        """Rows of the table that hold as of the run."""
+        log = run.tables.commits(self.table)
+        if not any(commit.as_of_us <= run.as_of_us for commit in log):
+            return 0
+        return len(run.read(self.table, *self.table.key))
 
     def last(self, run: Run) -> Commit:
         """The job's last commit for the run's as-of time."""
@@ -208,36 +288,22 @@ def _removals_due(run: Run) -> int:
 
 
 def main(job: Job) -> None:
-    """The command line of one job file: `spark-submit spark_jobs/X.py --home H [--config F] [--as-of T]`."""
+    """The command line of a job: `spark-submit X.py --home H [--config F] [--as-of T]`."""
     parser = argparse.ArgumentParser(description=job.table.doc)
     parser.add_argument("--home", default=".vidtopics")
     parser.add_argument("--config", default="conf/demo.yaml")
     parser.add_argument("--as-of", help="ISO 8601; now if it is left out")
     options = parser.parse_args()
-    settings, tables = load(options.config), Tables(options.home)
-    run = (
-        Run.backfill(tables, settings, parse_time(options.as_of))
-        if options.as_of
-        else Run.now(tables, settings)
-    )
     started = time.monotonic()
-    done = job.run(run)
-    state = "up to date" if done.skipped else f"{done.rows} rows"
-    print(f"{job.name}: {state}, version {done.version}, {time.monotonic() - started:.1f} s")  # noqa: T201
-
-
-def parse_time(text: str) -> int:
-    """Microseconds of an ISO 8601 time; UTC where it has no offset.
-
-    >>> parse_time("1970-01-01T00:00:01") == parse_time("1970-01-01T01:00:01+01:00") == 1_000_000
-    True
-    """
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsError(
-            explain(
-                "--as-of", expected="ISO 8601", found=repr(text), mend="write 2026-11-23T16:45:00Z"
-            )
-        ) from None
-    return micros(time if time.tzinfo else time.replace(tzinfo=UTC))
+        run = Run.of_option(Tables(options.home), load(options.config), options.as_of)
+        done = job.run(run)
+        left_out = job.last(run).facts.get("left_out", "")
+    except VidtopicsError as error:
+        print(f"Error {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(2) from None
+    state = "up to date" if done.skipped else f"{done.rows} rows"
+    seconds = time.monotonic() - started
+    print(f"{job.name}: {state}, version {done.version}, {seconds:.1f} s")  # noqa: T201
+    if left_out:
+        print(f"{job.name}: {left_out}")  # noqa: T201

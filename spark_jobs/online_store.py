@@ -1,4 +1,4 @@
-"""The latest release into Redis, its rows moved by Spark's executors: for tables that one machine is too slow for.
+"""The latest release into Redis, its rows moved by executors where one machine is too slow.
 
     spark-submit --properties-file conf/spark-defaults.conf spark_jobs/online_store.py --home H
     [--config F] [--full]
@@ -36,7 +36,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Target:
-    """Where executors write; `number` is the driver's, so that a later run's fence stops them too."""
+    """Where executors write; `number` is the driver's, so that a later run's fence stops them."""
 
     url: str
     prefix: str
@@ -70,9 +70,9 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
         target = Target(url, lease.prefix, load.space.buckets, lease.number)
 
         def part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            mine = frozenset(name for batch in batches for name in batch["name"].to_pylist())
-            if mine:
-                yield pa.RecordBatch.from_pylist([asdict(move(work, target, mine))])
+            names = frozenset(name for batch in batches for name in batch["name"].to_pylist())
+            if names:
+                yield pa.RecordBatch.from_pylist([asdict(move(work, target, names))])
 
         listed = spark.createDataFrame(pa.table({"name": sorted(names)}, schema=FILE)).repartition(
             min(tasks, len(names))
@@ -88,7 +88,7 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
 def run(
     tables: Tables, settings: Settings, spark: SparkSession, url: str, *, full: bool = False
 ) -> list[Moved]:
-    """As :func:`vidtopics.materialization.materialize`, with executors; `url` is Redis as they reach it."""
+    """As :func:`vidtopics.materialization.materialize`, on executors that reach `url`."""
     tasks = spark.sparkContext.defaultParallelism * 4
     with connect(url, timeout_s=TIMEOUT_S) as connection:
         return materialize(

@@ -35,17 +35,18 @@ JOBS = (
 
 @dataclass(frozen=True)
 class Step:
-    """One job of a run: what it published and how long it took."""
+    """One job of a run: what it published, how long it took, and what its rows lack and why."""
 
     as_of_us: int
     publication: Publication
     seconds: float
+    left_out: str = ""
 
 
 def find(names: Iterable[str]) -> list[Job]:
     """The jobs of that name, in dependency order; SettingsError names an unknown one."""
-    wanted = set(names) or set(JOBS)
-    unknown = wanted - set(JOBS)
+    requested = set(names) or set(JOBS)
+    unknown = requested - set(JOBS)
     if unknown:
         raise SettingsError(
             explain(
@@ -55,20 +56,27 @@ def find(names: Iterable[str]) -> list[Job]:
                 mend="correct the name",
             )
         )
-    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in wanted]
+    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in requested]
 
 
 def run_jobs(
     run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None
 ) -> int | None:
-    """Run jobs as of one time, then append a release if a table changed; the release's id, or None."""
+    """Run jobs as of one time, then append a release if a table changed; the release's id, or None.
+
+    Raises:
+        TableError, SettingsError: before any job starts, where one of them can't succeed.
+    """
+    for job in jobs:
+        job.check_inputs(run)
     quality: dict[str, float] = {}
     for job in jobs:
         started = time.monotonic()
         publication = job.run(run)
         facts = job.last(run).facts
         quality |= {name: value for name, value in facts.items() if isinstance(value, int | float)}
-        report(Step(run.as_of_us, publication, time.monotonic() - started))
+        left_out = str(facts.get("left_out", ""))
+        report(Step(run.as_of_us, publication, time.monotonic() - started, left_out))
     return run.tables.release(
         as_of_us=run.as_of_us,
         created_us=run.created_us,
@@ -78,7 +86,7 @@ def run_jobs(
 
 
 def schedule(tables: Tables, settings: Settings) -> list[int]:
-    """As-of times of a backfill: quantiles of impression time, the last just after the last impression.
+    """As-of times of a backfill: quantiles of impression time, and just after the last one.
 
     Where there are no impressions: one, when the last video is published. TableError where there
     are no videos.
@@ -88,11 +96,11 @@ def schedule(tables: Tables, settings: Settings) -> list[int]:
         if tables.exists(IMPRESSIONS):
             con.register("shown", scan(tables.delta(IMPRESSIONS)))
             shares = [i / count for i in range(1, count + 1)]
-            found = con.execute(
+            quantiles = con.execute(
                 "SELECT quantile_disc(epoch_us(event_timestamp), ?) FROM shown", [shares]
             ).fetchall()[0][0]
-            if found:
-                return sorted({int(us) + 1 for us in found})
+            if quantiles:
+                return sorted({int(us) + 1 for us in quantiles})
     published = tables.read(VIDEO_CATALOG, columns=["event_timestamp"])["event_timestamp"]
     if not len(published):
         raise TableError(

@@ -1,4 +1,4 @@
-"""tag_cooccurrence: how many videos carry both of two tags, and the probability of that edge (Eq. 3)."""
+"""tag_cooccurrence: videos that carry both of two tags, and that edge's probability (Eq. 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_CATALOG, VIDEO_TAGS
 
 
 def compute(run: Run) -> Computed:
-    """Count pairs of tags per video. A video with very many tags gives its most frequent ones: pairs grow with the square."""
+    """Count pairs of tags per video.
+
+    Pairs grow with the square: a video with very many tags gives its most frequent ones.
+    """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
@@ -19,8 +22,10 @@ def compute(run: Run) -> Computed:
         tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag"
     )
     place = F.row_number().over(Window.partitionBy("video_id").orderBy(F.desc("count"), "tag"))
-    kept = counted.withColumn("place", place).filter(F.col("place") <= settings.max_tags_per_video)
-    a, b = (kept.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
+    most_frequent = counted.withColumn("place", place).filter(
+        F.col("place") <= settings.max_tags_per_video
+    )
+    a, b = (most_frequent.select("video_id", F.col("tag").alias(f"tag_{side}")) for side in "ab")
     edges = (
         a.join(b, "video_id")
         .filter("tag_a < tag_b")
@@ -28,11 +33,12 @@ def compute(run: Run) -> Computed:
         .agg(F.count("*").alias("videos"))
     )
     total = edges.agg(F.sum("videos").alias("total"))
-    return Computed(
-        edges.crossJoin(F.broadcast(total)).select(
-            "*", (F.col("videos") / F.col("total")).alias("probability")
-        )
+    rows = (
+        edges.crossJoin(F.broadcast(total))
+        .select("*", (F.col("videos") / F.col("total")).alias("probability"))
+        .persist()  # asked whether it is empty, then published
     )
+    return Computed(rows, close=rows.unpersist)
 
 
 JOB = Job(
@@ -41,6 +47,7 @@ JOB = Job(
     compute=compute,
     settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video),
     code=("spark_jobs.tag_cooccurrence", "spark_jobs.frames"),
+    empty="no live video has two tags that tags.min_videos live videos carry",
 )
 
 if __name__ == "__main__":

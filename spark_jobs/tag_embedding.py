@@ -8,9 +8,11 @@ import pyarrow.compute as pc
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 
+NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
+
 
 def compute(run: Run) -> Computed:
-    """Walk, learn, and turn the space onto the last run's, so that vectors of two runs can be compared."""
+    """Walk, learn, and turn the space onto the last run's, so that vectors stay comparable."""
     from producers.tags.graph import build_graph
     from producers.tags.skipgram import TagVectors, embed_tags
     from spark_jobs.inputs import lists, live_videos, tag_lists, vectors
@@ -28,17 +30,18 @@ def compute(run: Run) -> Computed:
         len(old) and old.shape[1] == settings.dimensions
     )  # another width is another space, and a new topic epoch
     initial = TagVectors(before["tag"].combine_chunks(), old) if same else None
-    found = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
+    embedding = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
     videos = counted["video_count"].take(
-        pc.index_in(found.tags, value_set=counted["tag"].combine_chunks())
+        pc.index_in(embedding.tags, value_set=counted["tag"].combine_chunks())
     )
     columns = {
-        "tag": found.tags,
-        "tag_vector": lists(found.vectors),
+        "tag": embedding.tags,
+        "tag_vector": lists(embedding.vectors),
         "video_count": videos,
         "component": graph.components(),
     }
-    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions})
+    left_out = [NOT_LEARNED] if len(graph) and not len(edges) else []
+    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions}, left_out=left_out)
 
 
 JOB = Job(
@@ -48,6 +51,7 @@ JOB = Job(
     settings=lambda s: s.tags,
     code=("spark_jobs.tag_embedding", "spark_jobs.inputs", "producers.tags"),
     warm=True,
+    empty="no tag is on tags.min_videos live videos",
 )
 
 if __name__ == "__main__":

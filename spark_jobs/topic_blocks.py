@@ -18,7 +18,7 @@ from vidtopics.settings import TopicSettings
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """tag float32[N, d] and joint float32[N, D] of the same videos, by video_id, and whether each is there, bool[N]."""
+    """tag float32[N, d], joint float32[N, D] by video_id, and whether each is present, bool[N]."""
 
     video_ids: pa.ChunkedArray
     tag: NDArray[np.float32]
@@ -45,7 +45,7 @@ def read_blocks(run: Run) -> Blocks:
 
 
 def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
-    """The topic representation a = [tag, joint], float32[N, d + D] of length 1 (III-A3); zero where both are missing."""
+    """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
     return topic_representation(
         blocks.tag,
         blocks.joint,

@@ -1,11 +1,14 @@
-"""topic_queues: the candidates of each topic, ranked by click-through rate with a share of fresh videos (III-B1)."""
+"""topic_queues: each topic's candidates, by click-through rate with some fresh videos (III-B1)."""
 
 from __future__ import annotations
 
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG, VIDEO_STATISTICS, VIDEO_TOPICS
 
-SCHEMA = "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, queue_exposures bigint, fresh boolean, topic_epoch bigint"
+SCHEMA = (
+    "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, "
+    "queue_exposures bigint, fresh boolean, topic_epoch bigint"
+)
 
 
 def compute(run: Run) -> Computed:
@@ -32,7 +35,8 @@ def compute(run: Run) -> Computed:
         .join(run.frame(VIDEO_STATISTICS), "video_id")
         .select("topic_id", "video_id", "video_exposures", "video_ctr", "topic_epoch")
     )
-    return Computed(of_topic.groupBy("topic_id").applyInArrow(queue, SCHEMA))
+    rows = of_topic.groupBy("topic_id").applyInArrow(queue, SCHEMA).persist()
+    return Computed(rows, close=rows.unpersist)
 
 
 JOB = Job(
@@ -41,6 +45,7 @@ JOB = Job(
     compute=compute,
     settings=lambda s: s.queues,
     code=("spark_jobs.topic_queues", "spark_jobs.frames", "producers.queues"),
+    empty="no video with a topic reaches queues.min_exposures and queues.min_ctr, or is fresh",
 )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""topics: spherical K-means over topic representations, with IDs that outlive a run (paper, III-A3)."""
+"""topics: spherical K-means over topic representations, with IDs that outlive a run (III-A3)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spark_jobs import checks
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import (
     TOPICS,
@@ -74,7 +75,28 @@ def compute(run: Run) -> Computed:
         "next_topic_id": topics.next_id,
         "threshold": topics.threshold,
     }
-    return Computed(rows, widths={"topic_width": a.shape[1]}, facts=facts)
+    return Computed(
+        rows,
+        widths={"topic_width": a.shape[1]},
+        facts=facts,
+        left_out=unused_topics(settings.clusters, live["label_terms"]),
+    )
+
+
+def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:
+    """How many clusters stayed without a video, and how many topics without a label.
+
+    >>> unused_topics(4, pa.array([["cat"], [], ["dog"]]))
+    ['no video for 1 of 4 clusters: too few differ',
+     'no label for 1 of 3 topics: no tag and no title']
+    """
+    topics, unlabelled = len(label_terms), pc.sum(pc.equal(pc.list_value_length(label_terms), 0))
+    left_out = []
+    if empty := clusters - topics:
+        left_out.append(f"no video for {empty} of {clusters} clusters: too few differ")
+    if count := unlabelled.as_py():
+        left_out.append(f"no label for {count} of {topics} topics: no tag and no title")
+    return left_out
 
 
 def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
@@ -114,14 +136,14 @@ def labels(
         pc.index_in(video_ids, value_set=videos["video_id"].combine_chunks())
     )
     terms = run.settings.topics.label_terms
-    found = label_terms(
+    terms_of_topics = label_terms(
         topics.topic_ids, topic, tag_lists(run, video_ids), titles.combine_chunks(), terms=terms
     )
-    return pa.array(found, pa.list_(pa.string()))
+    return pa.array(terms_of_topics, pa.list_(pa.string()))
 
 
 def retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
-    """Topics that this run found empty, told once with the time; the next run ends them with a tombstone."""
+    """Topics that this run found empty, written once with its time; the next run ends them."""
     gone = old.filter(pc.is_in(old["topic_id"], value_set=pa.array(topics.retired)))
     if len(gone) and len(gone["centroid"][0]) != topics.centroids.shape[1]:
         gone = gone.slice(
@@ -139,6 +161,7 @@ JOB = Job(
     settings=lambda s: s.topics,
     code=("spark_jobs.topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
     warm=True,
+    check=checks.require_videos_for_clusters,
 )
 
 if __name__ == "__main__":

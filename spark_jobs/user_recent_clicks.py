@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from spark_jobs import checks
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_RECENT_CLICKS
 
@@ -12,7 +13,7 @@ TIMED_CLICKS = replace(CLICKS, columns=(*CLICKS.columns, CLICKS.column(EVENT_TIM
 
 
 def compute(run: Run) -> Computed:
-    """A video counts at its last click; of clicks at one microsecond the greater event_id is the newer."""
+    """A video counts at its last click; at one microsecond the greater event_id is newer."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
@@ -28,7 +29,8 @@ def compute(run: Run) -> Computed:
         F.col("place") <= run.settings.recall.recent_clicks
     )
     newest_first = F.array_sort(F.collect_list(F.struct("place", "video_id")))["video_id"]
-    return Computed(recent.groupBy("user_id").agg(newest_first.alias("recent_video_ids")))
+    rows = recent.groupBy("user_id").agg(newest_first.alias("recent_video_ids")).persist()
+    return Computed(rows, close=rows.unpersist)
 
 
 JOB = Job(
@@ -37,6 +39,8 @@ JOB = Job(
     compute=compute,
     settings=lambda s: s.recall.recent_clicks,
     code=("spark_jobs.user_recent_clicks",),
+    check=checks.require_live_videos,
+    empty="no clicks yet",
 )
 
 if __name__ == "__main__":

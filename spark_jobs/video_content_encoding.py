@@ -1,9 +1,11 @@
-"""video_content_encoding: what the frozen encoders make of each cover and title, computed once per content."""
+"""video_content_encoding: outputs of the frozen encoders, computed once per cover and title."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +13,9 @@ import pyarrow.compute as pc
 from spark_jobs.job import Computed, Job, Run, main
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
+
+if TYPE_CHECKING:
+    from vidtopics.images import Problem
 
 
 def compute(run: Run) -> Computed:
@@ -31,7 +36,7 @@ def compute(run: Run) -> Computed:
         .aggregate([("cover", "min"), ("title", "min")])
         .sort_by("content_hash")
     )
-    found = encode(
+    encodings = encode(
         load_image_encoder(settings.image_encoder),
         load_title_encoder(settings.title_encoder),
         Covers(first["cover_min"].to_pylist()),
@@ -44,15 +49,35 @@ def compute(run: Run) -> Computed:
     columns = {
         "content_hash": first["content_hash"],
         "encoder": pa.repeat(encoder, len(first)),
-        "image_encoding": lists(found.image),
-        "title_encoding": lists(found.title),
-        "has_image": pa.array(found.has_image),
-        "has_title": pa.array(found.has_title),
+        "image_encoding": lists(encodings.image),
+        "title_encoding": lists(encodings.title),
+        "has_image": pa.array(encodings.has_image),
+        "has_title": pa.array(encodings.has_title),
         "event_timestamp": moments(pc.cast(pa.repeat(run.as_of_us, len(first)), pa.int64())),
         "created_timestamp": moments(pc.cast(pa.repeat(run.created_us, len(first)), pa.int64())),
     }
-    widths = {"image_width": found.image.shape[1], "title_width": found.title.shape[1]}
-    return Computed(pa.table(columns), widths=widths)
+    widths = {"image_width": encodings.image.shape[1], "title_width": encodings.title.shape[1]}
+    return Computed(
+        pa.table(columns),
+        widths=widths,
+        left_out=unusable_covers(first["cover_min"], encodings.problems),
+    )
+
+
+def unusable_covers(covers: pa.ChunkedArray, problems: Sequence[Problem | None]) -> list[str]:
+    """How many of the covers that have a path can't be used, by problem.
+
+    >>> unusable_covers(pa.chunked_array([["", "a.jpg", "b.jpg"]]), ["missing", None, "missing"])
+    ['1 of 2 new covers: missing 1']
+    """
+    paths = [path for path in covers.to_pylist() if path]
+    tally = Counter(
+        problem
+        for path, problem in zip(covers.to_pylist(), problems, strict=True)
+        if path and problem
+    )
+    reasons = ", ".join(f"{problem} {count}" for problem, count in sorted(tally.items()))
+    return [f"{tally.total()} of {len(paths)} new covers: {reasons}"] if tally else []
 
 
 class Covers(Sequence[bytes | None]):
@@ -64,7 +89,8 @@ class Covers(Sequence[bytes | None]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]  # encoding asks for one at a time
+    # A sequence also takes slices; encoding asks for one item at a time.
+    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]
         path = Path(self.paths[i])
         return path.read_bytes() if self.paths[i] and path.is_file() else None
 

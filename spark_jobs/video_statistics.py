@@ -1,4 +1,4 @@
-"""video_statistics: exposures, clicks and smoothed click-through rate of each video before the as-of time."""
+"""video_statistics: exposures, clicks and smoothed click-through rate before the as-of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATIS
 
 
 def compute(run: Run) -> Computed:
-    """Count impressions and clicks strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
+    """Count strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
     from pyspark.sql import functions as F
 
     from spark_jobs.frames import live_videos
@@ -31,8 +31,10 @@ def compute(run: Run) -> Computed:
     )
     w = run.settings.statistics.prior_exposures
     ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
+    left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
     return Computed(
-        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr"))
+        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")),
+        left_out=left_out,
     )
 
 

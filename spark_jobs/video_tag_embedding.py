@@ -11,7 +11,7 @@ from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDIN
 
 
 def compute(run: Run) -> Computed:
-    """Pool the tag vectors of every live video on the executors; the vectors (some megabytes) are broadcast."""
+    """Pool the tag vectors of every live video on the executors; the vectors are broadcast."""
     from pyspark.sql import functions as F
 
     from producers.tags.pooling import pool_lists
@@ -19,9 +19,12 @@ def compute(run: Run) -> Computed:
     from spark_jobs.frames import live_videos, tags_of_live_videos
     from spark_jobs.inputs import lists, vectors
 
-    found = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
+    tag_vectors = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
     shared = run.spark.sparkContext.broadcast(
-        (found["tag"].combine_chunks(), vectors(found["tag_vector"], run.settings.tags.dimensions))
+        (
+            tag_vectors["tag"].combine_chunks(),
+            vectors(tag_vectors["tag_vector"], run.settings.tags.dimensions),
+        )
     )
 
     def pool(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -34,7 +37,8 @@ def compute(run: Run) -> Computed:
     tags = tags_of_live_videos(run).groupBy("video_id").agg(F.collect_list("tag").alias("tags"))
     videos = live_videos(run).select("video_id").join(tags, "video_id", "left")
     rows = videos.mapInArrow(pool, "video_id string, tag_embedding array<float>, tag_count bigint")
-    return Computed(rows, widths={"tag_width": run.settings.tags.dimensions})
+    left_out = [] if len(tag_vectors) else ["no tag has a vector: every tag embedding is zero"]
+    return Computed(rows, widths={"tag_width": run.settings.tags.dimensions}, left_out=left_out)
 
 
 JOB = Job(

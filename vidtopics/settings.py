@@ -1,11 +1,12 @@
-"""Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values where it gives one.
+"""Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values.
 
 >>> Settings().topics.threshold
 0.6
 >>> parse({"topics": {"treshold": 0.5}}, where="conf/mine.yaml")
 Traceback (most recent call last):
 ...
-vidtopics.errors.SettingsError: conf/mine.yaml, topics.treshold: expected a known key, found 'treshold'. Mend: did you mean 'threshold'?.
+vidtopics.errors.SettingsError: conf/mine.yaml, topics.treshold: expected a known key,
+found 'treshold'. Mend: did you mean 'threshold'?.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidtopics.errors import SettingsError, explain
+from vidtopics.yaml_files import read_mapping
+
+_SHORT = reprlib.Repr()  # aliases of aliases would print exponentially long
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 120
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -31,9 +36,11 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of the tree: immutable, and no unknown keys."""
+    """A part of the tree: immutable, no unknown keys, every number finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class IngestSettings(Section):
@@ -56,7 +63,7 @@ class ScheduleSettings(Section):
 
     as_of_dates: Positive = 3
     """Runs at this many quantiles of impression time, the last at its end."""
-    delay: timedelta = timedelta(hours=1)
+    delay: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=1)
     """In a backfill, a value becomes known this long after its as-of time."""
 
 
@@ -90,7 +97,7 @@ class ImageEncoderSettings(Section):
 
     name: str = "inception_resnet_v2"
     weights: str = ""
-    """A safetensors or state-dict file, or `package:NAME` for a package that ships one; empty is refused."""
+    """A safetensors or state-dict file, or `package:NAME` of a package that ships one."""
     pixels: Positive = 299
     batch_size: Positive = 32
 
@@ -110,15 +117,15 @@ class ContentSettings(Section):
     image_encoder: ImageEncoderSettings = ImageEncoderSettings()
     title_encoder: TitleEncoderSettings = TitleEncoderSettings()
     train_encoders: bool = True
-    """True: fine-tune end to end with Eq. 2 (the paper). False: encode once, train projections and MMoE."""
+    """True: fine-tune end to end (the paper). False: train projections and MMoE alone."""
     projection_width: Count = 0
-    """Width that each modality is projected to before it joins z; 0: none, z is the encoders' outputs."""
+    """Width of each modality's projection before z; 0: none, z is the encoders' outputs."""
     experts: Positive = 12
     expert_width: Positive = 512
     tower_width: Positive = 64
     iterations: Positive = 200
     warm_iterations: Positive = 40
-    """Of a run that goes on from the last one's model: 200 at each of five dates learned the training videos by heart."""
+    """Of a run that goes on from the last model: 200 at each of five dates learned by heart."""
     batch_size: Positive = 300
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     normalize_targets: bool = True
@@ -152,7 +159,7 @@ class TopicSettings(Section):
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
     """tau_3: least cosine to a centre."""
     target_topics: Annotated[float, Field(ge=0, le=8)] = 0.0
-    """If above 0, the threshold is calibrated on the first run so that videos have this many topics on average."""
+    """If above 0, the first run calibrates the threshold to this mean number of topics."""
     tag_weight: Annotated[float, Field(ge=0)] = 1.0
     joint_weight: Annotated[float, Field(ge=0)] = 1.0
     iterations: Positive = 25
@@ -197,8 +204,8 @@ class RecallSettings(Section):
 class RankingSettings(Section):
     """Wide&Deep and the frame that it is trained on (III-B2, IV-D)."""
 
-    label_window: timedelta = timedelta(days=1)
-    """A click counts for its impression within this time; a training row exists once it has passed."""
+    label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
+    """A click counts within this time; a training row exists once it has passed."""
     embedding_width: Positive = 16
     """Of videos and users."""
     topic_width: Positive = 8
@@ -217,16 +224,17 @@ class OnlineSettings(Section):
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")] = "vt"
     """Every key begins with it; short, as each video pays for it once per view."""
     buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
-    """Keys of a view share this many hash slots; 64 for large clusters. Fixed once data is there."""
+    """Hash slots that the keys of a view share; 64 for large clusters. Fixed once data is there."""
     vectors: bool = True
-    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB. Where they are online
-    already, the next run takes them out of Redis."""
+    """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
+    Where they are online already, the next run takes them out of Redis."""
 
 
 class EvaluationSettings(Section):
     """Table I and Fig. 3; AUC with and without topics."""
 
-    clusterings: Positive = 10
+    clusterings: Annotated[int, Field(ge=2)] = 10
+    """Seeds that an interval is over; one has none."""
     ranking_seeds: Positive = 3
     """Models trained per row of the ranking table; the interval is over them."""
 
@@ -234,7 +242,8 @@ class EvaluationSettings(Section):
 class Settings(Section):
     """The whole tree."""
 
-    seed: int = 7
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
+    """Of every random draw; numpy, torch and gensim all take an unsigned number of 32 bits."""
     ingest: IngestSettings = IngestSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     simulation: SimulationSettings = SimulationSettings()
@@ -258,28 +267,12 @@ def parse(tree: Mapping[str, Any], *, where: str) -> Settings:
 
 
 def load(path: str | Path) -> Settings:
-    """Settings from a YAML file; SettingsError where it can't be read or a key or value is wrong."""
-    try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(
-            explain(
-                str(path),
-                expected="a YAML file",
-                found=str(error),
-                mend="check the path and its text",
-            )
-        ) from None
-    if not isinstance(tree, Mapping | None):
-        raise SettingsError(
-            explain(
-                str(path),
-                expected="keys and values",
-                found=type(tree).__name__,
-                mend="see conf/demo.yaml",
-            )
-        )
-    return parse(tree or {}, where=str(path))
+    """Settings from a YAML file.
+
+    Raises:
+        SettingsError: the file can't be read, a key stands twice, or a key or value is wrong.
+    """
+    return parse(read_mapping(path), where=str(path))
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
@@ -290,8 +283,9 @@ def folder(home: str | os.PathLike[str]) -> Path:
     >>> folder("s3://bucket/home")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home. Mend: name a local or mounted folder; Feast's
-    offline store alone reads tables on an object store (docs/feature-store.md).
+    vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home.
+    Mend: name a local or mounted folder; Feast's offline store alone reads tables on an object
+    store (docs/feature-store.md).
     """
     path = Path(home)
     if re.match(r"[\w+.-]{2,}:/", str(home)):
@@ -300,7 +294,8 @@ def folder(home: str | os.PathLike[str]) -> Path:
                 "home",
                 expected="a folder",
                 found=path.as_posix(),
-                mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)",
+                mend="name a local or mounted folder; Feast's offline store alone reads tables on "
+                "an object store (docs/feature-store.md)",
             )
         )
     return path
@@ -324,7 +319,7 @@ def _message(error: Any, where: str) -> str:
         return explain(
             f"{where}, {path}",
             expected=error["msg"],
-            found=repr(error["input"]),
+            found=_SHORT.repr(error["input"]),
             mend="correct the value",
         )
     known = _keys(Settings, error["loc"][:-1])

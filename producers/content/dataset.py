@@ -38,7 +38,7 @@ def make_targets(
     min_tag_videos: int,
     max_tags: int,
 ) -> Targets:
-    """Vocabularies and labels of the videos that train; held-out videos stay outside, labels and vocabulary alike.
+    """Vocabularies and labels of the videos that train; held-out videos add neither.
 
     Args:
         primary: class names per video, maybe none; a repeated name counts once.
@@ -73,8 +73,8 @@ def vocabulary(names: Iterable[Collection[str]], *, min_videos: int = 1) -> tupl
     ('c', 'a', 'b')
     """
     videos = Counter(name for of_video in names for name in set(of_video))
-    kept = (name for name, count in videos.items() if count >= min_videos)
-    return tuple(sorted(kept, key=lambda name: (-videos[name], name)))
+    frequent = (name for name, count in videos.items() if count >= min_videos)
+    return tuple(sorted(frequent, key=lambda name: (-videos[name], name)))
 
 
 def multi_hot(names: Sequence[Collection[str]], known: Sequence[str]) -> csr_array:
@@ -93,7 +93,7 @@ def multi_hot(names: Sequence[Collection[str]], known: Sequence[str]) -> csr_arr
 
 
 def holdout(video_ids: Iterable[str], share: float) -> NDArray[np.bool_]:
-    """True for the videos that never train: those whose hash falls in the first `share` of all hashes.
+    """True for the videos that never train: their hash is in the first `share` of all hashes.
 
     A video's answer depends on its id alone, so it stays out in every later run, whatever is added.
 

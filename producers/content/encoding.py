@@ -50,12 +50,13 @@ def encode_covers(
     batch_size: int,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], tuple[Problem | None, ...]]:
-    """f_C of each cover, on the device that the encoder is on; `(covers, width)` and why a row is zero.
+    """f_C of each cover, on the encoder's device; `(covers, width)` and why a row is zero.
 
     Args:
         encoder: f_C.
-        covers: file bytes; read and decoded in threads, so a sequence that reads a file per item is best.
-        max_pixels: above it a cover is a decompression bomb; also bounds the memory per thread (4 bytes a pixel).
+        covers: file bytes; read and decoded in threads, best from a sequence that reads on demand.
+        max_pixels: above it a cover is a decompression bomb; bounds a thread's memory (4 bytes
+            a pixel).
         batch_size: images per step; no part of the result.
         progress: called after each batch.
     """
@@ -180,7 +181,7 @@ def decoded_covers(
     *,
     max_pixels: int,
 ) -> Iterator[NDArray[np.float32] | Problem]:
-    """`covers[i]` for each of `rows`, decoded and transformed in threads, or the problem with it; a few ahead only."""
+    """Each `covers[i]` of `rows`, transformed in threads a few ahead, or its problem."""
 
     def decode(i: int) -> NDArray[np.float32] | Problem:
         cover = decode_cover(covers[i], max_pixels=max_pixels)
@@ -198,7 +199,7 @@ def decoded_covers(
 
 
 def present(batch: Iterable[NDArray[np.float32] | Problem], pixels: int) -> tuple[Tensor, Tensor]:
-    """A batch of decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and `(B,)`: is there one."""
+    """Decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and flags `(B,)`."""
     arrays = [None if isinstance(x, str) else x for x in batch]
     zero = np.zeros((3, pixels, pixels), np.float32)
     images = np.stack([zero if x is None else x for x in arrays])

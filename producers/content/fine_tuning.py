@@ -18,7 +18,14 @@ from producers.content.image_encoder import ImageEncoder
 from producers.content.joint_model import JointModel, JointShape
 from producers.content.mmoe import cross_entropy
 from producers.content.title_encoder import TitleEncoder
-from producers.content.training import Progress, TrainedModel, batches, label_rows, new_model
+from producers.content.training import (
+    Progress,
+    TrainedModel,
+    batches,
+    check_finite,
+    label_rows,
+    new_model,
+)
 from vidtopics.settings import ContentSettings
 
 
@@ -88,8 +95,11 @@ def fine_tune(
         progress: called after each iteration.
 
     Raises:
+        ContractError: no video is given.
         EncoderError: `initial` has another shape than `settings` ask for.
+        SettingsError: the loss overflows, as the learning rate is too great.
     """
+    steps = list(batches(len(covers), settings.batch_size, settings.iterations, seed=seed))
     shape = JointShape.of(
         settings,
         image_width=image_encoder.width,
@@ -100,11 +110,10 @@ def fine_tune(
     joint = new_model(shape, seed=seed, initial=initial).to(device)
     model = EndToEndModel(image_encoder, title_encoder, joint)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    steps = list(batches(len(covers), settings.batch_size, settings.iterations, seed=seed))
     pixels = decoded_covers(
         image_encoder.transform, covers, np.concatenate(steps).tolist(), max_pixels=max_pixels
     )
-    losses = []
+    losses: list[NDArray[np.float32]] = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model.train()
@@ -124,7 +133,7 @@ def fine_tune(
                 part.sum().backward()  # type: ignore[no-untyped-call]
                 loss += part.detach().cpu().numpy()
             optimizer.step()
-            losses.append(loss)
+            losses.append(check_finite(loss, settings, len(losses) + 1))
             if progress:
                 progress(len(losses), len(steps))
     model.eval()

@@ -58,11 +58,11 @@ def pretrained_state(name: str, weights: Mapping[str, Tensor], *, where: str) ->
 
     Args:
         name: the timm model.
-        weights: tensors by name, with or without a classifier, in the order of the network's layers.
+        weights: tensors by name, with or without a classifier, in the order of the layers.
         where: what to call the weights in an error.
 
     Raises:
-        EncoderError: the weights are not those of that model; the message names the first that differs.
+        EncoderError: the weights are not that model's; the message names the first that differs.
     """
     _check_name(name)
     headless = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
@@ -71,20 +71,22 @@ def pretrained_state(name: str, weights: Mapping[str, Tensor], *, where: str) ->
     if expected is None:
         raise _mismatch(where, f"{len(whole)} tensors of {name}", f"{len(weights)}")
     by_name = expected.keys() == weights.keys()
-    found = (
+    tensors = (
         {k: weights[k] for k in expected}
         if by_name
         else dict(zip(expected, weights.values(), strict=True))
     )
     for key, original in zip(expected, expected if by_name else weights, strict=True):
-        _check(where, key, expected[key], original, found[key])
-    return {f"network.{key}": found[key] for key in headless}
+        _check(where, key, expected[key], original, tensors[key])
+    return {f"network.{key}": tensors[key] for key in headless}
 
 
-def _check(where: str, key: str, expected: Tensor, original: str, found: Tensor) -> None:
+def _check(where: str, key: str, expected: Tensor, original: str, tensor: Tensor) -> None:
     same_kind = key.rpartition(".")[2] == original.rpartition(".")[2]
-    if not same_kind or expected.shape != found.shape:
-        raise _mismatch(where, f"{key} {tuple(expected.shape)}", f"{original} {tuple(found.shape)}")
+    if not same_kind or expected.shape != tensor.shape:
+        raise _mismatch(
+            where, f"{key} {tuple(expected.shape)}", f"{original} {tuple(tensor.shape)}"
+        )
 
 
 def _mismatch(where: str, expected: str, found: str) -> EncoderError:

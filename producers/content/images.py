@@ -21,7 +21,8 @@ class ImageTransform:
     * `mean`, `std`: per channel, of values in 0..1.
     * `interpolation`: `bicubic` or `bilinear`.
 
-    >>> half = ImageTransform(pixels=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear")
+    >>> grey = (0.5, 0.5, 0.5)
+    >>> half = ImageTransform(pixels=2, mean=grey, std=grey, interpolation="bilinear")
     >>> half(np.full((9, 5, 3), 255, np.uint8)).tolist()[0]
     [[1.0, 1.0], [1.0, 1.0]]
     """

@@ -16,12 +16,12 @@ from vidtopics.errors import EncoderError, explain
 from vidtopics.settings import ContentSettings
 
 DROPOUT = 0.5
-"""Of stored encodings on their way into a projection: without it 200 iterations learn 6,000 films by heart."""
+"""Of encodings before a projection: without it 200 iterations learn 6,000 films by heart."""
 
 
 @dataclass(frozen=True)
 class JointShape:
-    """What a :class:`JointModel` is built from; `vars(shape)` is plain JSON and goes with the saved tensors."""
+    """How a :class:`JointModel` is built; `vars(shape)` is plain JSON, saved with the tensors."""
 
     image_width: int
     title_width: int
@@ -70,13 +70,15 @@ class JointModel(nn.Module):
     Args:
         shape: widths, experts and the class names of each task.
 
-    >>> shape = JointShape(image_width=5, title_width=4, projection_width=3, experts=2, expert_width=4,
-    ...                    tower_width=4, classes=(("music", "sport"), ("jazz",), ("sax", "live", "blue")))
+    >>> shape = JointShape(image_width=5, title_width=4, projection_width=3, experts=2,
+    ...                    expert_width=4, tower_width=4,
+    ...                    classes=(("music", "sport"), ("jazz",), ("sax", "live", "blue")))
     >>> model = JointModel(shape).eval()
-    >>> both = torch.tensor([True, False])
-    >>> [tuple(p.shape) for p in model(torch.ones(2, 5), torch.ones(2, 4), both, both)]
+    >>> flags = torch.tensor([True, False])
+    >>> [tuple(p.shape) for p in model(torch.ones(2, 5), torch.ones(2, 4), flags, flags)]
     [(2, 2), (2, 1), (2, 3)]
-    >>> model.represent(torch.ones(2, 5), torch.ones(2, 4), both, both).norm(dim=1).round(decimals=4).tolist()
+    >>> z = model.represent(torch.ones(2, 5), torch.ones(2, 4), flags, flags)
+    >>> z.norm(dim=1).round(decimals=4).tolist()
     [1.0, 0.0]
     """
 
@@ -106,7 +108,7 @@ class JointModel(nn.Module):
     def blocks(
         self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """f_C and f_T as they enter z: `(B, image)`, `(B, title)`, flags `(B,)` -> two blocks, zero where missing."""
+        """f_C `(B, image)`, f_T `(B, title)`, flags `(B,)` -> z's two blocks, zero if missing."""
         cover, words = image, title
         if self.shape.projection_width > 0:
             cover = self.image_projection(self.dropout(image))
@@ -125,7 +127,7 @@ class JointModel(nn.Module):
     def represent(
         self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
     ) -> Tensor:
-        """Returns z for clustering, `(B, D)` of length 1: each block brought to length 1 first, so that both count alike.
+        """Returns z for clustering, `(B, D)` of length 1, made of blocks of length 1.
 
         Where one is missing the other is all of z; where both are, z is zero.
         """
@@ -137,7 +139,7 @@ class JointModel(nn.Module):
 
 @torch.no_grad()
 def carry_over(model: JointModel, initial: JointModel) -> None:
-    """Start `model` from `initial`, so that z stays comparable; classes are matched by name, new ones keep their draw.
+    """Start `model` from `initial`, so that z stays comparable; classes are matched by name.
 
     Raises:
         EncoderError: the two differ in more than their classes.
@@ -150,7 +152,7 @@ def carry_over(model: JointModel, initial: JointModel) -> None:
                 f"warm start of the joint model, {changed[0]}",
                 expected=str(old[changed[0]]),
                 found=str(new[changed[0]]),
-                mend="restore the setting, or train without the last model and open a new topic epoch",
+                mend="restore the setting, or train anew and open a new topic epoch",
             )
         )
     target, source = model.state_dict(), initial.state_dict()
@@ -167,8 +169,8 @@ def _carry_tower(
     tower: nn.Module, source: nn.Module, names: tuple[str, ...], known: tuple[str, ...]
 ) -> None:
     row = {name: j for j, name in enumerate(known)}
-    kept = [(j, row[name]) for j, name in enumerate(names) if name in row]
-    to, of = [j for j, _ in kept], [i for _, i in kept]
+    shared = [(j, row[name]) for j, name in enumerate(names) if name in row]
+    to, of = [j for j, _ in shared], [i for _, i in shared]
     target, old = tower.state_dict(), source.state_dict()
     for key in target:
         if key.startswith("0."):  # the hidden layer; "2." is the layer with one row per class

@@ -8,6 +8,7 @@ Shapes: B videos, D width of z, H experts, E width of an expert, N tasks, M^k cl
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -46,12 +47,14 @@ class MMoE(nn.Module):
         # expert i.
         self.experts = nn.Linear(width, experts * expert_width)
         self.gates = nn.ModuleList(nn.Linear(width, experts) for _ in classes)
-        self.towers = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)
+        with warnings.catch_warnings():  # a task may have no class
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.towers = nn.ModuleList(
+                nn.Sequential(
+                    nn.Linear(expert_width, tower_width), nn.ReLU(), nn.Linear(tower_width, m)
+                )
+                for m in classes
             )
-            for m in classes
-        )
         self.expert_width = expert_width
 
     def forward(self, z: Tensor) -> list[Tensor]:
@@ -63,7 +66,8 @@ class MMoE(nn.Module):
 
     def expert_outputs(self, z: Tensor) -> Tensor:
         """f_i(z): `(B, D)` -> `(B, H, E)`."""
-        return self.experts(z).relu().unflatten(1, (-1, self.expert_width))  # type: ignore[no-any-return]
+        outputs = self.experts(z).relu()
+        return outputs.unflatten(1, (-1, self.expert_width))  # type: ignore[no-any-return]
 
     def gate_weights(self, z: Tensor) -> Tensor:
         """g^k(z)_i, positive and of sum 1 over i: `(B, D)` -> `(N, B, H)`."""
@@ -78,7 +82,7 @@ def cross_entropy(
     Args:
         logits: per task `(B, M^k)`, before the softmax.
         targets: per task `(B, M^k)`, the binary vectors y^k.
-        normalize_targets: divide each y^k by its sum, so that a video with many tags counts as much as one with a
+        normalize_targets: divide each y^k by its sum, so that many tags count as much as a
             single tag; False: Eq. 2 as printed. A video without a label adds 0 to that task.
 
     Returns:

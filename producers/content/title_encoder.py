@@ -1,4 +1,4 @@
-"""f_T of Eq. 1: a transformer of the BERT family, its last layer averaged over the title's tokens."""
+"""f_T of Eq. 1: a transformer of the BERT family, its last layer averaged over the tokens."""
 
 from __future__ import annotations
 

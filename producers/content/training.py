@@ -1,4 +1,4 @@
-"""Training on stored encoder outputs: the encoders stay as they are, the projections and the MMoE learn (Eq. 2)."""
+"""Training on stored encoder outputs: only the projections and the MMoE learn (Eq. 2)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from producers.content.dataset import Targets
 from producers.content.joint_model import JointModel, JointShape, carry_over
 from producers.content.mmoe import cross_entropy
+from vidtopics.errors import ContractError, SettingsError, explain
 from vidtopics.settings import ContentSettings
 
 Progress = Callable[[int, int], None]
@@ -28,7 +29,7 @@ REPRESENT_ROWS = 8_192
 class TrainedModel:
     """A model and how it learned.
 
-    * `losses`: float32 `(iterations, N)`, Eq. 2 per task and batch, in the order of :data:`dataset.TASKS`.
+    * `losses`: float32 `(iterations, N)`, Eq. 2 per batch and task of :data:`dataset.TASKS`.
     """
 
     model: JointModel
@@ -57,14 +58,18 @@ def train_joint(
         has_image: `(videos,)`; false: no readable cover.
         has_title: `(videos,)`; false: no title.
         targets: labels of the same videos in the same order.
-        settings: Adam's learning rate, iterations and batch size (paper, IV-A: 0.001, 200, 300), and the model's shape.
+        settings: learning rate, iterations and batch size of Adam (paper, IV-A: 0.001, 200, 300),
+            and the model's shape.
         seed: of the initial weights and the batches.
         initial: the last run's model to go on from; classes may have come and gone.
         progress: called after each iteration.
 
     Raises:
+        ContractError: no video is given.
         EncoderError: `initial` has another shape than `settings` ask for.
+        SettingsError: the loss overflows, as the learning rate is too great.
     """
+    steps = batches(len(has_image), settings.batch_size, settings.iterations, seed=seed)
     shape = JointShape.of(
         settings,
         image_width=image_encodings.shape[1],
@@ -73,10 +78,10 @@ def train_joint(
     )
     model = new_model(shape, seed=seed, initial=initial)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    losses = []
+    losses: list[NDArray[np.float32]] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout's draws
-        for rows in batches(len(has_image), settings.batch_size, settings.iterations, seed=seed):
+        for rows in steps:
             inputs = (
                 image_encodings[rows],
                 title_encodings[rows],
@@ -90,7 +95,7 @@ def train_joint(
             optimizer.zero_grad()
             loss.sum().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            losses.append(loss.detach().numpy())
+            losses.append(check_finite(loss.detach().numpy(), settings, len(losses) + 1))
             if progress:
                 progress(len(losses), settings.iterations)
     return TrainedModel(model.eval(), np.stack(losses))
@@ -106,7 +111,7 @@ def joint_representation(
     """Returns z of any videos, trained on or not.
 
     Returns:
-        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are both missing; and
+        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are missing; and
         `content_blocks`, `(videos,)`: bit 0 has a cover, bit 1 has a title.
     """
     model.eval()
@@ -132,10 +137,43 @@ def new_model(shape: JointShape, *, seed: int, initial: JointModel | None) -> Jo
 def batches(videos: int, size: int, count: int, *, seed: int) -> Iterator[NDArray[np.int64]]:
     """`count` batches of `size` rows: every video once in random order, then all again in another.
 
+    Raises:
+        ContractError: at once, where there are no videos to fill a batch with.
+
     >>> [rows.tolist() for rows in batches(5, 3, 3, seed=1)]
     [[4, 0, 1], [2, 3, 3], [0, 1, 4]]
     """
-    random = np.random.default_rng(seed)
+    if videos < 1:
+        raise ContractError(
+            explain(
+                "training",
+                expected="at least 1 video to learn from",
+                found="0",
+                mend="add videos that are not held out (content.holdout_share)",
+            )
+        )
+    return _batches(videos, size, count, np.random.default_rng(seed))
+
+
+def check_finite(
+    losses: NDArray[np.float32], settings: ContentSettings, iteration: int
+) -> NDArray[np.float32]:
+    """The losses of one iteration as they are; SettingsError where one is NaN or infinite."""
+    if not np.isfinite(losses).all():
+        raise SettingsError(
+            explain(
+                f"content.learning_rate, iteration {iteration}",
+                expected="a finite loss",
+                found=f"{losses.tolist()} at {settings.learning_rate:g}",
+                mend="lower content.learning_rate",
+            )
+        )
+    return losses
+
+
+def _batches(
+    videos: int, size: int, count: int, random: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
     waiting = np.empty(0, np.int64)
     for _ in range(count):
         while len(waiting) < size:

@@ -1,4 +1,4 @@
-"""The rules of a topic queue (paper, III-B1): thresholds, a share of fresh videos, rank by click-through rate.
+"""The rules of a topic queue (paper, III-B1): thresholds, fresh videos, rank by click-through rate.
 
 A video with exposures below tau_1 or a smoothed click-through rate below tau_2 is deleted from its
 topic's queue. Some videos that were shown too rarely to be judged (exposures below tau_1) are drawn
@@ -18,20 +18,22 @@ from vidtopics.settings import QueueSettings
 
 
 def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
-    """The queue of one topic, as rows of the contract `topic_queues` in the order of their positions.
+    """The queue of one topic, as rows of the contract `topic_queues` by position.
 
-    Kept videos are ranked by falling smoothed click-through rate, ties by falling exposures, then
+    Judged videos are ranked by falling smoothed click-through rate, ties by falling exposures, then
     by video_id. Fresh ones come in the order of their draw and are spread evenly
     (:func:`fresh_places`), so that every prefix has its share of them: a reader that takes the
     first hundred sees ten. The order of the rows doesn't matter, nor what other topics there are.
 
     Args:
-        topic: every video of one topic, each once: topic_id, video_id, video_exposures, video_ctr, topic_epoch.
+        topic: every video of one topic, each once: topic_id, video_id, video_exposures,
+            video_ctr, topic_epoch.
         settings: tau_1, tau_2, fresh share and length.
-        seed: of the draw. A draw depends on seed, topic and video alone: a fresh video stays in its queue from run to run,
+        seed: of the draw, which depends on seed, topic and video alone: a fresh video stays,
             until it has been shown often enough to be judged.
 
-    >>> topic = pa.table({"topic_id": [7] * 4, "video_id": ["a", "b", "c", "d"], "video_exposures": [50, 40, 9, 60],
+    >>> topic = pa.table({"topic_id": [7] * 4, "video_id": ["a", "b", "c", "d"],
+    ...                   "video_exposures": [50, 40, 9, 60],
     ...                   "video_ctr": [0.2, 0.3, 0.9, 0.06], "topic_epoch": [1] * 4})
     >>> queue = topic_queue(topic, QueueSettings(), seed=7)  # c is fresh, d is clicked too rarely
     >>> queue.select(["queue_position", "video_id", "fresh"]).to_pylist()
@@ -41,7 +43,7 @@ def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table
     """
     judged = topic["video_exposures"].to_numpy() >= settings.min_exposures
     liked = topic["video_ctr"].to_numpy() >= settings.min_ctr
-    kept = topic.filter(pa.array(judged & liked)).sort_by(
+    judged_videos = topic.filter(pa.array(judged & liked)).sort_by(
         [("video_ctr", "descending"), ("video_exposures", "descending"), ("video_id", "ascending")]
     )
     unjudged = topic.filter(pa.array(~judged))
@@ -50,25 +52,25 @@ def topic_queue(topic: pa.Table, settings: QueueSettings, seed: int) -> pa.Table
         .sort_by([("draw", "ascending")])
         .drop(["draw"])
     )
-    fresh = fresh_count(len(kept), len(unjudged), settings)
-    kept, drawn = kept.slice(0, settings.length - fresh), drawn.slice(0, fresh)
-    is_fresh = fresh_places(len(kept) + fresh, fresh)
+    fresh = fresh_count(len(judged_videos), len(unjudged), settings)
+    judged_videos, drawn = judged_videos.slice(0, settings.length - fresh), drawn.slice(0, fresh)
+    is_fresh = fresh_places(len(judged_videos) + fresh, fresh)
     order = np.argsort(
         np.argsort(is_fresh, kind="stable")
-    )  # the i-th place takes the next kept or the next drawn video
-    return _rows(pa.concat_tables([kept, drawn]).take(pa.array(order)), is_fresh)
+    )  # the i-th place takes the next judged or the next drawn video
+    return _rows(pa.concat_tables([judged_videos, drawn]).take(pa.array(order)), is_fresh)
 
 
-def fresh_count(kept: int, unjudged: int, settings: QueueSettings) -> int:
-    """How many of `unjudged` videos a queue with `kept` judged ones gets.
+def fresh_count(judged: int, unjudged: int, settings: QueueSettings) -> int:
+    """How many of `unjudged` videos a queue with `judged` ones gets.
 
     "These fresh videos account for 10% of all remaining videos in this queue": with share s of the
-    whole queue, s / (1 - s) for each kept video, rounded; a queue that is cut at its length has s
-    of that. A queue with few kept videos, that of a new topic say, is filled up with fresh ones to
+    whole queue, s / (1 - s) for each judged video, rounded; a queue that is cut at its length has s
+    of that. A queue with few judged videos, as of a new topic, is filled up with fresh ones to
     ceil(1 / s) videos, the shortest queue of which s is a whole video: otherwise no topic could
     start. With s = 0 there are none.
 
-    >>> [fresh_count(kept, 1_000, QueueSettings()) for kept in (0, 4, 9, 90, 899, 5_000)]
+    >>> [fresh_count(judged, 1_000, QueueSettings()) for judged in (0, 4, 9, 90, 899, 5_000)]
     [10, 6, 1, 10, 100, 100]
     >>> fresh_count(90, 3, QueueSettings()), fresh_count(0, 1_000, QueueSettings(fresh_share=0))
     (3, 0)
@@ -76,12 +78,13 @@ def fresh_count(kept: int, unjudged: int, settings: QueueSettings) -> int:
     share, length = settings.fresh_share, settings.length
     if share == 0:
         return 0
-    wanted = round(min(share / (1 - share) * kept, share * length))
-    return min(max(wanted, ceil(1 / share) - kept), unjudged, length)
+    by_share = round(min(share / (1 - share) * judged, share * length))
+    shortest = ceil(min(1 / share, length))
+    return min(max(by_share, shortest - judged), unjudged, length)
 
 
 def fresh_places(videos: int, fresh: int) -> NDArray[np.bool_]:
-    """bool[videos], true at the `fresh` places of fresh videos: the middle of each of that many equal stretches of the queue.
+    """bool[videos], true at the middle of each of `fresh` equal stretches of the queue.
 
     Any first p places have p * fresh / videos fresh ones, give or take half a video.
 

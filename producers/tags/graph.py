@@ -1,4 +1,4 @@
-"""The tag graph: tags as nodes, the number of videos that carry both tags as an edge's weight (paper, III-A2)."""
+"""The tag graph: an edge's weight is the number of videos that carry both tags (III-A2)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TagGraph:
         tags: string[T], the nodes in byte order; a node's index is its place here.
         indptr: int64[T + 1]; the neighbours of node t are `indices[indptr[t]:indptr[t + 1]]`.
         indices: int32[2 E], neighbours, ascending within a node.
-        weights: float64[2 E], x_e: videos that carry both tags. Whole numbers, so that sums are exact.
+        weights: float64[2 E], x_e: videos that carry both tags, whole numbers for exact sums.
     """
 
     tags: pa.StringArray
@@ -40,7 +40,7 @@ class TagGraph:
         return np.diff(self.indptr)
 
     def components(self) -> NDArray[np.int64]:
-        """int64[T], each tag's connected component, numbered from 0 by falling size, ties by the smallest tag.
+        """int64[T], connected components, numbered from 0 by falling size, then smallest tag.
 
         >>> build_graph(["a", "c", "d"], ["b", "d", "e"], [1, 2, 1]).components().tolist()
         [1, 1, 0, 0, 0]
@@ -67,7 +67,7 @@ def build_graph(
         tag_a: string[E], one end of each edge.
         tag_b: string[E], the other, later in byte order; so each undirected edge is given once.
         videos: int[E], x_e: videos that carry both tags, at least 1.
-        isolated: further nodes, tags that videos carry alone; those that have an edge all the same are no error.
+        isolated: further nodes, tags that videos carry alone; those with an edge are no error.
 
     Raises:
         ContractError: lengths differ, ends are equal, swapped or repeated, or an edge has no video.
@@ -119,8 +119,8 @@ def _strings(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.StringArr
 
 
 def _indices(values: pa.StringArray, tags: pa.StringArray) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = pc.index_in(values, value_set=tags).to_numpy().astype(np.int64)
-    return found
+    indices: NDArray[np.int64] = pc.index_in(values, value_set=tags).to_numpy().astype(np.int64)
+    return indices
 
 
 def _check_lengths(a: int, b: int, videos: int) -> None:

@@ -14,7 +14,7 @@ from producers.tags.skipgram import TagVectors
 
 
 class Pooled(NamedTuple):
-    """float32[N, d] of length 1, and int64[N], the tags that went into each; both 0 where none has a vector."""
+    """float32[N, d] of length 1 and int64[N], the tags in each; both 0 where none has a vector."""
 
     tag_embedding: NDArray[np.float32]
     tag_count: NDArray[np.int64]
@@ -23,7 +23,7 @@ class Pooled(NamedTuple):
 def pool(
     video: NDArray[np.int64], tag: NDArray[np.int64], vectors: NDArray[np.float32], *, videos: int
 ) -> Pooled:
-    """Eq. 4 for pairs of a video and a tag, brought to length 1 as contract `video_tag_embedding` wants it.
+    """Eq. 4 for pairs of a video and a tag, at length 1 as `video_tag_embedding` has it.
 
     A video's tags are a set: their order and repetition change no byte, nor does what else is in
     the batch.
@@ -38,7 +38,7 @@ def pool(
     >>> pooled = pool(np.array([0, 0, 1, 3, 3]), np.array([0, 1, -1, 1, 2]), vectors, videos=4)
     >>> pooled.tag_embedding.astype(float).round(4).tolist()
     [[0.7071, 0.7071], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
-    >>> pooled.tag_count.tolist()  # the last video's tags cancel: no direction, so it counts as without tags
+    >>> pooled.tag_count.tolist()  # the last video's tags cancel: it counts as without tags
     [2, 0, 0, 0]
     """
     has = tag >= 0

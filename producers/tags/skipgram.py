@@ -1,4 +1,7 @@
-"""Skip-gram over walks gives every tag a vector (paper, III-A2; Mikolov et al. 2013), comparable from run to run."""
+"""Skip-gram over walks gives every tag a vector, comparable from run to run (III-A2).
+
+Mikolov et al., *Distributed Representations of Words and Phrases*, NIPS 2013.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from vidtopics.settings import TagSettings
 
 
 class TagVectors(NamedTuple):
-    """The tag embedding list {t_1: e_1, ..., t_T: e_T}: string[T] in byte order and float32[T, d]."""
+    """{t_1: e_1, ..., t_T: e_T}: tags string[T] in byte order, vectors float32[T, d]."""
 
     tags: pa.StringArray
     vectors: NDArray[np.float32]
@@ -39,7 +42,7 @@ def embed_tags(
     Args:
         graph: the tag graph, T nodes.
         settings: walks and skip-gram.
-        seed: same seed, graph and `initial`, same bytes, in any process and with any number of threads.
+        seed: same seed, graph and `initial`, same bytes, in any process and number of threads.
         initial: tags and vectors of the last run, or None.
 
     Returns:
@@ -75,7 +78,7 @@ def skip_gram(
     seed: int,
     start: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
-    """Skip-gram with negative sampling over walks, one thread, no subsampling of frequent nodes (as in DeepWalk).
+    """Skip-gram with negative sampling over walks, one thread, no subsampling (as in DeepWalk).
 
     Args:
         walks: int32[W, l], node indices, -1 where a walk has ended; every node is in some walk.
@@ -120,7 +123,7 @@ def skip_gram(
 def align(
     vectors: NDArray[np.float32], known: NDArray[np.int64], old: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Turn and scale float32[T, d] so that rows `known` come to lie near `old` (orthogonal Procrustes).
+    """Turn and scale float32[T, d] so that rows `known` lie near `old` (orthogonal Procrustes).
 
     All angles within the space stay as they are. Shared tags count alike, by direction. The scale
     is the median ratio of lengths: each warm start makes vectors about a third longer, and over
@@ -144,7 +147,7 @@ def align(
 
 @dataclass(frozen=True)
 class _Sentences:
-    """Walks as gensim reads them: lists of int, made in blocks, as all at once would take 40 bytes a step."""
+    """Walks as gensim reads them: lists of int, made in blocks, as a list takes 40 bytes a step."""
 
     walks: NDArray[np.int32]
 
@@ -160,7 +163,7 @@ def _check_width(vectors: NDArray[np.float32], settings: TagSettings) -> None:
                 "initial tag vectors",
                 expected=f"width {settings.dimensions}",
                 found=f"width {vectors.shape[1]}",
-                mend="start without initial vectors, and a new topic epoch, when tags.dimensions changes",
+                mend="start without initial vectors, and a new topic epoch, for another width",
             )
         )
 

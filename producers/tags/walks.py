@@ -13,7 +13,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def random_walks(graph: TagGraph, *, walks: int, length: int, seed: int) -> NDArray[np.int32]:
-    """Walks from every tag, each step to a neighbour with probability proportional to the edge's videos.
+    """Walks from every tag; a step's probability is proportional to the edge's videos.
 
     The paper steps by p_e of Eq. 3. Its normaliser, the sum over *all* edges, is the same for every
     edge of a node and cancels: P(u -> v) = p_uv / sum_w p_uw = x_uv / sum_w x_uw.
@@ -28,11 +28,12 @@ def random_walks(graph: TagGraph, *, walks: int, length: int, seed: int) -> NDAr
         seed: same seed and graph, same walks.
 
     Returns:
-        int32[walks * T, length] of node indices; row `p * T + t` is the p-th walk from node t. The walk of a tag
+        int32[walks * T, length] of nodes; row `p * T + t` is the p-th walk from t. That of a tag
         without edges is that tag alone, the rest is -1.
 
     >>> from producers.tags.graph import build_graph
-    >>> random_walks(build_graph(["a"], ["b"], [3], isolated=["c"]), walks=1, length=4, seed=0).tolist()
+    >>> graph = build_graph(["a"], ["b"], [3], isolated=["c"])
+    >>> random_walks(graph, walks=1, length=4, seed=0).tolist()
     [[0, 1, 0, 1], [1, 0, 1, 0], [2, -1, -1, -1]]
     """
     cumulative = np.concatenate([[0.0], np.cumsum(graph.weights)])

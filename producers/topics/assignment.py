@@ -1,4 +1,4 @@
-"""Which topics a video has: the nearest centres within the cosine threshold tau_3 (paper, III-A3)."""
+"""Which topics a video has: the nearest centres within the threshold tau_3 (paper, III-A3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Assignment(NamedTuple):
         topic_ids: int64[N, slots], by falling weight, equal weights by rising id; pad -1.
         topic_weights: float32[N, slots], cosine to each topic's centroid; pad 0.
         topic_count: int64[N], slots in use; 0 for a zero vector.
-        below_threshold: bool[N], no centroid is within the threshold; the nearest is given all the same.
+        below_threshold: bool[N], no centroid is within the threshold: the nearest is given.
     """
 
     topic_ids: NDArray[np.int64]
@@ -81,7 +81,7 @@ def calibrate_threshold(
     *,
     device: str = "cpu",
 ) -> float:
-    """The threshold at which videos have `target_mean` topics on average (paper: 4), the nearest one always counted.
+    """The threshold at which videos have `target_mean` topics on average (paper: 4).
 
     That mean is 1 + (cosines of second and later slots at or above the threshold) / N over the N
     videos that have a representation, so the threshold is the (target - 1) N-th greatest of those
@@ -92,7 +92,8 @@ def calibrate_threshold(
 
     >>> a = np.array([[1, 0], [0.8, 0.6]], np.float32)
     >>> threshold = calibrate_threshold(a, np.eye(2, dtype=np.float32), 1.5)
-    >>> round(threshold, 6), assign(a, np.eye(2, dtype=np.float32), np.arange(2), threshold).topic_count.tolist()
+    >>> given = assign(a, np.eye(2, dtype=np.float32), np.arange(2), threshold)
+    >>> round(threshold, 6), given.topic_count.tolist()
     (0.6, [1, 2])
     """
     present = a[check_points(a)]
@@ -109,29 +110,30 @@ def calibrate_threshold(
     further = np.sort(
         top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None
     )[::-1]
-    wanted = round((target_mean - 1) * len(present))
-    return float(further[wanted - 1]) if wanted else 1.0
+    slot_count = round((target_mean - 1) * len(present))
+    return float(further[slot_count - 1]) if slot_count else 1.0
 
 
 def top_centroids(
     a: NDArray[np.float32], centroids: NDArray[np.float32], slots: int, *, device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `slots` greatest cosines of each row, ties by the earlier centroid: int64[N, slots], float32[N, slots].
+    """Ranks int64[N, slots] and values float32[N, slots] of each row's greatest cosines.
 
-    Where there are fewer centroids than slots, the rest is centroid 0 with cosine -inf.
+    Ties go to the earlier centroid. With fewer centroids than slots, the rest is centroid 0 with
+    cosine -inf.
     """
     x, centres = torch.as_tensor(a, device=device), _unit(torch.as_tensor(centroids, device=device))
     rank = torch.zeros((len(a), slots), dtype=torch.int64)
     cosine = torch.full((len(a), slots), -torch.inf)
     width = min(slots, len(centroids))
     for rows in chunks(len(a), max(centroids.shape)):
-        value, found = _top((_unit(x[rows]) @ centres.T).float(), width)
-        rank[rows, :width], cosine[rows, :width] = found.cpu(), value.cpu()
+        value, column = _top((_unit(x[rows]) @ centres.T).float(), width)
+        rank[rows, :width], cosine[rows, :width] = column.cpu(), value.cpu()
     return rank.numpy(), cosine.numpy()
 
 
 def _top(cosine: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The greatest values of each row and their columns, ties by the earlier column, which topk doesn't promise."""
+    """The greatest values of each row and their columns; ties by column, unlike in topk."""
     value, column = torch.topk(cosine, width, dim=1)
     column, order = column.sort(dim=1)
     value, again = value.gather(1, order).sort(dim=1, descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""How well representations cluster: the paper's Table I (ARI, NMI against classes) and Fig. 3 (distance ratios)."""
+"""How well representations cluster: Table I (ARI and NMI), Fig. 3 (distance ratios)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from producers.topics.kmeans import check_points, spherical_kmeans
-from vidtopics.errors import ContractError, explain
+from vidtopics.errors import ContractError, TableError, explain
 
 Level = Literal["primary", "secondary"]
 Metric = Literal["ari", "nmi"]
@@ -35,8 +35,8 @@ class Scores(NamedTuple):
     """Table I.
 
     Attributes:
-        scores: (features, level, metric) -> mean over clusterings, and the interval of that mean over their seeds.
-        differences: (features, later features, level, metric) -> the later one's mean less the earlier one's, with
+        scores: (features, level, metric) -> mean over clusterings, with its interval over seeds.
+        differences: (features, later features, level, metric) -> the later mean less the earlier,
             an interval over videos and seeds together.
     """
 
@@ -52,7 +52,7 @@ def representation_scores(
     clusterings: int,
     seed: int,
 ) -> Scores:
-    """Table I: cluster each set of features with K = number of classes, and compare with the classes.
+    """Table I: cluster features with K = number of classes, and compare with the classes.
 
     ARI and NMI are scikit-learn's, in -0.5..1 and 0..1 (the paper's 237% can't be either).
     Clustering is spherical K-means; videos with a zero vector form one further cluster, so that all
@@ -64,19 +64,23 @@ def representation_scores(
     as its copies of a video share cluster and class and lift ARI.
 
     Args:
-        features: name -> float32[N, D], rows of length 1 or zero, in the order of the table's columns.
+        features: name -> float32[N, D], rows of length 1 or zero, in the order of the columns.
         classes: level -> int64[N], one class a video.
-        clusters: level -> K, the number of classes in the whole data set (paper, IV-C); the videos may miss some.
+        clusters: level -> K, classes in the whole data set (paper, IV-C); videos may miss some.
         clusterings: seeds, at least 2.
         seed: the seeds are seed, seed + 1, ...
 
     Raises:
         ContractError: features and classes differ in length.
+        TableError: the videos of a level are all of one class, with which any clustering agrees.
 
     >>> classes = {"primary": np.array([0, 0, 1, 1])}
-    >>> good, bad = np.eye(2, dtype=np.float32)[[0, 0, 1, 1]], np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
-    >>> table = representation_scores({"bad": bad, "good": good}, classes, clusters={"primary": 2}, clusterings=2, seed=0)
-    >>> table.scores["good", "primary", "ari"].mean, table.differences["bad", "good", "primary", "nmi"].mean
+    >>> unit = np.eye(2, dtype=np.float32)
+    >>> features = {"bad": unit[[0, 1, 0, 1]], "good": unit[[0, 0, 1, 1]]}
+    >>> table = representation_scores(
+    ...     features, classes, clusters={"primary": 2}, clusterings=2, seed=0)
+    >>> difference = table.differences["bad", "good", "primary", "nmi"]
+    >>> table.scores["good", "primary", "ari"].mean, difference.mean
     (1.0, 1.0)
     """
     _check(features, classes)
@@ -88,8 +92,14 @@ def representation_scores(
             for name, x in features.items()
         }
         for metric in METRICS:
-            whole = {name: _measure(metric, truth, found) for name, found in labels.items()}
-            halves = {name: _halves(metric, truth, found, seed) for name, found in labels.items()}
+            whole = {
+                name: _measure(metric, truth, labels_by_seed)
+                for name, labels_by_seed in labels.items()
+            }
+            halves = {
+                name: _halves(metric, truth, labels_by_seed, seed)
+                for name, labels_by_seed in labels.items()
+            }
             for name, values in whole.items():
                 scores[name, level, metric] = _estimate(
                     values.mean(), values.std(ddof=1) / np.sqrt(clusterings)
@@ -109,15 +119,30 @@ def distance_ratios(
     over pairs of centroids, intra the mean over videos to their own centroid. Greater is more
     discriminative. Zero vectors are left out. A ratio depends on `clusters`: compare at one K only.
 
+    Raises:
+        SettingsError: there are fewer points than clusters.
+        TableError: every point lies on its centre, as where all are equal.
+
     >>> points = np.array([[1, 0], [0.8, 0.6], [-1, 0], [-0.8, 0.6]], np.float32)
     >>> distance_ratios(points, 2, clusterings=2, seed=0).round(3).tolist()  # 1.89737 / 0.32036
     [5.923, 5.923]
     """
     ratios = []
     for s in range(seed, seed + clusterings):
-        found = spherical_kmeans(points, clusters, iterations=LLOYD_STEPS, seed=s)
-        inter = _chord((found.centroids @ found.centroids.T)[np.triu_indices(clusters, k=1)]).mean()
-        intra = _chord(found.cosines[found.labels >= 0]).mean()
+        clustering = spherical_kmeans(points, clusters, iterations=LLOYD_STEPS, seed=s)
+        inter = _chord(
+            (clustering.centroids @ clustering.centroids.T)[np.triu_indices(clusters, k=1)]
+        ).mean()
+        intra = _chord(clustering.cosines[clustering.labels >= 0]).mean()
+        if intra < 1e-3:  # of float32 cosines: equal vectors differ by rounding
+            raise TableError(
+                explain(
+                    "Fig. 3",
+                    expected="videos that differ from their centre",
+                    found=f"{len(points)} on {clusters} centres",
+                    mend="add videos",
+                )
+            )
         ratios.append(inter / intra)
     return np.array(ratios)
 
@@ -135,13 +160,13 @@ def _clusterings(
 def _measure(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    return np.array([METRICS[metric](truth, found) for found in labels])
+    return np.array([METRICS[metric](truth, assigned) for assigned in labels])
 
 
 def _halves(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """The metric on half-samples, which are the same for every representation: float64[HALF_SAMPLES]."""
+    """The metric on half-samples, the same for every representation: float64[HALF_SAMPLES]."""
     rng = np.random.default_rng(seed)
     values = np.empty(HALF_SAMPLES)
     for i in range(HALF_SAMPLES):
@@ -174,5 +199,15 @@ def _check(
                 mend="join them by video first",
             )
         )
+    for level, truth in classes.items():
+        if len(np.unique(truth)) < 2:
+            raise TableError(
+                explain(
+                    f"Table I, {level} classes",
+                    expected="at least 2 classes",
+                    found=str(len(np.unique(truth))),
+                    mend="leave this level out, or add videos of other classes",
+                )
+            )
     for rows in features.values():
         check_points(rows)

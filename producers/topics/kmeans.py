@@ -1,4 +1,4 @@
-"""Spherical K-means on torch: unit vectors, cosine, k-means++ seeding (paper, III-A3; Dhillon and Modha 2001).
+"""Spherical K-means on torch: unit vectors, cosine, k-means++ seeding (Dhillon and Modha 2001).
 
 faiss is left out. Its k-means starts from uniformly drawn points: on 20,000 points around 300
 planted centres it ended at a mean cosine of 0.730, k-means++ at 0.759. It doesn't say which centres
@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidtopics.errors import ContractError, SettingsError, explain
+from vidtopics.errors import ContractError, SettingsError, TableError, explain
 
 CHUNK_ELEMENTS = 2**24
-"""Elements of one block of similarities or of sorted points: 64 MB of float32, however many points there are."""
+"""Elements of a block of similarities or sorted points: 64 MB of float32 for any N."""
 
 
 class KMeans(NamedTuple):
@@ -29,7 +29,7 @@ class KMeans(NamedTuple):
         centroids: float32[K, D], length 1.
         labels: int64[N], each point's nearest centre; -1 for a zero vector.
         cosines: float32[N], the cosine to it; 0 for a zero vector.
-        origin: int64[K], the row of `initial` that the centre moved from, -1 where it was seeded or re-seeded.
+        origin: int64[K], the row of `initial` that a centre moved from, -1 if (re-)seeded.
         iterations: Lloyd's steps that were taken.
     """
 
@@ -61,17 +61,19 @@ def spherical_kmeans(
         clusters: K.
         iterations: Lloyd's steps at most.
         seed: of the seeding.
-        initial: float32[K0, D], K0 <= K, centres to start from; k-means++ adds those that are wanted beyond them.
+        initial: float32[K0, D], K0 <= K, centres to start from; k-means++ adds the others.
         device: where torch computes, "cpu" or "cuda".
 
     Raises:
         ContractError: a point's length is neither 0 nor 1.
         SettingsError: there are fewer points than clusters.
+        TableError: there is no point at all.
 
     >>> points = np.array([[1, 0], [0.8, 0.6], [0, 0], [-1, 0], [-0.8, 0.6]], np.float32)
-    >>> found = spherical_kmeans(points, 2, iterations=10, seed=0)
-    >>> [found.labels[i] == found.labels[j] for i, j in ((0, 1), (3, 4), (0, 3))], int(found.labels[2])
-    ([np.True_, np.True_, np.False_], -1)
+    >>> clustering = spherical_kmeans(points, 2, iterations=10, seed=0)
+    >>> labels = clustering.labels
+    >>> [bool(labels[i] == labels[j]) for i, j in ((0, 1), (3, 4), (0, 3))], int(labels[2])
+    ([True, True, False], -1)
     """
     used = np.flatnonzero(check_points(points))
     _check_enough(len(used), clusters)
@@ -100,8 +102,8 @@ def spherical_kmeans(
 
 def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's nearest centre, int64[N] (ties: the first), and the cosine to it, float32[N]."""
-    found = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
-    return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
+    maxima = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
+    return torch.cat([f.indices for f in maxima]), torch.cat([f.values for f in maxima])
 
 
 def plus_plus(x: Tensor, clusters: int, known: Tensor, rng: np.random.Generator) -> Tensor:
@@ -126,7 +128,7 @@ def plus_plus(x: Tensor, clusters: int, known: Tensor, rng: np.random.Generator)
 
 
 def chunks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of `rows` such that a block of that many rows and `columns` stays within CHUNK_ELEMENTS."""
+    """Slices of `rows` such that that many rows of `columns` stay within CHUNK_ELEMENTS."""
     size = max(1, CHUNK_ELEMENTS // max(columns, 1))
     return (slice(first, min(first + size, rows)) for first in range(0, max(rows, 1), size))
 
@@ -150,7 +152,7 @@ def check_points(points: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _update(x: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
-    """The normalised mean of each cluster's points; an empty or cancelling cluster keeps its centre."""
+    """The normalised mean of each cluster; an empty or cancelling cluster keeps its centre."""
     total = torch.zeros_like(centres)
     for rows in chunks(len(x), max(centres.shape)):
         # Sorted segments add up in one order; index_add_ would not on a GPU.
@@ -162,7 +164,7 @@ def _update(x: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
 
 
 def _reseed(x: Tensor, labels: Tensor, cosines: Tensor, centres: Tensor) -> NDArray[np.int64]:
-    """Put each empty centre on one of the farthest points; the rows of `centres` that were moved, int64.
+    """Put each empty centre on one of the farthest points; returns the moved rows, int64.
 
     A point that is alone in its cluster, or lies on its centre, is never taken: that would empty
     another cluster, or make two centres of one. So there may be fewer such points than empty
@@ -181,6 +183,16 @@ def _reseed(x: Tensor, labels: Tensor, cosines: Tensor, centres: Tensor) -> NDAr
 
 
 def _check_enough(points: int, clusters: int) -> None:
+    if not points:
+        raise TableError(
+            explain(
+                "topics",
+                expected="a video with a cover, a title or a tag that has a vector",
+                found="none",
+                mend="ingest covers, titles or tags (tags.min_videos: a tag on fewer has none), "
+                "and let topics.tag_weight or topics.joint_weight be above 0",
+            )
+        )
     if points < clusters:
         raise SettingsError(
             explain(

@@ -18,7 +18,7 @@ def label_terms(
     *,
     terms: int,
 ) -> list[list[str]]:
-    """Each topic's best terms among the tags and title words of its videos, by c-TF-IDF, best first.
+    """Each topic's best terms among its videos' tags and title words, by c-TF-IDF.
 
     score(t, c) = tf(t, c) * ln(1 + A / f(t)): tf counts the topic's videos that have the term, f
     all videos in topics that have it, A is the mean number of terms a topic (Grootendorst,
@@ -33,7 +33,8 @@ def label_terms(
         terms: at most this many a topic.
 
     >>> tags = pa.array([["cat"], ["cat"], ["dog"]])
-    >>> label_terms(np.array([4, 9]), np.array([4, 4, 9]), tags, pa.array(["The cat", "A big cat", "big dog"]), terms=2)
+    >>> titles = pa.array(["The cat", "A big cat", "big dog"])
+    >>> label_terms(np.array([4, 9]), np.array([4, 4, 9]), tags, titles, terms=2)
     [['cat', 'big'], ['dog', 'big']]
     """
     video, term = _video_terms(tags, titles)
@@ -67,7 +68,7 @@ def _video_terms(
 
 
 def _best(counts: csr_array, terms: int) -> list[NDArray[np.int64]]:
-    """Columns of the greatest scores of each row, ties by the earlier column; counts are float64[K, V]."""
+    """Columns of each row's greatest scores, ties by the earlier column; counts float64[K, V]."""
     idf = np.log1p(counts.sum() / counts.shape[0] / np.maximum(counts.sum(axis=0), 1))
     best = []
     for row in range(counts.shape[0]):

@@ -11,7 +11,7 @@ from vidtopics.errors import ContractError, explain
 
 
 class Representation(NamedTuple):
-    """float32[N, d_tag + d_joint] of length 1, and bool[N]: false where both blocks are missing and the row is zero."""
+    """float32[N, d_tag + d_joint] of length 1, and bool[N]: false for zero rows."""
 
     a: NDArray[np.float32]
     present: NDArray[np.bool_]
@@ -26,7 +26,7 @@ def topic_representation(
     tag_weight: float = 1.0,
     joint_weight: float = 1.0,
 ) -> Representation:
-    """Join the tag embedding and the joint representation so that both count by their weights alone.
+    """Join tag embedding and joint representation so that both count by their weights alone.
 
     Each block is brought to length 1, weighted, joined, and the whole brought to length 1. The
     paper's one L2 normalisation of the whole can't make blocks of different lengths "contribute the
@@ -39,20 +39,23 @@ def topic_representation(
         joint: float32[N, d_joint], z of Eq. 1.
         has_tag: bool[N]; false: the video has no tag with a vector, its block counts as zero.
         has_joint: bool[N]; false: it has neither cover nor title.
-        tag_weight: weight of the tag block, at least 0.
+        tag_weight: weight of the tag block, at least 0; the ratio of the two alone counts.
         joint_weight: weight of the joint block, at least 0.
 
     Raises:
         ContractError: a block that is said to be there is zero or not finite.
 
-    >>> tag, joint = np.array([[5, 0], [0, 0]], np.float32), np.array([[0, 0.1], [0, 7]], np.float32)
-    >>> found = topic_representation(tag, joint, has_tag=np.array([True, False]), has_joint=np.array([True, True]))
-    >>> found.a.astype(float).round(4).tolist()
+    >>> tag = np.array([[5, 0], [0, 0]], np.float32)
+    >>> joint = np.array([[0, 0.1], [0, 7]], np.float32)
+    >>> has_tag, has_joint = np.array([True, False]), np.array([True, True])
+    >>> rows = topic_representation(tag, joint, has_tag=has_tag, has_joint=has_joint).a
+    >>> rows.astype(float).round(4).tolist()
     [[0.7071, 0.0, 0.0, 0.7071], [0.0, 0.0, 0.0, 1.0]]
     """
+    scale = max(tag_weight, joint_weight) or 1.0  # squares of 1e200 overflow
     blocks = [
-        _unit_block(tag, has_tag, "tag") * tag_weight,
-        _unit_block(joint, has_joint, "joint") * joint_weight,
+        _unit_block(tag, has_tag, "tag") * (tag_weight / scale),
+        _unit_block(joint, has_joint, "joint") * (joint_weight / scale),
     ]
     a = np.concatenate(blocks, axis=1)
     length = _lengths(a)

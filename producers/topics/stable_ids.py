@@ -1,4 +1,4 @@
-"""Topics that keep their IDs from run to run: the last centres are the next start (paper, III-A3; retraining)."""
+"""Topics that keep their IDs from run to run: the last centres are the next start (III-A3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Topics:
         centroids: float32[K, D], length 1.
         sizes: int64[K], videos whose nearest centroid it is, at least 1.
         born: int64[B], the topics that are new in this run.
-        retired: int64[R], topics of the last run that have no videos any more; never to be used again.
+        retired: int64[R], topics of the last run without videos now; never to be used again.
         next_id: above every ID that was ever given, in any epoch.
         epoch: IDs are comparable within one epoch; the first is 1.
         threshold: tau_3 of this epoch, as set or as calibrated on its first run.
@@ -69,21 +69,25 @@ def learn_topics(
 
     Raises:
         SettingsError: fewer videos have a representation than clusters are set.
-        ContractError: `previous` has IDs that are not below its `next_id`, or a row of `a` is not of length 1.
+        TableError: no video has one.
+        ContractError: an ID of `previous` is not below its `next_id`, or a row of `a` is not of
+            length 1.
 
     >>> a = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2, 2]]
-    >>> first = learn_topics(a, previous=None, settings=TopicSettings(clusters=3), seed=0)
+    >>> settings = TopicSettings(clusters=3)
+    >>> first = learn_topics(a, previous=None, settings=settings, seed=0)
     >>> first.topic_ids.tolist(), first.sizes.tolist(), first.epoch
     ([1, 2, 3], [2, 2, 2], 1)
-    >>> lost = first.topic_ids[first.centroids[:, 2] == 1].tolist()  # no video lies there any more, but at axis 3
-    >>> then = learn_topics(np.eye(4, dtype=np.float32)[[0, 1, 3]], previous=first, settings=TopicSettings(clusters=3), seed=0)
+    >>> lost = first.topic_ids[first.centroids[:, 2] == 1].tolist()  # now without a video
+    >>> a = np.eye(4, dtype=np.float32)[[0, 1, 3]]
+    >>> then = learn_topics(a, previous=first, settings=settings, seed=0)
     >>> then.retired.tolist() == lost, then.born.tolist(), then.next_id
     (True, [4], 5)
     """
     points = a[check_points(a)]
     epoch, next_id = _epoch(previous, a.shape[1], new_epoch)
     ids, start, closest = _start(previous, epoch, points, settings.clusters, device)
-    found = spherical_kmeans(
+    clustering = spherical_kmeans(
         _sample(points, settings.sample, closest, seed),
         settings.clusters,
         iterations=settings.iterations,
@@ -91,11 +95,11 @@ def learn_topics(
         initial=start,
         device=device,
     )
-    sizes = _sizes(points, found.centroids, device)
+    sizes = _sizes(points, clustering.centroids, device)
     live = np.flatnonzero(sizes)
-    topic_ids, born = _name(found.origin[live], ids, next_id)
+    topic_ids, born = _name(clustering.origin[live], ids, next_id)
     rows = live[np.argsort(topic_ids)]
-    centroids = found.centroids[rows]
+    centroids = clustering.centroids[rows]
     threshold = _threshold(previous, epoch, points, centroids, settings, device=device)
     return Topics(
         topic_ids=np.sort(topic_ids),
@@ -130,7 +134,7 @@ def _epoch(previous: Topics | None, width: int, new_epoch: bool) -> tuple[int, i
 def _start(
     previous: Topics | None, epoch: int, points: NDArray[np.float32], clusters: int, device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """This epoch's topics that still have videos, the `clusters` largest: IDs, centroids, and each one's closest video."""
+    """IDs, centroids and closest video of the epoch's `clusters` largest topics with videos."""
     if previous is None or previous.epoch != epoch:
         return (
             np.empty(0, np.int64),
@@ -140,10 +144,10 @@ def _start(
     labels, cosines = _nearest(points, previous.centroids, device)
     sizes = np.bincount(labels, minlength=len(previous.centroids))
     largest = np.lexsort((previous.topic_ids, -sizes))[:clusters]
-    kept = np.sort(largest[sizes[largest] > 0])
+    live = np.sort(largest[sizes[largest] > 0])
     by_topic = np.lexsort((cosines, labels))  # the closest video is the last of its topic
-    closest = by_topic[np.cumsum(sizes)[kept] - 1]
-    return previous.topic_ids[kept], previous.centroids[kept], closest
+    closest = by_topic[np.cumsum(sizes)[live] - 1]
+    return previous.topic_ids[live], previous.centroids[live], closest
 
 
 def _threshold(
@@ -155,7 +159,7 @@ def _threshold(
     *,
     device: str,
 ) -> float:
-    """As set; or, for a target, as calibrated on the epoch's first run, lest all videos' topics change with each run."""
+    """As set, or as calibrated on the epoch's first run: a new one would move all videos."""
     if not settings.target_topics:
         return settings.threshold
     if previous is not None and previous.epoch == epoch:
@@ -166,7 +170,7 @@ def _threshold(
 def _name(
     origin: NDArray[np.int64], ids: NDArray[np.int64], next_id: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The ID of each centre, the old one where it moved from an old centre, and the IDs that are new."""
+    """Each centre's ID, the old one where it moved from an old centre, and the new IDs."""
     born = np.arange(next_id, next_id + int((origin < 0).sum()))
     topic_ids = np.empty(len(origin), np.int64)
     topic_ids[origin < 0], topic_ids[origin >= 0] = born, ids[origin[origin >= 0]]
@@ -176,7 +180,7 @@ def _name(
 def _sample(
     points: NDArray[np.float32], size: int, closest: NDArray[np.int64], seed: int
 ) -> NDArray[np.float32]:
-    """At most `size` points, and the videos `closest` besides: no topic dies for being too small for the sample."""
+    """At most `size` points, and the videos `closest`, so that no topic dies of the sampling."""
     if len(points) <= size:
         return points
     chosen = np.random.default_rng(seed).choice(len(points), size, replace=False)

@@ -23,7 +23,7 @@ def test_multi_hot_equals_asking_for_each_cell(names, known):
 
 
 def test_tags_below_the_threshold_or_past_the_limit_are_no_classes():
-    """x on 3 videos, y and z on 2, w on 1 (twice on it): at least 2 leaves x, y, z; at most 2 leaves x, y."""
+    """x on 3 videos, y and z on 2, w on 1: at least 2 leaves x, y, z; at most 2 leaves x, y."""
     tags = [["x", "y", "w", "w"], ["z", "x"], ["y", "z", "x"], []]
     none = [[]] * 4
     targets = make_targets(none, none, tags, min_tag_videos=2, max_tags=2)

@@ -1,4 +1,4 @@
-"""Covers and titles through tiny random encoders: rows belong to their videos, whatever the batches."""
+"""Covers and titles through tiny random encoders: rows belong to their videos in any batch."""
 
 import io
 import os
@@ -137,8 +137,8 @@ def test_an_empty_catalogue(image_encoder, title_encoder):
 def test_a_model_left_in_training_mode_is_put_into_evaluation(image_encoder):
     expected, _ = encode_covers(image_encoder, [png(0), png(1)], max_pixels=LIMIT, batch_size=2)
     image_encoder.train()
-    found, _ = encode_covers(image_encoder, [png(0), png(1)], max_pixels=LIMIT, batch_size=2)
-    np.testing.assert_array_equal(found, expected)
+    encodings, _ = encode_covers(image_encoder, [png(0), png(1)], max_pixels=LIMIT, batch_size=2)
+    np.testing.assert_array_equal(encodings, expected)
 
 
 class CountingCovers:
@@ -176,18 +176,18 @@ def test_covers_are_not_all_held_in_memory(image_encoder):
 
 
 def test_title_is_the_mean_over_its_own_tokens(title_encoder):
-    """[CLS] red green [SEP], four vectors of the last layer, although the batch pads it to eight."""
-    found, _ = encode_titles(title_encoder, ["red green", "red " * 20], batch_size=2)
+    """[CLS] red green [SEP], four vectors of the last layer, though padded to eight."""
+    encodings, _ = encode_titles(title_encoder, ["red green", "red " * 20], batch_size=2)
     tokens = title_encoder.tokens(["red green"])
     with torch.inference_mode():
         states = title_encoder.transformer(**tokens).last_hidden_state
     assert states.shape == (1, 4, 16)
-    np.testing.assert_allclose(found[0], states[0].numpy().mean(0), atol=1e-5)
+    np.testing.assert_allclose(encodings[0], states[0].numpy().mean(0), atol=1e-5)
 
 
 def test_titles_are_cut_to_max_tokens(title_encoder):
     """Eight tokens are [CLS], six words, [SEP]: the seventh word is not seen, the sixth is."""
     six, seven, other = "red " * 6, "red " * 6 + "blue", "red " * 5 + "blue"
-    found, _ = encode_titles(title_encoder, [six, seven, other], batch_size=3)
-    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
-    assert np.abs(found[0] - found[2]).max() > 1e-4
+    encodings, _ = encode_titles(title_encoder, [six, seven, other], batch_size=3)
+    np.testing.assert_allclose(encodings[0], encodings[1], atol=1e-6)
+    assert np.abs(encodings[0] - encodings[2]).max() > 1e-4

@@ -15,6 +15,7 @@ from producers.content.fine_tuning import EndToEndModel, fine_tune
 from producers.content.image_encoder import ImageEncoder
 from producers.content.title_encoder import TitleEncoder
 from producers.content.training import joint_representation
+from vidtopics.errors import ContractError
 from vidtopics.settings import ContentSettings, ImageEncoderSettings
 
 SHAPES, MOODS = ("disc", "bars"), ("calm", "loud")
@@ -33,7 +34,7 @@ VIDEOS = 64
 
 
 def draw(shape: str, random: np.random.Generator) -> bytes:
-    """A disc or bars in random colours at a random place, so that no single pixel tells them apart."""
+    """A disc or bars in random colours and place, so that no single pixel tells them apart."""
     ground, ink = (tuple(int(c) for c in random.integers(0, 256, 3)) for _ in range(2))
     image = Image.new("RGB", (40, 40), ground)
     pen = ImageDraw.Draw(image)
@@ -49,7 +50,7 @@ def draw(shape: str, random: np.random.Generator) -> bytes:
 
 
 def videos(seed: int = 0):
-    """Primary class: shape on the cover; secondary: shape and mood; the mood is one word of the title."""
+    """Primary class: the cover's shape; secondary: shape and mood, a word of the title."""
     random = np.random.default_rng(seed)
     shape = [SHAPES[i % 2] for i in range(VIDEOS)]
     mood = [MOODS[i // 2 % 2] for i in range(VIDEOS)]
@@ -233,9 +234,9 @@ def test_gradient_of_each_task_reaches_both_encoders(task):
         max_pixels=LIMIT,
     ).model
     model = EndToEndModel(image_encoder, title_encoder, joint)
-    both = torch.ones(2, dtype=torch.bool)
+    present = torch.ones(2, dtype=torch.bool)
     model.zero_grad()
-    model(torch.randn(2, 3, 32, 32), title_encoder.tokens(titles[:2]), both, both)[
+    model(torch.randn(2, 3, 32, 32), title_encoder.tokens(titles[:2]), present, present)[
         task
     ].square().sum().backward()
     assert model.image_encoder.network.conv_stem.weight.grad.abs().sum() > 0
@@ -257,3 +258,10 @@ def test_a_missing_modality_teaches_its_encoder_nothing():
         max_pixels=LIMIT,
     )
     assert all(torch.equal(p, start[k]) for k, p in image_encoder.named_parameters())
+
+
+@pytest.mark.timeout(60)
+def test_no_video_to_train_on_is_refused_at_once():
+    targets = make_targets([], [], [], min_tag_videos=2, max_tags=9)
+    with pytest.raises(ContractError, match="at least 1 video to learn from, found 0"):
+        fine_tune(*encoders(), [], [], targets, ContentSettings(), seed=1, max_pixels=LIMIT)

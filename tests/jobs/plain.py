@@ -71,8 +71,11 @@ def components(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[s
 
 
 def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
-    """Exposures, clicks and smoothed click-through rate of each live video, from what happened before `at` and was known by it."""
-    before = lambda row: row["event_timestamp"] < at and row["created_timestamp"] <= at  # noqa: E731
+    """Exposures, clicks and smoothed rate of each live video, from what was known before `at`."""
+
+    def before(row: dict) -> bool:
+        return row["event_timestamp"] < at and row["created_timestamp"] <= at
+
     shown = [row for row in home.rows(IMPRESSIONS) if before(row)]
     clicked = {row["event_id"] for row in home.rows(CLICKS) if before(row)}
     exposures = Counter(row["video_id"] for row in shown)
@@ -92,7 +95,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
-    """a = [tag, joint] of each video: both blocks at length 1, joined, and brought to length 1 (III-A3)."""
+    """Each video's [tag, joint]: both blocks at length 1, joined, and at length 1 (III-A3)."""
     joint = {row["video_id"]: np.array(row["joint_embedding"], float) for row in joint_rows}
     return {
         row["video_id"]: unit(
@@ -108,7 +111,7 @@ def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
 def assignment(
     a: np.ndarray, centroids: dict[int, np.ndarray], threshold: float
 ) -> tuple[list[int], list[float], bool]:
-    """Topics within the threshold by falling cosine, 8 at most, or the nearest one; their cosines; was none within."""
+    """At most 8 topics within the threshold, or the nearest; their cosines; was none within."""
     if not a.any():
         return [], [], True
     cosines = sorted(((float(a @ c), -topic) for topic, c in centroids.items()), reverse=True)

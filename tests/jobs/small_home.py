@@ -42,7 +42,7 @@ SETTINGS = {
 
 @dataclass
 class SmallHome:
-    """Tables with what each run did: steps and release by as-of time, wall clock of the live run, titles sent to the encoders."""
+    """Tables with what each run did: steps, release, wall clock, titles sent to the encoders."""
 
     tables: Tables
     settings: Settings
@@ -63,7 +63,7 @@ class SmallHome:
         return self.tables.as_of(table, us, run.known_by(table)).to_pylist()
 
     def rows(self, table: Table, at: int | None = None) -> list[dict]:
-        """All rows, or those with that event time, in the order of key and times, times in microseconds."""
+        """All rows, or those of an event time, by key and times, times in microseconds."""
         rows = self.tables.read(table).to_pylist()
         for row in rows:
             row |= {name: micros(row[name]) for name in ("event_timestamp", "created_timestamp")}
@@ -105,5 +105,5 @@ def utc(us: int) -> datetime:
 
 
 def of_the_change(value: object) -> str | None:
-    """A setting in a test's name; what is expected of it stays out, as a set has another text in each process of pytest-xdist."""
+    """A setting in a test's name, the same in each process; a set's text would differ."""
     return str(value) if isinstance(value, dict) else None

@@ -1,4 +1,4 @@
-"""A delivery of 128 videos with one of each odd case, as the tests of jobs need them; hand-made, so that each is known by name."""
+"""A delivery of 128 videos, made by hand with one of each odd case that the jobs' tests need."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(folder: Path) -> None:
 
 
 def video(folder: Path, random: np.random.Generator, i: int) -> dict[str, str]:
-    """A video of class i mod 6: cover in the class's colour, title and tags of the class's words."""
+    """A video of class i mod 6: cover in its colour, title and tags of its words."""
     name = CLASSES[i % 6]
     days = 1 + i % 5 if i < VIDEOS - UPLOADED_LATER else -2.5
     chosen = random.choice(WORDS[name], 4)
@@ -97,7 +97,7 @@ def odd_cases(videos: dict[str, dict[str, str]]) -> None:
 
 
 def cover(folder: Path, random: np.random.Generator, name: str, colour: int) -> str:
-    """Stripes in the colour of a class, each cover with noise of its own; its path below the folder."""
+    """Stripes in the colour of a class, with noise of their own; the path below the folder."""
     base = np.zeros((64, 64, 3))
     base[:, :: 2 + colour, colour % 3] = 255
     base[colour * 8 :, :, (colour + 1) % 3] = 160

@@ -1,4 +1,4 @@
-"""The demo on a delivery that is too small for its figures: it says what it leaves out, and still ends with features and the page."""
+"""The demo on a delivery too small for its figures: it leaves them out and ends with the page."""
 
 import csv
 import os

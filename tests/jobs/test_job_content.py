@@ -1,4 +1,4 @@
-"""video_content_encoding and video_joint_representation: each content is encoded once, and held-out videos never train."""
+"""Content jobs: each content is encoded once, and held-out videos never train."""
 
 from hashlib import sha256
 
@@ -89,7 +89,7 @@ def test_labels_of_one_video_that_trains_do(home, fork, held_out):
 
 
 def trained_on(home, fork, *, relabelled: set[str]) -> object:
-    """The version of the model that is trained as of T1 where some videos have other classes and tags."""
+    """The version of the model trained as of T1 where some have other classes and tags."""
     changed = fork([VIDEO_CONTENT_ENCODING], models=False)
     catalog, tags = home.tables.read(VIDEO_CATALOG), home.tables.read(VIDEO_TAGS)
     names = pa.array(sorted(relabelled))

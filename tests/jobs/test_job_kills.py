@@ -1,4 +1,4 @@
-"""A job that is killed at any moment, JVM and all, leaves its table at the last good state, and runs to the same end afterwards."""
+"""A job killed at any moment, JVM and all, leaves its table good, and runs to the same end."""
 
 import os
 import random
@@ -32,7 +32,7 @@ def start(home) -> subprocess.Popen[bytes]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """The process and all that it started; Spark's Python workers have a process group of their own."""
+    """The process and all that it started; Spark's Python workers have a group of their own."""
     try:
         doomed = [
             *psutil.Process(process.pid).children(recursive=True),

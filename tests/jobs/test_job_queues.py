@@ -18,10 +18,10 @@ QUEUES, RECENT = find(["topic_queues", "user_recent_clicks"])[::-1]
 
 
 def by_topic(rows):
-    found = defaultdict(list)
+    queues = defaultdict(list)
     for row in sorted(rows, key=lambda r: (r["topic_id"], r["queue_position"])):
-        found[row["topic_id"]].append(row)
-    return dict(found)
+        queues[row["topic_id"]].append(row)
+    return dict(queues)
 
 
 def expected_queues(home, at):
@@ -58,30 +58,30 @@ def places(queues):
 
 @pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 def test_queues_by_the_rules(home, at):
-    found, expected = by_topic(home.holds(TOPIC_QUEUES, at)), expected_queues(home, at)
-    assert len(found) > 3
-    assert sum(r["fresh"] for queue in found.values() for r in queue) > 0
-    assert places(found) == places(expected)
-    for topic, queue in found.items():
+    queues, expected = by_topic(home.holds(TOPIC_QUEUES, at)), expected_queues(home, at)
+    assert len(queues) > 3
+    assert sum(r["fresh"] for queue in queues.values() for r in queue) > 0
+    assert places(queues) == places(expected)
+    for topic, queue in queues.items():
         assert [r["queue_position"] for r in queue] == list(range(1, len(queue) + 1))
         assert [r["queue_ctr"] for r in queue] == pytest.approx(
             [r["queue_ctr"] for r in expected[topic]], abs=1e-12
         )
-    assert {r["topic_epoch"] for queue in found.values() for r in queue} == {1}
+    assert {r["topic_epoch"] for queue in queues.values() for r in queue} == {1}
 
 
 def test_a_removed_video_is_in_no_queue_from_its_removal_on(home, fork):
-    """All videos of the small world fit into queues that keep every click-through rate and judge nobody. Half a day after T1 topics
+    """Queues keep every rate and judge nobody. Half a day after T1 topics
     and statistics still hold a video that was taken down since: no run has ended them.
     """
     wide = fork()
     queues = home.settings.queues.model_copy(update={"min_exposures": 0, "min_ctr": 0.0})
     wide.settings = home.settings.model_copy(update={"queues": queues})
-    for at, there in ((T1, True), (T1 + 43_200_000_000, False)):
+    for at, known in ((T1, True), (T1 + 43_200_000_000, False)):
         QUEUES.run(wide.at(at))
         videos = {r["video_id"] for r in wide.holds(TOPIC_QUEUES, at)}
         assert (small_world.REMOVED_LATER in videos, small_world.REMOVED_BEFORE in videos) == (
-            there,
+            known,
             False,
         )
         with_topics = {r["video_id"] for r in wide.holds(VIDEO_TOPICS, at) if r["topic_count"]}
@@ -96,12 +96,13 @@ def expected_clicks(home, at):
         r["event_id"]: (r["user_id"], r["video_id"]) for r in home.rows(IMPRESSIONS) if before(r)
     }
     clicks = [r for r in home.rows(CLICKS) if before(r) and r["event_id"] in shown]
-    found = defaultdict(dict)
+    videos_of = defaultdict(dict)
     for row in sorted(clicks, key=lambda r: (r["event_timestamp"], r["event_id"]), reverse=True):
         user, video = shown[row["event_id"]]
-        found[user].setdefault(video)
+        videos_of[user].setdefault(video)
     return {
-        user: list(videos)[: home.settings.recall.recent_clicks] for user, videos in found.items()
+        user: list(videos)[: home.settings.recall.recent_clicks]
+        for user, videos in videos_of.items()
     }
 
 
@@ -118,21 +119,21 @@ def test_recent_clicks_by_hand(home, at):
 
 
 def test_the_edge_of_time_and_knowledge(home):
-    """v021 was clicked 3 h before T1: once known at T1, once just after. v020's clicks come after T1; in T2, one is later than v021's."""
+    """v021's two clicks are 3 h before T1, one known at T1, one later; v020's come after T1."""
     assert held_clicks(home, T1)["edge"] == ["v021"]
     assert held_clicks(home, T2)["edge"] == ["v020", "v021"]
 
 
 def test_fewer_clicks_are_kept_and_ties_and_repeats_are_settled(inputs):
-    """Clicks of one user after all others: a at 1, b at 2, then at 3 c (event y) and a (event x)."""
+    """Clicks of one user after all others: a at 1, b at 2, at 3 c (event y) and a (event x)."""
     clicks = [("p", "v001", 1), ("q", "v002", 2), ("y", "v003", 3), ("x", "v001", 3)]
     add_clicks(inputs, "fan", clicks)
-    for kept, expected in ((128, ["v003", "v001", "v002"]), (2, ["v003", "v001"])):
-        recall = inputs.settings.recall.model_copy(update={"recent_clicks": kept})
+    for length, expected in ((128, ["v003", "v001", "v002"]), (2, ["v003", "v001"])):
+        recall = inputs.settings.recall.model_copy(update={"recent_clicks": length})
         short = replace(inputs, settings=inputs.settings.model_copy(update={"recall": recall}))
         RECENT.run(short.at(T2))
         assert held_clicks(short, T2)["fan"] == expected
-        assert max(len(videos) for videos in held_clicks(short, T2).values()) <= kept
+        assert max(len(videos) for videos in held_clicks(short, T2).values()) <= length
         assert held_clicks(short, T2) == expected_clicks(short, T2)
 
 

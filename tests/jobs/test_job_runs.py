@@ -1,4 +1,4 @@
-"""What a run of all jobs leaves: releases, tombstones, times; what is skipped, and what a change makes run again."""
+"""What a run of all jobs leaves, what is skipped, and what a change makes run again."""
 
 import ast
 import importlib.util
@@ -99,21 +99,22 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
         check=True,
         timeout=120,
     )
-    found = json.loads(done.stdout)
-    assert found["heavy"] == []
-    assert found["skipped"] == [True] * (len(JOBS) * 3)
-    assert found["releases"] == [None] * 3
-    assert found["read"] == []
+    report = json.loads(done.stdout)
+    assert report["heavy"] == []
+    assert report["skipped"] == [True] * (len(JOBS) * 3)
+    assert report["releases"] == [None] * 3
+    assert report["read"] == []
     assert files(again.tables.home) == before
 
 
 AGAIN = """
 import json, sys
 from pathlib import Path
-from spark_jobs.job import Run, parse_time
+from spark_jobs.job import Run
 from spark_jobs.pipeline import find, run_jobs
 from vidtopics.settings import load
 from vidtopics.tables import Tables
+HEAVY = ("pyspark", "torch", "transformers", "timm", "gensim", "numba")
 tables, settings = Tables(sys.argv[1]), load(sys.argv[2])
 read = []
 for name in ("read", "as_of", "spark_as_of"):
@@ -124,10 +125,10 @@ for name in ("read", "as_of", "spark_as_of"):
     setattr(Tables, name, spy)
 steps, releases = [], []
 for time in json.loads(sys.argv[3]):
-    run = Run.backfill(tables, settings, parse_time(time)) if time else Run.now(tables, settings)
+    run = Run.of_option(tables, settings, time)
     releases.append(run_jobs(run, find([]), steps.append))
 print(json.dumps({
-    "heavy": [name for name in ("pyspark", "torch", "transformers", "timm", "gensim", "numba") if name in sys.modules],
+    "heavy": [name for name in HEAVY if name in sys.modules],
     "skipped": [step.publication.skipped for step in steps], "releases": releases, "read": read,
 }))
 """
@@ -268,8 +269,8 @@ def test_without_impressions_there_is_one_date_after_the_last_video(fork):
     assert schedule(videos.tables, videos.settings) == [last + 1]
 
 
-# Reading, running and publishing change no value; `weights` is covered by the weights' hash.
-PLUMBING = {"spark_jobs.job", "spark_jobs.session", "spark_jobs.weights"}
+# Reading, refusing, running and publishing change no value; `weights` is covered by their hash.
+PLUMBING = {"spark_jobs.job", "spark_jobs.checks", "spark_jobs.session", "spark_jobs.weights"}
 # Imported for a class that only holds arrays, and for the type of a callback.
 TYPES = {
     "video_tag_embedding": {"producers.tags.skipgram"},
@@ -289,13 +290,13 @@ def test_a_jobs_code_names_every_module_that_its_result_depends_on(name):
 
 
 def imported(module: str, *, without: set[str]) -> set[str]:
-    """Modules of jobs and producers that a module's code runs, itself included; imports for types alone don't count."""
-    found, waiting = set(), [module]
+    """Modules of jobs and producers that a module runs, itself included, not those of types."""
+    modules, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
-        if name in found | without:
+        if name in modules | without:
             continue
-        found.add(name)
+        modules.add(name)
         tree = ast.parse(Path(importlib.util.find_spec(name).origin).read_text(encoding="utf-8"))
         typing = [
             n
@@ -311,4 +312,4 @@ def imported(module: str, *, without: set[str]) -> set[str]:
             for n in froms
             if n.module and n.module.split(".")[0] in ("producers", "spark_jobs")
         ]
-    return found
+    return modules

@@ -1,4 +1,4 @@
-"""video_statistics: what was shown and clicked strictly before the as-of time and known by it, and nothing else."""
+"""video_statistics: what was shown and clicked strictly before the as-of time and known by it."""
 
 import plain
 import pyarrow as pa
@@ -20,15 +20,15 @@ def figures(rows) -> dict[str, tuple[int, int, float]]:
 
 @pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 def test_figures_by_hand(home, at):
-    found, expected = figures(home.holds(VIDEO_STATISTICS, at)), plain.statistics(home, at)
-    assert {v: f[:2] for v, f in found.items()} == {v: f[:2] for v, f in expected.items()}
-    assert {v: f[2] for v, f in found.items()} == pytest.approx(
+    statistics, expected = figures(home.holds(VIDEO_STATISTICS, at)), plain.statistics(home, at)
+    assert {v: f[:2] for v, f in statistics.items()} == {v: f[:2] for v, f in expected.items()}
+    assert {v: f[2] for v, f in statistics.items()} == pytest.approx(
         {v: f[2] for v, f in expected.items()}, abs=2e-6
     )
 
 
 def test_the_edge_of_time(home):
-    """v020 by hand: an impression at T1 - 1 us counts without its click, which comes after T1; one at T1 doesn't count."""
+    """v020: an impression at T1 - 1 us counts without its click, after T1; one at T1 doesn't."""
     edge = [e for e in home.rows(IMPRESSIONS) if e["event_id"] in ("at-t1", "before-t1")]
     assert sorted(e["event_timestamp"] - T1 for e in edge) == [-1, 0]
     usual = [
@@ -43,7 +43,7 @@ def test_the_edge_of_time(home):
 
 
 def test_the_edge_of_knowledge(home):
-    """v021 by hand: of two impressions of one time, that known at T1 counts at T1, that known a microsecond later at T2 only."""
+    """v021: of two impressions of one time, one is known at T1, one a microsecond later."""
     usual = {
         r["event_id"]: r["event_timestamp"]
         for r in home.rows(IMPRESSIONS)
@@ -65,7 +65,7 @@ def test_labels_from_the_as_of_time_on_change_nothing(home, fork):
 
 
 def flip_labels(home, changed, since: int) -> None:
-    """Clicks before `since` as they are; every impression without one gets a click at or after it, and all others lose theirs."""
+    """Clicks before `since` stay; every impression without one gets one after it, others none."""
     shown, clicks = home.tables.read(IMPRESSIONS), home.tables.read(CLICKS)
     early = clicks.filter(pc.less(clicks["event_timestamp"].cast(pa.int64()), since))
     others = shown.filter(
@@ -86,9 +86,9 @@ def flip_labels(home, changed, since: int) -> None:
 def test_before_the_first_impression_all_rates_are_zero(inputs):
     start = T1 - 2 * 86_400_000_000  # videos are published, nothing is shown
     JOB.run(inputs.at(start))
-    found = figures(inputs.holds(VIDEO_STATISTICS, start))
-    assert len(found) > 100
-    assert set(found.values()) == {(0, 0, 0.0)}
+    statistics = figures(inputs.holds(VIDEO_STATISTICS, start))
+    assert len(statistics) > 100
+    assert set(statistics.values()) == {(0, 0, 0.0)}
 
 
 def test_a_late_row_is_a_correction_of_the_run_that_should_have_known_it(home, fork):

@@ -1,4 +1,4 @@
-"""Jobs under spark-submit: from another directory, and on a cluster's executors that have only the code that is shipped to them."""
+"""Jobs under spark-submit: from another directory, and on executors with shipped code alone."""
 
 import os
 import shutil
@@ -41,7 +41,9 @@ CLUSTER = ["--master", "local-cluster[2,1,1024]"]
 # install is a finder on sys.meta_path; sitecustomize runs after it was put there.
 SITECUSTOMIZE = """
 import sys
-sys.meta_path = [f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")]
+sys.meta_path = [
+    f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")
+]
 """
 
 
@@ -51,23 +53,24 @@ def node_python(tmp_path) -> Path:
     (tmp_path / "node" / "sitecustomize.py").write_text(SITECUSTOMIZE)
     python = tmp_path / "node" / "python"
     python.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{tmp_path}/node${{PYTHONPATH:+:$PYTHONPATH}}" exec {sys.executable} "$@"\n'
+        f'#!/bin/sh\nPYTHONPATH="{tmp_path}/node${{PYTHONPATH:+:$PYTHONPATH}}"'
+        f' exec {sys.executable} "$@"\n'
     )
     python.chmod(0o755)
-    found = subprocess.run(
+    process = subprocess.run(
         [python, "-c", "import pyarrow, producers"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "No module named 'producers'" in found.stderr
+    assert "No module named 'producers'" in process.stderr
     return python
 
 
 @pytest.fixture
 def spark_home(tmp_path) -> Path:
-    """Spark as it is installed; but a local cluster's workers write below their SPARK_HOME, and so stay in the test's folder."""
+    """Spark as installed; a local cluster's workers write below SPARK_HOME, here the test's."""
     (tmp_path / "spark").mkdir()
     for part in Path(pyspark.__file__).parent.iterdir():
         (tmp_path / "spark" / part.name).symlink_to(part)

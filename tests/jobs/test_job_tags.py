@@ -15,9 +15,9 @@ TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 @TIMES
 def test_edges_are_the_pairs_of_tags_of_live_videos(home, at):
     expected = plain.cooccurrence(home, at)
-    found = {(r["tag_a"], r["tag_b"]): r["videos"] for r in home.holds(TAG_COOCCURRENCE, at)}
-    assert found == expected
-    assert len(found) > 50
+    edges = {(r["tag_a"], r["tag_b"]): r["videos"] for r in home.holds(TAG_COOCCURRENCE, at)}
+    assert edges == expected
+    assert len(edges) > 50
 
 
 @TIMES
@@ -47,8 +47,8 @@ def test_rare_tags_have_no_edge_and_no_vector(home, at):
 def test_every_other_tag_has_a_vector_its_count_and_its_component(home, at):
     counts = plain.videos_with(plain.tags(home, at), 2)
     component = plain.components(counts, plain.cooccurrence(home, at))
-    found = {r["tag"]: (r["video_count"], r["component"]) for r in home.holds(TAG_EMBEDDING, at)}
-    assert found == {tag: (n, component[tag]) for tag, n in counts.items()}
+    tags = {r["tag"]: (r["video_count"], r["component"]) for r in home.holds(TAG_EMBEDDING, at)}
+    assert tags == {tag: (n, component[tag]) for tag, n in counts.items()}
     assert len(set(component.values())) == (
         2 if at == T1 else 1
     )  # the outliers' tags, until they are taken down

@@ -64,8 +64,8 @@ def test_a_size_is_the_number_of_videos_whose_nearest_centre_it_is(home, at):
     nearest = [
         ids[int(np.argmax(matrix @ a))] for a in representations(home, at).values() if a.any()
     ]
-    found = {r["topic_id"]: r["size"] for r in home.holds(TOPICS, at) if r["retired"] is None}
-    assert found == {i: nearest.count(i) for i in ids}
+    sizes = {r["topic_id"]: r["size"] for r in home.holds(TOPICS, at) if r["retired"] is None}
+    assert sizes == {i: nearest.count(i) for i in ids}
 
 
 def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
@@ -75,8 +75,8 @@ def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
     assert {"zeppelin", "airship", "helium"} & set(label)
     history = [r for r in home.rows(TOPICS) if r["topic_id"] == theirs]
     assert [r["event_timestamp"] for r in history] == [T1, T2, home.live_us]
-    alive, told, ended = history
-    assert (alive["retired"], told["retired"], told["size"]) == (None, utc(T2), 0)
+    alive, retired, ended = history
+    assert (alive["retired"], retired["retired"], retired["size"]) == (None, utc(T2), 0)
     assert ended["value_hash"] == 0  # the run after ends it
     assert ended["centroid"] is None
 
@@ -86,15 +86,15 @@ def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
         {r["topic_id"]: r for r in home.holds(TOPICS, at) if r["retired"] is None}
         for at in (T1, T2)
     )
-    kept = first.keys() & then.keys()
-    assert len(kept) >= 6  # of 8
-    assert {then[i]["born"] for i in kept} == {utc(T1)}
-    assert {then[i]["born"] for i in then.keys() - kept} == {utc(T2)}
+    surviving = first.keys() & then.keys()
+    assert len(surviving) >= 6  # of 8
+    assert {then[i]["born"] for i in surviving} == {utc(T1)}
+    assert {then[i]["born"] for i in then.keys() - surviving} == {utc(T2)}
     of_videos = [
         {r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, at)} for at in (T1, T2)
     ]
-    both = of_videos[0].keys() & of_videos[1].keys()
-    assert np.mean([of_videos[0][v] == of_videos[1][v] for v in both]) > 0.5
+    in_both_runs = of_videos[0].keys() & of_videos[1].keys()
+    assert np.mean([of_videos[0][v] == of_videos[1][v] for v in in_both_runs]) > 0.5
 
 
 def test_an_id_is_given_once(home):

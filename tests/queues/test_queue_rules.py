@@ -37,9 +37,9 @@ def queue(rows, topic_id=7, seed=7, **settings):
 
 
 def test_by_hand():
-    """tau_1 = 10, tau_2 = 0.07, share 0.25: 6 kept, so 6 * 1/3 = 2 fresh ones of the 3 unjudged."""
+    """tau_1 = 10, tau_2 = 0.07, share 0.25: 6 judged, so 6 * 1/3 = 2 fresh of 3 unjudged."""
     rows = [
-        ("a", 10, 0.07),  # on both thresholds: kept, the last
+        ("a", 10, 0.07),  # on both thresholds: in, the last
         ("b", 500, 0.30),
         ("c", 20, 0.30),  # as often clicked as b, less often shown
         ("e", 20, 0.30),  # as c: by id
@@ -50,13 +50,20 @@ def test_by_hand():
         ("n2", 0, 0.02),
         ("n3", 3, 0.5),
     ]
-    found = queue(rows, fresh_share=0.25)
-    assert [r["video_id"] for r in found if not r["fresh"]] == ["f", "b", "c", "d", "e", "a"]
+    rows_of_queue = queue(rows, fresh_share=0.25)
+    assert [r["video_id"] for r in rows_of_queue if not r["fresh"]] == [
+        "f",
+        "b",
+        "c",
+        "d",
+        "e",
+        "a",
+    ]
     # 8 places in 2 stretches of 4, a fresh video at the third of each
-    assert [r["queue_position"] for r in found if r["fresh"]] == [3, 7]
-    assert {r["video_id"] for r in found if r["fresh"]} < {"n1", "n2", "n3"}
-    assert list(found[0]) == [c.name for c in TOPIC_QUEUES.columns]
-    assert found[0] == {
+    assert [r["queue_position"] for r in rows_of_queue if r["fresh"]] == [3, 7]
+    assert {r["video_id"] for r in rows_of_queue if r["fresh"]} < {"n1", "n2", "n3"}
+    assert list(rows_of_queue[0]) == [c.name for c in TOPIC_QUEUES.columns]
+    assert rows_of_queue[0] == {
         "topic_id": 7,
         "video_id": "f",
         "queue_position": 1,
@@ -68,7 +75,7 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("kept", "unjudged", "share", "length", "fresh"),
+    ("judged", "unjudged", "share", "length", "fresh"),
     [
         (90, 1_000, 0.1, 1_000, 10),  # 10 of 100
         (94, 1_000, 0.1, 1_000, 10),  # 10.44
@@ -84,8 +91,8 @@ def test_by_hand():
         (0, 1_000, 0.0, 1_000, 0),
     ],
 )
-def test_number_of_fresh_videos(kept, unjudged, share, length, fresh):
-    assert fresh_count(kept, unjudged, QueueSettings(fresh_share=share, length=length)) == fresh
+def test_number_of_fresh_videos(judged, unjudged, share, length, fresh):
+    assert fresh_count(judged, unjudged, QueueSettings(fresh_share=share, length=length)) == fresh
 
 
 def test_draws_have_not_changed():
@@ -101,7 +108,7 @@ GOLDEN = ["v73", "v45", "v99", "v76"]
 
 
 def test_draws_are_even():
-    """Over 400 topics each of 20 videos is drawn 400 * 10 / 20 = 200 times; standard deviation 10, so within 60."""
+    """Over 400 topics each of 20 videos is drawn 400 * 10 / 20 = 200 times, s = 10: within 60."""
     rows = [(f"v{i}", i % 10, 0.1) for i in range(20)]
     drawn = Counter(r["video_id"] for t in range(400) for r in queue(rows, topic_id=t))
     assert len(drawn) == 20
@@ -120,10 +127,10 @@ def test_a_fresh_video_stays_until_it_is_judged():
     assert (after[0], len(after)) == (first[1], 2)
 
 
-@pytest.mark.parametrize("videos", [[], [("low", 100, 0.01)]], ids=["no video", "none kept"])
+@pytest.mark.parametrize("videos", [[], [("low", 100, 0.01)]], ids=["no video", "none judged"])
 def test_an_empty_queue_has_the_columns_of_a_full_one(videos):
-    found = topic_queue(topic(videos), QueueSettings(), 7)
-    assert (len(found), found.column_names) == (0, [c.name for c in TOPIC_QUEUES.columns])
+    empty = topic_queue(topic(videos), QueueSettings(), 7)
+    assert (len(empty), empty.column_names) == (0, [c.name for c in TOPIC_QUEUES.columns])
 
 
 videos = st.lists(
@@ -146,31 +153,31 @@ settings = st.builds(
 
 @given(videos, settings, st.randoms())
 def test_any_queue(rows, chosen, random):
-    found = queue(rows, **chosen)
+    queued = queue(rows, **chosen)
     shuffled = random.sample(rows, len(rows))
-    assert queue(shuffled, **chosen) == found
-    assert [r["queue_position"] for r in found] == list(range(1, len(found) + 1))
-    assert len({r["video_id"] for r in found}) == len(found) <= chosen["length"]
+    assert queue(shuffled, **chosen) == queued
+    assert [r["queue_position"] for r in queued] == list(range(1, len(queued) + 1))
+    assert len({r["video_id"] for r in queued}) == len(queued) <= chosen["length"]
     of = {v: (n, ctr) for v, n, ctr in rows}
-    kept = [r for r in found if not r["fresh"]]
+    judged = [r for r in queued if not r["fresh"]]
     good = [
         v for v, (n, ctr) in of.items() if n >= chosen["min_exposures"] and ctr >= chosen["min_ctr"]
     ]
     ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][0], v.encode()))
-    assert [r["video_id"] for r in kept] == ranked[: len(kept)]
-    fresh = [r for r in found if r["fresh"]]
+    assert [r["video_id"] for r in judged] == ranked[: len(judged)]
+    fresh = [r for r in queued if r["fresh"]]
     assert all(of[r["video_id"]][0] < chosen["min_exposures"] for r in fresh)
     unjudged = sum(n < chosen["min_exposures"] for n, _ in of.values())
-    assert len(found) == chosen["length"] or (len(kept) == len(good))
-    check_share(len(kept), len(fresh), len(good), unjudged, chosen)
+    assert len(queued) == chosen["length"] or (len(judged) == len(good))
+    check_share(len(judged), len(fresh), len(good), unjudged, chosen)
 
 
-def check_share(kept, fresh, good, unjudged, chosen):
+def check_share(judged, fresh, good, unjudged, chosen):
     share, length = Fraction(str(chosen["fresh_share"])), chosen["length"]
     if (
-        share and fresh < min(unjudged, length) and kept + fresh > -(-1 // share)
+        share and fresh < min(unjudged, length) and judged + fresh > -(-1 // share)
     ):  # longer than one that was filled up
-        assert abs(fresh - share * (kept + fresh)) <= Fraction(1, 2)
+        assert abs(fresh - share * (judged + fresh)) <= Fraction(1, 2)
     if share and good == 0:
         assert fresh == min(unjudged, length, -(-1 // share))
     if not share:
@@ -183,3 +190,8 @@ def test_every_prefix_has_its_share_of_fresh_places(total, data):
     places = fresh_places(total, fresh)
     assert (len(places), places.sum()) == (total, fresh)
     assert all(abs(2 * places[:p].sum() * total - 2 * p * fresh) <= total for p in range(total + 1))
+
+
+def test_the_least_share_above_zero_fills_a_queue_and_overflows_nothing():
+    """1 / 1e-320 is infinite in double precision."""
+    assert fresh_count(0, 5, QueueSettings(fresh_share=1e-320, length=3)) == 3

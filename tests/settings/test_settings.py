@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -54,16 +55,96 @@ def test_every_mistake_is_named_at_once() -> None:
     assert "did you mean 'tags'?" in lines[2]
 
 
-@pytest.mark.parametrize("text", ["topics: [", "- 1", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["topics: [", "- 1", "\x00", "a: 1\n---\nb: 2", "seed: " + "[" * 5_000]
+)
 def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=r"bad\.yaml: expected (a YAML file|keys and values)"):
         load(path)
-    assert load_empty(tmp_path) == Settings()
 
 
-def load_empty(folder: Path) -> Settings:
-    path = folder / "empty.yaml"
-    path.write_text("")
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
+def test_an_empty_file_gives_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load_text(tmp_path, text) == Settings()
+
+
+REPEATED = {
+    "a section": ("seed: 3\ntopics: {threshold: 0.4}\ntags: {}\ntopics: {}\n", "topics", 2, 4),
+    "a key": ("seed: 1\nseed: 1\n", "seed", 1, 2),
+    "a key at depth 3": (
+        "content:\n  image_encoder:\n    pixels: 64\n    pixels: 96\n",
+        "pixels",
+        3,
+        4,
+    ),
+    "on one line": ("topics: {clusters: 4, clusters: 5}\n", "clusters", 1, 1),
+    "quoted once": ('topics: {}\n"topics": {}\n', "topics", 1, 2),
+    "a merge": ("topics:\n  <<: {clusters: 4}\n  <<: {iterations: 5}\n", "<<", 2, 3),
+    "behind a merge": ("topics:\n  <<: {clusters: 4,\n    clusters: 5}\n", "clusters", 2, 3),
+}
+
+
+@pytest.mark.parametrize(("text", "key", "first", "second"), REPEATED.values(), ids=REPEATED)
+def test_a_key_that_stands_twice_is_refused_with_both_lines(
+    tmp_path: Path, text: str, key: str, first: int, second: int
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_text(tmp_path, text)
+    assert f"found the key {key!r} twice, on lines {first} and {second}." in str(error.value)
+
+
+def test_a_merged_key_is_overridden_and_an_anchor_used_again(tmp_path: Path) -> None:
+    """`<<` brings the keys that are not there; the same key in two sections is no repetition."""
+    text = """
+topics:
+  clusters: 5
+  <<: {clusters: 4, iterations: &steps 6}
+content: {iterations: *steps}
+"""
+    loaded = load_text(tmp_path, text)
+    assert (loaded.topics.clusters, loaded.topics.iterations) == (5, 6)
+    assert loaded.content.iterations == 6
+
+
+REFUSED_VALUES = {
+    "a tag that makes an object": ("seed: !!python/object/apply:os.getpid []", "a YAML file"),
+    "an unknown tag": ("seed: !vault 3", "a YAML file"),
+    "a number as key": ("1: 2", "Keys should be strings"),
+    "a truth value as key": ("topics: {on: 2}", "Keys should be strings"),
+    "no key": ("~: 2", "Keys should be strings"),
+    "a list as key": ("? [a]\n: 2", "a YAML file"),
+    "NaN in bounds": ("topics: {threshold: .nan}", "a finite number"),
+    "NaN without bounds": ("ingest: {click_rating: .nan}", "a finite number"),
+    "NaN as share": ("content: {holdout_share: .nan}", "a finite number"),
+    "infinity above a bound": ("statistics: {prior_exposures: .inf}", "a finite number"),
+    "infinity as weight": ("topics: {tag_weight: .inf}", "a finite number"),
+    "infinite time": ("schedule: {delay: .inf}", "schedule.delay"),
+    "a delay before the run": ("schedule: {delay: -3600}", "schedule.delay"),
+    "no label window": ("ranking: {label_window: 0}", "ranking.label_window"),
+    "a negative seed": ("seed: -1", "greater than or equal to 0"),
+    "a seed beyond 32 bits": ("seed: 4294967296", "less than 4294967296"),
+    "no section": ("topics:", "a valid dictionary"),
+    "a mapping within itself": ("&a {topics: *a}", "a known key"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), REFUSED_VALUES.values(), ids=REFUSED_VALUES)
+def test_a_value_that_no_job_could_use_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(expected)) as error:
+        load_text(tmp_path, text)
+    assert str(tmp_path / "text.yaml") in str(error.value)
+
+
+def test_aliases_of_aliases_make_a_short_message(tmp_path: Path) -> None:
+    levels = [f"&a{i} [{', '.join([f'*a{i - 1}' if i else '1'] * 9)}]" for i in range(40)]
+    with pytest.raises(SettingsError, match="seed: expected Input should be a valid") as error:
+        load_text(tmp_path, "seed: [" + ", ".join(levels) + "]")
+    assert len(str(error.value)) < 1_000
+
+
+def load_text(folder: Path, text: str) -> Settings:
+    path = folder / "text.yaml"
+    path.write_text(text)
     return load(path)

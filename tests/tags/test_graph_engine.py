@@ -37,15 +37,15 @@ def run_engine(spark, engine: str) -> dict[str, object]:
     edges = spark.createDataFrame(EDGES, "tag_a string, tag_b string, videos long")
     names = sorted({tag for a, b, _ in EDGES for tag in (a, b)} | set(LONE))
     tags = spark.createDataFrame([(tag,) for tag in names], "tag string")
-    found = components(edges, tags, engine=engine)
+    frame = components(edges, tags, engine=engine)
     result: dict[str, object] = {
         "engine": available_engine(spark),
-        "components": dict(found.collect()),
+        "components": dict(frame.collect()),
         "degrees": dict(degrees(edges, tags, engine=engine).collect()),
-        "types": found.dtypes,
+        "types": frame.dtypes,
         "renumbered": dict(
             number_components(
-                found.select("tag", (F.lit(7) - F.col("component")).alias("label"))
+                frame.select("tag", (F.lit(7) - F.col("component")).alias("label"))
             ).collect()
         ),
     }
@@ -69,10 +69,10 @@ def run_engine(spark, engine: str) -> dict[str, object]:
 )
 def test_engine_agrees_with_the_graph(engine):
     if engine == "local":
-        found = run_local()
+        report = run_local()
     else:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            found = pool.submit(run_graphframes).result()
+            report = pool.submit(run_graphframes).result()
     a, b, videos = zip(*EDGES, strict=True)
     graph = build_graph(a, b, videos, isolated=LONE)
     expected = dict(zip(graph.tags.to_pylist(), graph.components().tolist(), strict=True))
@@ -90,11 +90,11 @@ def test_engine_agrees_with_the_graph(engine):
         "k": 4,
         LONE[1]: 5,
     }
-    assert found["components"] == found["renumbered"] == expected
-    assert found["degrees"] == dict(
+    assert report["components"] == report["renumbered"] == expected
+    assert report["degrees"] == dict(
         zip(graph.tags.to_pylist(), graph.degrees.tolist(), strict=True)
     )
-    assert found["types"] == [("tag", "string"), ("component", "bigint")]
-    assert found["engine"] == engine
+    assert report["types"] == [("tag", "string"), ("component", "bigint")]
+    assert report["engine"] == engine
     if engine == "local":
-        assert "org.graphframes.GraphFrame" in found["error"]
+        assert "org.graphframes.GraphFrame" in report["error"]

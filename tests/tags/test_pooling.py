@@ -28,13 +28,13 @@ def oracle(tags):
 
 @given(LISTS)
 def test_lists_equal_the_oracle(lists):
-    found = pool_lists(pa.array(lists, pa.list_(pa.string())), EMBEDDING)
-    assert found.tag_embedding.dtype == np.float32
-    assert found.tag_embedding.shape == (len(lists), 4)
+    pooled = pool_lists(pa.array(lists, pa.list_(pa.string())), EMBEDDING)
+    assert pooled.tag_embedding.dtype == np.float32
+    assert pooled.tag_embedding.shape == (len(lists), 4)
     for row, tags in enumerate(lists):
         vector, count = oracle(tags)
-        assert found.tag_count[row] == count
-        assert np.allclose(found.tag_embedding[row], vector, atol=1e-6)
+        assert pooled.tag_count[row] == count
+        assert np.allclose(pooled.tag_embedding[row], vector, atol=1e-6)
 
 
 @given(LISTS, st.integers(0, 12), st.randoms())
@@ -54,21 +54,21 @@ def test_order_repetition_and_batch_change_no_byte(lists, cut, random):
 
 def test_by_hand():
     # (3, 4) and (1, 0): mean (2, 2), length 1: (0.7071, 0.7071)
-    found = pool(
+    pooled = pool(
         np.array([1, 1]), np.array([0, 1]), np.array([[3, 4], [1, 0]], np.float32), videos=3
     )
-    assert np.allclose(found.tag_embedding, [[0, 0], [0.70710678, 0.70710678], [0, 0]])
-    assert found.tag_count.tolist() == [0, 2, 0]
+    assert np.allclose(pooled.tag_embedding, [[0, 0], [0.70710678, 0.70710678], [0, 0]])
+    assert pooled.tag_count.tolist() == [0, 2, 0]
 
 
 def test_without_any_vector():
     empty = TagVectors(pa.array([], pa.string()), np.empty((0, 4), np.float32))
-    found = pool_lists(pa.array([["t1"], []], pa.list_(pa.string())), empty)
-    assert (found.tag_embedding == 0).all()
-    assert found.tag_count.tolist() == [0, 0]
+    pooled = pool_lists(pa.array([["t1"], []], pa.list_(pa.string())), empty)
+    assert (pooled.tag_embedding == 0).all()
+    assert pooled.tag_count.tolist() == [0, 0]
 
 
 def test_other_string_types():
     for kind in (pa.large_string(), pa.string()):
-        found = pool_lists(pa.array([["t1", "t2"]], pa.list_(kind)), EMBEDDING)
-        assert np.allclose(found.tag_embedding[0], oracle(["t1", "t2"])[0], atol=1e-6)
+        pooled = pool_lists(pa.array([["t1", "t2"]], pa.list_(kind)), EMBEDDING)
+        assert np.allclose(pooled.tag_embedding[0], oracle(["t1", "t2"])[0], atol=1e-6)

@@ -40,18 +40,21 @@ def cosines(vectors):
 
 
 def test_neighbours_come_from_the_own_community():
-    found = embed_tags(communities(), SETTINGS, seed=7)
-    assert found.vectors.shape == (31, 16)
-    assert found.vectors.dtype == np.float32
-    assert np.isfinite(found.vectors).all()
-    cosine = cosines(found.vectors[:30])
+    embedding = embed_tags(communities(), SETTINGS, seed=7)
+    assert embedding.vectors.shape == (31, 16)
+    assert embedding.vectors.dtype == np.float32
+    assert np.isfinite(embedding.vectors).all()
+    cosine = cosines(embedding.vectors[:30])
     np.fill_diagonal(cosine, -2)
     group = np.repeat([0, 1, 2], 10)
     assert np.array_equal(group[cosine.argmax(axis=1)], group)
 
 
 def test_same_bytes_in_processes_with_other_string_hashes():
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_skipgram; print(test_skipgram.digest())"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import test_skipgram; print(test_skipgram.digest())"
+    )
     env = {**os.environ, "PYTHONHASHSEED": "4242"}
     command = [sys.executable, "-c", code, os.path.dirname(__file__)]
     other = subprocess.run(
@@ -82,12 +85,12 @@ def test_a_warm_start_keeps_the_space_and_places_new_tags():
     )
     for old in (first, turned):
         then = embed_tags(communities(extra=("new",)), SETTINGS, seed=2, initial=old)
-        kept = [then.tags.index(tag).as_py() for tag in old.tags]
+        rows = [then.tags.index(tag).as_py() for tag in old.tags]
         unit = [
-            v / np.linalg.norm(v, axis=1, keepdims=True) for v in (then.vectors[kept], old.vectors)
+            v / np.linalg.norm(v, axis=1, keepdims=True) for v in (then.vectors[rows], old.vectors)
         ]
         assert (unit[0] * unit[1]).sum(axis=1)[:30].mean() > 0.9
-        ratio = np.linalg.norm(then.vectors[kept], axis=1) / np.linalg.norm(old.vectors, axis=1)
+        ratio = np.linalg.norm(then.vectors[rows], axis=1) / np.linalg.norm(old.vectors, axis=1)
         assert np.median(ratio) == pytest.approx(1, abs=1e-3)
         new = cosines(then.vectors)[then.tags.index("new").as_py()]
         new[then.tags.index("new").as_py()] = -2

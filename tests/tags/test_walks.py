@@ -52,7 +52,7 @@ def test_steps_follow_the_weights():
 
 
 def test_successive_steps_are_independent():
-    """From c by way of d back to c: the next step must not depend on how the walk came to c before."""
+    """From c over d back to c: the next step must not depend on how the walk came to c."""
     walks = random_walks(GRAPH, walks=5000, length=4, seed=2)
     walks = walks[(walks[:, 1] == 2) & (walks[:, 0] != 3)]
     after_a, after_b = (
@@ -72,13 +72,13 @@ def test_every_tag_starts_and_an_isolated_one_stays_alone():
 def test_same_bytes_for_any_number_of_threads():
     before = numba.get_num_threads()
     try:
-        found = []
+        walks = []
         for threads in range(1, before + 1):
             numba.set_num_threads(threads)
-            found.append(random_walks(GRAPH, walks=200, length=50, seed=3).tobytes())
+            walks.append(random_walks(GRAPH, walks=200, length=50, seed=3).tobytes())
     finally:
         numba.set_num_threads(before)
-    assert len(set(found)) == 1
+    assert len(set(walks)) == 1
 
 
 def test_seeds_and_passes_differ_and_more_passes_only_add():

@@ -49,13 +49,13 @@ def test_equals_the_oracle(seed, clusters, threshold):
     a, centroids = random_unit(seed, 9), random_unit(seed + 1, clusters)
     a[4] = 0
     ids = np.random.default_rng(seed).permutation(100)[:clusters]
-    found = assign(a, centroids, ids, threshold)
+    assignment = assign(a, centroids, ids, threshold)
     for row in range(9):
         topics, weights, count, below = oracle(a[row], centroids, ids, threshold)
-        assert found.topic_ids[row].tolist() == topics
-        assert found.topic_weights[row].tolist() == weights
-        assert (found.topic_count[row], found.below_threshold[row]) == (count, below)
-    dtypes = [x.dtype for x in found]
+        assert assignment.topic_ids[row].tolist() == topics
+        assert assignment.topic_weights[row].tolist() == weights
+        assert (assignment.topic_count[row], assignment.below_threshold[row]) == (count, below)
+    dtypes = [x.dtype for x in assignment]
     assert dtypes == [np.int64, np.float32, np.int64, np.bool_]
 
 
@@ -114,16 +114,16 @@ def test_agrees_with_faiss():
     index = faiss.IndexFlatIP(32)
     index.add(centroids)
     weights, topics = index.search(a, 8)
-    found = assign(a, centroids, np.arange(90), -1)
-    assert np.array_equal(found.topic_ids, topics)
-    assert np.allclose(found.topic_weights, weights, atol=1e-6)
+    assignment = assign(a, centroids, np.arange(90), -1)
+    assert np.array_equal(assignment.topic_ids, topics)
+    assert np.allclose(assignment.topic_weights, weights, atol=1e-6)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1, 8))
 def test_calibration_meets_its_target(seed, target):
     a, centroids = random_unit(seed, 80), random_unit(seed + 1, 25)
-    found = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
-    assert abs(found.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
+    assignment = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
+    assert abs(assignment.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
     zeros = np.insert(a, [0, 40], 0, axis=0)
     assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(
         a, centroids, target

@@ -6,7 +6,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from producers.topics.evaluation import distance_ratios, representation_scores
 from producers.topics.kmeans import spherical_kmeans
-from vidtopics.errors import ContractError
+from vidtopics.errors import ContractError, TableError
 
 
 def unit(x):
@@ -66,14 +66,14 @@ def test_half_samples_spread_as_fresh_samples_do():
             "none": unit(rng.normal(size=(200, 2))),
             "some": unit(centres + 0.6 * rng.normal(size=(200, 2))),
         }
-        found = representation_scores(
+        table_of_scores = representation_scores(
             features,
             {"primary": truth},
             clusters={"primary": len(np.unique(truth))},
             clusterings=2,
             seed=0,
         )
-        mean, low, high = found.differences["none", "some", "primary", "ari"]
+        mean, low, high = table_of_scores.differences["none", "some", "primary", "ari"]
         values.append(mean)
         widths.append((high - low) / 2 / 1.96)
     assert 0.6 < np.mean(widths) / np.std(values, ddof=1) < 1.6
@@ -91,7 +91,7 @@ def test_same_seed_same_table():
 
 def test_zero_vectors_are_one_more_cluster():
     half = np.where(np.arange(240)[:, None] % 2, FEATURES["strong"], 0).astype(np.float32)
-    found = representation_scores(
+    table_of_scores = representation_scores(
         {"half": half, "whole": FEATURES["strong"]},
         {"primary": PRIMARY},
         clusters=K,
@@ -99,7 +99,8 @@ def test_zero_vectors_are_one_more_cluster():
         seed=0,
     )
     assert (
-        found.scores["half", "primary", "ari"].mean < found.scores["whole", "primary", "ari"].mean
+        table_of_scores.scores["half", "primary", "ari"].mean
+        < table_of_scores.scores["whole", "primary", "ari"].mean
     )
 
 
@@ -126,3 +127,20 @@ def test_other_videos_are_named():
         representation_scores(
             {"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0
         )
+
+
+@pytest.mark.parametrize("classes", [[0] * 4, []])
+def test_one_class_is_refused(classes):
+    """Any clustering agrees with a single class: ARI and NMI would be 1."""
+    points = np.eye(4, dtype=np.float32)[: len(classes)]
+    with pytest.raises(TableError, match="Table I, primary classes: expected at least 2 classes"):
+        representation_scores(
+            {"x": points}, {"primary": np.array(classes)}, clusters=K, clusterings=2, seed=0
+        )
+
+
+@pytest.mark.parametrize("vector", [(1.0, 0.0, 0.0), (0.6, -0.64, 0.48)])
+def test_equal_videos_have_no_distance_ratio(vector):
+    """0 / 0 was NaN, which is no JSON."""
+    with pytest.raises(TableError, match=r"Fig\. 3: expected videos that differ"):
+        distance_ratios(np.array([vector] * 9, np.float32), 2, clusterings=2, seed=0)

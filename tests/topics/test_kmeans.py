@@ -1,4 +1,4 @@
-"""Spherical K-means: planted clusters, a plain oracle of Lloyd's step, empty clusters, zero vectors, scikit-learn."""
+"""Spherical K-means: planted clusters, an oracle of Lloyd's step, empty clusters, zero vectors."""
 
 import numpy as np
 import pytest
@@ -26,10 +26,10 @@ def planted(clusters=12, size=40, width=16, spread=0.1, seed=0):
 
 def test_planted_clusters_are_recovered():
     points, truth = planted()
-    found = spherical_kmeans(points, 12, iterations=25, seed=0)
-    assert adjusted_rand_score(truth, found.labels) == 1
-    assert np.allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
-    assert (found.origin == -1).all()
+    clustering = spherical_kmeans(points, 12, iterations=25, seed=0)
+    assert adjusted_rand_score(truth, clustering.labels) == 1
+    assert np.allclose(np.linalg.norm(clustering.centroids, axis=1), 1, atol=1e-6)
+    assert (clustering.origin == -1).all()
 
 
 def test_as_good_as_scikit_learn_on_points_without_clusters():
@@ -50,23 +50,25 @@ def test_one_step_equals_a_loop():
         unit(np.sum([p for p, k in zip(points, labels, strict=True) if k == c], axis=0))
         for c in range(len(start))
     ]
-    found = spherical_kmeans(points, len(start), iterations=1, seed=0, initial=start)
-    assert np.allclose(found.centroids, means, atol=1e-6)
-    assert found.origin.tolist() == list(range(len(start)))
+    clustering = spherical_kmeans(points, len(start), iterations=1, seed=0, initial=start)
+    assert np.allclose(clustering.centroids, means, atol=1e-6)
+    assert clustering.origin.tolist() == list(range(len(start)))
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 15))
 def test_result_is_a_fixed_point_and_full(seed, clusters):
     points = unit(np.random.default_rng(seed).normal(size=(60, 5)))
-    found = spherical_kmeans(points, clusters, iterations=200, seed=seed)
-    assert sorted(set(found.labels)) == list(range(clusters))  # no cluster is empty
-    cosine = points @ found.centroids.T
-    assert np.allclose(cosine[np.arange(60), found.labels], cosine.max(axis=1), atol=1e-5)
-    assert np.allclose(found.cosines, cosine.max(axis=1), atol=1e-5)
+    clustering = spherical_kmeans(points, clusters, iterations=200, seed=seed)
+    assert sorted(set(clustering.labels)) == list(range(clusters))  # no cluster is empty
+    cosine = points @ clustering.centroids.T
+    assert np.allclose(cosine[np.arange(60), clustering.labels], cosine.max(axis=1), atol=1e-5)
+    assert np.allclose(clustering.cosines, cosine.max(axis=1), atol=1e-5)
     for cluster in range(clusters):
         assert np.allclose(
-            found.centroids[cluster], unit(points[found.labels == cluster].sum(axis=0)), atol=1e-4
+            clustering.centroids[cluster],
+            unit(points[clustering.labels == cluster].sum(axis=0)),
+            atol=1e-4,
         )
 
 
@@ -85,9 +87,9 @@ def test_an_empty_cluster_takes_the_farthest_point():
     points = unit(np.array([[1, 0.01], [1, -0.01], [1, 0.02], [0, 1], [0.2, 1]]))
     far = unit(np.array([-1.0, -0.2]))
     start = np.stack([points[0], far])  # the second centre is no point's nearest
-    found = spherical_kmeans(points, 2, iterations=10, seed=0, initial=start)
-    assert found.origin.tolist() == [0, -1]
-    assert found.labels.tolist() == [0, 0, 0, 1, 1]
+    clustering = spherical_kmeans(points, 2, iterations=10, seed=0, initial=start)
+    assert clustering.origin.tolist() == [0, -1]
+    assert clustering.labels.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
@@ -103,17 +105,17 @@ def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
 
 def test_fewer_different_points_than_clusters_leave_clusters_empty():
     points = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
-    found = spherical_kmeans(points, 4, iterations=5, seed=0)
-    assert len(set(found.labels)) == 2
-    assert np.allclose(found.cosines, 1)
+    clustering = spherical_kmeans(points, 4, iterations=5, seed=0)
+    assert len(set(clustering.labels)) == 2
+    assert np.allclose(clustering.cosines, 1)
 
 
 def test_more_clusters_than_given_centres_are_added_where_points_are_far():
     points, truth = planted(clusters=4)
     known = unit(np.stack([points[truth == c].mean(axis=0) for c in range(3)]))
-    found = spherical_kmeans(points, 4, iterations=10, seed=0, initial=known)
-    assert found.origin.tolist() == [0, 1, 2, -1]
-    assert np.array_equal(found.labels, truth)
+    clustering = spherical_kmeans(points, 4, iterations=10, seed=0, initial=known)
+    assert clustering.origin.tolist() == [0, 1, 2, -1]
+    assert np.array_equal(clustering.labels, truth)
 
 
 def test_plus_plus_is_greedy_and_near_to_the_best_start():

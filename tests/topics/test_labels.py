@@ -71,9 +71,9 @@ def test_equals_the_dictionary_and_ignores_the_order_of_videos(rows, random):
         return sorted(score, key=lambda t: (-round(score[t], 9), t))[:3]
 
     random.shuffle(rows)
-    found = (
+    terms = (
         label(ids, [t for t, _ in rows], [tags for _, tags in rows], [""] * len(rows), terms=3)
         if rows
         else []
     )
-    assert found == ([best(topic) for topic in ids] if rows else [])
+    assert terms == ([best(topic) for topic in ids] if rows else [])

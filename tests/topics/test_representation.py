@@ -17,12 +17,12 @@ def rows(*values):
 
 def test_by_hand():
     # tag (3, 4) -> (.6, .8); joint (0, 2) -> (0, 1); weights 1 and 2: length sqrt(1 + 4)
-    found = topic_representation(
+    representation = topic_representation(
         rows(3, 4), rows(0, 2), has_tag=YES, has_joint=YES, tag_weight=1, joint_weight=2
     )
-    assert np.allclose(found.a, np.array([[0.6, 0.8, 0, 2]]) / np.sqrt(5), atol=1e-7)
-    assert found.a.dtype == np.float32
-    assert found.present.tolist() == [True]
+    assert np.allclose(representation.a, np.array([[0.6, 0.8, 0, 2]]) / np.sqrt(5), atol=1e-7)
+    assert representation.a.dtype == np.float32
+    assert representation.present.tolist() == [True]
 
 
 @pytest.mark.parametrize(
@@ -30,17 +30,19 @@ def test_by_hand():
     [(YES, NO, [0.6, 0.8, 0, 0]), (NO, YES, [0, 0, 0, 1]), (NO, NO, [0, 0, 0, 0])],
 )
 def test_a_missing_block_is_zero_whatever_it_holds(has_tag, has_joint, expected):
-    found = topic_representation(
+    representation = topic_representation(
         rows(3, 4), rows(0, 2), has_tag=has_tag, has_joint=has_joint, joint_weight=5
     )
-    assert np.allclose(found.a, [expected])
-    assert found.present.tolist() == [any(expected)]
+    assert np.allclose(representation.a, [expected])
+    assert representation.present.tolist() == [any(expected)]
 
 
 def test_a_block_without_weight_is_missing():
-    found = topic_representation(rows(3, 4), rows(0, 2), has_tag=YES, has_joint=NO, tag_weight=0)
-    assert not found.present[0]
-    assert not found.a.any()
+    representation = topic_representation(
+        rows(3, 4), rows(0, 2), has_tag=YES, has_joint=NO, tag_weight=0
+    )
+    assert not representation.present[0]
+    assert not representation.a.any()
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10), st.floats(0.1, 10))
@@ -86,3 +88,14 @@ def test_a_block_that_is_said_to_be_there_must_be(wrong):
     assert topic_representation(rows(1, 0), wrong, has_tag=YES, has_joint=NO).a.tolist() == [
         [1, 0, 0, 0]
     ]
+
+
+@pytest.mark.parametrize(("tag_weight", "joint_weight"), [(3e300, 4e300), (3e-300, 4e-300)])
+def test_only_the_ratio_of_the_weights_counts(tag_weight, joint_weight):
+    """3 : 4 is 0.6 and 0.8 at length 1; squares of 1e300 overflowed to a zero vector."""
+    one = np.ones((1, 1), np.float32)
+    has = np.array([True])
+    row = topic_representation(
+        one, one, has_tag=has, has_joint=has, tag_weight=tag_weight, joint_weight=joint_weight
+    ).a
+    np.testing.assert_allclose(row, [[0.6, 0.8]], rtol=1e-6)

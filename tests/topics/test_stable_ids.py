@@ -7,7 +7,7 @@ import pytest
 
 from producers.topics.assignment import assign
 from producers.topics.stable_ids import Topics, learn_topics
-from vidtopics.errors import ContractError, SettingsError
+from vidtopics.errors import ContractError, SettingsError, TableError
 from vidtopics.settings import TopicSettings
 
 SETTINGS = TopicSettings(clusters=10)
@@ -49,7 +49,7 @@ def test_ids_stay_with_ten_percent_new_videos():
 
 
 def test_ids_follow_topics_not_places():
-    """The same videos in another order and with another seed: a cold start would number the topics anew."""
+    """The same videos in another order and seed: a cold start would number the topics anew."""
     a = videos(TEN, 1)
     first = learn(a)
     then = learn_topics(a[::-1], previous=first, settings=SETTINGS, seed=99)
@@ -139,10 +139,10 @@ def test_zero_rows_are_no_videos():
 
 def test_a_sample_learns_and_all_videos_count():
     a = videos(np.repeat(np.arange(10), 200), 1)
-    found = learn(a, settings=TopicSettings(clusters=10, sample=300))
-    assert found.sizes.tolist() == [200] * 10
+    topics = learn(a, settings=TopicSettings(clusters=10, sample=300))
+    assert topics.sizes.tolist() == [200] * 10
     again = learn(a, settings=TopicSettings(clusters=10, sample=300))
-    assert found.centroids.tobytes() == again.centroids.tobytes()
+    assert topics.centroids.tobytes() == again.centroids.tobytes()
 
 
 def test_a_topic_too_small_for_the_sample_lives_on():
@@ -165,3 +165,25 @@ def test_bad_state_is_named():
         learn(a, broken)
     with pytest.raises(SettingsError, match="at most 5, the videos"):
         learn(np.pad(a[:5], ((0, 4), (0, 0))))
+
+
+@pytest.mark.parametrize("videos", [0, 5])
+def test_without_any_representation_the_cause_is_named(videos):
+    """Not `lower topics.clusters` to 0."""
+    with pytest.raises(TableError, match="a tag that has a vector, found none"):
+        learn_topics(
+            np.zeros((videos, 4), np.float32),
+            previous=None,
+            settings=TopicSettings(clusters=2),
+            seed=0,
+        )
+
+
+@pytest.mark.parametrize(("videos", "clusters"), [(1, 1), (6, 1), (6, 6)])
+def test_equal_videos_make_one_topic_of_all(videos, clusters):
+    a = np.repeat(np.array([[0.6, -0.64, 0.48]], np.float32), videos, axis=0)
+    first = learn_topics(a, previous=None, settings=TopicSettings(clusters=clusters), seed=0)
+    again = learn_topics(a, previous=first, settings=TopicSettings(clusters=clusters), seed=1)
+    for topics in (first, again):
+        assert (topics.topic_ids.tolist(), topics.sizes.tolist()) == ([1], [videos])
+        np.testing.assert_allclose(topics.centroids, a[:1], atol=1e-6)

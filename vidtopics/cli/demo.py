@@ -25,7 +25,7 @@ def demo(
     home: Home = DEFAULT_HOME,
     config: Config = None,
 ) -> None:
-    """Ingest, run every job at each as-of date, evaluate, register, materialise, train, recommend, and write the topic page."""
+    """Ingest, run all jobs at each as-of date, evaluate, materialise, train, recommend."""
     from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
     from vidtopics.tables import Tables
@@ -57,11 +57,12 @@ def _produce(tables: Tables, settings: Settings) -> None:
     from spark_jobs.evaluation import evaluate
     from spark_jobs.session import stop
     from vidtopics.cli import reports, show
-    from vidtopics.cli.run import backfill
+    from vidtopics.cli.run import backfill, print_left_out
 
     steps, releases = backfill(tables, settings)
     stop()
     show.steps(steps, releases.get)
+    print_left_out(steps)
     with (
         _where_data_suffices("Table I"),
         show.working("Evaluating representations (Table I, Fig. 3)") as progress,
@@ -71,7 +72,7 @@ def _produce(tables: Tables, settings: Settings) -> None:
 
 @contextmanager
 def _where_data_suffices(what: str) -> Iterator[None]:
-    """A small delivery has too few videos or clicks for some figures: what is missing is said, and the demo goes on."""
+    """Prints what a small delivery has too few videos or clicks for, and goes on."""
     from rich.text import Text
 
     from vidtopics.cli.show import out
@@ -98,7 +99,7 @@ def _serve(tables: Tables, settings: Settings) -> str:
 
 
 def _consume(tables: Tables, settings: Settings) -> Path:
-    """Ranking with and without topics, a recommendation for the most active user, the topic page."""
+    """Ranking with and without topics, a recommendation for an active user, the topic page."""
     from consumers.ranking.evaluation import evaluate
     from consumers.ranking.learning import train
     from vidtopics.cli import recommendations, reports, show

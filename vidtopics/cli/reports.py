@@ -24,21 +24,26 @@ def representations(report: dict[str, Any]) -> None:
     differences = {(r["metric"], r["level"], r["from"], r["to"]): r for r in report["differences"]}
     table = Table("", *COLUMNS, "paper's order", box=None, header_style="bold")
     for metric in ("ari", "nmi"):
-        for level in ("primary", "secondary"):
-            cells = [_plain(found[metric, level, name]) for name in COLUMNS]
-            verdict = _order([differences[metric, level, a, b] for a, b in ORDER])
+        for level in classes:
+            scores = [found.get((metric, level, name)) for name in COLUMNS]
+            cells = [_plain(score) if score else "none" for score in scores]
+            steps = [differences.get((metric, level, a, b)) for a, b in ORDER]
+            verdict = _order([step for step in steps if step])
             table.add_row(f"{metric.upper()} {level} (K = {classes[level]})", *cells, verdict)
     out.print(table)
+    for reason in report["left_out"]:
+        out.print(f"Left out: {reason}", markup=False, highlight=False, soft_wrap=True)
     ratios = report["figure3"]["ratios"]
     means = {name: sum(values) / len(values) for name, values in ratios.items()}
     shown = " < ".join(
         f"{name} {means[name]:.3f}" for name in sorted(means, key=lambda n: means[n])
     )
-    out.print(
-        f"Fig. 3, distance between clusters over distance within, mean of {report['clusterings']} clusterings"
-        f" at K = {report['figure3']['clusters']}: {shown}",
-        highlight=False,
-    )
+    if ratios:
+        out.print(
+            f"Fig. 3, distance between clusters over distance within, mean of {report['clusterings']} clusterings"
+            f" at K = {report['figure3']['clusters']}: {shown}",
+            highlight=False,
+        )
     topics = report["topics"]
     if "topics_per_video" in topics:
         out.print(
@@ -104,4 +109,4 @@ def _order(steps: list[dict[str, Any]]) -> str:
     unsure = [
         f"{s['to']} > {s['from']} within its interval" for s in steps if s["mean"] > 0 >= s["low"]
     ]
-    return "; ".join(broken or ["yes", *unsure])
+    return "; ".join(broken or ["yes", *unsure]) if steps else "no pair to compare"

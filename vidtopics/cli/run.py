@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,19 +30,17 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run producer jobs in dependency order; those that are up to date are skipped."""
-    from spark_jobs.job import Run, parse_time
+    from spark_jobs.job import Run
     from vidtopics.cli import homes, show
     from vidtopics.tables import Tables
 
-    settings, tables = homes.settings(home, config), Tables(home)
-    planned = (
-        Run.backfill(tables, settings, parse_time(as_of)) if as_of else Run.now(tables, settings)
-    )
+    planned = Run.of_option(Tables(home), homes.settings(home, config), as_of)
     done, release = jobs(planned, job or [])
     if as_json:
         print_json({"release": release, "steps": [asdict(step) for step in done]})
     else:
         show.steps(done, lambda _: release)
+        print_left_out(done)
 
 
 def jobs(planned: Run, names: list[str]) -> tuple[list[Step], int | None]:
@@ -53,6 +52,20 @@ def jobs(planned: Run, names: list[str]) -> tuple[list[Step], int | None]:
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
         release = run_jobs(replace(planned, progress=progress), find(names), done.append)
     return done, release
+
+
+def print_left_out(done: Sequence[Step]) -> None:
+    """What each job's rows lack and why, with the as-of time where there are several."""
+    from rich.text import Text
+
+    from spark_jobs.pipeline import describe
+    from vidtopics.cli.show import out
+
+    several = len({step.as_of_us for step in done}) > 1
+    for step in done:
+        if step.left_out:
+            at = f" as of {describe(step.as_of_us)}" if several else ""
+            out.print(Text(f"  {step.publication.table}{at}: {step.left_out}"), soft_wrap=True)
 
 
 def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
