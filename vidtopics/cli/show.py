@@ -54,6 +54,12 @@ def ingested(result: Ingested) -> None:
     for file in result.files:
         for reason, tally in file.refused.items():
             out.print(Text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
+    for file in result.files:
+        if file.dialect:
+            out.print(Text(f"  {file.name}: read as {file.dialect}"))
+        if missing := file.warnings.get("missing_cover"):
+            out.print(Text(f"  {file.name}: missing_cover {missing.count:,}, the first are"))
+            out.print(Text("".join(f"    {example}\n" for example in missing.examples)), end="")
 
 
 def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:

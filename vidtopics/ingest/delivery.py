@@ -22,7 +22,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class FileReport:
-    """One delivered file; `refused` and `warnings` are tallies by reason."""
+    """One delivered file.
+
+    `refused` and `warnings` are tallies by reason; `dialect` says how a CSV file is written, empty
+    for commas, UTF-8 and LF, and for Parquet.
+    """
 
     name: str
     file_hash: str
@@ -30,6 +34,7 @@ class FileReport:
     accepted: int
     refused: Mapping[str, Tally]
     warnings: Mapping[str, Tally]
+    dialect: str = ""
 
     @property
     def rejected_share(self) -> float:
@@ -59,6 +64,7 @@ def refuse_excess(files: Sequence[FileReport], max_share: float) -> None:
       bad_time 1: row 2: published_at ...
     """
     excess = [f for f in files if f.rejected_share > max_share]
+    excess.sort(key=lambda file: set(file.refused) <= {"unknown_video"})  # causes first
     if excess:
         raise InputError("\n".join(_excess(f, max_share) for f in excess))
 

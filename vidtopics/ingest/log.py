@@ -6,12 +6,20 @@ from pathlib import Path
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS
 from vidtopics.ingest.readers import Columns
-from vidtopics.ingest.rules import MAX_FLOAT32, MAX_INT32, Rule, identifier, time
+from vidtopics.ingest.rules import MAX_FLOAT32, MAX_INT32, Rule, identifier, known_video, time
 from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(
     ["user_id", "video_id", "event_timestamp", "clicked"],
     ["clicked_at", "watch_seconds", "request_id", "position", "event_id", "created_timestamp"],
+    numbers=[
+        "event_timestamp",
+        "clicked",
+        "clicked_at",
+        "watch_seconds",
+        "position",
+        "created_timestamp",
+    ],
 )
 
 # Ids hold no control characters (they were checked), so that the unit separator joins them

@@ -28,7 +28,7 @@ MEMORY_LIMIT = "512MB"
 MAX_THREADS = 4  # each thread of a sort or join needs its share of the memory
 
 _TABLES = """
-CREATE TABLE files (file VARCHAR, file_hash VARCHAR, rows BIGINT);
+CREATE TABLE files (file VARCHAR, file_hash VARCHAR, dialect VARCHAR, rows BIGINT);
 CREATE TABLE issues (
   file VARCHAR, row BIGINT, refused BOOLEAN, dropped BOOLEAN, target VARCHAR, reason VARCHAR, detail VARCHAR
 );
@@ -115,7 +115,8 @@ class Workspace:
             ) from None
         self.sql.execute(f"""
             CREATE VIEW {name} AS SELECT * EXCLUDE (reason, detail) FROM {name}_read WHERE reason IS NULL;
-            INSERT INTO files SELECT {quoted(path.name)}, '{opened.file_hash}', count(*) FROM {name}_read""")
+            INSERT INTO files SELECT {quoted(path.name)}, '{opened.file_hash}', {quoted(opened.dialect)}, count(*)
+            FROM {name}_read""")
         self.refuse(f"FROM {name}_read WHERE reason IS NOT NULL", target)
         for column in opened.unknown_columns:
             detail = quoted(f"expected {', '.join(columns.names)}, found {column!r}")
@@ -162,8 +163,8 @@ class Workspace:
     def reports(self) -> list[FileReport]:
         """What became of every file, by name."""
         files = self.sql.execute("""
-            SELECT file, file_hash, rows, rows - count(DISTINCT row) FILTER (refused) FROM files
-            LEFT JOIN issues USING (file) GROUP BY file, file_hash, rows ORDER BY file""").fetchall()
+            SELECT file, file_hash, dialect, rows, rows - count(DISTINCT row) FILTER (refused)
+            FROM files LEFT JOIN issues USING (file) GROUP BY file, file_hash, dialect, rows ORDER BY file""").fetchall()
         return [
             FileReport(
                 name,
@@ -172,8 +173,9 @@ class Workspace:
                 accepted,
                 self._tallies(name, True),
                 self._tallies(name, False),
+                dialect,
             )
-            for name, file_hash, rows, accepted in files
+            for name, file_hash, dialect, rows, accepted in files
         ]
 
     def _tallies(self, file: str, refused: bool) -> dict[str, Tally]:
