@@ -101,13 +101,7 @@ _RULES = [
         "watch_seconds of 0 or more",
         "shown(watch_seconds)",
     ),
-    Rule(
-        "unknown_video",
-        IMPRESSIONS,
-        "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue",
-        "shown(video_id)",
-    ),
+    known_video(IMPRESSIONS),
 ]
 _VALUES = [
     "user_id",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidtopics.contracts import MAX_ID_BYTES, VIDEO_TAGS
 from vidtopics.ingest.readers import Columns
-from vidtopics.ingest.rules import Rule, first_broken, identifier, time
+from vidtopics.ingest.rules import Rule, first_broken, identifier, known_video, time
 from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(["video_id", "tag", "event_timestamp"])
@@ -32,13 +32,7 @@ _RULES = [
     *identifier("video_id", VIDEO_TAGS),
     *_TAG_RULES,
     *time("event_timestamp", VIDEO_TAGS, optional=True),
-    Rule(
-        "unknown_video",
-        VIDEO_TAGS,
-        "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue",
-        "shown(video_id)",
-    ),
+    known_video(VIDEO_TAGS),
 ]
 _PARSED = {"folded_tag": "folded(tag)", "event_timestamp_time": "instant(event_timestamp)"}
 
