@@ -1,4 +1,4 @@
-"""Covers: kept or warned of, never read outside the folder, and hashed with their title."""
+"""Covers: read or warned of, never read outside the folder, and hashed with their title."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of CSV text: as Python's csv module reads well-formed text, and with bad rows refused alone."""
+"""Records of CSV text: as Python's csv module reads them, and with bad rows refused alone."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def test_two_unclosed_quotes_do_not_make_one_record_of_the_rows_between():
 def test_an_unclosed_quote_is_given_up_after_a_mebibyte():
     filler = b"row,x\n" * (MAX_RECORD_BYTES // 6 + 10)
     text = b'a,"1\n' + filler + b'b,2"\n'
-    found = cut(text, 2)
-    assert found[0][:2] == (1, "malformed_row")
-    assert all(reason is None for _, reason, _ in found[1:])
-    assert len(found) == 1 + MAX_RECORD_BYTES // 6 + 10 + 1
+    numbered = cut(text, 2)
+    assert numbered[0][:2] == (1, "malformed_row")
+    assert all(reason is None for _, reason, _ in numbered[1:])
+    assert len(numbered) == 1 + MAX_RECORD_BYTES // 6 + 10 + 1
 
 
 def test_a_quote_within_an_unquoted_field_is_text_as_it_is_for_python():
@@ -167,8 +167,8 @@ def test_row_numbers_stay_right_after_line_ends_in_quotes():
 @pytest.mark.parametrize("read_bytes", [1000, 1 << 20, 1 << 23])
 def test_an_overlong_line_is_refused_alone_and_never_held_whole(read_bytes):
     text = b"a,1\nb," + b"x" * (3 * MAX_RECORD_BYTES) + b"\nc,3\n"
-    found = cut(text, 2, read_bytes)
-    assert [(row, reason) for row, reason, _ in found] == [
+    numbered = cut(text, 2, read_bytes)
+    assert [(row, reason) for row, reason, _ in numbered] == [
         (1, None),
         (2, "overlong_row"),
         (3, None),

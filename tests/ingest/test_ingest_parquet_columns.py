@@ -56,7 +56,7 @@ def test_whole_numbers_of_any_type_become_ids_as_written(deliver, column, ids, t
 
 
 @pytest.mark.parametrize(
-    ("ids", "found"),
+    ("ids", "words"),
     [
         (pa.array([2.0**53, 1.0]), "below 2^53 in a column of float64, found 9007199254740992"),
         (pa.array([1e300, 1.0]), "below 2^53 in a column of float64, found 1000000000"),
@@ -69,12 +69,12 @@ def test_whole_numbers_of_any_type_become_ids_as_written(deliver, column, ids, t
         (pa.array([Decimal("1.50"), Decimal(1)]), "in a column of decimal128(3, 2), found 1.50"),
     ],
 )
-def test_ids_that_lost_digits_are_refused_by_row_and_value(deliver, ids, found):
+def test_ids_that_lost_digits_are_refused_by_row_and_value(deliver, ids, words):
     staged = deliver(impressions=log_of(ids, "user_id"))
     (row,) = staged.tables["impressions_rejected"]
     assert (row["row"], row["reason"]) == (1, "inexact_id")
     assert row["detail"].startswith("expected user_id as a whole number")
-    assert found in row["detail"]
+    assert words in row["detail"]
     assert row["detail"].endswith(": write the column as text or integers")
     assert [row["user_id"] for row in staged.tables["impressions"]] == ["1"]
 

@@ -136,4 +136,5 @@ def test_a_file_or_folder_without_permission_is_named(deliver, monkeypatch):
         assert "expected a file to read, found Permission denied" in refusal(deliver, folder)
     with monkeypatch.context() as patch:
         patch.setattr(os, "listdir", refuse)
-        assert "expected a directory, found Permission denied" in refusal(deliver, folder)
+        with pytest.raises(InputError, match="expected a directory, found Permission denied"):
+            recognise(folder)

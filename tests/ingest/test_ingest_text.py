@@ -37,8 +37,8 @@ def sql() -> Iterator[duckdb.DuckDBPyConnection]:
 )
 def test_spellings_of_one_tag_or_class_are_one(deliver, spellings):
     lines = [f'v{i},T,,"{s}",,"{s}",\n' for i, s in enumerate(spellings)]
-    both = "|".join(spellings)
-    videos = VIDEOS + "".join(lines) + f'all,T,,"{both}",,"{both}",\n'
+    listed = "|".join(spellings)
+    videos = VIDEOS + "".join(lines) + f'all,T,,"{listed}",,"{listed}",\n'
     staged = deliver(videos=videos, impressions=IMPRESSIONS)
     assert len({row["tag"] for row in staged.tables["video_tags"]}) == 1
     assert len(staged.tables["video_tags"]) == len(spellings) + 1

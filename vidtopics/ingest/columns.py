@@ -42,7 +42,7 @@ class Columns:
         return pa.schema([("row", pa.int64()), *texts])
 
     def batch(self, rows: Ints, fields: Mapping[str, pa.Array]) -> pa.RecordBatch:
-        """A batch of the schema; columns that `fields` lacks are empty, `reason` and `detail` null."""
+        """A batch of the schema; columns not in `fields` are empty, `reason` and `detail` null."""
         empty = {name: pa.repeat("", len(rows)) for name in self.names}
         null = {name: pa.nulls(len(rows), pa.string()) for name in ("reason", "detail")}
         return pa.RecordBatch.from_pydict(

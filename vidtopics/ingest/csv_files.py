@@ -29,7 +29,7 @@ _DECIMAL_COMMA = r"^([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)$"
 def open_file(
     path: Path, columns: Columns, batch_rows: int
 ) -> tuple[tuple[str, ...], str, Iterator[pa.RecordBatch]]:
-    """Header, dialect in words (empty if plain) and batches; InputError without a readable header."""
+    """Header, dialect in words (empty if plain), batches; InputError for a bad header."""
     with path.open("rb") as file:
         dialect = sniff(path.name, file.read(HEAD_BYTES), columns.names)
     return dialect.header, str(dialect), _batches(path, dialect, columns, batch_rows)

@@ -28,7 +28,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Grammar(NamedTuple):
-    r"""The records of one dialect: separator, line end (``\n``, also after ``\r`` or two; or ``\r``).
+    r"""The records of one dialect: separator, line end (``\r``, or ``\n``, also after ``\r``).
 
     `field` and `end` are RE2 patterns (Arrow). The others are Python's, possessive so that they run
     in linear time: a record's first line that ends inside quotes, and the three ways in which a
@@ -111,7 +111,7 @@ def records(
 
 
 def _whole_lines(blocks: Iterable[bytes], line_end: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Blocks that end with a line end, the last one flagged; longer lines are cut past the limit."""
+    """Blocks that end with a line end, the last one flagged; overlong lines are cut."""
     pending = b""
     for data in blocks:
         head, newline, tail = data.rpartition(line_end)

@@ -1,9 +1,10 @@
-r"""The dialect of a CSV file: encoding, separator, line end and header, told from its first bytes.
+r"""The dialect of a CSV file: encoding, separator, line end and header, from its first bytes.
 
 Nothing is guessed by statistics: the encoding follows from the byte order mark, the line end from
 the end of the header, the separator from the column names that are known.
 
->>> dialect = sniff("videos.csv", b'sep=;\r\nVIDEO_ID; Title\r\nv1;"a;b"\r\n', ["video_id", "title"])
+>>> head = b'sep=;\r\nVIDEO_ID; Title\r\nv1;"a;b"\r\n'
+>>> dialect = sniff("videos.csv", head, ["video_id", "title"])
 >>> dialect.header, dialect.separator, str(dialect)
 (('video_id', 'title'), ';', "fields separated by ';', lines end with CR LF, a first line 'sep='")
 """
@@ -40,11 +41,13 @@ _SAVE = "save the file as CSV in UTF-8, its fields separated by commas"
 
 @dataclass(frozen=True)
 class Dialect:
-    r"""How a CSV file is written; its text is :data:`"plain"` if it is commas, UTF-8 and LF.
+    r"""How a CSV file is written; `str` says it in words, empty for commas, UTF-8 and LF.
 
     * `header`: column names; a known one as the format spells it, others without space around them.
     * `body_offset`: where the first row starts in the UTF-8 text without byte order mark (bytes).
     * `line_end`: ``\n``, ``\r\n``, ``\r\r\n`` or ``\r``.
+    * `mark`: the encoding that a byte order mark states, if there is one.
+    * `sep_line`: whether a line as ``sep=;`` stands before the header.
     """
 
     header: tuple[str, ...]
