@@ -78,10 +78,11 @@ def _examine(root: Path, cover: str, title: str, max_pixels: int, names: Names) 
         kind = "a link that leads nowhere" if problem == "missing" else problem
         detail = f"expected a cover below {str(root)!r}, found {cover[:80]!r}, {kind}"
         return Cover("", without, f"{problem}_cover", detail)
-    reason = detail = None
-    if spelling != cover:
-        reason, detail = "respelt_cover", f"expected {cover[:80]!r}, found {spelling[:80]!r}"
-    return Cover(path, content_hash(data, title), reason, detail)
+    with_cover = content_hash(data, title)
+    if spelling == cover:
+        return Cover(path, with_cover, None, None)
+    detail = f"expected {cover[:80]!r}, found {spelling[:80]!r}"
+    return Cover(path, with_cover, "respelt_cover", detail)
 
 
 def _spelling_on_disk(root: Path, cover: str, names: Names) -> str | None:

@@ -85,7 +85,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return (
+    return bool(
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
         or pa.types.is_fixed_size_binary(kind)
