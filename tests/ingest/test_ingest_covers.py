@@ -12,6 +12,7 @@ import pytest
 from conftest import IMPRESSIONS, VIDEOS
 from PIL import Image
 
+from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError
 from vidtopics.images import decode_cover
 
@@ -240,8 +241,13 @@ def test_a_cover_as_written_goes_before_other_spellings_and_two_of_those_are_non
 
 def test_missing_covers_are_listed_with_row_path_and_folder(deliver):
     folder = delivered_covers(deliver, *(f"covers\\{i}.jpg" for i in range(12)))
-    tally = deliver.stage(folder).file("videos.csv").warnings["missing_cover"]
+    report = deliver.stage(folder).file("videos.csv")
+    tally = report.warnings["missing_cover"]
     assert tally.count == 12
+    assert file_notes(report) == [
+        "videos.csv: missing_cover 12, the first are",
+        *(f"  {example}" for example in tally.examples),
+    ]
     assert tally.examples == tuple(
         f"row {i + 1}: expected a file below {str(folder)!r}, found none at 'covers\\\\{i}.jpg'"
         for i in range(10)

@@ -13,6 +13,7 @@ from conftest import GOOD, IMPRESSIONS, NOW, VIDEOS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError
 from vidtopics.ingest import Source, stage
 from vidtopics.ingest.readers import Columns, open_rows
@@ -84,22 +85,22 @@ def saved(separator: str = ",", end: str = "\n", encoding: str = "utf-8", mark: 
     ("files", "dialect"),
     [
         (saved(), ""),
-        (saved(";"), "fields separated by ';'"),
-        (saved("\t"), "fields separated by tabs"),
-        (saved(end="\r\n"), "lines end with CR LF"),
-        (saved(end="\r"), "lines end with CR"),
-        (saved(end="\r\r\n"), "lines end with CR CR LF"),
+        (saved(";"), "separator ';'"),
+        (saved("\t"), "separator tab"),
+        (saved(end="\r\n"), "line ends CR LF"),
+        (saved(end="\r"), "line ends CR"),
+        (saved(end="\r\r\n"), "line ends CR CR LF"),
         (saved(mark=codecs.BOM_UTF8), "UTF-8 with a byte order mark"),
-        (saved(mark=b"sep=,\n"), "a first line 'sep='"),
-        (saved(";", mark=b'"sep=;"\n'), "fields separated by ';', a first line 'sep='"),
-        (saved(mark=b"SEP=,,,,\r\n"), "a first line 'sep='"),  # as a spreadsheet fills it up
+        (saved(mark=b"sep=,\n"), "first line 'sep='"),
+        (saved(";", mark=b'"sep=;"\n'), "separator ';', first line 'sep='"),
+        (saved(mark=b"SEP=,,,,\r\n"), "first line 'sep='"),  # as a spreadsheet fills it up
         (
             saved("\t", "\r\n", "utf-16-le", codecs.BOM_UTF16_LE),
-            "UTF-16 (little-endian), fields separated by tabs, lines end with CR LF",
+            "UTF-16 (little-endian), separator tab, line ends CR LF",
         ),
         (
             saved(";", "\r\n", mark=codecs.BOM_UTF8),
-            "UTF-8 with a byte order mark, fields separated by ';', lines end with CR LF",
+            "UTF-8 with a byte order mark, separator ';', line ends CR LF",
         ),
     ],
 )
@@ -107,6 +108,8 @@ def test_a_dialect_is_read_and_stated(deliver, files, dialect):
     staged = deliver(**files)
     assert staged.tables == {**deliver().tables}
     assert {file.dialect for file in staged.delivery.files} == {dialect}
+    notes = file_notes(staged.file("videos.csv"))
+    assert notes == ([f"videos.csv: read with {dialect}"] if dialect else [])
 
 
 @pytest.mark.parametrize("header", [str.upper, str.title, lambda h: h.replace(",", " , ")])

@@ -6,7 +6,7 @@ the end of the header, the separator from the column names that are known.
 >>> head = b'sep=;\r\nVIDEO_ID; Title\r\nv1;"a;b"\r\n'
 >>> dialect = sniff("videos.csv", head, ["video_id", "title"])
 >>> dialect.header, dialect.separator, str(dialect)
-(('video_id', 'title'), ';', "fields separated by ';', lines end with CR LF, a first line 'sep='")
+(('video_id', 'title'), ';', "separator ';', line ends CR LF, first line 'sep='")
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ class Dialect:
         names = {"\r": "CR", "\n": "LF"}
         parts = [
             (self.mark is not None, _ENCODINGS.get(self.mark or "", "")),
-            (self.separator != ",", f"fields separated by {_shown(self.separator)}"),
-            (self.line_end != "\n", f"lines end with {' '.join(names[c] for c in self.line_end)}"),
-            (self.sep_line, "a first line 'sep='"),
+            (self.separator != ",", f"separator {_shown(self.separator)}"),
+            (self.line_end != "\n", f"line ends {' '.join(names[c] for c in self.line_end)}"),
+            (self.sep_line, "first line 'sep='"),
         ]
         return ", ".join(text for applies, text in parts if applies)
 
@@ -167,4 +167,4 @@ def _check_separator(file_name: str, line: str, known: Sequence[str]) -> None:
 
 
 def _shown(separator: str) -> str:
-    return "tabs" if separator == "\t" else repr(separator)
+    return "tab" if separator == "\t" else repr(separator)
