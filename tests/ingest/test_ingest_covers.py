@@ -1,4 +1,4 @@
-"""Covers: kept or warned of, never read outside the folder, and hashed with their title."""
+"""Covers: read or warned of, never read outside the folder, and hashed with their title."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import hashlib
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 from conftest import IMPRESSIONS, VIDEOS
 from PIL import Image
 
+from vidtopics.cli.show import file_notes
+from vidtopics.errors import InputError
 from vidtopics.images import decode_cover
 
 PIXELS = 10_000
@@ -128,7 +131,8 @@ def test_videos_with_a_bad_cover_are_kept_without_it_and_named(deliver, image):
         "truncated_cover": ["row 2"],
         "unreadable_cover": ["row 3", "row 7"],
         "bomb_cover": ["row 4", "row 5"],
-        "missing_cover": ["row 6", "row 8"],
+        "missing_cover": ["row 6"],
+        "no_cover": ["row 8"],
         "empty_title": ["row 9"],
     }
 
@@ -193,3 +197,118 @@ def test_a_folder_behind_a_link_is_itself_fine(deliver, image, tmp_path):
     assert deliver.stage(tmp_path / "alias").tables["video_catalog"][0][
         "cover"
     ] == os.path.realpath(folder / "a.jpg")
+
+
+def delivered_covers(deliver, *covers: str) -> tuple[Path, list[str]]:
+    """A folder whose catalogue has these covers, one a row."""
+    lines = [f'v{i},Title,"{cover}",,,,2026-01-01\n' for i, cover in enumerate(covers, 1)]
+    return deliver.folder(videos=VIDEOS + "".join(lines), impressions=IMPRESSIONS)
+
+
+@pytest.mark.parametrize(
+    ("written", "on_disk"),
+    [
+        ("covers\\a.jpg", "covers/a.jpg"),
+        (".\\covers\\a.jpg", "covers/a.jpg"),
+        (" covers/a.jpg ", "covers/a.jpg"),
+        ("Covers/A.JPG", "covers/a.jpg"),
+        ("COVERS\\a.JPG", "covers/a.jpg"),
+        ("covers/caf\u00e9.jpg", "covers/cafe\u0301.jpg"),
+        ("covers/cafe\u0301.jpg", "covers/caf\u00e9.jpg"),
+    ],
+)
+def test_a_cover_under_another_spelling_of_its_path_is_read(deliver, image, written, on_disk):
+    folder = delivered_covers(deliver, written)
+    (folder / "covers").mkdir()
+    (folder / on_disk).write_bytes(image())
+    staged = deliver.stage(folder)
+    assert staged.tables["video_catalog"][0]["cover"] == os.path.realpath(folder / on_disk)
+    (example,) = staged.file("videos.csv").warnings["respelt_cover"].examples
+    assert example == f"row 1: expected {written!r}, found {example.split('found ')[1]}"
+
+
+def test_a_cover_as_written_goes_before_other_spellings_and_two_of_those_are_none(deliver, image):
+    folder = delivered_covers(deliver, "a.jpg", "A.jpg", "a.JPG", "b\\c.jpg")
+    for number, name in enumerate(["a.jpg", "A.jpg", "b\\c.jpg"], 1):
+        (folder / name).write_bytes(image(width=number))
+    (folder / "b").mkdir()
+    (folder / "b" / "c.jpg").write_bytes(image(width=9))
+    staged = deliver.stage(folder)
+    names = [row["cover"].removeprefix(f"{folder}/") for row in staged.tables["video_catalog"]]
+    assert names == ["a.jpg", "A.jpg", "", "b\\c.jpg"]
+    assert staged.file("videos.csv").warnings["missing_cover"].count == 1
+
+
+def test_missing_covers_are_listed_with_row_path_and_folder(deliver):
+    folder = delivered_covers(deliver, *(f"covers\\{i}.jpg" for i in range(12)))
+    report = deliver.stage(folder).file("videos.csv")
+    tally = report.warnings["missing_cover"]
+    assert tally.count == 12
+    assert file_notes(report) == [
+        "videos.csv: missing_cover 12, the first are",
+        *(f"  {example}" for example in tally.examples),
+    ]
+    assert tally.examples == tuple(
+        f"row {i + 1}: expected a file below {str(folder)!r}, found none at 'covers\\\\{i}.jpg'"
+        for i in range(10)
+    )
+
+
+def test_covers_that_are_links_below_the_folder_are_read(deliver, image):
+    folder = delivered_covers(deliver, "covers/a.jpg", "linked/a.jpg")
+    (folder / "store").mkdir()
+    (folder / "store" / "a.jpg").write_bytes(image())
+    (folder / "covers").mkdir()
+    (folder / "covers" / "a.jpg").symlink_to("../store/a.jpg")
+    (folder / "linked").symlink_to("store", target_is_directory=True)
+    covers = {row["cover"] for row in deliver.stage(folder).tables["video_catalog"]}
+    assert covers == {os.path.realpath(folder / "store" / "a.jpg")}
+
+
+@pytest.mark.parametrize(
+    ("cover", "reason"),
+    [
+        ("covers/a.jpg", "'covers/a.jpg', a link that leads out of it, to '{store}/a.jpg' (copy"),
+        ("covers\\a.jpg", "a link that leads out of it, to '{store}/a.jpg'"),
+        ("COVERS/A.jpg", "found none at 'COVERS/A.jpg'"),
+        ("all/a.jpg", "a link that leads out of it, to '{store}/a.jpg'"),
+        ("../store/a.jpg", "'../store/a.jpg', a path that leads out of it through '..'"),
+        ("..\\store\\a.jpg", "a path that leads out of it through '..'"),
+        ("/etc/a.jpg", "'/etc/a.jpg', an absolute path (write it as it is below the folder)"),
+        ("C:\\covers\\a.jpg", "an absolute path"),
+        ("\\\\server\\share\\a.jpg", "an absolute path"),
+        ("covers/gone.jpg", "found 'covers/gone.jpg', a link that leads nowhere"),
+        ("covers/loop.jpg", "found 'covers/loop.jpg', a link that leads nowhere"),
+    ],
+)
+def test_why_a_cover_is_not_read_is_said(deliver, image, cover, reason):
+    folder = delivered_covers(deliver, cover)
+    store = folder.parent / "store"
+    store.mkdir()
+    (store / "a.jpg").write_bytes(image())
+    (folder / "covers").mkdir()
+    (folder / "covers" / "a.jpg").symlink_to(store / "a.jpg")
+    (folder / "covers" / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "covers" / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "all").symlink_to(store)
+    report = deliver.stage(folder).file("videos.csv")
+    tallies = {**report.refused, **report.warnings}
+    (example,) = next(tally.examples for name, tally in tallies.items() if "cover" in name)
+    assert reason.format(store=store) in example
+
+
+def test_refused_covers_stand_before_the_impressions_that_they_cost(deliver, image):
+    folder = delivered_covers(deliver, "covers/a.jpg")
+    (folder.parent / "store").mkdir()
+    (folder / "covers").symlink_to("../store")
+    (folder / "impressions.csv").write_text(
+        IMPRESSIONS + "u1,v1,2026-02-01,1\n" + "u1,v9,2026-02-01,1\n"
+    )
+    with pytest.raises(InputError) as error:
+        deliver.stage(folder, max_rejected_share=0.05)
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("videos.csv: expected at most 5.0% refused rows")
+    assert "cover_outside_folder 1: row 1" in lines[1]
+    assert lines[2].startswith("impressions.csv: expected")
+    assert "found 'v1', whose row of the catalogue is refused; row 2:" in lines[3]
+    assert lines[3].endswith("found 'v9'")

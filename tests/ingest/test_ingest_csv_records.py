@@ -1,4 +1,4 @@
-"""Records of CSV text: as Python's csv module reads well-formed text, and with bad rows refused alone."""
+"""Records of CSV text: as Python's csv module reads them, and with bad rows refused alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vidtopics.ingest.csv_records import MAX_RECORD_BYTES, records
+from vidtopics.ingest.csv_records import MAX_RECORD_BYTES, grammar, records
 from vidtopics.ingest.utf8 import undecodable
 
 
-def cut(text: bytes, fields: int, read_bytes: int = 1 << 20) -> list[tuple[int, str | None, bytes]]:
-    blocks = records(io.BytesIO(text), fields, read_bytes)
+def cut(
+    text: bytes, fields: int, read_bytes: int = 1 << 20, *dialect: str
+) -> list[tuple[int, str | None, bytes]]:
+    file = io.BytesIO(text)
+    blocks = records(iter(lambda: file.read(read_bytes), b""), fields, grammar(*dialect))
     return [
         (int(row), reason, record)
         for block in blocks
@@ -51,13 +54,15 @@ def test_whatever_python_writes_is_cut_as_python_reads_it(rows, style, read_byte
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator=end, quoting=quoting).writerows(rows)
     text = out.getvalue()
+    numbered = [
+        (number, row) for number, row in enumerate(rows, 1) if any(f.strip(" ") for f in row)
+    ]
     for body in (text, text.removesuffix(end)):  # the last line end may be missing
-        found = good(body.encode(), 3, read_bytes)
         parsed = [
-            tuple(next(csv.reader(io.StringIO(record.decode(), newline="")))) for _, record in found
+            (number, tuple(next(csv.reader(io.StringIO(record.decode(), newline="")))))
+            for number, record in good(body.encode(), 3, read_bytes)
         ]
-        assert parsed == rows
-        assert [row for row, _ in found] == list(range(1, len(rows) + 1))
+        assert parsed == numbered
 
 
 @settings(max_examples=100)
@@ -75,6 +80,9 @@ def test_whatever_python_writes_is_cut_as_python_reads_it(rows, style, read_byte
                 "a,b,c\n",
                 'a,"b\r\n',
                 "\r\n",
+                ",\n",
+                'a,"\n',
+                ' "", \n',
             ]
         ),
         max_size=12,
@@ -107,10 +115,10 @@ def test_two_unclosed_quotes_do_not_make_one_record_of_the_rows_between():
 def test_an_unclosed_quote_is_given_up_after_a_mebibyte():
     filler = b"row,x\n" * (MAX_RECORD_BYTES // 6 + 10)
     text = b'a,"1\n' + filler + b'b,2"\n'
-    found = cut(text, 2)
-    assert found[0][:2] == (1, "malformed_row")
-    assert all(reason is None for _, reason, _ in found[1:])
-    assert len(found) == 1 + MAX_RECORD_BYTES // 6 + 10 + 1
+    numbered = cut(text, 2)
+    assert numbered[0][:2] == (1, "malformed_row")
+    assert all(reason is None for _, reason, _ in numbered[1:])
+    assert len(numbered) == 1 + MAX_RECORD_BYTES // 6 + 10 + 1
 
 
 def test_a_quote_within_an_unquoted_field_is_text_as_it_is_for_python():
@@ -128,6 +136,26 @@ def test_empty_lines_are_left_out_but_counted():
     assert good(b"a,1\n\n\r\nb,2\n\n", 2) == [(1, b"a,1\n"), (4, b"b,2\n")]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r\r\n", "\r"])
+def test_lines_without_any_value_are_left_out_but_counted(separator, end):
+    blanks = ["", ",", ",,,,", " , ", '"",""', ' "" ,', "  "]
+    text = end.join(["a,1", *blanks, "b,2", "x"]).replace(",", separator).encode()
+    rows = [(row, reason) for row, reason, _ in cut(text, 2, 1 << 20, separator, end[-1])]
+    assert rows == [(1, None), (2 + len(blanks), None), (3 + len(blanks), "field_count")]
+
+
+def test_lines_end_with_cr_alone_and_quotes_may_hold_line_feeds():
+    text = b'a,"1\n2"\rb,"x\ry"\rc,"3\rd\n,4\re,5'
+    assert cut(text, 2, 3, ",", "\r") == [
+        (1, None, b'a,"1\n2"\r'),
+        (2, None, b'b,"x\ry"\r'),
+        (3, "malformed_row", b'c,"3\r'),
+        (4, "malformed_row", b"d\n,4\r"),
+        (5, None, b"e,5\r"),
+    ]
+
+
 def test_row_numbers_stay_right_after_line_ends_in_quotes():
     assert cut(b'a,"1\n\n1"\nb\nc,3\n', 2) == [
         (1, None, b'a,"1\n\n1"\n'),
@@ -139,8 +167,8 @@ def test_row_numbers_stay_right_after_line_ends_in_quotes():
 @pytest.mark.parametrize("read_bytes", [1000, 1 << 20, 1 << 23])
 def test_an_overlong_line_is_refused_alone_and_never_held_whole(read_bytes):
     text = b"a,1\nb," + b"x" * (3 * MAX_RECORD_BYTES) + b"\nc,3\n"
-    found = cut(text, 2, read_bytes)
-    assert [(row, reason) for row, reason, _ in found] == [
+    numbered = cut(text, 2, read_bytes)
+    assert [(row, reason) for row, reason, _ in numbered] == [
         (1, None),
         (2, "overlong_row"),
         (3, None),

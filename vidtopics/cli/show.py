@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import psutil
 
     from spark_jobs.pipeline import Step
-    from vidtopics.ingest import Ingested
+    from vidtopics.ingest import FileReport, Ingested
     from vidtopics.materialization import Moved
 
 Progress = Callable[[str], None]
@@ -57,6 +57,18 @@ def ingested(result: Ingested) -> None:
     for file in result.files:
         for reason, tally in file.refused.items():
             out.print(Text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
+    for file in result.files:
+        for line in file_notes(file):
+            out.print(Text(f"  {line}"))
+
+
+def file_notes(file: FileReport) -> list[str]:
+    """How a file is written if it isn't plain CSV, and the first of its covers that are missing."""
+    notes = [f"{file.name}: read with {file.dialect}"] if file.dialect else []
+    if missing := file.warnings.get("missing_cover"):
+        notes.append(f"{file.name}: missing_cover {missing.count:,}, the first are")
+        notes += [f"  {example}" for example in missing.examples]
+    return notes
 
 
 def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:

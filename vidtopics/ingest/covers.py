@@ -1,25 +1,32 @@
-"""Covers of a catalogue: found within the delivered folder, decoded once, hashed together with the title."""
+"""Covers of a catalogue: found within the folder, decoded once, hashed together with the title."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from vidtopics.images import Problem, decode_cover
 
-BYTES_PER_PIXEL = (
-    4  # an uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image
-)
+# An uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image.
+BYTES_PER_PIXEL = 4
 HEADER_BYTES = 1 << 20
+
+Names = Callable[[str], dict[str, list[str]]]
 
 
 class Cover(NamedTuple):
-    """What was found of a cover: absolute path (empty if it can't be shown), hash with its title, and what is wrong."""
+    """What is known of a cover.
+
+    Its absolute path (empty if it can't be shown), its hash with the title, and a reason with
+    detail where it is refused, missing, damaged, or lies under another spelling of its path.
+    """
 
     cover_path: str
     content_hash: str
@@ -28,11 +35,15 @@ class Cover(NamedTuple):
 
 
 def examine(root: Path, covers: Iterable[tuple[str, str]], max_pixels: int) -> list[Cover]:
-    """Looks at (path below `root`, title) pairs; Pillow decodes outside the interpreter's lock, so threads help."""
+    """Looks at (path below `root`, title) pairs.
+
+    Pillow decodes outside the interpreter's lock, so threads help.
+    """
     real_root = Path(os.path.realpath(root))
+    names = cache(_names)
     with ThreadPoolExecutor() as pool:
         return list(
-            pool.map(lambda pair: _examine(real_root, pair[0], pair[1], max_pixels), covers)
+            pool.map(lambda pair: _examine(real_root, pair[0], pair[1], max_pixels, names), covers)
         )
 
 
@@ -49,25 +60,85 @@ def content_hash(cover: bytes, title: str) -> str:
     return digest.hexdigest()
 
 
-def _examine(root: Path, cover: str, title: str, max_pixels: int) -> Cover:
-    path = Path(os.path.realpath(root / cover))
-    if os.path.isabs(cover) or not path.is_relative_to(root):
-        return Cover(
-            "",
-            "",
-            "cover_outside_folder",
-            f"expected a cover below the folder, found {cover[:80]!r}",
-        )
-    data = _read(path, max_pixels * BYTES_PER_PIXEL + HEADER_BYTES) if cover else "missing"
+def _examine(root: Path, cover: str, title: str, max_pixels: int, names: Names) -> Cover:
+    without = content_hash(b"", title)
+    if not cover.strip():
+        return Cover("", without, "no_cover", "expected a cover, found none")
+    spelling = _spelling_on_disk(root, cover, names)
+    if outside := _outside_reason(root, cover, spelling):
+        detail = f"expected a cover below the folder, found {cover[:80]!r}, {outside}"
+        return Cover("", "", "cover_outside_folder", detail)
+    if spelling is None:
+        detail = f"expected a file below {str(root)!r}, found none at {cover[:80]!r}"
+        return Cover("", without, "missing_cover", detail)
+    path = os.path.realpath(root / spelling)
+    data = _read(Path(path), max_pixels * BYTES_PER_PIXEL + HEADER_BYTES)
     problem = decode_cover(data, max_pixels=max_pixels).problem if isinstance(data, bytes) else data
-    if problem is None and isinstance(data, bytes):
-        return Cover(str(path), content_hash(data, title), None, None)
-    return Cover(
-        "",
-        content_hash(b"", title),
-        f"{problem}_cover",
-        f"expected a cover, found {cover[:80]!r} {problem}",
-    )
+    if problem or not isinstance(data, bytes):
+        kind = "a link that leads nowhere" if problem == "missing" else problem
+        detail = f"expected a cover below {str(root)!r}, found {cover[:80]!r}, {kind}"
+        return Cover("", without, f"{problem}_cover", detail)
+    with_cover = content_hash(data, title)
+    if spelling == cover:
+        return Cover(path, with_cover, None, None)
+    detail = f"expected {cover[:80]!r}, found {spelling[:80]!r}"
+    return Cover(path, with_cover, "respelt_cover", detail)
+
+
+def _spelling_on_disk(root: Path, cover: str, names: Names) -> str | None:
+    """The path of a cover as the folder spells it; None if the folder has no such file.
+
+    Where the path as written isn't there, backslashes are read as slashes and space around it is
+    left out; then case and Unicode form of its names are ignored if exactly one file matches.
+    """
+    slashes = _slashes(cover)
+    for spelling in (cover, slashes):
+        if os.path.lexists(root / spelling):
+            return spelling
+    path = ""
+    for part in Path(os.path.normpath(slashes)).parts:
+        candidates = names(str(root / path)).get(_folded(part), [])
+        candidates = [part] if part in candidates else candidates
+        if len(candidates) != 1 or _link_reason(root, os.path.join(path, candidates[0])):
+            return None
+        path = os.path.join(path, candidates[0])
+    return path
+
+
+def _slashes(cover: str) -> str:
+    return cover.strip().replace("\\", "/")
+
+
+def _outside_reason(root: Path, cover: str, spelling: str | None) -> str | None:
+    """Why a cover doesn't lie below `root`, with the mend; None if it does."""
+    path = _slashes(cover) if spelling is None else spelling
+    if os.path.isabs(path) or (spelling is None and PureWindowsPath(cover).drive):
+        return "an absolute path (write it as it is below the folder)"
+    if not Path(os.path.normpath(root / path)).is_relative_to(root):
+        return "a path that leads out of it through '..' (copy the file into the folder)"
+    return _link_reason(root, path)
+
+
+def _link_reason(root: Path, path: str) -> str | None:
+    target = os.path.realpath(root / path)
+    if Path(target).is_relative_to(root):
+        return None
+    return f"a link that leads out of it, to {target!r} (copy the file into the folder)"
+
+
+def _names(directory: str) -> dict[str, list[str]]:
+    """The names in a directory by their folded form; none if it can't be listed."""
+    names: dict[str, list[str]] = {}
+    try:
+        for name in os.listdir(directory):
+            names.setdefault(_folded(name), []).append(name)
+    except OSError:
+        pass
+    return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _read(path: Path, max_bytes: int) -> bytes | Problem:

@@ -1,17 +1,18 @@
-"""CSV text cut into records that keep their row numbers, so that a bad row never takes a good one with it.
+"""CSV text cut into records that keep their row numbers, so that a bad row costs no good one.
 
-A record is what RFC 4180 says, quoted line ends included. Where the text isn't RFC 4180 (a quote
-that is never closed, text after a closing quote), the line on which the record began is refused
-alone and reading resumes on the next line; no CSV parser that we tried recovers so. Lines without
-quotes, nearly all of a log, are judged by vectorised scans; only lines whose quotes are open or
-misplaced are walked one by one.
+A record is what RFC 4180 says, quoted line ends included, with the separator and line end of the
+file's dialect. Where the text isn't well-formed (a quote that is never closed, text after a closing
+quote), the line on which the record began is refused alone and reading resumes on the next line; no
+CSV parser that we tried recovers so. Lines without quotes, nearly all of a log, are judged by
+vectorised scans; only lines whose quotes are open or misplaced are walked one by one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,80 +26,116 @@ MAX_RECORD_BYTES = 1 << 20
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
-_FIELD = r'(?:"(?:[^"]|"")*"|[^",\r\n][^,\r\n]*|)'
-_WELL_FORMED = rf"^{_FIELD}(?:,{_FIELD})*\r?\n$"
 
-# The same grammar for Python's engine, possessive so that it runs in linear time: a record's first
-# line that ends inside quotes, and the three ways in which a line that starts inside quotes can
-# end.
-_QUOTED = rb'(?:[^"]++|"")*+'
-_ANY = rb'(?:"%s"|[^",\r\n][^,\r\n]*+|)' % _QUOTED
-_OPENS = re.compile(rb'(?:%s,)*+"%s' % (_ANY, _QUOTED))
-_STAYS = re.compile(_QUOTED)
-_CLOSES = re.compile(rb'%s"(?:,%s)*+\r?\n' % (_QUOTED, _ANY))
-_REOPENS = re.compile(rb'%s",(?:%s,)*+"%s' % (_QUOTED, _ANY, _QUOTED))
+class Grammar(NamedTuple):
+    r"""The records of one dialect: separator, line end (``\r``, or ``\n``, also after ``\r``).
+
+    `field` and `end` are RE2 patterns (Arrow). The others are Python's, possessive so that they run
+    in linear time: a record's first line that ends inside quotes, and the three ways in which a
+    line that starts inside quotes can end.
+    """
+
+    separator: str
+    line_end: bytes
+    field: str
+    end: str
+    opens: re.Pattern[bytes]
+    stays: re.Pattern[bytes]
+    closes: re.Pattern[bytes]
+    reopens: re.Pattern[bytes]
+
+    @property
+    def well_formed(self) -> str:
+        """RE2 pattern of a line that is a record by itself."""
+        return rf"^{self.field}(?:{self.separator}{self.field})*{self.end}$"
+
+    @property
+    def blank(self) -> str:
+        """RE2 pattern of a line without any value: separators, spaces and empty quotes."""
+        empty = r'[ \t]*(?:"[ \t]*")?[ \t]*'
+        return rf"^{empty}(?:{self.separator}{empty})*{self.end}$"
+
+    def with_fields(self, count: int) -> str:
+        """RE2 pattern of a well-formed record of `count` fields."""
+        return rf"^{self.field}(?:{self.separator}{self.field}){{{count - 1}}}{self.end}$"
+
+
+@cache
+def grammar(separator: str = ",", line_end: str = "\n") -> Grammar:
+    r"""The grammar of a separator (``,``, ``;`` or a tab) and a line end (``\n`` or ``\r``)."""
+    end = r"\r{0,2}\n" if line_end == "\n" else r"\r"
+    field = rf'(?:"(?:[^"]|"")*"|[^"{separator}\r\n][^{separator}\r\n]*|)'
+    quoted = r'(?:[^"]++|"")*+'
+    once = rf'(?:"{quoted}"|[^"{separator}\r\n][^{separator}\r\n]*+|)'
+    python = [
+        rf'(?:{once}{separator})*+"{quoted}',
+        quoted,
+        rf'{quoted}"(?:{separator}{once})*+{end}',
+        rf'{quoted}"{separator}(?:{once}{separator})*+"{quoted}',
+    ]
+    compiled = (re.compile(pattern.encode()) for pattern in python)
+    return Grammar(separator, line_end.encode(), field, end, *compiled)
 
 
 class Records(NamedTuple):
-    """Some records of a file: text with line end (binary), row number, and the reason where it is refused."""
+    """Records of a file: text with line end (binary), row number, reason where it is refused."""
 
     text: pa.BinaryArray
     rows: Ints
     reason: npt.NDArray[np.object_]
 
 
-def records(file: BinaryIO, fields: int, read_bytes: int) -> Iterator[Records]:
-    r"""The records of `file` after its header, each of `fields` fields, a few `read_bytes` at a time.
+def records(
+    blocks: Iterable[bytes], fields: int, dialect: Grammar | None = None
+) -> Iterator[Records]:
+    r"""The records of a text that comes in `blocks`, without its header, each of `fields` fields.
 
-    The first record is row 1. Empty lines are left out, but counted: where no field holds a line
-    end, row r is line r + 1.
+    The first record is row 1. Lines without any value (empty, or of separators and empty quotes
+    only) are left out, but counted: where no field holds a line end, row r is line r + 1.
 
-    >>> from io import BytesIO
-    >>> for block in records(BytesIO(b'a,1\nb,"x\ny"\nc,"2\nd,4\n'), fields=2, read_bytes=1 << 20):
+    >>> for block in records([b'a,1\nb,"x\ny"\nc,"2\nd,4\n'], fields=2):
     ...     print(block.text.to_pylist(), block.rows, block.reason)
     [b'a,1\n', b'b,"x\ny"\n'] [1 2] [None None]
     [b'c,"2\n', b'd,4\n'] [3 4] ['malformed_row' None]
     """
+    dialect = dialect or grammar()
     unfinished, row = b"", 1
-    for block, at_end in _whole_lines(file, read_bytes):
+    for block, at_end in _whole_lines(blocks, dialect.line_end):
         text = unfinished + block
-        starts, malformed, stop = _cut(text, at_end)
+        starts, malformed, stop = _cut(text, at_end, dialect)
         unfinished = text[stop:]
-        found = _judge(text, np.append(starts, stop), malformed, fields, row)
+        judged = _judge(text, np.append(starts, stop), malformed, fields, dialect)
+        if len(judged.rows):
+            yield judged._replace(rows=judged.rows + row)
         row += len(starts)
-        if len(found.rows):
-            yield found
 
 
-def _whole_lines(file: BinaryIO, read_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Blocks that end with a line end, the last one flagged; a line beyond the limit is cut to just over it."""
+def _whole_lines(blocks: Iterable[bytes], line_end: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Blocks that end with a line end, the last one flagged; overlong lines are cut."""
     pending = b""
-    while data := file.read(read_bytes):
-        head, newline, tail = data.rpartition(b"\n")
+    for data in blocks:
+        head, newline, tail = data.rpartition(line_end)
         if newline:
             yield pending + head + newline, False
             pending = b""
         pending = (pending + tail)[: MAX_RECORD_BYTES + 1]
-    yield pending + b"\n" if pending else b"", True
+    yield pending + line_end if pending else b"", True
 
 
-def _cut(text: bytes, at_end: bool) -> tuple[Ints, Mask, int]:
-    """Start of every record, whether it is malformed, and where the first unfinished record starts (or the end)."""
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n")) + 1
+def _cut(text: bytes, at_end: bool, dialect: Grammar) -> tuple[Ints, Mask, int]:
+    """Start of each record, whether it is malformed, and where the first unfinished one starts."""
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(dialect.line_end)) + 1
     offsets = np.concatenate([[0], ends])
     continued = np.zeros(len(ends), bool)
     malformed = np.zeros(len(ends), bool)
     resume = 0
-    for first in np.flatnonzero(_suspect(text, offsets)):
+    for first in np.flatnonzero(_suspect(text, offsets, dialect)):
         if first < resume:
             continue
-        last = _last_line(text, offsets, int(first))
+        last = _last_line(text, offsets, int(first), dialect)
         if last is None and not at_end and len(text) - offsets[first] <= MAX_RECORD_BYTES:
-            return (
-                offsets[:first][~continued[:first]],
-                malformed[:first][~continued[:first]],
-                int(offsets[first]),
-            )
+            starts = ~continued[:first]
+            return offsets[:first][starts], malformed[:first][starts], int(offsets[first])
         if last is None or last < first:
             malformed[first] = True
         else:
@@ -107,55 +144,70 @@ def _cut(text: bytes, at_end: bool) -> tuple[Ints, Mask, int]:
     return offsets[:-1][~continued], malformed[~continued], len(text)
 
 
-def _suspect(text: bytes, offsets: Ints) -> Mask:
+def _suspect(text: bytes, offsets: Ints, dialect: Grammar) -> Mask:
     """Lines that are no record by themselves."""
     lines = _slices(text, offsets)
     suspect = np.zeros(len(lines), bool)
     if b'"' in text:
         quoted = np.flatnonzero(_mask(pc.match_substring(lines, '"')))
-        suspect[quoted] = ~_mask(pc.match_substring_regex(lines.take(quoted), _WELL_FORMED))
-    if text.count(b"\r") != text.count(b"\r\n"):
-        suspect |= ~_mask(pc.match_substring_regex(lines, _WELL_FORMED))
+        suspect[quoted] = ~_mask(pc.match_substring_regex(lines.take(quoted), dialect.well_formed))
+    if _has_stray_line_end(text, dialect.line_end):
+        suspect |= ~_mask(pc.match_substring_regex(lines, dialect.well_formed))
     return suspect
 
 
-def _last_line(text: bytes, offsets: Ints, first: int) -> int | None:
-    """The line with which the record from line `first` ends; -1: it is malformed; None: the text ends before it does."""
-    if not _OPENS.fullmatch(text, offsets[first], offsets[first + 1]):
+def _has_stray_line_end(text: bytes, line_end: bytes) -> bool:
+    r"""Whether a line end of the other kind occurs (``\r`` before ``\n`` is fine)."""
+    if line_end == b"\r":
+        return b"\n" in text
+    return text.count(b"\r") != text.count(b"\r\n")
+
+
+def _last_line(text: bytes, offsets: Ints, first: int, dialect: Grammar) -> int | None:
+    """The last line of the record from line `first`; -1: malformed; None: the text ends first."""
+    if not dialect.opens.fullmatch(text, offsets[first], offsets[first + 1]):
         return -1
     for line in range(first + 1, len(offsets) - 1):
         span = offsets[line], offsets[line + 1]
         if offsets[line + 1] - offsets[first] > MAX_RECORD_BYTES:
             return -1
-        if _STAYS.fullmatch(text, *span) or _REOPENS.fullmatch(text, *span):
+        if dialect.stays.fullmatch(text, *span) or dialect.reopens.fullmatch(text, *span):
             continue
-        return line if _CLOSES.fullmatch(text, *span) else -1
+        return line if dialect.closes.fullmatch(text, *span) else -1
     return None
 
 
-def _judge(text: bytes, offsets: Ints, malformed: Mask, fields: int, row: int) -> Records:
+def _judge(text: bytes, offsets: Ints, malformed: Mask, fields: int, dialect: Grammar) -> Records:
+    """The records between offsets that aren't blank, by their index, each with its reason."""
+    candidates = _slices(text, offsets)
     lengths = np.diff(offsets)
-    data = np.frombuffer(text, np.uint8)
-    empty = (data[offsets[:-1]] == ord("\n")) | ((data[offsets[:-1]] == ord("\r")) & (lengths == 2))
-    kept = np.flatnonzero(~empty)
-    found = _slices(text, offsets).take(kept)
-    reason = np.full(len(kept), None, object)
-    good = ~malformed[kept]
-    wrong = good.copy()
-    wrong[good] = ~_has_fields(found.filter(pa.array(good)), fields)
-    reason[wrong] = "field_count"
-    reason[~good] = "malformed_row"
-    reason[undecodable(found)] = "not_utf8"
-    reason[lengths[kept] > MAX_RECORD_BYTES] = "overlong_row"
-    return Records(found, kept + row, reason)
+    index = np.flatnonzero(~_blank(text, offsets, candidates, dialect))
+    if len(index) < len(candidates):
+        candidates, lengths, malformed = candidates.take(index), lengths[index], malformed[index]
+    reason = np.full(len(index), None, object)
+    reason[~_has_fields(candidates, fields, dialect)] = "field_count"
+    reason[malformed] = "malformed_row"
+    reason[undecodable(candidates)] = "not_utf8"
+    reason[lengths > MAX_RECORD_BYTES] = "overlong_row"
+    return Records(candidates, index, reason)
 
 
-def _has_fields(found: pa.BinaryArray, fields: int) -> Mask:
-    """Whether each well-formed record has so many fields."""
-    right = _mask(pc.equal(pc.count_substring(found, ","), fields - 1))
-    quoted = np.flatnonzero(_mask(pc.match_substring(found, '"')))
-    exact = rf"^{_FIELD}(?:,{_FIELD}){{{fields - 1}}}\r?\n$"
-    right[quoted] = _mask(pc.match_substring_regex(found.take(quoted), exact))
+def _blank(text: bytes, offsets: Ints, candidates: pa.BinaryArray, dialect: Grammar) -> Mask:
+    """Records without any value; only those whose first byte can begin one are matched."""
+    begins = np.zeros(256, bool)
+    begins[list(b' \t"\r\n' + dialect.separator.encode())] = True
+    blank = begins[np.frombuffer(text, np.uint8)[offsets[:-1]]]
+    index = np.flatnonzero(blank)
+    blank[index] = _mask(pc.match_substring_regex(candidates.take(index), dialect.blank))
+    return blank
+
+
+def _has_fields(candidates: pa.BinaryArray, fields: int, dialect: Grammar) -> Mask:
+    """Whether each record has so many fields, where it is well-formed."""
+    right = _mask(pc.equal(pc.count_substring(candidates, dialect.separator), fields - 1))
+    quoted = np.flatnonzero(_mask(pc.match_substring(candidates, '"')))
+    exact = dialect.with_fields(fields)
+    right[quoted] = _mask(pc.match_substring_regex(candidates.take(quoted), exact))
     return right
 
 

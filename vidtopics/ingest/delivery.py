@@ -31,6 +31,7 @@ class FileReport:
         refused_rows: rows that are refused.
         refused: tallies of refused rows by reason.
         warnings: tallies of what was found in rows that are not refused.
+        dialect: how a CSV file is written; empty for commas, UTF-8 and LF, and for Parquet.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FileReport:
     refused_rows: int
     refused: Mapping[str, Tally]
     warnings: Mapping[str, Tally]
+    dialect: str = ""
 
     @property
     def rejected_share(self) -> float:
@@ -80,6 +82,7 @@ def refuse_excess(files: Sequence[FileReport], max_share: float) -> None:
       bad_time 1: row 2: published_at ...
     """
     excess = [f for f in files if f.rejected_share > max_share]
+    excess.sort(key=lambda file: set(file.refused) <= {"unknown_video"})  # causes first
     if excess:
         raise InputError("\n".join(_excess(f, max_share) for f in excess))
 

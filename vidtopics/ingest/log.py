@@ -14,6 +14,14 @@ from vidtopics.ingest.workspace import Workspace
 COLUMNS = Columns(
     ["user_id", "video_id", "event_timestamp", "clicked"],
     ["clicked_at", "watch_seconds", "request_id", "position", "event_id", "created_timestamp"],
+    numbers=[
+        "event_timestamp",
+        "clicked",
+        "clicked_at",
+        "watch_seconds",
+        "position",
+        "created_timestamp",
+    ],
 )
 
 # Null where a row doesn't say: one row of an impression may say more than another.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS
-from vidtopics.ingest.rules import MAX_FLOAT32, MAX_INT32, Rule, identifier, time
+from vidtopics.ingest.rules import MAX_FLOAT32, MAX_INT32, Rule, identifier, known_video, time
 
 # The id of an impression without event_id. Optional columns are no part of it, so that a log that
 # comes again with one more column is the same log. Ids hold no control characters (they were
@@ -85,11 +85,5 @@ RULES = [
         "watch_seconds of 0 or more",
         "shown(watch_seconds)",
     ),
-    Rule(
-        "unknown_video",
-        IMPRESSIONS,
-        "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue",
-        "shown(video_id)",
-    ),
+    known_video(IMPRESSIONS),
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from vidtopics.contracts import MAX_ID_BYTES, VIDEO_TAGS
 from vidtopics.ingest.readers import Columns
-from vidtopics.ingest.rules import Rule, first_broken, identifier, time
+from vidtopics.ingest.rules import Rule, first_broken, identifier, known_video, time
 from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(["video_id", "tag", "event_timestamp"], ["removed_at"])
@@ -43,13 +43,7 @@ _RULES = [
         "removed_at no earlier than event_timestamp",
         "shown(removed_at) || ' before ' || shown(event_timestamp)",
     ),
-    Rule(
-        "unknown_video",
-        VIDEO_TAGS,
-        "video_id NOT IN (SELECT video_id FROM video_ids)",
-        "a video_id of the catalogue",
-        "shown(video_id)",
-    ),
+    known_video(VIDEO_TAGS),
 ]
 # The spelling as delivered, white space runs made one space.
 _SPELLING = r"trim(regexp_replace(tag, '[\s\p{Z}]+', ' ', 'g'))"

@@ -28,7 +28,7 @@ MEMORY_LIMIT = "512MB"
 MAX_THREADS = 4  # each thread of a sort or join needs its share of the memory
 
 _TABLES = """
-CREATE TABLE files (file VARCHAR, file_hash VARCHAR, rows BIGINT);
+CREATE TABLE files (file VARCHAR, file_hash VARCHAR, dialect VARCHAR, rows BIGINT);
 CREATE TABLE known_rows (file VARCHAR, row BIGINT);
 CREATE TABLE issues (
   file VARCHAR, row BIGINT, refused BOOLEAN, dropped BOOLEAN, target VARCHAR, reason VARCHAR,
@@ -121,7 +121,8 @@ class Workspace:
             CREATE VIEW {name} AS
             SELECT * EXCLUDE (reason, detail) FROM {name}_read WHERE reason IS NULL;
             INSERT INTO files
-            SELECT {quoted(path.name)}, '{opened.file_hash}', count(*) FROM {name}_read""")
+            SELECT {quoted(path.name)}, '{opened.file_hash}', {quoted(opened.dialect)}, count(*)
+            FROM {name}_read""")
         self.refuse(f"FROM {name}_read WHERE reason IS NOT NULL", target)
         self.warn(f"""SELECT file, 0 AS row, 'no_rows' AS reason,
             'expected rows, found the header alone' AS detail
@@ -220,7 +221,7 @@ class Workspace:
                 SELECT file, count(*) FILTER (refused) AS refused,
                     count(*) FILTER (dropped AND NOT refused) AS left_out FROM fates GROUP BY file),
             known AS (SELECT file, count(*) AS already_there FROM known_rows GROUP BY file)
-            SELECT file, file_hash, rows, coalesce(already_there, 0), coalesce(left_out, 0),
+            SELECT file, file_hash, dialect, rows, coalesce(already_there, 0), coalesce(left_out, 0),
                 coalesce(refused, 0)
             FROM files LEFT JOIN counts USING (file) LEFT JOIN known USING (file) ORDER BY file""")
         return [
@@ -234,8 +235,9 @@ class Workspace:
                 refused,
                 self._tallies(name, True),
                 self._tallies(name, False),
+                dialect,
             )
-            for name, file_hash, rows, already_there, left_out, refused in files.fetchall()
+            for name, file_hash, dialect, rows, already_there, left_out, refused in files.fetchall()
         ]
 
     def number(self, query: str) -> int:
