@@ -103,7 +103,8 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
     assert report["heavy"] == []
     assert report["skipped"] == [True] * (len(JOBS) * 3)
     assert report["releases"] == [None] * 3
-    assert report["read"] == []
+    # of the data only the times at which videos come and go
+    assert set(report["read"]) <= {"video_catalog", "releases"}
     assert files(again.tables.home) == before
 
 
