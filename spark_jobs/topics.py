@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs import checks
+from spark_jobs.checks import require_videos_for_clusters
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import (
     TOPICS,
@@ -161,7 +161,7 @@ JOB = Job(
     settings=lambda s: s.topics,
     code=("spark_jobs.topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
     warm=True,
-    check=checks.require_videos_for_clusters,
+    check=require_videos_for_clusters,
 )
 
 if __name__ == "__main__":

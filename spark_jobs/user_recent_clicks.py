@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spark_jobs import checks
+from spark_jobs.checks import require_live_videos
 from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_RECENT_CLICKS
 
@@ -39,7 +39,7 @@ JOB = Job(
     compute=compute,
     settings=lambda s: s.recall.recent_clicks,
     code=("spark_jobs.user_recent_clicks",),
-    check=checks.require_live_videos,
+    check=require_live_videos,
     empty="no clicks yet",
 )
 

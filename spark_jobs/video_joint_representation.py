@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_jobs import checks
+from spark_jobs.checks import require_training_videos
 from spark_jobs.job import Computed, Job, Run, main
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import (
@@ -173,7 +173,7 @@ def untrained_tasks(classes: Sequence[Sequence[str]]) -> list[str]:
 def check_training_videos(run: Run) -> None:
     """TableError where there is neither a video to train on nor a last model to go on from."""
     if last_commit(run) is None:
-        checks.require_training_videos(run)
+        require_training_videos(run)
 
 
 def space(settings: ContentSettings) -> str:
