@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import matches
-from vidtopics.stores.delta.pins import Pin
 from vidtopics.stores.delta.rows import fitted, require
 from vidtopics.stores.delta.sources import ViewSource
 from vidtopics.stores.delta.spines import Spine
 from vidtopics.stores.feast_types import ttl_us
+from vidtopics.tables.pins import Pin
 
 
 def features(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import DeltaTable, Schema, write_deltalake
 from feast import OnDemandFeatureView, RepoConfig
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
@@ -17,9 +17,9 @@ from feast.infra.offline_stores.offline_utils import (
 from feast.saved_dataset import SavedDatasetStorage
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta.pins import METADATA, Pins
 from vidtopics.stores.delta.sources import table_of
 from vidtopics.stores.delta.tables import reaching
+from vidtopics.tables.pins import Pins, pins_of_commit
 
 
 class DeltaRetrievalJob(RetrievalJob):
@@ -108,17 +108,13 @@ class DeltaRetrievalJob(RetrievalJob):
                 )
             )
         _check_types(table.schema, f"{where} {place.uri}")
-        pins = (table.schema.metadata or {}).get(METADATA)
-        properties = CommitProperties(
-            custom_metadata={METADATA.decode(): pins.decode()} if pins else {}
-        )
         with reaching(place, where):
             write_deltalake(
                 place.uri,
                 table.replace_schema_metadata(),
                 mode="overwrite",
                 schema_mode="overwrite",
-                commit_properties=properties,
+                commit_properties=pins_of_commit(table.schema),
                 storage_options=place.storage_options,
             )
 

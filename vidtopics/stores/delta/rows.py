@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import taken
+from vidtopics.tables.pins import NEVER
 
-NEVER = int(np.iinfo(np.int64).min)
-"""The time of a null: before every other."""
 BATCH = 4_096
 BUFFER = 1 << 20
 TAKEN_AT_ONCE = 1 << 14
@@ -64,15 +63,11 @@ class SnapshotRows:
         )
         return cls(
             kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
-        )._only(inside)
-
-    def known_by(self, us: int) -> SnapshotRows:
-        """The rows that were known by a time."""
-        return self._only(self.created <= us)
+        ).restricted_to(inside)
 
     def with_created(self) -> SnapshotRows:
         """The rows of which it is known when they became known."""
-        return self._only(self.created > NEVER)
+        return self.restricted_to(self.created > NEVER)
 
     def payload(self, at: NDArray[np.int64], columns: Mapping[str, str]) -> pa.Table:
         """Columns (name to column) of the rows `at` int64[N], in that order; null where it is -1.
@@ -98,7 +93,8 @@ class SnapshotRows:
             [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
-    def _only(self, kept: NDArray[np.bool_]) -> SnapshotRows:
+    def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
+        """Those of the rows that a mask bool[M] names."""
         if kept.all():
             return self
         return SnapshotRows(

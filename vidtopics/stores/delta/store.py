@@ -18,7 +18,6 @@ A result can be made again, from what it says of itself::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,13 +48,14 @@ from vidtopics.joins.latest import latest
 from vidtopics.stores.delta.join import beside, features
 from vidtopics.stores.delta.logs import is_log_folder, open_log_folder, write_logs
 from vidtopics.stores.delta.order import ordered_refs, ordered_views
-from vidtopics.stores.delta.pins import METADATA, Pins, pins_for
+from vidtopics.stores.delta.pins import pins_for
 from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
-from vidtopics.stores.delta.rows import NEVER, SnapshotRows, between, require
+from vidtopics.stores.delta.rows import SnapshotRows, between, require
 from vidtopics.stores.delta.sources import ViewSource, open_sources, table_of
 from vidtopics.stores.delta.spines import Spine, from_frame, from_range, from_sql
 from vidtopics.stores.delta.tables import dataset_of, open_table, reaching
 from vidtopics.stores.delta.writing import append
+from vidtopics.tables.pins import NEVER, Pins
 from vidtopics.times import EPOCH, aware, micros
 
 
@@ -285,7 +285,7 @@ def _joined(
                 spine, source, refs, full_names=full_names, known_by=known_by
             )
         table = beside(table, found, source.name)
-    return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
+    return table.replace_schema_metadata(pins.metadata()), pins
 
 
 def _columns(
