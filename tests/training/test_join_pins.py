@@ -57,17 +57,13 @@ def join(home, spine, out, *options):
     return common.run(["join", str(spine), str(out), "--home", str(home.home), *map(str, options)])
 
 
-def change_past(home):
-    """Another row of every video at the first day, known since: a join of today sees it."""
-    count = 40
-    event, created = np.full(count, START_US + DAY_US), np.full(count, START_US + DAY_US)
-    values = {
-        "video_exposures": [9] * count,
-        "video_clicks": [9] * count,
-        "video_ctr": [0.9] * count,
-    }
-    publish(home, VIDEO_STATISTICS, event, created, np.zeros(count, bool), values)
-    home.release(as_of_us=START_US + 9 * DAY_US)
+def change_past(home, *, known_day):
+    """Another row of every video that holds from the first day on, known from a later one."""
+    event, created = (np.full(40, START_US + days * DAY_US) for days in (1, known_day))
+    values = {"video_exposures": [9] * 40, "video_clicks": [9] * 40, "video_ctr": [0.9] * 40}
+    publish(home, VIDEO_STATISTICS, event, created, np.zeros(40, bool), values)
+    now_us = START_US + 9 * DAY_US
+    home.release(as_of_us=now_us, created_us=now_us, settings="test")
 
 
 def compact_and_vacuum(home):
@@ -121,7 +117,7 @@ def feast_join(store, spine):
 
 def test_a_file_is_joined_again_byte_for_byte(home, spine, tmp_path):
     assert join(home, spine, tmp_path / "first.parquet") == 0
-    change_past(home)
+    change_past(home, known_day=1)
     assert join(home, spine, tmp_path / "today.parquet") == 0
     first = pq.read_table(tmp_path / "first.parquet")
     assert not pq.read_table(tmp_path / "today.parquet").equals(first)
@@ -132,7 +128,7 @@ def test_a_file_is_joined_again_byte_for_byte(home, spine, tmp_path):
 
 def test_a_delta_table_is_joined_again_with_the_same_rows_and_pins(home, spine, tmp_path):
     assert join(home, spine, tmp_path / "first") == 0
-    change_past(home)
+    change_past(home, known_day=1)
     assert join(home, spine, tmp_path / "again", "--pins", tmp_path / "first") == 0
     first, again = (DeltaTable(tmp_path / name).to_pyarrow_table() for name in ("first", "again"))
     assert again.equals(first)
@@ -141,7 +137,7 @@ def test_a_delta_table_is_joined_again_with_the_same_rows_and_pins(home, spine, 
 
 def test_a_version_that_is_gone_is_joined_again_by_its_cut(home, spine, tmp_path):
     assert join(home, spine, tmp_path / "first.parquet") == 0
-    change_past(home)
+    change_past(home, known_day=8)
     compact_and_vacuum(home)
     again = tmp_path / "again.parquet"
     assert join(home, spine, again, "--pins", tmp_path / "first.parquet") == 0
@@ -154,7 +150,7 @@ def test_the_stream_joins_again_what_feast_joined(home, spine, tmp_path, gone, k
     store = feast_store(home, tmp_path, known_by=known_by)
     first = feast_join(store, spine)
     pq.write_table(first, tmp_path / "feast.parquet")
-    change_past(home)
+    change_past(home, known_day=8)
     if gone:
         compact_and_vacuum(home)
     out = tmp_path / "again.parquet"
@@ -165,7 +161,7 @@ def test_the_stream_joins_again_what_feast_joined(home, spine, tmp_path, gone, k
 @pytest.mark.parametrize("gone", [False, True], ids=["the version opens", "the version is gone"])
 def test_feast_joins_again_what_the_stream_joined(home, spine, tmp_path, gone):
     assert join(home, spine, tmp_path / "first.parquet") == 0
-    change_past(home)
+    change_past(home, known_day=8)
     if gone:
         compact_and_vacuum(home)
     first = pq.read_table(tmp_path / "first.parquet")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,6 +18,7 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
+from vidtopics.tables.data_files import data_files, files_digest
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import changed_by, readable, whole
 
@@ -106,8 +106,8 @@ def changes(
 
 
 def files(delta: DeltaTable) -> frozenset[str]:
-    """The data files of a snapshot, as the scan names them."""
-    return frozenset(unquote(f.path) for f in scan(delta).get_fragments())
+    """The data files of a snapshot, as the scan names them, from the log alone."""
+    return data_files(delta)
 
 
 def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
@@ -119,12 +119,8 @@ def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
 
 
 def digest(names: Collection[str]) -> str:
-    """A hash of data files' names, which tells two histories of one table apart: a writer names each file at random.
-
-    >>> digest(["b", "a"]) == digest(["a", "b"]) != digest(["ab"])
-    True
-    """
-    return blake2b("\0".join(sorted(names)).encode(), digest_size=8).hexdigest()
+    """As :func:`vidtopics.tables.data_files.files_digest`."""
+    return files_digest(names)
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:
