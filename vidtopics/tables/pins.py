@@ -43,7 +43,9 @@ UNITS = ("week", "day", "hour", "minute", "second", "millisecond", "microsecond"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A table at a version. `pinned_us`: when it was read; from then on the table's retention counts.
+    """A table at a version.
+
+    `pinned_us`: when it was read; from then on the table's retention counts.
 
     `files_digest` is one of the version's file names: after a backup was put back, a number may
     come to mean another version.
@@ -75,7 +77,7 @@ class Rules:
     types: dict[str, str]
 
     def others(self, now: Rules) -> dict[str, tuple[Any, Any]]:
-        """What is another now: name to what it was and what it is. Columns that only one of them takes don't count."""
+        """What changed: name to (before, now). Columns that only one of them takes don't count."""
         kinds = {
             f"type of {name}": (self.types.get(name, kind), kind)
             for name, kind in now.types.items()
@@ -89,7 +91,9 @@ class Rules:
 
 @dataclass(frozen=True)
 class Pin(Snapshot):
-    """A view's snapshot, and what a join saw of it: `rows` rows with event <= `until_us`, none known after `known_by_us`.
+    """A view's snapshot, and what a join saw of it.
+
+    These are `rows` rows with event <= `until_us`, none known after `known_by_us`.
 
     `times` is a checksum of their times, whatever their order: a row more and another less is
     noticed too.
@@ -125,7 +129,7 @@ class Pin(Snapshot):
 
     @classmethod
     def of_table(cls, delta: DeltaTable, rules: Rules) -> Pin:
-        """Of all rows of a snapshot of a contract's table; their times are read in bounded memory."""
+        """Of all rows of a contract's table; their times are read in bounded memory."""
         rows, known_by_us, times = 0, NEVER, 0
         names = [EVENT_TIME, CREATED_TIME]
         for batch in scan(delta).to_batches(columns=names, fragment_readahead=1):
@@ -169,7 +173,8 @@ class Pins:
                     "pins",
                     expected="what a result's metadata holds under vidtopics.pins",
                     found=repr(error),
-                    mend="save json.dumps(job.pins) of a finished job; if an earlier version made them, make the result anew",
+                    mend="save json.dumps(job.pins) of a finished job; if an earlier version made "
+                    "them, make the result anew",
                 )
             ) from error
 
@@ -246,7 +251,7 @@ def reopen(
 
 
 def same_rules(pin: Pin, now: Rules, where: str) -> None:
-    """TableError where a join would go by other rules than that of the pin, which would give another result."""
+    """TableError where a join goes by other rules than the pin's: it would give another result."""
     others = pin.rules.others(now)
     if others:
         before, after = (
@@ -257,7 +262,8 @@ def same_rules(pin: Pin, now: Rules, where: str) -> None:
                 f"pin of {where}",
                 expected=f"{before}, as the result was made with",
                 found=after,
-                mend="ask as then (filter_by_created_timestamp or `known_by`, the view's TTL), or make the result anew without pins",
+                mend="ask as then (filter_by_created_timestamp or `known_by`, the view's TTL), or "
+                "make the result anew without pins",
             )
         )
 

@@ -21,14 +21,16 @@ _PINNED: ContextVar[Pins | None] = ContextVar("pinned", default=None)
 
 @contextmanager
 def pinned(pins: pa.Table | Mapping[str, Any] | str | os.PathLike[str]) -> Iterator[None]:
-    """Within it every `get_historical_features` reads the snapshots that an earlier result was made of.
+    """Within it `get_historical_features` reads the snapshots that an earlier result was made of.
 
     Args:
-        pins: that result as an Arrow table, its `job.pins`, or a file: Parquet written from that table, or JSON of `job.pins`.
+        pins: that result as an Arrow table, its `job.pins`, or a file: Parquet or a Delta table
+            written from that table, or JSON of `job.pins`.
 
     Raises:
-        TableError: no pins in it. Later, by the job: a view without a pin, another table under the path, a pin past the table's
-            retention, or rows that were known by then have come or gone.
+        TableError: no pins in it. Later, by the job: a view without a pin, another table under the
+            path, a pin past the table's retention, or rows that were known by then have come or
+            gone.
     """
     token = _PINNED.set(read_pins(pins))
     try:

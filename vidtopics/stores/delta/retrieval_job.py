@@ -51,7 +51,10 @@ class DeltaRetrievalJob(RetrievalJob):
 
     @property
     def pins(self) -> dict[str, dict[str, Any]]:
-        """What the last result was made of, for `json.dumps` and :func:`vidtopics.stores.delta.pinned`; TableError before there is one."""
+        """What the last result was made of, for `json.dumps` and `pinned`.
+
+        TableError before there is a result.
+        """
         if self._pins is None:
             raise TableError(
                 explain(
@@ -87,9 +90,11 @@ class DeltaRetrievalJob(RetrievalJob):
         """Write the result as a Delta table, one commit, with its pins in the commit's metadata.
 
         Raises:
-            SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten (Feast's error, as its callers expect).
-            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, a column has a type that Delta hasn't, or Feast
-                couldn't read the table back, as the spine's time has another name than event_timestamp.
+            SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten
+                (Feast's error, as its callers expect).
+            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, a column
+                has a type that Delta hasn't, or Feast couldn't read the table back, as the spine's
+                time has another name than event_timestamp.
         """
         place = table_of(self._config, storage.to_data_source())
         where = "saved dataset"

@@ -1,4 +1,4 @@
-"""Feast data sources as Delta snapshots: which version is read, how its columns are called in a view."""
+"""Feast data sources as Delta snapshots: which version is read, how a view calls its columns."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class ViewSource:
     def rows(
         self, until_us: int, *, known: bool, columns: Iterable[str] = ()
     ) -> tuple[SnapshotRows, Pin]:
-        """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time.
+        """Keys and times of the rows with event <= until, and what names them.
+
+        `known`: only those with a created time.
 
         `columns`: those of the table that features are taken from.
         """
@@ -110,7 +112,10 @@ class ViewSource:
 def open_sources(
     config: RepoConfig, views: list[FeatureView], pins: Pins | None
 ) -> list[ViewSource]:
-    """The views' tables, each opened once, so that two views of one table see one version; at their pins if there are any."""
+    """The views' tables, at their pins if there are any.
+
+    Each is opened once, so that two views of one table see one version.
+    """
     tables: dict[Place, DeltaTable] = {}
     return [_open(config, view, pins, tables) for view in views]
 

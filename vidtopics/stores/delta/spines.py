@@ -84,11 +84,13 @@ class Spine:
 
 
 def from_frame(frame: object) -> Spine:
-    """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC.
+    """A DataFrame, whose time is `event_timestamp` or the only column of timestamps.
+
+    Without a zone it is UTC.
 
     Raises:
-        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601 texts; a column twice, or of values that
-            Arrow has no type for.
+        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601
+            texts; a column twice, or of values that Arrow has no type for.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(
@@ -117,14 +119,17 @@ def from_frame(frame: object) -> Spine:
 
 
 def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
-    """One SELECT in DuckDB's SQL over the Delta tables below `root`, by their folders' names. It sees nothing else: no file, no variable.
+    """One SELECT in DuckDB's SQL over the Delta tables below `root`, by their folders' names.
+
+    It sees nothing else: no file, no variable.
 
     Raises:
         TableError: not one SELECT, a table that isn't there or has no pin, an error of DuckDB.
     """
     with duckdb.connect() as con:
         con.execute(
-            "SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'"
+            "SET enable_external_access = false; SET python_enable_replacements = false; "
+            "SET timezone = 'UTC'"
         )
         names = _tables_in(con, query)
         foreign = [name for name in names if not _is_folder(name)]

@@ -1,4 +1,6 @@
-"""A Feast offline store on Delta tables: point-in-time joins on a pinned snapshot, rows back in the order they came.
+"""A Feast offline store on Delta tables: point-in-time joins on a pinned snapshot.
+
+Rows come back in the order of the spine.
 
 In `feature_store.yaml`::
 
@@ -95,7 +97,7 @@ class DeltaOfflineStoreConfig(FeastConfigBaseModel):
     @model_validator(mode="before")
     @classmethod
     def _hide_options(cls, settings: Any) -> Any:
-        """Hide the options' values where they came from too: RepoConfig shows the mapping itself."""
+        """Hide the values where they came from too: RepoConfig shows the mapping itself."""
         options = settings.get("storage_options") if isinstance(settings, dict) else None
         if isinstance(options, dict):
             for name, value in options.items():
@@ -124,7 +126,7 @@ class DeltaOfflineStore(OfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """Join features to a spine as they held at its times; one row out for one row in, in its order.
+        """Join features to a spine as they held at its times; one row out for one row in.
 
         The spine is a DataFrame, one SELECT over the Delta tables below `root`, or None: every
         entity with a row between `start_date` and `end_date`, at `end_date`. Tables are opened
@@ -254,7 +256,10 @@ class DeltaOfflineStore(OfflineStore):
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Append rows to the view's table in one commit, its schema checked; refused for tables that a job of vidtopics publishes."""
+        """Append rows to the view's table in one commit, its schema checked.
+
+        Refused for tables that a job of vidtopics publishes.
+        """
         append(config, feature_view, table, progress)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
@@ -295,7 +300,7 @@ def _columns(
     times: Sequence[str | None],
     where: str,
 ) -> list[str]:
-    """The columns that a read of a source asks for, each once; all of it where no feature is named."""
+    """The columns that a read of a source asks for; all of them where no feature is named."""
     features = features or dataset.schema.names
     columns = list(dict.fromkeys([*keys, *features, *filter(None, times)]))
     require(dataset, columns, where)
