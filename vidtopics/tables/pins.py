@@ -146,6 +146,10 @@ class Pin(Snapshot):
             rules=rules,
         )
 
+    def covers(self, until_us: int, rules: Rules) -> bool:
+        """Whether the pin says all of a join up to a time that takes its rows by these rules."""
+        return until_us <= self.until_us and rules.types.items() <= self.rules.types.items()
+
     @classmethod
     def parse(cls, plain: Mapping[str, Any]) -> Pin:
         """From what `asdict` gave; KeyError or TypeError where it isn't that."""

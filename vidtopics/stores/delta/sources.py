@@ -96,6 +96,8 @@ class ViewSource:
             where = f"view {self.name}"
             seen = rows_seen(rows.event, rows.created, self.pin, self.version, where)
             pin, rows = self.pin, rows.restricted_to(seen)
+        elif self.pin and self.pin.covers(until_us, rules):
+            pin = self.pin
         else:
             pin = Pin.of(self.snapshot, rows.event, rows.created, until_us, rules)
         return (rows.with_created() if known else rows), pin
