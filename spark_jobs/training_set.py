@@ -22,7 +22,9 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.tables import Tables
 from vidtopics.tables.commits import METADATA
-from vidtopics.tables.joined import check_columns, output_name, ttl_us
+from vidtopics.tables.joined import check_columns, output_name, rules_of, ttl_us
+from vidtopics.tables.pins import METADATA as PINS
+from vidtopics.tables.pins import Pin, Pins
 from vidtopics.tables.whole import whole
 
 Rows = tuple[Table, DataFrame]
@@ -159,16 +161,18 @@ def main() -> None:
     }
     spark = session("training_set")
     kind = "parquet" if options.spine.rstrip("/").endswith(".parquet") else "delta"
-    found = join(
+    result = join(
         spark.read.format(kind).load(options.spine),
         [(view, read(spark, deltas[view.name])) for view in views],
     )
-    read_from = {
-        name: {"table_id": str(d.metadata().id), "version": d.version()}
-        for name, d in deltas.items()
-    }
-    found.write.format("delta").option(
-        METADATA, json.dumps({"vidtopics.versions": read_from})
+    pins = Pins(
+        {
+            view.name: Pin.of_table(d, rules_of(d, view))
+            for view, d in zip(views, deltas.values(), strict=True)
+        }
+    )
+    result.write.format("delta").option(
+        METADATA, json.dumps({PINS.decode(): json.dumps(pins.plain())})
     ).save(options.out)
     count = DeltaTable(options.out).count()
     print(f"training_set: {count} rows, {time.monotonic() - started:.1f} s")  # noqa: T201

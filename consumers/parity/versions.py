@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from pyarrow.fs import FileType
 
+from vidtopics.tables.data_files import data_files, missing_files
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import changed_by
 
@@ -56,17 +56,17 @@ def _same_rows(
 
 
 def _whole(delta: DeltaTable, version: int, known: set[str]) -> Files | None:
-    """The data files of a version of this table, if it opens and they are all there; `known`: files that are."""
+    """The data files of a version of this table if it opens and none is gone.
+
+    `known`: names of files that are there; those of this version are added.
+    """
     try:
-        there = DeltaTable(delta.table_uri, version=version)
+        snapshot = DeltaTable(delta.table_uri, version=version)
     except (DeltaError, OSError):
         return None
-    if there.metadata().id != delta.metadata().id:  # replaced since, perhaps with other columns
+    if snapshot.metadata().id != delta.metadata().id:  # replaced since, perhaps by other columns
         return None
-    dataset = scan(there)
-    fresh = [path for path in dataset.files if path not in known]
-    infos = dataset.filesystem.get_file_info(fresh)
-    known |= {
-        path for path, info in zip(fresh, infos, strict=True) if info.type != FileType.NotFound
-    }
-    return frozenset(dataset.files) if known.issuperset(dataset.files) else None
+    names = data_files(snapshot)
+    missing = missing_files(snapshot, names - known)
+    known |= names - missing
+    return None if missing else frozenset(scan(snapshot).files)

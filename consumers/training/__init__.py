@@ -1,7 +1,7 @@
 """Training data as it was known: impressions, their labels, and what an online consumer would have been given."""
 
 from consumers.training.frame import Frame, frames
-from consumers.training.inputs import Inputs, Rows, read
+from consumers.training.inputs import Inputs, ViewRows, read
 from consumers.training.stream import join_stream
 
-__all__ = ["Frame", "Inputs", "Rows", "frames", "join_stream", "read"]
+__all__ = ["Frame", "Inputs", "ViewRows", "frames", "join_stream", "read"]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
 from vidtopics.errors import InputError, VidtopicsError, explain
+from vidtopics.tables.pins import pins_of_commit
 
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -70,7 +71,11 @@ class Counted:
 
 def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
     try:
-        write_deltalake(str(partial), pa.RecordBatchReader.from_batches(schema, batches))
+        write_deltalake(
+            str(partial),
+            pa.RecordBatchReader.from_batches(schema, batches),
+            commit_properties=pins_of_commit(schema),
+        )
     except BaseException as error:
         raise batches.error or error from None  # delta-rs makes a text of what its rows raise
 

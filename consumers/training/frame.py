@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from consumers.training.histories import Histories, histories, of_impressions
-from consumers.training.inputs import Inputs, Rows
+from consumers.training.inputs import Inputs, ViewRows
 from consumers.training.labels import label
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.settings import Settings
@@ -105,7 +105,7 @@ def frames(
 
 
 def _features(
-    views: Mapping[str, Rows], impressions: pa.Table, times: Mapping[str, NDArray[np.int64]]
+    views: Mapping[str, ViewRows], impressions: pa.Table, times: Mapping[str, NDArray[np.int64]]
 ) -> pa.Table:
     columns: dict[str, pa.ChunkedArray] = {}
     for name, rows in views.items():
@@ -125,7 +125,7 @@ def _histories(
     impressions: pa.Table,
     content_us: NDArray[np.int64],
     videos: pa.Array,
-    topics: Rows,
+    topics: ViewRows,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """`history`, `offsets`, `history_videos`, `history_topics` of a frame.
 
@@ -150,7 +150,7 @@ def _histories(
 
 
 def _topics(
-    topics: Rows,
+    topics: ViewRows,
     instants: NDArray[np.int64],
     clicked: NDArray[np.int32],
     seen: NDArray[np.int64],
@@ -167,10 +167,10 @@ def _topics(
     return at
 
 
-def _no_topics() -> Rows:
+def _no_topics() -> ViewRows:
     """A view without rows, for the example."""
     none = np.empty(0, np.int64)
-    return Rows(
+    return ViewRows(
         pa.table({"video_id": pa.array([], pa.string())}),
         none,
         none,

@@ -20,7 +20,7 @@ SERVICE = "training_v1"
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ViewRows:
     """The rows of a feature view: M keys, times and values.
 
     Attributes:
@@ -38,7 +38,7 @@ class Rows:
     ttl_us: int = 0
 
     @classmethod
-    def of(cls, table: Table, rows: pa.Table) -> Rows:
+    def of(cls, table: Table, rows: pa.Table) -> ViewRows:
         """From rows with the columns of a contract."""
         event, created = micros(rows, EVENT_TIME), micros(rows, CREATED_TIME)
         values = rows.select([c.name for c in table.values]).combine_chunks()
@@ -77,7 +77,7 @@ class Inputs:
 
     impressions: pa.Table
     clicks: pa.Table
-    views: Mapping[str, Rows]
+    views: Mapping[str, ViewRows]
 
 
 def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
@@ -87,7 +87,8 @@ def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
         TableError: a table is missing or foreign.
     """
     views = {
-        t.name: Rows.of(t, tables.read(t, version=versions.get(t.name))) for t in SERVICES[SERVICE]
+        t.name: ViewRows.of(t, tables.read(t, version=versions.get(t.name)))
+        for t in SERVICES[SERVICE]
     }
     return Inputs(
         _log(tables, IMPRESSIONS, versions, "event_id", "user_id", "video_id"),

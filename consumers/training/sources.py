@@ -2,79 +2,121 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from consumers.training.inputs import micros
 from consumers.training.spill import Spill
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.joins import History
-from vidtopics.tables import Tables
-from vidtopics.tables.joined import ttl_us
+from vidtopics.tables import FOREVER, Tables
+from vidtopics.tables.joined import rules_of, ttl_us
+from vidtopics.tables.pins import Pin, Snapshot, beyond_pin, reopen, rows_seen, same_rules
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import readable, whole
 
-VERSIONS = b"vidtopics.versions"
+Micros = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class StreamedView:
     """One version of a view's table, all rows that it ever had.
 
     Attributes:
         table: the contract: key, features, TTL.
         history: keys and times, 8 bytes a row and column.
+        places: int64[M], where in `features` the rows of `history` lie.
         features: the features, null in a tombstone.
-        pin: table id and version that were read: the same give the same rows (a later one than asked for where `whole` found its files gone).
+        pin: what names these rows (of a later version than asked for where `whole` found its files
+            gone).
+        until_us: the spine's latest time that the rows are complete for.
     """
 
     table: Table
     history: History
+    places: NDArray[np.int64]
     features: Spill
-    pin: Mapping[str, str | int]
+    pin: Pin
+    until_us: int = FOREVER
 
     @classmethod
-    def of(cls, tables: Tables, table: Table, version: int | None, folder: Path) -> Source:
-        """The latest version, or that one; its features lie in `folder`. TableError where there is none, or a data file is gone or damaged."""
+    def latest(
+        cls, tables: Tables, table: Table, version: int | None, folder: Path, *, known_by: bool
+    ) -> StreamedView:
+        """The latest version, or that one; its features lie in `folder`.
+
+        Raises:
+            TableError: there is none, or a data file is gone or damaged.
+        """
         delta = whole(tables.delta(table, version=version))
-        rows = scan(delta)
-        narrow = [*table.key, EVENT_TIME, CREATED_TIME]
-        wide = [c.name for c in table.values]
-        held: list[pa.RecordBatch] = []
+        keys, event_us, created_us, features = _read(delta, table, folder)
+        rules = rules_of(delta, table, known_by=known_by)
+        pin = Pin.of(Snapshot.taken(delta), event_us, created_us, FOREVER, rules)
+        history = History(keys, event_us, created_us)
+        return cls(table, history, np.arange(len(event_us)), features, pin)
 
-        def features() -> Iterator[pa.RecordBatch]:
-            with readable(table, delta.version()):
-                for batch in rows.to_batches(columns=[*narrow, *wide], fragment_readahead=1):
-                    held.append(batch.select(narrow))
-                    yield batch.select(wide)
+    @classmethod
+    def pinned(
+        cls, tables: Tables, table: Table, pin: Pin, folder: Path, *, known_by: bool
+    ) -> StreamedView:
+        """The rows that an earlier result was made of; its features lie in `folder`.
 
-        spill = Spill(_schema(rows, wide), features(), folder)
-        keys = pa.Table.from_batches(held, _schema(rows, narrow)).combine_chunks()
-        times = (micros(keys, name, where=table.name) for name in (EVENT_TIME, CREATED_TIME))
-        pin: dict[str, str | int] = {
-            "table_id": str(delta.metadata().id),
-            "version": delta.version(),
-        }
-        return cls(table, History(keys.select(list(table.key)), *times), spill, pin)
+        Raises:
+            TableError: as of :func:`vidtopics.tables.pins.reopen` and `rows_seen`; the TTL, a
+                feature's type or `known_by` is another than the result's.
+        """
+        where = f"view {table.name}"
+        delta, gone = reopen(tables.delta(table), pin, where)
+        same_rules(pin, rules_of(delta, table, known_by=known_by), where)
+        keys, event_us, created_us, features = _read(delta, table, folder)
+        seen = np.ones(len(event_us), np.bool_)
+        if gone:
+            seen = rows_seen(event_us, created_us, pin, delta.version(), where)
+        history = History(keys.filter(pa.array(seen)), event_us[seen], created_us[seen])
+        until_us = pin.until_us if gone else FOREVER
+        return cls(table, history, np.flatnonzero(seen), features, pin, until_us)
 
     def join(
         self, keys: pa.Table, times_us: NDArray[np.int64], *, known_by: bool
     ) -> NDArray[np.int64]:
-        """int64[N]: the row of `features` that held at each time (and was known by then), -1 where there is none."""
+        """int64[N]: the row of `features` that held at each time, -1 where there is none.
+
+        `known_by`: and that was known by then. TableError where a time lies after `until_us`.
+        """
+        latest_us = int(times_us.max(initial=-FOREVER))
+        if latest_us > self.until_us:
+            raise beyond_pin(self.pin, latest_us, f"view {self.table.name}")
         known_us = times_us if known_by else None
-        return self.history.matches(keys, times_us, known_by=known_us, ttl_us=ttl_us(self.table))
+        at = self.history.matches(keys, times_us, known_by=known_us, ttl_us=ttl_us(self.table))
+        return np.where(at < 0, -1, self.places[at]) if len(self.places) else at
 
 
-def versions_of(sources: list[Source]) -> dict[bytes, bytes]:
-    """What a result says of its sources in its schema's metadata."""
-    return {VERSIONS: json.dumps({s.table.name: dict(s.pin) for s in sources}).encode()}
+def _read(delta: DeltaTable, table: Table, folder: Path) -> tuple[pa.Table, Micros, Micros, Spill]:
+    """Keys, event and created times of a snapshot's rows, and their features on disk."""
+    rows = scan(delta)
+    narrow = [*table.key, EVENT_TIME, CREATED_TIME]
+    wide = [c.name for c in table.values]
+    narrow_batches: list[pa.RecordBatch] = []
+
+    def features() -> Iterator[pa.RecordBatch]:
+        with readable(table, delta.version()):
+            for batch in rows.to_batches(columns=[*narrow, *wide], fragment_readahead=1):
+                narrow_batches.append(batch.select(narrow))
+                yield batch.select(wide)
+
+    spill = Spill(_schema(rows, wide), features(), folder)
+    keys = pa.Table.from_batches(narrow_batches, _schema(rows, narrow)).combine_chunks()
+    event_us, created_us = (
+        micros(keys, name, where=table.name) for name in (EVENT_TIME, CREATED_TIME)
+    )
+    return keys.select(list(table.key)), event_us, created_us, spill
 
 
 def _schema(rows: ds.Dataset, names: list[str]) -> pa.Schema:

@@ -9,15 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from consumers.training.inputs import micros
-from consumers.training.sources import Source, versions_of
+from consumers.training.sources import StreamedView
 from consumers.training.spill import BATCH_ROWS, evenly
 from consumers.training.spines import check_types
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import check_columns, output_name
+from vidtopics.tables.pins import Pins
 
 CHUNK_ROWS = 1_048_576
-"""Rows of the spine that are matched at once; features are taken for `BATCH_ROWS` of them at once, as they may be wide."""
+"""Rows of the spine that are matched at once; features, which may be wide, are taken for
+`BATCH_ROWS` of them at once."""
 
 
 def join_stream(
@@ -27,6 +29,7 @@ def join_stream(
     *,
     known_by: bool = True,
     versions: Mapping[str, int] | None = None,
+    pins: Pins | None = None,
     full_feature_names: bool = False,
     folder: Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
@@ -35,20 +38,25 @@ def join_stream(
 
     Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The
     result is read once, by `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop.
-    Its schema's metadata names what was joined (`vidtopics.versions`).
+    Its schema's metadata has the pins of what was joined, as those of Feast's offline store have.
 
     Args:
         tables: where the views' tables lie.
         spine: the views' keys, `event_timestamp` (without a zone: UTC), and any further columns.
         views: contracts of the views; each has its own TTL.
         known_by: rows that became known after the spine's time don't exist.
-        versions: the version to read of each table, as a release names them; the latest where it names none.
+        versions: the version to read of each table, as a release names them; the latest where it
+            names none.
+        pins: of an earlier result, whichever of the two made it: the same rows are joined again,
+            and `versions` isn't looked at.
         full_feature_names: `video_topics__topic_ids` for `topic_ids`.
         folder: where features lie meanwhile; the system's folder for temporary files if left out.
         chunk_rows: rows of the spine in memory.
 
     Raises:
-        TableError: a table is missing, the spine lacks a column or has one of another type, names collide; while it is read: a time is null.
+        TableError: a table is missing, the spine lacks a column or has one of another type, names
+            collide; a view has no pin, or its pinned rows can't be read any more. While it is read:
+            a time is null, or past what the pins count for.
 
     >>> from vidtopics.contracts import VIDEO_STATISTICS
     >>> tables = Tables(tempfile.mkdtemp())
@@ -61,7 +69,20 @@ def join_stream(
     check_types(spine.schema, views, where="spine")
     place = folder or Path(tempfile.gettempdir())
     # All of it now: delta-rs can't be called by a generator that it is writing itself.
-    sources = [Source.of(tables, view, (versions or {}).get(view.name), place) for view in views]
+    if pins:
+        pins.of_views([view.name for view in views], "join_stream")
+        sources = [
+            StreamedView.pinned(tables, view, pins.views[view.name], place, known_by=known_by)
+            for view in views
+        ]
+    else:
+        sources = [
+            StreamedView.latest(
+                tables, view, (versions or {}).get(view.name), place, known_by=known_by
+            )
+            for view in views
+        ]
+        pins = Pins({source.table.name: source.pin for source in sources})
     fields = [
         field.with_name(
             output_name(source.table, field.name, full=full_feature_names)
@@ -70,20 +91,23 @@ def join_stream(
         for field in source.features.schema
     ]
     schema = pa.schema(
-        [*spine.schema, *fields], {**(spine.schema.metadata or {}), **versions_of(sources)}
+        [*spine.schema, *fields], {**(spine.schema.metadata or {}), **pins.metadata()}
     )
     batches = _joined(evenly(spine, chunk_rows), sources, schema, known_by)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _joined(
-    chunks: Iterator[pa.RecordBatch], sources: Sequence[Source], schema: pa.Schema, known_by: bool
+    chunks: Iterator[pa.RecordBatch],
+    sources: Sequence[StreamedView],
+    schema: pa.Schema,
+    known_by: bool,
 ) -> Iterator[pa.RecordBatch]:
     first_row = 0
     for chunk in chunks:
         spine = pa.Table.from_batches([chunk])
         times = micros(spine, EVENT_TIME, where="spine", first_row=first_row)
-        found = [
+        matched = [
             source.join(spine.select(list(source.table.key)), times, known_by=known_by)
             for source in sources
         ]
@@ -91,7 +115,7 @@ def _joined(
             part = slice(start, start + BATCH_ROWS)
             taken = [
                 source.features.take(rows[part])
-                for source, rows in zip(sources, found, strict=True)
+                for source, rows in zip(sources, matched, strict=True)
             ]
             columns = [_flat(column) for table in taken for column in table.columns]
             yield pa.record_batch(

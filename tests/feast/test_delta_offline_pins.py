@@ -231,7 +231,7 @@ def test_other_features_of_a_pinned_view_may_be_asked_for(tmp_path):
         assert values(job(shop(tmp_path))) == INCOMES
 
 
-@pytest.mark.parametrize("lacking", ["files", "rules"])
+@pytest.mark.parametrize("lacking", ["files_digest", "rules"])
 def test_pins_of_an_earlier_version_are_refused(store, lacking):
     done = job(store)
     done.to_df()
@@ -350,7 +350,7 @@ def test_a_view_without_a_pin_is_refused_by_name(tmp_path):
 def test_what_holds_no_pins_is_refused(store, tmp_path):
     (tmp_path / "pins.json").write_text('{"incomes": {"version": 0}}')
     with (
-        pytest.raises(TableError, match="expected pins in its schema metadata, found none"),
+        pytest.raises(TableError, match="expected pins in its metadata, found none"),
         pinned(FIRST),
     ):
         pass

@@ -30,11 +30,11 @@ from pydantic import ValidationError
 
 from vidtopics.errors import TableError
 from vidtopics.stores.delta import DeltaOfflineStoreConfig, pinned
-from vidtopics.stores.delta import pins as delta_pins
 from vidtopics.stores.delta import sources as delta_sources
 from vidtopics.stores.delta import spines as delta_spines
 from vidtopics.stores.delta import writing as delta_writing
 from vidtopics.stores.delta.tables import dataset_of, open_table, options_for
+from vidtopics.tables import pins as table_pins
 
 ROWS = incomes(("a", 1, 1, 1), ("a", 2, 5, 5), ("b", 3, 2, 4), ("late", 5, 20, 20))
 SPINE = spine(("a", 9), ("b", 3), ("a", 2), ("c", 9))
@@ -281,18 +281,18 @@ def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(
     """The newest version cut to the pin is a weaker promise than the version itself."""
     first = job(store).to_arrow()
     write_deltalake(f"{bucket.root}/incomes", incomes(("late", 6, 30, 30)), mode="append")
-    opened = delta_pins.DeltaTable
+    opened = table_pins.DeltaTable
 
     def unreachable(uri, version=None, **options):
         raise OSError("error sending request")
 
-    monkeypatch.setattr(delta_pins, "DeltaTable", unreachable)
+    monkeypatch.setattr(table_pins, "DeltaTable", unreachable)
     with (
         pinned(first),
         pytest.raises(TableError, match=r"view incomes, s3://.*found error sending request"),
     ):
         job(store)
-    monkeypatch.setattr(delta_pins, "DeltaTable", opened)
+    monkeypatch.setattr(table_pins, "DeltaTable", opened)
     with pinned(first):
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
 

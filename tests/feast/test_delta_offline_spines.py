@@ -150,6 +150,17 @@ def test_a_value_of_a_range_is_that_which_was_known_by_its_end(tmp_path):
     assert values(job(store, None, start_date=day(0), end_date=day(1.5))) == []
 
 
+def test_several_values_of_a_range_are_those_that_were_known_by_its_end(tmp_path):
+    rows = [("a", 1, 1, 2), ("a", 9, 1, 30), ("a", 2, 4, 4), ("a", 3, 5, 7), ("b", 4, 2, 6)]
+    append(tmp_path, incomes(*rows))
+    result = job(shop(tmp_path, known_by=True), None, start_date=day(0), end_date=day(6))
+    assert list(zip(*result.to_arrow().to_pydict().values(), strict=True)) == [
+        ("a", day(1), 1),
+        ("a", day(4), 2),
+        ("b", day(2), 4),
+    ]
+
+
 def test_a_range_knows_only_what_was_known_by_its_end(store):
     found = job(
         store, None, start_date=day(1), end_date=day(3), filter_by_created_timestamp=True

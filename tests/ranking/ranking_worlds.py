@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 
-from consumers.training import Inputs, Rows
+from consumers.training import Inputs, ViewRows
 from vidtopics.settings import EvaluationSettings, RankingSettings, Settings
 
 SETTINGS = Settings(
@@ -63,7 +63,7 @@ def inputs(*, rows=1_500, users=20, videos=300, seed=1):
         shown,
         clicks,
         {
-            "video_topics": Rows(keys, zero, zero, topics),
-            "video_statistics": Rows(keys, zero, zero, statistics),
+            "video_topics": ViewRows(keys, zero, zero, topics),
+            "video_statistics": ViewRows(keys, zero, zero, statistics),
         },
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from consumers.training import Inputs, Rows
+from consumers.training import Inputs, ViewRows
 
 WINDOW, LIMIT, NEVER = 4, 3, 10**9
 
@@ -71,7 +71,7 @@ def _table(rows, *names):
 
 def _rows(versions, values):
     event, created = (np.array([v[i] for v in versions], np.int64) for i in (1, 2))
-    return Rows(
+    return ViewRows(
         pa.table({"video_id": pa.array([v[0] for v in versions], pa.string())}),
         event,
         created,

@@ -20,6 +20,7 @@ from vidtopics.cli import common
 from vidtopics.contracts import EVENT_TIME, SERVICES, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.errors import InputError, TableError
 from vidtopics.tables import Tables
+from vidtopics.tables.pins import read_pins
 from vidtopics.tables.schemas import TIMESTAMP
 
 VIEWS = SERVICES["training_v1"]
@@ -116,8 +117,8 @@ def test_rows_after_the_release_are_not_read(tmp_path):
         common.run(["join", str(tmp_path / "spine.parquet"), str(out), "--home", str(copy.home)])
         == 0
     )
-    pins = json.loads(pq.read_schema(out).metadata[b"vidtopics.versions"])
-    assert {name: pin["version"] for name, pin in pins.items()} == {n: versions[n] for n in pins}
+    pins = read_pins(out).views
+    assert {n: pin.version for n, pin in pins.items()} == {v.name: versions[v.name] for v in VIEWS}
 
 
 def test_an_id_of_digits_stays_text_in_csv(tmp_path):

@@ -1,6 +1,5 @@
 """The streamed join: in bounded memory, in order, at named versions. Its rules are held by tests/joins/test_join_contract.py."""
 
-import json
 import random
 import weakref
 from datetime import timedelta
@@ -13,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.training import join_stream, spill
-from consumers.training.sources import VERSIONS
 from consumers.training.spill import Spill, evenly
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_STATISTICS, Column, Table, View
 from vidtopics.errors import TableError
 from vidtopics.tables import Tables
+from vidtopics.tables.pins import read_pins
 from vidtopics.tables.schemas import TIMESTAMP
 
 VECTORS = Table(
@@ -189,10 +188,9 @@ def test_a_named_version_is_read_and_the_result_says_which(tables):
     new = join_stream(tables, asked.to_reader(), [SCORES]).read_all()
     assert (old["score"].to_pylist(), new["score"].to_pylist()) == ([1], [101])
     delta = DeltaTable(tables.uri(SCORES))
-    assert json.loads(old.schema.metadata[VERSIONS]) == {
-        "scores": {"table_id": str(delta.metadata().id), "version": 0}
-    }
-    assert json.loads(new.schema.metadata[VERSIONS])["scores"]["version"] == 1
+    pin = read_pins(old).views["scores"]
+    assert (pin.table_id, pin.version) == (str(delta.metadata().id), 0)
+    assert read_pins(new).views["scores"].version == 1
 
 
 def test_a_version_that_was_compacted_and_vacuumed_is_read_from_the_one_that_has_its_rows(tables):
@@ -204,9 +202,8 @@ def test_a_version_that_was_compacted_and_vacuumed_is_read_from_the_one_that_has
     assert delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
     after = join_stream(tables, asked.to_reader(), [SCORES], versions=versions).read_all()
     assert (before["score"].to_pylist(), after.to_pydict()) == ([101, 2], before.to_pydict())
-    assert (
-        json.loads(after.schema.metadata[VERSIONS])["scores"]["version"] == 2
-    )  # which gives the same rows, and opens
+    # It gives the same rows, and opens.
+    assert read_pins(after).views["scores"].version == 2
     with pytest.raises(
         TableError, match=r"scores, version 0: expected all its data files, whole, found .*parquet"
     ):

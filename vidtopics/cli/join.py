@@ -22,13 +22,20 @@ def join(
         Path, typer.Argument(help="A new Parquet file (.parquet), else a new Delta table.")
     ],
     service: Annotated[str, typer.Option(metavar="NAME", help="Whose features.")] = "training_v1",
+    pins: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An earlier result (Parquet, Delta) or its pins (JSON): join the same rows again.",
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
 
-    One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there
-    as a whole or not at all.
+    One row out for one row in, in SPINE's order, at the versions of the last release, or those of
+    --pins. OUT is there as a whole or not at all.
     """
     from consumers.training import join_stream
     from consumers.training.files import refuse_existing, write
@@ -37,6 +44,7 @@ def join(
     from vidtopics.contracts import SERVICES
     from vidtopics.errors import SettingsError, explain
     from vidtopics.tables import Tables
+    from vidtopics.tables.pins import read_pins
 
     if service not in SERVICES:
         raise SettingsError(
@@ -50,9 +58,24 @@ def join(
     refuse_existing(out)
     tables, views, started = Tables(home), SERVICES[service], time.monotonic()
     with show.working(f"Joining {service}"):
-        versions = tables.latest_release()["versions"]
-        rows = open_spine(spine, views)
-        count = write(join_stream(tables, rows, views, versions=versions, folder=home), out)
+        pinned = (
+            read_pins(pins).of_views([view.name for view in views], str(pins)) if pins else None
+        )
+        if pinned:
+            versions = {name: pin.version for name, pin in pinned.views.items()}
+            known_by = all(pinned.views[view.name].rules.known_by for view in views)
+        else:
+            versions, known_by = tables.latest_release()["versions"], True
+        rows = join_stream(
+            tables,
+            open_spine(spine, views),
+            views,
+            known_by=known_by,
+            versions=versions,
+            pins=pinned,
+            folder=home,
+        )
+        count = write(rows, out)
     done = {"rows": count, "out": str(out), "seconds": round(time.monotonic() - started, 2)}
     if as_json:
         print_json(done | {"versions": {view.name: versions.get(view.name) for view in views}})

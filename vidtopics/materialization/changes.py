@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,6 +18,7 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
+from vidtopics.tables.data_files import data_files
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import changed_by, readable, whole
 
@@ -108,8 +108,8 @@ def changes(
 
 
 def files(delta: DeltaTable) -> frozenset[str]:
-    """The data files of a snapshot, as the scan names them."""
-    return frozenset(unquote(f.path) for f in scan(delta).get_fragments())
+    """The data files of a snapshot, as the scan names them, from the log alone."""
+    return data_files(delta)
 
 
 def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
@@ -118,17 +118,6 @@ def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
         return files(DeltaTable(delta.table_uri, version=version))
     except (DeltaError, OSError):
         return None
-
-
-def digest(names: Collection[str]) -> str:
-    """A hash of data files' names; a writer names each file at random.
-
-    It tells two histories of one table apart.
-
-    >>> digest(["b", "a"]) == digest(["a", "b"]) != digest(["ab"])
-    True
-    """
-    return blake2b("\0".join(sorted(names)).encode(), digest_size=8).hexdigest()
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:

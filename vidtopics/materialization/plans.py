@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from vidtopics.layout import ViewEntry, Watermark
 from vidtopics.layout.known import known_fields
-from vidtopics.materialization.changes import digest, files, files_of, removes_rows
+from vidtopics.materialization.changes import files, files_of, removes_rows
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class LoadRecord:
         The new version has all rows of the rest.
         """
         remaining = {} if since is None else self.restricted_to(since).versions
-        return replace(self, versions={**remaining, str(version): digest(names)})
+        return replace(self, versions={**remaining, str(version): files_digest(names)})
 
     def with_ttl(self, ttl_us: int) -> LoadRecord:
         """With rows of that TTL.
@@ -166,7 +166,9 @@ def removed_rows_reason(
     for version, names in known.items():
         if names is None:
             return f"version {version} can't be opened any more"
-        if source is not None and source.versions.get(str(version), digest(names)) != digest(names):
+        if source is not None and source.versions.get(
+            str(version), files_digest(names)
+        ) != files_digest(names):
             return f"version {version} is not the one that was loaded"
         written_files |= names
     if written_files - files(delta) and removes_rows(delta, min(known)):

@@ -23,13 +23,14 @@ from deltalake.exceptions import DeltaError
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
 from vidtopics.layout import Structures, place
 from vidtopics.materialization.batches import Sender, bucket_of, chunks
-from vidtopics.materialization.changes import digest, files, files_of, snapshot
+from vidtopics.materialization.changes import files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
+from vidtopics.tables.data_files import files_digest
 from vidtopics.tables.whole import readable
 
 KINDS = {TOPIC_QUEUES.name: "queue", USER_RECENT_CLICKS.name: "clicks"}
@@ -119,7 +120,7 @@ def look(
         "release": release,
         "version": version,
         "table_id": str(delta.metadata().id),
-        "files": digest(files(delta)),
+        "files": files_digest(files(delta)),
     }
     names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
@@ -162,7 +163,7 @@ def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
     if known.get("table_id") != str(delta.metadata().id):
         return False
     names = files_of(delta, known["version"])
-    return names is not None and digest(names) == known.get("files")
+    return names is not None and files_digest(names) == known.get("files")
 
 
 def _queues(

@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
+from deltalake import DeltaTable
+
 from vidtopics.contracts import EVENT_TIME, Table, View
 from vidtopics.errors import TableError, explain
+from vidtopics.tables.pins import Rules
+from vidtopics.tables.scans import scan
 
 
 def output_name(view: Table, feature: str, *, full: bool) -> str:
@@ -44,6 +48,13 @@ def check_columns(spine: Sequence[str], views: Sequence[Table], *, full: bool) -
                 mend="rename the spine's columns, or join with full_feature_names",
             )
         )
+
+
+def rules_of(delta: DeltaTable, view: Table, *, known_by: bool = True) -> Rules:
+    """By which rules a join takes a view's features from a snapshot."""
+    schema = scan(delta).schema
+    types = {column.name: str(schema.field(column.name).type) for column in view.values}
+    return Rules(known_by, ttl_us(view), types)
 
 
 def ttl_us(view: Table) -> int:

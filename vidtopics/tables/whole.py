@@ -6,14 +6,14 @@ import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import count
-from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 
 from vidtopics.contracts import Table
 from vidtopics.errors import TableError, explain
+from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.scans import scan
 
 
@@ -40,14 +40,14 @@ def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable
     Once a commit changed rows, those of before can't be told from them: then the snapshot itself,
     and who reads it is told which file is gone.
     """
-    if _all_there(delta, names):
+    if not missing_files(delta, names):
         return delta
     folder = scan(delta).filesystem
     for version in count(delta.version() + 1):
         if changed_by(folder, version) != set():  # or there is no such commit
             break
         later = DeltaTable(delta.table_uri, version=version)
-        if _all_there(later):
+        if not missing_files(later):
             return later
     return delta
 
@@ -66,9 +66,3 @@ def changed_by(folder: FileSystem, version: int) -> set[str] | None:
         (kind, action[kind]) for action in actions for kind in ("add", "remove") if kind in action
     )
     return {kind for kind, file in kinds if file.get("dataChange", True)}
-
-
-def _all_there(delta: DeltaTable, names: Collection[str] | None = None) -> bool:
-    dataset = scan(delta)
-    paths = [f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
-    return all(found.type != FileType.NotFound for found in dataset.filesystem.get_file_info(paths))

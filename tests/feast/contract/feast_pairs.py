@@ -89,7 +89,7 @@ class Project:
         source: dict[str, Any] | None = None,
         **options: Any,
     ) -> FeatureView:
-        """A view of these rows, applied with its entities; without `fields` its feature is `income`."""
+        """A view of these rows, applied with its entities; its feature is `income` by default."""
         fields = fields or {"income": Int64}
         keys = [entity.join_key for entity in entities]
         view = FeatureView(
@@ -183,7 +183,7 @@ def spine(*rows: tuple[Any, ...], keys: tuple[str, ...] = ("user_id",)) -> pd.Da
 def by_key(
     job: RetrievalJob, feature: str, keys: tuple[str, ...] = ("user_id", "event_timestamp")
 ) -> list[Any]:
-    """A feature's values in the order of keys, None where it is null: DuckDB has no order of rows."""
+    """A feature's values in the order of keys, None for null: DuckDB has no order of rows."""
     rows = job.to_arrow().to_pylist()
     return [row[feature] for row in sorted(rows, key=lambda row: [row[key] for key in keys])]
 

@@ -1,4 +1,4 @@
-"""`feast materialize` and `feast materialize-incremental`, from each offline into each online store."""
+"""`feast materialize` and `materialize-incremental`, from each offline into each online store."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Rows, results and logs that Feast writes through an offline store and reads back, on every pair."""
+"""Rows, results and logs that Feast writes to an offline store and reads back, on every pair."""
 
 from pathlib import Path
 

@@ -9,22 +9,25 @@ import pyarrow as pa
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import matches
-from vidtopics.stores.delta.pins import Pin
 from vidtopics.stores.delta.rows import fitted, require
 from vidtopics.stores.delta.sources import ViewSource
 from vidtopics.stores.delta.spines import Spine
 from vidtopics.stores.feast_types import ttl_us
+from vidtopics.tables.pins import Pin
 
 
 def features(
     spine: Spine, source: ViewSource, refs: Sequence[str], *, full_names: bool, known_by: bool
 ) -> tuple[pa.Table, Pin]:
-    """The features that `refs` name of one view: one row per row of the spine, null where nothing held. And what they were made of.
+    """The features that `refs` name of one view, and the pin of what they were made of.
+
+    One row per row of the spine, null where nothing held.
 
     `known_by`: rows that became known after the spine's time, or it isn't known when, don't exist.
 
     Raises:
-        TableError: a join key is missing in the spine or of another kind than the table's; the table lacks a column.
+        TableError: a join key is missing in the spine or of another kind than the table's; the
+            table lacks a column.
     """
     projection = source.view.projection
     view_name = projection.name_to_use()  # type: ignore[no-untyped-call]
@@ -48,7 +51,7 @@ def features(
 
 
 def _spine_keys(spine: Spine, source: ViewSource, keys: pa.Table) -> pa.Table:
-    """The spine's columns for the view's join keys, under their names in the view and in the table's types."""
+    """The spine's columns for the view's join keys, in the table's types."""
     if not source.keys:
         return pa.table({name: np.zeros(len(spine.table), np.int8) for name in keys.column_names})
     names = {key: source.view.projection.join_key_map.get(key, key) for key in source.keys}

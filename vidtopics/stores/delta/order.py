@@ -1,4 +1,7 @@
-"""One order of views and features, whatever the process: Feast takes those that an on-demand view needs from sets and maps."""
+"""One order of views and features, whatever the process.
+
+Feast takes those that an on-demand view needs from sets and maps.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,9 @@ def ordered_views(
 def ordered_refs(
     views: Sequence[FeatureView], refs: Sequence[str], on_demand: Sequence[OnDemandFeatureView]
 ) -> list[str]:
-    """The refs as they came; those at the end that on-demand views need, as Feast appends them, in the order of their views' fields.
+    """The refs as they came, but for those at the end that on-demand views need.
+
+    Feast appends these; they come in the order of their views' fields.
 
     Which of these were asked for by name as well isn't known: they are put in that order too.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, write_deltalake
+from deltalake import DeltaTable, Schema, write_deltalake
 from feast import OnDemandFeatureView, RepoConfig
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
@@ -17,9 +17,9 @@ from feast.infra.offline_stores.offline_utils import (
 from feast.saved_dataset import SavedDatasetStorage
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta.pins import METADATA, Pins
 from vidtopics.stores.delta.sources import table_of
 from vidtopics.stores.delta.tables import reaching
+from vidtopics.tables.pins import Pins, pins_of_commit
 
 
 class DeltaRetrievalJob(RetrievalJob):
@@ -51,7 +51,10 @@ class DeltaRetrievalJob(RetrievalJob):
 
     @property
     def pins(self) -> dict[str, dict[str, Any]]:
-        """What the last result was made of, for `json.dumps` and :func:`vidtopics.stores.delta.pinned`; TableError before there is one."""
+        """What the last result was made of, for `json.dumps` and `pinned`.
+
+        TableError before there is a result.
+        """
         if self._pins is None:
             raise TableError(
                 explain(
@@ -87,9 +90,11 @@ class DeltaRetrievalJob(RetrievalJob):
         """Write the result as a Delta table, one commit, with its pins in the commit's metadata.
 
         Raises:
-            SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten (Feast's error, as its callers expect).
-            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, a column has a type that Delta hasn't, or Feast
-                couldn't read the table back, as the spine's time has another name than event_timestamp.
+            SavedDatasetLocationAlreadyExists: there is a table, and it may not be overwritten
+                (Feast's error, as its callers expect).
+            TableError: the storage isn't `SavedDatasetFileStorage(path, DeltaFormat())`, a column
+                has a type that Delta hasn't, or Feast couldn't read the table back, as the spine's
+                time has another name than event_timestamp.
         """
         place = table_of(self._config, storage.to_data_source())
         where = "saved dataset"
@@ -108,17 +113,13 @@ class DeltaRetrievalJob(RetrievalJob):
                 )
             )
         _check_types(table.schema, f"{where} {place.uri}")
-        pins = (table.schema.metadata or {}).get(METADATA)
-        properties = CommitProperties(
-            custom_metadata={METADATA.decode(): pins.decode()} if pins else {}
-        )
         with reaching(place, where):
             write_deltalake(
                 place.uri,
                 table.replace_schema_metadata(),
                 mode="overwrite",
                 schema_mode="overwrite",
-                commit_properties=properties,
+                commit_properties=pins_of_commit(table.schema),
                 storage_options=place.storage_options,
             )
 

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import taken
+from vidtopics.tables.pins import NEVER
 
-NEVER = int(np.iinfo(np.int64).min)
-"""The time of a null: before every other."""
 BATCH = 4_096
 BUFFER = 1 << 20
 TAKEN_AT_ONCE = 1 << 14
@@ -24,7 +23,11 @@ TAKEN_AT_ONCE = 1 << 14
 
 @dataclass(frozen=True)
 class SnapshotRows:
-    """M rows: `keys` pa.Table[M], `event` and `created` int64[M] microseconds, `place` int64[M] in `dataset`, ascending."""
+    """M rows: keys and times, and where their payload lies.
+
+    `keys`: pa.Table[M]; `event`, `created`: int64[M] microseconds; `place`: int64[M] in `dataset`,
+    ascending.
+    """
 
     dataset: ds.FileSystemDataset
     keys: pa.Table
@@ -43,7 +46,9 @@ class SnapshotRows:
         since_us: int | None = None,
         until_us: int | None = None,
     ) -> SnapshotRows:
-        """Keys (name to column) and times of the rows with since <= event <= until; those without an event time are left out.
+        """Keys (name to column) and times of the rows with since <= event <= until.
+
+        Rows without an event time are left out.
 
         Files and row groups that lie outside by their statistics aren't opened. Without a created
         column the event time stands for it.
@@ -64,15 +69,11 @@ class SnapshotRows:
         )
         return cls(
             kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
-        )._only(inside)
-
-    def known_by(self, us: int) -> SnapshotRows:
-        """The rows that were known by a time."""
-        return self._only(self.created <= us)
+        ).restricted_to(inside)
 
     def with_created(self) -> SnapshotRows:
         """The rows of which it is known when they became known."""
-        return self._only(self.created > NEVER)
+        return self.restricted_to(self.created > NEVER)
 
     def payload(self, at: NDArray[np.int64], columns: Mapping[str, str]) -> pa.Table:
         """Columns (name to column) of the rows `at` int64[N], in that order; null where it is -1.
@@ -98,7 +99,8 @@ class SnapshotRows:
             [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
-    def _only(self, kept: NDArray[np.bool_]) -> SnapshotRows:
+    def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
+        """Those of the rows that a mask bool[M] names."""
         if kept.all():
             return self
         return SnapshotRows(
@@ -143,7 +145,7 @@ def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
-    """A column in the table's type; TableError where it is of another family, or a value doesn't fit.
+    """A column in the table's type; TableError where it is of another family or doesn't fit.
 
     Text is never taken for a number ("01" is another key than 1), nor a number for a time; 64-bit
     floats are rounded to 32 bits.
@@ -167,7 +169,10 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
 
 
 def _akin(found: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether both are of one family, and of nested types all parts; nulls are of every one, and a day is an instant."""
+    """Whether two types are of one family, nested ones in all parts.
+
+    Nulls are of every family, and a day is an instant.
+    """
     if pa.types.is_dictionary(found):
         found = found.value_type
     if pa.types.is_null(found) or (pa.types.is_date(found) and pa.types.is_timestamp(kind)):
@@ -204,7 +209,8 @@ def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:
                 where,
                 expected=f"the columns {', '.join(missing)}",
                 found=", ".join(dataset.schema.names),
-                mend="correct the view's fields, or timestamp_field, created_timestamp_column and field_mapping of its source",
+                mend="correct the view's fields, or timestamp_field, created_timestamp_column and "
+                "field_mapping of its source",
             )
         )
 
@@ -231,7 +237,9 @@ def _of_file(
     schema: pa.Schema,
     columns: Mapping[str, str],
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of some row groups, as the table's schema has them: columns that the file lacks are partition values, or null.
+    """The rows of some row groups, as the table's schema has them.
+
+    Columns that the file lacks are partition values, or null.
 
     Not through the dataset's own scanner: that decodes whole row groups, six times the memory and
     three times the time for vectors.

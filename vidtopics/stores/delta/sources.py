@@ -1,4 +1,4 @@
-"""Feast data sources as Delta snapshots: which version is read, how its columns are called in a view."""
+"""Feast data sources as Delta snapshots: which version is read, how a view calls its columns."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta.pins import Pin, Pins, Rules, Snapshot, cut, now, reopen, same_rules
+from vidtopics.stores.delta.pins import reopen_at
 from vidtopics.stores.delta.rows import SnapshotRows, require
 from vidtopics.stores.delta.tables import Place, dataset_of, open_table, place_of
 from vidtopics.stores.feast_types import ttl_us
+from vidtopics.tables.pins import Pin, Pins, Rules, Snapshot, beyond_pin, rows_seen, same_rules
 
 
 def table_of(config: RepoConfig, source: DataSource | None) -> Place:
@@ -68,7 +69,9 @@ class ViewSource:
     def rows(
         self, until_us: int, *, known: bool, columns: Iterable[str] = ()
     ) -> tuple[SnapshotRows, Pin]:
-        """Keys and times of the rows with event <= until, and what names them. `known`: only those with a created time.
+        """Keys and times of the rows with event <= until, and what names them.
+
+        `known`: only those with a created time.
 
         `columns`: those of the table that features are taken from.
         """
@@ -90,9 +93,13 @@ class ViewSource:
             self.dataset, keys, event, created or None, until_us=self._until(until_us)
         )
         if self.pin and self.gone:
-            pin, rows = self.pin, cut(rows, self.pin, self.version, f"view {self.name}")
+            where = f"view {self.name}"
+            seen = rows_seen(rows.event, rows.created, self.pin, self.version, where)
+            pin, rows = self.pin, rows.restricted_to(seen)
+        elif self.pin and self.pin.covers(until_us, rules):
+            pin = self.pin
         else:
-            pin = Pin.of(self.snapshot, rows, until_us, rules)
+            pin = Pin.of(self.snapshot, rows.event, rows.created, until_us, rules)
         return (rows.with_created() if known else rows), pin
 
     def _until(self, until_us: int) -> int:
@@ -100,21 +107,17 @@ class ViewSource:
         if self.pin is None or not self.gone:
             return until_us
         if until_us > self.pin.until_us:
-            raise TableError(
-                explain(
-                    f"pin of view {self.name}, version {self.pin.version} is gone",
-                    expected="no time of the spine after those that it was made for",
-                    found=f"{until_us} microseconds since 1970, after {self.pin.until_us}",
-                    mend="use the pin with the spine that it comes from",
-                )
-            )
+            raise beyond_pin(self.pin, until_us, f"view {self.name}")
         return self.pin.until_us
 
 
 def open_sources(
     config: RepoConfig, views: list[FeatureView], pins: Pins | None
 ) -> list[ViewSource]:
-    """The views' tables, each opened once, so that two views of one table see one version; at their pins if there are any."""
+    """The views' tables, at their pins if there are any.
+
+    Each is opened once, so that two views of one table see one version.
+    """
     tables: dict[Place, DeltaTable] = {}
     return [_open(config, view, pins, tables) for view in views]
 
@@ -129,7 +132,9 @@ def _open(
         if place not in tables:
             tables[place] = open_table(place, f"view {view.name}")
         delta = tables[place]
-        return ViewSource(view, place, dataset_of(delta), now(delta), columns, delta.version())
+        return ViewSource(
+            view, place, dataset_of(delta), Snapshot.taken(delta), columns, delta.version()
+        )
     pin = pins.views.get(view.name)
     if pin is None:
         raise TableError(
@@ -140,5 +145,5 @@ def _open(
                 mend="ask for the views of the pinned result, or leave pinned()",
             )
         )
-    delta, gone = reopen(place, pin, f"view {view.name}")
+    delta, gone = reopen_at(place, pin, f"view {view.name}")
     return ViewSource(view, place, dataset_of(delta), pin, columns, delta.version(), pin, gone)

@@ -22,8 +22,8 @@ from feast.infra.offline_stores.offline_utils import (
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
-from vidtopics.stores.delta.pins import Pins, Snapshot, now, reopen
-from vidtopics.stores.delta.rows import NEVER, microseconds
+from vidtopics.stores.delta.pins import reopen_at
+from vidtopics.stores.delta.rows import microseconds
 from vidtopics.stores.delta.sources import ViewSource
 from vidtopics.stores.delta.tables import (
     DAMAGED,
@@ -33,6 +33,7 @@ from vidtopics.stores.delta.tables import (
     place_of,
     reaching,
 )
+from vidtopics.tables.pins import NEVER, Pins, Snapshot
 
 NUMBERS = (
     "integer",
@@ -72,10 +73,9 @@ class Spine:
         return int(self.times.max(initial=NEVER)) if self.end_us is None else self.end_us
 
     @property
-    def known_by_us(self) -> NDArray[np.int64]:
-        """int64[N]: by when a row's value had to be known where that is asked for."""
-        times = self.times
-        return times if self.end_us is None else np.full(len(times), self.end_us, np.int64)
+    def known_by_us(self) -> int | NDArray[np.int64]:
+        """By when a row's value had to be known where that is asked for: its time, or the end."""
+        return self.times if self.end_us is None else self.end_us
 
     @property
     def others(self) -> list[str]:
@@ -84,11 +84,13 @@ class Spine:
 
 
 def from_frame(frame: object) -> Spine:
-    """A DataFrame: `event_timestamp`, or the only column of timestamps, is its time; without a zone it is UTC.
+    """A DataFrame, whose time is `event_timestamp` or the only column of timestamps.
+
+    Without a zone it is UTC.
 
     Raises:
-        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601 texts; a column twice, or of values that
-            Arrow has no type for.
+        TableError: no DataFrame, no time column, or one that holds neither timestamps nor ISO 8601
+            texts; a column twice, or of values that Arrow has no type for.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(
@@ -117,14 +119,17 @@ def from_frame(frame: object) -> Spine:
 
 
 def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
-    """One SELECT in DuckDB's SQL over the Delta tables below `root`, by their folders' names. It sees nothing else: no file, no variable.
+    """One SELECT in DuckDB's SQL over the Delta tables below `root`, by their folders' names.
+
+    It sees nothing else: no file, no variable.
 
     Raises:
         TableError: not one SELECT, a table that isn't there or has no pin, an error of DuckDB.
     """
     with duckdb.connect() as con:
         con.execute(
-            "SET enable_external_access = false; SET python_enable_replacements = false; SET timezone = 'UTC'"
+            "SET enable_external_access = false; SET python_enable_replacements = false; "
+            "SET timezone = 'UTC'"
         )
         names = _tables_in(con, query)
         foreign = [name for name in names if not _is_folder(name)]
@@ -229,11 +234,11 @@ def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable,
     place = place_of(config, name)
     if pins is None:
         delta = open_table(place, f"entity_df, table {name}")
-        return delta, now(delta)
+        return delta, Snapshot.taken(delta)
     pin = pins.entity_df.get(name)
     if pin is None:
         raise _without_pin(name, "none")
-    delta, gone = reopen(place, pin, f"entity_df, table {name}")
+    delta, gone = reopen_at(place, pin, f"entity_df, table {name}")
     if gone:
         raise _without_pin(name, f"version {pin.version}, which is gone")
     return delta, pin

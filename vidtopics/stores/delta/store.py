@@ -1,4 +1,6 @@
-"""A Feast offline store on Delta tables: point-in-time joins on a pinned snapshot, rows back in the order they came.
+"""A Feast offline store on Delta tables: point-in-time joins on a pinned snapshot.
+
+Rows come back in the order of the spine.
 
 In `feature_store.yaml`::
 
@@ -18,7 +20,6 @@ A result can be made again, from what it says of itself::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,13 +50,14 @@ from vidtopics.joins.latest import latest
 from vidtopics.stores.delta.join import beside, features
 from vidtopics.stores.delta.logs import is_log_folder, open_log_folder, write_logs
 from vidtopics.stores.delta.order import ordered_refs, ordered_views
-from vidtopics.stores.delta.pins import METADATA, Pins, pins_for
+from vidtopics.stores.delta.pins import pins_for
 from vidtopics.stores.delta.retrieval_job import DeltaRetrievalJob
-from vidtopics.stores.delta.rows import NEVER, SnapshotRows, between, require
+from vidtopics.stores.delta.rows import SnapshotRows, between, require
 from vidtopics.stores.delta.sources import ViewSource, open_sources, table_of
 from vidtopics.stores.delta.spines import Spine, from_frame, from_range, from_sql
 from vidtopics.stores.delta.tables import dataset_of, open_table, reaching
 from vidtopics.stores.delta.writing import append
+from vidtopics.tables.pins import NEVER, Pins
 from vidtopics.times import EPOCH, aware, micros
 
 
@@ -95,7 +97,7 @@ class DeltaOfflineStoreConfig(FeastConfigBaseModel):
     @model_validator(mode="before")
     @classmethod
     def _hide_options(cls, settings: Any) -> Any:
-        """Hide the options' values where they came from too: RepoConfig shows the mapping itself."""
+        """Hide the values where they came from too: RepoConfig shows the mapping itself."""
         options = settings.get("storage_options") if isinstance(settings, dict) else None
         if isinstance(options, dict):
             for name, value in options.items():
@@ -124,7 +126,7 @@ class DeltaOfflineStore(OfflineStore):
         full_feature_names: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """Join features to a spine as they held at its times; one row out for one row in, in its order.
+        """Join features to a spine as they held at its times; one row out for one row in.
 
         The spine is a DataFrame, one SELECT over the Delta tables below `root`, or None: every
         entity with a row between `start_date` and `end_date`, at `end_date`. Tables are opened
@@ -254,7 +256,10 @@ class DeltaOfflineStore(OfflineStore):
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Append rows to the view's table in one commit, its schema checked; refused for tables that a job of vidtopics publishes."""
+        """Append rows to the view's table in one commit, its schema checked.
+
+        Refused for tables that a job of vidtopics publishes.
+        """
         append(config, feature_view, table, progress)
 
     def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
@@ -285,7 +290,7 @@ def _joined(
                 spine, source, refs, full_names=full_names, known_by=known_by
             )
         table = beside(table, found, source.name)
-    return table.replace_schema_metadata({METADATA: json.dumps(pins.plain()).encode()}), pins
+    return table.replace_schema_metadata(pins.metadata()), pins
 
 
 def _columns(
@@ -295,7 +300,7 @@ def _columns(
     times: Sequence[str | None],
     where: str,
 ) -> list[str]:
-    """The columns that a read of a source asks for, each once; all of it where no feature is named."""
+    """The columns that a read of a source asks for; all of them where no feature is named."""
     features = features or dataset.schema.names
     columns = list(dict.fromkeys([*keys, *features, *filter(None, times)]))
     require(dataset, columns, where)

@@ -1,4 +1,4 @@
-"""Opening Delta tables for the offline store: where they lie, how they are reached, and that Arrow can read them right."""
+"""Opening Delta tables for the offline store: where they lie and how they are reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from vidtopics.errors import TableError, explain
 from vidtopics.tables.scans import scan
 
 BOUNDS = {"retry_timeout": "20s"}
-"""What delta-rs is told of every object store: a server that never answers it tries for three minutes by itself, so for 30 seconds."""
+"""Options of delta-rs for every object store: a server that never answers is given up after 30
+seconds, not after three minutes."""
 S3 = ("s3", "s3a")
 SAID = 200
 """Characters of either end of an error that are repeated."""
@@ -31,20 +32,26 @@ DAMAGED = (
 # What an error says, and what to do about it; the first that fits.
 MENDS = {
     "NoSuchBucket": "correct the bucket in the source's path, or in `root` of the offline store",
-    "/latest/|Missing (AccessKeyId|SecretAccessKey)": f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {OPTIONS}",
-    "AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|401 Unauth|403 Forb": "correct the credentials, or their rights to the bucket",
+    "/latest/|Missing (AccessKeyId|SecretAccessKey)": (
+        f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {OPTIONS}"
+    ),
+    "AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|401 Unauth|403 Forb": (
+        "correct the credentials, or their rights to the bucket"
+    ),
     "scheme is not allowed": f"for an endpoint without TLS set AWS_ALLOW_HTTP=true {OPTIONS}",
     "parse config|Config error": f"correct that option {OPTIONS}",
     DAMAGED: "restore the damaged file from a copy, or write the table again",
     "Unknown scheme": "correct the path, or `root` of the offline store",
-    "error sending request": "correct the endpoint (AWS_ENDPOINT_URL, s3_endpoint_override), or wait until it answers",
+    "error sending request": (
+        "correct the endpoint (AWS_ENDPOINT_URL, s3_endpoint_override), or wait until it answers"
+    ),
     "No such file|not found": "ask again: a vacuum removed files of this version",
 }
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table lies. `options`: what delta-rs is told of its object store, none for a folder."""
+    """Where a table lies. `options`: of delta-rs for its object store, none for a folder."""
 
     uri: str
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -56,13 +63,18 @@ class Place:
 
 
 def place_of(config: RepoConfig, path: str, source: FileSource | None = None) -> Place:
-    """Where a path leads; a relative one lies below `root` of the offline store, which is relative to the repository."""
+    """Where a path leads; a relative one lies below `root` of the offline store.
+
+    `root` is relative to the repository.
+    """
     uri = _uri(config, path)
     return Place(uri, tuple(sorted(options_for(config, uri, source).items())))
 
 
 def options_for(config: RepoConfig, uri: str, source: FileSource | None = None) -> dict[str, str]:
-    """What delta-rs is told to reach a URI; nothing for a folder. What none of them names it takes from the environment.
+    """Options of delta-rs to reach a URI; none for a folder.
+
+    What they don't name it takes from the environment.
 
     Of one option the last wins: bounds in time, `storage_options` of the offline store, the
     source's connection_ref and s3_endpoint_override.
@@ -95,7 +107,10 @@ def options_for(config: RepoConfig, uri: str, source: FileSource | None = None) 
 
 
 def open_table(place: Place, where: str, version: int | None = None) -> DeltaTable:
-    """The table at a version (the newest by default); TableError where there is none or it is out of reach, `where` says who asked."""
+    """The table at a version, the newest by default.
+
+    TableError where there is none or it is out of reach; `where` says who asked.
+    """
     with reaching(place, where):
         try:
             return DeltaTable(place.uri, version=version, storage_options=place.storage_options)
@@ -107,14 +122,18 @@ def open_table(place: Place, where: str, version: int | None = None) -> DeltaTab
                     f"{where}, {place.uri}",
                     expected="a Delta table",
                     found="none",
-                    mend="run the job that writes it, or correct the path or `root` in feature_store.yaml",
+                    mend="run the job that writes it, or correct the path or `root` in "
+                    "feature_store.yaml",
                 )
             ) from None
 
 
 @contextmanager
 def reaching(place: Place, where: str) -> Iterator[None]:
-    """TableError for what delta-rs and Arrow raise where a table can't be reached, read or written; `where` says who asked."""
+    """TableError for what delta-rs and Arrow raise where a table is out of reach or damaged.
+
+    `where` says who asked.
+    """
     try:
         yield
     except (OSError, DeltaError) as error:
@@ -151,7 +170,10 @@ def said(error: Exception) -> str:
 
 
 def dataset_of(delta: DeltaTable) -> ds.FileSystemDataset:
-    """The snapshot's files in the order of their names: how the log lists them may change with a checkpoint. TableError as of `scan`."""
+    """The snapshot's files in the order of their names; TableError as of `scan`.
+
+    How the log lists them may change with a checkpoint.
+    """
     found = scan(delta)
     ordered = sorted(found.get_fragments(), key=lambda fragment: str(fragment.path))
     return ds.FileSystemDataset(ordered, found.schema, found.format, found.filesystem)
@@ -175,7 +197,7 @@ def _over(options: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, 
 
 
 def _canonical(name: str) -> str:
-    """An option's name without what delta-rs lets be left out: `AWS_ENDPOINT_URL` and `endpoint` are one.
+    """An option's name without the parts that delta-rs lets be left out.
 
     >>> _canonical("AWS_ENDPOINT_URL"), _canonical("aws_region")
     ('endpoint', 'region')

@@ -22,8 +22,8 @@ def append(
     """Append a view's rows to its table, in one commit.
 
     Raises:
-        TableError: there is no such table; it is one that a job publishes (exactly once, checked, with a release); columns are
-            missing or too many; a value doesn't fit the table's type; a key or a time is null.
+        TableError: there is no such table; it is one that a job publishes (exactly once, checked,
+            with a release); columns are missing or too many; a value doesn't fit the table's type; a key or a time is null.
     """
     source = view.batch_source
     assert source is not None

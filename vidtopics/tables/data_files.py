@@ -1,0 +1,41 @@
+"""The data files of a Delta snapshot: their names, a digest of these, and which of them are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from hashlib import blake2b
+from urllib.parse import unquote
+
+from deltalake import DeltaTable
+from pyarrow.fs import FileType
+
+from vidtopics.tables.scans import scan
+
+
+def data_files(delta: DeltaTable) -> frozenset[str]:
+    """Names of the snapshot's data files, relative to the table, from its log alone."""
+    root = delta.table_uri.removeprefix("file://").rstrip("/") + "/"
+    return frozenset(unquote(uri.removeprefix(root)) for uri in delta.file_uris())
+
+
+def files_digest(names: Collection[str]) -> str:
+    """A hash of data files' names.
+
+    It tells two histories of one table apart, as a writer names each file at random.
+
+    >>> files_digest(["b", "a"]) == files_digest(["a", "b"]) != files_digest(["ab"])
+    True
+    """
+    return blake2b("\0".join(sorted(names)).encode(), digest_size=8).hexdigest()
+
+
+def missing_files(delta: DeltaTable, names: Collection[str] | None = None) -> frozenset[str]:
+    """The snapshot's data files (of `names`, if given) that are in its log, but not in its folder."""
+    dataset = scan(delta)
+    paths = [f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
+    infos = dataset.filesystem.get_file_info(paths)
+    return frozenset(
+        unquote(path)
+        for path, info in zip(paths, infos, strict=True)
+        if info.type == FileType.NotFound
+    )
