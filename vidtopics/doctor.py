@@ -240,14 +240,11 @@ def home_folder(home: Path) -> Finding:
             "choose another --home",
         )
     free = shutil.disk_usage(nearest).free / GIB
+    place = str(home.absolute()) if home.exists() else f"none yet at {home.absolute()}"
     if free < MIN_DISK_GIB:
-        return Finding(
-            "home",
-            "warning",
-            f"{home.absolute()}, {free:.1f} GiB free",
-            f"have {MIN_DISK_GIB} GiB or more",
-        )
-    return Finding("home", "ok", f"{home.absolute()}, {free:.0f} GiB free")
+        found, mend = f"{place}, {free:.1f} GiB free", f"have {MIN_DISK_GIB} GiB or more"
+        return Finding("home", "warning", found, mend)
+    return Finding("home", "ok", f"{place}, {free:.0f} GiB free")
 
 
 def online_store(home: Path) -> Finding:

@@ -101,7 +101,9 @@ def error_number(error: BaseException) -> int | None:
 
 def describe(number: int, path: str | None, where: str = "") -> str:
     """The message for an error number at a path (None: not known which), or at what `where` names."""
-    where = where or (visible(path) if path else _place_of_none())
+    if number == errno.ENOENT and _is_adrift():
+        path, where = None, "the working directory"
+    where = where or (visible(path) if path else "a file or folder")
     if path and (link := dangling_link(Path(path))):
         return dangling_message(link)
     expected, found, mend = _words(number, Path(path) if path else None)
@@ -188,12 +190,13 @@ def _path(error: BaseException) -> str | None:
     return match[1] if match else None
 
 
-def _place_of_none() -> str:
+def _is_adrift() -> bool:
+    """Whether the working directory was removed."""
     try:
         os.getcwd()
     except OSError:
-        return "the working directory"
-    return "a file or folder"
+        return True
+    return False
 
 
 def _words(number: int, path: Path | None) -> tuple[str, str, str]:

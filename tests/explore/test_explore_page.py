@@ -276,5 +276,6 @@ def test_two_builds_give_the_same_bytes(home, capsys):
 
 
 def test_a_home_without_a_release_is_an_error_that_names_run(tmp_path, capsys):
+    (tmp_path / "tables").mkdir()
     assert common.run(["explore", "--home", str(tmp_path)]) == 2
     assert "vidtopics run" in capsys.readouterr().err

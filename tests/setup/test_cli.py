@@ -12,10 +12,10 @@ from vidtopics.cli import common
 
 VERB = """
 import typer
-from vidtopics.cli.common import Home, DEFAULT_HOME
+from vidtopics.cli.common import NewHome, DEFAULT_HOME
 from vidtopics.errors import TableError
 
-def {name}(count: int, home: Home = DEFAULT_HOME):
+def {name}(count: int, home: NewHome = DEFAULT_HOME):
     '''Counts.'''
     {body}
 """

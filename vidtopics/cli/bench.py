@@ -48,6 +48,7 @@ def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str,
 
     from vidtopics.cli import homes, show
     from vidtopics.errors import SettingsError, explain
+    from vidtopics.files import write_whole
 
     root = str(homes.checkout("benchmarks"))
     if root not in sys.path:
@@ -70,7 +71,7 @@ def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str,
     def keep(figures: list[Figure]) -> None:
         if to:
             text = json.dumps(result(figures, scale, load), indent=2, ensure_ascii=False)
-            to.write_text(text + "\n", encoding="utf-8")
+            write_whole(to, text + "\n")
 
     with show.working("Measuring") as progress:
         return result(run(names or list(MODULES), scale, progress, keep), scale, load)

@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 
 def features(
@@ -19,16 +26,18 @@ def features(
             metavar="VIEW", help="Topics and statistics if none is named; may be repeated."
         ),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
     """Features of videos as a ranking service reads them from Redis, with status and age."""
     from vidtopics.cli import homes, stores
+    from vidtopics.server import plain, url_of
 
-    url = stores.url_of(home)
+    url = url_of(home, embedded=embedded)
     with stores.reaching(url):
-        client = stores.client(home, homes.prefix(home, config))
+        client = stores.client(url, homes.prefix(home, config))
         views = view or [
             name
             for name in ("video_topics", "video_statistics")
@@ -45,9 +54,8 @@ def features(
         print_json(rows)
     else:
         _show(rows)
-        typer.echo(
-            f"{len(video_id)} videos, {len(views)} views, one round trip: {took_ms:.2f} ms ({stores.plain(url)})"
-        )
+        counts = f"{len(video_id)} videos, {len(views)} views"
+        typer.echo(f"{counts}, one round trip: {took_ms:.2f} ms ({plain(url)})")
 
 
 def _row(view: str, i: int, video_id: str, found: Any) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def _plain(value: Any) -> Any:
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.table import Column, Table
 
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     table = Table(
         "video",
@@ -89,16 +97,14 @@ def _show(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         age = f"{int(row['age_s']) / 86_400:.1f} d" if "age_s" in row else ""
-        told = "\n".join(
+        values = "\n".join(
             f"{name} {_short(value)}" for name, value in row.get("features", {}).items()
         )
         table.add_row(
-            row["video_id"],
-            row["view"],
-            row["status"],
+            *map(as_text, (row["video_id"], row["view"], row["status"])),
             row.get("event_timestamp", "")[:19],
             age,
-            told,
+            as_text(values),
         )
     out.print(table)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 
 def join(
@@ -22,7 +22,7 @@ def join(
         Path, typer.Argument(help="A new Parquet file (.parquet), else a new Delta table.")
     ],
     service: Annotated[str, typer.Option(metavar="NAME", help="Whose features.")] = "training_v1",
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
@@ -52,9 +52,10 @@ def join(
     with show.working(f"Joining {service}"):
         versions = tables.latest_release()["versions"]
         rows = open_spine(spine, views)
-        count = write(join_stream(tables, rows, views, versions=versions, folder=home), out)
+        count = write(join_stream(tables, rows, views, versions=versions), out)
     done = {"rows": count, "out": str(out), "seconds": round(time.monotonic() - started, 2)}
     if as_json:
         print_json(done | {"versions": {view.name: versions.get(view.name) for view in views}})
     else:
-        show.out.print(f"{count:,} rows in {out}, {done['seconds']} s", highlight=False)
+        line = f"{count:,} rows in {out}, {done['seconds']} s"
+        show.out.print(show.as_text(line), soft_wrap=True)

@@ -19,7 +19,7 @@ NOTES = {
 
 def show(report: Report, limits: Limits) -> None:
     """Both checks per view, rates per feature, what could not be checked, examples."""
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     views = sorted(report.views.values(), key=lambda v: v.view)
     out.print(
@@ -32,13 +32,10 @@ def show(report: Report, limits: Limits) -> None:
     for view in views:
         for verdict, n in sorted(view.verdicts.items()):
             if note := NOTES.get(verdict.name.lower()):
-                out.print(
-                    f"  {view.view}: {n:,} {verdict.name.lower().replace('_', ' ')} ({note})",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                count = f"{n:,} {verdict.name.lower().replace('_', ' ')}"
+                out.print(as_text(f"  {view.view}: {count} ({note})"), soft_wrap=True)
         for example in view.examples:
-            out.print(_example(view.view, example), highlight=False, soft_wrap=True, markup=False)
+            out.print(as_text(_example(view.view, example)), soft_wrap=True)
     out.print(_sums(report, limits), highlight=False, soft_wrap=True)
 
 
@@ -66,6 +63,8 @@ def _held(rate: float, most: float, else_: str) -> str:
 def _views(views: list[ViewReport]) -> Any:
     from rich.table import Table
 
+    from vidtopics.cli.show import as_text
+
     table = Table(
         "view",
         "requests",
@@ -85,7 +84,7 @@ def _views(views: list[ViewReport]) -> Any:
         counts = (f"{n:,}" for n in (v.requests, v.rows, v.mismatches, v.unchecked, v.stale))
         mean, most = v.behind_us / max(v.stale, 1) / 1e6, v.behind_max_us / 1e6
         table.add_row(
-            v.view,
+            as_text(v.view),
             *counts,
             f"{v.staleness:.2%}",
             *((f"{mean:.1f} s", f"{most:.1f} s") if v.stale else ("", "")),
@@ -96,13 +95,15 @@ def _views(views: list[ViewReport]) -> Any:
 def _features(views: list[ViewReport]) -> Any:
     from rich.table import Table
 
+    from vidtopics.cli.show import as_text
+
     table = Table("feature", "served", "wrong", "stale", "rate", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
     for v in views:
         for name, c in v.features.items():
             table.add_row(
-                name,
+                as_text(name),
                 f"{c.served:,}",
                 f"{c.wrong:,}",
                 f"{c.stale:,}",

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 LABEL_TERMS = 3
 
 
-def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[str, Any]:
+def report(
+    home: Path, settings: Settings, user_id: str, *, top: int, embedded: bool = False
+) -> dict[str, Any]:
     """Recall and rank with the home's Redis and ranking model; plain values for JSON.
 
     Raises:
@@ -26,12 +28,14 @@ def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[st
     from consumers.ranking.serving import Ranker
     from consumers.recommendation import recommend
     from vidtopics.cli import stores
+    from vidtopics.server import url_of
     from vidtopics.tables import Tables
 
     tables = Tables(home)
     ranker = Ranker.load(tables.home / "models" / "ranking")
-    with stores.reaching(stores.url_of(home)):
-        client = stores.client(home, settings.online.prefix)
+    url = url_of(home, embedded=embedded)
+    with stores.reaching(url):
+        client = stores.client(url, settings.online.prefix)
         found = recommend(client, ranker, settings.recall, user_id, top=top)
     return named(tables, found)
 
@@ -106,9 +110,8 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
 def show(found: Mapping[str, Any]) -> None:
     """Prints the report."""
     from rich.table import Column, Table
-    from rich.text import Text
 
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     source = (
         f"popular topics ({found['popular']})"
@@ -116,7 +119,7 @@ def show(found: Mapping[str, Any]) -> None:
         else _count(found["clicks"], "recent click")
     )
     head = f"{len(found['videos'])} of {_count(found['candidates'], 'candidate')} for user {found['user_id']}, recalled from {source}"
-    out.print(Text(head))
+    out.print(as_text(head))
     table = Table(
         Column("", justify="right"),
         "video",
@@ -128,17 +131,14 @@ def show(found: Mapping[str, Any]) -> None:
     for v in found["videos"]:
         table.add_row(
             str(v["rank"]),
-            *map(Text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])),
+            *map(as_text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])),
         )
     if found["videos"]:
         out.print(table)
     for what, causes in found["left_out"].items():
         if causes:
-            out.print(
-                Text(
-                    f"Left out of {what}: {', '.join(f'{n} {cause}' for cause, n in causes.items())}"
-                )
-            )
+            counts = ", ".join(f"{n} {cause}" for cause, n in causes.items())
+            out.print(as_text(f"Left out of {what}: {counts}"))
 
 
 def _count(number: int, what: str) -> str:

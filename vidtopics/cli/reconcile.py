@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from vidtopics.materialization.reconcile import Reconciled
@@ -23,8 +30,9 @@ def reconcile(
         ),
     ] = 10_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses others.")] = 0,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
     """Count the keys of every view and list in Redis against the tables as they were loaded, and compare a sample of values and lists.
@@ -33,8 +41,8 @@ def reconcile(
     differs, or nothing was loaded; with 2 if Redis or a table is out of reach; with 3 while another
     run has the lock.
     """
-    from vidtopics.cli import homes, show
-    from vidtopics.cli.materialize import lock_errors, reached
+    from vidtopics.cli import homes, show, stores
+    from vidtopics.cli.materialize import lock_errors
     from vidtopics.materialization.reconcile import reconcile as compare
     from vidtopics.tables import Tables
 
@@ -42,7 +50,7 @@ def reconcile(
     with (
         show.working("Comparing Redis with the tables") as progress,
         lock_errors(),
-        reached(home) as connection,
+        stores.reached(home, embedded) as connection,
     ):
         found = compare(
             Tables(home),
@@ -83,5 +91,6 @@ def _show(found: list[Reconciled]) -> None:
             for kind, count in view.faults.items()
         )
         counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared, view.newer))
-        table.add_row(view.name, str(view.version), *counts, faults or "none")
+        name, version = show.as_text(view.name), str(view.version)
+        table.add_row(name, version, *counts, show.as_text(faults or "none"))
     show.out.print(table)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vidtopics.faults import visible
+
 if TYPE_CHECKING:
     import psutil
 
@@ -25,15 +27,27 @@ console = Console(stderr=True)
 out = Console(width=None if Console().is_terminal else 120)
 
 
+def as_text(value: object) -> Text:
+    r"""What came from outside, or may have: no markup, control characters as escapes.
+
+    >>> as_text("[red]title\x1b[2J").plain == "[red]title" + r"\x1b[2J"
+    True
+    """
+    return Text("\n".join(visible(line) for line in str(value).split("\n")))
+
+
 @contextmanager
 def working(title: str) -> Iterator[Progress]:
-    """A spinner with `title` and the latest word of progress while the block runs; a plain line where there is no terminal."""
+    """A spinner with `title` and the latest step while the block runs.
+
+    Where there is no terminal, a plain line.
+    """
     if not console.is_terminal:
-        console.print(title, highlight=False)
+        console.print(as_text(title))
         yield lambda text: None
         return
-    with console.status(title) as status:
-        yield lambda text: status.update(f"{title}: {text}")
+    with console.status(as_text(title)) as status:
+        yield lambda text: status.update(as_text(f"{title}: {text}"))
 
 
 def ingested(result: Ingested) -> None:
@@ -44,16 +58,17 @@ def ingested(result: Ingested) -> None:
     for file in result.files:
         warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
         table.add_row(
-            file.name,
+            as_text(file.name),
             f"{file.rows:,}",
             f"{file.accepted:,}",
             f"{file.rows - file.accepted:,}",
-            warned,
+            as_text(warned),
         )
     out.print(table)
     for file in result.files:
         for reason, tally in file.refused.items():
-            out.print(Text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
+            line = f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"
+            out.print(as_text(line))
 
 
 def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
@@ -69,7 +84,7 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
     for name in dict.fromkeys(s.publication.table for s in done):
         mine = {s.as_of_us: s for s in done if s.publication.table == name}
         cells = ["" if d not in mine else _rows(mine[d]) for d in dates]
-        table.add_row(name, *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
+        table.add_row(as_text(name), *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
     table.add_row("release", *(str(release(d) or "none: nothing changed") for d in dates), "")
     out.print(table)
 
@@ -96,7 +111,7 @@ def moved(done: Sequence[Moved]) -> None:
             if said
             else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
         )
-        table.add_row(m.name, str(m.release), *counts, f"{m.seconds:.2f}")
+        table.add_row(as_text(m.name), str(m.release), *counts, f"{m.seconds:.2f}")
     out.print(table)
 
 
