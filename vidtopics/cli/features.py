@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from vidtopics.cli.common import (
@@ -47,9 +46,13 @@ def features(
             views, []
         )  # connected and the directory read, as in a service; what is timed is a request
         began = time.perf_counter()
-        found = client.read_views(views, video_id)
+        features_of = client.read_views(views, video_id)
         took_ms = (time.perf_counter() - began) * 1e3
-    rows = [_row(name, i, video, found[name]) for i, video in enumerate(video_id) for name in views]
+    rows = [
+        _row(name, i, video, features_of[name])
+        for i, video in enumerate(video_id)
+        for name in views
+    ]
     if as_json:
         print_json(rows)
     else:
@@ -58,26 +61,30 @@ def features(
         typer.echo(f"{counts}, one round trip: {took_ms:.2f} ms ({plain(url)})")
 
 
-def _row(view: str, i: int, video_id: str, found: Any) -> dict[str, Any]:
+def _row(view: str, i: int, video_id: str, view_features: Any) -> dict[str, Any]:
     from vidtopics.online import Status
     from vidtopics.times import moment
 
-    status = Status(found.status[i])
-    row = {"video_id": video_id, "view": view, "status": status.name.lower().replace("_", " ")}
-    if found.event_us[i]:
+    status = Status(view_features.status[i])
+    row: dict[str, Any] = {
+        "video_id": video_id,
+        "view": view,
+        "status": status.name.lower().replace("_", " "),
+    }
+    if view_features.event_us[i]:
         row |= {
-            "event_timestamp": moment(int(found.event_us[i])),
-            "created_timestamp": moment(int(found.created_us[i])),
+            "event_timestamp": moment(int(view_features.event_us[i])),
+            "created_timestamp": moment(int(view_features.created_us[i])),
         }
-        row["age_s"] = str(int(time.time() - found.event_us[i] / 1e6))
+        row["age_s"] = str(int(time.time() - view_features.event_us[i] / 1e6))
     if status == Status.PRESENT:
-        row["features"] = {name: _plain(found[name][i]) for name in found.names}  # type: ignore[assignment]
+        row["features"] = {name: _plain(view_features[name][i]) for name in view_features.names}
     return row
 
 
 def _plain(value: Any) -> Any:
     """Numbers and lists as JSON has them."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return value.tolist() if hasattr(value, "tolist") else value  # of numpy
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
