@@ -43,7 +43,7 @@ NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def fault_message(error: BaseException, place: Path | None = None) -> str | None:
-    """The message for a fault of the machine; None where the error is a bug and needs its traceback.
+    """The message for a fault of the machine; None for a bug, which needs its traceback.
 
     Args:
         error: any.
@@ -100,7 +100,7 @@ def error_number(error: BaseException) -> int | None:
 
 
 def describe(number: int, path: str | None, where: str = "") -> str:
-    """The message for an error number at a path (None: not known which), or at what `where` names."""
+    """The message for an error number at a path (None: not known), or at what `where` names."""
     if number == errno.ENOENT and _is_adrift():
         path, where = None, "the working directory"
     where = where or (visible(path) if path else "a file or folder")
@@ -122,7 +122,7 @@ def dangling_link(path: Path) -> Path | None:
 
 
 def dangling_message(link: Path) -> str:
-    """What is said of a link that leads nowhere."""
+    """The message for a link that leads nowhere."""
     return explain(
         visible(str(link)),
         expected="a link to something that exists",
@@ -201,22 +201,22 @@ def _is_adrift() -> bool:
 
 def _words(number: int, path: Path | None) -> tuple[str, str, str]:
     """Expected, found and mend for an error number."""
-    said = os.strerror(number).lower()
+    reason = os.strerror(number).lower()
     if number in NO_ROOM:
         mend = "free some, or choose a folder on another disk"
-        return "room on its disk", f"{said}{_room(path)}", mend
+        return "room on its disk", f"{reason}{_room(path)}", mend
     if number == errno.EROFS:
         mend = "mount it to be written to, or choose another folder"
         return "a folder that can be written to", "a read-only file system", mend
     if number in NO_WRITING:
         mend = "let its owner give the right (chmod, chgrp), or choose another folder"
-        return f"a file or folder that {_user()} may use", f"{said}{_owner(path)}", mend
+        return f"a file or folder that {_user()} may use", f"{reason}{_owner(path)}", mend
     if number in (errno.EMFILE, errno.ENFILE):
-        return "fewer open files", f"{said}{_limit()}", "raise the limit with `ulimit -n`"
+        return "fewer open files", f"{reason}{_limit()}", "raise the limit with `ulimit -n`"
     if number == errno.ENAMETOOLONG:
         length = f"one of {len(os.fsencode(path.name))} bytes" if path else "a longer one"
         return "a name of at most 255 bytes (a path of 4,095)", length, "choose a shorter one"
-    return OTHER.get(number) or ("a system without errors", said, "see the system's log (dmesg)")
+    return OTHER.get(number) or ("a system without errors", reason, "see the system's log (dmesg)")
 
 
 OTHER = {

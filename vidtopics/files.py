@@ -1,4 +1,4 @@
-"""Files that come into being as a whole: another process reads the old text or the new, never half."""
+"""Files that come into being as a whole: a reader sees the old text or the new, never half."""
 
 from __future__ import annotations
 

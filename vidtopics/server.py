@@ -251,7 +251,7 @@ def _port(folder: Path) -> int:
 
 
 def _pid(port: int, folder: Path) -> int | None:
-    """The process of this folder's server if that is who listens there, be it still reading its data."""
+    """The process of this folder's server if it listens there, be it still reading its data."""
     if not port:
         return None
     with closing(

@@ -25,11 +25,11 @@ def test_a_mistyped_home_is_named_and_nothing_is_made(path, tmp_path, capsys, mo
     monkeypatch.delenv("REDIS_URL", raising=False)
     empty = tmp_path / "empty"
     empty.mkdir()
-    for home, found in ((tmp_path / "typo", "nothing"), (empty, "another folder")):
+    for home, what in ((tmp_path / "typo", "nothing"), (empty, "another folder")):
         assert common.run(words(path, home)) == 2
         message = capsys.readouterr().err
         assert message.startswith(f"Error --home {home}: expected a home, ")
-        assert f"found {found}" in message
+        assert f"found {what}" in message
     assert [p.name for p in tmp_path.rglob("*")] == ["empty"]
 
 

@@ -20,7 +20,10 @@ def apply(
     embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register entities, views and services with Feast; `feast -f DIR/feature_store.yaml ...` then works on this home."""
+    """Register entities, views and services with Feast.
+
+    `feast -f DIR/feature_store.yaml ...` then works on this home.
+    """
     from vidtopics.cli import homes, show
 
     with show.working("Registering the feature repo"):
@@ -36,7 +39,10 @@ def apply(
 
 
 def register(home: Path, prefix: str, embedded: bool = False) -> tuple[Path, dict[str, list[str]]]:
-    """Write the home's `feature_store.yaml` and apply the checkout's feature repo to it; names of what is registered."""
+    """Write the home's `feature_store.yaml` and apply the checkout's feature repo to it.
+
+    Returns the file, and the names of what is registered.
+    """
     import contextlib
     import io
     import os

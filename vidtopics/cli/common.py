@@ -35,7 +35,7 @@ _chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
 
 
 def _any_home(home: Path) -> Path:
-    """A folder that is a home, or may become one. SettingsError for an address or a dangling link."""
+    """A folder that is or may become a home; SettingsError for an address or a dangling link."""
     from vidtopics.settings import folder
 
     _chosen_home.set(home)
@@ -68,7 +68,7 @@ def _home_option(check: Any) -> Any:
 
 
 ExistingHome = Annotated[Path, _home_option(_existing_home)]
-"""`--home` of a verb that works on what is there."""
+"""`--home` of a verb that works on an existing home."""
 NewHome = Annotated[Path, _home_option(_any_home)]
 """`--home` of a verb that may make one, and of `doctor`."""
 Embedded = Annotated[
@@ -107,7 +107,7 @@ def build() -> typer.Typer:
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: the verb's own "no" (`doctor` found something missing); 2: wrong use, a
+    0: done; 1: the verb's own "no" (`doctor` misses something); 2: wrong use, a
     VidtopicsError or a fault of the machine (:mod:`vidtopics.faults`), whose message goes to
     standard error; 130: interrupted. A bug keeps its traceback.
     """

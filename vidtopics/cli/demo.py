@@ -26,7 +26,7 @@ def demo(
     config: Config = None,
     embedded: Embedded = False,
 ) -> None:
-    """Ingest, run every job at each as-of date, evaluate, register, materialise, train, recommend, and write the topic page."""
+    """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
     from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
     from vidtopics.server import named_url
@@ -73,7 +73,7 @@ def _produce(tables: Tables, settings: Settings) -> None:
 
 @contextmanager
 def _where_data_suffices(what: str) -> Iterator[None]:
-    """A small delivery has too few videos or clicks for some figures: what is missing is said, and the demo goes on."""
+    """Where a small delivery lacks data for a figure, say what is missing and go on."""
     from vidtopics.cli.show import as_text, out
     from vidtopics.errors import TableError
 
@@ -99,7 +99,7 @@ def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
 
 
 def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
-    """Ranking with and without topics, a recommendation for the most active user, the topic page."""
+    """Ranking with and without topics, a recommendation for an active user, the topic page."""
     from consumers.ranking.evaluation import evaluate
     from consumers.ranking.learning import train
     from vidtopics.cli import recommendations, reports, show

@@ -36,7 +36,7 @@ def representations(
 def ranking(
     home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
-    """Table II: AUC of Wide&Deep without topics, with topics as known, and with those of all tags."""
+    """Table II: AUC of Wide&Deep without topics, with topics as known, with topics of all tags."""
     from consumers.ranking.evaluation import evaluate
     from vidtopics.cli import homes, reports, show
     from vidtopics.tables import Tables

@@ -19,7 +19,10 @@ def explore(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the topic page: labels, covers, sizes, a map and queues of the latest release, in one HTML file."""
+    """Write the topic page of the latest release, one HTML file.
+
+    It has labels, covers, sizes, a map and queues.
+    """
     from vidtopics.cli import homes, show
     from vidtopics.explore import write_page
     from vidtopics.tables import Tables

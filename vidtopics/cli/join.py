@@ -25,10 +25,10 @@ def join(
     home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
+    """Join a service's features to SPINE as they held and were known at its times.
 
-    One row out for one row in, in SPINE's order, at the versions of the last release. OUT is there
-    as a whole or not at all.
+    Memory is bounded. One row out for one row in, in SPINE's order, at the versions of the last
+    release. OUT is written as a whole or not at all.
     """
     from consumers.training import join_stream
     from consumers.training.files import refuse_existing, write

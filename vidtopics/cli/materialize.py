@@ -96,7 +96,8 @@ def materialize(
         or (every and any(chosen))
     ):
         raise typer.BadParameter(
-            "--since and --until go together; with neither --full nor --dry-run; --every with none of them"
+            "--since and --until go together, with neither --full nor --dry-run;"
+            " --every goes with none of them"
         )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to lie before --until")
@@ -168,13 +169,13 @@ def _rounds(
     from vidtopics.materialization.rounds import repeat, signals
 
     metrics = _metrics(home, embedded, settings) if port else None
-    said = Console(stderr=True, soft_wrap=True)
+    log = Console(stderr=True, soft_wrap=True)
 
     def once() -> None:
         try:
             done = _once(home, embedded, settings)
         except Exception as error:  # whatever it was, a service goes on
-            said.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+            log.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
             if metrics:
                 metrics.failed(error)
             return

@@ -1,4 +1,4 @@
-"""What a replay found, on a terminal."""
+"""The result of a replay, on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 NOTES = {
     "ahead": "newer than the watermark: read while a load was under way; fine",
     "clock_skew": "right by one clock alone, or from the future",
-    "no_watermark": "no watermark from before the read: the value is right, whether it was the latest isn't known",
+    "no_watermark": "no watermark from before the read: the value is right, maybe not the latest",
     "version_gone": "a version whose log or files are gone",
     "other_table": "of another Delta table, or a view or field that the contracts don't have",
 }
@@ -23,7 +23,8 @@ def show(report: Report, limits: Limits) -> None:
 
     views = sorted(report.views.values(), key=lambda v: v.view)
     out.print(
-        f"{report.lines:,} lines ({report.damaged:,} damaged), {report.dropped:,} requests dropped by the client,"
+        f"{report.lines:,} lines ({report.damaged:,} damaged),"
+        f" {report.dropped:,} requests dropped by the client,"
         f" clocks at most {report.max_skew_us / 1e6:.3f} s apart",
         highlight=False,
     )
@@ -48,11 +49,14 @@ def _sums(report: Report, limits: Limits) -> str:
         if report.checked
         else "NOTHING CHECKED"
     )
+    unchecked = _held(report.unchecked_rate, limits.unchecked, "TOO MANY")
+    skew = _held(report.skew, limits.skew, "TOO MANY")
+    stale = _held(report.staleness, limits.stale, "TOO STALE")
     return (
         f"Check 1, served is the table's row: {checked} ({report.checked:,} rows checked)\n"
-        f"  rows that could not be checked: {_held(report.unchecked_rate, limits.unchecked, 'TOO MANY')}\n"
-        f"  rows that are right by one clock alone: {_held(report.skew, limits.skew, 'TOO MANY')}\n"
-        f"Check 2, served is what a join gives: {_held(report.staleness, limits.stale, 'TOO STALE')}"
+        f"  rows that could not be checked: {unchecked}\n"
+        f"  rows that are right by one clock alone: {skew}\n"
+        f"Check 2, served is what a join gives: {stale}"
     )
 
 
@@ -118,5 +122,6 @@ def _example(view: str, example: dict[str, Any]) -> str:
     served, expected = (
         json.dumps(example[side], ensure_ascii=False) for side in ("served", "expected")
     )
-    head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, request {example['request']} at {example['server_time']}"
+    request = f"request {example['request']} at {example['server_time']}"
+    head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, {request}"
     return f"{head}, version {example['version']}\n    served   {served}\n    expected {expected}"

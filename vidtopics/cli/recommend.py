@@ -24,7 +24,10 @@ def recommend(
     embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Videos for a user: recalled from the topics of recent clicks, ranked by click probability, each with its reason."""
+    """Videos for a user, each with its reason.
+
+    They are recalled from the topics of recent clicks, and ranked by click probability.
+    """
     from vidtopics.cli import homes, recommendations
 
     settings = homes.settings(home, config)

@@ -35,7 +35,7 @@ def reconcile(
     embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count the keys of every view and list in Redis against the tables as they were loaded, and compare a sample of values and lists.
+    """Compare Redis with the tables as loaded: all keys, and a sample of values and lists.
 
     Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value or list
     differs, or nothing was loaded; with 2 if Redis or a table is out of reach; with 3 while another
@@ -52,7 +52,7 @@ def reconcile(
         lock_errors(),
         stores.reached(home, embedded) as connection,
     ):
-        found = compare(
+        reconciled = compare(
             Tables(home),
             connection,
             settings,
@@ -61,14 +61,14 @@ def reconcile(
             report=lambda view: progress(view.name),
         )
     if as_json:
-        print_json([asdict(view) for view in found])
+        print_json([asdict(view) for view in reconciled])
     else:
-        _show(found)
-    if not found or any(view.faults for view in found):
+        _show(reconciled)
+    if not reconciled or any(view.faults for view in reconciled):
         raise typer.Exit(1)
 
 
-def _show(found: list[Reconciled]) -> None:
+def _show(reconciled: list[Reconciled]) -> None:
     from rich.table import Table
 
     from vidtopics.cli import show
@@ -85,7 +85,7 @@ def _show(found: list[Reconciled]) -> None:
         box=None,
         header_style="bold",
     )
-    for view in found:
+    for view in reconciled:
         faults = "; ".join(
             f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}"
             for kind, count in view.faults.items()

@@ -82,9 +82,9 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name in dict.fromkeys(s.publication.table for s in done):
-        mine = {s.as_of_us: s for s in done if s.publication.table == name}
-        cells = ["" if d not in mine else _rows(mine[d]) for d in dates]
-        table.add_row(as_text(name), *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
+        step_at = {s.as_of_us: s for s in done if s.publication.table == name}
+        cells = ["" if d not in step_at else _rows(step_at[d]) for d in dates]
+        table.add_row(as_text(name), *cells, f"{sum(s.seconds for s in step_at.values()):.1f}")
     table.add_row("release", *(str(release(d) or "none: nothing changed") for d in dates), "")
     out.print(table)
 
@@ -105,10 +105,10 @@ def moved(done: Sequence[Moved]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for m in done:
-        said = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
+        state = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
         counts = (
-            [said, "", "", ""]
-            if said
+            [state, "", "", ""]
+            if state
             else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
         )
         table.add_row(as_text(m.name), str(m.release), *counts, f"{m.seconds:.2f}")
@@ -121,7 +121,7 @@ def _rows(step: Step) -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    """Measures the greatest memory, in GB, of this process and its children, Spark's JVM and workers included."""
+    """Measures the peak memory, in GB, of this process and its children (Spark's JVM, workers)."""
     import psutil
 
     peak, stop = [0.0], threading.Event()
@@ -143,7 +143,10 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes: the proportional set size where the system tells it (forked workers share pages), else the resident size."""
+    """Bytes: the proportional set size where the system has it, else the resident size.
+
+    Forked workers share pages.
+    """
     try:
         with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -33,7 +33,9 @@ __all__ = [
 def write_page(
     tables: Tables, output: Path, *, max_pixels: int = IngestSettings().max_image_pixels
 ) -> Path:
-    """Write the page of the latest release to `output`, and say where it lies; the same tables give the same bytes.
+    """Write the page of the latest release to `output`; its absolute path.
+
+    The same tables give the same bytes.
 
     Args:
         tables: the home's tables.
