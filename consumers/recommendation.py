@@ -54,7 +54,7 @@ class Recommendation:
         clicks: recent clicks that recall started from.
         candidates: videos that were scored.
         popular: empty, or why recall fell back to popular topics.
-        left_out: recent clicks that count in no topic, and candidates that were not scored, by cause.
+        left_out: recent clicks that count in no topic, and candidates without a score, by cause.
     """
 
     user_id: str
@@ -77,34 +77,45 @@ def recommend(
         StoreError: nothing was materialised under the client's prefix.
         redis.exceptions.RedisError: the server can't be reached.
     """
-    found = Recall(client, settings).recall(user_id)
-    ids = found.video_ids
+    candidates = Recall(client, settings).recall(user_id)
+    ids = candidates.video_ids
     features = client.read_views(VIEWS, ids)
     topics, statistics = (
-        of_epoch(features["video_topics"], found.epoch),
+        of_epoch(features["video_topics"], candidates.epoch),
         features["video_statistics"],
     )
     usable = topics.present & statistics.present
-    scores = _scores(client, ranker, found, topics, statistics)
+    scores = _scores(client, ranker, candidates, topics, statistics)
     best = [i for i in np.argsort(-scores, kind="stable").tolist() if usable[i]][:top]
-    videos = tuple(Recommended(ids[i], float(scores[i]), found.reasons[ids[i]]) for i in best)
-    refused = left_out(features["video_topics"], found.epoch)
+    videos = tuple(Recommended(ids[i], float(scores[i]), candidates.reasons[ids[i]]) for i in best)
+    refused = left_out(features["video_topics"], candidates.epoch)
     if without := int((topics.present & ~statistics.present).sum()):
         refused[NO_STATISTICS] = without
-    counted = {"clicks": found.left_out, "candidates": refused}
+    counted = {"clicks": candidates.left_out, "candidates": refused}
     return Recommendation(
-        user_id, videos, len(found.history), int(usable.sum()), found.popular, counted
+        user_id, videos, len(candidates.history), int(usable.sum()), candidates.popular, counted
     )
 
 
 def _scores(
-    client: OnlineClient, ranker: Scorer, found: Candidates, topics: Features, statistics: Features
+    client: OnlineClient,
+    ranker: Scorer,
+    candidates: Candidates,
+    topics: Features,
+    statistics: Features,
 ) -> NDArray[np.float32]:
-    if not found.reasons:
+    if not candidates.reasons:
         return np.zeros(0, np.float32)
     history_topics = (
-        client.read("video_topics", []) if found.history_topics is None else found.history_topics
+        client.read("video_topics", [])
+        if candidates.history_topics is None
+        else candidates.history_topics
     )
     return ranker.score(
-        found.user_id, found.history, history_topics, found.video_ids, topics, statistics
+        candidates.user_id,
+        candidates.history,
+        history_topics,
+        candidates.video_ids,
+        topics,
+        statistics,
     )

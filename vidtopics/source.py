@@ -15,7 +15,7 @@ from vidtopics.errors import SettingsError, explain
 
 @cache
 def source_hash(*modules: str) -> str:
-    """A hash of the source of modules and whole packages, found without running it, in folders and in zips (`--py-files`).
+    """A hash of the source of modules and packages, read without running it, from folders or zips.
 
     Raises:
         SettingsError: there is no module of that name.
@@ -25,7 +25,7 @@ def source_hash(*modules: str) -> str:
     >>> source_hash("jason")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.SettingsError: source of jason: expected a module or package, found none. Mend: correct the name.
+    vidtopics.errors.SettingsError: source of jason: expected a module or package, found none. ...
     """
     total = sha256()
     for name in modules:

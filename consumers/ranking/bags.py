@@ -26,7 +26,7 @@ def bags(offsets: NDArray[np.int64], codes: NDArray[np.int64], width: int) -> Ma
 
 
 def mean_topics(offsets: NDArray[np.int64], rows: NDArray[np.int64], topics: Matrix) -> Matrix:
-    """[Q, T]: mean of the rows of `topics` that each bag names, those without topics (and -1) left out."""
+    """[Q, T]: mean of the rows of `topics` that each bag names; rows without topics don't count."""
     bag = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[rows >= 0]
     ones = np.ones(len(bag), np.float32)
     counts = sparse.csr_array(

@@ -34,7 +34,10 @@ Rule = Callable[[NDArray[np.int64], float], Split]
 
 
 class Rows(NamedTuple):
-    """Row numbers of a split; `fit` and `validation` make up what is known of `train` for choosing the epochs."""
+    """Row numbers of a split.
+
+    `fit` and `validation` make up what is known of `train` for choosing the epochs.
+    """
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
@@ -52,8 +55,8 @@ def measure(
 ) -> dict[str, Any]:
     """AUC of each variant on each split, over `evaluation.ranking_seeds` seeds.
 
-    * `user`: each user's last fifth. Rows learned from may be younger than rows tested on, as in most of the literature, so
-      only topics as static content (`all tags`) compare with it.
+    * `user`: each user's last fifth. Training rows may be younger than test rows, as in most of
+      the literature, so only topics as static content (`all tags`) compare with it.
     * `time`: the last fifth of all impressions, learned from rows whose labels were known before.
     """
     modes = dict.fromkeys(mode for mode, _ in VARIANTS.values())
@@ -74,7 +77,10 @@ def measure(
 
 
 def _rules(log: Dataset, settings: Settings) -> dict[str, Rule]:
-    """How the rows of a log are split; the validation rows are split off the training rows by the same rule."""
+    """How the rows of a log are split.
+
+    The validation rows are split off the training rows by the same rule.
+    """
     window_us = settings.ranking.label_window // timedelta(microseconds=1)
     return {
         "user": lambda rows, share: by_user(log.users[rows], log.shown_us[rows], share=share),
@@ -100,16 +106,14 @@ def _compare(
             variant: pool.submit(_auc, data[mode], rows, settings, with_topics=with_topics)
             for variant, (mode, with_topics) in VARIANTS.items()
         }
-        found = {variant: task.result()[0] for variant, task in tasks.items()}
+        auc = {variant: task.result()[0] for variant, task in tasks.items()}
         epochs = {variant: task.result()[1] for variant, task in tasks.items()}
     return {
         **counts,
         "epochs": epochs,
-        "auc": {variant: estimate(values) for variant, values in found.items()},
+        "auc": {variant: estimate(values) for variant, values in auc.items()},
         "difference": {
-            v: estimate(values - found["no topics"])
-            for v, values in found.items()
-            if v != "no topics"
+            v: estimate(values - auc["no topics"]) for v, values in auc.items() if v != "no topics"
         },
     }
 
@@ -130,17 +134,18 @@ def _auc(
     known = data.vocabulary(rows.train)
     examples = data.examples(known)
     train, test = examples.take(rows.train), examples.take(rows.test)
-    found = []
+    aucs = []
     for i in range(settings.evaluation.ranking_seeds):
         model = learn(train, None, known=known, seed=settings.seed + i, epochs=chosen.epochs).model
-        found.append(area_under_curve(test.clicked, probabilities(model, test)))
-    return np.array(found), chosen.epochs
+        aucs.append(area_under_curve(test.clicked, probabilities(model, test)))
+    return np.array(aucs), chosen.epochs
 
 
 def estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
     """Mean of seeds and its 95% interval (Student's t); one seed has none.
 
-    >>> {name: round(value, 3) for name, value in estimate(np.array([0.5, 0.6, 0.7])).items()}  # 0.1 / sqrt(3) * 4.303
+    >>> interval = estimate(np.array([0.5, 0.6, 0.7]))  # 0.1 / sqrt(3) * 4.303
+    >>> {name: round(value, 3) for name, value in interval.items()}
     {'mean': 0.6, 'low': 0.352, 'high': 0.848}
     """
     mean = float(values.mean())

@@ -16,7 +16,7 @@ from vidtopics.times import moment
 def evaluate(
     tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """The report as plain values, kept in `reports/` of the home and made again only where something changed.
+    """The report as plain values, stored in `reports/` and made again where something changed.
 
     Rows are the impressions of the last release whose label window has closed by now.
 
@@ -25,23 +25,23 @@ def evaluate(
     """
     release, as_of_us = tables.latest_release(), now_us()
     key = key_of(tables, release, settings, as_of_us, digest(settings.evaluation))
-    kept = tables.home / "reports" / "ranking.json"
-    if kept.is_file():
-        report: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    report_path = tables.home / "reports" / "ranking.json"
+    if report_path.is_file():
+        report: dict[str, Any] = json.loads(report_path.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
     from consumers.ranking.comparison import measure
     from consumers.training import read
 
     inputs = read(tables, release["versions"])
-    found = measure(
+    comparison = measure(
         inputs, settings, as_of_us=as_of_us, epoch=release["topic_epoch"], progress=progress
     )
     report = {
         "key": key,
         "release": release["release_id"],
         "as_of": moment(release["as_of_us"]),
-        **found,
+        **comparison,
     }
-    write_cache(kept, json.dumps(report, indent=1))
+    write_cache(report_path, json.dumps(report, indent=1))
     return report

@@ -18,12 +18,14 @@ from consumers.training import Frame
 from vidtopics.contracts import TOPIC_SLOTS
 
 NUMBERS = 4
-"""log exposures, log-odds of the click-through rate, whether there are statistics; log length of the history."""
+"""Log exposures, log-odds of the CTR, whether statistics exist, log length of the history."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """N impressions as a model reads them; V videos and T topics of its vocabulary, Q histories that they share.
+    """N impressions as a model reads them.
+
+    V videos and T topics of its vocabulary, Q histories that they share.
 
     Attributes:
         clicked: bool[N].
@@ -70,13 +72,16 @@ def numbers(
     clicks: NDArray[np.int64],
     history: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """float32[N, 4], see :data:`NUMBERS`; exposures and ctr are NaN where no statistics were known."""
-    there = ~np.isnan(ctr)
-    odds = np.clip(np.where(there, ctr, 0.5), 1e-4, 1 - 1e-4)
+    """float32[N, 4], see :data:`NUMBERS`.
+
+    Exposures and ctr are NaN where no statistics were known.
+    """
+    has_statistics = ~np.isnan(ctr)
+    odds = np.clip(np.where(has_statistics, ctr, 0.5), 1e-4, 1 - 1e-4)
     columns = [
-        np.where(there, np.log1p(np.where(there, exposures, 0)) / 5, 0),
+        np.where(has_statistics, np.log1p(np.where(has_statistics, exposures, 0)) / 5, 0),
         np.log(odds / (1 - odds)),
-        there,
+        has_statistics,
         np.log1p(clicks)[history] / 5,
     ]
     return np.stack(columns, axis=1).astype(np.float32)
@@ -106,15 +111,17 @@ def _encode(frame: Frame, known: Vocabulary) -> Examples:
 
 def _topics(rows: pa.Table, known: Vocabulary) -> Matrix:
     """[N, T] of the columns of `video_topics`, null or not."""
-    there = np.flatnonzero(pc.is_valid(rows["topic_ids"]).to_numpy())
-    some = rows.select(["topic_ids", "topic_weights", "topic_epoch"]).take(pa.array(there))
+    valid = np.flatnonzero(pc.is_valid(rows["topic_ids"]).to_numpy())
+    topics = rows.select(["topic_ids", "topic_weights", "topic_epoch"]).take(pa.array(valid))
     ids, weights = (
-        pc.list_flatten(some[name]).to_numpy().reshape(-1, TOPIC_SLOTS)
+        pc.list_flatten(topics[name]).to_numpy().reshape(-1, TOPIC_SLOTS)
         for name in ("topic_ids", "topic_weights")
     )
-    found = topic_weights(ids, weights, some["topic_epoch"].to_numpy(), known).tocoo()
+    weights_by_topic = topic_weights(ids, weights, topics["topic_epoch"].to_numpy(), known).tocoo()
     shape = (len(rows), len(known.topics))
-    return sparse.csr_array((found.data, (there[found.row], found.col)), shape=shape)
+    return sparse.csr_array(
+        (weights_by_topic.data, (valid[weights_by_topic.row], weights_by_topic.col)), shape=shape
+    )
 
 
 def _concatenate(parts: list[Examples]) -> Examples:

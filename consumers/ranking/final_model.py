@@ -19,7 +19,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.settings import Settings
 
 HELD_OUT = 0.1
-"""Share of the rows, the last ones, that AUC is measured on before the model for serving learns from them too."""
+"""Share of the last rows that AUC is measured on before the served model learns from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,10 @@ def learn(
     epoch: int,
     progress: Callable[[str], None],
 ) -> FinalModel:
-    """A model of all rows whose window has closed, with topics as known; TableError where they are too few."""
+    """A model of all rows whose window has closed, with topics as known.
+
+    TableError where they are too few.
+    """
     data = Dataset.of(inputs, settings, as_of_us=as_of_us, epoch=epoch)
     auc, epochs = _measured(data, settings, progress)
     known = data.vocabulary(np.arange(len(data)))

@@ -1,4 +1,4 @@
-"""Training Wide&Deep: seeded, the epoch chosen on rows that are neither trained on nor tested on."""
+"""Training Wide&Deep with a seed; held-out validation rows choose the epoch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consumers.ranking.wide_and_deep import WideAndDeep, probabilities
 from vidtopics.settings import RankingSettings
 
 UNKNOWN_SHARE = 0.1
-"""Share of users and of videos that training hides, so that code 0 learns what to say of those it will not know."""
+"""Share of users and videos that training hides, so that code 0 learns to mean unknown."""
 PATIENCE = 2
 """Epochs without a better one on the validation rows, after which training ends."""
 SEEDING = Lock()
@@ -28,7 +28,7 @@ SEEDING = Lock()
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model, the epochs that it was trained for, and its AUC on the validation rows after each epoch."""
+    """A model, the epochs that it was trained for, and its validation AUC after each of them."""
 
     model: WideAndDeep
     epochs: int
@@ -102,9 +102,12 @@ def one_thread() -> Iterator[None]:
 
 
 def area_under_curve(clicked: NDArray[np.bool_], scores: NDArray[np.float32]) -> float:
-    """AUC, the chance that a clicked impression scores above one that wasn't; NaN where all or none were clicked.
+    """AUC, the chance that a clicked impression scores above one that wasn't.
 
-    >>> area_under_curve(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1], np.float32))
+    NaN where all or none were clicked.
+
+    >>> clicked = np.array([True, False, True, False])
+    >>> area_under_curve(clicked, np.array([0.9, 0.5, 0.5, 0.1], np.float32))
     0.875
     """
     return (

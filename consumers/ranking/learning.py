@@ -1,4 +1,7 @@
-"""`train ranking`: a model of all impressions whose label window has closed; torch is loaded only where there is something to do."""
+"""`train ranking`: a model of all impressions whose label window has closed.
+
+Torch is loaded only where there is something to do.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,15 @@ from vidtopics.tables import Tables
 def train(
     tables: Tables, settings: Settings, progress: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Trains on all closed rows with topics as known, and stores the model in `models/ranking` of the home.
+    """Trains on all closed rows with topics as known; the model goes to `models/ranking`.
 
     The last tenth of the rows tells AUC, the tenth before chooses the number of epochs; a model of
     all rows is then trained for as many. Nothing is done where the model there was made from the
     same; the result says so (`skipped`).
 
     Returns:
-        rows, clicked, users, videos, topics, epochs, auc (of the held-out end), seconds, release, skipped.
+        rows, clicked, users, videos, topics, epochs, auc (of the held-out end), seconds, release,
+        skipped.
 
     Raises:
         TableError: nothing was released, or the rows are too few to learn from.

@@ -1,4 +1,7 @@
-"""What a model or a report was made from, as one key: it is made again only where the key changed."""
+"""What a model or a report was made from, as one key.
+
+It is made again only where the key changed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def now_us() -> int:
 def key_of(
     tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int, *more: str
 ) -> str:
-    """A hash of the release's versions, of how many label windows have closed, of settings and source."""
+    """A hash of the release's versions, the number of closed label windows, settings and source."""
     shown = tables.read(
         IMPRESSIONS, columns=[EVENT_TIME], version=release["versions"].get(IMPRESSIONS.name)
     )

@@ -19,7 +19,7 @@ from vidtopics.online import Features
 
 
 class Ranker:
-    """Click probabilities of a user's candidates, by the model that `vidtopics train ranking` stored.
+    """Click probabilities of a user's candidates, by the model of `vidtopics train ranking`.
 
     It reads what :mod:`vidtopics.online` gives, as the training frame reads the tables: a video
     without statistics or topics, whatever the status says why, is one of which nothing was known;
@@ -56,9 +56,9 @@ class Ranker:
         """
         n, ends = len(candidates), np.array([0, len(history)])
         shared = np.zeros(n, np.int64)
-        there = statistics.present
+        has_statistics = statistics.present
         exposures, ctr = (
-            np.where(there, _column(statistics, name), np.nan)
+            np.where(has_statistics, _column(statistics, name), np.nan)
             for name in ("video_exposures", "video_ctr")
         )
         examples = Examples(
@@ -78,15 +78,15 @@ class Ranker:
         )
         return probabilities(self.model, examples)
 
-    def _topics(self, found: Features) -> Matrix:
+    def _topics(self, features: Features) -> Matrix:
         ids, epochs = (
-            _column(found, "topic_ids").astype(np.int64),
-            _column(found, "topic_epoch").astype(np.int64),
+            _column(features, "topic_ids").astype(np.int64),
+            _column(features, "topic_epoch").astype(np.int64),
         )
         return topic_weights(
-            ids, _column(found, "topic_weights").astype(np.float32), epochs, self.known
+            ids, _column(features, "topic_weights").astype(np.float32), epochs, self.known
         )
 
 
-def _column(found: Features, name: str) -> NDArray[np.float64]:
-    return cast("NDArray[np.float64]", found[name])
+def _column(features: Features, name: str) -> NDArray[np.float64]:
+    return cast("NDArray[np.float64]", features[name])

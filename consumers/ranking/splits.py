@@ -18,7 +18,9 @@ class Split(NamedTuple):
 
 
 def by_user(users: Numbers, shown_us: Numbers, *, share: float) -> Split:
-    """Each user's last impressions are the test: of n impressions floor(share * n), by time, then by row.
+    """Each user's last impressions are the test.
+
+    Of n impressions floor(share * n), by time, then by row.
 
     >>> by_user(np.array([7, 8, 7, 7]), np.array([5, 5, 9, 1]), share=0.4)
     Split(train=array([0, 1, 3]), test=array([2]))
@@ -32,7 +34,9 @@ def by_user(users: Numbers, shown_us: Numbers, *, share: float) -> Split:
 
 
 def by_time(shown_us: Numbers, *, share: float, window_us: int) -> Split:
-    """The last `share` of all impressions is the test; training rows are those whose label window had closed before it began.
+    """The last `share` of all impressions is the test.
+
+    Training rows are those whose label window had closed before it began.
 
     >>> by_time(np.array([1, 2, 3, 4, 5]), share=0.4, window_us=2)
     Split(train=array([0, 1]), test=array([3, 4]))

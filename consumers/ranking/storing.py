@@ -27,7 +27,10 @@ def store(
     settings: RankingSettings,
     facts: Mapping[str, Any],
 ) -> None:
-    """Writes a model in one step: the weights under a name of their own, then the JSON that names them; older weights go."""
+    """Writes a model in one step.
+
+    The weights under a name of their own, then the JSON that names them; older weights go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = save({name: value.detach().contiguous() for name, value in model.state_dict().items()})
     weights = f"{sha256(data).hexdigest()[:16]}.safetensors"
@@ -52,7 +55,10 @@ def store(
 
 
 def restore(folder: Path) -> tuple[WideAndDeep, Vocabulary]:
-    """The model in a folder and the ids that it knows; TableError where there is none, or where its files don't fit."""
+    """The model in a folder and the ids that it knows.
+
+    TableError where there is none, or where its files don't fit.
+    """
     facts = described(folder)
     if facts is None:
         raise TableError(

@@ -64,7 +64,9 @@ def topic_weights(
     epochs: NDArray[np.int64],
     known: Vocabulary,
 ) -> Matrix:
-    """[N, T] of topic slots: the weights of known topics of the vocabulary's epoch, divided by their sum; no others.
+    """[N, T] of topic slots.
+
+    The weights of known topics of the vocabulary's epoch, divided by their sum; no others.
 
     Args:
         ids: int64[N, slots], -1 in unused slots.
@@ -74,17 +76,18 @@ def topic_weights(
 
     >>> none = pa.array([], pa.string())
     >>> known = Vocabulary(none, none, np.array([3, 8]), 1)
-    >>> ids, weights = np.array([[8, 3, -1], [9, 8, -1], [3, -1, -1]]), np.array([[0.6, 0.2, 0], [0.9, 0.5, 0], [0.7, 0, 0]], np.float32)
+    >>> ids = np.array([[8, 3, -1], [9, 8, -1], [3, -1, -1]])
+    >>> weights = np.array([[0.6, 0.2, 0], [0.9, 0.5, 0], [0.7, 0, 0]], np.float32)
     >>> topic_weights(ids, weights, np.array([1, 1, 2]), known).toarray().round(2).tolist()
     [[0.25, 0.75], [0.0, 1.0], [0.0, 0.0]]
     """
     place = np.searchsorted(known.topics, ids)
     place[place == len(known.topics)] = 0
-    there = (ids >= 0) & (weights > 0) & (epochs == known.epoch)[:, None]
-    there &= known.topics[place] == ids if len(known.topics) else False
-    rows = np.nonzero(there)[0]
+    in_use = (ids >= 0) & (weights > 0) & (epochs == known.epoch)[:, None]
+    in_use &= known.topics[place] == ids if len(known.topics) else False
+    rows = np.nonzero(in_use)[0]
     shape = (len(ids), len(known.topics))
-    return unit_rows(sparse.csr_array((weights[there], (rows, place[there])), shape=shape))
+    return unit_rows(sparse.csr_array((weights[in_use], (rows, place[in_use])), shape=shape))
 
 
 def _split(

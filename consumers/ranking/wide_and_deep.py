@@ -1,4 +1,4 @@
-"""Wide&Deep (Cheng et al., 2016) with the paper's inputs (III-B2, IV-D): ids, history, statistics, topics."""
+"""Wide&Deep (Cheng et al., 2016) on ids, history, statistics and topics (paper, III-B2, IV-D)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from consumers.ranking.examples import NUMBERS, Examples
 
 
 class _Bags(torch.autograd.Function):
-    """`bags @ table` for sparse bags; EmbeddingBag takes five times as long on a CPU, most of it in the way back."""
+    """`bags @ table` for sparse bags.
+
+    EmbeddingBag takes five times as long on a CPU, most of it in the way back.
+    """
 
     @staticmethod
     def forward(ctx: Any, bags: Matrix, table: Tensor) -> Tensor:
@@ -31,10 +34,11 @@ class _Bags(torch.autograd.Function):
 class WideAndDeep(nn.Module):
     """Click-through rate of impressions.
 
-    * deep: embeddings of user and video, the mean embedding of the history's videos (of the same table), numbers; with
-      topics the mean embedding of the candidate's and of the history's, weighted; two hidden layers.
-    * wide: a weight per user, per video and per number; with topics a weight per topic of the candidate, and one per topic for
-      the match (the product of the candidate's and the history's weight of a topic).
+    * deep: embeddings of user and video, the mean embedding of the history's videos (of the same
+      table), numbers; with topics the weighted mean embedding of the candidate's and of the
+      history's; two hidden layers.
+    * wide: a weight per user, per video and per number; with topics a weight per topic of the
+      candidate, and one per topic for the match (candidate's times history's weight of a topic).
 
     Args:
         users: in the vocabulary.
@@ -46,7 +50,7 @@ class WideAndDeep(nn.Module):
 
     Example:
         >>> model = WideAndDeep(users=3, videos=5, topics=2, width=4, topic_width=2, hidden=(8,))
-        >>> model.deep[0].in_features  # 3 * 4 of user, video and history, 4 numbers, 2 * 2 of topics
+        >>> model.deep[0].in_features  # user, video, history 3 * 4; 4 numbers; topics 2 * 2
         20
     """
 
@@ -98,12 +102,12 @@ def probabilities(
 ) -> NDArray[np.float32]:
     """float32[N], click-through rates as the model predicts them, `rows` at a time."""
     model.eval()
-    found = np.empty(len(examples), np.float32)
+    scores = np.empty(len(examples), np.float32)
     with torch.inference_mode():
         for start in range(0, len(examples), rows):
             chosen = np.arange(start, min(start + rows, len(examples)))
-            found[chosen] = torch.sigmoid(model(examples.take(chosen))).numpy()
-    return found
+            scores[chosen] = torch.sigmoid(model(examples.take(chosen))).numpy()
+    return scores
 
 
 def _bags(bags: Matrix, table: Tensor) -> Tensor:

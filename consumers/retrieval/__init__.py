@@ -1,4 +1,7 @@
-"""Candidate generation from topic queues (III-B1): from a user's recent clicks to candidates, each with its reason."""
+"""Candidate generation from topic queues (III-B1).
+
+From a user's recent clicks to candidates, each with its reason.
+"""
 
 from consumers.retrieval.recall import Candidates, Recall
 from consumers.retrieval.rules import Reason

@@ -21,7 +21,10 @@ CAUSES = {
 
 
 def common_epoch(topics: Features) -> int:
-    """The epoch that most present rows of `video_topics` have, of equally common ones the later; 0 without any."""
+    """The epoch that most present rows of `video_topics` have, of equally common ones the later.
+
+    0 without any.
+    """
     epochs, rows = np.unique(_epochs(topics)[topics.present], return_counts=True)
     return int(epochs[np.lexsort((epochs, rows))[-1]]) if len(epochs) else 0
 
@@ -45,7 +48,7 @@ def left_out(topics: Features, epoch: int) -> dict[str, int]:
     """Rows without features of that epoch, by cause; causes without rows are not named."""
     rows = {cause: topics.status == status for status, cause in CAUSES.items()}
     rows[OTHER_EPOCH] = _foreign(topics, epoch)
-    return {cause: int(found.sum()) for cause, found in rows.items() if found.any()}
+    return {cause: int(members.sum()) for cause, members in rows.items() if members.any()}
 
 
 def _foreign(topics: Features, epoch: int) -> NDArray[np.bool_]:

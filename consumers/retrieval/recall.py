@@ -1,4 +1,7 @@
-"""Recall against the online store: three round trips from a user to candidates with their reasons."""
+"""Recall against the online store.
+
+Three round trips from a user to candidates with their reasons.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ class Candidates:
         reasons: of each candidate, in the order in which recall took them.
         epoch: of the topics in `reasons`.
         history: the user's recent clicks (N_1 at most), newest first.
-        history_topics: feature view `video_topics` of `history`, without topics of another epoch; None without a click.
+        history_topics: feature view `video_topics` of `history`, without topics of another epoch;
+            None without a click.
         popular: empty, or why the topics are popular ones instead of the user's own.
         left_out: clicks of `history` that count in no topic, by cause.
     """

@@ -1,4 +1,7 @@
-"""The rules of recall (paper, III-B1) on plain arrays: topics of the user, quotas, candidates from queues."""
+"""The rules of recall (paper, III-B1) on plain arrays.
+
+Topics of the user, quotas, candidates from queues.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from numpy.typing import NDArray
 
 
 class Reason(NamedTuple):
-    """Why a video is a candidate: its place (1 is the first) in a topic's queue, and the user's recent clicks in that topic."""
+    """Why a video is a candidate.
+
+    Its place (1 is the first) in a topic's queue, and the user's recent clicks in that topic.
+    """
 
     topic_id: int
     position: int
@@ -26,13 +32,16 @@ class TopicCounts(NamedTuple):
 
 
 def count_topics(topic_ids: NDArray[np.int64]) -> TopicCounts:
-    """In how many clicked videos each topic appears; ties by the newest click that has it, then by its place in that video.
+    """In how many clicked videos each topic appears.
+
+    Ties by the newest click that has it, then by its place in that video.
 
     Args:
-        topic_ids: int64[C, slots], topics of the clicked videos, newest first; -1 in unused slots. A click counts once for
-            each of its topics, whatever their weights, as in the paper.
+        topic_ids: int64[C, slots], topics of the clicked videos, newest first; -1 in unused slots.
+            A click counts once for each of its topics, whatever their weights, as in the paper.
 
-    >>> [column.tolist() for column in count_topics(np.array([[5, 2, -1], [9, 2, 5], [-1, -1, -1], [2, -1, -1]]))]
+    >>> topic_ids = np.array([[5, 2, -1], [9, 2, 5], [-1, -1, -1], [2, -1, -1]])
+    >>> [column.tolist() for column in count_topics(topic_ids)]
     [[2, 5, 9], [3, 2, 1]]
     """
     topics, first, clicks = np.unique(topic_ids, return_index=True, return_counts=True)
@@ -42,7 +51,9 @@ def count_topics(topic_ids: NDArray[np.int64]) -> TopicCounts:
 
 
 def quotas(clicks: NDArray[np.int64], candidates: int, floor: float) -> NDArray[np.int64]:
-    """int64[T] that add up to `candidates`: in proportion to `clicks`, but at least the share `floor` for each topic.
+    """int64[T] that add up to `candidates`.
+
+    In proportion to `clicks`, but at least the share `floor` for each topic.
 
     Where a proportional quota is below the floor it is the floor, and the others share the rest in
     proportion to their clicks. Fractions go to the largest remainders (Hamilton's method), ties to
@@ -53,7 +64,8 @@ def quotas(clicks: NDArray[np.int64], candidates: int, floor: float) -> NDArray[
         candidates: N_3.
         floor: share of the candidates, rounded to whole ones.
 
-    >>> quotas(np.array([70, 40, 16, 2]), 600, 0.1).tolist()  # 2 of 128 would be 9; 540 are left for 126 clicks
+    >>> # 2 of 128 clicks would be 9 candidates; 540 are left for 126 clicks
+    >>> quotas(np.array([70, 40, 16, 2]), 600, 0.1).tolist()
     [300, 171, 69, 60]
     >>> quotas(np.array([1, 1, 1]), 8, 0.9).tolist()
     [3, 3, 2]
@@ -81,7 +93,9 @@ def fill(
     candidates: int,
     floor: float,
 ) -> dict[str, Reason]:
-    """Candidates and their reasons: each topic's quota from the head of its queue, the strongest topic first.
+    """Candidates and their reasons.
+
+    Each topic's quota from the head of its queue, the strongest topic first.
 
     A video that was clicked, or that an earlier topic gave, is passed over. What queues that run
     out leave open is shared among the others by the same rule, until there are `candidates` of them
@@ -95,22 +109,23 @@ def fill(
         floor: see :func:`quotas`.
 
     >>> topics = TopicCounts(np.array([5, 9]), np.array([3, 1]))
-    >>> found = fill([["a", "b", "c", "d", "e"], ["c", "f", "a"]], topics, {"b"}, 4, 0.0)
-    >>> [(video, *reason) for video, reason in found.items()]
+    >>> reasons = fill([["a", "b", "c", "d", "e"], ["c", "f", "a"]], topics, {"b"}, 4, 0.0)
+    >>> [(video, *reason) for video, reason in reasons.items()]
     [('a', 5, 1, 3), ('c', 5, 3, 3), ('d', 5, 4, 3), ('f', 9, 2, 1)]
     """
-    found: dict[str, Reason] = {}
+    reasons: dict[str, Reason] = {}
     offers = [
-        ((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in found) for q in queues
+        ((p, v) for p, v in enumerate(q, 1) if v not in clicked and v not in reasons)
+        for q in queues
     ]
     live = np.arange(len(queues))
-    while len(live) and len(found) < candidates:
-        wanted = quotas(topics.clicks[live], candidates - len(found), floor)
+    while len(live) and len(reasons) < candidates:
+        shares = quotas(topics.clicks[live], candidates - len(reasons), floor)
         short = np.zeros(len(live), bool)
-        for n, (i, quota) in enumerate(zip(live.tolist(), wanted.tolist(), strict=True)):
-            before = len(found)
+        for n, (i, quota) in enumerate(zip(live.tolist(), shares.tolist(), strict=True)):
+            before = len(reasons)
             for position, video in islice(offers[i], quota):
-                found[video] = Reason(int(topics.topic_ids[i]), position, int(topics.clicks[i]))
-            short[n] = len(found) - before < quota
+                reasons[video] = Reason(int(topics.topic_ids[i]), position, int(topics.clicks[i]))
+            short[n] = len(reasons) - before < quota
         live = live[~short]
-    return found
+    return reasons

@@ -1,4 +1,4 @@
-"""A log in which every user likes one of two kinds of videos, so that a model with topics can tell what a new video is."""
+"""A log in which every user likes one of two kinds of videos: topics tell what a new one is."""
 
 from datetime import timedelta
 
@@ -24,7 +24,10 @@ EPOCH = 1
 
 
 def inputs(*, rows=1_500, users=20, videos=300, seed=1):
-    """Topic of a video: 10 or 20, by its number; users with even numbers click 10, the others 20, nine times of ten."""
+    """Topic of a video: 10 or 20, by its number.
+
+    Users with even numbers click 10, the others 20, nine times of ten.
+    """
     r = np.random.default_rng(seed)
     user, video, t = (
         r.integers(0, users, rows),

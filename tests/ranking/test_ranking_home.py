@@ -1,4 +1,7 @@
-"""`train` and `evaluate` on a home: what is stored, when it is made again, and how the two verbs show it."""
+"""`train` and `evaluate` on a home.
+
+What is stored, when it is made again, and how the two verbs show it.
+"""
 
 import json
 
@@ -60,7 +63,7 @@ def written(tables, table, rows):
     plain |= {
         name: pa.array(np.zeros(n, np.int64)).cast(TIMESTAMP) for name in (EVENT_TIME, CREATED_TIME)
     }
-    found = pa.table(
+    rows = pa.table(
         {
             f.name: pa.chunked_array(
                 [
@@ -75,21 +78,21 @@ def written(tables, table, rows):
         }
     )
     write_deltalake(
-        tables.uri(table), found.cast(schema), name=table.name, configuration=configuration(table)
+        tables.uri(table), rows.cast(schema), name=table.name, configuration=configuration(table)
     )
 
 
 @pytest.fixture
 def tables(tmp_path):
-    found, log = Tables(tmp_path / "home"), inputs()
-    found.home.mkdir()
-    homes.keep(found.home, SETTINGS)
-    published(found, IMPRESSIONS, log.impressions.slice(0, 1_200))
-    published(found, CLICKS, log.clicks)
-    written(found, VIDEO_TOPICS, log.views["video_topics"])
-    written(found, VIDEO_STATISTICS, log.views["video_statistics"])
-    found.release(as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH})
-    return found
+    tables, log = Tables(tmp_path / "home"), inputs()
+    tables.home.mkdir()
+    homes.keep(tables.home, SETTINGS)
+    published(tables, IMPRESSIONS, log.impressions.slice(0, 1_200))
+    published(tables, CLICKS, log.clicks)
+    written(tables, VIDEO_TOPICS, log.views["video_topics"])
+    written(tables, VIDEO_STATISTICS, log.views["video_statistics"])
+    tables.release(as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH})
+    return tables
 
 
 def test_a_release_is_read_in_the_order_of_time(tables):

@@ -30,7 +30,10 @@ def csr(rows):
 
 
 def example():
-    """Two impressions of one user whose history is videos 1 and 2; the first candidate has topics 0 (3/4) and 1 (1/4)."""
+    """Two impressions of one user whose history is videos 1 and 2.
+
+    The first candidate has topics 0 (3/4) and 1 (1/4).
+    """
     return Examples(
         clicked=np.array([True, False]),
         shown_us=np.zeros(2, np.int64),
@@ -54,9 +57,9 @@ def test_the_model_is_its_formula():
     for n, (user, video) in enumerate([(1, 2), (0, 1)]):
         numbers = torch.from_numpy(example().numbers[n]).double()
         history = (w["video"][1] + w["video"][2]) / 2
-        mine = [0.75 * w["topic"][0] + 0.25 * w["topic"][1], torch.zeros(3).double()][n]
+        topic_vector = [0.75 * w["topic"][0] + 0.25 * w["topic"][1], torch.zeros(3).double()][n]
         deep = torch.cat(
-            [w["user"][user], w["video"][video], history, numbers, mine, w["topic"][0]]
+            [w["user"][user], w["video"][video], history, numbers, topic_vector, w["topic"][0]]
         )
         deep = (
             w["deep.2.weight"] @ torch.relu(w["deep.0.weight"] @ deep + w["deep.0.bias"])
@@ -190,7 +193,10 @@ def test_auc_is_the_share_of_ordered_pairs():
 
 
 def test_topics_help_where_they_say_what_a_new_video_is():
-    """300 videos in 1,500 impressions: ids alone say little of a video, its topic nearly all (AUC 0.9 at best)."""
+    """300 videos in 1,500 impressions.
+
+    Ids alone say little of a video, its topic nearly all (AUC 0.9 at best).
+    """
     report = measure(inputs(), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
     for split in report["splits"]:
         assert split["auc"]["topics as known"]["mean"] > split["auc"]["no topics"]["mean"] + 0.05

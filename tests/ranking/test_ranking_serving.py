@@ -1,4 +1,7 @@
-"""Training and serving: the same features give the same score, and a stored model comes back whole."""
+"""Training and serving.
+
+The same features give the same score, and a stored model comes back whole.
+"""
 
 from dataclasses import dataclass
 
@@ -57,8 +60,8 @@ def topics_of(ids, *, epoch=EPOCH):
 
 
 def statistics_of(ids, missing=()):
-    there = np.array([i not in missing for i in range(len(ids))])
-    return features({"video_exposures": 5 * there, "video_ctr": 0.5 * there}, missing)
+    exists = np.array([i not in missing for i in range(len(ids))])
+    return features({"video_exposures": 5 * exists, "video_ctr": 0.5 * exists}, missing)
 
 
 @pytest.mark.parametrize("row", [0, 400, 1_499])
@@ -66,7 +69,7 @@ def test_serving_scores_a_training_row_as_training_does(trained, row):
     (frame,) = trained.data.parts
     shown = frame.impressions.slice(row, 1).to_pylist()[0]
     video, history = shown["video_id"], frame.recent(row)
-    found = trained.ranker.score(
+    scores = trained.ranker.score(
         shown["user_id"],
         history,
         topics_of(history),
@@ -77,8 +80,8 @@ def test_serving_scores_a_training_row_as_training_does(trained, row):
     expected = probabilities(
         trained.ranker.model, trained.data.examples(trained.ranker.known).take(np.array([row]))
     )
-    assert found[0] == pytest.approx(expected[0], abs=1e-6)
-    assert found.dtype == np.float32
+    assert scores[0] == pytest.approx(expected[0], abs=1e-6)
+    assert scores.dtype == np.float32
 
 
 def test_what_the_online_store_lacks_counts_as_nothing_known(trained):
@@ -131,8 +134,8 @@ def test_a_stored_model_comes_back_and_replaces_the_one_before(trained, tmp_path
     )
     other.load_state_dict(changed)
     store(tmp_path, other, known, SETTINGS.ranking, {"key": "b"})
-    found, ids = restore(tmp_path)
-    assert all(torch.equal(found.state_dict()[name], value) for name, value in changed.items())
+    model, ids = restore(tmp_path)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in changed.items())
     assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch) == (
         known.users,
         known.videos,

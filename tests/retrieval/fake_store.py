@@ -62,6 +62,8 @@ class FakeClient:
 
 
 def features(status, columns):
-    found = np.array(status, np.uint8)
-    times = np.where(found == Status.PRESENT, 5, 0)
-    return Features(found, times, times, columns, dict.fromkeys(columns, found != Status.PRESENT))
+    statuses = np.array(status, np.uint8)
+    times = np.where(statuses == Status.PRESENT, 5, 0)
+    return Features(
+        statuses, times, times, columns, dict.fromkeys(columns, statuses != Status.PRESENT)
+    )

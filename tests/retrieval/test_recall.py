@@ -1,4 +1,7 @@
-"""Recall against a store in memory: whose topics, how many round trips, epochs that don't mix, and every way to popular topics."""
+"""Recall against a store in memory.
+
+Whose topics, how many round trips, epochs that don't mix, and every way to popular topics.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +19,10 @@ SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1)
 
 @pytest.fixture
 def client():
-    """Topics 1 to 3 with queues of five; ann clicked a1, b1, a2, c1 (newest first) and gone, which was taken down."""
+    """Topics 1 to 3 with queues of five.
+
+    User ann clicked a1, b1, a2, c1 (newest first) and gone, which was taken down.
+    """
     return FakeClient(
         topics={
             "a1": ([1, 2], 1),
@@ -41,11 +47,13 @@ def recall(client, user, **changes):
 
 
 def test_candidates_of_a_known_user_in_three_round_trips(client):
-    """Topic 1 in three clicks, 2 in two, 3 in one: N_2 = 2 are 1 and 2. Of 6 candidates 3.6 and 2.4, so 4 and 2; queue 1 has
-    three that are new (x1, x2, s), so queue 2 gives three (s is there already).
+    """Topic 1 in three clicks, 2 in two, 3 in one: N_2 = 2 are 1 and 2.
+
+    Of 6 candidates 3.6 and 2.4, so 4 and 2; queue 1 has three that are new (x1, x2, s), so queue 2
+    gives three (s is a candidate already).
     """
-    found = recall(client, "ann")
-    assert found.reasons == {
+    candidates = recall(client, "ann")
+    assert candidates.reasons == {
         "x1": Reason(1, 2, 3),
         "x2": Reason(1, 4, 3),
         "s": Reason(1, 5, 3),
@@ -54,17 +62,20 @@ def test_candidates_of_a_known_user_in_three_round_trips(client):
         "y3": Reason(2, 5, 2),
     }
     assert client.trips == ["recent_clicks", "read", "queues"]
-    assert (found.popular, found.epoch, found.left_out) == ("", 1, {"removed": 1})
-    assert found.history == client.clicks["ann"]
-    assert found.history_topics["topic_ids"][:, 0].tolist() == [1, 2, -1, 1, 3]
+    assert (candidates.popular, candidates.epoch, candidates.left_out) == ("", 1, {"removed": 1})
+    assert candidates.history == client.clicks["ann"]
+    assert candidates.history_topics["topic_ids"][:, 0].tolist() == [1, 2, -1, 1, 3]
 
 
 def test_only_the_newest_clicks_count(client):
-    """Of the newest two, a1 and b1, topic 2 has two clicks and topic 1 one; a2 is no longer known to be clicked."""
-    found = recall(client, "ann", recent_clicks=2)
-    assert found.history == ["a1", "b1"]
-    assert {r.topic_id: r.clicks for r in found.reasons.values()} == {2: 2, 1: 1}
-    assert "a2" in found.reasons
+    """Of the newest two, a1 and b1, topic 2 has two clicks and topic 1 one.
+
+    Video a2 is no longer known to be clicked.
+    """
+    candidates = recall(client, "ann", recent_clicks=2)
+    assert candidates.history == ["a1", "b1"]
+    assert {r.topic_id: r.clicks for r in candidates.reasons.values()} == {2: 2, 1: 1}
+    assert "a2" in candidates.reasons
 
 
 def test_a_queue_that_begins_with_all_clicks_still_gives_every_candidate(client):
@@ -74,27 +85,30 @@ def test_a_queue_that_begins_with_all_clicks_still_gives_every_candidate(client)
 
 
 def test_topics_of_two_epochs_do_not_mix(client):
-    """a1 and c1 have been written anew, b1 and a2 not yet: the epochs tie, and the later one counts. It has no queues here."""
+    """a1 and c1 have been written anew, b1 and a2 not yet.
+
+    The epochs tie, and the later one counts. It has no queues here.
+    """
     client.topics |= {"a1": ([50], 2), "c1": ([50], 2)}
     client.epoch, client.lists = 2, {50: ["n1", "n2"], 1: ["wrong"]}
-    found = recall(client, "ann")
-    assert (found.epoch, list(found.reasons)) == (2, ["n1", "n2"])
-    assert found.left_out == {"removed": 1, "topics of another epoch": 2}
-    assert found.history_topics["topic_ids"][:, 0].tolist() == [50, -1, -1, -1, 50]
-    assert found.history_topics.present.tolist() == [True, False, False, False, True]
+    candidates = recall(client, "ann")
+    assert (candidates.epoch, list(candidates.reasons)) == (2, ["n1", "n2"])
+    assert candidates.left_out == {"removed": 1, "topics of another epoch": 2}
+    assert candidates.history_topics["topic_ids"][:, 0].tolist() == [50, -1, -1, -1, 50]
+    assert candidates.history_topics.present.tolist() == [True, False, False, False, True]
 
 
 def test_clicks_of_an_epoch_without_queues_lead_to_popular_topics(client):
     client.epoch = 2
-    found = recall(client, "ann")
-    assert (found.popular, found.epoch) == (NO_TOPICS, 2)
-    assert found.left_out == {"removed": 1, "topics of another epoch": 4}
-    assert not found.history_topics.present.any()
+    candidates = recall(client, "ann")
+    assert (candidates.popular, candidates.epoch) == (NO_TOPICS, 2)
+    assert candidates.left_out == {"removed": 1, "topics of another epoch": 4}
+    assert not candidates.history_topics.present.any()
 
 
 def test_a_new_user_gets_popular_topics_in_equal_parts(client):
-    found = recall(client, "nobody")
-    assert found.reasons == {
+    candidates = recall(client, "nobody")
+    assert candidates.reasons == {
         "z1": Reason(3, 1, 0),
         "x1": Reason(3, 2, 0),
         "z2": Reason(3, 3, 0),
@@ -102,7 +116,12 @@ def test_a_new_user_gets_popular_topics_in_equal_parts(client):
         "a2": Reason(1, 3, 0),
         "x2": Reason(1, 4, 0),
     }
-    assert (found.popular, found.history, found.history_topics, found.left_out) == (
+    assert (
+        candidates.popular,
+        candidates.history,
+        candidates.history_topics,
+        candidates.left_out,
+    ) == (
         NEW_USER,
         [],
         None,
@@ -112,21 +131,21 @@ def test_a_new_user_gets_popular_topics_in_equal_parts(client):
 
 
 def test_a_user_whose_clicks_have_no_topics(client):
-    found = recall(client, "bob")
-    assert (found.popular, found.left_out) == (
+    candidates = recall(client, "bob")
+    assert (candidates.popular, candidates.left_out) == (
         NO_TOPICS,
         {"removed": 1, "not found": 1, "no topic": 1},
     )
-    assert {r.topic_id for r in found.reasons.values()} == {3, 1}
-    assert len(found.reasons) == 6
+    assert {r.topic_id for r in candidates.reasons.values()} == {3, 1}
+    assert len(candidates.reasons) == 6
 
 
 @pytest.mark.parametrize("queue", [[], ["a1", "a2"]], ids=["empty", "all clicked"])
 def test_queues_without_anything_new(client, queue):
     client.lists |= {1: queue, 2: queue}
-    found = recall(client, "ann")
-    assert found.popular == NOTHING_NEW
-    assert list(found.reasons) == ["z1", "x1", "z2", "z3", "z4"]
+    candidates = recall(client, "ann")
+    assert candidates.popular == NOTHING_NEW
+    assert list(candidates.reasons) == ["z1", "x1", "z2", "z3", "z4"]
 
 
 def test_without_any_queue_there_are_no_candidates(client):

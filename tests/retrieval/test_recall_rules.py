@@ -21,7 +21,11 @@ def counted(rows):
 
 
 def test_topics_of_a_user_by_hand():
-    """Newest click first. Topics 4 and 1 have two clicks each, and 4 a newer one; 9 has three; 8 and 2 come with one click."""
+    """Newest click first.
+
+    Topics 4 and 1 have two clicks each, and 4 a newer one; 9 has three; 8 and 2 come with one
+    click.
+    """
     rows = [[4, 9, -1], [9, 1, -1], [-1, -1, -1], [8, 2, 4], [1, 9, -1]]
     assert counted(rows) == [(9, 3), (4, 2), (1, 2), (8, 1), (2, 1)]
 
@@ -35,9 +39,9 @@ slots = st.lists(st.integers(0, 9), max_size=3, unique=True).map(lambda t: t + [
 
 @given(st.lists(slots, max_size=20))
 def test_counts_equal_a_counter(rows):
-    found = counted(rows)
+    counts = counted(rows)
     counter = Counter(t for row in rows for t in row if t >= 0)  # remembers who came first
-    assert found == sorted(counter.items(), key=lambda item: -item[1])
+    assert counts == sorted(counter.items(), key=lambda item: -item[1])
 
 
 @pytest.mark.parametrize(
@@ -71,17 +75,17 @@ def test_quotas_by_hand(clicks, candidates, floor, expected):
     st.sampled_from([0.0, 0.05, 0.1, 0.3, 1]),
 )
 def test_quotas_add_up_and_keep_order_and_floor(clicks, candidates, floor):
-    found = quotas(np.array(clicks), candidates, floor).tolist()
-    assert sum(found) == candidates
-    assert min(found) >= min(round(floor * candidates), candidates // len(clicks))
+    shares = quotas(np.array(clicks), candidates, floor).tolist()
+    assert sum(shares) == candidates
+    assert min(shares) >= min(round(floor * candidates), candidates // len(clicks))
     by_clicks = [
-        q for _, q in sorted(zip(clicks, found, strict=True), key=lambda pair: -pair[0])
+        q for _, q in sorted(zip(clicks, shares, strict=True), key=lambda pair: -pair[0])
     ]  # stable: ties in order
-    assert by_clicks == sorted(found, reverse=True)
+    assert by_clicks == sorted(shares, reverse=True)
     if floor == 0:
         assert all(
             abs(q - Fraction(c * candidates, sum(clicks))) < 1
-            for c, q in zip(clicks, found, strict=True)
+            for c, q in zip(clicks, shares, strict=True)
         )
 
 
@@ -91,9 +95,12 @@ def filled(queues, clicks, clicked=(), candidates=6, floor=0.0):
 
 
 def test_candidates_by_hand():
-    """Quotas 4 and 2. c was clicked; e and a are there from the first queue, so the second gives h and i."""
-    found = filled([list("abcdefg"), list("eahi")], [2, 1], "c")
-    assert list(found.items()) == [
+    """Quotas 4 and 2.
+
+    Video c was clicked; e and a come from the first queue, so the second gives h and i.
+    """
+    reasons = filled([list("abcdefg"), list("eahi")], [2, 1], "c")
+    assert list(reasons.items()) == [
         ("a", Reason(10, 1, 2)),
         ("b", Reason(10, 2, 2)),
         ("d", Reason(10, 4, 2)),
@@ -104,10 +111,13 @@ def test_candidates_by_hand():
 
 
 def test_refill_is_shared_in_proportion():
-    """Quotas of 12 for 3, 2, 1: 6, 4, 2. The first queue has one video, so 5 more: 3.33 and 1.67, rounded 3 and 2."""
-    found = filled([["x"], list("abcdefghij"), list("klmnopq")], [3, 2, 1], candidates=12)
-    assert Counter(r.topic_id for r in found.values()) == {10: 1, 11: 4 + 3, 12: 2 + 2}
-    assert [v for v, r in found.items() if r.topic_id == 11] == list("abcdefg")
+    """Quotas of 12 for 3, 2, 1: 6, 4, 2.
+
+    The first queue has one video, so 5 more: 3.33 and 1.67, rounded 3 and 2.
+    """
+    reasons = filled([["x"], list("abcdefghij"), list("klmnopq")], [3, 2, 1], candidates=12)
+    assert Counter(r.topic_id for r in reasons.values()) == {10: 1, 11: 4 + 3, 12: 2 + 2}
+    assert [v for v, r in reasons.items() if r.topic_id == 11] == list("abcdefg")
 
 
 def test_queues_that_run_out():
@@ -124,15 +134,19 @@ queues = st.lists(
 @given(queues, st.sets(st.integers(0, 40).map(str), max_size=15), st.integers(1, 30), st.data())
 def test_any_candidates(queues, clicked, candidates, data):
     clicks = data.draw(st.lists(st.integers(1, 9), min_size=len(queues), max_size=len(queues)))
-    found = filled(queues, clicks, clicked, candidates, data.draw(st.sampled_from([0.0, 0.1, 0.5])))
+    reasons = filled(
+        queues, clicks, clicked, candidates, data.draw(st.sampled_from([0.0, 0.1, 0.5]))
+    )
     open_videos = set().union(*queues) - clicked
-    assert len(found) == min(candidates, len(open_videos))  # exactly N_3 where the queues have them
-    assert set(found) <= open_videos
-    for video, (topic, position, times) in found.items():
+    assert len(reasons) == min(
+        candidates, len(open_videos)
+    )  # exactly N_3 where the queues have them
+    assert set(reasons) <= open_videos
+    for video, (topic, position, times) in reasons.items():
         assert queues[topic - 10][position - 1] == video
         assert times == clicks[topic - 10]
     for i, queue in enumerate(
         queues
     ):  # each queue is taken from its head: what is passed over was clicked or is there
-        last = max((r.position for r in found.values() if r.topic_id == 10 + i), default=0)
-        assert set(queue[:last]) <= clicked | set(found)
+        last = max((r.position for r in reasons.values() if r.topic_id == 10 + i), default=0)
+        assert set(queue[:last]) <= clicked | set(reasons)

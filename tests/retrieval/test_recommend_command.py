@@ -1,4 +1,7 @@
-"""`vidtopics recommend`: titles and labels from the tables, words for every reason, JSON, and what is missing."""
+"""`vidtopics recommend`.
+
+Titles and labels from the tables, words for every reason, JSON, and what is missing.
+"""
 
 import json
 
@@ -92,14 +95,14 @@ def home(tmp_path, monkeypatch):
 
 def test_json(home, capsys):
     assert run(["recommend", "ann", "--top", "2", "--json", "--home", str(home)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    answer = json.loads(capsys.readouterr().out)
     assert [
-        (v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in found["videos"]
+        (v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in answer["videos"]
     ] == [
         (1, "a", "A goal [red]", 0.9),
         (2, "b", "new", 0.8),
     ]
-    assert found["videos"][0] | {"score": 0} == {
+    assert answer["videos"][0] | {"score": 0} == {
         "rank": 1,
         "video_id": "a",
         "title": "A goal [red]",
@@ -111,7 +114,7 @@ def test_json(home, capsys):
         "reason": "because you clicked 1 video of topic 1 (soccer, goal, keeper); queue place 2",
     }
     assert {
-        name: found[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")
+        name: answer[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")
     } == {
         "user_id": "ann",
         "clicks": 1,

@@ -1,4 +1,7 @@
-"""Recall, then rank: order of scores, what the model is given, and candidates that must not be shown."""
+"""Recall, then rank.
+
+Order of scores, what the model is given, and candidates that must not be shown.
+"""
 
 import numpy as np
 from fake_store import FakeClient
@@ -37,14 +40,14 @@ def store():
 
 def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.25, d=0.5)
-    found = recommend(client, ranker, SETTINGS, "ann", top=3)
-    assert [(v.video_id, v.score, v.reason) for v in found.videos] == [
+    recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
+    assert [(v.video_id, v.score, v.reason) for v in recommendation.videos] == [
         ("b", 0.5, Reason(1, 2, 1)),
         ("d", 0.5, Reason(1, 4, 1)),
         ("c", 0.25, Reason(1, 3, 1)),
     ]
-    assert (found.clicks, found.candidates, found.popular) == (1, 4, "")
-    assert found.left_out == {"clicks": {}, "candidates": {}}
+    assert (recommendation.clicks, recommendation.candidates, recommendation.popular) == (1, 4, "")
+    assert recommendation.left_out == {"clicks": {}, "candidates": {}}
     assert client.trips == ["recent_clicks", "read", "queues", "read"]
     user, history, history_topics, candidates, topics, statistics = ranker.given
     assert (user, history, candidates) == ("ann", ["seen"], ["a", "b", "c", "d"])
@@ -55,10 +58,10 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
     client, ranker = store(), Known(a=0.9, b=0.8, c=0.7, d=0.6)
     client.topics |= {"a": Status.NULL, "b": ([9], 2)}
     del client.statistics["c"]
-    found = recommend(client, ranker, SETTINGS, "ann", top=3)
-    assert [v.video_id for v in found.videos] == ["d"]
-    assert found.candidates == 1
-    assert found.left_out["candidates"] == {
+    recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
+    assert [v.video_id for v in recommendation.videos] == ["d"]
+    assert recommendation.candidates == 1
+    assert recommendation.left_out["candidates"] == {
         "removed": 1,
         "topics of another epoch": 1,
         "no statistics": 1,
@@ -73,9 +76,9 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
 
 def test_a_new_user():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.2, d=0.3)
-    found = recommend(client, ranker, SETTINGS, "nobody", top=1)
-    assert [(v.video_id, v.reason) for v in found.videos] == [("b", Reason(1, 2, 0))]
-    assert (found.popular, found.clicks) == (NEW_USER, 0)
+    recommendation = recommend(client, ranker, SETTINGS, "nobody", top=1)
+    assert [(v.video_id, v.reason) for v in recommendation.videos] == [("b", Reason(1, 2, 0))]
+    assert (recommendation.popular, recommendation.clicks) == (NEW_USER, 0)
     assert len(ranker.given[2]) == 0
 
 

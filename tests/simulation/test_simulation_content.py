@@ -198,8 +198,8 @@ def test_how_many_tags_a_video_has():
     assert counts.max() == 8
     # 1 + Poisson(2) of those who have any: share of one tag is exp(-2).
     assert (counts == 1).mean() == pytest.approx(0.987 * math.exp(-2), rel=0.03)
-    found = (tag_table(build(videos=20_000))[1].slug >= 0).sum(axis=1)
-    assert found.mean() == pytest.approx(0.987 * 3, rel=0.1)
+    tag_counts = (tag_table(build(videos=20_000))[1].slug >= 0).sum(axis=1)
+    assert tag_counts.mean() == pytest.approx(0.987 * 3, rel=0.1)
 
 
 def test_tags_are_distinct_and_without_noise_the_videos_own():
@@ -208,12 +208,12 @@ def test_tags_are_distinct_and_without_noise_the_videos_own():
     names = text.slugs(vocabulary).to_pylist()
     levels = np.zeros(3)
     for topic, slug in zip(world.items.topic, tags.slug, strict=True):
-        mine = [names[i] for i in slug if i >= 0]
-        assert len(mine) == len(set(mine))
+        tags_of_video = [names[i] for i in slug if i >= 0]
+        assert len(tags_of_video) == len(set(tags_of_video))
         of = (topic, world.classes.secondary[topic], world.classes.primary[topic])
         owned = [own_words(pools, c) for pools, c in zip(vocabulary.tags, of, strict=True)]
-        assert set(mine) <= set().union(*owned)
-        levels += [sum(tag in words for tag in mine) for words in owned]
+        assert set(tags_of_video) <= set().union(*owned)
+        levels += [sum(tag in words for tag in tags_of_video) for words in owned]
     # A topic has but three tags here; what it would give twice is drawn again, from any level.
     assert levels / levels.sum() == pytest.approx([0.30, 0.35, 0.35], abs=0.04)
 

@@ -141,7 +141,7 @@ def test_a_user_answers_alike_in_any_company(world):
 
 @pytest.mark.parametrize(("eta", "same", "other"), [(0.0, 0.0, 0.0), (1.0, 0.74, 0.02)])
 def test_eta_is_how_much_content_says_about_taste(eta, same, other):
-    """Cosine of tastes of two videos on one topic, less that of two videos on topics of different primary classes."""
+    """Cosine of tastes of two videos on one topic, less that of two primary classes."""
     world = World.build(SimulationSettings(users=1, videos=2_000, visible_taste=eta), seed=7)
     topic, primary = world.items.topic, world.classes.primary[world.items.topic]
     cosine = world.items.taste @ world.items.taste.T

@@ -1,4 +1,7 @@
-"""What comes out at the demo's size, against the figures that docs/simulation.md names; within 10%."""
+"""What comes out at the demo's size, against the figures that docs/simulation.md names.
+
+Within 10%.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""A simulated short-video world: catalogue, covers, users and their log, in the folder format (`docs/simulation.md`).
+"""A simulated short-video world.
+
+Catalogue, covers, users and their log, in the folder format (`docs/simulation.md`).
 
 :func:`write_world` writes it; :class:`World` holds what is planted in it. Importing this loads
 numba.

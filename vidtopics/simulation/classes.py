@@ -1,4 +1,7 @@
-"""The planted hierarchy: topics within secondary within primary classes, and their centres in content space."""
+"""The planted hierarchy.
+
+Topics within secondary within primary classes, and their centres in content space.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ SEM = 16
 """Width of the content space."""
 SECONDARY_SPREAD = 0.8
 TOPIC_SPREAD = 0.6
-"""Length of a class's step away from its parent's centre, before it is brought back to the unit sphere (A)."""
+"""Length of a class's step from its parent's centre, before it is scaled to length 1 (A)."""
 SHARE_SIGMA = 0.5
 """Log-scale spread of how frequent topics are (A)."""
 
 
 class Classes(NamedTuple):
-    """`secondary` [T] and `primary` [T] of each topic, `centres` float64[T, 16] of length 1, `share` cumulative [T]."""
+    """Of T topics: `secondary`, `primary` [T], unit `centres` [T, 16], cumulative `share`."""
 
     secondary: NDArray[np.int64]
     primary: NDArray[np.int64]
@@ -33,7 +36,8 @@ class Classes(NamedTuple):
 def make_classes(settings: SimulationSettings, seed: int) -> Classes:
     """The hierarchy of a world; SettingsError where the counts can't be nested.
 
-    >>> classes = make_classes(SimulationSettings(primary_classes=2, secondary_classes=4, topics=8, tags=50), seed=7)
+    >>> small = SimulationSettings(primary_classes=2, secondary_classes=4, topics=8, tags=50)
+    >>> classes = make_classes(small, seed=7)
     >>> classes.secondary.tolist(), classes.primary.tolist()
     ([0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1])
     """

@@ -1,4 +1,4 @@
-"""Covers: primary class as background hue and pattern, secondary as palette and shapes, topic as line layout, and clutter.
+"""Covers: background by primary class, palette and shapes by secondary, lines by topic; clutter.
 
 A cover is a pure function of seed, video and settings. The classes are those of the video's *cover
 topic*, which noise swaps for another one.
@@ -51,7 +51,10 @@ def covers(world: World, rows: NDArray[np.int64]) -> Iterator[Image.Image]:
 def cover(
     pixels: int, primary: int, classes: int, secondary: Look, topic: Look, u: Draws
 ) -> Image.Image:
-    """One cover from its classes and their looks and its own numbers `u` in (0, 1); `primary` is one of `classes`."""
+    """One cover from its classes and their looks and its own numbers `u` in (0, 1).
+
+    `primary` is one of `classes`.
+    """
     hue, saturation = primary / classes + HUE_JITTER * (2 * next(u) - 1), 0.45 + 0.25 * next(u)
     value = 0.65 + 0.25 * next(u)
     image = Image.new("RGB", (pixels, pixels), _colour(hue, saturation, value))
@@ -71,7 +74,7 @@ def _looks(classes: Classes, topics: NDArray[np.int64], seed: int) -> tuple[Look
 def _pattern(
     canvas: ImageDraw.ImageDraw, pixels: int, primary: int, shade: Colour, u: Draws
 ) -> None:
-    """Seven patterns, coarser for every further seven classes, in a darker shade and slightly moved and scaled."""
+    """Seven patterns in a darker shade, coarser every seven classes, moved and scaled."""
     kind, gap = primary % 7, pixels / (9 - primary // 7 % 6) * (0.9 + 0.2 * next(u))
     left, top = next(u) * gap, next(u) * gap
     for row in range(-1, int(pixels / gap) + 1):
@@ -119,7 +122,10 @@ def _shape(
 
 
 def _lines(canvas: ImageDraw.ImageDraw, pixels: int, look: Look, u: Draws) -> None:
-    """Parallel, zigzag or concentric lines; direction, number, spacing and thickness are the topic's."""
+    """Parallel, zigzag or concentric lines.
+
+    Direction, number, spacing and thickness are the topic's.
+    """
     shade = (25, 25, 35) if look[4] < 0.5 else (245, 245, 240)
     width = 1 + int(look[2] * 0.02 * pixels)
     gap = (0.05 + 0.13 * look[3]) * pixels
@@ -135,7 +141,7 @@ def _lines(canvas: ImageDraw.ImageDraw, pixels: int, look: Look, u: Draws) -> No
 
 
 def _stroke(pixels: int, turn: float, away: float, waves: float) -> list[tuple[float, float]]:
-    """Nine points across the canvas in direction `turn`, `away` from its middle, every second one off by `waves`."""
+    """Nine points in direction `turn`, `away` from the middle, every second one off by `waves`."""
     points = []
     for k in range(9):
         along, across = (k / 8 - 0.5) * 1.5 * pixels, away + waves * (1 if k % 2 else -1)

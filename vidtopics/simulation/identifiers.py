@@ -1,4 +1,7 @@
-"""Ids as text, made from arrays of numbers: the log of millions of rows has five of them in each."""
+"""Ids as text, made from arrays of numbers.
+
+The log of millions of rows has five of them in each.
+"""
 
 from __future__ import annotations
 

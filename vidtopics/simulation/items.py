@@ -1,4 +1,4 @@
-"""Videos: content, hidden side, taste vector, appeal, satisfaction, duration, time of publication."""
+"""Videos: content, hidden side, taste vector, appeal, satisfaction, duration, publication time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ APPEAL_SATISFACTION = 0.5
 LOG_DURATION = (4.23, 1.03)
 """Mean and sd of log seconds (KuaiRand-Pure)."""
 DAILY_SUPPLY = 0.05
-"""New videos a day, as a share of the pool at the start; ages at the start are those of a pool in balance with it."""
+"""New videos a day, as a share of the pool at the start.
+
+Ages at the start are those of a pool in balance with it.
+"""
 DAY = 86_400_000_000
 """Microseconds."""
 
@@ -49,7 +52,7 @@ class Items(NamedTuple):
 
 
 class TasteNet(NamedTuple):
-    """The fixed random nets g and g' that turn content and hidden side into taste, and eta that weighs them."""
+    """The fixed random nets g and g' from content and hidden side to taste; eta weighs the two."""
 
     content_in: NDArray[np.float64]
     content_out: NDArray[np.float64]
@@ -89,13 +92,16 @@ def content(
     *,
     day: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Content sem = unit(topic + 0.5 eps) [n, 16] and hidden side h ~ N(0, I) [n, 8] of videos about `topic` [n]."""
+    """Content unit(topic + 0.5 eps) [n, 16] and hidden N(0, I) [n, 8] of videos of `topic` [n]."""
     z = normals(seed, stream, rows, SEM + HIDDEN, day=day)
     return unit(classes.centres[topic] + CONTENT_NOISE * z[:, :SEM] / np.sqrt(SEM)), z[:, SEM:]
 
 
 def taste_net(settings: SimulationSettings, seed: int) -> TasteNet:
-    """The world's nets: weights N(0, 4 / fan-in) before the tanh, so that it bends, and N(0, 1) behind it."""
+    """The world's nets.
+
+    Weights N(0, 4 / fan-in) before the tanh, so that it bends, and N(0, 1) behind it.
+    """
 
     def weights(number: int, rows: int, columns: int) -> NDArray[np.float64]:
         return normals(seed, Stream.TASTE_NET, np.arange(rows), columns, day=number)
@@ -112,7 +118,7 @@ def taste_net(settings: SimulationSettings, seed: int) -> TasteNet:
 def tastes(
     sem: NDArray[np.float64], hidden: NDArray[np.float64], net: TasteNet
 ) -> NDArray[np.float64]:
-    """Taste vectors v = unit(sqrt(eta) g(sem) + sqrt(1 - eta) g'(h)), g and g' of length 1: [n, 16].
+    """Taste [n, 16], v = unit(sqrt(eta) g(sem) + sqrt(1 - eta) g'(h)), g and g' of length 1.
 
     >>> settings = SimulationSettings(visible_taste=0.0)
     >>> net, h = taste_net(settings, seed=7), np.ones((2, HIDDEN))
@@ -188,7 +194,9 @@ def start_of(settings: SimulationSettings) -> int:
 
 
 def _published(settings: SimulationSettings, u: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The first videos are older than the log, exponentially; the rest come in order during all days but the last.
+    """The first videos are older than the log, exponentially.
+
+    The rest come in order during all days but the last.
 
     A video is live from the first midnight after its publication on, so that none is shown before
     it exists.

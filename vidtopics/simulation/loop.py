@@ -43,7 +43,9 @@ class Batch:
 
 
 def simulate(world: World, *, block: int = BLOCK) -> Iterator[Batch]:
-    """The world's log in order of day, refresh and user; memory holds the state of all users and one block's rows.
+    """The world's log in order of day, refresh and user.
+
+    Memory holds the state of all users and one block's rows.
 
     SettingsError where the pool at the start is smaller than a slate.
     """

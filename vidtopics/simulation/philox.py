@@ -1,4 +1,6 @@
-"""Counter-based random numbers: Philox4x32-10, so that a draw depends on what it is for and on nothing else.
+"""Counter-based random numbers.
+
+Philox4x32-10, so that a draw depends on what it is for and on nothing else.
 
 The key is (seed, stream), the counter is (user or video, item or block, day, refresh). There is no
 sequential state: a user's draws don't depend on who else was simulated, on batches, threads or the
@@ -25,7 +27,10 @@ _STEP = 2.0**-32
 
 
 class Stream(IntEnum):
-    """The second half of the key: what a draw is for. Numbers stay, or old seeds give another world."""
+    """The second half of the key: what a draw is for.
+
+    Numbers stay, or old seeds give another world.
+    """
 
     CENTRES = 1
     TASTE_NET = 2
@@ -103,10 +108,12 @@ def _fill(
 def uniforms(
     seed: int, stream: int, rows: NDArray[np.int64], columns: int, *, day: int = 0
 ) -> NDArray[np.float64]:
-    """Numbers in (0, 1), one row for each counter in `rows` [n]: [n, columns]; a row depends on its counter alone.
+    """Numbers in (0, 1), one row for each counter in `rows` [n]: [n, columns].
 
-    >>> both = uniforms(7, 1, np.array([3, 9]), 2)
-    >>> bool((both[1] == uniforms(7, 1, np.array([9]), 2)[0]).all())
+    A row depends on its counter alone.
+
+    >>> draws = uniforms(7, 1, np.array([3, 9]), 2)
+    >>> bool((draws[1] == uniforms(7, 1, np.array([9]), 2)[0]).all())
     True
     """
     return _draw(seed, stream, rows, columns, day, gauss=False)

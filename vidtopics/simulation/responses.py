@@ -1,4 +1,6 @@
-"""What a user does with a slate: click, watch, refresh again (`docs/simulation.md` has the equations and the targets).
+"""What a user does with a slate.
+
+Click, watch, refresh again (`docs/simulation.md` has the equations and the targets).
 
 The user goes down the slate: a glance at each video, and what is clicked is watched before the next
 glance. Draws are keyed by user, video, day and refresh, never by position, so that policies meet
@@ -38,7 +40,9 @@ GLANCE = 2_000_000
 
 
 class State(NamedTuple):
-    """What changes about users: interests and their weights drift, the rest is memory. One row for each user.
+    """What changes about users: interests and their weights drift, the rest is memory.
+
+    One row for each user.
 
     `clock` is when the user's last action ended, `rested` when `fatigue` was last brought up to
     date (microseconds); `seen` is a ring of the last 128 videos shown, -1 where empty; `joy` sums
@@ -57,7 +61,10 @@ class State(NamedTuple):
 
 
 class Responses(NamedTuple):
-    """What n users did with their slates of k: [n, k] each but `again` [n]; 0 where there was no click."""
+    """What n users did with their slates of k: [n, k] each but `again` [n].
+
+    0 where there was no click.
+    """
 
     shown_at: NDArray[np.int64]
     clicked: NDArray[np.int8]
@@ -107,7 +114,7 @@ def sigmoid(x: float) -> float:
 def affinity(
     taste: NDArray[np.float32], interests: NDArray[np.float32], log_weights: NDArray[np.float32]
 ) -> tuple[float, int]:
-    """Affinity a = log sum_m w_m exp(4 (cos(v, p_m) - 1)), at most 0, and the interest that gives most of it.
+    """Affinity a = log sum_m w_m exp(4 (cos(v, p_m) - 1)) <= 0, and the interest with most of it.
 
     >>> import math
     >>> e = np.eye(2, 16, dtype=np.float32)
@@ -137,9 +144,14 @@ def click_probability(
     seen: bool,
     age_days: float,
 ) -> float:
-    """rank^-0.35 sigmoid(intercept + a + 0.5 q + b - 0.15 fatigue - 2 seen - 0.3 log2(1 + age / 3 d)).
+    """Probability of a click.
 
-    >>> bool(click_probability(1, -1.0, 0.0, 0.0, 0.0, False, 0.0) > click_probability(2, -1.0, 0.0, 0.0, 0.0, False, 0.0))
+    rank^-0.35 sigmoid(intercept + a + 0.5 q + b - 0.15 fatigue - 2 seen - 0.3 log2(1 + age / 3 d))
+
+    >>> first, second = (
+    ...     click_probability(rank, -1.0, 0.0, 0.0, 0.0, False, 0.0) for rank in (1, 2)
+    ... )
+    >>> bool(first > second)
     True
     """
     logit = CLICK_INTERCEPT + affinity + APPEAL_WEIGHT * appeal + bias
@@ -155,10 +167,12 @@ def click_probability(
 def watch_seconds(
     affinity: float, satisfaction: float, duration: float, noise: float, loops: bool
 ) -> float:
-    """min(C, D), C ~ LogNormal(intercept + 0.45 (a + 1.2) + 0.35 s, 1.05); who loops watches on up to a second time.
+    """min(C, D), C ~ LogNormal(intercept + 0.45 (a + 1.2) + 0.35 s, 1.05).
 
-    >>> watch_seconds(-1.2, 0.0, 30.0, 0.0, False), round(watch_seconds(-1.2, 0.0, 30.0, 0.0, True), 1)
-    (30.0, 60.0)
+    Who loops watches on up to a second time.
+
+    >>> [round(watch_seconds(-1.2, 0.0, 30.0, 0.0, loops), 1) for loops in (False, True)]
+    [30.0, 60.0]
     """
     mean = WATCH_INTERCEPT + WATCH_AFFINITY * (affinity + 1.2) + WATCH_SATISFACTION * satisfaction
     return float(min(np.exp(mean + WATCH_SIGMA * noise), duration * (2.0 if loops else 1.0)))
@@ -166,7 +180,7 @@ def watch_seconds(
 
 @kernel
 def refresh_probability(log_rho: float, clicks: int, refresh: int) -> float:
-    """sigmoid(intercept + log rho + 0.18 (clicks - 2.3) - 0.05 refresh), `clicks` being those of the last slate."""
+    """sigmoid(intercept + log rho + 0.18 (clicks - 2.3) - 0.05 refresh); last slate's clicks."""
     logit = (
         REFRESH_INTERCEPT
         + log_rho
@@ -287,7 +301,7 @@ def respond(
     state: State,
     out: Responses,
 ) -> None:
-    """Show slates [n, k] to users `chosen` [n], write what they do into `out` and what it does to them into `state`."""
+    """Show slates [n, k] to users `chosen` [n]; responses go to `out`, their effects to `state`."""
     # The loop's body is a kernel of its own: writes through tuples inside a prange are optimised
     # away (numba 0.6x).
     for i in prange(len(chosen)):

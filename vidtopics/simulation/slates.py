@@ -25,7 +25,10 @@ _ATTEMPTS = 16
 
 
 class Popularity:
-    """Clicks of every video, halved in three days; the day's own are integers, so that no order of adding matters."""
+    """Clicks of every video, halved in three days.
+
+    The day's own are integers, so that no order of adding matters.
+    """
 
     def __init__(self, items: Items) -> None:
         self._items = items
@@ -68,7 +71,10 @@ def choose(
     popular: NDArray[np.float64],
     slates: NDArray[np.int32],
 ) -> None:
-    """Fill `slates` [n, k] for users `chosen` [n] from the `live` videos; there must be at least k of them."""
+    """Fill `slates` [n, k] for users `chosen` [n] from the `live` videos.
+
+    There must be at least k of them.
+    """
     for i in prange(len(chosen)):
         for k in range(slates.shape[1]):
             place = 0

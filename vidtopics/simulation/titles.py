@@ -36,7 +36,10 @@ _SECONDARY_WORDS, _TOPIC_WORDS = 3, 4
 
 
 class Pools(NamedTuple):
-    """Words of one level of classes in one flat list: class c owns `words[starts[c] : starts[c + 1]]`."""
+    """Words of one level of classes in one flat list.
+
+    Class c owns `words[starts[c] : starts[c + 1]]`.
+    """
 
     words: tuple[str, ...]
     starts: NDArray[np.int64]
@@ -44,7 +47,10 @@ class Pools(NamedTuple):
     def draw(
         self, of: NDArray[np.int64], u: NDArray[np.float64], *, zipf: bool = False
     ) -> NDArray[np.int64]:
-        """Places in `words` for classes `of` by numbers `u` in (0, 1); with `zipf` the first words come more often."""
+        """Places in `words` for classes `of` by numbers `u` in (0, 1).
+
+        With `zipf` the first words come more often.
+        """
         size = self.starts[of + 1] - self.starts[of]
         place = (size + 1.0) ** u - 1 if zipf else u * size
         within: NDArray[np.int64] = np.minimum(place.astype(np.int64), size - 1)
@@ -61,7 +67,11 @@ class Vocabulary(NamedTuple):
 
 
 class Tags(NamedTuple):
-    """Tags of n videos: `slug` [n, 8] as places in the flat list of all slugs, -1 where there is none, `given` in microseconds."""
+    """Tags of n videos.
+
+    `slug` [n, 8] as places in the flat list of all slugs, -1 where there is none, `given` in
+    microseconds.
+    """
 
     slug: NDArray[np.int64]
     given: NDArray[np.int64]
@@ -116,7 +126,7 @@ def titles(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> pa.
 
 
 def tags(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> Tags:
-    """Tags of videos `rows` [n], each distinct, each wrong (of another topic's classes) with probability e_G."""
+    """Distinct tags of videos `rows` [n], each of another topic's classes with probability e_G."""
     u = uniforms(world.seed, Stream.TAGS, rows, 4 + 2 * MAX_TAGS + 4 * MAX_TAGS * _ATTEMPTS)
     lateness, delay = u[:, 4 : 4 + MAX_TAGS], u[:, 4 + MAX_TAGS : 4 + 2 * MAX_TAGS]
     late = (lateness < LATE_SHARE) & (np.arange(MAX_TAGS) > 0)
@@ -139,7 +149,8 @@ def join(
 ) -> pa.StringArray:
     """The kept words of each row [n, k] in one string.
 
-    >>> join(pa.array(["a", "b"]), np.array([[0, 1], [1, 1]]), np.array([[True, True], [False, True]]), "|").to_pylist()
+    >>> places, used = np.array([[0, 1], [1, 1]]), np.array([[True, True], [False, True]])
+    >>> join(pa.array(["a", "b"]), places, used, "|").to_pylist()
     ['a|b', 'b']
     """
     ends = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
@@ -158,7 +169,10 @@ def _tag_counts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.in
 def _candidates(
     world: World, vocabulary: Vocabulary, topic: NDArray[np.int64], u: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """A tag for each attempt [n, 8, 4]: of a class of the video's topic, or of any other topic's."""
+    """A tag for each attempt [n, 8, 4].
+
+    Of a class of the video's topic, or of any other topic's.
+    """
     wrong = u[..., 0] < world.settings.tag_noise
     source = np.where(wrong, pick(world.classes.share, u[..., 1]), topic[:, None, None])
     level, of = np.searchsorted(TAG_LEVELS, u[..., 2]), _levels(world.classes, source)
@@ -172,7 +186,10 @@ def _candidates(
 
 
 def _distinct(candidates: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first candidate of each place [n, 8, attempts] that the video doesn't have yet; -1 where all were taken."""
+    """The first candidate of each place [n, 8, attempts] that the video doesn't have yet.
+
+    -1 where all were taken.
+    """
     n, places, attempts = candidates.shape
     out = np.full((n, places), -1)
     for place, attempt in product(range(places), range(attempts)):
@@ -187,7 +204,10 @@ def _levels(classes: Classes, topic: NDArray[np.int64]) -> tuple[NDArray[np.int6
 
 
 def _hand(words: tuple[str, ...], n: int, number: int, seed: int) -> tuple[str, ...]:
-    """The `number`-th hand of n words: hands of one shuffle share none, later shuffles mix them anew."""
+    """The `number`-th hand of n words.
+
+    Hands of one shuffle share none, later shuffles mix them anew.
+    """
     a_shuffle = len(words) // n
     u = uniforms(seed, Stream.WORDS, np.array([number // a_shuffle]), len(words), day=len(words))[0]
     place = number % a_shuffle * n
@@ -195,7 +215,10 @@ def _hand(words: tuple[str, ...], n: int, number: int, seed: int) -> tuple[str, 
 
 
 def _shares(total: int, sizes: tuple[int, int, int]) -> list[list[int]]:
-    """How many tags each class has: one each, and the rest 30 / 35 / 35% over the levels, evenly within."""
+    """How many tags each class has.
+
+    One each, and the rest 30 / 35 / 35% over the levels, evenly within.
+    """
     spare = total - sum(sizes)
     ends = np.round(np.concatenate([[0], TAG_LEVELS]) * spare).astype(int)
     rest = np.diff(ends)
@@ -212,14 +235,14 @@ def _slugs(pairs: Iterable[Iterable[tuple[str, str]]], counts: list[int], taken:
 def _new_slugs(pairs: Iterable[tuple[str, str]], count: int, taken: set[str]) -> tuple[str, ...]:
     """`count` slugs that nobody has: words alone first, then with a second word, then numbered."""
     ordered = sorted(pairs, key=lambda pair: pair[1] != "")
-    found: list[str] = []
+    slugs: list[str] = []
     for slug in _endless(["-".join(filter(None, pair)) for pair in ordered]):
-        if len(found) == count:
+        if len(slugs) == count:
             break
         if slug not in taken:
             taken.add(slug)
-            found.append(slug)
-    return tuple(found)
+            slugs.append(slug)
+    return tuple(slugs)
 
 
 def _endless(slugs: list[str]) -> Iterator[str]:

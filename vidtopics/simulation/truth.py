@@ -1,4 +1,7 @@
-"""What is planted in a world, for experiments and tests alone: no producer and no consumer reads it."""
+"""What is planted in a world, for experiments and tests alone.
+
+No producer and no consumer reads it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _ROWS = 65_536
 
 
 def write_truth(world: World, folder: Path) -> None:
-    """Write `videos.parquet`, `users.parquet` (both as before the first day) and `settings.json` to `folder`.
+    """Write `videos.parquet`, `users.parquet` (as before the first day), `settings.json`.
 
     A column is a field of :class:`Items` or :class:`Users` under its name, vectors as fixed-size
     lists (interests: 4 x 16 in a row); `primary` and `secondary` are the classes of `topic`.

@@ -30,7 +30,10 @@ _ROWS = 65_536
 
 
 class Users(NamedTuple):
-    """Latents of U users: `interests` [U, 4, 16] of length 1, `log_weights` [U, 4] whose exp sums to 1, scalars [U]."""
+    """Latents of U users.
+
+    `interests` [U, 4, 16] of length 1, `log_weights` [U, 4] whose exp sums to 1, scalars [U].
+    """
 
     interests: NDArray[np.float32]
     log_weights: NDArray[np.float32]
@@ -64,7 +67,10 @@ def make_users(settings: SimulationSettings, classes: Classes, net: TasteNet, se
 def new_interests(
     classes: Classes, net: TasteNet, seed: int, slots: NDArray[np.int64], *, day: int
 ) -> NDArray[np.float64]:
-    """Interests that arise on `day` for `slots` (4 * user + interest): [n, 16], tastes of videos that might be."""
+    """Interests that arise on `day` for `slots` (4 * user + interest).
+
+    Tastes of videos that might be, [n, 16].
+    """
     topic = pick(classes.share, uniforms(seed, Stream.INTEREST, slots, 1, day=day)[:, 0])
     return tastes(*content(classes, topic, seed, Stream.INTEREST_NORMAL, slots, day=day), net)
 
@@ -79,7 +85,10 @@ def replaced(settings: SimulationSettings, seed: int, day: int) -> NDArray[np.in
 def drift_weights(
     seed: int, day: int, home: NDArray[np.float32], log_weights: NDArray[np.float32]
 ) -> None:
-    """One day's Ornstein-Uhlenbeck step of log weights [U, 4] towards the user's `home`; exp sums to 1 again."""
+    """One day's Ornstein-Uhlenbeck step of log weights [U, 4] towards the user's `home`.
+
+    Their exp sums to 1 again.
+    """
     for i in prange(len(log_weights)):
         a, b, c, d = philox(seed, Stream.DRIFT.value, i, 0, day, 0)
         z = normal_pair(a, b) + normal_pair(c, d)

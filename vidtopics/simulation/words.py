@@ -1,4 +1,6 @@
-"""The vocabulary of the simulated world: real words in semantic fields, so that a sentence encoder sees part of them.
+"""The vocabulary of the simulated world.
+
+Real words in semantic fields, so that a sentence encoder sees part of them.
 
 Each field is a primary class: `name: general words | specific words`. Secondary classes share out a
 field's specific words; topics take theirs from `SCENES`, which cut across the fields.

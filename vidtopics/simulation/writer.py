@@ -1,4 +1,4 @@
-"""Writes a world in the folder format that `ingest folder` reads, and beside it the truth that no producer reads.
+"""Writes a world in the folder format of `ingest folder`, and its truth, which no producer reads.
 
 The folder appears whole or not at all, and the same settings and seed give the same bytes.
 """
@@ -60,7 +60,10 @@ IMPRESSION_COLUMNS = pa.schema(
 
 @dataclass(frozen=True)
 class WorldSummary:
-    """What was written: `active_users` are those in the log; of `tags`, `late_tags` came after publication."""
+    """What was written: `active_users` are those in the log.
+
+    Of `tags`, `late_tags` came after publication.
+    """
 
     videos: int = 0
     users: int = 0
@@ -76,7 +79,7 @@ class WorldSummary:
 def write_world(
     settings: SimulationSettings, path: Path, *, seed: int, block_users: int = BLOCK
 ) -> WorldSummary:
-    """Simulate a world and write it to the folder `path`, which is replaced if it holds an earlier one.
+    """Simulate a world and write it to the folder `path`; an earlier world there is replaced.
 
     Memory holds the latents of all videos and users, and one batch of rows; `block_users` bounds
     the batch and changes no byte. InputError where `path` is something else; SettingsError where
@@ -143,7 +146,7 @@ def _write_videos(world: World, folder: Path, summary: WorldSummary) -> WorldSum
 def _video_rows(
     world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]
 ) -> tuple[pa.Table, pa.Table, int]:
-    """Rows of `videos` with the tags given at publication, rows of `tags` with later ones, and how many the first are."""
+    """Rows of `videos` with early tags, rows of `tags` with later ones, and how many are early."""
     items, names = world.items, slugs(vocabulary)
     ids, own, topic = (
         numbered("v", rows, world.settings.videos),
@@ -246,7 +249,10 @@ def _impression_rows(world: World, batch: Batch, part: slice) -> pa.Table:
 
 
 def _regroup(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Tables of exactly a row group each, but the last, in contiguous memory: bytes don't show how rows arrived."""
+    """Tables of exactly a row group each, but the last, in contiguous memory.
+
+    Bytes don't show how rows arrived.
+    """
     held = IMPRESSION_COLUMNS.empty_table()
     for piece in pieces:
         held = pa.concat_tables([held, piece])
