@@ -39,6 +39,7 @@ NAMED = (
 )
 """Error numbers that are known by the system's words for them."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NETWORK = (errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH)
 NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -103,6 +104,8 @@ def describe(number: int, path: str | None, where: str = "") -> str:
     """The message for an error number at a path (None: not known), or at what `where` names."""
     if number == errno.ENOENT and _is_adrift():
         path, where = None, "the working directory"
+    if number in NETWORK:
+        path, where = None, "the network"
     where = where or (visible(path) if path else "a file or folder")
     if path and (link := dangling_link(Path(path))):
         return dangling_message(link)
@@ -219,7 +222,9 @@ def _words(number: int, path: Path | None) -> tuple[str, str, str]:
     return OTHER.get(number) or ("a system without errors", reason, "see the system's log (dmesg)")
 
 
-OTHER = {
+OTHER = dict.fromkeys(
+    NETWORK, ("a server that answers", "no connection", "see that it runs and can be reached")
+) | {
     errno.ENOENT: ("a file or folder", "nothing", "correct the path, or see what removed it"),
     errno.EEXIST: ("a free name or a folder", "a file", "name another, or move the file away"),
     errno.ENOTDIR: ("a folder", "a file in its place", "correct the path"),

@@ -80,6 +80,7 @@ def test_a_bug_is_none(error):
         (system_error(errno.ENAMETOOLONG, "/x/" + "é" * 200), "one of 400 bytes"),
         (system_error(errno.EDQUOT, "/tmp"), "disk quota exceeded (a disk of "),
         (system_error(errno.ENOTDIR, "/x"), "expected a folder, found a file in its place"),
+        (system_error(errno.ECONNREFUSED), "the network: expected a server that answers"),
         (MemoryError(), "memory: expected enough"),
         (
             UnicodeEncodeError("utf-8", "u\udce9", 1, 2, "surrogates not allowed"),

@@ -97,3 +97,13 @@ def test_a_home_that_can_not_remember_says_so_and_the_load_stands(
 def test_every_verb_that_takes_the_address_can_be_told_to_use_the_embedded_one():
     verbs = {path[0] for path, flags in commands(common.build()) if "--embedded" in flags}
     assert verbs == {"apply", "demo", "features", "materialize", "recommend", "reconcile", "redis"}
+
+
+def test_no_password_is_printed(tmp_path, capsys, monkeypatch):
+    (tmp_path / "tables").mkdir()
+    monkeypatch.setenv("REDIS_URL", "redis://user:secret@127.0.0.1:1/0")
+    for words in (["redis", "start"], ["features", "a"], ["materialize"], ["doctor"]):
+        common.run([*words, "--home", str(tmp_path)])
+        printed = "".join(capsys.readouterr())
+        assert "127.0.0.1:1" in printed
+        assert "secret" not in printed

@@ -13,11 +13,12 @@ app = typer.Typer(no_args_is_help=True)
 def start(home: ExistingHome = DEFAULT_HOME, embedded: Embedded = False) -> None:
     """Start it unless it runs; prints its address.
 
-    With REDIS_URL set nothing is started: that server is used.
+    With REDIS_URL set nothing is started: that server is used, and its address is printed without
+    user and password.
     """
-    from vidtopics.server import url_of
+    from vidtopics.server import plain, url_of
 
-    typer.echo(url_of(home, embedded=embedded))
+    typer.echo(plain(url_of(home, embedded=embedded)))
 
 
 @app.command()
