@@ -87,7 +87,7 @@ class _Reader:
                 explain(
                     table.name,
                     expected=f"topic epoch {self.epoch}, the release's",
-                    topic_rows=f"{sorted(epochs)}",
+                    found=f"{sorted(epochs)}",
                     mend="run `vidtopics run`, so that all tables follow the new epoch",
                 )
             )
@@ -98,7 +98,7 @@ def _missing(tables: Tables, table: Table, expected: str) -> TableError:
         explain(
             tables.uri(table),
             expected=expected,
-            topic_rows="none",
+            found="none",
             mend="run `vidtopics ingest` and `vidtopics run`",
         )
     )
