@@ -152,7 +152,10 @@ def test_a_page_that_can_not_be_written_wherever_the_tests_run(
 ):
     """Mounts need root; here the system call fails."""
 
-    def fail(path, *arguments, **options):
+    real = Path.write_text
+
+    def fail(path, text, **options):
+        real(path, text[:2], **options)
         raise OSError(number, os.strerror(number), str(path))
 
     page = tmp_path / "page.html"
