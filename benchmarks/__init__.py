@@ -31,16 +31,16 @@ def run(
     names: Sequence[str],
     scale: Scale,
     report: Callable[[str], None] = lambda name: None,
-    keep: Callable[[list[Figure]], None] = lambda found: None,
+    keep: Callable[[list[Figure]], None] = lambda figures: None,
 ) -> list[Figure]:
     """Run benchmarks one after the other; KeyError for an unknown name.
 
     `report` hears each name before it starts; `keep` gets all figures so far after each, so that
     one that fails takes none of them along.
     """
-    found: list[Figure] = []
+    figures: list[Figure] = []
     for name in names:
         report(name)
-        found += importlib.import_module(f"benchmarks.{MODULES[name]}").run(scale)
-        keep(found)
-    return found
+        figures += importlib.import_module(f"benchmarks.{MODULES[name]}").run(scale)
+        keep(figures)
+    return figures

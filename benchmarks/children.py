@@ -1,4 +1,4 @@
-"""A measured call in a process of its own: seconds of the call, and peak memory of the whole process while it ran.
+"""A measured call in a process of its own: its seconds, and the process's peak memory.
 
 The function named prepares (imports, data, connections) and gives the call that is timed, or a
 pair: the call, and what turns its result into something that JSON can hold, which is not measured.
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Child:
-    """What a child did: the call's result and seconds, the process's memory (MB) before the call and at the peak during it."""
+    """The call's result and seconds; the process's memory (MB) before it and at its peak."""
 
     result: Any
     seconds: float
@@ -33,7 +33,11 @@ class Child:
 
 
 def in_child(module: str, function: str, **arguments: str | int) -> Child:
-    """Run `module.function(**arguments)()` in a fresh interpreter; MachineError with the end of its output where it fails."""
+    """Run `module.function(**arguments)()` in a fresh interpreter.
+
+    Raises:
+        MachineError: it failed; with the end of its output.
+    """
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(  # noqa: S603  our own module
         [sys.executable, "-m", "benchmarks.children", module, function, json.dumps(arguments)],

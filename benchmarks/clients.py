@@ -1,4 +1,4 @@
-"""The client on one server and on a cluster of three, sync and async, and with metrics: what each costs beside the plain read."""
+"""The client on one server and a cluster, sync and async, with metrics, beside a plain read."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def _sync(url: str, metrics: OnlineMetrics | None = None) -> Reads:
     def read(requests: Sequence[list[str]], count: int) -> list[float]:
         client = OnlineClient.from_url(url, timeout_s=30, metrics=metrics)
         _check(client.read(VIEW, requests[0], NAMES))
-        found: list[float] = latencies(
+        times: list[float] = latencies(
             lambda ids: client.read(VIEW, ids, NAMES), requests, count
         ).tolist()
         client.close()
-        return found
+        return times
 
     return read
 
@@ -86,12 +86,12 @@ def _async(url: str) -> Reads:
     async def reading(requests: Sequence[list[str]], count: int) -> list[float]:
         client = AsyncOnlineClient.from_url(url, timeout_s=30)
         _check(await client.read(VIEW, requests[0], NAMES))
-        found = [
+        times = [
             await _timed(client.read(VIEW, requests[i % len(requests)], NAMES))
             for i in range(count)
         ]
         await client.aclose()
-        return found
+        return times
 
     return lambda requests, count: asyncio.run(reading(requests, count))
 
@@ -102,5 +102,5 @@ async def _timed(read: Awaitable[Features]) -> float:
     return (perf_counter() - began) * 1e3
 
 
-def _check(found: Features) -> None:
-    check("clients: every video is there", int(found.present.sum()), CANDIDATES)
+def _check(features: Features) -> None:
+    check("clients: every video is there", int(features.present.sum()), CANDIDATES)

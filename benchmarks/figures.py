@@ -1,7 +1,8 @@
-"""What a benchmark found: our figure, the peer's of the same run, and what must be reached.
+"""The result of a benchmark: our figure, the peer's of the same run, and what must be reached.
 
->>> found = figure("read", "p50", "ms", [0.9, 0.8], [18.0, 16.0], "Feast", [Target("most", 1), Target("faster", 20)])
->>> found.ours, found.peer, found.ratio, found.target, found.met
+>>> targets = [Target("most", 1), Target("faster", 20)]
+>>> read = figure("read", "p50", "ms", [0.9, 0.8], [18.0, 16.0], "Feast", targets)
+>>> read.ours, read.peer, read.ratio, read.target, read.met
 (0.8, 16.0, 20.0, '≤ 1 ms, ≥ 20x as fast', True)
 """
 
@@ -88,19 +89,25 @@ def figure(
     compare: Compare = "faster",
     note: str = "",
 ) -> Figure:
-    """The figure of rounds; of a rate (`.../s`) the highest is the best, of anything else the lowest."""
+    """The figure of rounds; the highest rate (`.../s`) is the best, of anything else the lowest."""
     rate = unit.endswith("/s")
     best = max if rate else min
-    mine, other = best(ours), best(peer) if peer else None
-    ratio = None if other is None else mine / other if rate or compare == "share" else other / mine
+    our_best, peer_best = best(ours), best(peer) if peer else None
+    ratio = (
+        None
+        if peer_best is None
+        else our_best / peer_best
+        if rate or compare == "share"
+        else peer_best / our_best
+    )
     text = ", ".join(t.text(unit) for t in targets)
-    met = all(t.met(mine, ratio) for t in targets) if targets else None
+    met = all(t.met(our_best, ratio) for t in targets) if targets else None
     return Figure(
         benchmark,
         name,
         unit,
-        mine,
-        other,
+        our_best,
+        peer_best,
         peer_name,
         compare,
         ratio,
@@ -120,7 +127,7 @@ def timed(call: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def check(what: str, ours: object, peer: object) -> None:
-    """StoreError where the two sides of a benchmark don't give the same: their times would say nothing."""
+    """StoreError where the two sides of a benchmark differ: their times would say nothing."""
     if ours != peer:
         raise StoreError(
             explain(

@@ -40,12 +40,12 @@ def redis_server() -> Iterator[str]:
             server.stop(home)
 
 
-def publish(tables: Tables, table: Table, found: pa.Table) -> None:
+def publish(tables: Tables, table: Table, rows: pa.Table) -> None:
     """Append rows to a view's table in one commit."""
-    last_us = int(found[EVENT_TIME].cast(pa.int64()).to_numpy().max())
+    last_us = int(rows[EVENT_TIME].cast(pa.int64()).to_numpy().max())
     commit = Commit("benchmark", last_us, last_us, ordinal=len(tables.commits(table)) + 1)
-    commit = counted(commit, found.num_rows, found[CREATED_TIME].cast(pa.int64()))
-    append(table, tables.delta(table, create=True), iter(found.to_batches()), commit)
+    commit = counted(commit, rows.num_rows, rows[CREATED_TIME].cast(pa.int64()))
+    append(table, tables.delta(table, create=True), iter(rows.to_batches()), commit)
 
 
 def release(tables: Tables) -> None:
@@ -56,7 +56,7 @@ def release(tables: Tables) -> None:
 def fill(
     home: Path, views: tuple[str, ...], videos: int, versions: int = 1, slots: Slots = "full"
 ) -> Tables:
-    """Tables in which every video has `versions` rows per view, a day and a commit each, at any hour of the day; released."""
+    """Released tables: each video has `versions` rows per view, each a day and a commit later."""
     tables, ids, rng = Tables(home), video_ids(np.arange(videos)), np.random.default_rng(3)
     for name in views:
         for version in range(versions):
@@ -78,7 +78,7 @@ def parquet(tables: Tables, table: Table) -> Path:
 
 
 def used_memory(url: str) -> int:
-    """Bytes that the server's data takes, once it is done with moving its tables and writing its log."""
+    """Bytes of the server's data, once it has moved its tables and written its log."""
     with redis.Redis.from_url(url) as connection:
         before = -1
         while True:

@@ -1,4 +1,6 @@
-"""The point-in-time join of topic features: our kernel against Polars, our Delta store against Feast's DuckDB store, ten times the rows.
+"""The point-in-time join of topic features.
+
+Our kernel against Polars, our Delta store against Feast's DuckDB store, and ten times the rows.
 
 Spine and rows come in random order. Polars' `join_asof` needs both sorted by time: that is done
 before the clock starts for the call alone, and within it, with the way back to the spine's order,
@@ -70,8 +72,8 @@ class Data:
 
     def times(self, name: str) -> NDArray[np.int64]:
         """int64[M], a time column of the rows."""
-        found: NDArray[np.int64] = self.rows[name].cast(pa.int64()).to_numpy()
-        return found
+        values: NDArray[np.int64] = self.rows[name].cast(pa.int64()).to_numpy()
+        return values
 
 
 def run(scale: Scale) -> list[Figure]:
@@ -85,10 +87,10 @@ def join(data: Data, known_by: bool = False) -> pa.Table:
     """Ours: row numbers, then the payload taken."""
     event, created = data.times(EVENT_TIME), data.times(CREATED_TIME)
     spine, at = pa.table({"video_id": data.videos}), data.at_us
-    found = matches(
+    matched = matches(
         spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None
     )
-    return taken(data.rows.select(NAMES), found)
+    return taken(data.rows.select(NAMES), matched)
 
 
 def frames(data: Data) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -153,7 +155,10 @@ def _kernels(data: Data, sizes: Sizes) -> list[Figure]:
 
 
 def _stores(sizes: Sizes) -> list[Figure]:
-    """Both as Feast's users call them, from files to Arrow; in a child, as Feast's DuckDB connection is never closed."""
+    """Both as Feast's users call them, from files to Arrow.
+
+    In a child, as Feast's DuckDB connection is never closed.
+    """
     seconds = in_child(__name__, "prepare_stores", count=sizes.rows, rounds=sizes.rounds).result
     what, peer = (
         f"{sizes.rows:,} x {sizes.rows:,}, get_historical_features",
@@ -192,8 +197,8 @@ def prepare_stores(count: int, rounds: int) -> Callable[[], dict[str, list[float
                 return projects[kind].get_historical_features(spine, refs).to_arrow()
 
             check("join: DuckDB store", digest(ask("delta")), digest(ask("duckdb")))
-            found = [{kind: timed(partial(ask, kind))[0] for kind in stores} for _ in range(rounds)]
-            return {kind: [r[kind] for r in found] for kind in stores}
+            turns = [{kind: timed(partial(ask, kind))[0] for kind in stores} for _ in range(rounds)]
+            return {kind: [r[kind] for r in turns] for kind in stores}
 
     return measure
 
@@ -205,11 +210,11 @@ def _large(sizes: Sizes) -> list[Figure]:
         "in memory": in_child(__name__, "prepare_large", count=sizes.large),
         "Parquet spine to Delta, by join_stream": streamed(sizes.large),
     }
-    found = []
+    figures = []
     for way, child in ways.items():
         before = f"{child.before_mb / 1024:.1f} GB before the join"
         peak = [child.peak_mb / 1024]
-        found += [
+        figures += [
             figure(
                 "join",
                 f"{what}, {way}, peak memory",
@@ -220,7 +225,7 @@ def _large(sizes: Sizes) -> list[Figure]:
             ),
             figure("join", f"{what}, {way}", "s", [child.seconds]),
         ]
-    return found
+    return figures
 
 
 def prepare_large(count: int) -> Callable[[], int]:
@@ -229,15 +234,15 @@ def prepare_large(count: int) -> Callable[[], int]:
     return lambda: len(join(data, known_by=True))
 
 
-def digest(found: pa.Table) -> dict[str, Any]:
-    """What two joins of the same have in common, in whatever order their rows are: a thousand rows of them, and how many there are."""
-    ordered = found.sort_by([("video_id", "ascending"), (EVENT_TIME, "ascending")])
+def digest(rows: pa.Table) -> dict[str, Any]:
+    """A thousand rows of a join and their number, whatever order its rows are in."""
+    ordered = rows.sort_by([("video_id", "ascending"), (EVENT_TIME, "ascending")])
     sample = ordered.take(
-        pa.array(np.linspace(0, len(found) - 1, min(len(found), 1_000)).astype(int))
+        pa.array(np.linspace(0, len(rows) - 1, min(len(rows), 1_000)).astype(int))
     )
-    matched = len(found) - found[NAMES[0]].null_count
+    matched = len(rows) - rows[NAMES[0]].null_count
     return {
-        "rows": len(found),
+        "rows": len(rows),
         "matched": matched,
         **{name: sample[name].to_pylist() for name in ("video_id", *NAMES)},
     }

@@ -1,4 +1,4 @@
-"""A spine on disk joined to `video_topics` a chunk at a time: seconds and peak memory of the process that does it."""
+"""A spine on disk joined to `video_topics` a chunk at a time: seconds and peak memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PART = 1_000_000
 
 
 def streamed(count: int, out: str = "joined") -> Child:
-    """`count` spine rows from Parquet, `count` rows of the view, to a Delta table (or to Parquet, if `out` ends so)."""
+    """`count` spine rows from Parquet and `count` rows of the view, to Delta or to Parquet."""
     with homes.folder() as home:
         in_child(
             __name__, "prepare_files", home=str(home), count=count

@@ -1,4 +1,6 @@
-"""A history table into Redis: our materialiser against `feast materialize` with its local engine and its Redis store.
+"""A history table into Redis: our materialiser against `feast materialize`.
+
+Feast has its local engine and its Redis store.
 
 Every run is a fresh process on a fresh server. Feast has no reader for Delta that works without
 downloading an extension, so it runs twice: over the same Delta table through our offline store, and
@@ -92,12 +94,12 @@ def _keys(url: str, engine: str) -> int:
 
 def _figures(sizes: Sizes, rounds: dict[str, list[Child]]) -> list[Figure]:
     rows = f"{sizes.videos * sizes.versions:,} rows of {sizes.videos:,} videos"
-    found = []
+    figures = []
     for engine, peer in ENGINES.items():
         if engine == "ours":
             continue
         ours, theirs = rounds["ours"], rounds[engine]
-        found += [
+        figures += [
             figure(
                 "materialize",
                 f"{rows}, unique keys",
@@ -116,7 +118,8 @@ def _figures(sizes: Sizes, rounds: dict[str, list[Child]]) -> list[Figure]:
                 peer,
                 [Target("share", 0.5)],
                 compare="share",
-                note=f"before the first row: {ours[0].before_mb:,.0f} and {theirs[0].before_mb:,.0f} MB of imports",
+                note=f"before the first row: {ours[0].before_mb:,.0f} and"
+                f" {theirs[0].before_mb:,.0f} MB of imports",
             ),
         ]
-    return found
+    return figures

@@ -1,4 +1,7 @@
-"""Memory in Redis per video: our packed values against Feast's layout, each written to a fresh server, without expiry; and what one costs."""
+"""Memory in Redis per video: our packed values against Feast's layout.
+
+Each is written to a fresh server, without expiry; and what an expiry costs.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +63,10 @@ def run(scale: Scale) -> list[Figure]:
             [Target("share", 1.1)],
         ),
     ]
-    found = []
+    figures = []
     for name, views, videos, slots, targets in cases:
         ours, theirs = bytes_per_video(views, videos, slots)
-        found.append(
+        figures.append(
             figure(
                 "memory",
                 f"{name}, a video",
@@ -76,20 +79,20 @@ def run(scale: Scale) -> list[Figure]:
                 note=f"{videos:,} videos",
             )
         )
-    kept, expiring = (_with_ttl(ttl_us, sizes.videos) for ttl_us in (0, DAY_US))
-    found.append(
+    lasting, expiring = (_with_ttl(ttl_us, sizes.videos) for ttl_us in (0, DAY_US))
+    figures.append(
         figure(
             "memory",
             "video_topics with a TTL, which Redis keeps as an expiry, a video",
             "bytes",
             [expiring],
-            [kept],
+            [lasting],
             "the same without",
             compare="share",
             note=f"{sizes.videos:,} videos",
         )
     )
-    return found
+    return figures
 
 
 def bytes_per_video(views: tuple[str, ...], videos: int, slots: Slots) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""A ranking request: topic ids and weights of 600 random videos, our client against `get_online_features` on Feast's Redis store."""
+"""A ranking request: topic ids and weights of 600 random videos.
+
+Our client against `get_online_features` on Feast's Redis store.
+"""
 
 from __future__ import annotations
 

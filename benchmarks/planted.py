@@ -1,4 +1,6 @@
-"""What topics could add to AUC in a simulated world, from what is planted in it: `python -m benchmarks.planted WORLD`.
+"""What topics could add to AUC in a simulated world, from what is planted in it.
+
+`python -m benchmarks.planted WORLD`.
 
 WORLD is a folder that `write_world` wrote (`HOME/simulated/<digest>`). Clicks are replayed in order
 of time; a logistic regression learns from the first four fifths of the impressions, with click
@@ -23,7 +25,7 @@ TRAIN_SHARE = 0.8
 
 
 def ceilings(world: Path) -> dict[str, float]:
-    """AUC on the last fifth of the impressions by what a model knows beside click rates of users and videos."""
+    """AUC on the last fifth of the impressions by what a model knows beside click rates."""
     videos = pq.read_table(world / "truth" / "videos.parquet")
     shown = pq.read_table(world / "impressions.parquet").sort_by("event_timestamp")
     place = {name: i for i, name in enumerate(videos["video_id"].to_pylist())}
@@ -41,23 +43,23 @@ def ceilings(world: Path) -> dict[str, float]:
         "and planted topic and classes": ["topic", "secondary", "primary"],
         "and planted taste": ["taste"],
     }
-    found = {}
+    scores = {}
     for name, columns in known.items():
         extra = [c for column in columns for c in (fits[column], fits[column] * rates[1])]
         x = np.column_stack([*base, *extra])
         x = (x - x.mean(0)) / x.std(0)
         model = LogisticRegression(max_iter=500).fit(x[:cut], clicked[:cut])
-        found[name] = float(roc_auc_score(clicked[cut:], model.predict_proba(x[cut:])[:, 1]))
-    found["planted affinity"] = float(
+        scores[name] = float(roc_auc_score(clicked[cut:], model.predict_proba(x[cut:])[:, 1]))
+    scores["planted affinity"] = float(
         roc_auc_score(clicked, _affinity(world, videos, shown["user_id"].to_pylist(), video))
     )
-    return found
+    return scores
 
 
 def _replay(
     videos: pq.Table, users: list[str], video: NDArray[np.int64], clicked: NDArray[np.bool_]
 ) -> tuple[list[NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Of each impression: the user's click rate and log number of clicks before; how the video fits those clicks."""
+    """Of each impression: the user's click rate and log clicks before; how the video fits them."""
     taste = np.array(videos["taste"].to_pylist())
     classes = {name: videos[name].to_numpy() for name in ("topic", "secondary", "primary")}
     history, views = defaultdict[str, list[int]](list), defaultdict[str, int](int)
@@ -86,7 +88,7 @@ def _replay(
 def _affinity(
     world: Path, videos: pq.Table, users: list[str], video: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The world's own score of each impression before position, fatigue and age: affinity, appeal and bias (docs/simulation.md)."""
+    """The world's own score before position, fatigue and age (docs/simulation.md)."""
     table = pq.read_table(world / "truth" / "users.parquet")
     place = {name: i for i, name in enumerate(table["user_id"].to_pylist())}
     user = np.array([place[name] for name in users])
@@ -95,7 +97,8 @@ def _affinity(
     weights /= weights.sum(1, keepdims=True)
     cosine = np.einsum("nmk,nk->nm", interests[user], np.array(videos["taste"].to_pylist())[video])
     affinity = np.log((weights[user] * np.exp(4 * (cosine - 1))).sum(1))
-    return affinity + 0.5 * videos["appeal"].to_numpy()[video] + table["bias"].to_numpy()[user]  # type: ignore[no-any-return]
+    appeal, bias = videos["appeal"].to_numpy()[video], table["bias"].to_numpy()[user]
+    return affinity + 0.5 * appeal + bias  # type: ignore[no-any-return]
 
 
 def _odds(share: NDArray[np.float64]) -> NDArray[np.float64]:

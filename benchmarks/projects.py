@@ -1,4 +1,4 @@
-"""Feast projects over a benchmark's tables: the repository's own views on our stores and on Feast's."""
+"""Feast projects over a benchmark's tables: our views on our stores and on Feast's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def project(
     Args:
         home: where the tables (and for `duckdb` the Parquet files) lie.
         views: names of views.
-        offline: our store on Delta, or Feast's DuckDB store on Parquet: of Delta it would need an extension that it downloads.
+        offline: our store on Delta, or Feast's DuckDB store on Parquet (for Delta it would download
+            an extension).
         online: our store on Redis, Feast's, or none.
         url: the Redis server.
     """

@@ -64,10 +64,11 @@ def measure(reads: int = READS, videos: int = 20_000) -> tuple[dict[str, float],
 def main() -> None:
     """Print them."""
     parts, whole = measure()
-    for name, found in parts.items():
-        print(f"{name:12}{found:6.0f} µs  {PARTS[name]}")  # noqa: T201
+    for name, cost in parts.items():
+        print(f"{name:12}{cost:6.0f} µs  {PARTS[name]}")  # noqa: T201
     print(  # noqa: T201
-        f"{'read':12}{whole:6.0f} µs  all of it, by the client (the parts: {sum(parts.values()):.0f})"
+        f"{'read':12}{whole:6.0f} µs  all of it, by the client"
+        f" (the parts: {sum(parts.values()):.0f})"
     )
 
 

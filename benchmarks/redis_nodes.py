@@ -1,4 +1,7 @@
-"""Redis servers on loopback for benchmarks and tests, one or a cluster of them, which may be killed and started again."""
+"""Redis servers on loopback for benchmarks and tests, one or a cluster.
+
+They may be killed and started again.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Node:
-    """A server process with its folder and port; `options` as in redis.conf. With `tls_port` its port speaks TLS."""
+    """A server process with its folder and port; `options` as in redis.conf.
+
+    With `tls_port` its port speaks TLS.
+    """
 
     def __init__(
         self, folder: Path, *, binary: str, port: int | None = None, **options: str
@@ -80,7 +86,10 @@ class Node:
             for part in (f"--{name.replace('_', '-')}", *value.split(" "))
         ]
         command = [self.binary, *arguments]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.DEVNULL)  # noqa: S603  our own arguments
+        # The arguments are our own.
+        self.process = subprocess.Popen(  # noqa: S603
+            command, cwd=self.folder, stdout=subprocess.DEVNULL
+        )
         wait(self._listens, f"a server on port {self.port}")
 
     def kill(self) -> None:
@@ -109,11 +118,11 @@ class Node:
 @contextmanager
 def node(folder: Path, *, binary: str, port: int | None = None, **options: str) -> Iterator[Node]:
     """One server, ended with the block."""
-    found = Node(folder, binary=binary, port=port, **options)
+    server = Node(folder, binary=binary, port=port, **options)
     try:
-        yield found
+        yield server
     finally:
-        found.kill()
+        server.kill()
 
 
 @contextmanager
@@ -148,16 +157,16 @@ def replica_of(primary: Node, folder: Path, *, binary: str, **options: str) -> I
     port, bus = free_ports(2)
     own = {"cluster_enabled": "yes", "cluster_port": str(bus)} | options
     with (
-        node(folder, binary=binary, port=port, **own) as found,
+        node(folder, binary=binary, port=port, **own) as replica,
         redis.Redis.from_url(primary.url) as first,
-        redis.Redis.from_url(found.url) as copy,
+        redis.Redis.from_url(replica.url) as copy,
     ):
         name = cast("Any", first).cluster("MYID").decode()
         first.execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
         wait(lambda: _knows(copy, name), "a replica that has met its primary")
         copy.execute_command("CLUSTER", "REPLICATE", name)
-        wait(lambda: in_step(primary, found), "a replica that has all")
-        yield found
+        wait(lambda: in_step(primary, replica), "a replica that has all")
+        yield replica
 
 
 def in_step(primary: Node, replica: Node) -> bool:
@@ -195,7 +204,7 @@ def _knows(connection: redis.Redis, name: str) -> bool:
 
 
 def settled(connection: redis.Redis, count: int) -> bool:
-    """Whether a node sees all slots served by that many nodes, none of them failing or still to be met."""
+    """Whether a node sees all slots served by that many nodes, none failing or still to be met."""
     info: dict[str, Any] = cast("Any", connection).cluster("INFO")
     rows: dict[str, Any] = cast("Any", connection).cluster("NODES")
     return (

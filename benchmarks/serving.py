@@ -1,4 +1,7 @@
-"""One Redis server that holds the same videos twice: as `vidtopics materialize` writes them, and as Feast's Redis store does."""
+"""One Redis server that holds the same videos twice.
+
+As `vidtopics materialize` writes them, and as Feast's Redis store does.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,8 @@ def serving(sizes: Sizes) -> Iterator[Serving]:
         rng = np.random.default_rng(7)
         numbers = [rng.choice(sizes.videos, CANDIDATES, replace=False) for _ in range(200)]
         requests = [video_ids(n).to_pylist() for n in numbers]
-        with OnlineClient.from_url(url).connection as mine:
-            yield Serving(OnlineClient(mine), packed, feast, requests)
+        with OnlineClient.from_url(url).connection as connection:
+            yield Serving(OnlineClient(connection), packed, feast, requests)
         connection.close()
 
 
@@ -74,18 +77,18 @@ def read_feast(store: FeatureStore, ids: Sequence[str]) -> Any:
 
 def as_lists(response: Any) -> list[list[Any]]:
     """Its topic ids and weights."""
-    found = response.to_dict()
-    return [found[name] for name in NAMES]
+    columns = response.to_dict()
+    return [columns[name] for name in NAMES]
 
 
 def latencies(
     read: Callable[[list[str]], object], requests: Sequence[list[str]], count: int
 ) -> NDArray[np.float64]:
     """Milliseconds of `count` reads, each of the next request."""
-    found = np.empty(count)
+    times = np.empty(count)
     for i in range(count):
         ids = requests[i % len(requests)]
         began = perf_counter()
         read(ids)
-        found[i] = perf_counter() - began
-    return found * 1e3
+        times[i] = perf_counter() - began
+    return times * 1e3

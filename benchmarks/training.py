@@ -1,4 +1,6 @@
-"""A training set from a Parquet spine to a Delta table: `join_stream` against `spark_jobs/training_set.py` on `local[2]`.
+"""A training set from a Parquet spine to a Delta table.
+
+`join_stream` against `spark_jobs/training_set.py` on `local[2]`.
 
 Both take turns in one process, in which the JVM is warm: its first join has the same size and is
 shown apart, with the start of the JVM in it. The tables that they write are compared whole. Seconds
@@ -74,17 +76,17 @@ def prepare_turns(home: str, rounds: int) -> Callable[[], Seconds]:
 
     def measure() -> Seconds:
         cold = timed(partial(_spark, place, "spark"))[0]
-        found: Seconds = {"stream": [], "spark": [], "cold": [cold]}
+        seconds: Seconds = {"stream": [], "spark": [], "cold": [cold]}
         for turn in range(rounds):
-            found["stream"].append(timed(prepare_join(home, f"stream-{turn}"))[0])
-            found["spark"].append(timed(partial(_spark, place, f"spark-{turn}"))[0])
-        return found
+            seconds["stream"].append(timed(prepare_join(home, f"stream-{turn}"))[0])
+            seconds["spark"].append(timed(partial(_spark, place, f"spark-{turn}"))[0])
+        return seconds
 
     return measure
 
 
 def _spark(home: Path, out: str) -> None:
-    """The session where there is none yet, then the join as `spark_jobs/training_set.py` makes it."""
+    """A session if none runs, then the join as `spark_jobs/training_set.py` makes it."""
     from spark_jobs.session import session
     from spark_jobs.training_set import join, read
 
@@ -96,17 +98,17 @@ def _spark(home: Path, out: str) -> None:
 
 def check_same(ours: Path, peer: Path) -> None:
     """StoreError where two tables differ in a row; their order doesn't count."""
-    mine, other = (_ordered(path) for path in (ours, peer))
-    check("training: rows", len(mine), len(other))
-    check("training: columns", mine.column_names, other.column_names)
-    for name in mine.column_names:
+    our_rows, peer_rows = (_ordered(path) for path in (ours, peer))
+    check("training: rows", len(our_rows), len(peer_rows))
+    check("training: columns", our_rows.column_names, peer_rows.column_names)
+    for name in our_rows.column_names:
         check(
             f"training: {name} as Spark's",
-            mine[name].equals(other[name].cast(mine[name].type)),
+            our_rows[name].equals(peer_rows[name].cast(our_rows[name].type)),
             True,
         )
-    matched = len(mine) - mine["topic_ids"].null_count
-    check("training: some rows have features, others none", 0 < matched < len(mine), True)
+    matched = len(our_rows) - our_rows["topic_ids"].null_count
+    check("training: some rows have features, others none", 0 < matched < len(our_rows), True)
 
 
 def _ordered(path: Path) -> pa.Table:

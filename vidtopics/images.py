@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
-"""What a cover may be. Pillow's other readers are closed to bytes from outside (EPS would start Ghostscript)."""
+"""What a cover may be. Pillow's other readers stay closed (EPS would start Ghostscript)."""
 
 Problem = Literal["missing", "unreadable", "truncated", "bomb"]
 
@@ -21,8 +21,8 @@ class Cover:
     """A decoded cover, or why there is none: exactly one of the two is set.
 
     * `pixels`: uint8, (height, width, 3), RGB, upright.
-    * `problem`: `missing` (no bytes), `unreadable` (not an image of :data:`FORMATS`), `truncated` (the image ends early
-      or its data are damaged), `bomb` (claims too many pixels).
+    * `problem`: `missing` (no bytes), `unreadable` (not an image of :data:`FORMATS`), `truncated`
+      (the image ends early or its data are damaged), `bomb` (claims too many pixels).
     """
 
     pixels: NDArray[np.uint8] | None = None
@@ -34,8 +34,8 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
 
     Args:
         data: the file's bytes; None if there is no cover.
-        max_pixels: an image whose header claims more (width times height) is not decoded; nor is one that
-            Pillow itself takes for a decompression bomb.
+        max_pixels: an image whose header claims more (width times height) is not decoded; nor is
+            one that Pillow itself takes for a decompression bomb.
 
     >>> file = io.BytesIO()
     >>> Image.new("CMYK", (4, 3)).save(file, "JPEG")
@@ -43,8 +43,10 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
     (3, 4, 3)
     >>> decode_cover(file.getvalue(), max_pixels=11).problem
     'bomb'
-    >>> decode_cover(b"GIF of a cat", max_pixels=12).problem, decode_cover(None, max_pixels=12).problem
-    ('unreadable', 'missing')
+    >>> decode_cover(b"GIF of a cat", max_pixels=12).problem
+    'unreadable'
+    >>> decode_cover(None, max_pixels=12).problem
+    'missing'
     """
     if data is None:
         return Cover(problem="missing")

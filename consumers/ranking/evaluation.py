@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from consumers.ranking.released import key_of, now_us
+from vidtopics.files import write_cache
 from vidtopics.settings import Settings, digest
 from vidtopics.tables import Tables
 from vidtopics.times import moment
@@ -42,6 +43,5 @@ def evaluate(
         "as_of": moment(release["as_of_us"]),
         **comparison,
     }
-    report_path.parent.mkdir(exist_ok=True)
-    report_path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    write_cache(report_path, json.dumps(report, indent=1))
     return report

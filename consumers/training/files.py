@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
 from vidtopics.errors import InputError, VidtopicsError, explain
+from vidtopics.faults import naming
 from vidtopics.tables.pins import pins_of_commit
 
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -38,8 +39,9 @@ def write(rows: pa.RecordBatchReader, out: Path) -> int:
         Counted(rows),
     )
     try:
-        (_write_parquet if parquet else _write_delta)(counted, rows.schema, partial)
-        _publish(partial, out)
+        with naming(out):
+            (_write_parquet if parquet else _write_delta)(counted, rows.schema, partial)
+            _publish(partial, out)
     finally:
         _remove(partial)
     return counted.rows

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vidtopics.faults import naming
 from vidtopics.joins import taken
 
 BATCH_ROWS = 65_536
@@ -33,7 +34,10 @@ class Spill:
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], folder: Path) -> None:
         self.schema = schema
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".features-", suffix=".arrow") as file:
+        with (
+            naming(folder),
+            tempfile.NamedTemporaryFile(dir=folder, prefix=".features-", suffix=".arrow") as file,
+        ):
             with pa.ipc.new_file(file, schema) as writer:
                 for batch in evenly(batches, BATCH_ROWS):
                     writer.write_batch(batch)

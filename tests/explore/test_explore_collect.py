@@ -49,11 +49,11 @@ def test_videos_carry_their_topics_and_counts(data):
 
 
 def test_queues_keep_the_order_of_their_positions(data):
-    found = {
+    queues = {
         t: [(q.video_id, q.ctr, q.exposures, q.fresh) for q in queue]
         for t, queue in data.queues.items()
     }
-    assert found == world.QUEUES
+    assert queues == world.QUEUES
 
 
 def test_the_most_central_videos_come_first(data):
@@ -96,8 +96,8 @@ def test_what_is_published_after_the_release_is_not_shown(tmp_path):
     assert {v.video_id: list(v.topics) for v in collect(tables).videos} == world.TOPICS_OF
     assert collect(tables).queues is None
     world.release(tables, world.T + 24 * world.HOUR)
-    found = {v.video_id: list(v.topics) for v in collect(tables).videos}
-    assert found == {**again, "c/ç ?#": []}
+    topics_of = {v.video_id: list(v.topics) for v in collect(tables).videos}
+    assert topics_of == {**again, "c/ç ?#": []}
 
 
 def test_a_table_that_the_release_does_not_name_is_not_read(tmp_path):
@@ -198,6 +198,6 @@ def test_the_plane_keeps_distances_of_points_that_lie_in_one():
     flat = np.random.default_rng(5).normal(size=(12, 2)) @ np.random.default_rng(6).normal(
         size=(2, 7)
     )
-    found = plane(flat.astype(np.float32))
+    places = plane(flat.astype(np.float32))
     apart = np.linalg.norm(flat[:, None] - flat[None], axis=2)
-    assert np.linalg.norm(found[:, None] - found[None], axis=2) == pytest.approx(apart, abs=1e-4)
+    assert np.linalg.norm(places[:, None] - places[None], axis=2) == pytest.approx(apart, abs=1e-4)

@@ -33,7 +33,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, home):
-    """Opens a route at a width; afterwards no script may have failed, and nothing been asked for but the file."""
+    """Opens a route at a width; no script may fail, and nothing be asked for but the file."""
     troubles, asked, opened = [], [], []
 
     def open_at(route="#/", width=1280, **options):
@@ -141,7 +141,7 @@ def test_a_topic_without_videos_says_so(visit):
 
 
 @pytest.mark.parametrize(
-    ("query", "found"),
+    ("query", "titles"),
     [
         ("emile DOG", ["Émile the dog"]),
         ("b", ["Cat sleeps", "Big cat"]),  # the video of that very id
@@ -151,12 +151,12 @@ def test_a_topic_without_videos_says_so(visit):
         ("removed", []),
     ],
 )
-def test_search_finds_ids_and_titles_without_accents(visit, query, found):
+def test_search_finds_ids_and_titles_without_accents(visit, query, titles):
     page = visit("#/topic/4")
     page.keyboard.press("/")
     page.keyboard.type(query)
     page.wait_for_url(f"**#/search/{quote(query)}")
-    assert [a.get_attribute("title") for a in page.locator(".tiles a").all()] == found
+    assert [a.get_attribute("title") for a in page.locator(".tiles a").all()] == titles
     page.go_back()
     assert page.url.endswith("#/topic/4")
 
@@ -222,7 +222,8 @@ ROUTES = (
 
 def test_a_phone_needs_no_sideways_scrolling(visit):
     page = visit(width=360, color_scheme="dark")
-    outside = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1).length"
+    right = "e.getBoundingClientRect().right > innerWidth + 1"
+    outside = f"[...document.querySelectorAll('body *')].filter((e) => {right}).length"
     for route in ROUTES:
         page.evaluate(f"location.hash = {route!r}")
         page.wait_for_timeout(30)
@@ -276,5 +277,6 @@ def test_two_builds_give_the_same_bytes(home, capsys):
 
 
 def test_a_home_without_a_release_is_an_error_that_names_run(tmp_path, capsys):
+    (tmp_path / "tables").mkdir()
     assert common.run(["explore", "--home", str(tmp_path)]) == 2
     assert "vidtopics run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A home of six videos and three topics, published by hand (no Spark), and the page that is written from it."""
+"""A home of six videos and three topics, published by hand (no Spark), and its page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from vidtopics.tables.schemas import arrow_schema
 T = micros(datetime(2026, 1, 8, tzinfo=UTC))
 HOUR = 3_600_000_000
 # Whatever would run, break out of the data, or end a line of JavaScript.
-EVIL = "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'>\u2028{{DATA}}"
+EVIL = (
+    "</script><script>document.title='owned'</script>"
+    "<img src=x onerror=document.title='owned'>\u2028{{DATA}}"
+)
 TITLES = {
     "a": "Big cat",
     "b": "Cat sleeps",
@@ -47,29 +50,29 @@ def day(number: int) -> datetime:
     return datetime(2026, 1, number, tzinfo=UTC)
 
 
-def rows(table: Table, found: list[dict]) -> pa.Table:
-    return pa.Table.from_pylist(found, schema=arrow_schema(table, table.columns))
+def rows(table: Table, records: list[dict]) -> pa.Table:
+    return pa.Table.from_pylist(records, schema=arrow_schema(table, table.columns))
 
 
 def publish(
     tables: Tables,
     table: Table,
-    found: list[dict],
+    records: list[dict],
     *,
     at: int = T,
     created: int | None = None,
     **widths: int,
 ) -> None:
-    """Values of a history table, through the real publishing; the engine is deltalake's, whichever the contract names."""
+    """Values of a history table, by the real publishing with deltalake's engine."""
     commit = Commit(table.name, at, at + HOUR if created is None else created)
-    tables.publish(replace(table, engine="deltalake"), rows(table, found), commit, widths=widths)
+    tables.publish(replace(table, engine="deltalake"), rows(table, records), commit, widths=widths)
 
 
-def publish_timed(tables: Tables, table: Table, found: list[dict], times: list[datetime]) -> None:
+def publish_timed(tables: Tables, table: Table, records: list[dict], times: list[datetime]) -> None:
     """Rows with times of their own: catalogue and tags."""
     added = [
         {**row, "event_timestamp": t, "created_timestamp": t}
-        for row, t in zip(found, times, strict=True)
+        for row, t in zip(records, times, strict=True)
     ]
     schema = pa.schema([f for f in arrow_schema(table) if f.name != "value_hash"])
     timed = pa.Table.from_pylist(added, schema=schema)
@@ -78,12 +81,12 @@ def publish_timed(tables: Tables, table: Table, found: list[dict], times: list[d
     )
 
 
-def publish_snapshot(tables: Tables, table: Table, found: list[dict]) -> None:
+def publish_snapshot(tables: Tables, table: Table, records: list[dict]) -> None:
     """The first version of a snapshot table."""
-    timed = [{**row, "event_timestamp": T, "created_timestamp": T + HOUR} for row in found]
+    timed = [{**row, "event_timestamp": T, "created_timestamp": T + HOUR} for row in records]
     batches = pa.Table.from_pylist(timed, schema=arrow_schema(table)).to_batches()
     commit = Commit(
-        table.name, T, T + HOUR, rows=len(found), created_min_us=T + HOUR, content="1", ordinal=1
+        table.name, T, T + HOUR, rows=len(records), created_min_us=T + HOUR, content="1", ordinal=1
     )
     deltalake_engine.append(table, tables.delta(table, create=True), iter(batches), commit)
 
@@ -97,7 +100,7 @@ def catalog(tables: Tables, folder: Path) -> None:
         covers[video] = str(folder / f"{video}.png")
     covers["c/ç ?#"] = covers.pop("c")
     (folder / "d.png").write_bytes(b"no image")
-    found = [
+    records = [
         {
             "video_id": v,
             "title": title,
@@ -110,7 +113,7 @@ def catalog(tables: Tables, folder: Path) -> None:
         }
         for v, title in TITLES.items()
     ]
-    publish_timed(tables, contracts.VIDEO_CATALOG, found, [day(1)] * len(found))
+    publish_timed(tables, contracts.VIDEO_CATALOG, records, [day(1)] * len(records))
     tags = [
         {"video_id": "b", "tag": "sofa", "spelling": "sofa", "source": "catalogue"},
         {"video_id": "b", "tag": "<b>nap</b>", "spelling": "<b>nap</b>", "source": "tags"},
@@ -125,7 +128,7 @@ def topics(tables: Tables) -> None:
     """Three living topics and a retired one."""
     centroids = {4: [1.0, 0.0, 0.0], 7: [0.6, 0.8, 0.0], 9: [0.0, 0.0, 1.0], 2: [0.0, 1.0, 0.0]}
     terms = {4: ["cat", "sofa", "fur"], 7: ["dog", "naïve"], 9: [], 2: ["gone"]}
-    found = [
+    records = [
         {
             "topic_id": t,
             "centroid": c,
@@ -137,7 +140,7 @@ def topics(tables: Tables) -> None:
         }
         for t, c in centroids.items()
     ]
-    publish(tables, contracts.TOPICS, found, topic_width=3)
+    publish(tables, contracts.TOPICS, records, topic_width=3)
 
 
 def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[dict]:

@@ -90,6 +90,7 @@ def test_json_has_counts_rates_and_examples(
 def test_without_a_log_it_says_how_to_make_one(
     home: ParityHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (home.root / "tables").mkdir(parents=True, exist_ok=True)
     assert run(home) == 2
     assert "OnlineClient.from_url(url, log=ServingLog(folder, " in capsys.readouterr().err
     assert run(home, "--max-stale", "2") == 2

@@ -11,6 +11,7 @@ import pytest
 from fake_store import FakeClient
 
 from consumers.ranking.serving import Ranker
+from vidtopics import server
 from vidtopics.cli import recommendations, stores
 from vidtopics.cli.common import run
 from vidtopics.contracts import TOPICS, VIDEO_CATALOG
@@ -86,8 +87,8 @@ def home(tmp_path, monkeypatch):
         lists={1: ["seen", "a", "b"], 2: ["c"]},
         popular=[2],
     )
-    monkeypatch.setattr(stores, "url_of", lambda home: "redis://localhost")
-    monkeypatch.setattr(stores, "client", lambda home, prefix: client)
+    monkeypatch.setattr(server, "url_of", lambda home, embedded: "redis://localhost")
+    monkeypatch.setattr(stores, "client", lambda url, prefix: client)
     monkeypatch.setattr(Ranker, "load", lambda folder: ByPlace())
     return tmp_path
 

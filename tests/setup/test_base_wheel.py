@@ -1,4 +1,7 @@
-"""The wheel's base is the online client's alone: built and installed without the network, beside copies of what it needs."""
+"""The wheel's base is the online client's alone.
+
+Built and installed without the network, beside copies of what it needs.
+"""
 
 import json
 import re
@@ -60,17 +63,17 @@ def closure(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
         texts = re.findall(r"^Requires-Dist: (.+)$", archive.read(name).decode(), re.MULTILINE)
-    found, todo = {"vidtopics"}, [(Requirement(text), "") for text in texts]
+    names, todo = {"vidtopics"}, [(Requirement(text), "") for text in texts]
     while todo:
         requirement, extra = todo.pop()
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
-        found.add(requirement.name)
+        names.add(requirement.name)
         texts = metadata.requires(requirement.name) or []
         todo += [
             (Requirement(text), inner) for text in texts for inner in ("", *requirement.extras)
         ]
-    return found
+    return names
 
 
 def test_the_wheel_holds_the_packages_and_never_tests_or_feature_repo(wheel):
@@ -93,7 +96,8 @@ def test_the_base_is_numpy_and_redis(wheel):
 def test_the_online_modules_load_nothing_else(base):
     code = (
         "import sys, json, numpy, redis; before = set(sys.modules); "
-        f"import {', '.join(ONLINE)}; new = {{m.split('.')[0] for m in set(sys.modules) - before}}; "
+        f"import {', '.join(ONLINE)}; new = {{m.split('.')[0] for m in set(sys.modules) - before}};"
+        " "
         "print(json.dumps(sorted(new - sys.stdlib_module_names - {'numpy', 'redis'})))"
     )
     assert json.loads(run(base, code)) == ["vidtopics"]
@@ -125,8 +129,10 @@ def test_the_base_reads_what_the_platform_wrote(base, store):
     address = store.connection_pool.connection_kwargs
     code = (
         "import json; from vidtopics.online import OnlineClient; "
-        f"c = OnlineClient.from_url('redis://127.0.0.1:{address['port']}'); found = c.read('video_topics', ['v1', 'v2']); "
-        "print(json.dumps([found.status.tolist(), found['topic_ids'].tolist(), found['topic_weights'].tolist(), str(found['topic_ids'].dtype)]))"
+        f"client = OnlineClient.from_url('redis://127.0.0.1:{address['port']}');"
+        "topics = client.read('video_topics', ['v1', 'v2']); ids = topics['topic_ids'];"
+        "weights = topics['topic_weights'].tolist();"
+        "print(json.dumps([topics.status.tolist(), ids.tolist(), weights, str(ids.dtype)]))"
     )
     none = [[-1] * 8, [0.0] * 8]
     ids, weights = row["topic_ids"][0], row["topic_weights"][0]

@@ -11,10 +11,10 @@ from vidtopics.cli import common
 
 VERB = """
 import typer
-from vidtopics.cli.common import Home, DEFAULT_HOME
+from vidtopics.cli.common import NewHome, DEFAULT_HOME
 from vidtopics.errors import TableError
 
-def {name}(count: int, home: Home = DEFAULT_HOME):
+def {name}(count: int, home: NewHome = DEFAULT_HOME):
     '''Counts.'''
     {body}
 """
@@ -44,7 +44,8 @@ def test_one_file_is_a_verb(verb, capsys):
 def test_a_file_with_an_app_is_a_verb_with_verbs(tmp_path, verb, capsys):
     (tmp_path / "fill.py").write_text(
         '"""Fills tables."""\nimport typer\napp = typer.Typer()\n'
-        "@app.command()\ndef folder(): print('folder')\n@app.command()\ndef movielens(): print('movielens')\n"
+        "@app.command()\ndef folder(): print('folder')\n"
+        "@app.command()\ndef movielens(): print('movielens')\n"
     )
     assert common.run(["fill", "movielens"]) == 0
     assert capsys.readouterr().out == "movielens\n"
@@ -162,8 +163,8 @@ def option_flags(option: object) -> set[str]:
 
 
 def test_every_verb_takes_home_and_config():
-    found = dict(commands(common.build()))
-    assert {("doctor",), ("demo",), ("run",), ("ingest", "folder")} <= set(found)
+    flags_of = dict(commands(common.build()))
+    assert {("doctor",), ("demo",), ("run",), ("ingest", "folder")} <= set(flags_of)
     without = {
         ("redis", "start"),
         ("redis", "stop"),
@@ -173,6 +174,6 @@ def test_every_verb_takes_home_and_config():
     }  # nothing of theirs is a setting
     assert {
         name: flags
-        for name, flags in found.items()
+        for name, flags in flags_of.items()
         if not {"--home", "--config"} <= flags and name not in without
     } == {}

@@ -156,13 +156,13 @@ def test_a_version_that_was_not_tested_is_a_warning(monkeypatch):
 
 def test_the_command_ends_with_1_only_if_something_is_missing(monkeypatch, capsys, tmp_path):
     warning = doctor.Finding("a", "warning", "found [b]", "mend")
-    monkeypatch.setattr("vidtopics.cli.doctor.examine", lambda home, weights: [warning])
+    monkeypatch.setattr("vidtopics.doctor.examine", lambda home, weights: [warning])
     assert common.run(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {"name": "a", "state": "warning", "found": "found [b]", "mend": "mend"}
     ]
     monkeypatch.setattr(
-        "vidtopics.cli.doctor.examine",
+        "vidtopics.doctor.examine",
         lambda home, weights: [doctor.Finding("a", "missing", "", "x")],
     )
     assert common.run(["doctor"]) == 1

@@ -95,9 +95,11 @@ def test_constraints_satisfy_every_requirement():
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    wanted = [Requirement(text) for group in groups for text in group]
+    requirements = [Requirement(text) for group in groups for text in group]
     ours = [
-        r for r in wanted if r.name != "vidtopics" and (r.marker is None or r.marker.evaluate())
+        r
+        for r in requirements
+        if r.name != "vidtopics" and (r.marker is None or r.marker.evaluate())
     ]
     assert [str(r) for r in ours if r.name.lower() not in pins] == []
     assert [str(r) for r in ours if not r.specifier.contains(pins[r.name.lower()])] == []

@@ -10,23 +10,29 @@ from __future__ import annotations
 import os
 import sys
 
+OURS = {"", "vidtopics", "producers", "consumers", "spark_jobs"}
+
 
 def main() -> None:
-    """Runs the command; the entry point, which works (to say what is missing) with the base wheel alone."""
+    """Runs the command; works with the base wheel alone, to say what is missing."""
     # Threads of torch that wait for each other by spinning take ten times as long where cores are
     # shared (docs/adr/0009).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        from vidtopics.cli.streams import open_streams
+
+        open_streams()
         from vidtopics.cli.common import run
 
         code = run()
     except ModuleNotFoundError as error:
         top_level = (error.name or "").partition(".")[0]
-        if top_level in {"", "vidtopics", "producers", "consumers", "spark_jobs"}:
+        if top_level in OURS:
             raise
         extra = "tables" if top_level in {"typer", "rich"} else "demo"
         sys.stderr.write(
-            f'vidtopics: the package {error.name!r} is missing. Mend: pip install "vidtopics[{extra}]"\n'
+            f"vidtopics: the package {error.name!r} is missing."
+            f' Mend: pip install "vidtopics[{extra}]"\n'
         )
         code = 2
     sys.exit(code)

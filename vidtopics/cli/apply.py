@@ -5,31 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from vidtopics.settings import OnlineSettings
 
 
-def apply(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
-    """Register entities, views and services with Feast; `feast -f DIR/feature_store.yaml ...` then works on this home."""
+def apply(
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    embedded: Embedded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Register entities, views and services with Feast.
+
+    `feast -f DIR/feature_store.yaml ...` then works on this home.
+    """
     from vidtopics.cli import homes, show
 
     with show.working("Registering the feature repo"):
-        file, registered = register(home, homes.settings(home, config).online)
+        online = homes.settings(home, config).online
+        file, registered = register(home, online, embedded)
     if as_json:
         print_json({"feature_store": str(file), **registered})
     else:
         counts = ", ".join(
             f"{len(names)} {kind.replace('_', ' ')}" for kind, names in registered.items()
         )
-        show.out.print(
-            f"Registered {counts}. Feast: feast -f {file} COMMAND", highlight=False, soft_wrap=True
-        )
+        line = f"Registered {counts}. Feast: feast -f {file} COMMAND"
+        show.out.print(show.as_text(line), soft_wrap=True)
 
 
-def register(home: Path, online: OnlineSettings) -> tuple[Path, dict[str, list[str]]]:
-    """Write the home's `feature_store.yaml` and apply the checkout's feature repo to it; names of what is registered."""
+def register(
+    home: Path, online: OnlineSettings, embedded: bool = False
+) -> tuple[Path, dict[str, list[str]]]:
+    """Write the home's `feature_store.yaml` and apply the checkout's feature repo to it.
+
+    Returns the file, and the names of what is registered.
+    """
     import contextlib
     import io
     import os
@@ -40,21 +60,12 @@ def register(home: Path, online: OnlineSettings) -> tuple[Path, dict[str, list[s
     from feast.repo_operations import apply_total
 
     from vidtopics.cli import homes
+    from vidtopics.files import write_whole
 
     root = homes.checkout("feature_repo", "feature_store.yaml")
     home = home.absolute()
-    text = (root / "feature_store.yaml").read_text(encoding="utf-8")
     file = home / "feature_store.yaml"
-    file.write_text(
-        "# Written by `vidtopics apply`: the repository's file with the paths of this home.\n"
-        + "\n".join(
-            line
-            for line in text.replace(".vidtopics", str(home)).splitlines()
-            if not line.startswith("#")
-        ).replace("prefix: vt", f"prefix: {online.prefix}\n  buckets: {online.buckets}")
-        + "\n",
-        encoding="utf-8",
-    )
+    write_whole(file, _repo_text(root / file.name, home, online, embedded))
     before = Path.cwd()
     os.chdir(root)  # Feast names modules by their path below the working directory
     sys.path.insert(0, str(root))
@@ -70,3 +81,17 @@ def register(home: Path, online: OnlineSettings) -> tuple[Path, dict[str, list[s
         "feature_views": sorted(v.name for v in store.list_feature_views()),
         "feature_services": sorted(s.name for s in store.list_feature_services()),
     }
+
+
+def _repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
+    """The checkout's `feature_store.yaml` with a home's paths, online settings and server."""
+    import yaml
+
+    repo = yaml.safe_load(checkout.read_text(encoding="utf-8"))
+    repo["registry"] = str(home / "registry.db")
+    repo["offline_store"]["root"] = str(home / "tables")
+    repo["online_store"] |= {"home": str(home), "prefix": online.prefix, "buckets": online.buckets}
+    if embedded:
+        repo["online_store"] |= {"url": "", "embedded": True}
+    text: str = yaml.safe_dump(repo, sort_keys=False, allow_unicode=True)
+    return f"# Written by `vidtopics apply`: the repository's file for this home.\n{text}"

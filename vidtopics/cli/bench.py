@@ -24,7 +24,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="online, clients, feast-read, materialize, memory, join, rounds, training, wide; all if none is named.",
+            help="online, clients, feast-read, materialize, memory, join, rounds, training, wide;"
+            " all if none is named.",
         ),
     ] = None,
     scale: Annotated[
@@ -36,18 +37,26 @@ def bench(
         typer.Option("--json", metavar="FILE", help="Write the result there too.", dir_okay=False),
     ] = None,
 ) -> None:
-    """Measure against Feast, Polars and Spark and print what must be reached; ends with 0 where a figure falls short, too."""
+    """Measure against Feast, Polars and Spark and print what must be reached.
+
+    Ends with 0 where a figure falls short, too.
+    """
     _show(measure(names or [], scale.value, to))
 
 
 def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str, Any]:
-    """Run the checkout's benchmarks; SettingsError for an unknown name or outside a checkout. `to` has all that ended, whatever comes after."""
+    """Run the checkout's benchmarks; `to` has all that ended, whatever comes after.
+
+    Raises:
+        SettingsError: an unknown name, or no checkout.
+    """
     import json
     import os
     import sys
 
     from vidtopics.cli import homes, show
     from vidtopics.errors import SettingsError, explain
+    from vidtopics.files import write_whole
 
     root = str(homes.checkout("benchmarks"))
     if root not in sys.path:
@@ -70,13 +79,13 @@ def measure(names: list[str], scale: Scale, to: Path | None = None) -> dict[str,
     def keep(figures: list[Figure]) -> None:
         if to:
             text = json.dumps(result(figures, scale, load), indent=2, ensure_ascii=False)
-            to.write_text(text + "\n", encoding="utf-8")
+            write_whole(to, text + "\n")
 
     with show.working("Measuring") as progress:
         return result(run(names or list(MODULES), scale, progress, keep), scale, load)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _show(report: dict[str, Any]) -> None:
     from rich.table import Column, Table
 
     from benchmarks.report import HEADER, cells
@@ -88,11 +97,10 @@ def _show(found: dict[str, Any]) -> None:
         for name in HEADER
     ]
     table = Table(*columns, box=None, header_style="bold")
-    for figure in found["figures"]:
+    for figure in report["figures"]:
         table.add_row(*cells(figure))
     out.print(table)
-    machine = found["machine"]
-    out.print(
-        f"{machine['cores']} cores, {machine['memory_gb']:g} GB, load average {machine['load_before']:g} before; scale {found['scale']}",
-        highlight=False,
-    )
+    machine = report["machine"]
+    host = f"{machine['cores']} cores, {machine['memory_gb']:g} GB"
+    load = f"load average {machine['load_before']:g} before"
+    out.print(f"{host}, {load}; scale {report['scale']}", highlight=False)

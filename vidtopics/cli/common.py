@@ -6,6 +6,7 @@ import importlib
 import json
 import pkgutil
 import sys
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,23 +14,68 @@ import typer
 
 import vidtopics
 from vidtopics import cli
-from vidtopics.errors import VidtopicsError
+from vidtopics.errors import SettingsError, VidtopicsError, explain
+from vidtopics.faults import (
+    dangling_link,
+    dangling_message,
+    fault_message,
+    refuse_other_encoding,
+    visible,
+)
 
 DEFAULT_HOME = Path(".vidtopics")
 FAILED = 2
 INTERRUPTED = 130
+MARKS = ("tables", "settings.yaml", "redis/server.json")
+"""What makes a folder a home; one is enough."""
 
 
-def _folder(home: Path) -> Path:
+_chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
+"""The home that the command works on, for a fault that names no path."""
+
+
+def _any_home(home: Path) -> Path:
+    """A folder that is or may become a home; SettingsError for an address or a dangling link."""
     from vidtopics.settings import folder
 
+    _chosen_home.set(home)
+    if message := refuse_other_encoding(str(home.absolute())):
+        raise SettingsError(message)
+    if link := dangling_link(home):
+        raise SettingsError(dangling_message(link))
     return folder(home)
 
 
-Home = Annotated[
-    Path,
+def _existing_home(home: Path) -> Path:
+    """A folder that is a home; SettingsError for any other: a verb that reads one makes nothing."""
+    path = _any_home(home)
+    if any((path / mark).exists() for mark in MARKS):
+        return path
+    raise SettingsError(
+        explain(
+            f"--home {visible(str(path))}",
+            expected="a home, which `vidtopics ingest` or `vidtopics demo` makes",
+            found="another folder" if path.is_dir() else "nothing",
+            mend="correct the path, or make one there",
+        )
+    )
+
+
+def _home_option(check: Any) -> Any:
+    return typer.Option(
+        "--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=check
+    )
+
+
+ExistingHome = Annotated[Path, _home_option(_existing_home)]
+"""`--home` of a verb that works on an existing home."""
+NewHome = Annotated[Path, _home_option(_any_home)]
+"""`--home` of a verb that may make one, and of `doctor`."""
+Embedded = Annotated[
+    bool,
     typer.Option(
-        "--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=_folder
+        "--embedded",
+        help="The home's own server, whatever REDIS_URL says, and wherever it was loaded before.",
     ),
 ]
 Config = Annotated[
@@ -41,7 +87,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 
 def print_json(value: object) -> None:
     """Prints one JSON document; times and paths as text."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def build() -> typer.Typer:
@@ -61,23 +107,47 @@ def build() -> typer.Typer:
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done; 1: the verb's own "no" (`doctor` found something missing); 2: wrong use or a
-    VidtopicsError, whose message goes to standard error; 130: interrupted.
+    0: done; 1: the verb's own "no" (`doctor` misses something); 2: wrong use, a
+    VidtopicsError or a fault of the machine (:mod:`vidtopics.faults`), whose message goes to
+    standard error; 130: interrupted. A bug keeps its traceback.
     """
+    _chosen_home.set(None)
     try:
-        build()(arguments)
+        for argument in sys.argv[1:] if arguments is None else arguments:
+            if message := refuse_other_encoding(argument):
+                raise SettingsError(message)
+        status = _invoke(arguments)
+        sys.stdout.flush()
     except VidtopicsError as error:
-        from rich.console import Console
-
-        console = Console(stderr=True, soft_wrap=True)
-        console.print("[bold red]Error[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
-        return FAILED
+        _report(str(error))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        message = fault_message(error, _chosen_home.get())
+        if message is None:
+            raise
+        _report(message)
+    else:
+        return status
+    return FAILED
+
+
+def _invoke(arguments: list[str] | None) -> int:
+    try:
+        build()(arguments)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _report(message: str) -> None:
+    """One message on standard error, with what came from outside made visible."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("[bold red]Error[/]", end=" ")
+    text = "\n".join(visible(line) for line in message.splitlines())
+    console.print(text, markup=False, highlight=False)
 
 
 def _add(app: typer.Typer, name: str, module: Any) -> None:
@@ -87,9 +157,9 @@ def _add(app: typer.Typer, name: str, module: Any) -> None:
         app.command(name)(verb)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(f"vidtopics {vidtopics.__version__}\n")
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vidtopics {vidtopics.__version__}")
         raise typer.Exit
 
 

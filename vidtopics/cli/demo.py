@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, Config, Home
+from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, NewHome
 
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
@@ -22,14 +22,17 @@ def demo(
         Path | None,
         typer.Option(metavar="DIR", help="A folder or MovieLens; a simulated world if left out."),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: NewHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
 ) -> None:
-    """Ingest, run all jobs at each as-of date, evaluate, materialise, train, recommend."""
+    """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
     from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
+    from vidtopics.server import named_url
     from vidtopics.tables import Tables
 
+    named_url(home, embedded=embedded)  # refused now rather than after all jobs
     with show.peak_memory() as peak, show.timed() as seconds:
         settings, source = _source(data, home, config)
         tables = Tables(home)
@@ -38,18 +41,17 @@ def demo(
             brought = ingest(tables, source, settings.ingest, progress=progress)
         show.ingested(brought)
         _produce(tables, settings)
-        url = _serve(tables, settings)
-        page = _consume(tables, settings)
-        show.out.print(
+        url = _serve(tables, settings, embedded)
+        page = _consume(tables, settings, embedded)
+        summary = (
             f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
             f"  tables       {tables.home / 'tables'}\n"
             f"  topic page   {page}\n"
             f"  Redis        {url} (goes on; `vidtopics redis stop`)\n"
             f"  Feast        feast -f {tables.home / 'feature_store.yaml'} ui\n"
-            "  next         vidtopics features VIDEO_ID ..., vidtopics recommend USER_ID",
-            highlight=False,
-            soft_wrap=True,
+            "  next         vidtopics features VIDEO_ID ..., vidtopics recommend USER_ID"
         )
+        show.out.print(show.as_text(summary), soft_wrap=True)
 
 
 def _produce(tables: Tables, settings: Settings) -> None:
@@ -72,33 +74,32 @@ def _produce(tables: Tables, settings: Settings) -> None:
 
 @contextmanager
 def _where_data_suffices(what: str) -> Iterator[None]:
-    """Prints what a small delivery has too few videos or clicks for, and goes on."""
-    from rich.text import Text
-
-    from vidtopics.cli.show import out
+    """Where a small delivery lacks data for a figure, say what is missing and go on."""
+    from vidtopics.cli.show import as_text, out
     from vidtopics.errors import TableError
 
     try:
         yield
     except TableError as error:
-        out.print(Text(f"{what}: left out. {error}"))
+        out.print(as_text(f"{what}: left out. {error}"))
 
 
-def _serve(tables: Tables, settings: Settings) -> str:
+def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
     """The feature repo registered and the latest release in Redis; its address."""
-    from vidtopics.cli import show, stores
+    from vidtopics.cli import show
     from vidtopics.cli.apply import register
     from vidtopics.cli.materialize import move
+    from vidtopics.server import plain, url_of
 
     with show.working("Registering the feature repo with Feast"):
-        register(tables.home, settings.online)
+        register(tables.home, settings.online, embedded)
     with show.working("Materialising the latest release into Redis") as progress:
-        done = move(tables.home, settings.online, False, lambda moved: progress(moved.name))
+        done = move(tables.home, embedded, settings.online, lambda moved: progress(moved.name))
     show.moved(done)
-    return stores.plain(stores.url_of(tables.home))
+    return plain(url_of(tables.home, embedded=embedded))
 
 
-def _consume(tables: Tables, settings: Settings) -> Path:
+def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
     """Ranking with and without topics, a recommendation for an active user, the topic page."""
     from consumers.ranking.evaluation import evaluate
     from consumers.ranking.learning import train
@@ -114,7 +115,9 @@ def _consume(tables: Tables, settings: Settings) -> Path:
         with show.working("Training the ranking model") as progress:
             train(tables, settings, progress)
         user = recommendations.active_user(tables)
-        recommendations.show(recommendations.report(tables.home, settings, user, top=5))
+        recommendations.show(
+            recommendations.report(tables.home, settings, user, top=5, embedded=embedded)
+        )
     with show.working("Writing the topic page"):
         return write_page(tables, tables.home / "explore.html")
 

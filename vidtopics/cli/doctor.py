@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
-from vidtopics.doctor import DEMO_WEIGHTS, Finding, examine
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, NewHome, print_json
+
+if TYPE_CHECKING:
+    from vidtopics.doctor import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
-def doctor(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def doctor(home: NewHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
     """Checks Java, jars, packages, GPU and disk, and says how to mend what is missing.
 
     Ends with 0 if nothing is missing, else with 1.
     """
+    from vidtopics.doctor import examine
+
     findings = examine(home, weights=_weights(config))
     if as_json:
         print_json([asdict(f) for f in findings])
@@ -27,9 +32,11 @@ def doctor(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = F
 
 
 def _weights(config: Config) -> tuple[str, ...]:
+    from vidtopics.doctor import DEMO_WEIGHTS
+    from vidtopics.settings import load
+
     if config is None:
         return DEMO_WEIGHTS
-    from vidtopics.settings import load
 
     content = load(config).content
     return (content.image_encoder.weights, content.title_encoder.weights)
@@ -40,6 +47,8 @@ def _show(findings: list[Finding]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
+    from vidtopics.cli.show import as_text
+
     table = Table(
         "check",
         "state",
@@ -48,5 +57,5 @@ def _show(findings: list[Finding]) -> None:
         box=None,
     )
     for f in findings:
-        table.add_row(f.name, Text(f.state, COLOURS[f.state]), Text(f.found), Text(f.mend))
+        table.add_row(f.name, Text(f.state, COLOURS[f.state]), as_text(f.found), as_text(f.mend))
     Console().print(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -16,7 +16,7 @@ def _group() -> None:
 
 @app.command()
 def representations(
-    home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+    home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
     """Table I and Fig. 3: do the joint representation and tags cluster as the classes do?"""
     from spark_jobs.evaluation import evaluate
@@ -33,8 +33,10 @@ def representations(
 
 
 @app.command()
-def ranking(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
-    """Table II: AUC of Wide&Deep without topics, with topics as known, and of all tags."""
+def ranking(
+    home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
+    """Table II: AUC of Wide&Deep without topics, with topics as known, with topics of all tags."""
     from consumers.ranking.evaluation import evaluate
     from vidtopics.cli import homes, reports, show
     from vidtopics.tables import Tables

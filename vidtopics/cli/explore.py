@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 
 def explore(
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="HOME/explore.html if left out.", dir_okay=False),
@@ -19,7 +19,10 @@ def explore(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the topic page: labels, covers, sizes, a map and queues of the latest release, in one HTML file."""
+    """Write the topic page of the latest release, one HTML file.
+
+    It has labels, covers, sizes, a map and queues.
+    """
     from vidtopics.cli import homes, show
     from vidtopics.explore import write_page
     from vidtopics.tables import Tables
@@ -33,6 +36,5 @@ def explore(
     if as_json:
         print_json({"page": page, "bytes": size})
     else:
-        show.out.print(
-            f"Topic page ({size / 1e6:.1f} MB): {page.as_uri()}", highlight=False, soft_wrap=True
-        )
+        line = f"Topic page ({size / 1e6:.1f} MB): {page.as_uri()}"
+        show.out.print(show.as_text(line), soft_wrap=True)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 
 def features(
@@ -19,16 +25,18 @@ def features(
             metavar="VIEW", help="Topics and statistics if none is named; may be repeated."
         ),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
     """Features of videos as a ranking service reads them from Redis, with status and age."""
     from vidtopics.cli import homes, stores
+    from vidtopics.server import plain, url_of
 
-    url = stores.url_of(home)
+    url = url_of(home, embedded=embedded)
     with stores.reaching(url):
-        client = stores.client(home, homes.prefix(home, config))
+        client = stores.client(url, homes.prefix(home, config))
         views = view or [
             name
             for name in ("video_topics", "video_statistics")
@@ -38,44 +46,51 @@ def features(
             views, []
         )  # connected and the directory read, as in a service; what is timed is a request
         began = time.perf_counter()
-        found = client.read_views(views, video_id)
+        features_of = client.read_views(views, video_id)
         took_ms = (time.perf_counter() - began) * 1e3
-    rows = [_row(name, i, video, found[name]) for i, video in enumerate(video_id) for name in views]
+    rows = [
+        _row(name, i, video, features_of[name])
+        for i, video in enumerate(video_id)
+        for name in views
+    ]
     if as_json:
         print_json(rows)
     else:
         _show(rows)
-        typer.echo(
-            f"{len(video_id)} videos, {len(views)} views, one round trip: {took_ms:.2f} ms ({stores.plain(url)})"
-        )
+        counts = f"{len(video_id)} videos, {len(views)} views"
+        typer.echo(f"{counts}, one round trip: {took_ms:.2f} ms ({plain(url)})")
 
 
-def _row(view: str, i: int, video_id: str, found: Any) -> dict[str, Any]:
+def _row(view: str, i: int, video_id: str, view_features: Any) -> dict[str, Any]:
     from vidtopics.online import Status
     from vidtopics.times import moment
 
-    status = Status(found.status[i])
-    row = {"video_id": video_id, "view": view, "status": status.name.lower().replace("_", " ")}
-    if found.event_us[i]:
+    status = Status(view_features.status[i])
+    row: dict[str, Any] = {
+        "video_id": video_id,
+        "view": view,
+        "status": status.name.lower().replace("_", " "),
+    }
+    if view_features.event_us[i]:
         row |= {
-            "event_timestamp": moment(int(found.event_us[i])),
-            "created_timestamp": moment(int(found.created_us[i])),
+            "event_timestamp": moment(int(view_features.event_us[i])),
+            "created_timestamp": moment(int(view_features.created_us[i])),
         }
-        row["age_s"] = str(int(time.time() - found.event_us[i] / 1e6))
+        row["age_s"] = str(int(time.time() - view_features.event_us[i] / 1e6))
     if status == Status.PRESENT:
-        row["features"] = {name: _plain(found[name][i]) for name in found.names}  # type: ignore[assignment]
+        row["features"] = {name: _plain(view_features[name][i]) for name in view_features.names}
     return row
 
 
 def _plain(value: Any) -> Any:
     """Numbers and lists as JSON has them."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return value.tolist() if hasattr(value, "tolist") else value  # of numpy
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.table import Column, Table
 
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     table = Table(
         "video",
@@ -89,16 +104,14 @@ def _show(rows: list[dict[str, Any]]) -> None:
     )
     for row in rows:
         age = f"{int(row['age_s']) / 86_400:.1f} d" if "age_s" in row else ""
-        told = "\n".join(
+        values = "\n".join(
             f"{name} {_short(value)}" for name, value in row.get("features", {}).items()
         )
         table.add_row(
-            row["video_id"],
-            row["view"],
-            row["status"],
+            *map(as_text, (row["video_id"], row["view"], row["status"])),
             row.get("event_timestamp", "")[:19],
             age,
-            told,
+            as_text(values),
         )
     out.print(table)
 

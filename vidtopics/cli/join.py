@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 
 def join(
@@ -29,13 +29,13 @@ def join(
             help="An earlier result (Parquet, Delta) or its pins (JSON): join the same rows again.",
         ),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Join a service's features to SPINE as they held and were known at its times, in bounded memory.
+    """Join a service's features to SPINE as they held and were known at its times.
 
-    One row out for one row in, in SPINE's order, at the versions of the last release, or those of
-    --pins. OUT is there as a whole or not at all.
+    Memory is bounded. One row out for one row in, in SPINE's order, at the versions of the last
+    release, or those of --pins. OUT is written as a whole or not at all.
     """
     from consumers.training import join_stream
     from consumers.training.files import refuse_existing, write
@@ -73,11 +73,11 @@ def join(
             known_by=known_by,
             versions=versions,
             pins=pinned,
-            folder=home,
         )
         count = write(rows, out)
     done = {"rows": count, "out": str(out), "seconds": round(time.monotonic() - started, 2)}
     if as_json:
         print_json(done | {"versions": {view.name: versions.get(view.name) for view in views}})
     else:
-        show.out.print(f"{count:,} rows in {out}, {done['seconds']} s", highlight=False)
+        line = f"{count:,} rows in {out}, {done['seconds']} s"
+        show.out.print(show.as_text(line), soft_wrap=True)

@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli import stores
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from vidtopics.materialization import Moved
     from vidtopics.materialization.loading import Progress
-    from vidtopics.online.connections import Connection
     from vidtopics.settings import OnlineSettings
 
 LOCKED = 3
-TIMEOUT_S = 30.0
 
 
 def time_us(text: str) -> int:
@@ -70,8 +76,9 @@ def materialize(
         int | None,
         typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here."),
     ] = None,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
     """Move what is new in the latest release to Redis; a run that died is simply run again.
@@ -89,7 +96,8 @@ def materialize(
         or (every and any(chosen))
     ):
         raise typer.BadParameter(
-            "--since and --until go together; with neither --full nor --dry-run; --every with none of them"
+            "--since and --until go together, with neither --full nor --dry-run;"
+            " --every goes with none of them"
         )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to lie before --until")
@@ -98,31 +106,32 @@ def materialize(
     settings = homes.settings(home, config).online
     with lock_errors():
         if every:
-            _rounds(home, settings, every, metrics_port, as_json)
+            _rounds(home, embedded, settings, every, metrics_port, as_json)
         elif dry_run:
-            _show(_preview(home, settings, full), as_json)
+            _show(_preview(home, embedded, settings, full), as_json)
         elif since is not None and until is not None:
-            _show(_backfill(home, settings, since, until), as_json)
+            _show(_backfill(home, embedded, settings, since, until), as_json)
         else:
-            _show(_once(home, settings, full), as_json)
+            _show(_once(home, embedded, settings, full), as_json)
 
 
 def move(
-    home: Path, settings: OnlineSettings, full: bool, report: Callable[[Moved], None]
+    home: Path, embedded: bool, settings: OnlineSettings, report: Callable[[Moved], None]
 ) -> list[Moved]:
     """Materialise into the home's Redis; StoreError where it can't be reached."""
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
 
-    with reached(home) as connection:
-        return _recorded(home, bring(Tables(home), connection, settings, full=full, report=report))
+    with stores.loaded(home, embedded) as connection:
+        return _recorded(home, bring(Tables(home), connection, settings, report=report))
 
 
-def _once(home: Path, settings: OnlineSettings, full: bool = False) -> list[Moved]:
+def _once(home: Path, embedded: bool, settings: OnlineSettings, full: bool = False) -> list[Moved]:
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
 
-    with _bar("Materialising the latest release") as progress, reached(home) as connection:
+    bar = _bar("Materialising the latest release")
+    with bar as progress, stores.loaded(home, embedded) as connection:
         moved = bring(Tables(home), connection, settings, full=full, progress=progress)
         return _recorded(home, moved)
 
@@ -136,39 +145,47 @@ def _recorded(home: Path, moved: list[Moved]) -> list[Moved]:
     return moved
 
 
-def _preview(home: Path, settings: OnlineSettings, full: bool) -> list[Moved]:
+def _preview(home: Path, embedded: bool, settings: OnlineSettings, full: bool) -> list[Moved]:
     from vidtopics.materialization import preview
     from vidtopics.tables import Tables
 
-    with reached(home) as connection:
+    with stores.reached(home, embedded) as connection:
         return preview(Tables(home), connection, settings, full=full)
 
 
-def _backfill(home: Path, settings: OnlineSettings, since_us: int, until_us: int) -> list[Moved]:
+def _backfill(
+    home: Path, embedded: bool, settings: OnlineSettings, since_us: int, until_us: int
+) -> list[Moved]:
     from vidtopics.materialization import Span, backfill
     from vidtopics.tables import Tables
 
     span = Span(since_us, until_us)
-    with _bar("Moving a range of event times again") as progress, reached(home) as connection:
+    bar = _bar("Moving a range of event times again")
+    with bar as progress, stores.loaded(home, embedded) as connection:
         return backfill(Tables(home), connection, settings, span, progress=progress)
 
 
 def _rounds(
-    home: Path, settings: OnlineSettings, every_s: float, port: int | None, as_json: bool
+    home: Path,
+    embedded: bool,
+    settings: OnlineSettings,
+    every_s: float,
+    port: int | None,
+    as_json: bool,
 ) -> None:
     """Rounds until a signal; one that fails is said, counted, and followed by the next."""
     from rich.console import Console
 
     from vidtopics.materialization.rounds import repeat, signals
 
-    metrics = _metrics(home, settings) if port else None
-    said = Console(stderr=True, soft_wrap=True)
+    metrics = _metrics(home, embedded, settings) if port else None
+    log = Console(stderr=True, soft_wrap=True)
 
     def once() -> None:
         try:
-            done = _once(home, settings)
+            done = _once(home, embedded, settings)
         except Exception as error:  # whatever it was, a service goes on
-            said.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
+            log.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
             if metrics:
                 metrics.failed(error)
             return
@@ -187,13 +204,13 @@ def _rounds(
         end()
 
 
-def _metrics(home: Path, settings: OnlineSettings) -> Any:
+def _metrics(home: Path, embedded: bool, settings: OnlineSettings) -> Any:
     from vidtopics.materialization.metrics import RunMetrics
     from vidtopics.materialization.releases import lag_s, loaded_release
     from vidtopics.tables import Tables
 
     def lag() -> float:
-        with reached(home) as connection:
+        with stores.reached(home, embedded) as connection:
             return lag_s(Tables(home), loaded_release(connection, settings.prefix))
 
     return RunMetrics(lag)
@@ -208,18 +225,7 @@ def _show(done: list[Moved], as_json: bool) -> None:
     show.moved(done)
     for m in done:
         if m.why:
-            show.out.print(f"{m.name}: a new generation, as {m.why}", highlight=False)
-
-
-@contextmanager
-def reached(home: Path) -> Iterator[Connection]:
-    """The home's Redis; StoreError where it can't be reached."""
-    from vidtopics.cli import stores
-    from vidtopics.online.connections import connect
-
-    url = stores.url_of(home)
-    with stores.reaching(url), connect(url, timeout_s=TIMEOUT_S) as connection:
-        yield connection
+            show.out.print(show.as_text(f"{m.name}: a new generation, as {m.why}"))
 
 
 @contextmanager
@@ -248,11 +254,11 @@ def _bar(title: str) -> Iterator[Progress]:
     from vidtopics.cli import show
 
     if not show.console.is_terminal:
-        show.console.print(title, highlight=False)
+        show.console.print(show.as_text(title))
         yield lambda name, done, total: None
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 
 def parity(
@@ -46,7 +46,7 @@ def parity(
         ),
     ] = 0.001,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each kind in each view.")] = 3,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Replay what a client's ServingLog kept against the tables.

@@ -1,4 +1,4 @@
-"""What a replay found, on a terminal."""
+"""The result of a replay, on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 NOTES = {
     "ahead": "newer than the watermark: read while a load was under way; fine",
     "clock_skew": "right by one clock alone, or from the future",
-    "no_watermark": "no watermark from before the read: the value is right, whether it was the latest isn't known",
+    "no_watermark": "no watermark from before the read: the value is right, maybe not the latest",
     "version_gone": "a version whose log or files are gone",
     "other_table": "of another Delta table, or a view or field that the contracts don't have",
 }
@@ -19,11 +19,12 @@ NOTES = {
 
 def show(report: Report, limits: Limits) -> None:
     """Both checks per view, rates per feature, what could not be checked, examples."""
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     views = sorted(report.views.values(), key=lambda v: v.view)
     out.print(
-        f"{report.lines:,} lines ({report.damaged:,} damaged), {report.dropped:,} requests dropped by the client,"
+        f"{report.lines:,} lines ({report.damaged:,} damaged),"
+        f" {report.dropped:,} requests dropped by the client,"
         f" clocks at most {report.max_skew_us / 1e6:.3f} s apart",
         highlight=False,
     )
@@ -32,13 +33,10 @@ def show(report: Report, limits: Limits) -> None:
     for view in views:
         for verdict, n in sorted(view.verdicts.items()):
             if note := NOTES.get(verdict.name.lower()):
-                out.print(
-                    f"  {view.view}: {n:,} {verdict.name.lower().replace('_', ' ')} ({note})",
-                    highlight=False,
-                    soft_wrap=True,
-                )
+                count = f"{n:,} {verdict.name.lower().replace('_', ' ')}"
+                out.print(as_text(f"  {view.view}: {count} ({note})"), soft_wrap=True)
         for example in view.examples:
-            out.print(_example(view.view, example), highlight=False, soft_wrap=True, markup=False)
+            out.print(as_text(_example(view.view, example)), soft_wrap=True)
     out.print(_sums(report, limits), highlight=False, soft_wrap=True)
 
 
@@ -51,11 +49,14 @@ def _sums(report: Report, limits: Limits) -> str:
         if report.checked
         else "NOTHING CHECKED"
     )
+    unchecked = _held(report.unchecked_rate, limits.unchecked, "TOO MANY")
+    skew = _held(report.skew, limits.skew, "TOO MANY")
+    stale = _held(report.staleness, limits.stale, "TOO STALE")
     return (
         f"Check 1, served is the table's row: {checked} ({report.checked:,} rows checked)\n"
-        f"  rows that could not be checked: {_held(report.unchecked_rate, limits.unchecked, 'TOO MANY')}\n"
-        f"  rows that are right by one clock alone: {_held(report.skew, limits.skew, 'TOO MANY')}\n"
-        f"Check 2, served is what a join gives: {_held(report.staleness, limits.stale, 'TOO STALE')}"
+        f"  rows that could not be checked: {unchecked}\n"
+        f"  rows that are right by one clock alone: {skew}\n"
+        f"Check 2, served is what a join gives: {stale}"
     )
 
 
@@ -65,6 +66,8 @@ def _held(rate: float, most: float, else_: str) -> str:
 
 def _views(views: list[ViewReport]) -> Any:
     from rich.table import Table
+
+    from vidtopics.cli.show import as_text
 
     table = Table(
         "view",
@@ -85,7 +88,7 @@ def _views(views: list[ViewReport]) -> Any:
         counts = (f"{n:,}" for n in (v.requests, v.rows, v.mismatches, v.unchecked, v.stale))
         mean, most = v.behind_us / max(v.stale, 1) / 1e6, v.behind_max_us / 1e6
         table.add_row(
-            v.view,
+            as_text(v.view),
             *counts,
             f"{v.staleness:.2%}",
             *((f"{mean:.1f} s", f"{most:.1f} s") if v.stale else ("", "")),
@@ -96,13 +99,15 @@ def _views(views: list[ViewReport]) -> Any:
 def _features(views: list[ViewReport]) -> Any:
     from rich.table import Table
 
+    from vidtopics.cli.show import as_text
+
     table = Table("feature", "served", "wrong", "stale", "rate", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
     for v in views:
         for name, c in v.features.items():
             table.add_row(
-                name,
+                as_text(name),
                 f"{c.served:,}",
                 f"{c.wrong:,}",
                 f"{c.stale:,}",
@@ -117,5 +122,6 @@ def _example(view: str, example: dict[str, Any]) -> str:
     served, expected = (
         json.dumps(example[side], ensure_ascii=False) for side in ("served", "expected")
     )
-    head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, request {example['request']} at {example['server_time']}"
+    request = f"request {example['request']} at {example['server_time']}"
+    head = f"  {example['kind'].replace('_', ' ')}: {view} of {entity}, {request}"
     return f"{head}, version {example['version']}\n    served   {served}\n    expected {expected}"

@@ -6,20 +6,32 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 
 def recommend(
     user_id: Annotated[str, typer.Argument(metavar="USER_ID")],
     top: Annotated[int, typer.Option(min=1, help="Videos to recommend.")] = 10,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Videos for a user: recalled from the topics of recent clicks, ranked by click probability, each with its reason."""
+    """Videos for a user, each with its reason.
+
+    They are recalled from the topics of recent clicks, and ranked by click probability.
+    """
     from vidtopics.cli import homes, recommendations
 
-    report = recommendations.report(home, homes.settings(home, config), user_id, top=top)
+    settings = homes.settings(home, config)
+    report = recommendations.report(home, settings, user_id, top=top, embedded=embedded)
     if as_json:
         print_json(report)
     else:

@@ -1,4 +1,7 @@
-"""A recommendation with titles and topic labels, as a report and on a terminal. Features come from Redis, names from the tables."""
+"""A recommendation with titles and topic labels, as a report and on a terminal.
+
+Features come from Redis, names from the tables.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ if TYPE_CHECKING:
 LABEL_TERMS = 3
 
 
-def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[str, Any]:
+def report(
+    home: Path, settings: Settings, user_id: str, *, top: int, embedded: bool = False
+) -> dict[str, Any]:
     """Recall and rank with the home's Redis and ranking model; plain values for JSON.
 
     Raises:
@@ -26,18 +31,24 @@ def report(home: Path, settings: Settings, user_id: str, *, top: int) -> dict[st
     from consumers.ranking.serving import Ranker
     from consumers.recommendation import recommend
     from vidtopics.cli import stores
+    from vidtopics.server import url_of
     from vidtopics.tables import Tables
 
     tables = Tables(home)
     ranker = Ranker.load(tables.home / "models" / "ranking")
-    with stores.reaching(stores.url_of(home)):
-        client = stores.client(home, settings.online.prefix)
-        found = recommend(client, ranker, settings.recall, user_id, top=top)
-    return named(tables, found)
+    url = url_of(home, embedded=embedded)
+    with stores.reaching(url):
+        client = stores.client(url, settings.online.prefix)
+        recommendation = recommend(client, ranker, settings.recall, user_id, top=top)
+    return named(tables, recommendation)
 
 
 def active_user(tables: Tables) -> str:
-    """The user with the most recent clicks, of equally active ones the first in byte order; TableError where nobody clicked."""
+    """The user with the most recent clicks, of equals the first in byte order.
+
+    Raises:
+        TableError: nobody clicked.
+    """
     from vidtopics.contracts import USER_RECENT_CLICKS
     from vidtopics.errors import TableError, explain
     from vidtopics.tables import FOREVER
@@ -55,12 +66,14 @@ def active_user(tables: Tables) -> str:
     return str(min((-len(row["recent_video_ids"]), row["user_id"]) for row in rows)[1])
 
 
-def named(tables: Tables, found: Recommendation) -> dict[str, Any]:
+def named(tables: Tables, recommendation: Recommendation) -> dict[str, Any]:
     """The recommendation with what the tables say of its videos and topics."""
     from vidtopics.contracts import TOPICS, VIDEO_CATALOG
 
-    titles = _latest(tables, VIDEO_CATALOG, "title", [v.video_id for v in found.videos])
-    labels = _latest(tables, TOPICS, "label_terms", [v.reason.topic_id for v in found.videos])
+    titles = _latest(tables, VIDEO_CATALOG, "title", [v.video_id for v in recommendation.videos])
+    labels = _latest(
+        tables, TOPICS, "label_terms", [v.reason.topic_id for v in recommendation.videos]
+    )
     videos = [
         {
             "rank": rank,
@@ -71,17 +84,19 @@ def named(tables: Tables, found: Recommendation) -> dict[str, Any]:
             "label_terms": labels.get(video.reason.topic_id) or [],
             "queue_position": video.reason.position,
             "topic_clicks": video.reason.clicks,
-            "reason": because(video.reason, labels.get(video.reason.topic_id) or [], found.popular),
+            "reason": because(
+                video.reason, labels.get(video.reason.topic_id) or [], recommendation.popular
+            ),
         }
-        for rank, video in enumerate(found.videos, 1)
+        for rank, video in enumerate(recommendation.videos, 1)
     ]
     return {
-        "user_id": found.user_id,
+        "user_id": recommendation.user_id,
         "videos": videos,
-        "clicks": found.clicks,
-        "candidates": found.candidates,
-        "popular": found.popular,
-        "left_out": {what: dict(causes) for what, causes in found.left_out.items()},
+        "clicks": recommendation.clicks,
+        "candidates": recommendation.candidates,
+        "popular": recommendation.popular,
+        "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
     }
 
 
@@ -89,7 +104,8 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
     """The reason in words.
 
     >>> from consumers.retrieval import Reason
-    >>> because(Reason(topic_id=17, position=3, clicks=7), ["soccer", "goal", "keeper", "cup"], popular="")
+    >>> label = ["soccer", "goal", "keeper", "cup"]
+    >>> because(Reason(topic_id=17, position=3, clicks=7), label, popular="")
     'because you clicked 7 videos of topic 17 (soccer, goal, keeper); queue place 3'
     >>> because(Reason(topic_id=17, position=3, clicks=0), [], popular="new user")
     'new user: popular in topic 17; queue place 3'
@@ -103,20 +119,20 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
     return f"{why} topic {reason.topic_id}{label}; queue place {reason.position}"
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(report: Mapping[str, Any]) -> None:
     """Prints the report."""
     from rich.table import Column, Table
-    from rich.text import Text
 
-    from vidtopics.cli.show import out
+    from vidtopics.cli.show import as_text, out
 
     source = (
-        f"popular topics ({found['popular']})"
-        if found["popular"]
-        else _count(found["clicks"], "recent click")
+        f"popular topics ({report['popular']})"
+        if report["popular"]
+        else _count(report["clicks"], "recent click")
     )
-    head = f"{len(found['videos'])} of {_count(found['candidates'], 'candidate')} for user {found['user_id']}, recalled from {source}"
-    out.print(Text(head))
+    counts = f"{len(report['videos'])} of {_count(report['candidates'], 'candidate')}"
+    head = f"{counts} for user {report['user_id']}, recalled from {source}"
+    out.print(as_text(head))
     table = Table(
         Column("", justify="right"),
         "video",
@@ -125,20 +141,17 @@ def show(found: Mapping[str, Any]) -> None:
         "reason",
         box=None,
     )
-    for v in found["videos"]:
+    for v in report["videos"]:
         table.add_row(
             str(v["rank"]),
-            *map(Text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])),
+            *map(as_text, (v["video_id"], v["title"], f"{v['score']:.3f}", v["reason"])),
         )
-    if found["videos"]:
+    if report["videos"]:
         out.print(table)
-    for what, causes in found["left_out"].items():
+    for what, causes in report["left_out"].items():
         if causes:
-            out.print(
-                Text(
-                    f"Left out of {what}: {', '.join(f'{n} {cause}' for cause, n in causes.items())}"
-                )
-            )
+            counts = ", ".join(f"{n} {cause}" for cause, n in causes.items())
+            out.print(as_text(f"Left out of {what}: {counts}"))
 
 
 def _count(number: int, what: str) -> str:

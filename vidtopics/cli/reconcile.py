@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from vidtopics.materialization.reconcile import Reconciled
@@ -23,18 +30,19 @@ def reconcile(
         ),
     ] = 10_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses others.")] = 0,
-    home: Home = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
+    embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count the keys of every view and list in Redis against the tables as they were loaded, and compare a sample of values and lists.
+    """Compare Redis with the tables as loaded: all keys, and a sample of values and lists.
 
     Ends with 0 if all is as the tables say; with 1 if a key is missing or foreign, a value or list
     differs, or nothing was loaded; with 2 if Redis or a table is out of reach; with 3 while another
     run has the lock.
     """
-    from vidtopics.cli import homes, show
-    from vidtopics.cli.materialize import lock_errors, reached
+    from vidtopics.cli import homes, show, stores
+    from vidtopics.cli.materialize import lock_errors
     from vidtopics.materialization.reconcile import reconcile as compare
     from vidtopics.tables import Tables
 
@@ -42,9 +50,9 @@ def reconcile(
     with (
         show.working("Comparing Redis with the tables") as progress,
         lock_errors(),
-        reached(home) as connection,
+        stores.reached(home, embedded) as connection,
     ):
-        found = compare(
+        reconciled = compare(
             Tables(home),
             connection,
             settings,
@@ -53,14 +61,14 @@ def reconcile(
             report=lambda view: progress(view.name),
         )
     if as_json:
-        print_json([asdict(view) for view in found])
+        print_json([asdict(view) for view in reconciled])
     else:
-        _show(found)
-    if not found or any(view.faults for view in found):
+        _show(reconciled)
+    if not reconciled or any(view.faults for view in reconciled):
         raise typer.Exit(1)
 
 
-def _show(found: list[Reconciled]) -> None:
+def _show(reconciled: list[Reconciled]) -> None:
     from rich.table import Table
 
     from vidtopics.cli import show
@@ -77,11 +85,12 @@ def _show(found: list[Reconciled]) -> None:
         box=None,
         header_style="bold",
     )
-    for view in found:
+    for view in reconciled:
         faults = "; ".join(
             f"{kind} {count:,}: {', '.join(view.examples.get(kind, []))}"
             for kind, count in view.faults.items()
         )
         counts = (f"{n:,}" for n in (view.live, view.ended, view.keys, view.compared, view.newer))
-        table.add_row(view.name, str(view.version), *counts, faults or "none")
+        name, version = show.as_text(view.name), str(view.version)
+        table.add_row(name, version, *counts, show.as_text(faults or "none"))
     show.out.print(table)

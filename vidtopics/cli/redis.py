@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, Home
+from vidtopics.cli.common import DEFAULT_HOME, Embedded, ExistingHome
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
-def start(home: Home = DEFAULT_HOME) -> None:
-    """Start it unless it runs; prints its address. With REDIS_URL set nothing is started: that server is used."""
-    from vidtopics.server import url_of
+def start(home: ExistingHome = DEFAULT_HOME, embedded: Embedded = False) -> None:
+    """Start it unless it runs; prints its address.
 
-    typer.echo(url_of(home))
+    With REDIS_URL set nothing is started: that server is used, and its address is printed without
+    user and password.
+    """
+    from vidtopics.server import plain, url_of
+
+    typer.echo(plain(url_of(home, embedded=embedded)))
 
 
 @app.command()
-def stop(home: Home = DEFAULT_HOME) -> None:
+def stop(home: ExistingHome = DEFAULT_HOME) -> None:
     """Stop it; its data stays below the home."""
     from vidtopics import server
 

@@ -16,17 +16,19 @@ def representations(report: dict[str, Any]) -> None:
     """Table I with intervals, the paper's order judged, Fig. 3, and the topics."""
     classes = report["classes"]
     out.print(
-        f"Table I on {report['videos']:,} held-out videos, release {report['release']} (as of {report['as_of'][:19]}),"
-        f" {report['clusterings']} clusterings, seeds {report['seed']} to {report['seed'] + report['clusterings'] - 1}; ± is the 95% interval",
+        f"Table I on {report['videos']:,} held-out videos, {_release(report)},"
+        f" {report['clusterings']} clusterings,"
+        f" seeds {report['seed']} to {report['seed'] + report['clusterings'] - 1};"
+        " ± is the 95% interval",
         highlight=False,
     )
-    found = {(r["metric"], r["level"], r["features"]): r for r in report["table1"]}
+    scores = {(r["metric"], r["level"], r["features"]): r for r in report["table1"]}
     differences = {(r["metric"], r["level"], r["from"], r["to"]): r for r in report["differences"]}
     table = Table("", *COLUMNS, "paper's order", box=None, header_style="bold")
     for metric in ("ari", "nmi"):
         for level in classes:
-            scores = [found.get((metric, level, name)) for name in COLUMNS]
-            cells = [_plain(score) if score else "none" for score in scores]
+            row = [scores.get((metric, level, name)) for name in COLUMNS]
+            cells = [_plain(score) if score else "none" for score in row]
             steps = [differences.get((metric, level, a, b)) for a, b in ORDER]
             verdict = _order([step for step in steps if step])
             table.add_row(f"{metric.upper()} {level} (K = {classes[level]})", *cells, verdict)
@@ -40,15 +42,18 @@ def representations(report: dict[str, Any]) -> None:
     )
     if ratios:
         out.print(
-            f"Fig. 3, distance between clusters over distance within, mean of {report['clusterings']} clusterings"
+            "Fig. 3, distance between clusters over distance within,"
+            f" mean of {report['clusterings']} clusterings"
             f" at K = {report['figure3']['clusters']}: {shown}",
             highlight=False,
         )
     topics = report["topics"]
     if "topics_per_video" in topics:
         out.print(
-            f"Topics: {topics['topics']:.0f} in epoch {topics['topic_epoch']:.0f}, {topics['topics_per_video']:.2f} per video on average,"
-            f" {topics['below_threshold']:.0%} of videos without a centre within tau_3 = {topics['threshold']:.2f}",
+            f"Topics: {topics['topics']:.0f} in epoch {topics['topic_epoch']:.0f},"
+            f" {topics['topics_per_video']:.2f} per video on average,"
+            f" {topics['below_threshold']:.0%} of videos without a centre"
+            f" within tau_3 = {topics['threshold']:.2f}",
             highlight=False,
         )
 
@@ -63,8 +68,10 @@ def ranking(report: dict[str, Any]) -> None:
     """AUC of Wide&Deep with and without topics on both splits, with the paired differences."""
     seeds = report["seeds"]
     out.print(
-        f"Ranking (Wide&Deep, {len(seeds)} seeds from {seeds[0]}): AUC on release {report['release']} (as of {report['as_of'][:19]}),"
-        f" {report['rows']:,} impressions, {report['clicked'] / max(report['rows'], 1):.0%} clicked; ± is the 95% interval over seeds",
+        f"Ranking (Wide&Deep, {len(seeds)} seeds from {seeds[0]}): AUC on {_release(report)},"
+        f" {report['rows']:,} impressions,"
+        f" {report['clicked'] / max(report['rows'], 1):.0%} clicked;"
+        " ± is the 95% interval over seeds",
         highlight=False,
     )
     table = Table(
@@ -87,7 +94,8 @@ def trained(report: dict[str, Any]) -> None:
     """What the ranking model was trained on and how well it does."""
     state = "is up to date" if report["skipped"] else f"trained in {report['seconds']:.0f} s"
     out.print(
-        f"Ranking model {state}: {report['rows']:,} impressions ({report['clicked'] / report['rows']:.0%} clicked) of {report['users']:,} users,"
+        f"Ranking model {state}: {report['rows']:,} impressions"
+        f" ({report['clicked'] / report['rows']:.0%} clicked) of {report['users']:,} users,"
         f" {report['videos']:,} videos, {report['topics']:,} topics, release {report['release']};"
         f" AUC {report['auc']:.3f} on the held-out end, {report['epochs']} epochs",
         highlight=False,
@@ -98,13 +106,16 @@ def trained(report: dict[str, Any]) -> None:
 def _plain(estimate: dict[str, Any], form: str = ".3f") -> str:
     if estimate["low"] is None:
         return f"{estimate['mean']:{form}}"
-    return (
-        f"{estimate['mean']:{form}} ± {(estimate['high'] - estimate['low']) / 2:{form.lstrip('+')}}"
-    )
+    half = (estimate["high"] - estimate["low"]) / 2
+    return f"{estimate['mean']:{form}} ± {half:{form.lstrip('+')}}"
+
+
+def _release(report: dict[str, Any]) -> str:
+    return f"release {report['release']} (as of {report['as_of'][:19]})"
 
 
 def _order(steps: list[dict[str, Any]]) -> str:
-    """Whether joint lies above image and title, and joint + tag above joint; a step within its interval is told."""
+    """Whether joint is above image and title, joint + tag above joint, and which step is unsure."""
     broken = [f"{s['to']} not above {s['from']}" for s in steps if s["mean"] <= 0]
     unsure = [
         f"{s['to']} > {s['from']} within its interval" for s in steps if s["mean"] > 0 >= s["low"]

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vidtopics.faults import visible
+
 if TYPE_CHECKING:
     import psutil
 
@@ -25,15 +27,27 @@ console = Console(stderr=True)
 out = Console(width=None if Console().is_terminal else 120)
 
 
+def as_text(value: object) -> Text:
+    r"""What came from outside, or may have: no markup, control characters as escapes.
+
+    >>> as_text("[red]title\x1b[2J").plain == "[red]title" + r"\x1b[2J"
+    True
+    """
+    return Text("\n".join(visible(line) for line in str(value).split("\n")))
+
+
 @contextmanager
 def working(title: str) -> Iterator[Progress]:
-    """A spinner with `title` and the latest word of progress while the block runs; a plain line where there is no terminal."""
+    """A spinner with `title` and the latest step while the block runs.
+
+    Where there is no terminal, a plain line.
+    """
     if not console.is_terminal:
-        console.print(title, highlight=False)
+        console.print(as_text(title))
         yield lambda text: None
         return
-    with console.status(title) as status:
-        yield lambda text: status.update(f"{title}: {text}")
+    with console.status(as_text(title)) as status:
+        yield lambda text: status.update(as_text(f"{title}: {text}"))
 
 
 def ingested(result: Ingested) -> None:
@@ -45,7 +59,7 @@ def ingested(result: Ingested) -> None:
     for file in result.files:
         warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
         counts = (file.rows, file.accepted, file.already_there, file.left_out, file.refused_rows)
-        table.add_row(file.name, *(f"{count:,}" for count in counts), warned)
+        table.add_row(as_text(file.name), *(f"{count:,}" for count in counts), as_text(warned))
     out.print(table)
     rows = {p.table: p.rows for p in result.publications}
     table = Table("table", "new rows", "already there", box=None, header_style="bold")
@@ -56,10 +70,10 @@ def ingested(result: Ingested) -> None:
     out.print(table)
     for file in result.files:
         for reason, tally in file.refused.items():
-            out.print(Text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
+            out.print(as_text(f"  {file.name}: {reason} {tally.count:,}, as {tally.examples[0]}"))
     for file in result.files:
         for line in file_notes(file):
-            out.print(Text(f"  {line}"))
+            out.print(as_text(f"  {line}"))
 
 
 def file_notes(file: FileReport) -> list[str]:
@@ -82,9 +96,9 @@ def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for name in dict.fromkeys(s.publication.table for s in done):
-        mine = {s.as_of_us: s for s in done if s.publication.table == name}
-        cells = ["" if d not in mine else _rows(mine[d]) for d in dates]
-        table.add_row(name, *cells, f"{sum(s.seconds for s in mine.values()):.1f}")
+        step_at = {s.as_of_us: s for s in done if s.publication.table == name}
+        cells = ["" if d not in step_at else _rows(step_at[d]) for d in dates]
+        table.add_row(as_text(name), *cells, f"{sum(s.seconds for s in step_at.values()):.1f}")
     table.add_row("release", *(str(release(d) or "none: nothing changed") for d in dates), "")
     out.print(table)
 
@@ -105,13 +119,13 @@ def moved(done: Sequence[Moved]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for m in done:
-        said = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
+        state = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
         counts = (
-            [said, "", "", ""]
-            if said
+            [state, "", "", ""]
+            if state
             else [f"{n:,}" for n in (m.read, m.written, m.older, m.not_due)]
         )
-        table.add_row(m.name, str(m.release), *counts, f"{m.seconds:.2f}")
+        table.add_row(as_text(m.name), str(m.release), *counts, f"{m.seconds:.2f}")
     out.print(table)
 
 
@@ -121,7 +135,7 @@ def _rows(step: Step) -> str:
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float]]:
-    """Measures the greatest memory, in GB, of this process and its children, Spark's JVM and workers included."""
+    """Measures the peak memory, in GB, of this process and its children (Spark's JVM, workers)."""
     import psutil
 
     peak, stop = [0.0], threading.Event()
@@ -143,7 +157,10 @@ def peak_memory() -> Iterator[Callable[[], float]]:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes: the proportional set size where the system tells it (forked workers share pages), else the resident size."""
+    """Bytes: the proportional set size where the system has it, else the resident size.
+
+    Forked workers share pages.
+    """
     try:
         with open(f"/proc/{process.pid}/smaps_rollup", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))

@@ -5,24 +5,78 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.online import OnlineClient
-from vidtopics.server import url_of
 
-__all__ = ["client", "plain", "reaching", "url_of"]
+if TYPE_CHECKING:
+    from vidtopics.online import OnlineClient
+    from vidtopics.online.connections import Connection
+
+TIMEOUT_S = 30.0
 
 
-def client(home: Path, prefix: str) -> OnlineClient:
-    """A client of the home's Redis."""
-    return OnlineClient.from_url(url_of(home), prefix=prefix, timeout_s=5)
+def client(url: str, prefix: str) -> OnlineClient:
+    """A client of the Redis at `url`."""
+    from vidtopics.online import OnlineClient
+
+    return OnlineClient.from_url(url, prefix=prefix, timeout_s=5)
+
+
+@contextmanager
+def reached(home: Path, embedded: bool) -> Iterator[Connection]:
+    """A connection to the home's Redis; StoreError where it can't be reached."""
+    from vidtopics.server import url_of
+
+    with _connection(url_of(home, embedded=embedded)) as connection:
+        yield connection
+
+
+@contextmanager
+def loaded(home: Path, embedded: bool) -> Iterator[Connection]:
+    """As :func:`reached`, for a load: the home remembers the server once it has succeeded."""
+    from vidtopics.server import url_of
+
+    url = url_of(home, embedded=embedded)
+    with _connection(url) as connection:
+        yield connection
+    remember(home, url)
+
+
+@contextmanager
+def _connection(url: str) -> Iterator[Connection]:
+    from vidtopics.online.connections import connect
+
+    with reaching(url), connect(url, timeout_s=TIMEOUT_S) as connection:
+        yield connection
+
+
+def remember(home: Path, url: str) -> None:
+    """Let the home remember the server at `url`; a line where it was another before.
+
+    A home that can't be written to (its tables may be mounted read-only) goes on without, and the
+    line says so.
+    """
+    import typer
+
+    from vidtopics import server
+
+    try:
+        moved = server.remember(home, url)
+    except OSError as error:
+        typer.echo(f"The home can't remember {server.plain(url)}: {error}", err=True)
+        return
+    if moved:
+        before, now = moved
+        typer.echo(f"The home was loaded into {before} before, and into {now} now.", err=True)
 
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
     """Turns redis-py's errors into one that says what to do."""
     from redis.exceptions import RedisError
+
+    from vidtopics.server import plain
 
     try:
         yield
@@ -35,17 +89,3 @@ def reaching(url: str) -> Iterator[None]:
                 mend="check REDIS_URL, or unset it to use the embedded server",
             )
         ) from error
-
-
-def plain(url: str) -> str:
-    """The address alone: no user, password or option, wherever in the URL they stand.
-
-    >>> plain("rediss://u:p@cache:6379/0?password=q"), plain("redis://:p/q@cache"), plain("redis+cluster://a:1,b:2")
-    ('rediss://cache:6379/0', 'redis://...', 'redis+cluster://a:1,b:2')
-    """
-    scheme, parts = url.partition("://")[0], urlsplit(url)
-    if (
-        "@" in parts.path + parts.query + parts.fragment
-    ):  # a password that should have been percent-encoded
-        return f"{scheme}://..."
-    return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, Home, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -15,7 +15,9 @@ def _group() -> None:
 
 
 @app.command()
-def ranking(home: Home = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def ranking(
+    home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
     """Wide&Deep on all impressions whose label window has closed; `recommend` ranks with it."""
     from consumers.ranking.learning import train
     from vidtopics.cli import homes, reports, show

@@ -12,6 +12,7 @@ from vidtopics.explore.covers import thumbnails
 from vidtopics.explore.data import Covers, PageData, Queued, Release, Topic, Video
 from vidtopics.explore.html import render
 from vidtopics.explore.reading import collect
+from vidtopics.files import write_whole
 from vidtopics.settings import IngestSettings
 from vidtopics.tables import Tables
 
@@ -32,7 +33,9 @@ __all__ = [
 def write_page(
     tables: Tables, output: Path, *, max_pixels: int = IngestSettings().max_image_pixels
 ) -> Path:
-    """Write the page of the latest release to `output`, and say where it lies; the same tables give the same bytes.
+    """Write the page of the latest release to `output`; its absolute path.
+
+    The same tables give the same bytes.
 
     Args:
         tables: the home's tables.
@@ -41,11 +44,10 @@ def write_page(
 
     Raises:
         TableError: nothing was released, or its tables don't belong together.
-        OSError: `output` can't be written.
+        MachineError: a link in `output` leads nowhere.
+        OSError: `output` can't be written; what was there stays.
     """
     data = collect(tables)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(
-        render(data, thumbnails(data, max_pixels=max_pixels)), encoding="utf-8", newline="\n"
-    )
+    write_whole(output, render(data, thumbnails(data, max_pixels=max_pixels)))
     return output.absolute()

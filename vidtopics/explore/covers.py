@@ -18,7 +18,7 @@ from vidtopics.images import decode_cover
 BOX = (88, 112)
 """Pixels, width and height, that a thumbnail fits in."""
 BUDGET = 5_500_000
-"""Characters of all thumbnails together: with the data of ten thousand videos the page stays below 8 MB."""
+"""Characters of all thumbnails: the page of ten thousand videos stays below 8 MB."""
 MOSAIC = 8
 """Covers on a topic's card (overview.js)."""
 BATCH = 128
@@ -58,7 +58,10 @@ def _encoded(data: PageData, max_pixels: int) -> Iterator[tuple[int, tuple[str, 
 
 
 def first_shown(data: PageData) -> Iterator[int]:
-    """Places of the videos that a topic or queue shows, each once: on cards all firsts, all seconds, ..., then elsewhere."""
+    """Places of the videos that a topic or queue shows, each once.
+
+    On cards all firsts, all seconds, ..., then elsewhere.
+    """
     at = {video.video_id: place for place, video in enumerate(data.videos)}
     central = list(members(data).values())
     queues = [[at[queued.video_id] for queued in queue] for queue in (data.queues or {}).values()]
@@ -68,7 +71,10 @@ def first_shown(data: PageData) -> Iterator[int]:
 
 
 def thumbnail(cover: str, max_pixels: int) -> tuple[str, float]:
-    """Base64 of a WebP file that fits :data:`BOX`, and its width over height; `("", 1.0)` without a readable cover at that path."""
+    """Base64 of a WebP file that fits :data:`BOX`, and its width over height.
+
+    `("", 1.0)` without a readable cover at that path.
+    """
     try:
         file = Path(cover).read_bytes() if cover else None
     except OSError:  # moved away since it was ingested: shown as any video without a cover

@@ -15,7 +15,10 @@ SCALE = 10_000
 
 @dataclass(frozen=True)
 class Release:
-    """The release that the page shows. `mean_topics`: slots in use, on average over the videos that have topics."""
+    """The release that the page shows.
+
+    `mean_topics`: slots in use, on average over the videos that have topics.
+    """
 
     release_id: int
     as_of: datetime
@@ -35,7 +38,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Video:
-    """One video: what its source says of it, its topics by falling weight, and its counts where there are any."""
+    """One video: what its source says, its topics by falling weight, its counts if any."""
 
     video_id: str
     title: str
@@ -66,7 +69,7 @@ class PageData:
 
     * `centroids`: float32[K, width], one row per topic of `topics`.
     * `videos`: by rising id.
-    * `queues`: by topic id, in the order of the queue; None where the release has no table of queues.
+    * `queues`: by topic id, in the queue's order; None where the release has no such table.
     """
 
     release: Release
@@ -78,26 +81,27 @@ class PageData:
 
 @dataclass(frozen=True)
 class Covers:
-    """Small covers: base64 of WebP files by place in `PageData.videos`, and the width over height that they are shown at."""
+    """Small covers: base64 of WebP files by place in `PageData.videos`, and width over height."""
 
     files: Mapping[int, str]
     ratio: float = 1.0
 
 
 def members(data: PageData) -> dict[int, list[int]]:
-    """For each topic the videos that carry it, as places in `data.videos`: the most central first, ties by id.
+    """For each topic its videos, as places in `data.videos`: most central first, ties by id.
 
-    Weights count as the page has them, in ten-thousandths, so that both order alike.
+    Weights count as the page has them, in ten-thousandths, so that page and list order alike.
 
     >>> from datetime import UTC
     >>> day = datetime(2026, 1, 1, tzinfo=UTC)
     >>> videos = (Video("a", "A", "", topics=((7, 0.6),)), Video("b", "B", "", topics=((7, 0.9),)))
     >>> topics = (Topic(7, ("cat",), 2, day), Topic(8, (), 0, day))
-    >>> members(PageData(Release(1, day, 1, 1.0), topics, np.eye(2, dtype=np.float32), videos, None))
+    >>> centroids = np.eye(2, dtype=np.float32)
+    >>> members(PageData(Release(1, day, 1, 1.0), topics, centroids, videos, None))
     {7: [1, 0], 8: []}
     """
-    found: dict[int, list[tuple[int, int]]] = {topic.topic_id: [] for topic in data.topics}
+    weighted: dict[int, list[tuple[int, int]]] = {topic.topic_id: [] for topic in data.topics}
     for place, video in enumerate(data.videos):
         for topic_id, weight in video.topics:
-            found[topic_id].append((-round(weight * SCALE), place))
-    return {topic_id: [place for _, place in sorted(pairs)] for topic_id, pairs in found.items()}
+            weighted[topic_id].append((-round(weight * SCALE), place))
+    return {topic_id: [place for _, place in sorted(pairs)] for topic_id, pairs in weighted.items()}

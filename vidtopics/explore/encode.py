@@ -1,4 +1,7 @@
-"""The page's data as compact JSON: columns instead of objects, places instead of ids, whole numbers instead of fractions."""
+"""The page's data as compact JSON.
+
+Columns instead of objects, places instead of ids, whole numbers instead of fractions.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,7 @@ def _queue(data: PageData, topic: Topic, at: Mapping[str, int]) -> list[list[int
 
 
 def _videos(data: PageData, vocabularies: Mapping[str, list[str]]) -> dict[str, list[Any]]:
-    """One column per field, by place of the video; topics as flat rows of place, weight, place, weight."""
+    """One column per field, by place of the video; topics as rows of place, weight, place, ..."""
     at = {topic.topic_id: place for place, topic in enumerate(data.topics)}
     numbers = {
         name: {word: i for i, word in enumerate(words)} for name, words in vocabularies.items()
@@ -102,7 +105,7 @@ def _videos(data: PageData, vocabularies: Mapping[str, list[str]]) -> dict[str, 
 
 
 def _vocabulary(videos: Iterable[Video], name: str) -> list[str]:
-    """The words of that field, the most frequent first (so that they have the shortest numbers), ties by word."""
+    """The field's words, most frequent first (shortest numbers), ties by word."""
     counts = Counter(word for video in videos for word in getattr(video, name))
     return sorted(counts, key=lambda word: (-counts[word], word))
 

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 
 def plane(centroids: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The first two principal components of the centroids, float64[K, 2]; far apart there is far apart in fact.
+    """The first two principal components of the centroids, float64[K, 2].
+
+    Far apart there is far apart in fact.
 
     The sign of a component is free: its entry of greatest size is made positive.
 
@@ -16,10 +18,10 @@ def plane(centroids: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     centred = centroids.astype(np.float64) - centroids.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-    found = np.zeros((len(centroids), 2))
-    found[:, : left.shape[1]] = (left * scale)[:, :2]
-    greatest = found[np.abs(found).argmax(axis=0), [0, 1]]
-    return found * np.where(greatest < 0, -1, 1) + 0.0
+    components = np.zeros((len(centroids), 2))
+    components[:, : left.shape[1]] = (left * scale)[:, :2]
+    greatest = components[np.abs(components).argmax(axis=0), [0, 1]]
+    return components * np.where(greatest < 0, -1, 1) + 0.0
 
 
 def similar(

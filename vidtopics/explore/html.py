@@ -20,7 +20,8 @@ def render(data: PageData, covers: Covers) -> str:
     runs even if a title found a way into the markup. Videos without a cover get a placeholder.
     """
     style, script = _static("page.css"), "\n".join(_static(f"{name}.js") for name in SCRIPTS)
-    policy = f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}"
+    sources = f"style-src {_source(style)}; script-src {_source(script)}"
+    policy = f"default-src 'none'; img-src data:; {sources}"
     parts = {
         "POLICY": f"{policy}; base-uri 'none'; form-action 'none'",
         "STYLE": style,

@@ -31,12 +31,13 @@ def collect(tables: Tables) -> PageData:
     Retired topics and removed videos are left out, and whatever was published after the release.
 
     Raises:
-        TableError: nothing was released, the release has no topics, or its tables are of several topic epochs.
+        TableError: nothing was released, the release has no topics, or its tables are of several
+            topic epochs.
     """
     row = tables.latest_release()
     read = _Reader(tables, row)
-    found = read.rows(TOPICS).filter(pc.is_null(pc.field("retired"))).sort_by("topic_id")
-    if not found.num_rows:
+    topic_rows = read.rows(TOPICS).filter(pc.is_null(pc.field("retired"))).sort_by("topic_id")
+    if not topic_rows.num_rows:
         raise _missing(tables, TOPICS, f"topics in release {row['release_id']}")
     assigned = read.rows(VIDEO_TOPICS)
     release = Release(
@@ -47,10 +48,10 @@ def collect(tables: Tables) -> PageData:
     )
     topics = tuple(
         Topic(r["topic_id"], tuple(r["label_terms"]), r["size"], r["born"])
-        for r in found.to_pylist()
+        for r in topic_rows.to_pylist()
     )
     videos = _videos(read, assigned, {topic.topic_id for topic in topics})
-    centroids = np.stack(found["centroid"].to_numpy()).astype(np.float32)
+    centroids = np.stack(topic_rows["centroid"].to_numpy()).astype(np.float32)
     return PageData(
         release, topics, centroids, videos, _queues(read, {video.video_id for video in videos})
     )
@@ -65,7 +66,7 @@ class _Reader:
         self.as_of_us, self.epoch = release["as_of_us"], release["topic_epoch"]
 
     def rows(self, table: Table) -> pa.Table:
-        """The rows that hold at the release's as-of time; none where the release has no such table."""
+        """The rows at the release's as-of time; none where the release has no such table."""
         version = self.versions.get(table.name)
         if version is None:
             return self.tables.as_of(table, self.as_of_us, known_by_us=0)

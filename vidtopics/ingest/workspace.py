@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from vidtopics.contracts import VALUE_HASH, Table
 from vidtopics.errors import InputError, explain
+from vidtopics.faults import error_number
 from vidtopics.ingest.delivery import EXAMPLES, FileReport, Tally
 from vidtopics.ingest.readers import Columns, open_rows
 from vidtopics.ingest.rules import MACROS, Rule, first_broken
@@ -109,6 +110,8 @@ class Workspace:
         try:
             self.copy(f"{name}_read", opened.rows, select)
         except duckdb.Error as error:
+            if error_number(error) is not None:  # the machine's fault, not the file's
+                raise
             raise InputError(
                 explain(
                     path.name,

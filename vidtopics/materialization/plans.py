@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from vidtopics.layout import ViewEntry, Watermark
 from vidtopics.layout.known import known_fields
 from vidtopics.materialization.changes import files, files_of, removes_rows
+from vidtopics.tables.data_files import files_digest
 
 
 @dataclass(frozen=True)

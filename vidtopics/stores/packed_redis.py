@@ -13,6 +13,7 @@ materialize` writes what it reads.
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -35,7 +36,7 @@ from vidtopics.layout import KeySpace, encode, tombstones
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
-from vidtopics.server import url_of
+from vidtopics.server import remember, url_of
 from vidtopics.settings import folder
 from vidtopics.stores.entity_ids import check_not_null, entity_rows_checked, ids_of_keys
 from vidtopics.stores.feast_types import columns_of, is_online, schema_of, ttl_us
@@ -76,6 +77,8 @@ class PackedRedisOnlineStoreConfig(MaskedRepr, FeastConfigBaseModel):
     """
     home: StrictStr = ".vidtopics"
     """Where that server keeps its data, relative to the repository."""
+    embedded: bool = False
+    """The home's own server, even where the home was loaded into a named one before."""
     prefix: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
     """Every key begins with it; empty: the project's name."""
     buckets: Annotated[int, Field(ge=1, le=16_384)] = 16
@@ -138,6 +141,7 @@ class PackedRedisOnlineStore(OnlineStore):
                     report(len(data[batch]))
             load.finish()
             if writer.stays(table.name, entry, ids):
+                _remember(config)
                 return
         raise StoreError(
             explain(
@@ -403,14 +407,26 @@ def _options(config: RepoConfig) -> dict[str, Any]:
 
 
 def _url(config: RepoConfig) -> str:
-    """The server's address; the home's own server where none is set.
+    """The server's address; SettingsError where only a lost variable leads to the home's own.
 
     Feast leaves a variable that is not set as it stands in the file.
     """
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
         return str(settings.url)
-    return url_of((config.repo_path or Path()) / folder(settings.home))
+    return url_of(_home(config), embedded=settings.embedded)
+
+
+def _remember(config: RepoConfig) -> None:
+    """Let the home remember the server that it was written into; a warning where it can't."""
+    try:
+        remember(_home(config), _url(config))
+    except OSError as error:
+        warnings.warn(f"The home can't remember its server: {error}", stacklevel=2)
+
+
+def _home(config: RepoConfig) -> Path:
+    return (config.repo_path or Path()) / folder(config.online_store.home)
 
 
 def _settings_error(error: ValidationError) -> SettingsError:

@@ -1,0 +1,48 @@
+"""Files that come into being as a whole: a reader sees the old text or the new, never half."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from vidtopics.errors import MachineError
+from vidtopics.faults import NO_WRITING, dangling_link, dangling_message
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write text in UTF-8 beside `path` and rename it; where that fails, what was there stays.
+
+    Rights follow the umask. A link is followed, and a device (`/dev/stdout`) written as it is.
+
+    Raises:
+        MachineError: a link in the path leads nowhere.
+        OSError: the file can't be written.
+    """
+    if link := dangling_link(path):
+        raise MachineError(dangling_message(link))
+    device = path.exists() and not path.is_file() and not path.is_dir()
+    target = path if device else path.resolve()
+    name = f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    partial = target if device else target.with_name(name)
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        if not device:
+            partial.replace(target)
+    except OSError as error:
+        if not device:
+            with suppress(OSError):  # on a read-only disk the removal fails, too
+                partial.unlink()
+        error.filename, error.filename2 = str(path), None  # not the private name
+        raise
+
+
+def write_cache(path: Path, text: str) -> None:
+    """As :func:`write_whole`, but for what can be made again: not kept in a read-only folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        if error.errno not in NO_WRITING:
+            raise
