@@ -14,7 +14,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidtopics.errors import SettingsError, explain
+from vidtopics.paths import addressable, is_url
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -281,7 +281,7 @@ def load(path: str | Path) -> Settings:
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
-    """A home's folder; SettingsError for an address, which would become a folder called `s3:`.
+    """A home's folder; SettingsError for an address, or a path that no table can lie below.
 
     >>> folder(".vidtopics").name
     '.vidtopics'
@@ -292,7 +292,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
     offline store alone reads tables on an object store (docs/feature-store.md).
     """
     path = Path(home)
-    if re.match(r"[\w+.-]{2,}:/", str(home)):
+    if is_url(str(home)):
         raise SettingsError(
             explain(
                 "home",
@@ -301,6 +301,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
                 mend="name a local or mounted folder; Feast's offline store alone reads tables on an object store (docs/feature-store.md)",
             )
         )
+    addressable(path, "home")
     return path
 
 

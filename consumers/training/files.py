@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from deltalake import write_deltalake
 
 from vidtopics.errors import InputError, VidtopicsError, explain
+from vidtopics.paths import to_uri
 
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
@@ -70,13 +71,13 @@ class Counted:
 
 def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
     try:
-        write_deltalake(str(partial), pa.RecordBatchReader.from_batches(schema, batches))
+        write_deltalake(to_uri(partial, "OUT"), pa.RecordBatchReader.from_batches(schema, batches))
     except BaseException as error:
         raise batches.error or error from None  # delta-rs makes a text of what its rows raise
 
 
 def _write_parquet(batches: Counted, schema: pa.Schema, partial: Path) -> None:
-    with pq.ParquetWriter(partial, schema) as writer:
+    with open(partial, "xb") as file, pq.ParquetWriter(file, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

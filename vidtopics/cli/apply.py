@@ -44,9 +44,7 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
     file.write_text(
         "# Written by `vidtopics apply`: the repository's file with the paths of this home.\n"
         + "\n".join(
-            line
-            for line in text.replace(".vidtopics", str(home)).splitlines()
-            if not line.startswith("#")
+            _in_home(line, home) for line in text.splitlines() if not line.startswith("#")
         ).replace("prefix: vt", f"prefix: {prefix}")
         + "\n",
         encoding="utf-8",
@@ -66,3 +64,19 @@ def register(home: Path, prefix: str) -> tuple[Path, dict[str, list[str]]]:
         "feature_views": sorted(v.name for v in store.list_feature_views()),
         "feature_services": sorted(s.name for s in store.list_feature_services()),
     }
+
+
+def _in_home(line: str, home: Path) -> str:
+    """A line `key: value` whose value begins with `.vidtopics`, with the path of `home` for that.
+
+    The value is quoted, and `$` escaped: Feast replaces `$NAME` by the environment's variable
+    before YAML is read.
+    """
+    import yaml
+
+    key, mark, value = line.partition(": .vidtopics")
+    if not mark:
+        return line
+    text = yaml.safe_dump(f"{home}{value}", default_style='"', width=float("inf")).strip()
+    escaped = text.replace("$", r"\x24")
+    return f"{key}: {escaped}"

@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
 from vidtopics.errors import ConflictError, ContractError, TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.paths import to_uri
 from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
@@ -63,9 +64,13 @@ class Tables:
     def __init__(self, home: str | os.PathLike[str]) -> None:
         self.home = folder(home).absolute()
 
+    def path(self, table: Table) -> Path:
+        """The table's folder."""
+        return self.home / "tables" / table.name
+
     def uri(self, table: Table) -> str:
-        """Where the table lies."""
-        return str(self.home / "tables" / table.name)
+        """The table's folder as delta-rs takes it."""
+        return to_uri(self.path(table))
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been created."""
@@ -80,13 +85,13 @@ class Tables:
             if not create:
                 raise TableError(
                     explain(
-                        uri,
+                        str(self.path(table)),
                         expected=f"the table {table.name}",
                         found="nothing",
                         mend="run `vidtopics ingest` and `vidtopics run`",
                     )
                 )
-            os.makedirs(uri, exist_ok=True)
+            self.path(table).mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 uri,
                 schema=arrow_schema(table),
@@ -100,7 +105,7 @@ class Tables:
         if named != table.name:
             raise TableError(
                 explain(
-                    uri,
+                    str(self.path(table)),
                     expected=f"a table of contract {table.name}",
                     found=repr(named),
                     mend="move the foreign table away",

@@ -32,7 +32,7 @@ def latest_release(tables: Tables) -> dict[str, Any]:
     if not rows:
         raise TableError(
             explain(
-                tables.uri(RELEASES),
+                str(tables.path(RELEASES)),
                 expected="a release",
                 found="none",
                 mend="run `vidtopics ingest` and `vidtopics run`",

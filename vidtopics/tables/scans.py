@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
-
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaProtocolError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import from_uri, is_url
 
 # What has to be done in the engine that wrote the table, so that its files alone say what its rows
 # are.
@@ -43,10 +42,9 @@ def scan(delta: DeltaTable) -> ds.Dataset:
 
 
 def _local(uri: str) -> FileSystem | None:
-    place = urlsplit(uri)
-    if place.scheme not in ("", "file"):
+    if is_url(uri) and not uri.startswith("file:"):
         return None
-    return SubTreeFileSystem(unquote(place.path) if place.scheme else uri, LocalFileSystem())
+    return SubTreeFileSystem(str(from_uri(uri)), LocalFileSystem())
 
 
 def _unreadable(delta: DeltaTable, features: str) -> TableError:

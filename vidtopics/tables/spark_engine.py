@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.paths import to_spark
 from vidtopics.tables import difference
 from vidtopics.tables.commits import Commit, commits
 from vidtopics.tables.schemas import arrow_schema
@@ -155,7 +156,8 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
 
 
 def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
-    return spark.read.format("delta").option("versionAsOf", delta.version()).load(delta.table_uri)
+    reader = spark.read.format("delta").option("versionAsOf", delta.version())
+    return reader.load(to_spark(delta.table_uri))
 
 
 def _history(table: Table, spark: SparkSession, delta: DeltaTable) -> DataFrame:
@@ -209,7 +211,7 @@ def _append(
     writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
     try:
         writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(
-            delta.table_uri
+            to_spark(delta.table_uri)
         )
     except Exception as error:
         if "Concurrent" not in type(error).__name__ and "DELTA_CONCURRENT" not in str(error):
