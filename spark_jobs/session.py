@@ -63,7 +63,7 @@ def session(app: str, *, log: Path | None = None) -> SparkSession:
 
 
 def stop() -> None:
-    """End the session and the JVM that this process started for it: its memory is free for what comes after. Nothing where none runs."""
+    """End the session, and the JVM that this process started for it, if one runs."""
     spark, gateway = SparkSession.getActiveSession(), SparkContext._gateway
     if spark is not None:
         spark.stop()

@@ -50,7 +50,7 @@ _again = retry(
 
 @dataclass(frozen=True)
 class Publication:
-    """What a publish did: the table, the commit's version, and how many rows it wrote. `skipped`: there was nothing to do."""
+    """The table, the version and the row count of a publish; `skipped`: nothing had changed."""
 
     table: str
     version: int
@@ -79,7 +79,7 @@ class Tables:
     def delta(
         self, table: Table, *, create: bool = False, version: int | None = None
     ) -> DeltaTable:
-        """The table's snapshot; TableError where it is missing or was made from another contract."""
+        """The table's snapshot; TableError where it is missing or of another contract."""
         uri = self.uri(table)
         if not self.exists(table):
             if not create:
@@ -121,7 +121,7 @@ class Tables:
         version: int | None = None,
         where: ds.Expression | None = None,
     ) -> pa.Table:
-        """All rows of a version (the latest by default), through delta-rs; an empty table where none was created.
+        """All rows of a version (by default the latest); an empty table where none was created.
 
         Where a vacuum took files of a version after a compaction, its rows are read from the
         version that has them (:func:`whole`).
@@ -189,7 +189,7 @@ class Tables:
         return {name: version for name, version in versions.items() if version}
 
     def is_done(self, table: Table, commit: Commit) -> bool:
-        """Whether the table's last run at this as-of time had the same code, settings, weights and inputs."""
+        """Whether the last run at this as-of time had the same skip key."""
         return is_done(self.commits(table), commit)
 
     @_again
@@ -202,10 +202,11 @@ class Tables:
         changes: bool = False,
         widths: Mapping[str, int] | None = None,
     ) -> Publication:
-        """Publish a job's rows in one commit, exactly once; ContractError where they break the contract.
+        """Publish a job's rows in one commit, exactly once; ContractError where they break it.
 
-        * history: `rows` name every entity's value as of `commit.as_of_us`; changed ones are written, and a tombstone for
-          each that is no longer named. With `changes`, rows carry their own times and name only some entities.
+        * history: `rows` hold every entity's value as of `commit.as_of_us`; changed values are
+          written, and a tombstone for each entity that is missing. With `changes`, rows carry
+          their own times and hold only some entities.
         * log: rows whose keys are new are appended.
         * snapshot: the rows replace the table's.
 
@@ -236,7 +237,7 @@ class Tables:
         )
 
     def latest_release(self) -> dict[str, Any]:
-        """The latest release's row; `versions` and `quality` as mappings, `as_of_us` beside `as_of`. TableError if there is none."""
+        """The latest release's row, as :func:`releases.latest_release`; TableError if none."""
         return latest_release(self)
 
     def _dispatch(
@@ -298,7 +299,7 @@ def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
 
 
 def _after_reruns(log: list[Commit], commit: Commit) -> int:
-    """A second run at the same as-of time is known a microsecond after the first, so that it wins and keys stay unique."""
+    """The created time: a second run at one as-of time is known 1 µs later, and wins."""
     same = [c.created_us + 1 for c in log if c.job == commit.job and c.as_of_us == commit.as_of_us]
     return max([commit.created_us, *same])
 

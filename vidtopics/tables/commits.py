@@ -1,4 +1,4 @@
-"""What our commits say of themselves, and what can be read from them: runs, data-changing versions, skip keys.
+"""The metadata of our commits: runs, data-changing versions, skip keys.
 
 One JSON text under the commit's `userMetadata`, the key that Spark writes and that both engines'
 histories show.
@@ -66,7 +66,7 @@ class Commit:
 
 
 def commits(table: DeltaTable) -> list[Commit]:
-    """Our commits to a table, oldest first. Commits of others (OPTIMIZE, VACUUM) change no data and are left out."""
+    """Our commits to a table, oldest first; those of others (OPTIMIZE, VACUUM) are left out."""
     log = from_uri(table.table_uri) / "_delta_log"
     versions = sorted(int(name[:20]) for name in os.listdir(log) if ENTRY.fullmatch(name))
     ours = (_commit(log, version) for version in versions if version <= table.version())
@@ -90,7 +90,7 @@ def _commit(log: Path, version: int) -> Commit | None:
 
 
 def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us: int) -> int:
-    """The last version that changed what a reader as of `as_of_us`, knowing all by `known_by_us`, can see; 0 if none.
+    """The last version that changed what a reader at these times sees; 0 if none.
 
     A snapshot table is read as of the latest run up to the as-of time; where that run found the
     rows unchanged, at the version that wrote them.

@@ -13,7 +13,8 @@ from vidtopics.paths import from_uri, is_url
 # What has to be done in the engine that wrote the table, so that its files alone say what its rows
 # are.
 MENDS = {
-    "deletionVectors": "REORG TABLE ... APPLY (PURGE), then ALTER TABLE ... DROP FEATURE deletionVectors",
+    "deletionVectors": "REORG TABLE ... APPLY (PURGE), "
+    "then ALTER TABLE ... DROP FEATURE deletionVectors",
     "columnMapping": "ALTER TABLE ... DROP FEATURE columnMapping, or copy the table",
 }
 
@@ -27,7 +28,8 @@ def scan(delta: DeltaTable) -> ds.Dataset:
     once in forty processes under load).
 
     Raises:
-        TableError: the table has a feature that Arrow would read wrong (deletion vectors, column mapping) or not at all.
+        TableError: the table has a feature that Arrow reads wrong or not at all (deletion vectors,
+            column mapping).
     """
     mode = delta.metadata().configuration.get("delta.columnMapping.mode") or "none"
     if mode != "none":

@@ -37,7 +37,7 @@ def publish_complete(
     following: difference.Run | None,
     widths: Mapping[str, int],
 ) -> Commit:
-    """Publish the values of every entity as of one time; ContractError where rows break the contract."""
+    """Publish every entity's value as of one time; ContractError where rows break the contract."""
     spark = rows.sparkSession
     asserted = _checked(table, rows, widths).persist()
     try:
@@ -151,7 +151,8 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
             )
         )
     raise ContractError(
-        f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py."
+        f"{where}: {bad['fault']}."
+        " Mend: correct the job, or its contract in vidtopics/contracts.py."
     )
 
 
@@ -177,7 +178,7 @@ def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
 def _assembled(
     table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
 ) -> DataFrame:
-    """New values, tombstones and values written again, as rows of the table; kinds that don't occur cost no join."""
+    """New values, tombstones and repeated values as rows; absent kinds cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
     new = (
         found.filter("kind = 'new'")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFrame:
-    """Rows of `table` that a reader sees as of `at_us` knowing all by `known_by_us`; see `Tables.as_of`."""
+    """Rows that a reader sees as of `at_us`, known by `known_by_us`; see `Tables.as_of`."""
     spark = SparkSession.getActiveSession()
     if spark is None:
         raise MachineError(
