@@ -92,7 +92,7 @@ class OnlineClient:
         """Several views of the same ids in one round trip.
 
         Raises:
-            InputError: an id is empty or isn't UTF-8; TypeError: one is null or no text.
+            InputError: an id isn't UTF-8; TypeError: one is null or no text.
             StoreError: nothing was written under the prefix, a view is not there or has several
                 join keys, or the server is a node of a cluster.
             redis.exceptions.RedisError: a server can't be reached, doesn't answer in time, or refuses.

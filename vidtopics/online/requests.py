@@ -33,7 +33,7 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
 
     Raises:
         TypeError: an id is null or no text.
-        InputError: an id is empty or isn't UTF-8.
+        InputError: an id isn't UTF-8.
 
     >>> encoded(["v1", 7])
     Traceback (most recent call last):
@@ -42,16 +42,14 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
     """
     if not isinstance(ids, str):
         try:
-            texts = list(map(str.encode, ids))
+            return list(map(str.encode, ids))
         except (TypeError, UnicodeEncodeError):  # no test of each id where all is well
             raise _wrong_id(ids) from None
-        if all(texts):
-            return texts
     raise _wrong_id(ids)
 
 
 def _wrong_id(ids: Sequence[object]) -> TypeError | InputError:
-    """What is wrong with the first id that has no key: null, no text, empty, or not UTF-8."""
+    """What is wrong with the first id that has no key: null, no text, or not UTF-8."""
     if isinstance(ids, str):
         return _no_text(ids, "pass [str(id), ...]")
     at, wrong = next((i, v) for i, v in enumerate(ids) if not _is_id(v))
@@ -62,9 +60,9 @@ def _wrong_id(ids: Sequence[object]) -> TypeError | InputError:
     return InputError(
         explain(
             f"ids, number {at}",
-            expected="text in UTF-8 of one byte or more",
+            expected="text in UTF-8",
             found=ascii(wrong),
-            mend="leave it out" if not wrong else "decode the id from its own encoding",
+            mend="decode the id from its own encoding",
         )
     )
 
@@ -75,7 +73,7 @@ def _no_text(wrong: object, mend: str) -> TypeError:
 
 
 def _is_id(value: object) -> bool:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         return False
     return value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value)
 
