@@ -246,7 +246,7 @@ def refuse_decoding(connection: Any) -> None:
 def _check_options(url: str, options: Mapping[str, Any]) -> None:
     """SettingsError for what redis-py takes and can't work with; options of the URL win."""
     try:
-        chosen = {**options, **parse_url(url)}
+        chosen = {**options, **parse_url(url)}  # type: ignore[no-untyped-call]
     except ValueError:
         return  # `_checked` says what is wrong with it
     for name, value in chosen.items():
