@@ -19,6 +19,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from vidtopics.errors import MachineError, explain
+from vidtopics.paths import to_spark
 
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 
@@ -62,7 +63,7 @@ def session(app: str, *, log: Path | None = None) -> SparkSession:
 
 
 def stop() -> None:
-    """End the session and the JVM that this process started for it: its memory is free for what comes after. Nothing where none runs."""
+    """End the session, and the JVM that this process started for it, if one runs."""
     spark, gateway = SparkSession.getActiveSession(), SparkContext._gateway
     if spark is not None:
         spark.stop()
@@ -92,7 +93,14 @@ def _start(log: Path | None) -> None:
     """Starts the JVM: spark.jars.packages has an effect here only."""
     master = os.environ.get("SPARK_MASTER", "local[*]")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings = {"spark.master": master, **defaults()}
+    # Spark's own default escapes the working directory's name, and makes a folder of that name.
+    warehouse = to_spark("spark-warehouse")
+    settings = {
+        "spark.master": master,
+        "spark.sql.warehouse.dir": warehouse,
+        "spark.hadoop.fs.permissions.umask-mode": f"{_umask():03o}",
+        **defaults(),
+    }
     if master.startswith("local"):
         # Loopback: nothing listens outside, and a host name that doesn't resolve is no error.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -114,6 +122,13 @@ def _start(log: Path | None) -> None:
                 )
             ) from None
     SparkContext._ensure_initialized(gateway=gateway)
+
+
+def _umask() -> int:
+    """The process's umask. Hadoop sets the modes of folders by an option of its own."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def _last_words(text: str) -> str:

@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from spark_jobs.session import session
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import is_url, to_spark, to_uri
 from vidtopics.tables import Tables
 from vidtopics.tables.commits import METADATA
 from vidtopics.tables.joined import check_columns, output_name, rules_of, ttl_us
@@ -65,7 +66,8 @@ def join(
 
 def read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
     """All rows of a snapshot."""
-    return spark.read.format("delta").option("versionAsOf", delta.version()).load(delta.table_uri)
+    reader = spark.read.format("delta").option("versionAsOf", delta.version())
+    return reader.load(to_spark(delta.table_uri))
 
 
 def _joined(
@@ -162,7 +164,7 @@ def main() -> None:
     spark = session("training_set")
     kind = "parquet" if options.spine.rstrip("/").endswith(".parquet") else "delta"
     result = join(
-        spark.read.format(kind).load(options.spine),
+        spark.read.format(kind).option("__globPaths__", "false").load(to_spark(options.spine)),
         [(view, read(spark, deltas[view.name])) for view in views],
     )
     pins = Pins(
@@ -173,8 +175,8 @@ def main() -> None:
     )
     result.write.format("delta").option(
         METADATA, json.dumps({PINS.decode(): json.dumps(pins.plain())})
-    ).save(options.out)
-    count = DeltaTable(options.out).count()
+    ).save(to_spark(options.out))
+    count = DeltaTable(options.out if is_url(options.out) else to_uri(options.out)).count()
     print(f"training_set: {count} rows, {time.monotonic() - started:.1f} s")  # noqa: T201
 
 

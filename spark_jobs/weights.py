@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidtopics.errors import EncoderError, explain
+from vidtopics.paths import write_file
 from vidtopics.settings import ContentSettings, ImageEncoderSettings, TitleEncoderSettings, digest
 
 if TYPE_CHECKING:
@@ -138,12 +137,7 @@ def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[s
         {name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text}
     )
     version = hashlib.sha256(data).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=directory, suffix=".part", delete=False) as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, model_file(directory, version))
+    write_file(model_file(directory, version), data)
     return version
 
 

@@ -15,7 +15,6 @@ import difflib
 import hashlib
 import json
 import os
-import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -25,6 +24,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vidtopics.errors import SettingsError, explain
+from vidtopics.paths import addressable, is_url
 from vidtopics.yaml_files import read_mapping
 
 _SHORT = reprlib.Repr()  # aliases of aliases would print exponentially long
@@ -276,7 +276,7 @@ def load(path: str | Path) -> Settings:
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
-    """A home's folder; SettingsError for an address, which would become a folder called `s3:`.
+    """A home's folder; SettingsError for an address, or a path that no table can lie below.
 
     >>> folder(".vidtopics").name
     '.vidtopics'
@@ -288,7 +288,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
     store (docs/feature-store.md).
     """
     path = Path(home)
-    if re.match(r"[\w+.-]{2,}:/", str(home)):
+    if is_url(str(home)):
         raise SettingsError(
             explain(
                 "home",
@@ -298,6 +298,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
                 "an object store (docs/feature-store.md)",
             )
         )
+    addressable(path, "home")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +16,7 @@ from consumers.ranking.released import FILE, described
 from consumers.ranking.vocabulary import Vocabulary
 from consumers.ranking.wide_and_deep import WideAndDeep
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import write_file
 from vidtopics.settings import RankingSettings
 
 
@@ -31,7 +31,6 @@ def store(
 
     The weights under a name of their own, then the JSON that names them; older weights go.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     data = save({name: value.detach().contiguous() for name, value in model.state_dict().items()})
     weights = f"{sha256(data).hexdigest()[:16]}.safetensors"
     plain = {
@@ -47,8 +46,8 @@ def store(
         "videos": known.videos.to_pylist(),
         "topics": known.topics.tolist(),
     }
-    _replace(folder / weights, data)
-    _replace(folder / FILE, json.dumps(plain).encode())
+    write_file(folder / weights, data)
+    write_file(folder / FILE, json.dumps(plain).encode())
     for old in folder.glob("*.safetensors"):
         if old.name != weights:
             old.unlink()
@@ -87,9 +86,3 @@ def restore(folder: Path) -> tuple[WideAndDeep, Vocabulary]:
             )
         ) from error
     return model.eval(), known
-
-
-def _replace(file: Path, data: bytes) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, file)

@@ -15,6 +15,7 @@ from deltalake import write_deltalake
 
 from vidtopics.errors import InputError, VidtopicsError, explain
 from vidtopics.faults import naming
+from vidtopics.paths import to_uri
 from vidtopics.tables.pins import pins_of_commit
 
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
@@ -74,7 +75,7 @@ class Counted:
 def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
     try:
         write_deltalake(
-            str(partial),
+            to_uri(partial, "OUT"),
             pa.RecordBatchReader.from_batches(schema, batches),
             commit_properties=pins_of_commit(schema),
         )
@@ -83,7 +84,7 @@ def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
 
 
 def _write_parquet(batches: Counted, schema: pa.Schema, partial: Path) -> None:
-    with pq.ParquetWriter(partial, schema) as writer:
+    with open(partial, "xb") as file, pq.ParquetWriter(file, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

@@ -13,6 +13,7 @@ from pyarrow import csv
 
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.errors import InputError, TableError, explain
+from vidtopics.paths import to_uri
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP
 
@@ -32,7 +33,7 @@ def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
         TableError: a key or the time is of another type.
     """
     try:
-        rows = _dataset(path, views)
+        rows = _dataset(path.absolute(), views)  # Arrow takes a relative `ab:c` for a URI
         check_types(rows.schema, views, where=f"spine {path}")
         batches = rows.scanner(**AHEAD).to_reader()
     except (OSError, pa.ArrowException) as error:
@@ -42,7 +43,8 @@ def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
 
 def _dataset(path: Path, views: Sequence[Table]) -> ds.Dataset:
     if path.is_dir():
-        return scan(DeltaTable(str(path))) if DeltaTable.is_deltatable(str(path)) else _folder(path)
+        is_delta = (path / "_delta_log").is_dir()
+        return scan(DeltaTable(to_uri(path, "spine"))) if is_delta else _folder(path)
     return ds.dataset(path, format=_csv(path, views) if path.suffix == ".csv" else "parquet")
 
 

@@ -180,4 +180,6 @@ def fill_by_spark(spark, tables, world, *, files=1):
     """The same by Spark."""
     for view, rows in ((VIDEOS, world.videos), (PAIRS, world.pairs)):
         frame = spark.createDataFrame(view_table(view, rows))
-        frame.repartition(files).write.format("delta").mode("overwrite").save(tables.uri(view))
+        frame.repartition(files).write.format("delta").mode("overwrite").save(
+            str(tables.path(view))
+        )

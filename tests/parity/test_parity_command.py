@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -211,7 +210,7 @@ def test_a_log_from_another_home_is_told(
 def test_a_data_file_of_the_latest_version_that_is_gone_or_cut_is_named(
     served: ParityHome, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lost = next(Path(served.tables.uri(VIDEO_STATISTICS)).glob("*.parquet"))
+    lost = next(served.tables.path(VIDEO_STATISTICS).glob("*.parquet"))
     lost.unlink() if damage == "gone" else lost.write_bytes(lost.read_bytes()[:100])
     assert run(served) == 2
     told = " ".join(capsys.readouterr().err.split())

@@ -318,7 +318,7 @@ def test_without_a_watermark_an_older_row_may_have_been_the_latest(home: ParityH
 def test_another_table_under_the_path_is_not_judged(filled: ParityHome) -> None:
     filled.read("a", "unknown")
     filled.log.close()
-    shutil.rmtree(filled.tables.uri(VIDEO_STATISTICS))
+    shutil.rmtree(filled.tables.path(VIDEO_STATISTICS))
     filled.statistics(("a", ago(3), ago(3), 99))
     report = filled.replay()
     assert verdicts(report) == {V.OTHER_TABLE: 2}

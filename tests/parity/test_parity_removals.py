@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -249,7 +248,7 @@ def test_a_version_whose_log_was_cleaned_is_gone(filled: ParityHome) -> None:
     filled.statistics(("a", ago(2), ago(2), 11))
     delta(filled).create_checkpoint()
     for version in (0, 1, 2):
-        (Path(filled.tables.uri(VIDEO_STATISTICS)) / "_delta_log" / f"{version:020}.json").unlink()
+        (filled.tables.path(VIDEO_STATISTICS) / "_delta_log" / f"{version:020}.json").unlink()
     assert verdicts(filled.replay()) == {V.VERSION_GONE: 2}
 
 

@@ -51,6 +51,17 @@ def test_a_session_is_utc_uses_this_python_and_is_made_once(engines):
     assert facts["same_session"]
 
 
+def test_a_working_directory_of_any_name_gets_all_that_spark_writes_and_no_folder_beside(engines):
+    facts, _ = engines
+    assert facts["odd_folder_rows"] == [1, 2, 3]
+    assert facts["folders"] == ["by_deltalake", "by_spark", "log"]
+
+
+def test_files_and_folders_of_spark_follow_the_umask(engines):
+    facts, _ = engines
+    assert facts["modes"] == ["0o100640", "0o40750"]
+
+
 def test_nothing_is_written_to_the_terminal(engines):
     facts, stderr = engines
     assert stderr == ""

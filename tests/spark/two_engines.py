@@ -1,6 +1,7 @@
 """Run by test_session.py in a process of its own, as time zone and JVM are the process's: prints what each engine read."""
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,9 +13,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.session import session
+from vidtopics.paths import to_spark
+
+ODD_NAME = " -a b#%{ü}e\u0301?x=1*'\"$HOME&@v1,~[1]%20 "
 
 
 def main(root: Path, times: list[datetime]) -> None:
+    os.umask(0o027)
+    work = root / ODD_NAME
+    work.mkdir()
+    os.chdir(work)
     spark = session("two-engines", log=root / "log" / "spark.log")
     by_deltalake, by_spark = root / "by_deltalake", root / "by_spark"
     write_deltalake(by_deltalake, pa.table({"at": pa.array(times, pa.timestamp("us", "UTC"))}))
@@ -31,8 +39,24 @@ def main(root: Path, times: list[datetime]) -> None:
         .schema.column(0)
         .physical_type,
         "log": "resolution report" in (root / "log" / "spark.log").read_text(),
+        "odd_folder_rows": rows_in_an_odd_folder(spark, work),
+        "folders": sorted(set(os.listdir(root)) - {ODD_NAME}),
+        "modes": sorted({oct(path.stat().st_mode) for path in root.rglob("*")}),
     }
     print(json.dumps(facts | settings(spark)))
+
+
+def rows_in_an_odd_folder(spark: SparkSession, work: Path) -> list[int]:
+    """Rows read of a managed table, and of Delta and Parquet files in the working directory."""
+    spark.range(1).write.format("delta").saveAsTable("managed")
+    spark.range(2).write.format("delta").save(to_spark(work / "delta"))
+    pq.write_table(pa.table({"id": [1, 2, 3]}), "spine.parquet")
+    frames = [
+        spark.table("managed"),
+        spark.read.format("delta").load(to_spark(work / "delta")),
+        spark.read.option("__globPaths__", "false").parquet(to_spark("spine.parquet")),
+    ]
+    return [frame.count() for frame in frames]
 
 
 def spark_micros(frame: DataFrame) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from worlds import at, rows_of, statistics
+from worlds import ODD_NAME, at, rows_of, statistics
 
 from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_STATISTICS
 from vidtopics.errors import ContractError
@@ -42,7 +42,7 @@ def frame(spark: SparkSession, rows: pa.Table) -> DataFrame:
 
 
 def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) -> None:
-    by_spark, by_deltalake = Tables(tmp_path / "s"), Tables(tmp_path / "d")
+    by_spark, by_deltalake = Tables(tmp_path / ODD_NAME), Tables(tmp_path / "d")
     for event, created, values in RUNS:
         mine = publish(by_spark, spark, values, event, created)
         other = by_deltalake.publish(BY_DELTALAKE, statistics(values), at(event, created))
@@ -65,13 +65,14 @@ def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) 
             .collect()
         )
         assert sorted(map(tuple, rows)) == sorted(zip(*arrow.to_pydict().values(), strict=True))
+    assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "d"}
 
 
 def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path: Path) -> None:
     """Two runs take the same transaction number: Spark drops the second's rows without a word, so it is tried again."""
     from vidtopics.tables import spark_engine
 
-    tables = Tables(tmp_path)
+    tables = Tables(tmp_path / ODD_NAME)
     publish(tables, spark, {"a": 1}, 10, 11)
     stale = tables.delta(VIDEO_STATISTICS)
     publish(tables, spark, {"a": 2}, 20, 21)
@@ -86,7 +87,7 @@ def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path
 
 
 def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path) -> None:
-    tables = Tables(tmp_path)
+    tables = Tables(tmp_path / ODD_NAME)
     broken = statistics({"a": 1, "b": 2}).set_column(3, "video_ctr", pa.array([0.1, float("inf")]))
     with pytest.raises(
         ContractError, match=r"\('b',\): video_ctr: expected a finite number, found inf"
@@ -103,7 +104,7 @@ def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path
 def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    tables = Tables(tmp_path)
+    tables = Tables(tmp_path / ODD_NAME)
     columns = "tag_a string, tag_b string, videos bigint, probability double"
 
     def run(event: int, *edges: tuple[str, str, int, float]) -> Publication:

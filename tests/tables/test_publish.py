@@ -280,7 +280,7 @@ def test_a_missing_table_reads_as_empty_and_a_foreign_one_is_refused(tables: Tab
     with pytest.raises(TableError, match="expected the table clicks, found nothing"):
         tables.delta(CLICKS)
     tables.delta(IMPRESSIONS, create=True)
-    Path(tables.uri(IMPRESSIONS)).rename(tables.uri(CLICKS))
+    tables.path(IMPRESSIONS).rename(tables.path(CLICKS))
     with pytest.raises(
         TableError, match="expected a table of contract clicks, found 'impressions'"
     ):

@@ -11,6 +11,9 @@ from vidtopics.times import EPOCH, micros
 
 assert micros(EPOCH) == 0
 
+# Every sign that some engine reads as its own: escapes, queries, patterns, variables, quotes.
+ODD_NAME = " -a b#%{ü}e\u0301?x=1*:'\"$HOME&@v1,~ "
+
 
 def statistics(values: dict[str, int]) -> pa.Table:
     """Rows of video_statistics: a video's value is its number of exposures."""

@@ -84,14 +84,31 @@ def register(
 
 
 def _repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
-    """The checkout's `feature_store.yaml` with a home's paths, online settings and server."""
+    """The checkout's `feature_store.yaml` with a home's paths, online settings and server.
+
+    Paths are quoted, and their `$` escaped: Feast replaces `$NAME` by the environment's variable
+    before YAML is read.
+    """
     import yaml
 
+    class Quoted(str):
+        """A text that is written in double quotes."""
+
+    class Dumper(yaml.SafeDumper):
+        """Writes :class:`Quoted`, too."""
+
+    tag = "tag:yaml.org,2002:str"
+    Dumper.add_representer(Quoted, lambda dumper, text: dumper.represent_scalar(tag, text, '"'))
     repo = yaml.safe_load(checkout.read_text(encoding="utf-8"))
-    repo["registry"] = str(home / "registry.db")
-    repo["offline_store"]["root"] = str(home / "tables")
-    repo["online_store"] |= {"home": str(home), "prefix": online.prefix, "buckets": online.buckets}
+    repo["registry"] = Quoted(home / "registry.db")
+    repo["offline_store"]["root"] = Quoted(home / "tables")
+    repo["online_store"] |= {"home": Quoted(home), "prefix": online.prefix}
+    repo["online_store"]["buckets"] = online.buckets
     if embedded:
         repo["online_store"] |= {"url": "", "embedded": True}
-    text: str = yaml.safe_dump(repo, sort_keys=False, allow_unicode=True)
-    return f"# Written by `vidtopics apply`: the repository's file for this home.\n{text}"
+    text = yaml.dump(repo, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+    lines = [
+        line.replace("$", r"\x24") if line.endswith('"') else line for line in text.splitlines()
+    ]
+    heading = "# Written by `vidtopics apply`: the repository's file for this home."
+    return "\n".join([heading, *lines, ""])

@@ -96,7 +96,7 @@ class _Reader:
 def _missing(tables: Tables, table: Table, expected: str) -> TableError:
     return TableError(
         explain(
-            tables.uri(table),
+            str(tables.path(table)),
             expected=expected,
             found="none",
             mend="run `vidtopics ingest` and `vidtopics run`",

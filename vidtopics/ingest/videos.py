@@ -169,7 +169,9 @@ def write(work: Workspace) -> Path:
 def _look_at_covers(work: Workspace, root: Path) -> None:
     """Creates table `covers`, one row per valid video."""
     work.copy("covers", _COVERS.empty_table())
-    reading = work.sql.cursor().execute("SELECT row, cover, title FROM videos_valid ORDER BY row")
+    reading = work.sql.cursor().execute(
+        "SELECT row, cover, title FROM delivery.videos_valid ORDER BY row"
+    )
     while batch := reading.fetchmany(COVER_BATCH):
         covers = examine(
             root, [(cover, title) for _, cover, title in batch], work.settings.max_image_pixels

@@ -52,7 +52,6 @@ class Workspace:
         self._scratch = into / ".scratch"
         self._scratch.mkdir()
         self.sql = duckdb.connect(
-            self._scratch / "delivery.duckdb",
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "threads": min(os.cpu_count() or 1, MAX_THREADS),
@@ -60,6 +59,9 @@ class Workspace:
                 "preserve_insertion_order": False,
             },
         )
+        # Without a log of its writes, whose name DuckDB gets wrong below a folder with `?`.
+        file = quoted(str(self._scratch / "delivery.duckdb"))
+        self.sql.execute(f"ATTACH {file} AS delivery (RECOVERY_MODE no_wal_writes); USE delivery")
         self.sql.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self.sql.execute(
             f"CREATE MACRO delivered_at() AS TIMESTAMPTZ {quoted(delivered_at.isoformat())};"

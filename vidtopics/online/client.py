@@ -16,6 +16,7 @@ from vidtopics.online.connections import (
     Connection,
     connect,
     connect_async,
+    refuse_decoding,
 )
 from vidtopics.online.features import Features
 from vidtopics.online.requests import (
@@ -59,6 +60,7 @@ class OnlineClient:
         log: ServingLog | None = None,
         metrics: OnlineMetrics | None = None,
     ) -> None:
+        refuse_decoding(connection)
         self.connection = connection
         self.prefix = prefix
         self.log = log
@@ -90,7 +92,9 @@ class OnlineClient:
         """Several views of the same ids in one round trip.
 
         Raises:
-            StoreError: nothing was written under the prefix, or a view is not there, or has several join keys.
+            InputError: an id isn't UTF-8; TypeError: one is null or no text.
+            StoreError: nothing was written under the prefix, a view is not there or has several
+                join keys, or the server is a node of a cluster.
             redis.exceptions.RedisError: a server can't be reached, doesn't answer in time, or refuses.
         """
         names_of = encoded(ids)
@@ -146,6 +150,7 @@ class OnlineClient:
 
     def recent_clicks(self, user_id: str) -> list[str]:
         """The user's clicked videos, newest first; empty for an unknown user."""
+        encoded([user_id])
         return self._lists(lambda names: [names.clicks(user_id)])[0]
 
     def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
@@ -185,6 +190,7 @@ class AsyncOnlineClient:
         log: ServingLog | None = None,
         metrics: OnlineMetrics | None = None,
     ) -> None:
+        refuse_decoding(connection)
         self.connection = connection
         self.prefix = prefix
         self.log = log
@@ -266,6 +272,7 @@ class AsyncOnlineClient:
 
     async def recent_clicks(self, user_id: str) -> list[str]:
         """As :meth:`OnlineClient.recent_clicks`."""
+        encoded([user_id])
         return (await self._lists(lambda names: [names.clicks(user_id)]))[0]
 
     async def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:

@@ -16,8 +16,9 @@ a server that hangs costs `timeout_s`.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +29,7 @@ from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
+from redis.connection import parse_url
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
@@ -46,6 +48,18 @@ KEEPALIVE = {
     if hasattr(socket, name)
 }
 HEALTH_CHECK_S = 30
+WAIT = (1e-3, 86_400.0)
+"""Seconds that a timeout may take."""
+LIMITS: dict[str, tuple[float, float]] = {
+    "max_connections": (1, 2**31),
+    "socket_timeout": WAIT,
+    "socket_connect_timeout": WAIT,
+    "timeout": WAIT,
+    "health_check_interval": (0, 86_400.0),
+    "db": (0, 2**31),
+    "port": (1, 65_535),
+}
+"""Numbers that redis-py takes, and the range in which it works with them."""
 Connection = redis.Redis | redis.RedisCluster
 
 
@@ -120,7 +134,8 @@ def connect(
         max_connections: of the pool (of each node's pool). A thread that finds none free waits.
 
     Raises:
-        SettingsError: the URL is wrong; it is never in the message, as it holds a password.
+        SettingsError: the URL is wrong (it is never in the message, as it holds a password), or a
+            number can't work: no connection, a timeout that isn't above 0, a negative database.
         redis.exceptions.RedisError: no node of a cluster answers (a single server is first asked by the first command).
 
     >>> connect("redis://ranker:secret@localhost:6379/3", timeout_s=0.2).connection_pool.max_connections
@@ -133,6 +148,7 @@ def connect(
     """
     plain, seeds = _parsed(url)
     options = _options(plain, timeout_s, max_connections) | {"timeout": timeout_s}
+    _check_options(plain, options)
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     pool = _checked(redis.BlockingConnectionPool.from_url, plain, options | {"retry": retry})
     if not seeds:
@@ -152,6 +168,7 @@ def connect_async(
     """As :func:`connect`, for one event loop; a cluster too is first asked by the first command."""
     plain, seeds = _parsed(url)
     options = _options(plain, timeout_s, max_connections)
+    _check_options(plain, options | {"timeout": timeout_s})
     retry = AsyncRetry(NoBackoff(), 1, (redis.ConnectionError,))
     blocking = {"timeout": timeout_s, "retry": retry}
     pool = _checked(redis.asyncio.BlockingConnectionPool.from_url, plain, options | blocking)
@@ -206,17 +223,65 @@ def _parsed(url: str) -> tuple[str, list[tuple[str, int]]]:
 def _address(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or PORT
+        host, port = parts.hostname or "", PORT if parts.port is None else parts.port
     except ValueError:  # its text has a piece of the password where that holds a `/`
         raise _no_address() from None
     if parts.fragment:
         raise _no_address()
+    _check_number("port", port, 1, 65_535)
     return host, port
 
 
 def _no_address() -> SettingsError:
     mend = "write special characters of user and password percent-encoded (`#` as %23)"
     return _wrong("host:port", "something else behind the scheme", mend)
+
+
+def refuse_decoding(connection: Any) -> None:
+    """SettingsError for a connection that gives text: values are bytes that aren't UTF-8."""
+    if connection.get_encoder().decode_responses:
+        raise _decoding()
+
+
+def _check_options(url: str, options: Mapping[str, Any]) -> None:
+    """SettingsError for what redis-py takes and can't work with; options of the URL win."""
+    try:
+        chosen = {**options, **parse_url(url)}  # type: ignore[no-untyped-call]
+    except ValueError:
+        return  # `_checked` says what is wrong with it
+    for name, value in chosen.items():
+        if name in LIMITS and value is not None:
+            _check_number(name, value, *LIMITS[name])
+    if chosen.get("decode_responses"):
+        raise _decoding()
+
+
+def _check_number(name: str, value: Any, least: float, most: float) -> None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if least <= number <= most:
+        return
+    raise SettingsError(
+        explain(
+            f"the connection to Redis, {name}",
+            expected=f"a number from {least:g} to {most:g}",
+            found=repr(value),
+            mend="correct it, or leave it out",
+        )
+    )
+
+
+def _decoding() -> SettingsError:
+    return SettingsError(
+        explain(
+            "the connection to Redis, decode_responses",
+            expected="False: values are packed bytes",
+            found="True",
+            mend="leave it out, or open a connection of its own for this client",
+        )
+    )
 
 
 def _checked(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:

@@ -49,7 +49,7 @@ class LogFiles:
             path = self.folder / f"served-{os.getpid()}-{self._number:06}.jsonl"
             try:
                 self._descriptor = os.open(
-                    path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640
+                    path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666
                 )
             except FileExistsError:  # of a process that had this number before
                 continue

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.errors import StoreError, explain
+from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.layout import Directory, KeySpace, Structures, place
 from vidtopics.online.features import Features, gather
 
@@ -29,7 +29,11 @@ def directory_commands(prefix: str) -> list[tuple[str, str]]:
 
 
 def encoded(ids: Sequence[str]) -> list[bytes]:
-    """Ids as the bytes that keys end with; TypeError names one that is no text.
+    """Ids as the bytes that keys end with.
+
+    Raises:
+        TypeError: an id is null or no text.
+        InputError: an id isn't UTF-8.
 
     >>> encoded(["v1", 7])
     Traceback (most recent call last):
@@ -39,13 +43,39 @@ def encoded(ids: Sequence[str]) -> list[bytes]:
     if not isinstance(ids, str):
         try:
             return list(map(str.encode, ids))
-        except TypeError:  # no test of each id where all is well
-            pass
-    wrong = ids if isinstance(ids, str) else next(i for i in ids if not isinstance(i, str))
-    found = f"{wrong!r} ({type(wrong).__name__})"
-    raise TypeError(
-        explain("ids", expected="a list of strings", found=found, mend="pass [str(id), ...]")
+        except (TypeError, UnicodeEncodeError):  # no test of each id where all is well
+            raise _wrong_id(ids) from None
+    raise _wrong_id(ids)
+
+
+def _wrong_id(ids: Sequence[object]) -> TypeError | InputError:
+    """What is wrong with the first id that has no key: null, no text, or not UTF-8."""
+    if isinstance(ids, str):
+        return _no_text(ids, "pass [str(id), ...]")
+    at, wrong = next((i, v) for i, v in enumerate(ids) if not _is_id(v))
+    if wrong is None:
+        return _no_text(wrong, "leave null ids out")
+    if not isinstance(wrong, str):
+        return _no_text(wrong, "pass [str(id), ...]")
+    return InputError(
+        explain(
+            f"ids, number {at}",
+            expected="text in UTF-8",
+            found=ascii(wrong),
+            mend="decode the id from its own encoding",
+        )
     )
+
+
+def _no_text(wrong: object, mend: str) -> TypeError:
+    found = f"{wrong!r} ({type(wrong).__name__})"
+    return TypeError(explain("ids", expected="a list of strings", found=found, mend=mend))
+
+
+def _is_id(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def check_one_key(directory: Directory, views: Iterable[str]) -> None:

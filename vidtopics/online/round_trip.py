@@ -17,26 +17,43 @@ from typing import Any, cast
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
-from redis.exceptions import AskError, MovedError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MovedError,
+    TryAgainError,
+)
 from redis.retry import Retry
 
+from vidtopics.errors import StoreError, explain
 from vidtopics.online.connections import AsyncCluster, AsyncConnection, Connection, answering
 
 Command = tuple[Any, ...] | bytes
 """A read command whose keys share a slot; its first key comes behind its name. Bytes: as Redis' protocol has it, for a server alone."""
 NEVER = Retry(NoBackoff(), 0)
 GONE = (redis.ConnectionError, redis.TimeoutError)
+OF_A_CLUSTER = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
+"""Answers that a single server never gives."""
 
 
 def send(connection: Connection, commands: Sequence[Command]) -> list[Any]:
     """The answer to each command.
 
     Raises:
-        redis.exceptions.RedisError: a command failed, or a node can't be reached or doesn't answer in time.
+        redis.exceptions.RedisError: a command failed, or a node can't be reached or doesn't answer
+            in time.
+        StoreError: a connection to a single server leads to a node of a cluster.
     """
     if isinstance(connection, redis.RedisCluster):
         return _from_cluster(connection, commands)
-    server = cast("Any", connection)
+    try:
+        return _from_server(cast("Any", connection), commands)
+    except OF_A_CLUSTER as error:
+        raise _node_of_a_cluster(error) from error
+
+
+def _from_server(server: Any, commands: Sequence[Command]) -> list[Any]:
     if len(commands) == 1:
         (command,) = commands
         return [
@@ -55,7 +72,13 @@ async def send_async(connection: AsyncConnection, commands: Sequence[Command]) -
     if isinstance(connection, AsyncCluster):
         async with connection.turn():
             return await _from_async_cluster(connection, commands)
-    server = cast("Any", connection)
+    try:
+        return await _from_async_server(cast("Any", connection), commands)
+    except OF_A_CLUSTER as error:
+        raise _node_of_a_cluster(error) from error
+
+
+async def _from_async_server(server: Any, commands: Sequence[Command]) -> list[Any]:
     if len(commands) == 1:
         (command,) = commands
         if isinstance(command, bytes):
@@ -65,6 +88,17 @@ async def send_async(connection: AsyncConnection, commands: Sequence[Command]) -
     for command in commands:
         pipe.execute_command(*command)
     return cast("list[Any]", await pipe.execute())
+
+
+def _node_of_a_cluster(error: Exception) -> StoreError:
+    return StoreError(
+        explain(
+            "Redis",
+            expected="a single server",
+            found=f"a node of a cluster ({type(error).__name__})",
+            mend="write redis+cluster://host:port, or give the client a redis.RedisCluster",
+        )
+    )
 
 
 def _answer(server: Any, packed: bytes) -> Any:

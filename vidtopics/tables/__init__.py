@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
 from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.paths import to_uri
 from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
@@ -49,7 +50,7 @@ _again = retry(
 
 @dataclass(frozen=True)
 class Publication:
-    """What a publish did: the table, the commit's version, and how many rows it wrote. `skipped`: there was nothing to do."""
+    """The table, the version and the row count of a publish; `skipped`: nothing had changed."""
 
     table: str
     version: int
@@ -63,9 +64,13 @@ class Tables:
     def __init__(self, home: str | os.PathLike[str]) -> None:
         self.home = folder(home).absolute()
 
+    def path(self, table: Table) -> Path:
+        """The table's folder."""
+        return self.home / "tables" / table.name
+
     def uri(self, table: Table) -> str:
-        """Where the table lies."""
-        return str(self.home / "tables" / table.name)
+        """The table's folder as delta-rs takes it."""
+        return to_uri(self.path(table))
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been created."""
@@ -74,19 +79,19 @@ class Tables:
     def delta(
         self, table: Table, *, create: bool = False, version: int | None = None
     ) -> DeltaTable:
-        """The table's snapshot; TableError where it is missing or was made from another contract."""
+        """The table's snapshot; TableError where it is missing or of another contract."""
         uri = self.uri(table)
         if not self.exists(table):
             if not create:
                 raise TableError(
                     explain(
-                        uri,
+                        str(self.path(table)),
                         expected=f"the table {table.name}",
                         found="nothing",
                         mend="run `vidtopics ingest` and `vidtopics run`",
                     )
                 )
-            os.makedirs(uri, exist_ok=True)
+            self.path(table).mkdir(parents=True, exist_ok=True)
             DeltaTable.create(
                 uri,
                 schema=arrow_schema(table),
@@ -100,7 +105,7 @@ class Tables:
         if named != table.name:
             raise TableError(
                 explain(
-                    uri,
+                    str(self.path(table)),
                     expected=f"a table of contract {table.name}",
                     found=repr(named),
                     mend="move the foreign table away",
@@ -121,7 +126,7 @@ class Tables:
         version: int | None = None,
         where: ds.Expression | None = None,
     ) -> pa.Table:
-        """All rows of a version (the latest by default), through delta-rs; an empty table where none was created.
+        """All rows of a version (by default the latest); an empty table where none was created.
 
         Where a vacuum took files of a version after a compaction, its rows are read from the
         version that has them (:func:`whole`).
@@ -189,7 +194,7 @@ class Tables:
         return {name: version for name, version in versions.items() if version}
 
     def is_done(self, table: Table, commit: Commit) -> bool:
-        """Whether the table's last run at this as-of time had the same code, settings, weights and inputs."""
+        """Whether the last run at this as-of time had the same skip key."""
         return is_done(self.commits(table), commit)
 
     @_again
@@ -203,11 +208,12 @@ class Tables:
         widths: Mapping[str, int] | None = None,
         judged_at: int | None = None,
     ) -> Publication:
-        """Publish a job's rows in one commit, exactly once; ContractError where they break the contract.
+        """Publish a job's rows in one commit, exactly once; ContractError where they break it.
 
-        * history: `rows` name every entity's value as of `commit.as_of_us`; changed ones are written, and a tombstone for
-          each that is no longer named. With `changes`, rows carry their own times and name only some entities; a row
-          whose values are all null ends its entity.
+        * history: `rows` hold every entity's value as of `commit.as_of_us`; changed values are
+          written, and a tombstone for each entity that is missing. With `changes`, rows carry
+          their own times and hold only some entities; a row whose values are all null ends its
+          entity.
         * log: rows whose keys are new are appended.
         * snapshot: the rows replace the table's.
 
@@ -240,7 +246,7 @@ class Tables:
         )
 
     def latest_release(self) -> dict[str, Any]:
-        """The latest release's row; `versions` and `quality` as mappings, `as_of_us` beside `as_of`. TableError if there is none."""
+        """The latest release's row, as :func:`releases.latest_release`; TableError if none."""
         return latest_release(self)
 
     def _dispatch(
@@ -302,7 +308,7 @@ def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
 
 
 def _after_reruns(log: list[Commit], commit: Commit) -> int:
-    """A second run at the same as-of time is known a microsecond after the first, so that it wins and keys stay unique."""
+    """The created time: a second run at one as-of time is known 1 µs later, and wins."""
     same = [c.created_us + 1 for c in log if c.job == commit.job and c.as_of_us == commit.as_of_us]
     return max([commit.created_us, *same])
 

@@ -1,4 +1,4 @@
-"""What our commits say of themselves, and what can be read from them: runs, data-changing versions, skip keys.
+"""The metadata of our commits: runs, data-changing versions, skip keys.
 
 One JSON text under the commit's `userMetadata`, the key that Spark writes and that both engines'
 histories show.
@@ -7,16 +7,21 @@ histories show.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 from deltalake import DeltaTable
 
 from vidtopics.contracts import Table
+from vidtopics.layout.known import known_fields
+from vidtopics.paths import from_uri
 from vidtopics.settings import digest
 
 METADATA = "userMetadata"
+ENTRY = re.compile(r"\d{20}\.json")
 
 
 @dataclass(frozen=True)
@@ -62,35 +67,31 @@ class Commit:
 
 
 def commits(table: DeltaTable) -> list[Commit]:
-    """Our commits to a table, oldest first. Commits of others (OPTIMIZE, VACUUM) change no data and are left out."""
-    found = []
-    for entry in _history(table):
-        text = entry.get(METADATA)
-        if not text or '"vidtopics"' not in text:
-            continue
-        plain = json.loads(text)
-        plain.pop("key")
-        plain.pop("vidtopics")
-        found.append(replace(Commit(**plain), version=entry["version"]))
-    return found[::-1]
+    """Our commits to a table, oldest first; those of others (OPTIMIZE, VACUUM) are left out."""
+    log = from_uri(table.table_uri) / "_delta_log"
+    versions = sorted(int(name[:20]) for name in os.listdir(log) if ENTRY.fullmatch(name))
+    ours = (_commit(log, version) for version in versions if version <= table.version())
+    return [commit for commit in ours if commit is not None]
 
 
-def _history(table: DeltaTable) -> list[dict[str, Any]]:
-    """The history up to the version that `table` is at.
+def _commit(log: Path, version: int) -> Commit | None:
+    """The commit that made a version; None where it isn't ours.
 
-    delta-rs lists commits that are newer than its handle, and counts versions back from the
-    handle's: with a commit in between, every version would be off by one. So the log is read until
-    no commit came in between.
+    The file is read here, since delta-rs' `history` is empty below a folder with `#` or `?`, and
+    off by the commits that came since its handle was opened.
     """
-    while True:
-        fresh = DeltaTable(table.table_uri)
-        entries: list[dict[str, Any]] = fresh.history()
-        if DeltaTable(table.table_uri).version() == fresh.version():
-            return [entry for entry in entries if entry["version"] <= table.version()]
+    with open(log / f"{version:020}.json", encoding="utf-8") as actions:
+        info = next((line for line in actions if '"commitInfo"' in line[:20]), "{}")
+    text = json.loads(info).get("commitInfo", {}).get(METADATA)
+    if not text or '"vidtopics"' not in text:
+        return None
+    fields = json.loads(text)
+    del fields["key"], fields["vidtopics"]
+    return replace(Commit(**known_fields(Commit, fields)), version=version)
 
 
 def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us: int) -> int:
-    """The last version that changed what a reader as of `as_of_us`, knowing all by `known_by_us`, can see; 0 if none.
+    """The last version that changed what a reader at these times sees; 0 if none.
 
     A snapshot table is read as of the latest run up to the as-of time; where that run found the
     rows unchanged, at the version that wrote them.

@@ -42,7 +42,7 @@ def publish_complete(
     following: difference.Run | None,
     widths: Mapping[str, int],
 ) -> Commit:
-    """Publish the values of every entity as of one time; ContractError where rows break the contract."""
+    """Publish every entity's value as of one time; ContractError where rows break the contract."""
     asserted = narrow(table, rows, widths)
     refuse_repeats(table, asserted, table.key)
     sql = difference.complete_run(
@@ -52,7 +52,8 @@ def publish_complete(
         con.execute(f"CREATE TABLE found AS {sql}")
         using = f"USING ({', '.join(table.key)})"
         new = con.sql(
-            f"SELECT f.*, a.row_no, a.value_hash FROM found f JOIN asserted a {using} WHERE kind = 'new' ORDER BY row_no"
+            f"SELECT f.*, a.row_no, a.value_hash FROM found f JOIN asserted a {using}"
+            " WHERE kind = 'new' ORDER BY row_no"
         ).to_arrow_table()
         other = con.sql("SELECT * FROM found WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
     again = _again(
@@ -77,7 +78,7 @@ def publish_complete(
 def publish_changes(
     table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit, widths: Mapping[str, int]
 ) -> Commit:
-    """Publish rows with times of their own: one is written where its value differs from the one before.
+    """Publish rows with their own times (a catalogue), where the value differs from the last.
 
     A row whose values are all null ends its entity (a tombstone). A row may lie before the entity's
     last one if it became known after all of them (a correction of the past).
@@ -92,7 +93,8 @@ def publish_changes(
         ).to_arrow_table()
         late = con.sql(
             f"SELECT a.* FROM asserted a JOIN found USING (row_no) JOIN history h USING ({keys})"
-            " WHERE h.event_us >= a.event_us AND h.created_us >= a.created_us ORDER BY row_no LIMIT 1"
+            " WHERE h.event_us >= a.event_us AND h.created_us >= a.created_us"
+            " ORDER BY row_no LIMIT 1"
         ).to_arrow_table()
     if late.num_rows:
         row = late.to_pylist()[0]
@@ -120,7 +122,7 @@ def publish_log(
     widths: Mapping[str, int],
     spill: str,
 ) -> Commit:
-    """Publish the rows of a log whose keys the table doesn't hold yet; more rows than memory spill to `spill`."""
+    """Publish the rows of a log whose keys are new; rows beyond memory go to folder `spill`."""
     for batch in rows.to_batches(batch_size=BATCH):
         _raise_first(table, batch, violations(table, batch, widths))
         _refuse_times(
@@ -134,7 +136,8 @@ def publish_log(
         if repeated:
             raise _repeated(table, repeated[0])
         con.execute(
-            f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
+            f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted"
+            f" ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
         )
         count, first = con.sql(
             f"SELECT COUNT(*), EPOCH_US(MIN({CREATED_TIME})) FROM fresh"
@@ -148,7 +151,7 @@ def publish_log(
 
 
 def append(table: Table, delta: DeltaTable, batches: Batches, commit: Commit) -> Commit:
-    """Append `batches` against the version that `delta` was read at; ConflictError if another writer was first."""
+    """Append to the version that `delta` was read at; ConflictError if another was first."""
     schema = arrow_schema(table)
     properties = CommitProperties(
         custom_metadata={METADATA: commit.to_json()},
@@ -184,7 +187,7 @@ def counted(commit: Commit, rows: int, *created: pa.ChunkedArray) -> Commit:
 def narrow(
     table: Table, rows: ds.Dataset, widths: Mapping[str, int], *, tombstones: bool = False
 ) -> pa.Table:
-    """Keys, value hash, row number and (if given) times of every asserted row, after the checks.
+    """Keys, value hash, row number and any times of every asserted row, after the checks.
 
     With `tombstones`, a row whose values are all null is one, with value hash 0.
     """
@@ -258,7 +261,8 @@ def _raise_first(table: Table, batch: pa.RecordBatch, found: list[str | None]) -
         if message:
             key = {k: batch[k][i].as_py() for k in table.key}
             raise ContractError(
-                f"{table.name}, {key}: {message}. Mend: correct the job, or its contract in vidtopics/contracts.py."
+                f"{table.name}, {key}: {message}."
+                " Mend: correct the job, or its contract in vidtopics/contracts.py."
             )
 
 
@@ -280,7 +284,7 @@ def _connect(asserted: object, history: object, spill: str = "") -> duckdb.DuckD
 
 
 def _taken(rows: ds.Dataset, wanted: pa.Table) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
-    """Batches of the rows whose numbers stand in `wanted` (ascending), each with its part of `wanted`."""
+    """Batches of the rows numbered in `wanted` (ascending), each with its part of `wanted`."""
     numbers = wanted["row_no"].to_numpy()
     start = 0
     for batch in rows.to_batches(batch_size=BATCH):
@@ -327,8 +331,10 @@ def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:
     matches = " AND ".join(f"h.{k} = a.{k}" for k in table.key)
     with _connect(again, scan(delta)) as con:
         rows = con.sql(
-            f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME}, make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"
-            f" FROM asserted a JOIN history h ON {matches} AND epoch_us(h.{EVENT_TIME}) = a.held_event"
+            f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME},"
+            f" make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"
+            f" FROM asserted a JOIN history h ON {matches}"
+            f" AND epoch_us(h.{EVENT_TIME}) = a.held_event"
             f" AND epoch_us(h.{CREATED_TIME}) = a.held_created"
         ).to_arrow_table()
     return rows.cast(arrow_schema(table))

@@ -1,4 +1,4 @@
-"""What every engine that joins views to a spine agrees on: the columns of the result, and each view's TTL."""
+"""Rules of all engines that join views to a spine: the result's columns, each view's TTL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def output_name(view: Table, feature: str, *, full: bool) -> str:
 
 
 def check_columns(spine: Sequence[str], views: Sequence[Table], *, full: bool) -> None:
-    """TableError where the spine lacks a key or its time, or two columns of the result would have one name."""
+    """TableError where the spine lacks a column, or two of the result's have one name."""
     needed = dict.fromkeys([EVENT_TIME, *(key for view in views for key in view.key)])
     missing = [name for name in needed if name not in spine]
     if missing:

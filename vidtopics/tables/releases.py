@@ -1,4 +1,4 @@
-"""Releases: one row per run that changed something, naming the version of every table that belongs together.
+"""Releases: a row per run that changed something, with the versions that belong together.
 
 Delta has no commit over several tables, so consumers move by release: until the row is there, they
 stay where they were.
@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 
 
 def latest_release(tables: Tables) -> dict[str, Any]:
-    """The latest release's row, `as_of_us` in microseconds and `versions`, `quality` as mappings; TableError if there is none."""
+    """The latest release's row; TableError if there is none.
+
+    `versions` and `quality` are mappings; `as_of_us` stands beside `as_of`.
+    """
     rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
     if not rows:
         raise TableError(
             explain(
-                tables.uri(RELEASES),
+                str(tables.path(RELEASES)),
                 expected="a release",
                 found="none",
                 mend="run `vidtopics ingest` and `vidtopics run`",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
-
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaProtocolError
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import from_uri, is_url
 
 # What has to be done in the engine that wrote the table, so that its files alone say what its rows
 # are.
 MENDS = {
-    "deletionVectors": "REORG TABLE ... APPLY (PURGE), then ALTER TABLE ... DROP FEATURE deletionVectors",
+    "deletionVectors": "REORG TABLE ... APPLY (PURGE), "
+    "then ALTER TABLE ... DROP FEATURE deletionVectors",
     "columnMapping": "ALTER TABLE ... DROP FEATURE columnMapping, or copy the table",
 }
 
@@ -28,7 +28,8 @@ def scan(delta: DeltaTable) -> ds.Dataset:
     once in forty processes under load).
 
     Raises:
-        TableError: the table has a feature that Arrow would read wrong (deletion vectors, column mapping) or not at all.
+        TableError: the table has a feature that Arrow reads wrong or not at all (deletion vectors,
+            column mapping).
     """
     mode = delta.metadata().configuration.get("delta.columnMapping.mode") or "none"
     if mode != "none":
@@ -43,10 +44,9 @@ def scan(delta: DeltaTable) -> ds.Dataset:
 
 
 def _local(uri: str) -> FileSystem | None:
-    place = urlsplit(uri)
-    if place.scheme not in ("", "file"):
+    if is_url(uri) and not uri.startswith("file:"):
         return None
-    return SubTreeFileSystem(unquote(place.path) if place.scheme else uri, LocalFileSystem())
+    return SubTreeFileSystem(str(from_uri(uri)), LocalFileSystem())
 
 
 def _unreadable(delta: DeltaTable, features: str) -> TableError:

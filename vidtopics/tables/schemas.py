@@ -31,7 +31,10 @@ RETENTION = "interval 400 days"
 
 
 def arrow_schema(table: Table, columns: tuple[Column, ...] | None = None) -> pa.Schema:
-    """The Arrow schema of a table, or of some of its columns. Keys and times are never null; features may be (tombstones)."""
+    """The Arrow schema of a table, or of some of its columns.
+
+    Keys and times are never null; features may be (tombstones).
+    """
     required = {*table.key, contracts.EVENT_TIME, contracts.CREATED_TIME, contracts.VALUE_HASH}
     return pa.schema(
         [

@@ -20,6 +20,7 @@ from pyspark.sql.types import StructType
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.paths import to_spark
 from vidtopics.tables import difference
 from vidtopics.tables.commits import Commit, commits
 from vidtopics.tables.schemas import arrow_schema
@@ -36,7 +37,7 @@ def publish_complete(
     following: difference.Run | None,
     widths: Mapping[str, int],
 ) -> Commit:
-    """Publish the values of every entity as of one time; ContractError where rows break the contract."""
+    """Publish every entity's value as of one time; ContractError where rows break the contract."""
     spark = rows.sparkSession
     asserted = _checked(table, rows, widths).persist()
     try:
@@ -150,12 +151,14 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
             )
         )
     raise ContractError(
-        f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts.py."
+        f"{where}: {bad['fault']}."
+        " Mend: correct the job, or its contract in vidtopics/contracts.py."
     )
 
 
 def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
-    return spark.read.format("delta").option("versionAsOf", delta.version()).load(delta.table_uri)
+    reader = spark.read.format("delta").option("versionAsOf", delta.version())
+    return reader.load(to_spark(delta.table_uri))
 
 
 def _history(table: Table, spark: SparkSession, delta: DeltaTable) -> DataFrame:
@@ -175,7 +178,7 @@ def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
 def _assembled(
     table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
 ) -> DataFrame:
-    """New values, tombstones and values written again, as rows of the table; kinds that don't occur cost no join."""
+    """New values, tombstones and repeated values as rows; absent kinds cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
     new = (
         found.filter("kind = 'new'")
@@ -209,7 +212,7 @@ def _append(
     writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
     try:
         writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(
-            delta.table_uri
+            to_spark(delta.table_uri)
         )
     except Exception as error:
         if "Concurrent" not in type(error).__name__ and "DELTA_CONCURRENT" not in str(error):

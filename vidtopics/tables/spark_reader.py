@@ -9,13 +9,14 @@ from pyspark.sql import functions as F
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import MachineError, explain
+from vidtopics.paths import to_spark
 
 if TYPE_CHECKING:
     from vidtopics.tables import Tables
 
 
 def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFrame:
-    """Rows of `table` that a reader sees as of `at_us` knowing all by `known_by_us`; see `Tables.as_of`."""
+    """Rows that a reader sees as of `at_us`, known by `known_by_us`; see `Tables.as_of`."""
     spark = SparkSession.getActiveSession()
     if spark is None:
         raise MachineError(
@@ -30,7 +31,9 @@ def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFra
     version = (
         tables._snapshot_version(table, at_us) if table.kind == "snapshot" else delta.version()
     )
-    rows = spark.read.format("delta").option("versionAsOf", version).load(tables.uri(table))
+    rows = (
+        spark.read.format("delta").option("versionAsOf", version).load(to_spark(tables.path(table)))
+    )
     names = [c.name for c in table.columns]
     if table.kind == "snapshot":
         return rows.select(names)

@@ -1,4 +1,4 @@
-"""The rows of a version some of whose data files are gone: a vacuum takes the files that a compaction rewrote, and makes no release."""
+"""Rows of a version some of whose files are gone: a vacuum removes what a compaction rewrote."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def readable(table: Table, version: int | None = None) -> Iterator[None]:
                 where,
                 expected="all its data files, whole",
                 found=str(error),
-                mend="restore the file from a backup; where rows came later, `vidtopics run` publishes a release that has them",
+                mend="restore the file from a backup; where rows came later, `vidtopics run` "
+                "publishes a release that has them",
             )
         ) from error
 
 
 def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable:
-    """The snapshot; where some of its files (of `names`, if given) are gone, the first later version that has all of its own, and the same rows.
+    """The snapshot, or the first later version with the same rows and all of its files.
 
     Once a commit changed rows, those of before can't be told from them: then the snapshot itself,
     and who reads it is told which file is gone.
@@ -53,7 +54,7 @@ def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable
 
 
 def changed_by(folder: FileSystem, version: int) -> set[str] | None:
-    """How a commit changed the rows of the table in `folder`: by files that it added ("add") or removed ("remove"); not at all, as OPTIMIZE.
+    """How a commit changed rows: by files added ("add") or removed ("remove"), or not at all.
 
     None where its entry is gone from the log: what it did isn't known.
     """

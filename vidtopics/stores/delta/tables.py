@@ -16,6 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from feast import FileSource, RepoConfig
 
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import addressable, is_url
 from vidtopics.tables.scans import scan
 
 BOUNDS = {"retry_timeout": "20s"}
@@ -180,12 +181,12 @@ def dataset_of(delta: DeltaTable) -> ds.FileSystemDataset:
 
 
 def _uri(config: RepoConfig, path: str) -> str:
-    if urlsplit(path).scheme or Path(path).is_absolute():
+    if is_url(path):
         return path
     root = getattr(config.offline_store, "root", "")
-    if urlsplit(root).scheme:
+    if is_url(root) and not Path(path).is_absolute():
         return f"{root.rstrip('/')}/{path}"
-    return str(Path(config.repo_path or ".") / root / path)
+    return str(addressable(Path(config.repo_path or ".") / root / path, "source path"))
 
 
 def _over(options: Mapping[str, str], stronger: Mapping[str, str]) -> dict[str, str]:
