@@ -185,6 +185,20 @@ def test_a_log_without_positions_knows_one_of_them(replay):
     assert [row["position"] for row in replay.rows(IMPRESSION_TABLE)] == [None, 2]
 
 
+@pytest.mark.parametrize("refused", [[1], [2], [1, 2]])
+def test_a_number_of_a_refused_impression_is_not_one_of_a_known_one(replay, refused):
+    """Position `n` of the first delivery has id `<hash>-n`; those of `refused` are both 0 and 1."""
+    header = IMPRESSIONS.strip() + ",position\n"
+    line = "u,v1,2026-02-01,{},{}\n"
+    lines = [line.format(0, place) for place in (1, 2, 3, 4)]
+    replay(day(1), impressions=header + "".join(lines + [line.format(1, n) for n in refused]))
+    staged = replay(day(2), impressions=header + line.format(1, 5))
+    assert staged.rejected("impressions") == []
+    places = {row["position"] for row in replay.rows(IMPRESSION_TABLE)}
+    assert places == {1, 2, 3, 4, 5} - set(refused)
+    assert counts(replay) == (len(places), 1)
+
+
 # --- clicks that come later, or are taken back
 
 CLICKS_HEADER = IMPRESSIONS.strip() + ",watch_seconds,clicked_at\n"
