@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import NOW, Staged, known
+from small_delivery import NOW, Staged, known
 
 from vidtopics.ingest import Source, stage
 from vidtopics.settings import IngestSettings

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from conftest import IMPRESSIONS, NOW, VIDEOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_delivery import IMPRESSIONS, NOW, VIDEOS
 
 from vidtopics.errors import InputError
 from vidtopics.ingest import Source, stage

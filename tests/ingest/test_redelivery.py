@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from conftest import GOOD, IMPRESSIONS, Deliver
 from replay import Replay
+from small_delivery import GOOD, IMPRESSIONS, Deliver
 
 from vidtopics.contracts import CLICKS
 from vidtopics.contracts import IMPRESSIONS as IMPRESSION_TABLE
