@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import topic_world as world
@@ -150,18 +149,15 @@ def test_a_read_only_home_whose_server_does_not_run_says_where_to_start_it(tmp_p
 def test_a_page_that_can_not_be_written_wherever_the_tests_run(
     home, tmp_path, capsys, monkeypatch, number
 ):
-    """Mounts need root; here the system call fails."""
+    """Mounts need root; here the system call fails, once the text is written."""
 
-    real = Path.write_text
-
-    def fail(path, text, **options):
-        real(path, text[:2], **options)
-        raise OSError(number, os.strerror(number), str(path))
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))
 
     page = tmp_path / "page.html"
     page.write_text("old")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", fail)
+        patch.setattr(os, "fsync", fail)
         status, err = run(capsys, "explore", "--output", page, "--home", home)
     assert_one_message(status, err, page)
     assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]

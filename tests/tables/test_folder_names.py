@@ -133,11 +133,3 @@ sys.exit(run(["ingest", "folder", sys.argv[2], "--home", str(home)]))
     files = [path for path in home.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".safetensors", ".json", ".parquet", ".yaml"}
     assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in files} == {oct(mode)}
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "facts.json"
-    paths.write_file(file, b"old")
-    with pytest.raises(TypeError):
-        paths.write_file(file, "text")  # type: ignore[arg-type]
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(file.name, b"old")]
