@@ -69,7 +69,7 @@ def read_only(folder):
         mount("-o", "remount,ro,bind", str(folder))
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def small_disk(folder, size):
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def run(capsys, *arguments):
@@ -167,7 +167,7 @@ def test_a_page_that_can_not_be_written_wherever_the_tests_run(
 def test_a_full_disk_is_told_with_its_size(home, tmp_path, capsys, size):
     delivery = tmp_path / "delivery"
     delivery.mkdir()
-    lines = "".join(f"x{i},Title {i},,,,,2026-01-01\n" for i in range(500))
+    lines = "".join(f"x{i},Title {i},,,,,2026-01-01\n" for i in range(5_000))
     (delivery / "videos.csv").write_text(f"{COLUMNS}{lines}")
     (delivery / "impressions.csv").write_text("user_id,video_id,event_timestamp,clicked\n")
     disk = tmp_path / "disk"

@@ -36,9 +36,19 @@ def featured():
 def ingested():
     tally = SimpleNamespace(count=1, examples=[HOSTILE])
     file = SimpleNamespace(
-        name=HOSTILE, rows=2, accepted=1, warnings={HOSTILE: tally}, refused={HOSTILE: tally}
+        name=HOSTILE,
+        rows=2,
+        accepted=1,
+        already_there=0,
+        left_out=0,
+        refused_rows=1,
+        dialect=HOSTILE,
+        warnings={"missing_cover": tally},
+        refused={HOSTILE: tally},
     )
-    show.ingested(SimpleNamespace(files=[file]))
+    publication = SimpleNamespace(table="impressions", rows=1)
+    tables = {"impressions": 0}
+    show.ingested(SimpleNamespace(files=[file], publications=[publication], already_there=tables))
 
 
 def moved():

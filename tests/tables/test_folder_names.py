@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from worlds import ODD_NAME, at, impressions
 
 from vidtopics import paths
-from vidtopics.cli.apply import _in_home
+from vidtopics.cli.apply import repo_text
 from vidtopics.cli.common import run
 from vidtopics.contracts import IMPRESSIONS
 from vidtopics.errors import SettingsError
+from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
 SIGNS = " #%?*{}:;,'\"!$&()+=@~`<>-._éü日\u0301\u00a0😀"
@@ -100,8 +101,11 @@ def test_a_path_in_latin_1_is_refused_and_printed_escaped(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", [ODD_NAME, "$HOME", "${HOME}", "a: b", "- 'x", "\u2028\x85😀#"])
 def test_feature_store_yaml_names_the_home_as_it_is(name: str) -> None:
     """Feast replaces variables in the text, then reads YAML."""
-    text = _in_home("registry: .vidtopics/registry.db", Path("/srv", name))
-    assert yaml.safe_load(os.path.expandvars(text)) == {"registry": f"/srv/{name}/registry.db"}
+    text = repo_text(Path("feature_store.yaml"), Path("/srv", name), OnlineSettings(), False)
+    repo = yaml.safe_load(os.path.expandvars(text))
+    assert repo["registry"] == f"/srv/{name}/registry.db"
+    assert repo["offline_store"]["root"] == f"/srv/{name}/tables"
+    assert repo["online_store"]["home"] == f"/srv/{name}"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [("002", 0o664), ("027", 0o640)])

@@ -65,7 +65,7 @@ def register(
     root = homes.checkout("feature_repo", "feature_store.yaml")
     home = home.absolute()
     file = home / "feature_store.yaml"
-    write_whole(file, _repo_text(root / file.name, home, online, embedded))
+    write_whole(file, repo_text(root / file.name, home, online, embedded))
     before = Path.cwd()
     os.chdir(root)  # Feast names modules by their path below the working directory
     sys.path.insert(0, str(root))
@@ -83,7 +83,7 @@ def register(
     }
 
 
-def _repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
+def repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
     """The checkout's `feature_store.yaml` with a home's paths, online settings and server.
 
     Paths are quoted, and their `$` escaped: Feast replaces `$NAME` by the environment's variable

@@ -325,7 +325,7 @@ def _following(log: list[Commit], commit: Commit) -> Run | None:
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
     """TableError where the stored table lacks a column of the contract."""
     names = [field.name for field in delta.schema().fields]
-    missing = [c.name for c in table.all_columns if c.name not in names]
+    missing = [c.name for c in table.columns if c.name not in names]
     if missing:
         raise TableError(
             explain(
