@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -36,9 +36,13 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Target:
-    """Where executors write; `number` is the driver's, so that a later run's fence stops them."""
+    """Where executors write; `number` is the driver's, so that a later run's fence stops them.
 
-    url: str
+    >>> Target("redis://:secret@host:6379", prefix="vt", buckets=16, number="1")
+    Target(prefix='vt', buckets=16, number='1')
+    """
+
+    url: str = field(repr=False)  # holds the password
     prefix: str
     buckets: int
     number: str

@@ -21,7 +21,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import ValidationInfo
 
 from vidtopics.errors import SettingsError, explain
 from vidtopics.paths import addressable, is_url
@@ -41,6 +43,16 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_values(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `yes`, `on` and `true` are no numbers and no durations, which pydantic reads."""
+        values = value if isinstance(value, list) else [value]
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if annotation is not bool and any(isinstance(item, bool) for item in values):
+            raise PydanticCustomError("truth_value", "no truth value")
+        return value
 
 
 class IngestSettings(Section):
@@ -145,7 +157,8 @@ class TagSettings(Section):
     max_tags_per_video: Positive = 200
     """A video with more gives the graph its most frequent ones, as pairs grow with the square."""
     walks_per_tag: Positive = 10
-    walk_length: Positive = 100
+    walk_length: Annotated[int, Field(gt=0, le=10_000)] = 100
+    """Gensim takes no sentence longer than 10,000 words."""
     dimensions: Positive = 128
     window: Positive = 5
     negatives: Positive = 5

@@ -36,7 +36,7 @@ def by_user(users: Numbers, shown_us: Numbers, *, share: float) -> Split:
 def by_time(shown_us: Numbers, *, share: float, window_us: int) -> Split:
     """The last `share` of all impressions is the test.
 
-    Training rows are those whose label window had closed before it began.
+    Training rows are those shown before it began whose label window had closed by then.
 
     >>> by_time(np.array([1, 2, 3, 4, 5]), share=0.4, window_us=2)
     Split(train=array([0, 1]), test=array([3, 4]))
@@ -44,4 +44,5 @@ def by_time(shown_us: Numbers, *, share: float, window_us: int) -> Split:
     if not len(shown_us):
         return Split(np.empty(0, np.int64), np.empty(0, np.int64))
     cut = np.sort(shown_us)[int(len(shown_us) * (1 - share))]
-    return Split(np.flatnonzero(shown_us + window_us <= cut), np.flatnonzero(shown_us >= cut))
+    is_train = (shown_us < cut) & (shown_us + window_us <= cut)
+    return Split(np.flatnonzero(is_train), np.flatnonzero(shown_us >= cut))

@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from gensim.models import Word2Vec
-from gensim.models.word2vec import MAX_WORDS_IN_BATCH
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
 from producers.tags.graph import TagGraph
 from producers.tags.walks import random_walks
-from vidtopics.errors import ContractError, SettingsError, explain
+from vidtopics.errors import ContractError, explain
 from vidtopics.settings import TagSettings
 
 
@@ -50,7 +49,6 @@ def embed_tags(
 
     Raises:
         ContractError: the width of `initial` is not `settings.dimensions`.
-        SettingsError: walks are longer than gensim takes.
 
     >>> from producers.tags.graph import build_graph
     >>> graph = build_graph(["a", "c"], ["b", "d"], [2, 1])
@@ -82,6 +80,7 @@ def skip_gram(
 
     Args:
         walks: int32[W, l], node indices, -1 where a walk has ended; every node is in some walk.
+            Gensim cuts sentences at 10,000 words: l is at most that.
         nodes: T, the number of nodes.
         settings: width, window, negatives, epochs.
         seed: of first vectors, order of walks, windows and negatives.
@@ -89,11 +88,7 @@ def skip_gram(
 
     Returns:
         float32[T, d].
-
-    Raises:
-        SettingsError: walks are longer than gensim takes.
     """
-    _check_length(walks.shape[1])
     if not nodes:
         return np.empty((0, settings.dimensions), np.float32)
     model = Word2Vec(
@@ -164,17 +159,5 @@ def _check_width(vectors: NDArray[np.float32], settings: TagSettings) -> None:
                 expected=f"width {settings.dimensions}",
                 found=f"width {vectors.shape[1]}",
                 mend="start without initial vectors, and a new topic epoch, for another width",
-            )
-        )
-
-
-def _check_length(length: int) -> None:
-    if length > MAX_WORDS_IN_BATCH:
-        raise SettingsError(
-            explain(
-                "tags.walk_length",
-                expected=f"at most {MAX_WORDS_IN_BATCH}, the longest sentence of gensim",
-                found=str(length),
-                mend="use more walks instead of longer ones",
             )
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from conftest import Deliver, Staged
+from small_delivery import Deliver, Staged
 
 from vidtopics.contracts import INPUTS, VALUE_HASH, VIDEO_TAGS, Table
 from vidtopics.ingest import Source, stage

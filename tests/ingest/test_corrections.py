@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from conftest import IMPRESSIONS, VIDEOS, Deliver
 from replay import Replay
+from small_delivery import IMPRESSIONS, VIDEOS, Deliver
 
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
 

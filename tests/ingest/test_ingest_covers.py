@@ -9,8 +9,8 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import IMPRESSIONS, VIDEOS
 from PIL import Image
+from small_delivery import IMPRESSIONS, VIDEOS
 
 from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import GOOD, IMPRESSIONS, NOW, VIDEOS
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from small_delivery import GOOD, IMPRESSIONS, NOW, VIDEOS
 
 from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pytest
-from conftest import GOOD, IMPRESSIONS, NOW, TAGS, VIDEOS, known
+from small_delivery import GOOD, IMPRESSIONS, NOW, TAGS, VIDEOS, known
 
 from vidtopics.contracts import INPUTS, VALUE_HASH, rejected
 from vidtopics.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import NOW, Staged, known
+from small_delivery import NOW, Staged, known
 
 from vidtopics.ingest import Source, stage
 from vidtopics.settings import IngestSettings
@@ -108,7 +108,7 @@ def test_a_rating_that_is_no_number_and_classes_that_conflict(movielens, tmp_pat
     assert staged.rejected("clicks") == [(5, "bad_clicked")]
     assert (
         staged.tables["clicks_rejected"][0]["detail"]
-        == "expected clicked 0 or 1, found 'rating good'"
+        == "expected clicked 0, 1, true or false, found 'rating good'"
     )
     assert staged.rejected("video_catalog") == [(1, "conflicting_rows"), (3, "conflicting_rows")]
     films = {row["video_id"]: row["primary_classes"] for row in staged.tables["video_catalog"]}

@@ -9,9 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import IMPRESSIONS, Deliver
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from small_delivery import IMPRESSIONS, Deliver
 
 HEADER = IMPRESSIONS.strip() + ",clicked_at,watch_seconds,event_id\n"
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from conftest import IMPRESSIONS, NOW, VIDEOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_delivery import IMPRESSIONS, NOW, VIDEOS
 
 from vidtopics.errors import InputError
 from vidtopics.ingest import Source, stage
@@ -94,6 +94,15 @@ def test_missing_floats_are_empty_ids(deliver, missing):
     assert deliver(impressions=log_of(ids)).rejected("impressions") == [(2, "empty_id")]
     staged = deliver(impressions=log_of(ids, "request_id"))
     assert [row["request_id"] for row in staged.tables["impressions"]] == ["1", None]
+
+
+@pytest.mark.parametrize("column", ["position", "clicked_at", "created_timestamp"])
+def test_nan_in_a_column_of_numbers_is_a_missing_value(deliver, column):
+    """As pandas holds them; a time is in Unix seconds."""
+    values = pa.array([1770000000.0, float("nan")], from_pandas=False)
+    staged = deliver(impressions=log_of(values, column, clicked=pa.array([1, 0])))
+    assert staged.tables["impressions_rejected"] == staged.tables["clicks_rejected"] == []
+    assert len(staged.tables["impressions"]) == 2
 
 
 def test_float_ids_of_both_files_meet(deliver):

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from conftest import IMPRESSIONS, VIDEOS, Deliver
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from replay import Replay
+from small_delivery import IMPRESSIONS, VIDEOS, Deliver
 
 from vidtopics.contracts import CLICKS, VIDEO_TAGS
 from vidtopics.contracts import IMPRESSIONS as IMPRESSION_TABLE

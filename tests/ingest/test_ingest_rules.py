@@ -61,6 +61,8 @@ BAD_CLICKS = [
     ("u,v1,2026-02-01,2,,,,,,", "bad_clicked"),
     ("u,v1,2026-02-01,,,,,,,", "bad_clicked"),
     ("u,v1,2026-02-01,yes,,,,,,", "bad_clicked"),
+    ("u,v1,2026-02-01,truthy,,,,,,", "bad_clicked"),
+    ("u,v1,2026-02-01,False,2026-02-02,,,,,", "contradicting_click"),
     ("u,v1,2026-02-01,1,soon,,,,,", "bad_time"),
     ("u,v1,2026-02-01,1,2026-01-31T23:59:59Z,,,,,", "click_before_impression"),
     ("u,v1,2026-02-01,0,2026-02-02,,,,,", "contradicting_click"),
@@ -195,6 +197,16 @@ def test_conflicting_rows_are_all_refused_and_equal_ones_kept_once(deliver):
     assert file.warnings["duplicate_row"].examples == (
         "row 4: expected one row of video_id 'b', found it again after row 2",
     )
+
+
+def test_clicked_is_read_as_pandas_and_spreadsheets_write_it(deliver):
+    texts = ["True", "False", "TRUE", "false", "1", "0", "1.0"]
+    lines = [f"u{i},v1,2026-02-01,{text},,,,,,\n" for i, text in enumerate(texts)]
+    staged = deliver(impressions=LOG_HEADER + "".join(lines))
+    clicked = {row["event_id"] for row in staged.tables["clicks"]}
+    users = {r["user_id"] for r in staged.tables["impressions"] if r["event_id"] in clicked}
+    assert users == {"u0", "u2", "u4", "u6"}
+    assert len(staged.tables["impressions"]) == len(texts)
 
 
 def test_rows_without_event_id_conflict_when_only_the_click_differs(deliver):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import GOOD, NOW, TAGS, Deliver
+from small_delivery import GOOD, NOW, TAGS, Deliver
 
 from vidtopics.errors import InputError
 from vidtopics.ingest import Source, recognise, stage

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from conftest import IMPRESSIONS, VIDEOS, Deliver
 from deltalake import DeltaTable, write_deltalake
+from small_delivery import IMPRESSIONS, VIDEOS, Deliver
 
 from vidtopics.contracts import CLICKS, INPUTS, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.contracts import IMPRESSIONS as IMPRESSION_TABLE

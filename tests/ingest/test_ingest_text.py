@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
-from conftest import IMPRESSIONS, VIDEOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_delivery import IMPRESSIONS, VIDEOS
 
 from vidtopics.ingest.rules import MACROS
 

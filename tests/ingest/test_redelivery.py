@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from conftest import GOOD, IMPRESSIONS, Deliver
 from replay import Replay
+from small_delivery import GOOD, IMPRESSIONS, Deliver
 
 from vidtopics.contracts import CLICKS
 from vidtopics.contracts import IMPRESSIONS as IMPRESSION_TABLE
@@ -183,6 +183,20 @@ def test_a_log_without_positions_knows_one_of_them(replay):
     file = staged.file("impressions.csv")
     assert (file.accepted, file.already_there) == (1, 1)
     assert [row["position"] for row in replay.rows(IMPRESSION_TABLE)] == [None, 2]
+
+
+@pytest.mark.parametrize("refused", [[1], [2], [1, 2]])
+def test_a_number_of_a_refused_impression_is_not_one_of_a_known_one(replay, refused):
+    """Position `n` of the first delivery has id `<hash>-n`; those of `refused` are both 0 and 1."""
+    header = IMPRESSIONS.strip() + ",position\n"
+    line = "u,v1,2026-02-01,{},{}\n"
+    lines = [line.format(0, place) for place in (1, 2, 3, 4)]
+    replay(day(1), impressions=header + "".join(lines + [line.format(1, n) for n in refused]))
+    staged = replay(day(2), impressions=header + line.format(1, 5))
+    assert staged.rejected("impressions") == []
+    places = {row["position"] for row in replay.rows(IMPRESSION_TABLE)}
+    assert places == {1, 2, 3, 4, 5} - set(refused)
+    assert counts(replay) == (len(places), 1)
 
 
 # --- clicks that come later, or are taken back

@@ -229,3 +229,11 @@ def test_splits_by_hand():
         np.array([9, 1, 8, 2, 7, 3, 6, 4, 5, 10]), share=0.2, window_us=2
     )  # cut at 9: rows up to 7 are labelled
     assert (split.train.tolist(), split.test.tolist()) == ([1, 3, 4, 5, 6, 7, 8], [0, 9])
+
+
+@pytest.mark.parametrize("times", [[1, 2, 3, 4], [1, 3, 3, 3], [2, 2, 2, 2]])
+def test_without_a_window_each_row_is_in_one_part(times):
+    split = by_time(np.array(times), share=0.5, window_us=0)
+    before = [row for row, time in enumerate(times) if time < sorted(times)[2]]
+    assert split.train.tolist() == before
+    assert sorted([*split.train, *split.test]) == [0, 1, 2, 3]

@@ -125,6 +125,12 @@ REFUSED_VALUES = {
     "no label window": ("ranking: {label_window: 0}", "ranking.label_window"),
     "a negative seed": ("seed: -1", "greater than or equal to 0"),
     "a seed beyond 32 bits": ("seed: 4294967296", "less than 4294967296"),
+    "true as a count": ("topics: {clusters: true}", "no truth value"),
+    "yes as a share": ("content: {holdout_share: yes}", "no truth value"),
+    "on as a duration": ("schedule: {delay: on}", "no truth value"),
+    "false as the seed": ("seed: false", "no truth value"),
+    "true in a list": ("ranking: {hidden: [64, true]}", "no truth value"),
+    "walks longer than gensim takes": ("tags: {walk_length: 10001}", "equal to 10000"),
     "no section": ("topics:", "a valid dictionary"),
     "a mapping within itself": ("&a {topics: *a}", "a known key"),
 }

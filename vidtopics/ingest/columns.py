@@ -14,12 +14,14 @@ from vidtopics.ingest.csv_records import Ints
 class Columns:
     """The columns of a file: a missing required one is an error, a missing optional one is empty.
 
-    `numbers` are those of numbers and of times that may be numbers.
+    `numbers` are those of numbers and of times that may be numbers, `measures` those in which NaN
+    is a number that is refused; elsewhere it is a missing value.
     """
 
     required: Sequence[str]
     optional: Sequence[str] = ()
     numbers: Sequence[str] = ()
+    measures: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:

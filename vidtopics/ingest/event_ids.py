@@ -86,13 +86,16 @@ _BUCKETS = (
 )
 _KINDS = (("event_id = ''", "true"), ("event_id <> ''", "is_hashed"))
 
-_IDENTIFIED = """
+# A new impression is numbered after the last known one, not after their count: numbers have gaps
+# where a delivery's first variant was refused.
+_IDENTIFIED = r"""
     CREATE TABLE claimed AS
     WITH hashed AS (
-        SELECT content_id, count(*) AS hashes FROM known_impressions WHERE is_hashed
-        GROUP BY content_id),
+        SELECT content_id, max(CASE event_id WHEN content_id THEN 1
+            ELSE TRY_CAST(regexp_extract(event_id, '-(\d{1,9})$', 1) AS INTEGER) END) AS last_number
+        FROM known_impressions WHERE is_hashed GROUP BY content_id),
     numbered AS (
-        SELECT claims.*, known_id, coalesce(hashes, 0) + row_number() OVER (
+        SELECT claims.*, known_id, coalesce(last_number, 0) + row_number() OVER (
             PARTITION BY content_id, event_id = '' AND known_id IS NULL ORDER BY request, place
         ) AS number
         FROM claims LEFT JOIN matches USING (claim) LEFT JOIN hashed USING (content_id))

@@ -22,6 +22,7 @@ COLUMNS = Columns(
         "position",
         "created_timestamp",
     ],
+    measures=["watch_seconds"],
 )
 
 # Null where a row doesn't say: one row of an impression may say more than another.

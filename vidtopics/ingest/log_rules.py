@@ -13,7 +13,9 @@ PARSED = {
     "event_timestamp_time": "instant(event_timestamp)",
     "created_timestamp_time": "instant(created_timestamp)",
     "clicked_at_time": "instant(clicked_at)",
-    "clicked_number": "number(clicked)",
+    # as pandas writes truth values
+    "clicked_number": "CASE lower(clicked) WHEN 'true' THEN 1 WHEN 'false' THEN 0"
+    " ELSE number(clicked) END",
     "position_number": "number(position)",
     "watch_seconds_number": "number(watch_seconds)",
     "content_id": _CONTENT_ID,
@@ -45,7 +47,7 @@ RULES = [
         "bad_clicked",
         CLICKS,
         "coalesce(clicked_number NOT IN (0, 1), true)",
-        "clicked 0 or 1",
+        "clicked 0, 1, true or false",
         "shown(clicked)",
     ),
     *time("clicked_at", CLICKS, optional=True),

@@ -20,7 +20,11 @@ from vidtopics.ingest.workspace import Workspace
 
 MOVIES = Columns(["movieId", "title"], ["genres"])
 CLASSES = Columns(["movieId", "primary_class", "secondary_class"])
-RATINGS = Columns(["userId", "movieId", "rating", "timestamp"], numbers=["rating", "timestamp"])
+RATINGS = Columns(
+    ["userId", "movieId", "rating", "timestamp"],
+    numbers=["rating", "timestamp"],
+    measures=["rating"],
+)
 TAGS = Columns(["movieId", "tag", "timestamp"], ["userId", "source"])
 
 # A film may have been rated before the year of its title, and none was before the log started.

@@ -78,7 +78,7 @@ def _batch(values: dict[str, pa.Array], columns: Columns, row: int) -> pa.Record
     detail = np.full(row_count, None, object)
     texts = {}
     for name, column in values.items():
-        text = as_text(column, nan_is_missing=name not in columns.numbers)
+        text = as_text(column, nan_is_missing=name not in columns.measures)
         if name in columns.ids and (inexact := inexact_ids(column)).any():
             reason[inexact] = "inexact_id"
             detail[inexact] = inexact_ids_detail(name, column.filter(pa.array(inexact)))

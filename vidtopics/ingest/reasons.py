@@ -32,7 +32,7 @@ REFUSALS: Mapping[str, str] = {
     "created_before_event": "created_timestamp before event_timestamp",
     "click_before_impression": "clicked_at before event_timestamp",
     # values
-    "bad_clicked": "clicked is not 0 or 1",
+    "bad_clicked": "clicked is not 0, 1, true or false",
     "contradicting_click": "clicked_at is given, but clicked is 0",
     "bad_number": "watch_seconds is not a number",
     "not_finite": "watch_seconds is NaN, infinite or too large for float32",
