@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 from consumers.parity.log import Chunk
 from consumers.parity.windows import Mask, Rows, Window
 from vidtopics.joins import matches
@@ -80,7 +80,7 @@ class Findings:
 class Checker:
     """Both checks of one chunk."""
 
-    def __init__(self, chunk: Chunk, history: History, ttl_us: int) -> None:
+    def __init__(self, chunk: Chunk, history: EntityRows, ttl_us: int) -> None:
         self.chunk, self.history, self.ttl_us = chunk, history, ttl_us
         self.entity = chunk.keys[1]
         self.skewed = np.abs(chunk.server_us - chunk.client_us) > TOLERANCE_US

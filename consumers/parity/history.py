@@ -27,7 +27,7 @@ Pattern = tuple[bool, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class EntityRows:
     """M rows of C entities.
 
     Attributes:
@@ -62,7 +62,7 @@ class History:
         names: Sequence[str],
         ids: Sequence[str],
         versions: Iterable[int],
-    ) -> History:
+    ) -> EntityRows:
         """Fields `names` of `ids`; versions that can't be opened any more are left out. TableError where there is no table."""
         delta = tables.delta(table)
         opened = snapshots(delta, versions)

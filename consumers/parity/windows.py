@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -20,7 +20,7 @@ class Window:
     those of the history, -1: none.
     """
 
-    def __init__(self, history: History, entity: Rows, floor: Rows, ceiling: Rows) -> None:
+    def __init__(self, history: EntityRows, entity: Rows, floor: Rows, ceiling: Rows) -> None:
         self.history, self.entity = history, entity
         self.first = np.maximum(floor, 0)
         self.last = np.maximum(

@@ -18,7 +18,7 @@ from parity_home import HOUR_US, ParityHome, ago, between, statuses
 
 import consumers.parity
 from consumers.parity import Report, Verdict, ViewReport
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 from consumers.parity.log import Log
 from vidtopics import contracts
 from vidtopics.contracts import VIDEO_STATISTICS, View
@@ -428,7 +428,7 @@ def test_memory_is_bounded_chunks_are_cut_and_files_read_once(filled: ParityHome
         filled.read("a", "b")
     filled.log.close()
     assert [len(chunk.ids) for chunk in Log(filled.folder).chunks(4)] == [4, 2]
-    history = History.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 2])
+    history = EntityRows.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 2])
     held = [tuple(rows) for rows in history.held.T.tolist()]  # in versions 1 and 2
     assert sorted(zip(history.entity.tolist(), held, strict=True)) == [
         (0, (False, True)),

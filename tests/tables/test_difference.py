@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, stored
 
-from vidtopics.tables.difference import Run, complete_run
+from vidtopics.tables.difference import RunTimes, complete_run
 
 Row = tuple[str, int, int, int | None]
 HISTORY = pa.schema(
@@ -27,7 +27,7 @@ class Store:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.runs: list[Run] = []
+        self.runs: list[RunTimes] = []
         self.con = duckdb.connect()
 
     def run(self, event: int, created: int, values: dict[str, int]) -> list[Row]:
@@ -52,7 +52,7 @@ class Store:
             key=lambda r: (r.event_us, r.created_us),
             default=None,
         )
-        found = con.sql(complete_run(("id",), Run(event, created), following)).fetchall()
+        found = con.sql(complete_run(("id",), RunTimes(event, created), following)).fetchall()
         before = {(i, e, c): v for i, e, c, v in self.rows}
         value = {
             "new": lambda r: values[r[0]],
@@ -61,7 +61,7 @@ class Store:
         }
         written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in found)
         self.rows += written
-        self.runs.append(Run(event, created))
+        self.runs.append(RunTimes(event, created))
         return written
 
 

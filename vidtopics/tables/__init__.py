@@ -26,7 +26,7 @@ from vidtopics.paths import to_uri
 from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
-from vidtopics.tables.difference import Run
+from vidtopics.tables.difference import RunTimes
 from vidtopics.tables.releases import latest_release
 from vidtopics.tables.releases import release as _release
 from vidtopics.tables.scans import scan
@@ -313,9 +313,9 @@ def _after_reruns(log: list[Commit], commit: Commit) -> int:
     return max([commit.created_us, *same])
 
 
-def _following(log: list[Commit], commit: Commit) -> Run | None:
+def _following(log: list[Commit], commit: Commit) -> RunTimes | None:
     later = [
-        Run(c.as_of_us, c.created_us)
+        RunTimes(c.as_of_us, c.created_us)
         for c in log
         if c.job == commit.job and c.as_of_us > commit.as_of_us
     ]

@@ -39,14 +39,14 @@ def publish_complete(
     delta: DeltaTable,
     rows: ds.Dataset,
     commit: Commit,
-    following: difference.Run | None,
+    following: difference.RunTimes | None,
     widths: Mapping[str, int],
 ) -> Commit:
     """Publish every entity's value as of one time; ContractError where rows break the contract."""
     asserted = narrow(table, rows, widths)
     refuse_repeats(table, asserted, table.key)
     sql = difference.complete_run(
-        table.key, difference.Run(commit.as_of_us, commit.created_us), following
+        table.key, difference.RunTimes(commit.as_of_us, commit.created_us), following
     )
     with _connect(asserted, _history(table, delta)) as con:
         con.execute(f"CREATE TABLE found AS {sql}")

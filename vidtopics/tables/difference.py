@@ -64,14 +64,14 @@ SELECT row_no FROM ordered WHERE row_no IS NOT NULL AND value_hash <> COALESCE(b
 
 
 @dataclass(frozen=True)
-class Run:
+class RunTimes:
     """One recorded run over a table: as of when, and from when its values were known (microseconds)."""
 
     event_us: int
     created_us: int
 
 
-def complete_run(keys: tuple[str, ...], run: Run, following: Run | None) -> str:
+def complete_run(keys: tuple[str, ...], run: RunTimes, following: RunTimes | None) -> str:
     """SQL over `asserted` and `history` that gives the rows to write for a run that names every entity.
 
     `following` is the first recorded run at the next as-of time: with it, a late correction writes

@@ -34,7 +34,7 @@ def publish_complete(
     delta: DeltaTable,
     rows: DataFrame,
     commit: Commit,
-    following: difference.Run | None,
+    following: difference.RunTimes | None,
     widths: Mapping[str, int],
 ) -> Commit:
     """Publish every entity's value as of one time; ContractError where rows break the contract."""
@@ -42,7 +42,7 @@ def publish_complete(
     asserted = _checked(table, rows, widths).persist()
     try:
         _refuse(table, asserted)
-        run = difference.Run(commit.as_of_us, commit.created_us)
+        run = difference.RunTimes(commit.as_of_us, commit.created_us)
         asserted.createOrReplaceTempView("asserted")
         _history(table, spark, delta).createOrReplaceTempView("history")
         found = spark.sql(difference.complete_run(table.key, run, following)).persist()
