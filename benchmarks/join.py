@@ -26,6 +26,7 @@ from benchmarks.join_stream import streamed
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_TOPICS
 from vidtopics.joins import matches, taken
 from vidtopics.tables import Tables
+from vidtopics.timestamps import microseconds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,8 +73,7 @@ class Data:
 
     def times(self, name: str) -> NDArray[np.int64]:
         """int64[M], a time column of the rows."""
-        values: NDArray[np.int64] = self.rows[name].cast(pa.int64()).to_numpy()
-        return values
+        return microseconds(self.rows[name])
 
 
 def run(scale: Scale) -> list[Figure]:

@@ -19,6 +19,7 @@ from vidtopics.layout import Field
 from vidtopics.layout.schema import NUMBERS
 from vidtopics.online.served import canonical
 from vidtopics.tables.values import TOMBSTONE
+from vidtopics.timestamps import microseconds
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class Part:
     ) -> Part:
         """Of a batch whose columns are the key, the times, the hash and the fields; `places`: of the entities' ids."""
         entity = np.array([places[i] for i in batch[key].to_pylist()], np.int64)
-        event, created = (
-            batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)
-        )
+        event, created = (microseconds(batch[name]) for name in (EVENT_TIME, CREATED_TIME))
         ended = batch[VALUE_HASH].to_numpy() == TOMBSTONE
         columns = [canonical(f, as_read(f, batch[f.name])) for f in fields]
         null = [batch[f.name].is_null().to_numpy(zero_copy_only=False) for f in fields]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from consumers.training.inputs import micros
 from consumers.training.sources import StreamedView
 from consumers.training.spill import BATCH_ROWS, evenly
 from consumers.training.spines import check_types
@@ -16,6 +15,7 @@ from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import check_columns, output_name
 from vidtopics.tables.pins import Pins
+from vidtopics.timestamps import microseconds
 
 CHUNK_ROWS = 1_048_576
 """Rows of the spine that are matched at once; features, which may be wide, are taken for
@@ -106,7 +106,7 @@ def _joined(
     first_row = 0
     for chunk in chunks:
         spine = pa.Table.from_batches([chunk])
-        times = micros(spine, EVENT_TIME, where="spine", first_row=first_row)
+        times = microseconds(spine[EVENT_TIME], f"spine, {EVENT_TIME}", first_row=first_row)
         matched = [
             source.join(spine.select(list(source.table.key)), times, known_by=known_by)
             for source in sources

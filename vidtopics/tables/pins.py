@@ -28,6 +28,7 @@ from vidtopics.tables import FOREVER
 from vidtopics.tables.data_files import data_files, files_digest, missing_files
 from vidtopics.tables.scans import scan
 from vidtopics.times import micros, moment
+from vidtopics.timestamps import microseconds
 
 METADATA = b"vidtopics.pins"
 """Where a result's schema metadata has them, as JSON."""
@@ -133,7 +134,7 @@ class Pin(Snapshot):
         rows, known_by_us, times = 0, NEVER, 0
         names = [EVENT_TIME, CREATED_TIME]
         for batch in scan(delta).to_batches(columns=names, fragment_readahead=1):
-            event_us, created_us = (batch[name].cast(pa.int64()).to_numpy() for name in names)
+            event_us, created_us = (microseconds(batch[name]) for name in names)
             rows += len(event_us)
             known_by_us = max(known_by_us, int(created_us.max(initial=NEVER)))
             times += int(_checksum(event_us, created_us), 16)

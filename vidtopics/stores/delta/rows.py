@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from vidtopics.errors import TableError, explain
 from vidtopics.joins import taken
 from vidtopics.tables.pins import NEVER
+from vidtopics.timestamps import microseconds, not_timestamps
 
 BATCH = 4_096
 BUFFER = 1 << 20
@@ -57,18 +57,22 @@ class SnapshotRows:
         kept = _pruned(dataset, where)
         columns = {f"key {name}": ds.field(column) for name, column in keys.items()}
         times = {"event": ds.field(event), "created": ds.field(created or event)}
-        found = kept.to_table(columns={**columns, **times})
-        event_us, created_us = microseconds(found["event"]), microseconds(found["created"])
+        snapshot_rows = kept.to_table(columns={**columns, **times})
+        event_us, created_us = (
+            microseconds(snapshot_rows[name], null_us=NEVER) for name in ("event", "created")
+        )
         inside = event_us > NEVER
         if since_us is not None:
             inside &= event_us >= since_us
         if until_us is not None:
             inside &= event_us <= until_us
         key_table = (
-            found.select(list(columns)).rename_columns(list(keys)) if keys else _one_key(len(found))
+            snapshot_rows.select(list(columns)).rename_columns(list(keys))
+            if keys
+            else _one_key(len(snapshot_rows))
         )
         return cls(
-            kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
+            kept, key_table, event_us, created_us, np.arange(len(snapshot_rows), dtype=np.int64)
         ).restricted_to(inside)
 
     def with_created(self) -> SnapshotRows:
@@ -88,7 +92,7 @@ class SnapshotRows:
                 for name, column in columns.items()
             ]
         )
-        found = pa.Table.from_batches(
+        payload = pa.Table.from_batches(
             (b.cast(schema) for b in _at(self.dataset, places, columns)), schema
         ).combine_chunks()
         numbers = np.full(len(at), -1, np.int64)
@@ -96,7 +100,7 @@ class SnapshotRows:
         # A result chunk of many wide lists would overflow their 32-bit offsets.
         starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
         return pa.concat_tables(
-            [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
+            [taken(payload, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
     def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
@@ -118,30 +122,13 @@ def between(
     """Since <= event <= until, for statistics and for filters."""
     kind = dataset.schema.field(event).type
     if not pa.types.is_timestamp(kind):
-        raise _no_times(event, kind)
+        raise not_timestamps(event, kind)
     zone, tests = kind.tz, []
     if since_us is not None:
         tests.append(ds.field(event) >= _scalar(since_us, zone))
     if until_us is not None:
         tests.append(ds.field(event) <= _scalar(until_us, zone))
     return tests[0] & tests[-1] if tests else None
-
-
-def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """int64 microseconds since 1970, rounded down; a time without zone is UTC, a null is NEVER.
-
-    >>> microseconds(pa.chunked_array([pa.array([-1, 1_999], pa.timestamp("ns"))])).tolist()
-    [-1, 1]
-    """
-    if not pa.types.is_timestamp(column.type):
-        raise _no_times("a time column", column.type)
-    if column.type.unit == "ns":
-        nanoseconds: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), NEVER).to_numpy()
-        return np.where(nanoseconds == NEVER, NEVER, nanoseconds // 1_000)
-    found: NDArray[np.int64] = pc.fill_null(
-        column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()), NEVER
-    ).to_numpy()
-    return found
 
 
 def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
@@ -301,9 +288,3 @@ def _one_key(rows: int) -> pa.Table:
 
 def _scalar(us: int, zone: str | None) -> pa.Scalar:
     return pa.scalar(us, pa.int64()).cast(pa.timestamp("us", zone))
-
-
-def _no_times(name: str, kind: pa.DataType) -> TableError:
-    return TableError(
-        explain(name, expected="timestamps", found=str(kind), mend="convert it before the join")
-    )

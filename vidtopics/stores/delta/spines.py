@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta.pins import reopen_at
-from vidtopics.stores.delta.rows import microseconds
 from vidtopics.stores.delta.sources import ViewSource
 from vidtopics.stores.delta.tables import (
     DAMAGED,
@@ -34,6 +33,7 @@ from vidtopics.stores.delta.tables import (
     reaching,
 )
 from vidtopics.tables.pins import NEVER, Pins, Snapshot
+from vidtopics.timestamps import microseconds
 
 NUMBERS = (
     "integer",
@@ -65,7 +65,7 @@ class Spine:
     @property
     def times(self) -> NDArray[np.int64]:
         """int64[N] microseconds; NEVER where there is none."""
-        return microseconds(self.table[self.time])
+        return microseconds(self.table[self.time], null_us=NEVER)
 
     @property
     def until_us(self) -> int:
