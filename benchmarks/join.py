@@ -24,7 +24,7 @@ from benchmarks.data import DAY_US, START_US, rows, video_ids
 from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from benchmarks.join_stream import streamed
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_TOPICS
-from vidtopics.joins import matches, taken
+from vidtopics.joins import matches, take_rows
 from vidtopics.tables import Tables
 from vidtopics.timestamps import microseconds
 
@@ -90,7 +90,7 @@ def join(data: Data, known_by: bool = False) -> pa.Table:
     matched = matches(
         spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None
     )
-    return taken(data.rows.select(NAMES), matched)
+    return take_rows(data.rows.select(NAMES), matched)
 
 
 def frames(data: Data) -> tuple[pl.DataFrame, pl.DataFrame]:

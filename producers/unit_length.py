@@ -21,4 +21,6 @@ def to_unit_length(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     [[0.6, 0.8], [0.0, 0.0]]
     """
     length = lengths(rows)[:, None]
-    return np.divide(rows, length, out=np.zeros(rows.shape), where=length > 0)
+    unit: NDArray[np.float64] = np.zeros(rows.shape)
+    np.divide(rows, length, out=unit, where=length > 0)
+    return unit

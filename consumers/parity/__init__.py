@@ -33,7 +33,7 @@ def replay(
         tables: the home whose tables were materialised.
         folder: where the client's ServingLog wrote.
         examples: shown of each kind in each view.
-        chunk_rows: served rows that are in memory at once, with all rows that their entities ever had.
+        chunk_rows: served rows in memory at once, with every row that their entities ever had.
 
     Raises:
         InputError: there is no log.

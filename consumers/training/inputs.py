@@ -46,7 +46,7 @@ class ViewRows:
         return cls(rows.select(list(table.key)), event, created, values, ttl_us(table))
 
     def known(self, keys: pa.Table, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[N]: the row that held at each time and was known by then, -1 where there is none."""
+        """int64[N]: the row that held at each time and was known by then; -1: none."""
         return matches(
             keys,
             times,
@@ -59,7 +59,7 @@ class ViewRows:
 
     @property
     def instants(self) -> NDArray[np.int64]:
-        """The times, ascending, at which :meth:`known` can change: what lies between two of them sees the same rows."""
+        """The times, ascending, at which :meth:`known` can change."""
         seen = np.maximum(self.event_us, self.created_us)
         return np.unique(
             np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen
@@ -82,7 +82,7 @@ class Inputs:
 
 
 def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
-    """The inputs at a release's versions, in an order that compaction doesn't change: by event time, then by id.
+    """The inputs at a release's versions, ordered by event time and id, also after compaction.
 
     Raises:
         TableError: a table is missing or foreign.

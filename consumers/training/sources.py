@@ -58,7 +58,7 @@ class StreamedView:
         delta = whole(tables.delta(table, version=version))
         keys, event_us, created_us, features = _read(delta, table, folder)
         rules = rules_of(delta, table, known_by=known_by)
-        pin = Pin.of(Snapshot.taken(delta), event_us, created_us, FOREVER, rules)
+        pin = Pin.of(Snapshot.of_delta(delta), event_us, created_us, FOREVER, rules)
         history = History(keys, event_us, created_us)
         return cls(table, history, np.arange(len(event_us)), features, pin)
 

@@ -34,7 +34,7 @@ def join_stream(
     folder: Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> pa.RecordBatchReader:
-    """The spine with the views' features as they held at its times: its rows in its order, one for one.
+    """The spine's rows, one for one and in order, with the views' features as of their times.
 
     Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The
     result is read once, by `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop.
@@ -61,7 +61,8 @@ def join_stream(
     >>> from vidtopics.contracts import VIDEO_STATISTICS
     >>> tables = Tables(tempfile.mkdtemp())
     >>> _ = tables.delta(VIDEO_STATISTICS, create=True)
-    >>> spine = pa.table({"video_id": ["a"], "event_timestamp": pa.array([0], pa.timestamp("us", "UTC"))})
+    >>> times = pa.array([0], pa.timestamp("us", "UTC"))
+    >>> spine = pa.table({"video_id": ["a"], "event_timestamp": times})
     >>> join_stream(tables, spine.to_reader(), [VIDEO_STATISTICS]).read_all().column_names
     ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
     """

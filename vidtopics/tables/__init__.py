@@ -100,8 +100,8 @@ class Tables:
                 description=table.doc,
                 configuration=configuration(table),
             )
-        found = DeltaTable(uri, version=version)
-        named = found.metadata().name
+        delta = DeltaTable(uri, version=version)
+        named = delta.metadata().name
         if named != table.name:
             raise TableError(
                 explain(
@@ -111,8 +111,8 @@ class Tables:
                     mend="move the foreign table away",
                 )
             )
-        _refuse_other_contract(table, found)
-        return found
+        _refuse_other_contract(table, delta)
+        return delta
 
     def version(self, table: Table) -> int:
         """The table's latest version; 0, as it is created, where it wasn't."""

@@ -58,7 +58,7 @@ class Snapshot:
     pinned_us: int
 
     @classmethod
-    def taken(cls, delta: DeltaTable) -> Snapshot:
+    def of_delta(cls, delta: DeltaTable) -> Snapshot:
         """Of a table as it was just opened."""
         digest = files_digest(data_files(delta))
         now_us = micros(datetime.now(UTC))
@@ -139,7 +139,7 @@ class Pin(Snapshot):
             known_by_us = max(known_by_us, int(created_us.max(initial=NEVER)))
             times += int(_checksum(event_us, created_us), 16)
         return cls(
-            **asdict(Snapshot.taken(delta)),
+            **asdict(Snapshot.of_delta(delta)),
             until_us=FOREVER,
             known_by_us=known_by_us,
             rows=rows,
@@ -369,10 +369,10 @@ def _parsed(text: str | bytes | None, where: str, mend: str) -> Pins:
 
 def _horizon(delta: DeltaTable) -> tuple[str, timedelta]:
     """The shorter of the table's two retentions, with its name."""
-    said = {
+    retentions = {
         name: delta.metadata().configuration.get(name) or text for name, text in RETENTION.items()
     }
-    lengths = {name: _length(name, text) for name, text in said.items()}
+    lengths = {name: _length(name, text) for name, text in retentions.items()}
     return min(lengths.items(), key=lambda item: item[1])
 
 
@@ -388,8 +388,8 @@ def _length(name: str, text: str) -> timedelta:
                 mend="set the table's property so, as Delta has no months or years there",
             )
         )
-    found = re.findall(rf"(\d+)\s+({unit})", text, re.IGNORECASE)
-    return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in found), timedelta())
+    parts = re.findall(rf"(\d+)\s+({unit})", text, re.IGNORECASE)
+    return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in parts), timedelta())
 
 
 def _version(

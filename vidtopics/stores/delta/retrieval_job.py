@@ -99,8 +99,8 @@ class DeltaRetrievalJob(RetrievalJob):
         place = table_of(self._config, storage.to_data_source())
         where = "saved dataset"
         with reaching(place, where):
-            there = DeltaTable.is_deltatable(place.uri, place.storage_options)
-        if there and not allow_overwrite:
+            exists = DeltaTable.is_deltatable(place.uri, place.storage_options)
+        if exists and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=place.uri)
         table = self.to_arrow(timeout=timeout)
         if EVENT_TIMESTAMP not in table.column_names:

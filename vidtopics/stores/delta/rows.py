@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
-from vidtopics.joins import taken
+from vidtopics.joins import take_rows
 from vidtopics.tables.pins import NEVER
 from vidtopics.timestamps import microseconds, not_timestamps
 
@@ -100,7 +100,7 @@ class SnapshotRows:
         # A result chunk of many wide lists would overflow their 32-bit offsets.
         starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
         return pa.concat_tables(
-            [taken(payload, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
+            [take_rows(payload, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
     def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
@@ -155,18 +155,22 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     )
 
 
-def _akin(found: pa.DataType, kind: pa.DataType) -> bool:
+def _akin(column_type: pa.DataType, kind: pa.DataType) -> bool:
     """Whether two types are of one family, nested ones in all parts.
 
     Nulls are of every family, and a day is an instant.
     """
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if pa.types.is_null(found) or (pa.types.is_date(found) and pa.types.is_timestamp(kind)):
+    if pa.types.is_dictionary(column_type):
+        column_type = column_type.value_type
+    if pa.types.is_null(column_type) or (
+        pa.types.is_date(column_type) and pa.types.is_timestamp(kind)
+    ):
         return True
-    if _family(found) != _family(kind) or found.num_fields != kind.num_fields:
+    if _family(column_type) != _family(kind) or column_type.num_fields != kind.num_fields:
         return False
-    return all(_akin(found.field(i).type, kind.field(i).type) for i in range(found.num_fields))
+    return all(
+        _akin(column_type.field(i).type, kind.field(i).type) for i in range(column_type.num_fields)
+    )
 
 
 def _family(kind: pa.DataType) -> str:

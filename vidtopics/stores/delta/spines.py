@@ -103,7 +103,7 @@ def from_frame(frame: object) -> Spine:
         )
     _once([str(name) for name in frame.columns])
     if EVENT_TIMESTAMP in frame.columns:
-        frame = frame.assign(**{EVENT_TIMESTAMP: _moments(frame[EVENT_TIMESTAMP])})
+        frame = frame.assign(**{EVENT_TIMESTAMP: _parsed_times(frame[EVENT_TIMESTAMP])})
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
@@ -139,8 +139,8 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
         try:
             for name, (delta, _) in tables.items():
                 con.register(name, dataset_of(delta))
-            found = con.sql(query).to_arrow_table()
-            _once(found.column_names)
+            table = con.sql(query).to_arrow_table()
+            _once(table.column_names)
         except duckdb.Error as error:
             if re.search(
                 f"IOError: |{DAMAGED}", str(error)
@@ -148,7 +148,7 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
                 raise out_of_reach(f"entity_df, table {places}", error) from error
             raise _refused(query, str(error)) from error
-    return _with_utc_time(found, {name: snapshot for name, (_, snapshot) in tables.items()})
+    return _with_utc_time(table, {name: snapshot for name, (_, snapshot) in tables.items()})
 
 
 def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, known: bool) -> Spine:
@@ -159,7 +159,7 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
     times of their own only where no view has entities.
     """
     with_keys = [source for source in sources if source.keys]
-    parts = [_moments_of(source, start_us, end_us, known) for source in with_keys or sources]
+    parts = [_spine_in_range(source, start_us, end_us, known) for source in with_keys or sources]
     rows = pa.concat_tables(parts, promote_options="permissive")
     columns = [name for name in rows.column_names if name != EVENT_TIMESTAMP] + [EVENT_TIMESTAMP]
     table = rows.group_by(columns).aggregate([]).select(columns)
@@ -167,7 +167,7 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
     return Spine(table, EVENT_TIMESTAMP, end_us=end_us)
 
 
-def _moments_of(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
+def _spine_in_range(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
     """Keys, as the spine calls them, and event times of a view's rows in a range."""
     with reaching(source.place, f"view {source.name}"):
         rows, _ = source.rows(end_us, known=known)
@@ -207,19 +207,19 @@ def _is_folder(name: str) -> bool:
     return not (name in ("", ".", "..") or "/" in name or "\\" in name or urlsplit(name).scheme)
 
 
-def _moments(column: pd.Series) -> pd.Series:
+def _parsed_times(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(column):
-        there = column.dropna()
-        found = pd.api.types.infer_dtype(there.astype(object))
-        if found in NUMBERS:
-            raise _no_moments(found)
+        present = column.dropna()
+        kind = pd.api.types.infer_dtype(present.astype(object))
+        if kind in NUMBERS:
+            raise _not_times(kind)
     try:
         return pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
-        raise _no_moments(str(error).splitlines()[0]) from error
+        raise _not_times(str(error).splitlines()[0]) from error
 
 
-def _no_moments(found: str) -> TableError:
+def _not_times(found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df, column {EVENT_TIMESTAMP}",
@@ -234,7 +234,7 @@ def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable,
     place = place_of(config, name)
     if pins is None:
         delta = open_table(place, f"entity_df, table {name}")
-        return delta, Snapshot.taken(delta)
+        return delta, Snapshot.of_delta(delta)
     pin = pins.entity_df.get(name)
     if pin is None:
         raise _without_pin(name, "none")
