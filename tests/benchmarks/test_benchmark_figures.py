@@ -205,6 +205,6 @@ def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     assert common.run(["bench", "onlin"]) == 2
     told = capsys.readouterr().err
     assert (
-        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, found onlin"
-        in told
+        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, "
+        "found onlin" in told
     )

@@ -1,4 +1,7 @@
-"""Each benchmark once at its smallest, in one process: both sides answer alike (a run checks that itself), and the figures can be."""
+"""Each benchmark once at its smallest, in one process.
+
+A run checks itself that both sides answer alike; here its figures have to be possible.
+"""
 
 import pyarrow as pa
 import pytest

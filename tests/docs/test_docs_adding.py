@@ -1,4 +1,4 @@
-"""The code of docs/adding-a-producer.md runs as it stands there: contract, producer, job, and its own test."""
+"""The code of docs/adding-a-producer.md runs: contract, producer, job, and its own test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = dict(
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The guide's files in a folder of their own, and importable as if they stood in the repository."""
+    """The guide's files in their own folder, importable as if they stood in the repository."""
     names = dict(vars(contracts))
     exec(FILES["vidtopics/contracts.py"], names)
     monkeypatch.setattr(contracts, "VIDEO_TITLE_SCRIPT", names["VIDEO_TITLE_SCRIPT"], raising=False)

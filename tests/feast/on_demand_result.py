@@ -1,4 +1,7 @@
-"""A process of its own that makes an on-demand result again: `FOLDER PINS REF...`; says its columns, and a digest of its bytes."""
+"""A process of its own that makes an on-demand result again: `FOLDER PINS REF...`.
+
+Prints its columns, and a digest of its bytes.
+"""
 
 import hashlib
 import json

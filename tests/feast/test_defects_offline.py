@@ -1,4 +1,7 @@
-"""Defects of Feast 0.67's offline stores: each test passes on ours and fails on Feast's (strictly: should one be mended, we hear of it)."""
+"""Defects of Feast 0.67's offline stores: each test passes on ours and fails on Feast's.
+
+It has to fail there (strictly): should one be mended, we hear of it.
+"""
 
 import sys
 import tracemalloc
@@ -65,7 +68,7 @@ def incomes_store(kind: str, folder, rows: pa.Table, entities=(USER,), times=TIM
 
 @pytest.fixture(autouse=True)
 def _session_as_it_was():
-    """Feast's store makes quoted names regular expressions, for the whole session of the process."""
+    """Feast's store makes quoted names regular expressions, in the whole process' session."""
     yield
     if "pyspark" in sys.modules and (
         spark := sys.modules["pyspark"].sql.SparkSession.getActiveSession()
@@ -101,7 +104,7 @@ def test_6_composite_keys_do_not_collide(kind, tmp_path):
 @pytest.mark.slow
 @both("spark", "rows of one event time multiply the spine's")
 def test_7_ties_do_not_multiply_rows(kind, tmp_path):
-    """Two rows of one user and time, in a table without a created column: either may win, but one row stays one."""
+    """Two rows of one user and time, without a created column: either wins, one row stays one."""
     rows = incomes(("a", 1, 1, 1), ("a", 2, 1, 1), ("b", 3, 1, 1)).drop_columns(
         ["created_timestamp"]
     )

@@ -120,7 +120,7 @@ def _twice():
 
 
 def oracle(rows, video, at, *, known_by, ttl_days=0):
-    """The latest (event, created) row that holds at `at` (days) and is known; the value, or None."""
+    """The value of the latest (event, created) row known and held at `at` (days), or None."""
     held = [
         r
         for r in rows

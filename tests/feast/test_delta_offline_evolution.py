@@ -83,7 +83,11 @@ def test_a_pin_from_before_the_column_gives_the_same_bytes(tmp_path):
 def test_a_column_that_was_widened_keeps_its_old_rows(
     tmp_path, narrow, wide, delta_names, old, new
 ):
-    """Old files stay narrow. delta-rs can't widen, so its log is written by hand, as engines do that change the metadata alone."""
+    """Old files stay narrow.
+
+    delta-rs can't widen, so its log is written by hand, as engines do that change the metadata
+    alone.
+    """
 
     def row(value, kind, event):
         return incomes(("a", 0, event, event)).set_column(1, "income", pa.array([value], kind))
@@ -113,7 +117,7 @@ def test_keys_and_values_of_partitions(tmp_path):
 
 
 def test_files_of_both_timestamp_forms_in_one_table(tmp_path):
-    """Spark's INT96 beside TIMESTAMP_MICROS: the same instants, in keys of the join and as features."""
+    """Spark's INT96 beside TIMESTAMP_MICROS: the same instants, as join keys and as features."""
     old = incomes(("a", 1, 1, 1), ("b", 2, 9, 9))
     uri = append(tmp_path, old)
     (file,) = Path(uri).glob("*.parquet")
@@ -194,7 +198,8 @@ def test_column_mapping_is_refused_by_name(tmp_path, protocol, feature):
     rewrite(uri, plain)
     with pytest.raises(
         TableError,
-        match=f"incomes/: expected a table whose files alone say what its rows are, found the reader features {feature}",
+        match="incomes/: expected a table whose files alone say what its rows are, "
+        f"found the reader features {feature}",
     ):
         joined(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Features that are computed from others: asked for without them, with them, and again in another process."""
+"""Features that are computed from others: without them, with them, and in another process."""
 
 import json
 import os
@@ -30,7 +30,10 @@ def total(frame: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def store(tmp_path):
-    """Four views of six fields; `sums:total` adds all 24 up: for user a 0 + 1 + ... + 23 = 276, for user b 24 more, so 300."""
+    """Four views of six fields; `sums:total` adds all 24 up.
+
+    For user a 0 + 1 + ... + 23 = 276, for user b 24 more, so 300.
+    """
     views = []
     for v, name in enumerate(VIEWS):
         fields = [f"{name}_{part}" for part in PARTS]
@@ -93,7 +96,10 @@ def test_columns_of_an_on_demand_feature(store, refs, columns):
 
 
 def test_another_process_gives_the_same_bytes(store, tmp_path):
-    """Feast takes an on-demand view's features from a set, ordered by PYTHONHASHSEED, and its views from a map, ordered by an address."""
+    """Feast's order of an on-demand view's features and views is the process'.
+
+    Features come from a set, ordered by PYTHONHASHSEED, views from a map, ordered by an address.
+    """
     refs = ["summer:summer_heat", "sums:total", "spring:spring_books"]
     job = store.get_historical_features(SPINE, refs)
     first = said(job.to_arrow())

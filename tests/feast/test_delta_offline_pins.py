@@ -45,7 +45,7 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def move_on(folder: Path) -> None:
-    """What a pinned join must not see: a value known later that held at the spine's time, and a new one."""
+    """What a pinned join must not see: a late value that held at the spine's time, a new one."""
     append(folder, incomes(("a", 100, 6, 30)))
     append(folder, incomes(("c", 101, 8, 31)))
 
@@ -128,7 +128,7 @@ def test_the_pinned_version_gives_the_same_bytes(store, tmp_path, kept_as):
 
 
 def test_the_order_in_which_the_log_lists_files_changes_no_byte(tmp_path, monkeypatch):
-    """Of equal keys and times the last row wins, and a checkpoint of another engine's may list the files in another order."""
+    """Of equal keys and times the last row wins, however a checkpoint orders the files."""
     for n in range(6):
         append(tmp_path, incomes(("a", n, 1, 1)))
     store = shop(tmp_path)
@@ -216,7 +216,8 @@ def test_a_column_that_was_widened_since_is_refused_where_the_version_is_gone(tm
         vacuum(tmp_path)
         with pytest.raises(
             TableError,
-            match=r"pin of view incomes: expected type of income int32, .* found type of income int64",
+            match=r"pin of view incomes: expected type of income int32, .* "
+            r"found type of income int64",
         ):
             job(store).to_arrow()
 
@@ -477,7 +478,7 @@ def test_a_retention_of_unknown_units_is_refused_by_name(store, tmp_path, text):
 
 
 def said(folder: Path, text: str) -> None:
-    """The log's retention as another engine may have written it: delta-rs itself takes few spellings."""
+    """Sets the log's retention as another engine may write it: delta-rs takes few spellings."""
     log = folder / "incomes" / "_delta_log" / f"{0:020d}.json"
     whole = log.read_text()
     old = '"delta.logRetentionDuration":"interval 400 days"'

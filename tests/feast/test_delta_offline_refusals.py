@@ -32,7 +32,7 @@ def job(store, frame, **options):
     return store.get_historical_features(frame, ["incomes:income"], **options)
 
 
-# --- times ---------------------------------------------------------------------------------------------------------------
+# --- times --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_texts_of_differing_looks_and_nothing_at_all(store):
     assert len(job(store, pd.DataFrame({"user_id": [], "event_timestamp": []})).to_arrow()) == 0
 
 
-# --- values of another family --------------------------------------------------------------------------------------------
+# --- values of another family -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_another_width_unit_or_encoding_fits(column, kind):
     assert there == [datetime(2026, 1, 1)] if pa.types.is_date(column.type) else there == back
 
 
-# --- SQL -----------------------------------------------------------------------------------------------------------------
+# --- SQL ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../up", "s3:up", "..\\up"])
@@ -222,11 +222,14 @@ def test_a_select_sees_the_folders_right_below_root_alone(tmp_path, name):
 
 
 def test_the_names_of_a_select_s_own_are_of_any_case(store):
-    sql = "WITH Late AS (SELECT user_id, event_timestamp FROM incomes WHERE income = 2) SELECT * FROM LATE"
+    sql = (
+        "WITH Late AS (SELECT user_id, event_timestamp FROM incomes WHERE income = 2) "
+        "SELECT * FROM LATE"
+    )
     assert values(job(store, sql)) == [2]
 
 
-# --- a range of time -------------------------------------------------------------------------------------------------------
+# --- a range of time ----------------------------------------------------------------------------
 
 
 def numbers(folder, name, kind, *keys):

@@ -1,4 +1,4 @@
-"""The offline store over tables in S3: the same examples as on a disk, and the same results to the byte.
+"""The offline store over tables in S3: the results of a disk, to the byte.
 
 Tables are carried between disk and bucket as plain files, so that what one side wrote the other
 reads.
@@ -155,7 +155,7 @@ def table_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------
 
 
 def test_each_row_gets_what_held_at_its_time(store):
@@ -256,7 +256,7 @@ def test_a_view_without_fields_takes_the_tables(store, bucket):
     assert values(store.get_historical_features(SPINE, ["inferred:income"])) == INCOMES
 
 
-# --- pins --------------------------------------------------------------------------------------------------------------------
+# --- pins ---------------------------------------------------------------------------------------
 
 
 def test_a_pinned_version_gives_the_same_bytes(store, bucket, tmp_path):
@@ -297,7 +297,7 @@ def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
 
 
-# --- writing -----------------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------
 
 
 def test_pushed_rows_are_one_commit(bucket, tmp_path):
@@ -340,7 +340,7 @@ def test_a_saved_dataset_comes_back(store, bucket, tmp_path):
     assert DeltaTable(f"{bucket.root}/training").to_pyarrow_table()["income"].to_pylist() == [3]
 
 
-# --- how it is reached -------------------------------------------------------------------------------------------------------
+# --- how it is reached --------------------------------------------------------------------------
 
 
 def test_what_the_store_says_is_stronger_than_the_environment(
@@ -415,7 +415,7 @@ def test_options_are_plain_values():
         DeltaOfflineStoreConfig(storage_options={"timeout": ["9s"]})
 
 
-# --- out of reach ------------------------------------------------------------------------------------------------------------
+# --- out of reach -------------------------------------------------------------------------------
 
 
 def calls(store) -> list:

@@ -29,7 +29,7 @@ def job(store, frame, **options):
     return store.get_historical_features(frame, ["incomes:income"], **options)
 
 
-# --- SQL ---------------------------------------------------------------------------------------------------------------
+# --- SQL ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_what_is_no_select_over_the_tables_is_refused(store, visits, sql, found)
         job(store, sql)
 
 
-# --- a range of time -----------------------------------------------------------------------------------------------------
+# --- a range of time ----------------------------------------------------------------------------
 
 
 def test_a_range_gives_each_entity_at_each_time_of_its_rows(store):
@@ -142,7 +142,7 @@ def test_a_range_gives_one_row_for_equal_times(tmp_path):
 
 
 def test_a_value_of_a_range_is_that_which_was_known_by_its_end(tmp_path):
-    """The correction of day 3 changes what held on day 1; a range that ends before doesn't know it."""
+    """Day 3's correction changes what held on day 1; a range that ends before can't know it."""
     append(tmp_path, incomes(("a", 1, 1, 2), ("a", 9, 1, 3)))
     store = shop(tmp_path, known_by=True)
     assert values(job(store, None, start_date=day(0), end_date=day(2.5))) == [1]
@@ -212,7 +212,7 @@ def test_a_range_is_made_again_from_its_pins(store, tmp_path):
         )
 
 
-# --- frames --------------------------------------------------------------------------------------------------------------
+# --- frames -------------------------------------------------------------------------------------
 
 
 def test_an_empty_spine_gives_typed_columns(store):
@@ -331,7 +331,7 @@ def test_a_table_without_a_created_column(tmp_path):
         assert job(store, spine(("a", 5), ("b", 2))).to_arrow().equals(first, check_metadata=True)
 
 
-# --- keys and names ------------------------------------------------------------------------------------------------------
+# --- keys and names -----------------------------------------------------------------------------
 
 
 def test_composite_keys_stay_apart(tmp_path):
@@ -425,7 +425,7 @@ def test_a_view_without_entities_joins_by_time_alone(tmp_path):
 
 
 def test_mapped_keys_fields_and_times(tmp_path):
-    """The table has names of its own for all; `event_timestamp` is what it calls the time of writing."""
+    """The table has its own names; `event_timestamp` is what it calls the time of writing."""
     append(
         tmp_path,
         incomes(("a", 1, 1, 1), ("a", 2, 5, 5)).rename_columns(
@@ -461,7 +461,10 @@ def test_a_field_that_the_table_lacks_is_named(tmp_path):
 
 
 def test_a_random_table_in_many_files_and_row_groups_is_read_at_the_right_places(tmp_path):
-    """Payload is read by place in the pruned files: each value must be that of its own row. The value says user, event and created."""
+    """Payload is read by place in the pruned files: each value must be that of its own row.
+
+    The value says user, event and created.
+    """
     rng = np.random.default_rng(3)
     rows = {(f"u{u}", e, e + d) for u, e, d in rng.integers(0, [40, 60, 5], (3_000, 3)).tolist()}
     said = {row: n for n, row in enumerate(sorted(rows, key=lambda r: (r[1], r[0], r[2])))}

@@ -28,7 +28,7 @@ def pushed(*rows: tuple) -> pd.DataFrame:
     return incomes(*rows).to_pandas()
 
 
-# --- pushed rows -----------------------------------------------------------------------------------------------------------
+# --- pushed rows --------------------------------------------------------------------------------
 
 
 def test_pushed_rows_are_one_commit_and_join(store, tmp_path):
@@ -90,7 +90,8 @@ def test_pushed_rows_go_back_to_the_tables_names(tmp_path):
         ),
         (
             {"event_timestamp": [2]},
-            r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* found int64",
+            r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* "
+            r"found int64",
         ),
         (
             {"event_timestamp": ["2026-01-05"]},
@@ -167,7 +168,7 @@ def test_a_table_that_only_bears_such_a_name_takes_them(tmp_path):
     assert DeltaTable(tmp_path / "clicks").version() == 1
 
 
-# --- saved datasets ----------------------------------------------------------------------------------------------------------
+# --- saved datasets -----------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental feature")
@@ -236,7 +237,7 @@ def test_a_dataset_that_could_not_be_read_back_is_refused(store, tmp_path):
     assert not (tmp_path / "training").exists()
 
 
-# --- refused by name ---------------------------------------------------------------------------------------------------------
+# --- refused by name ----------------------------------------------------------------------------
 
 
 def test_what_the_store_does_not_do_is_refused_by_name(store):
@@ -248,7 +249,7 @@ def test_what_the_store_does_not_do_is_refused_by_name(store):
         job.to_remote_storage()
 
 
-# --- what Feast materialises -------------------------------------------------------------------------------------------------
+# --- what Feast materialises --------------------------------------------------------------------
 
 
 def pull(store, how, keys=("user_id",), features=("income",), start=1, end=5):

@@ -1,4 +1,4 @@
-"""Small worlds of feature rows and spine rows, what a plain loop makes of them, and tables that hold them.
+"""Small worlds of feature and spine rows, what a plain loop makes of them, and their tables.
 
 Times are microseconds after START. A value of None is a tombstone; other values are numbers that
 all features of a row are made of.
@@ -116,7 +116,10 @@ def oracle(world, *, known_by):
 
 
 def random_world(seed, size=300):
-    """Rows of few keys at few times, so that they tie, come late, end and pass their TTL; of different (key, event, created)."""
+    """Rows of few keys at few times: they tie, come late, end and pass their TTL.
+
+    No two have the same (key, event, created).
+    """
     draw = random.Random(seed)
 
     def rows(keys):

@@ -1,4 +1,7 @@
-"""One set of point-in-time semantics: every engine is held to hand-worked cases and to a plain loop, in a process that is not in UTC."""
+"""One set of point-in-time semantics for every engine, in a process that is not in UTC.
+
+Engines are held to hand-worked cases and to a plain loop.
+"""
 
 import json
 import os
@@ -139,7 +142,7 @@ def test_nothing_on_either_side(engine, tables, empty):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_tables_that_spark_wrote_far_from_utc(tmp_path):
-    """A process whose zone, and its JVM's, is Kathmandu's; then a session whose zone is New York's."""
+    """A process and JVM in Kathmandu's zone; then a session in New York's."""
     script = Path(__file__).with_name("contract_zone.py")
     done = subprocess.run(
         [sys.executable, script, tmp_path],
@@ -163,7 +166,7 @@ def test_tables_that_spark_wrote_far_from_utc(tmp_path):
 
 @pytest.mark.parametrize("known_by", [True, False])
 def test_the_random_world_has_what_matters(known_by):
-    """Of either view: answers, rows without one, and values that another rule of knowledge would give."""
+    """Per view: answers, rows without one, and values another rule of knowledge would give."""
     world = random_world(SEED)
     found, other = (oracle(world, known_by=rule) for rule in (known_by, not known_by))
     for name in ("rate_y", "score_y"):

@@ -37,7 +37,7 @@ START_US = 0  # the fixture sets it: test modules are read minutes before their 
 
 @dataclass
 class ParityHome:
-    """Rows are (video, event, created, n), times in microseconds; features follow from n, None ends the value."""
+    """Rows (video, event, created, n), microseconds; features follow from n, None: an end."""
 
     root: Path
     store: Connection

@@ -169,7 +169,7 @@ def test_a_view_that_is_unchecked_does_not_hide_behind_another(
 
 @pytest.fixture
 def skewed(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> ParityHome:
-    """The clock of whoever publishes and materialises runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
+    """The publisher's clock runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
     ahead = SimpleNamespace(
         time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic
     )
@@ -219,7 +219,7 @@ def test_a_data_file_of_the_latest_version_that_is_gone_or_cut_is_named(
 
 
 def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
-    """Every answer lies between the watermarks that were seen before and after it, whatever the load was doing."""
+    """Every answer lies between the watermarks before and after it, during a load too."""
     ids = [f"v{i}" for i in range(40)]
     home.statistics(*((i, ago(9), ago(9), 1) for i in ids))
     home.move()

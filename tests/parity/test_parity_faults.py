@@ -43,7 +43,7 @@ def example(report: Report, kind: str) -> dict[str, Any]:
 
 @pytest.fixture
 def filled(home: ParityHome) -> ParityHome:
-    """`a` and `b` have a row of three hours ago, `a` one of two hours ago; `c` ended. Both releases were moved."""
+    """`a` and `b` have a row of 3 h ago, `a` one of 2 h ago; `c` ended. Both releases moved."""
     home.statistics(("a", ago(3), ago(3), 10), ("b", ago(3), ago(3), 20), ("c", ago(3), ago(3), 30))
     home.move()
     home.statistics(("a", ago(2), ago(2), 11), ("c", ago(2), ago(2), None))
@@ -270,7 +270,7 @@ def test_between_floor_and_ceiling_either_value_is_right(
 def test_a_row_that_was_late_when_it_came_is_never_the_latest(
     filled: ParityHome, floor: int, ceiling: int
 ) -> None:
-    """Version 3 brings a row that is older than that of version 2; Redis must not show it, whatever the floor."""
+    """Version 3's row is older than version 2's; Redis must not show it at any floor."""
     filled.statistics(("a", ago(2.5), ago(2.5), 12))
     filled.move()
     filled.read("a")

@@ -1,4 +1,7 @@
-"""Rows that were taken out of a table count from before, and not after; rows that only moved to other files count throughout."""
+"""Rows that were taken out of a table count before, and not after.
+
+Rows that only moved to other files count throughout.
+"""
 
 from __future__ import annotations
 

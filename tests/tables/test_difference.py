@@ -1,4 +1,7 @@
-"""Publishing writes few rows and never changes an answer: one worked example per rule, and the oracle over random runs."""
+"""Publishing writes few rows and never changes an answer.
+
+One worked example per rule, and the oracle over random runs.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,10 @@ def test_a_second_run_at_the_same_time_is_known_after_the_first() -> None:
 
 
 def test_a_value_known_later_does_not_hide_one_known_before() -> None:
-    """A live run wrote a: 1 as of 10, known at 90. A backfill that is known from 21 has to say so, though the value is the same."""
+    """A backfill that is known earlier has to say its value, though it is the same.
+
+    A live run wrote a: 1 as of 10, known at 90; the backfill is known from 21.
+    """
     store = Store()
     store.run(10, 90, {"a": 1})
     assert store.run(20, 21, {"a": 1}) == [("a", 20, 21, 1)]

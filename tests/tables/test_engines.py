@@ -69,7 +69,7 @@ def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) 
 
 
 def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path: Path) -> None:
-    """Two runs take the same transaction number: Spark drops the second's rows without a word, so it is tried again."""
+    """Two runs take one transaction number: Spark drops the second's rows, so it is retried."""
     from vidtopics.tables import spark_engine
 
     tables = Tables(tmp_path / ODD_NAME)

@@ -1,4 +1,4 @@
-"""Publishing with delta-rs: one small worked example per rule of docs/time.md and docs/tables.md."""
+"""Publishing with delta-rs: one worked example per rule of docs/time.md and docs/tables.md."""
 
 from __future__ import annotations
 
@@ -195,7 +195,8 @@ def test_a_catalogue_takes_changes_in_order(tables: Tables) -> None:
     ]
     with pytest.raises(
         ContractError,
-        match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change that",
+        match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: "
+        r"expected a change that",
     ):
         tables.publish(VIDEO_CATALOG, catalog(("w", "z", 10, 10)), at(30), changes=True)
 

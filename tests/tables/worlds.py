@@ -77,7 +77,8 @@ def impressions(*events: tuple[str, int, int]) -> pa.Table:
 
 def at(event: int, created: int | None = None, job: str = "job", **more: object) -> Commit:
     """A run as of `event`, known from `created` (an event time later by default)."""
-    return Commit(job, event, event + 1 if created is None else created, **more)  # type: ignore[arg-type]
+    known_us = event + 1 if created is None else created
+    return Commit(job, event, known_us, **more)  # type: ignore[arg-type]
 
 
 def rows_of(

@@ -1,4 +1,4 @@
-"""Small random worlds with many ties, late rows and ended values, and the frame that plain Python makes of them."""
+"""Small random worlds with ties, late rows and ended values, and their plain frames."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +13,11 @@ WINDOW, LIMIT, NEVER = 4, 3, 10**9
 
 @dataclass
 class World:
-    """Plain rows: impressions (id, user, video, event, created), clicks (id, event, created), versions (video, event, created, value)."""
+    """Plain rows.
+
+    Impressions (id, user, video, event, created), clicks (id, event, created), versions (video,
+    event, created, value).
+    """
 
     impressions: list
     clicks: list
@@ -113,7 +117,7 @@ def value_at(versions, video, t):
 
 
 def history_at(w, user, t):
-    """The last LIMIT videos that the user clicked strictly before t, by what was known at t; newest first."""
+    """The last LIMIT videos that the user clicked before t, as known at t; newest first."""
     shown = {row[0]: row for row in w.impressions}
     clicks = [
         (at, i, shown[i][2])

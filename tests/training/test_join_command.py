@@ -1,4 +1,4 @@
-"""`vidtopics join` and its files: each kind of spine, each kind of output, whole or not there at all."""
+"""`vidtopics join` and its files: each kind of spine and of output, whole or absent."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def spine(n=500):
 
 
 def expected(tables):
-    """What the reader of tables says, which another code answers: the rows as of AT, known by then."""
+    """What the reader of tables, which is other code, gives: the rows as of AT, known by then."""
     held = {
         view.name: {row["video_id"]: row for row in tables.as_of(view, AT, AT).to_pylist()}
         for view in VIEWS
@@ -200,7 +200,7 @@ def slowly(meanwhile):
 
 @pytest.mark.parametrize("out", ["joined.parquet", "joined"])
 def test_of_two_joins_into_one_place_the_second_to_end_is_refused(tables, tmp_path, out):
-    """Its rows are neither put over the other's nor beside them, and cleaning up leaves the other's alone."""
+    """Its rows neither replace nor join the other's; cleaning up leaves the other's alone."""
     place = tmp_path / out
     late = join_stream(
         tables, slowly(lambda: write(spine(7).to_reader(), place)), VIEWS, folder=tmp_path

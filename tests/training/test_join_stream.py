@@ -1,4 +1,7 @@
-"""The streamed join: in bounded memory, in order, at named versions. Its rules are held by tests/joins/test_join_contract.py."""
+"""The streamed join: in bounded memory, in order, at named versions.
+
+Its rules are held by tests/joins/test_join_contract.py.
+"""
 
 import random
 import weakref
@@ -13,7 +16,15 @@ from hypothesis import strategies as st
 
 from consumers.training import join_stream, spill
 from consumers.training.spill import Spill, evenly
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_STATISTICS, Column, Table, View
+from vidtopics.contracts import (
+    CREATED_TIME,
+    EVENT_TIME,
+    VALUE_HASH,
+    VIDEO_STATISTICS,
+    Column,
+    Table,
+    View,
+)
 from vidtopics.errors import TableError
 from vidtopics.tables import Tables
 from vidtopics.tables.pins import read_pins
@@ -50,6 +61,7 @@ def append(tables, table, ids, us, values):
         table.values[0].name: values,
         EVENT_TIME: times(us),
         CREATED_TIME: times(us),
+        VALUE_HASH: [1] * len(ids),
     }
     write_deltalake(tables.uri(table), pa.table(rows), name=table.name, mode="append")
 
@@ -69,7 +81,10 @@ def spine(ids, us, **more):
 
 
 class Produced:
-    """A spine that is made batch by batch; `live` counts the batches that are still held somewhere, `arrow` Arrow's own memory."""
+    """A spine that is made batch by batch.
+
+    `live` counts the batches that are still held somewhere, `arrow` Arrow's own memory.
+    """
 
     ROWS, WIDTH = 1_000, 1_000
 

@@ -1,4 +1,4 @@
-"""The training set on Spark: under spark-submit it writes what the streamed join gives, for thousands of random rows."""
+"""The training set on Spark equals the streamed join, for thousands of random rows."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ VIEWS = SERVICES["training_v1"]
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """The statistics of the release are read from a later version, as their files were compacted and vacuumed."""
+    """A release's statistics are read from a later version: files compacted and vacuumed."""
     found = Tables(tmp_path_factory.mktemp("training_set"))
     fill(found, 300, versions=4)
     statistics = found.delta(VIDEO_STATISTICS)
@@ -125,7 +125,8 @@ def test_times_without_a_zone_are_utc_or_refused(tables, engine, tmp_path):
     try:
         with pytest.raises(
             TableError,
-            match="timestamp_ntz in a session whose zone is UTC, found timestamp_ntz in America/New_York",
+            match="timestamp_ntz in a session whose zone is UTC, "
+            "found timestamp_ntz in America/New_York",
         ):
             join(naive, views)
     finally:
