@@ -48,8 +48,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_guide_runs(checkout: Path) -> None:
-    found = doctest.testmod(importlib.import_module("producers.titles.script"))
-    assert (found.failed, found.attempted > 0) == (0, True)
+    doctests = doctest.testmod(importlib.import_module("producers.titles.script"))
+    assert (doctests.failed, doctests.attempted > 0) == (0, True)
     guide = runpy.run_path(str(checkout / "tests" / "titles" / "test_title_script.py"))
     tests = {name: test for name, test in guide.items() if name.startswith("test_")}
     worked, job = tests.pop("test_the_commonest_script_wins"), tests.popitem()[1]

@@ -194,8 +194,8 @@ def late_row_with_ours(folder, url: str, start: datetime) -> list:
         )
         tables.release(as_of_us=as_of_us, created_us=created_us, settings="")
         materialize(tables, redis.Redis.from_url(url), OnlineSettings())
-    found = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
-    return [int(v) for v in found["encoder_version"]]
+    features = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
+    return [int(v) for v in features["encoder_version"]]
 
 
 @pytest.mark.parametrize(
@@ -277,10 +277,10 @@ def test_8_a_feature_name_may_end_in_y(kind, tmp_path):
             ),
         ]
     )
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         pd.DataFrame({"user_id": ["u"], "event_timestamp": [now()]}), ["facts:income_y"]
     ).to_df()
-    assert found["income_y"].tolist() == [7]
+    assert joined["income_y"].tolist() == [7]
 
 
 def test_our_store_is_no_redis_store_of_feasts():

@@ -100,9 +100,9 @@ def test_a_column_that_was_widened_keeps_its_old_rows(
     rewrite(uri, [meta], version=1)
     append(tmp_path, row(new, wide, 5))
     view = income_view(dtype=Float64 if wide == pa.float64() else income_view().schema[1].dtype)
-    found = joined(tmp_path, view).to_arrow()
-    assert found["income"].type == wide
-    assert found["income"].to_pylist() == [new, None, old]
+    joined_rows = joined(tmp_path, view).to_arrow()
+    assert joined_rows["income"].type == wide
+    assert joined_rows["income"].to_pylist() == [new, None, old]
 
 
 def test_keys_and_values_of_partitions(tmp_path):
@@ -137,9 +137,9 @@ def test_files_of_both_timestamp_forms_in_one_table(tmp_path):
         None,
     ]
     view = income_view(feature="created_timestamp")
-    found = joined(tmp_path, view, feature="created_timestamp").to_arrow()["created_timestamp"]
-    assert found.type == pa.timestamp("us", "UTC")
-    assert found.to_pylist() == list(
+    created = joined(tmp_path, view, feature="created_timestamp").to_arrow()["created_timestamp"]
+    assert created.type == pa.timestamp("us", "UTC")
+    assert created.to_pylist() == list(
         incomes(("a", 0, 5, 5), ("b", 0, 9, 9), ("a", 0, 1, 1))["event_timestamp"].to_pylist()
     )
 

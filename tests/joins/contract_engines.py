@@ -17,7 +17,7 @@ NAMES = [c.name for view in VIEWS for c in view.values]
 def kernel(tables, world, known_by):
     spine = spine_table(world)
     at = micros(spine, EVENT_TIME)
-    found = []
+    features_by_view = []
     for view, rows, ttl in ((VIDEOS, world.videos, 0), (PAIRS, world.pairs, TTL)):
         held = view_table(view, rows)
         row = matches(
@@ -29,8 +29,8 @@ def kernel(tables, world, known_by):
             known_by=at if known_by else None,
             ttl_us=ttl,
         )
-        found.append([features(view, rows[i].value if i >= 0 else None) for i in row])
-    return [a | b for a, b in zip(*found, strict=True)]
+        features_by_view.append([features(view, rows[i].value if i >= 0 else None) for i in row])
+    return [a | b for a, b in zip(*features_by_view, strict=True)]
 
 
 def stream(tables, world, known_by):

@@ -123,12 +123,12 @@ def random_world(seed, size=300):
     draw = random.Random(seed)
 
     def rows(keys):
-        found = {}
+        row_of_key = {}
         for _ in range(size):
             key, event = draw.choice(keys), draw.randrange(30)
             row = Row(key, event, event + draw.randrange(-2, 9), draw.choice([None, *range(9)]))
-            found[row[:3]] = row
-        return list(found.values())
+            row_of_key[row[:3]] = row
+        return list(row_of_key.values())
 
     videos, pairs = [*VIDEO_KEYS, None], [*PAIR_KEYS, (1, None)]
     asks = (

@@ -44,17 +44,17 @@ def columns(draw):
 def test_the_same_as_arrow_takes(column, data):
     at = np.array(data.draw(st.lists(st.integers(-1, len(column) - 1), max_size=12)), np.int64)
     rows = pa.table({"column": column, "number": np.arange(len(column))})
-    found = take_rows(rows, at)
-    assert found.schema == rows.schema
-    assert found.equals(rows.take(pa.array(at, mask=at < 0)))
-    found.validate(full=True)
+    rows_taken = take_rows(rows, at)
+    assert rows_taken.schema == rows.schema
+    assert rows_taken.equals(rows.take(pa.array(at, mask=at < 0)))
+    rows_taken.validate(full=True)
 
 
 def test_a_null_has_no_items():
     """Else the same join would give other bytes where Arrow's own `take` is used."""
-    found = take_rows(pa.table({"ids": [[1, 2], [3, 4]]}), np.array([1, -1, 0]))["ids"].chunk(0)
-    assert found.offsets.to_pylist() == [0, 2, 2, 4]
-    assert found.values.to_pylist() == [3, 4, 1, 2]
+    lists = take_rows(pa.table({"ids": [[1, 2], [3, 4]]}), np.array([1, -1, 0]))["ids"].chunk(0)
+    assert lists.offsets.to_pylist() == [0, 2, 2, 4]
+    assert lists.values.to_pylist() == [3, 4, 1, 2]
 
 
 @pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], [[1, 2], None]])

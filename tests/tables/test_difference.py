@@ -55,14 +55,14 @@ class Store:
             key=lambda r: (r.event_us, r.created_us),
             default=None,
         )
-        found = con.sql(complete_run(("id",), RunTimes(event, created), following)).fetchall()
+        changes = con.sql(complete_run(("id",), RunTimes(event, created), following)).fetchall()
         before = {(i, e, c): v for i, e, c, v in self.rows}
         value = {
             "new": lambda r: values[r[0]],
             "tombstone": lambda r: None,
             "reassert": lambda r: before[r[0], r[4], r[5]],
         }
-        written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in found)
+        written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in changes)
         self.rows += written
         self.runs.append(RunTimes(event, created))
         return written

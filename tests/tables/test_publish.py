@@ -78,14 +78,14 @@ def test_the_commit_says_how_it_came_about(tables: Tables) -> None:
         widths=WIDTHS,
     )
     entry = tables.delta(TAG_EMBEDDING).history(1)[0]
-    told = json.loads(entry["userMetadata"])
+    metadata = json.loads(entry["userMetadata"])
     assert (
-        told["job"],
-        told["as_of_us"],
-        told["settings"],
-        told["code"],
-        told["inputs"],
-        told["rows"],
+        metadata["job"],
+        metadata["as_of_us"],
+        metadata["settings"],
+        metadata["code"],
+        metadata["inputs"],
+        metadata["rows"],
     ) == (
         "job",
         10,
@@ -268,12 +268,12 @@ def test_releases_name_the_versions_that_belong_together(tables: Tables) -> None
     assert tables.release(as_of_us=20, created_us=21, settings="s") == 2
     from vidtopics.contracts import RELEASES
 
-    found = tables.read(RELEASES).sort_by("release_id").to_pylist()
-    assert [dict(r["versions"]) for r in found] == [
+    releases = tables.read(RELEASES).sort_by("release_id").to_pylist()
+    assert [dict(r["versions"]) for r in releases] == [
         {"tag_embedding": 1},
         {"impressions": 1, "tag_embedding": 1},
     ]
-    assert [r["topic_epoch"] for r in found] == [1, 1]
+    assert [r["topic_epoch"] for r in releases] == [1, 1]
 
 
 def test_a_missing_table_reads_as_empty_and_a_foreign_one_is_refused(tables: Tables) -> None:

@@ -85,9 +85,9 @@ def rows_of(
     tables: Tables, table: contracts.Table, value: str
 ) -> list[tuple[str, int, int, object]]:
     """(key, event, created, value) of every row, sorted; value None for a tombstone."""
-    found = tables.read(table).to_pylist()
+    records = tables.read(table).to_pylist()
     key = table.key[0]
     return sorted(
         (r[key], micros(r["event_timestamp"]), micros(r["created_timestamp"]), r[value])
-        for r in found
+        for r in records
     )

@@ -39,12 +39,12 @@ def world(seed, *, impressions=60, span=40):
     r.shuffle(clicks)
 
     def versions():
-        found = {}
+        value_of_key = {}
         for n in range(25):
             event = r.randint(0, span)
             value = None if r.random() < 0.15 else n
-            found[r.choice(videos), event, event + r.choice([0, 1, 5])] = value
-        rows = [(*key, value) for key, value in found.items()]
+            value_of_key[r.choice(videos), event, event + r.choice([0, 1, 5])] = value
+        rows = [(*key, value) for key, value in value_of_key.items()]
         r.shuffle(rows)
         return rows
 
@@ -124,11 +124,11 @@ def history_at(w, user, t):
         for i, at, created in w.clicks
         if i in shown and shown[i][1] == user and at < t and created <= t
     ]
-    found = []
+    videos = []
     for _, _, video in sorted(clicks, reverse=True):
-        if video not in found:
-            found.append(video)
-    return found[:LIMIT]
+        if video not in videos:
+            videos.append(video)
+    return videos[:LIMIT]
 
 
 def oracle(w, as_of, *, static=False):
