@@ -57,7 +57,7 @@ def join(
     joined = spine
     for key in dict.fromkeys(view.key for view in contracts):
         alike = [(view, rows) for view, rows in views if view.key == key]  # they share the shuffle
-        joined = _joined(joined, alike, key, known_by, full_feature_names)
+        joined = _join_views_of_key(joined, alike, key, known_by, full_feature_names)
     names = [
         output_name(view, c.name, full=full_feature_names)
         for view in contracts
@@ -72,7 +72,7 @@ def read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
     return reader.load(to_spark(delta.table_uri))
 
 
-def _joined(
+def _join_views_of_key(
     spine: DataFrame, views: Sequence[Rows], key: tuple[str, ...], known_by: bool, full_names: bool
 ) -> DataFrame:
     """The spine with the features of views that have one key."""
@@ -82,7 +82,7 @@ def _joined(
         F.lit(True).alias(IS_SPINE),
         F.struct("*").alias(ROW),
     )
-    held = [_held(view, rows, known_by) for view, rows in views]
+    held = [_feature_timeline(view, rows, known_by) for view, rows in views]
     together = reduce(
         lambda left, right: left.unionByName(right, allowMissingColumns=True), [asked, *held]
     )
@@ -94,10 +94,10 @@ def _joined(
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     seen = together.withColumns(
-        {_packed(view): F.max(_packed(view)).over(so_far) for view, _ in views}
+        {_packed_column(view): F.max(_packed_column(view)).over(so_far) for view, _ in views}
     )
     features = [
-        F.when(_fresh(view), F.col(f"{_packed(view)}.{c.name}")).alias(
+        F.when(_fresh(view), F.col(f"{_packed_column(view)}.{c.name}")).alias(
             output_name(view, c.name, full=full_names)
         )
         for view, _ in views
@@ -106,7 +106,7 @@ def _joined(
     return seen.filter(IS_SPINE).select(f"{ROW}.*", *features)
 
 
-def _held(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
+def _feature_timeline(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
     """Rows with a key: from when each is seen, and its values behind what makes it the latest."""
     event, created = _micros(rows, EVENT_TIME), _micros(rows, CREATED_TIME)
     packed = F.struct(
@@ -115,17 +115,20 @@ def _held(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
     since = F.greatest(event, created) if known_by else event
     with_key = rows.dropna(subset=list(view.key))  # a window takes null for a key
     return with_key.select(
-        *view.key, since.alias(SINCE), F.lit(False).alias(IS_SPINE), packed.alias(_packed(view))
+        *view.key,
+        since.alias(SINCE),
+        F.lit(False).alias(IS_SPINE),
+        packed.alias(_packed_column(view)),
     )
 
 
-def _packed(view: Table) -> str:
+def _packed_column(view: Table) -> str:
     return f"_{view.name}"
 
 
 def _fresh(view: Table) -> Column:
     ttl = ttl_us(view)
-    return F.col(f"{_packed(view)}.event_us") >= F.col(SINCE) - ttl if ttl else F.lit(True)
+    return F.col(f"{_packed_column(view)}.event_us") >= F.col(SINCE) - ttl if ttl else F.lit(True)
 
 
 def _micros(rows: DataFrame, name: str) -> Column:

@@ -91,43 +91,44 @@ class Checker:
 
     def findings(self) -> Findings:
         """Check 1, then check 2 of the rows that passed it."""
-        verdict, should = self._values()
+        verdict, should = self._check_values()
         judged = (
             (verdict < Verdict.UNREADABLE)
             & (verdict != Verdict.OTHER_TABLE)
             & (verdict != Verdict.CLOCK_SKEW)
         )
-        joined = self._joined(self.chunk.server_us)
+        joined = self._join_rows(self.chunk.server_us)
         stale = judged & self._differs_from(joined, self.chunk.server_us)
         by_client = stale & self.skewed
         if by_client.any():
             by_client &= ~self._differs_from(
-                self._joined(self.chunk.client_us), self.chunk.client_us
+                self._join_rows(self.chunk.client_us), self.chunk.client_us
             )
             verdict[by_client], stale = Verdict.CLOCK_SKEW, stale & ~by_client
         known = np.maximum(
-            self._of(self.history.event_us, joined), self._of(self.history.created_us, joined)
+            self._history_values(self.history.event_us, joined),
+            self._history_values(self.history.created_us, joined),
         )
         behind_us = np.where(stale & (joined >= 0), self.chunk.server_us - known, 0)
         return Findings(verdict, should, stale, joined, behind_us)
 
-    def _values(self) -> tuple[NDArray[np.int64], Rows]:
+    def _check_values(self) -> tuple[NDArray[np.int64], Rows]:
         chunk, history = self.chunk, self.history
-        floor, ceiling, gone, other = self._marks()
+        floor, ceiling, gone, other = self._watermark_places()
         window = Window(history, self.entity, floor, ceiling)
-        row, known, absent = self._row(window), floor >= 0, chunk.status == Status.NOT_FOUND
+        row, known, absent = self._served_rows(window), floor >= 0, chunk.status == Status.NOT_FOUND
         at = np.where(ceiling >= 0, ceiling, floor)
         best = np.where(at >= 0, history.winners[np.maximum(at, 0), self.entity], -1)
         held, shown = window.holds(row), window.shows(row)
         coming, ahead = window.coming(np.where(held, -1, row))
-        ended = self._of(history.ended, row).astype(bool) & (row >= 0)
+        ended = self._history_values(history.ended, row).astype(bool) & (row >= 0)
         future = np.maximum(chunk.event_us, chunk.created_us) > chunk.server_us + TOLERANCE_US
         # Redis may have collected what lies outside its TTL.
         lacks = window.may_lack(
             lambda rows, at: self._expired(rows, chunk.server_us[at], -TOLERANCE_US)
         )
         by_server, by_client = (
-            self._aged(row, clock) for clock in (chunk.server_us, chunk.client_us)
+            self._age_matches_status(row, clock) for clock in (chunk.server_us, chunk.client_us)
         )
         cases: list[tuple[Mask, Verdict]] = [
             (other, Verdict.OTHER_TABLE),
@@ -152,7 +153,7 @@ class Checker:
         same = np.isin(verdict, [Verdict.WRONG_STATUS, Verdict.WRONG_VALUE])
         return verdict, np.where(same, row, best)
 
-    def _row(self, window: Window) -> Rows:
+    def _served_rows(self, window: Window) -> Rows:
         """The row with the served entity and times, -1: none; of several the best fit."""
         rows, others = self.history.times
         keys = zip(
@@ -162,26 +163,28 @@ class Checker:
             strict=True,
         )
         row = np.array([rows.get(key, -1) for key in keys], np.int64)
-        other = self._next(others, row)
+        other = self._next_rows(others, row)
         while (
             other >= 0
         ).any():  # a table that was rewritten may have had two values under the same times
             row = np.where(
-                (other >= 0) & (self._fit(other, window) > self._fit(row, window)), other, row
+                (other >= 0) & (self._fit_score(other, window) > self._fit_score(row, window)),
+                other,
+                row,
             )
-            other = self._next(others, other)
+            other = self._next_rows(others, other)
         return row
 
-    def _next(self, others: Rows, row: Rows) -> Rows:
+    def _next_rows(self, others: Rows, row: Rows) -> Rows:
         next_row = np.full(len(row), -1)
         next_row[row >= 0] = others[row[row >= 0]]
         return next_row
 
-    def _fit(self, row: Rows, window: Window) -> Rows:
+    def _fit_score(self, row: Rows, window: Window) -> Rows:
         """int64[N]: a row that was there counts more than one that is like what was served."""
         return 2 * window.holds(row).astype(np.int64) + ~self._differs(row)
 
-    def _marks(self) -> tuple[Rows, Rows, Mask, Mask]:
+    def _watermark_places(self) -> tuple[Rows, Rows, Mask, Mask]:
         """Per row: floor, ceiling, version gone, other table.
 
         Floor and ceiling are places in `history.versions` (-1: none); the two masks say whether one
@@ -204,11 +207,13 @@ class Checker:
         """Whether rows lie outside the view's TTL at a time."""
         oldest = clock_us + shift_us - self.ttl_us
         expired: Mask = (
-            (row >= 0) & bool(self.ttl_us) & (self._of(self.history.event_us, row) < oldest)
+            (row >= 0)
+            & bool(self.ttl_us)
+            & (self._history_values(self.history.event_us, row) < oldest)
         )
         return expired
 
-    def _aged(self, row: Rows, clock_us: NDArray[np.int64]) -> Mask:
+    def _age_matches_status(self, row: Rows, clock_us: NDArray[np.int64]) -> Mask:
         """Whether the status is right about the row's age, within the tolerance."""
         is_expired = self.chunk.status == Status.OUTSIDE_MAX_AGE
         judgements = [
@@ -218,7 +223,7 @@ class Checker:
         right: Mask = judgements[0] | judgements[1] | (self.chunk.status == Status.NULL)
         return right
 
-    def _joined(self, clock_us: NDArray[np.int64]) -> Rows:
+    def _join_rows(self, clock_us: NDArray[np.int64]) -> Rows:
         """The row that held at a time and was known by then, of those that the table has now."""
         history, now = self.history, np.flatnonzero(self.history.held[-1])
         keys, rows = pa.table({"entity": self.entity}), pa.table({"entity": history.entity[now]})
@@ -230,12 +235,12 @@ class Checker:
 
     def _differs_from(self, joined: Rows, clock_us: NDArray[np.int64]) -> Mask:
         """Whether what was served has another status than the joined row, or other features."""
-        ended = self._of(self.history.ended, joined).astype(bool)
+        ended = self._history_values(self.history.ended, joined).astype(bool)
         cases = [joined < 0, ended, self._expired(joined, clock_us)]
         status = np.select(
             cases, [Status.NOT_FOUND, Status.NULL, Status.OUTSIDE_MAX_AGE], Status.PRESENT
         )
-        right_age = self._aged(joined, clock_us) & np.isin(
+        right_age = self._age_matches_status(joined, clock_us) & np.isin(
             status, [Status.PRESENT, Status.OUTSIDE_MAX_AGE]
         )
         alike = np.isin(self.chunk.status, [Status.PRESENT, Status.OUTSIDE_MAX_AGE]) & right_age
@@ -272,7 +277,7 @@ class Checker:
         differs[at] = (null != held_null) | (~null & unequal)
         return differs
 
-    def _of(self, column: NDArray[np.generic], row: Rows) -> NDArray[np.int64]:
+    def _history_values(self, column: NDArray[np.generic], row: Rows) -> NDArray[np.int64]:
         """A column of the history by row; 0 where there is none."""
         return (
             np.where(row >= 0, column[row], 0).astype(np.int64)

@@ -77,7 +77,7 @@ class EntityRows:
         patterns: list[Pattern] = []
         parts: list[Part] = []
         with readable(table):
-            for pattern, files in _groups(delta, opened):
+            for pattern, files in _files_by_versions(delta, opened):
                 reader = files.scanner(
                     columns=wanted, batch_size=BATCH, batch_readahead=1, fragment_readahead=1
                 )
@@ -95,7 +95,7 @@ class EntityRows:
         return cls(
             str(delta.metadata().id),
             list(opened),
-            *_joined(fields, parts, patterns, len(opened)),
+            *_row_arrays(fields, parts, patterns, len(opened)),
             len(ids),
         )
 
@@ -136,7 +136,9 @@ class EntityRows:
         return is_later
 
 
-def _groups(delta: DeltaTable, opened: Mapping[int, Files]) -> Iterator[tuple[Pattern, ds.Dataset]]:
+def _files_by_versions(
+    delta: DeltaTable, opened: Mapping[int, Files]
+) -> Iterator[tuple[Pattern, ds.Dataset]]:
     """Data files that the same versions have, and per version whether it does."""
     paths_of: dict[Pattern, list[str]] = defaultdict(list)
     for path in sorted(frozenset().union(*opened.values())):
@@ -147,7 +149,7 @@ def _groups(delta: DeltaTable, opened: Mapping[int, Files]) -> Iterator[tuple[Pa
         yield pattern, ds.FileSystemDataset(files, whole.schema, whole.format, whole.filesystem)
 
 
-def _joined(
+def _row_arrays(
     fields: Sequence[Field], parts: Sequence[Part], patterns: Sequence[Pattern], versions: int
 ) -> tuple[
     NDArray[np.int64],

@@ -51,7 +51,7 @@ def write(rows: pa.RecordBatchReader, out: Path) -> int:
 def refuse_existing(out: Path) -> None:
     """InputError where there is something: rows that were joined once are not written over."""
     if out.exists() or out.is_symlink():
-        raise _occupied(out)
+        raise _path_exists_error(out)
 
 
 class Counted:
@@ -101,7 +101,7 @@ def _publish(partial: Path, out: Path) -> None:
             os.link(partial, out)
     except OSError as error:
         if error.errno in TAKEN:
-            raise _occupied(out) from error
+            raise _path_exists_error(out) from error
         raise
 
 
@@ -145,7 +145,7 @@ def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield from _kinds(kind.field(i).type)
 
 
-def _occupied(out: Path) -> InputError:
+def _path_exists_error(out: Path) -> InputError:
     return InputError(
         explain(
             str(out),

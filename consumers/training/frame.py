@@ -155,11 +155,11 @@ def _histories(
         history,
         offsets,
         clicked,
-        _topics(topics, instants, clicked, np.repeat(seen, lengths), videos),
+        _topic_rows(topics, instants, clicked, np.repeat(seen, lengths), videos),
     )
 
 
-def _topics(
+def _topic_rows(
     topics: ViewRows,
     instants: NDArray[np.int64],
     clicked: NDArray[np.int32],

@@ -71,7 +71,9 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     )  # stable: clicks that come to be known together stay in their order
     videos = newest_last["video"].to_numpy()
     places, lengths = array("i"), array("q", [0, 0])
-    for recent in _replayed(user[order].tolist(), videos[order].tolist(), order.tolist(), limit):
+    for recent in _replay_clicks(
+        user[order].tolist(), videos[order].tolist(), order.tolist(), limit
+    ):
         places.extend(reversed(recent))
         lengths.append(len(recent))
     return Histories(
@@ -82,7 +84,7 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     )
 
 
-def _replayed(
+def _replay_clicks(
     users: list[int], videos: list[int], places: list[int], limit: int
 ) -> Iterator[list[int]]:
     """The user's history after each click, in the order in which clicks become known.

@@ -94,11 +94,11 @@ def join_stream(
     schema = pa.schema(
         [*spine.schema, *fields], {**(spine.schema.metadata or {}), **pins.metadata()}
     )
-    batches = _joined(evenly(spine, chunk_rows), sources, schema, known_by)
+    batches = _join_chunks(evenly(spine, chunk_rows), sources, schema, known_by)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def _joined(
+def _join_chunks(
     chunks: Iterator[pa.RecordBatch],
     sources: Sequence[StreamedView],
     schema: pa.Schema,

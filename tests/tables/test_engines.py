@@ -125,7 +125,7 @@ def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(
         t: tables.as_of(TAG_COOCCURRENCE, t, columns=["tag_b"])["tag_b"].to_pylist()
         for t in (10, 20, 35)
     }
-    assert {t: sorted(found) for t, found in seen.items()} == {
+    assert {t: sorted(rows) for t, rows in seen.items()} == {
         10: ["y"],
         20: ["b", "c"],
         35: ["b", "c"],

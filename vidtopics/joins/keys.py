@@ -30,17 +30,18 @@ class KeyCodes:
         # In one piece: of many chunks the dictionaries would have to be unified, which takes four
         # times as long.
         encoded = [
-            _plain(rows[name]).combine_chunks().dictionary_encode(nulls) for name in self._names
+            _normalized(rows[name]).combine_chunks().dictionary_encode(nulls)
+            for name in self._names
         ]
         self._values = [e.dictionary for e in encoded]
-        parts = [_numbers(e.indices) for e in encoded]
+        parts = [_as_codes(e.indices) for e in encoded]
         self.rows = parts[0]
         self._pairs: list[Codes] = []
         for values, part in zip(self._values[1:], parts[1:], strict=True):
-            joined = _joined(self.rows, part, len(values))
+            joined = _combined(self.rows, part, len(values))
             pairs = np.unique(joined)
             self._pairs.append(pairs[pairs >= 0])
-            self.rows = _place(self._pairs[-1], joined)
+            self.rows = _places_among(self._pairs[-1], joined)
 
     def __len__(self) -> int:
         return len(self._pairs[-1]) if self._pairs else len(self._values[0])
@@ -53,11 +54,11 @@ class KeyCodes:
         ]
         codes = parts[0]
         for values, pairs, part in zip(self._values[1:], self._pairs, parts[1:], strict=True):
-            codes = _place(pairs, _joined(codes, part, len(values)))
+            codes = _places_among(pairs, _combined(codes, part, len(values)))
         return codes
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _normalized(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text as large_string, as its bytes may be more than 2 GB; whole numbers as int64."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
@@ -67,7 +68,7 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _codes_among(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
     """int64[N]: the place of each value of a column among `values`, -1 where it isn't."""
-    plain = _plain(column)
+    plain = _normalized(column)
     if pa.types.is_null(plain.type):
         return np.full(len(plain), -1, np.int64)
     if plain.type != values.type and len(values):
@@ -79,15 +80,15 @@ def _codes_among(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
                 mend="cast it",
             )
         )
-    return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
+    return _as_codes(pc.index_in(plain, value_set=values.cast(plain.type)))
 
 
-def _numbers(indices: pa.Array | pa.ChunkedArray) -> Codes:
+def _as_codes(indices: pa.Array | pa.ChunkedArray) -> Codes:
     numbers: Codes = indices.fill_null(-1).to_numpy().astype(np.int64)
     return numbers
 
 
-def _joined(codes: Codes, part: Codes, size: int) -> Codes:
+def _combined(codes: Codes, part: Codes, size: int) -> Codes:
     """One number for two; -1 where either is.
 
     Codes stay below the number of rows and so do those of a column: the product can't overflow.
@@ -95,7 +96,7 @@ def _joined(codes: Codes, part: Codes, size: int) -> Codes:
     return np.where((codes < 0) | (part < 0), -1, codes * size + part)
 
 
-def _place(pairs: Codes, joined: Codes) -> Codes:
+def _places_among(pairs: Codes, joined: Codes) -> Codes:
     """The place of each number among the sorted `pairs`; -1 where it isn't or is no key."""
     if not len(pairs):
         return np.full(len(joined), -1, np.int64)

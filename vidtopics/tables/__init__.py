@@ -259,7 +259,7 @@ class Tables:
         changes: bool,
         widths: Mapping[str, int],
     ) -> Commit:
-        following = _following(log, commit)
+        following = _next_run(log, commit)
         if table.engine == "spark":
             from pyspark.sql import DataFrame
 
@@ -313,7 +313,7 @@ def _after_reruns(log: list[Commit], commit: Commit) -> int:
     return max([commit.created_us, *same])
 
 
-def _following(log: list[Commit], commit: Commit) -> RunTimes | None:
+def _next_run(log: list[Commit], commit: Commit) -> RunTimes | None:
     later = [
         RunTimes(c.as_of_us, c.created_us)
         for c in log

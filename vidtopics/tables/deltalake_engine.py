@@ -62,7 +62,9 @@ def publish_complete(
 
     def batches() -> Batches:
         for batch, part in _numbered_rows(rows, new):
-            yield _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
+            yield _with_times(
+                table, batch, part["event_us"], part["created_us"], part["value_hash"]
+            )
         yield from _tombstones(table, other).to_batches()
         yield from reasserted.to_batches()
 
@@ -107,7 +109,7 @@ def publish_changes(
         )
     failpoint("publish.compared")
     batches = (
-        _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
+        _with_times(table, batch, part["event_us"], part["created_us"], part["value_hash"])
         for batch, part in _numbered_rows(rows, new)
     )
     return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
@@ -133,7 +135,7 @@ def publish_log(
             f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
         ).fetchall()
         if repeated:
-            raise _repeated(table, repeated[0])
+            raise _repeated_key_error(table, repeated[0])
         con.execute(
             f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted"
             f" ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
@@ -199,7 +201,7 @@ def narrow(
     schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
     parts, start = [], 0
     for batch in rows.to_batches(batch_size=BATCH):
-        ended = _ended(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
+        ended = _all_values_null(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
         faults = violations(table, batch, widths)
         _raise_first(table, batch, [None if e else f for e, f in zip(ended, faults, strict=True)])
         columns = [batch[k] for k in table.key]
@@ -215,7 +217,7 @@ def narrow(
     return pa.Table.from_batches(parts, schema=pa.schema(schema))
 
 
-def _ended(table: Table, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+def _all_values_null(table: Table, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """Whether every value of a row is null, bool[rows]."""
     nulls = [batch[c.name].is_null().to_numpy(zero_copy_only=False) for c in table.values]
     ended: npt.NDArray[np.bool_] = np.logical_and.reduce(nulls)
@@ -227,10 +229,10 @@ def refuse_repeats(table: Table, rows: pa.Table, keys: tuple[str, ...]) -> None:
     counts = rows.group_by(list(keys)).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:
-        raise _repeated(table, tuple(twice[k][0].as_py() for k in keys))
+        raise _repeated_key_error(table, tuple(twice[k][0].as_py() for k in keys))
 
 
-def _repeated(table: Table, key: tuple[object, ...]) -> ContractError:
+def _repeated_key_error(table: Table, key: tuple[object, ...]) -> ContractError:
     return ContractError(
         explain(
             f"{table.name}, {key}",
@@ -295,7 +297,7 @@ def _numbered_rows(
         start += batch.num_rows
 
 
-def _stamped(
+def _with_times(
     table: Table, batch: pa.RecordBatch, event: pa.Array, created: pa.Array, hashes: pa.Array
 ) -> pa.RecordBatch:
     columns = [batch[c.name].cast(ARROW[c.type]) for c in table.columns]

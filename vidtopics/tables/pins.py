@@ -350,18 +350,20 @@ def _from_commit(path: Path) -> Pins:
     (commit,) = DeltaTable(path).history(1)
     by_spark = json.loads(commit.get("userMetadata") or "{}")
     text = commit.get(METADATA.decode()) or by_spark.get(METADATA.decode())
-    return _parsed(text, f"the last commit of {path}", "take a table that a join wrote, unchanged")
+    return _parse_pins(
+        text, f"the last commit of {path}", "take a table that a join wrote, unchanged"
+    )
 
 
 def _from_metadata(schema: pa.Schema, where: str) -> Pins:
-    return _parsed(
+    return _parse_pins(
         (schema.metadata or {}).get(METADATA),
         where,
         "take a table from job.to_arrow(); pandas drops them, so save job.pins beside a frame",
     )
 
 
-def _parsed(text: str | bytes | None, where: str, mend: str) -> Pins:
+def _parse_pins(text: str | bytes | None, where: str, mend: str) -> Pins:
     if text is None:
         raise TableError(explain(where, expected="pins in its metadata", found="none", mend=mend))
     return Pins.of(json.loads(text))

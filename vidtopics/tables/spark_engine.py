@@ -39,7 +39,7 @@ def publish_complete(
 ) -> Commit:
     """Publish every entity's value as of one time; ContractError where rows break the contract."""
     spark = rows.sparkSession
-    asserted = _checked(table, rows, widths).persist()
+    asserted = _with_faults(table, rows, widths).persist()
     try:
         _refuse(table, asserted)
         run = difference.RunTimes(commit.as_of_us, commit.created_us)
@@ -53,7 +53,7 @@ def publish_complete(
             .collect()
         }
         failpoint("publish.compared")
-        written = _assembled(table, changes, asserted, _read(spark, delta), set(kinds))
+        written = _rows_to_write(table, changes, asserted, _read(spark, delta), set(kinds))
         rows_written = sum(row["rows"] for row in kinds.values())
         result = _append(
             table,
@@ -75,7 +75,7 @@ def publish_snapshot(
     table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, last: Commit | None
 ) -> Commit:
     """Replace the table's rows, or only record the run where they are the same as before."""
-    asserted = _checked(table, rows, {}).persist()
+    asserted = _with_faults(table, rows, {}).persist()
     try:
         _refuse(table, asserted)
         total = asserted.agg(
@@ -99,7 +99,7 @@ def publish_snapshot(
         asserted.unpersist()
 
 
-def _checked(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFrame:
+def _with_faults(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFrame:
     """The rows with their value hash and the first fault of each."""
     names = [c.name for c in table.columns]
     schema = arrow_schema(table, table.columns)
@@ -175,7 +175,7 @@ def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
     )
 
 
-def _assembled(
+def _rows_to_write(
     table: Table, changes: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
 ) -> DataFrame:
     """New values, tombstones and repeated values as rows; absent kinds cost no join."""

@@ -93,7 +93,7 @@ class SnapshotRows:
             ]
         )
         payload = pa.Table.from_batches(
-            (b.cast(schema) for b in _at(self.dataset, places, columns)), schema
+            (b.cast(schema) for b in _batches_at(self.dataset, places, columns)), schema
         ).combine_chunks()
         numbers = np.full(len(at), -1, np.int64)
         numbers[at >= 0] = back
@@ -141,7 +141,7 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     try:
         if column.null_count == len(column):
             return pa.chunked_array([pa.nulls(len(column), kind)])
-        if _akin(column.type, kind):
+        if _same_family(column.type, kind):
             return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         found = f"{found}: {error}"
@@ -155,7 +155,7 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     )
 
 
-def _akin(column_type: pa.DataType, kind: pa.DataType) -> bool:
+def _same_family(column_type: pa.DataType, kind: pa.DataType) -> bool:
     """Whether two types are of one family, nested ones in all parts.
 
     Nulls are of every family, and a day is an instant.
@@ -169,7 +169,8 @@ def _akin(column_type: pa.DataType, kind: pa.DataType) -> bool:
     if _family(column_type) != _family(kind) or column_type.num_fields != kind.num_fields:
         return False
     return all(
-        _akin(column_type.field(i).type, kind.field(i).type) for i in range(column_type.num_fields)
+        _same_family(column_type.field(i).type, kind.field(i).type)
+        for i in range(column_type.num_fields)
     )
 
 
@@ -206,7 +207,7 @@ def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:
         )
 
 
-def _at(
+def _batches_at(
     dataset: ds.FileSystemDataset, places: NDArray[np.int64], columns: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """Batches of the rows at `places`, ascending, from the row groups that have one."""
@@ -219,10 +220,10 @@ def _at(
                 groups[group.id] = places[low:high] - start
             start += group.num_rows
         if groups:
-            yield from _of_file(fragment, groups, dataset.schema, columns)
+            yield from _batches_of_file(fragment, groups, dataset.schema, columns)
 
 
-def _of_file(
+def _batches_of_file(
     fragment: ds.ParquetFileFragment,
     groups: Mapping[int, NDArray[np.int64]],
     schema: pa.Schema,
@@ -246,7 +247,7 @@ def _of_file(
             if column in file.schema_arrow.names
         ]
         for group, places in groups.items():
-            for batch in _picked(
+            for batch in _rows_at(
                 file.iter_batches(BATCH, row_groups=[group], columns=stored), places
             ):
                 yield pa.record_batch(
@@ -261,7 +262,7 @@ def _of_file(
                 )
 
 
-def _picked(
+def _rows_at(
     batches: Iterable[pa.RecordBatch], places: NDArray[np.int64]
 ) -> Iterator[pa.RecordBatch]:
     """The rows at `places`, ascending, counted over all batches."""

@@ -101,7 +101,7 @@ def from_frame(frame: object) -> Spine:
                 mend="convert it",
             )
         )
-    _once([str(name) for name in frame.columns])
+    _check_unique_names([str(name) for name in frame.columns])
     if EVENT_TIMESTAMP in frame.columns:
         frame = frame.assign(**{EVENT_TIMESTAMP: _parsed_times(frame[EVENT_TIMESTAMP])})
     try:
@@ -134,20 +134,20 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
         names = _tables_in(con, query)
         foreign = [name for name in names if not _is_folder(name)]
         if foreign:
-            raise _refused(query, f"the tables {', '.join(foreign)}")
-        tables = {name: _open(config, name, pins) for name in names}
+            raise _query_error(query, f"the tables {', '.join(foreign)}")
+        tables = {name: _open_table(config, name, pins) for name in names}
         try:
             for name, (delta, _) in tables.items():
                 con.register(name, dataset_of(delta))
             table = con.sql(query).to_arrow_table()
-            _once(table.column_names)
+            _check_unique_names(table.column_names)
         except duckdb.Error as error:
             if re.search(
                 f"IOError: |{DAMAGED}", str(error)
             ):  # Arrow's, of a file that DuckDB asked it for
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
                 raise out_of_reach(f"entity_df, table {places}", error) from error
-            raise _refused(query, str(error)) from error
+            raise _query_error(query, str(error)) from error
     return _with_utc_time(table, {name: snapshot for name, (_, snapshot) in tables.items()})
 
 
@@ -188,7 +188,7 @@ def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
         con.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0]
     )
     if parsed["error"] or len(parsed["statements"]) != 1:
-        raise _refused(
+        raise _query_error(
             query, parsed.get("error_message") or f"{len(parsed['statements'])} statements"
         )
     named, here, left = set(), set(), [parsed["statements"]]
@@ -230,21 +230,21 @@ def _not_times(found: str) -> TableError:
     )
 
 
-def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
+def _open_table(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
     place = place_of(config, name)
     if pins is None:
         delta = open_table(place, f"entity_df, table {name}")
         return delta, Snapshot.of_delta(delta)
     pin = pins.entity_df.get(name)
     if pin is None:
-        raise _without_pin(name, "none")
+        raise _no_pin_error(name, "none")
     delta, gone = reopen_at(place, pin, f"entity_df, table {name}")
     if gone:
-        raise _without_pin(name, f"version {pin.version}, which is gone")
+        raise _no_pin_error(name, f"version {pin.version}, which is gone")
     return delta, pin
 
 
-def _without_pin(name: str, found: str) -> TableError:
+def _no_pin_error(name: str, found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df, table {name}",
@@ -269,13 +269,13 @@ def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -
         )
     column = table[name]
     utc = column.cast(pa.timestamp(column.type.unit, "UTC"))
-    _finite(utc, name)
+    _check_finite(utc, name)
     return Spine(
         table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {}
     )
 
 
-def _once(names: Sequence[str]) -> None:
+def _check_unique_names(names: Sequence[str]) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TableError(
@@ -288,7 +288,7 @@ def _once(names: Sequence[str]) -> None:
         )
 
 
-def _finite(times: pa.ChunkedArray, name: str) -> None:
+def _check_finite(times: pa.ChunkedArray, name: str) -> None:
     """TableError for a time that is none: DuckDB's infinities are the two ends of the numbers."""
     least, most = pc.min_max(times.cast(pa.int64())).as_py().values()
     if least is not None and (least <= -INFINITY or most >= INFINITY):
@@ -302,7 +302,7 @@ def _finite(times: pa.ChunkedArray, name: str) -> None:
         )
 
 
-def _refused(query: str, found: str) -> TableError:
+def _query_error(query: str, found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df {query[:60]!r}",

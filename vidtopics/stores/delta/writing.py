@@ -35,7 +35,9 @@ def append(
     back = {new: old for old, new in (source.field_mapping or {}).items()}
     rows = rows.rename_columns([back.get(name, name) for name in rows.column_names])
     if set(rows.column_names) != set(schema.names):
-        raise _refused(view, f"the columns {', '.join(schema.names)}", ", ".join(rows.column_names))
+        raise _push_error(
+            view, f"the columns {', '.join(schema.names)}", ", ".join(rows.column_names)
+        )
     required = [
         *(back.get(c.name, c.name) for c in view.entity_columns),
         source.timestamp_field,
@@ -69,11 +71,11 @@ def _column(
 ) -> pa.ChunkedArray:
     column = fitted(values, field.type, f"rows for view {view.name}, column {field.name}")
     if column.null_count and (required or not field.nullable):
-        raise _refused(view, f"no null in {field.name}", f"{column.null_count}")
+        raise _push_error(view, f"no null in {field.name}", f"{column.null_count}")
     return column
 
 
-def _refused(view: FeatureView, expected: str, found: str) -> TableError:
+def _push_error(view: FeatureView, expected: str, found: str) -> TableError:
     return TableError(
         explain(
             f"rows for view {view.name}",
