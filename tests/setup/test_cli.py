@@ -122,7 +122,10 @@ def test_version(capsys):
     assert capsys.readouterr().out == "vidtopics 0.1.0\n"
 
 
-HEAVY = "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarrow', 'duckdb', 'deltalake', 'numba'}"
+HEAVY = (
+    "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarrow', 'duckdb', "
+    "'deltalake', 'numba'}"
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--json"]])

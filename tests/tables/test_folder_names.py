@@ -1,4 +1,4 @@
-"""Homes of any name: a path comes back from its URI, and tables below it are read by every engine."""
+"""Homes of any name: a path comes back from its URI, and every engine reads the tables."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_feature_store_yaml_names_the_home_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize(("umask", "mode"), [("002", 0o664), ("027", 0o640)])
 def test_files_of_a_home_follow_the_umask(tmp_path: Path, umask: str, mode: int) -> None:
-    """An ingest, a trained model and a report, in a process of their own: the umask is a process's."""
+    """An ingest, a trained model and a report, in a process of its own with that umask."""
     delivery, home = tmp_path / "in", tmp_path / ODD_NAME
     delivery.mkdir()
     (delivery / "videos.csv").write_text(

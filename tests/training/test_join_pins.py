@@ -1,4 +1,4 @@
-"""A result is joined again from its pins, whichever of the stream and Feast's offline store made it."""
+"""A result is joined again from its pins, made by the stream or Feast's offline store."""
 
 import json
 from copy import deepcopy

@@ -226,7 +226,8 @@ class Workspace:
                 SELECT file, count(*) FILTER (refused) AS refused,
                     count(*) FILTER (dropped AND NOT refused) AS left_out FROM fates GROUP BY file),
             known AS (SELECT file, count(*) AS already_there FROM known_rows GROUP BY file)
-            SELECT file, file_hash, dialect, rows, coalesce(already_there, 0), coalesce(left_out, 0),
+            SELECT file, file_hash, dialect, rows, coalesce(already_there, 0),
+                coalesce(left_out, 0),
                 coalesce(refused, 0)
             FROM files LEFT JOIN counts USING (file) LEFT JOIN known USING (file) ORDER BY file""")
         return [
