@@ -12,7 +12,7 @@ from vidtopics.faults import NO_WRITING, dangling_link, dangling_message
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text in UTF-8, beside `path` and rename it; if that fails, the old file stays.
+    """Write bytes, or text in UTF-8, beside `path` and rename it; what fails leaves the old file.
 
     The file is on disk before it has its name. Rights follow the umask. A link is followed, and a
     device (`/dev/stdout`) written as it is.
