@@ -90,9 +90,9 @@ def ranking(report: dict[str, Any]) -> None:
     out.print(table)
 
 
-NO_TOPICS = """  No impression had a topic: topics are known from the as-of time of their run on, and
-  no run was as of a time within the log. Run the jobs for such times (`vidtopics run --as-of T`),
-  then train again."""
+NO_TOPICS = """  No impression had a topic: topics are known from the as-of time of their run on,
+  and no run was as of a time within the log. Run the jobs for such times
+  (`vidtopics run --as-of T`), then train again."""
 
 
 def trained(report: dict[str, Any]) -> None:

@@ -93,11 +93,12 @@ def _require_room(home: Path, staged: Iterable[Path]) -> None:
     needed = sum(path.stat().st_size + COMMIT_BYTES for path in staged)
     disk = shutil.disk_usage(home)
     if disk.free < needed:
+        state = f"a disk of {size(disk.total)}, {size(disk.free)} free"
         raise MachineError(
             explain(
                 visible(str(home)),
                 expected=f"room on its disk, {size(needed)} for this delivery",
-                found=f"no space left on device (a disk of {size(disk.total)}, {size(disk.free)} free)",
+                found=f"no space left on device ({state})",
                 mend="free some, or choose a folder on another disk",
             )
         )
