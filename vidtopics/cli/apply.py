@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def apply(
         counts = ", ".join(
             f"{len(names)} {kind.replace('_', ' ')}" for kind, names in registered.items()
         )
-        line = f"Registered {counts}. Feast: feast -f {file} COMMAND"
+        line = f"Registered {counts}. Feast: feast -f {shlex.quote(str(file))} COMMAND"
         show.out.print(show.as_text(line), soft_wrap=True)
 
 

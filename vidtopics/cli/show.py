@@ -67,7 +67,7 @@ def ingested(result: Ingested) -> None:
     for column in table.columns[1:-1]:
         column.justify = "right"
     for file in result.files:
-        warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
+        warned = "\n".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
         counts = (file.rows, file.accepted, file.already_there, file.left_out, file.refused_rows)
         table.add_row(as_text(file.name), *(f"{count:,}" for count in counts), as_text(warned))
     out.print(table)

@@ -267,7 +267,8 @@ class Workspace:
         schema = arrow_schema(table, tuple(c for c in table.all_columns if c.name != VALUE_HASH))
         path = self._into / f"{table.name}.parquet"
         rows = self.sql.sql(f"SELECT {', '.join(schema.names)} FROM ({select}) ORDER BY {order}")
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        # The file closes even if the writer can't write its end to a full disk.
+        with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in rows.to_arrow_reader(self.settings.batch_rows):
                 writer.write_batch(batch.cast(schema))
         return path
