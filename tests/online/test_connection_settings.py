@@ -73,6 +73,18 @@ def test_a_connection_that_decodes_is_refused(valkey: str, cluster: str) -> None
             AsyncOnlineClient(connection)
 
 
+def test_a_connection_of_the_other_client_or_without_turns_is_refused(cluster: str) -> None:
+    node = cluster.removeprefix("redis+cluster://").split(",")[0]
+    awaited: list[Any] = [connect_async(NOBODY), connect_async(cluster)]
+    awaited.append(redis.asyncio.RedisCluster.from_url(f"redis://{node}"))
+    for connection in awaited:
+        with pytest.raises(SettingsError, match=r"expected redis.client.Redis or .*Mend: make"):
+            OnlineClient(connection)
+    for connection in (awaited[-1], connect(NOBODY)):
+        with pytest.raises(SettingsError, match=r"expected redis.asyncio.client.Redis or .*found"):
+            AsyncOnlineClient(connection)
+
+
 def test_a_cluster_behind_the_url_of_a_server_is_named(
     cluster: str, cluster_store: redis.RedisCluster
 ) -> None:

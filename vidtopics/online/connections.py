@@ -121,6 +121,7 @@ class AsyncCluster(redis.asyncio.RedisCluster):
 
 
 AsyncConnection = redis.asyncio.Redis | AsyncCluster
+"""What :func:`connect_async` gives; redis-py's own async cluster has no turns."""
 
 
 def connect(
@@ -237,8 +238,18 @@ def _no_address() -> SettingsError:
     return _wrong("host:port", "something else behind the scheme", mend)
 
 
-def refuse_decoding(connection: Any) -> None:
-    """SettingsError for a connection that gives text: values are bytes that aren't UTF-8."""
+def check_connection(connection: Any, kinds: tuple[type, ...]) -> None:
+    """SettingsError for a connection of another kind (sync, async), or one that gives text."""
+    if not isinstance(connection, kinds):
+        expected = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
+        raise SettingsError(
+            explain(
+                "the connection to Redis",
+                expected=expected,
+                found=f"{type(connection).__module__}.{type(connection).__name__}",
+                mend="make the client with `from_url`",
+            )
+        )
     if connection.get_encoder().decode_responses:
         raise _decoding()
 
