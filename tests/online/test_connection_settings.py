@@ -1,4 +1,4 @@
-"""Settings of a connection that redis-py takes and can't work with, and ids that no key can have."""
+"""Settings that redis-py takes and can't work with, and ids that no key can have."""
 
 from __future__ import annotations
 
