@@ -243,7 +243,8 @@ def _no_address() -> SettingsError:
 
 def check_connection(connection: Any, kinds: tuple[type, ...]) -> None:
     """SettingsError for a connection of another kind (sync, async), or one that gives text."""
-    if not isinstance(connection, kinds):
+    right_kind = isinstance(connection, kinds)
+    if not right_kind:
         expected = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
         raise SettingsError(
             explain(

@@ -64,7 +64,7 @@ class Reads(Generic[C]):
         metrics: OnlineMetrics | None = None,
     ) -> None:
         check_connection(connection, self._kinds)
-        self.connection = connection
+        self.connection: C = connection
         self.prefix = prefix
         self.log = log
         self.metrics = metrics
