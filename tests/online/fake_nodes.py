@@ -17,7 +17,8 @@ class FakeNode(socketserver.ThreadingTCPServer):
     """Serves `values`; `script` has the answers to the next reads (None: the true one).
 
     `reads` are the read commands that came, each with whether ASKING came right before it on the
-    same connection. While `importing` is set, reads without ASKING are redirected there.
+    same connection. Reads without ASKING get `redirection` where it is set. CLUSTER SLOTS names
+    the nodes in `slots`.
     """
 
     daemon_threads = allow_reuse_address = True

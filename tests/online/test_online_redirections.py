@@ -20,6 +20,7 @@ KEYS = (b"{s}a", b"{s}b", b"{s}none")
 VALUES = {KEYS[0]: b"A", KEYS[1]: b"B"}
 ANSWER = [[b"A", b"B", None]]
 MGET = [("MGET", *KEYS)]
+PACKED = [b"*4\r\n$4\r\nMGET\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(key), key) for key in KEYS)]
 Send = Callable[..., list[Any]]
 
 
@@ -31,10 +32,17 @@ def nodes() -> Iterator[tuple[FakeNode, FakeNode]]:
         yield source, target
 
 
+@pytest.fixture
+def server(nodes: tuple[FakeNode, FakeNode]) -> FakeNode:
+    """The first node, which `ask` takes for a single server."""
+    return nodes[0]
+
+
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest, nodes: tuple[FakeNode, FakeNode]) -> Iterator[Send]:
     """Commands to the cluster through a client that knows it; `at_once`: so many times together."""
-    url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+    scheme = "redis" if "server" in request.fixturenames else "redis+cluster"
+    url = f"{scheme}://127.0.0.1:{nodes[0].port}"
     if request.param == "sync":
         connection = connect(url, timeout_s=5)
         yield lambda commands, at_once=1: [send(connection, commands) for _ in range(at_once)][-1]
@@ -182,3 +190,28 @@ def test_a_slot_that_no_node_has_is_an_error_of_redis(nodes: tuple[FakeNode, Fak
     ):
         send(connection, [("GET", b"{39296}")])  # of slot 16383
     assert source.reads == target.reads == []
+
+
+@pytest.mark.parametrize("failure", [PASSING["LOADING"], BREAK], ids=["LOADING", "a broken reply"])
+def test_one_server_is_asked_twice(server: FakeNode, ask: Send, failure: bytes) -> None:
+    """Both ways: the MGET that the client packs itself, and commands in redis-py's pipeline."""
+    for commands, answer in ((PACKED, ANSWER), ([("GET", KEYS[1])], [b"B"])):
+        server.reads.clear()
+        server.script.append(failure)
+        assert ask(commands) == answer
+        assert len(server.reads) == 2
+        server.reads.clear()
+        server.script.extend([failure] * 2)
+        with pytest.raises(redis.ConnectionError):
+            ask(commands)
+        assert len(server.reads) == 2
+
+
+@pytest.mark.parametrize("word", [b"MOVED", b"ASK"])
+def test_a_server_that_is_a_node_of_a_cluster_is_named(
+    server: FakeNode, ask: Send, word: bytes
+) -> None:
+    server.redirection = redirect(word, server)
+    for commands in (PACKED, [("GET", KEYS[1])]):
+        with pytest.raises(StoreError, match="expected a single server, found a node of a cluster"):
+            ask(commands)

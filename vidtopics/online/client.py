@@ -6,8 +6,17 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import redis
+import redis.asyncio
+
 from vidtopics.layout import Directory
-from vidtopics.online.connections import AsyncConnection, Connection, connect, connect_async
+from vidtopics.online.connections import (
+    AsyncCluster,
+    AsyncConnection,
+    Connection,
+    connect,
+    connect_async,
+)
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
 from vidtopics.online.reads import Parts, Read, Reads
@@ -25,6 +34,7 @@ class OnlineClient(Reads[Connection]):
     """
 
     _connect = staticmethod(connect)
+    _kinds = (redis.Redis, redis.RedisCluster)
 
     def read(self, view: str, ids: Sequence[str], names: Sequence[str] | None = None) -> Features:
         """Fields of one view (all, or `names`) for ids in their order; see :meth:`read_views`."""
@@ -84,6 +94,7 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
     """The same reads for asyncio."""
 
     _connect = staticmethod(connect_async)
+    _kinds = (redis.asyncio.Redis, AsyncCluster)
 
     async def read(
         self, view: str, ids: Sequence[str], names: Sequence[str] | None = None

@@ -7,7 +7,7 @@ redis-py's own handling doesn't suit a request path:
 - While a slot moves, `MGET` over keys on both sides is refused (TRYAGAIN) until the move is over.
   Here the keys are asked one by one, those of each node in one message.
 - Its async client sends `ASKING` and the command on two connections; both clients fail with an
-  AttributeError where `ASK` names a node that they don't know. Here both go in one message.
+  AttributeError where `ASK` names an unknown node. Here both commands go in one message.
 - It follows up to 16 redirections per command. Here a request takes `MAX_ROUNDS` rounds at most.
 """
 
@@ -106,9 +106,9 @@ def _round(
     message = list(_message(pending, routes))
     replies = yield message
     _raise_failure(cluster, message, replies)
-    kept = (r for (_, command), r in zip(message, replies, strict=True) if command is not ASKING)
+    own = (r for (_, command), r in zip(message, replies, strict=True) if command is not ASKING)
     redirected = []
-    for p, node, reply in zip(pending, routes, kept, strict=True):
+    for p, node, reply in zip(pending, routes, own, strict=True):
         if isinstance(reply, Exception):
             redirected.append((p, node, reply))
         else:
@@ -169,7 +169,8 @@ def _importing_node(cluster: Any, failure: AskError) -> Any:
     if known is not None:
         return known
     if isinstance(cluster, redis.RedisCluster):
-        node: Any = ClusterNode(failure.host, failure.port, PRIMARY)  # type: ignore[no-untyped-call]
+        new_node: Any = ClusterNode  # redis-py has no types for it
+        node = new_node(failure.host, failure.port, PRIMARY)
     else:
         options = nodes.connection_kwargs
         node = AsyncClusterNode(failure.host, failure.port, PRIMARY, **options)

@@ -18,7 +18,7 @@ from vidtopics.online.connections import (
     AsyncCluster,
     AsyncConnection,
     Connection,
-    refuse_decoding,
+    check_connection,
 )
 from vidtopics.online.drivers import Exchange
 from vidtopics.online.features import Features
@@ -53,6 +53,7 @@ class Reads(Generic[C]):
     """The reads of a client, and what it keeps between them: the last directory."""
 
     _connect: ClassVar[Callable[..., Any]]
+    _kinds: ClassVar[tuple[type, ...]]
 
     def __init__(
         self,
@@ -62,8 +63,8 @@ class Reads(Generic[C]):
         log: ServingLog | None = None,
         metrics: OnlineMetrics | None = None,
     ) -> None:
-        refuse_decoding(connection)
-        self.connection = connection
+        check_connection(connection, self._kinds)
+        self.connection: C = connection
         self.prefix = prefix
         self.log = log
         self.metrics = metrics

@@ -131,8 +131,9 @@ def _to_nodes(cluster: Any, message: list[Routed]) -> list[Any]:
             cluster.nodes_manager.initialize()
         return []
     order = sorted(range(len(message)), key=lambda i: message[i][0].name)
+    pipeline_command: Any = PipelineCommand  # redis-py has no types for it
     stack = [
-        PipelineCommand(message[i][1], {"target_nodes": message[i][0]}, position)  # type: ignore[no-untyped-call]
+        pipeline_command(message[i][1], {"target_nodes": message[i][0]}, position)
         for position, i in enumerate(order)
     ]
     pipe = cluster.pipeline(transaction=False)
