@@ -18,15 +18,15 @@ from feast import (
     ValueType,
 )
 from feast.data_format import DeltaFormat
-from feast.types import String
+from feast.type_map import pa_to_feast_value_type
+from feast.types import String, from_value_type
 from released_home import DAY_US, START_US, fill, publish
 
 from vidtopics.cli import common
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, VIDEO_STATISTICS
-from vidtopics.stores.feast_types import feast_type
 from vidtopics.tables import Tables
 from vidtopics.tables.pins import read_pins
-from vidtopics.tables.schemas import TIMESTAMP
+from vidtopics.tables.schemas import ARROW, TIMESTAMP
 
 VIEWS = SERVICES["training_v1"]
 AT = START_US + DAY_US + DAY_US // 2
@@ -73,6 +73,11 @@ def compact_and_vacuum(home):
         assert delta.vacuum(0, dry_run=False, enforce_retention_duration=False)
 
 
+def feast_type(kind):
+    """Feast's own type for an Arrow type."""
+    return from_value_type(pa_to_feast_value_type(str(kind)))
+
+
 def feast_store(home, tmp_path, **offline):
     """A project of the views of `training_v1` over the home's tables."""
     video = Entity(name="video", join_keys=["video_id"], value_type=ValueType.STRING)
@@ -82,7 +87,7 @@ def feast_store(home, tmp_path, **offline):
             entities=[video],
             schema=[
                 Field(name="video_id", dtype=String),
-                *(Field(name=c.name, dtype=feast_type(c)) for c in view.values),
+                *(Field(name=c.name, dtype=feast_type(ARROW[c.type])) for c in view.values),
             ],
             source=FileSource(
                 path=view.name,
