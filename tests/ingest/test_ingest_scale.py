@@ -54,7 +54,7 @@ def staged(*paths: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", STAGE, *map(str, paths)],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,  # its errors go to the test's
         text=True,
         timeout=900,
     )
