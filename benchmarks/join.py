@@ -24,8 +24,9 @@ from benchmarks.data import DAY_US, START_US, rows, video_ids
 from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from benchmarks.join_stream import streamed
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_TOPICS
-from vidtopics.joins import matches, taken
+from vidtopics.joins import matches, take_rows
 from vidtopics.tables import Tables
+from vidtopics.timestamps import microseconds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,8 +73,7 @@ class Data:
 
     def times(self, name: str) -> NDArray[np.int64]:
         """int64[M], a time column of the rows."""
-        values: NDArray[np.int64] = self.rows[name].cast(pa.int64()).to_numpy()
-        return values
+        return microseconds(self.rows[name])
 
 
 def run(scale: Scale) -> list[Figure]:
@@ -90,7 +90,7 @@ def join(data: Data, known_by: bool = False) -> pa.Table:
     matched = matches(
         spine, at, data.rows.select(["video_id"]), event, created, known_by=at if known_by else None
     )
-    return taken(data.rows.select(NAMES), matched)
+    return take_rows(data.rows.select(NAMES), matched)
 
 
 def frames(data: Data) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -1,1 +1,1 @@
-"""What reads the platform's tables and stores: recall, ranking, training frames. No Spark, no Feast."""
+"""What reads the tables and stores: recall, ranking, training frames. No Spark, no Feast."""

@@ -42,7 +42,7 @@ def require_live_videos(run: Run) -> None:
                 run.tables.uri(VIDEO_CATALOG),
                 expected="videos",
                 found="none",
-                mend="run `vidtopics ingest` first",
+                mend="run `vidtopics ingest` with a videos file that has rows",
             )
         )
     known_from = pc.max_element_wise(*(rows[name].cast(pa.int64()) for name in rows.column_names))

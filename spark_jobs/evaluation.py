@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from producers.unit_length import to_unit_length
 from spark_jobs.job import Run
 from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
@@ -203,8 +204,8 @@ def held_out(
         ).combine_chunks()
     )
     features = {
-        "image": _unit(vectors(encodings["image_encoding"])),
-        "title": _unit(vectors(encodings["title_encoding"])),
+        "image": to_unit_length(vectors(encodings["image_encoding"])).astype(np.float32),
+        "title": to_unit_length(vectors(encodings["title_encoding"])).astype(np.float32),
         "joint": blocks.joint[chosen],
         "joint + tag": a[chosen],
     }
@@ -213,12 +214,6 @@ def held_out(
     quality = run.tables.latest_release()["quality"]
     known = {level: len(pc.unique(pc.list_flatten(videos[f"{level}_classes"]))) for level in levels}
     return features, classes, known, quality
-
-
-def _unit(rows: Vectors) -> Vectors:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Vectors = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return unit
 
 
 def _first_class(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def schedule(tables: Tables, settings: Settings) -> list[int]:
                 "video_catalog",
                 expected="videos",
                 found="none",
-                mend="run `vidtopics ingest` first",
+                mend="run `vidtopics ingest` with a videos file that has rows",
             )
         )
     return [pc.max(published).cast(pa.int64()).as_py() + 1]

@@ -110,7 +110,8 @@ def _start(log: Path | None) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w+b") if log else tempfile.TemporaryFile() as stderr:
         try:
-            gateway = launch_gateway(conf, popen_kwargs={"stderr": stderr})  # type: ignore[no-untyped-call]
+            pipes = {"stderr": stderr}
+            gateway = launch_gateway(conf, popen_kwargs=pipes)  # type: ignore[no-untyped-call]
         except (PySparkRuntimeError, OSError) as error:
             stderr.seek(0)
             raise MachineError(
@@ -118,7 +119,8 @@ def _start(log: Path | None) -> None:
                     "Spark",
                     expected="a Java virtual machine that starts",
                     found=_last_words(stderr.read().decode(errors="replace")) or str(error),
-                    mend="`vidtopics doctor` checks Java and the Delta jar; `make setup` installs them",
+                    mend="`vidtopics doctor` checks Java and the Delta jar; `make setup` installs "
+                    "them",
                 )
             ) from None
     SparkContext._ensure_initialized(gateway=gateway)
@@ -159,7 +161,8 @@ def _without_delta(found: str) -> MachineError:
             "Spark",
             expected=f"Delta ({EXTENSION})",
             found=found,
-            mend="start the job with `spark-submit --properties-file conf/spark-defaults.conf`, or add "
+            mend="start the job with `spark-submit --properties-file conf/spark-defaults.conf`, "
+            "or add "
             f"`--packages {defaults()['spark.jars.packages']}`",
         )
     )

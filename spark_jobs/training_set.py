@@ -1,4 +1,4 @@
-"""The training set of a spine past one machine: its rows with what held, and was known, at their times, as a Delta table.
+"""The training set of a spine that is too large for one machine, as a Delta table.
 
 Feature rows and spine rows of a key lie in one window, each at the time from which it is seen; the
 latest (event, created) so far is a running maximum. One shuffle, no join, and a spine row can be
@@ -39,7 +39,9 @@ def join(
     known_by: bool = True,
     full_feature_names: bool = False,
 ) -> DataFrame:
-    """The spine's rows, one for one and in no order, with the views' features: the rules of `consumers.training.join_stream`.
+    """The spine's rows, one for one and in no order, with the views' features.
+
+    The rules are those of `consumers.training.join_stream`.
 
     Args:
         spine: the views' keys, `event_timestamp`, and any further columns.
@@ -55,7 +57,7 @@ def join(
     joined = spine
     for key in dict.fromkeys(view.key for view in contracts):
         alike = [(view, rows) for view, rows in views if view.key == key]  # they share the shuffle
-        joined = _joined(joined, alike, key, known_by, full_feature_names)
+        joined = _join_views_of_key(joined, alike, key, known_by, full_feature_names)
     names = [
         output_name(view, c.name, full=full_feature_names)
         for view in contracts
@@ -70,7 +72,7 @@ def read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
     return reader.load(to_spark(delta.table_uri))
 
 
-def _joined(
+def _join_views_of_key(
     spine: DataFrame, views: Sequence[Rows], key: tuple[str, ...], known_by: bool, full_names: bool
 ) -> DataFrame:
     """The spine with the features of views that have one key."""
@@ -80,7 +82,7 @@ def _joined(
         F.lit(True).alias(IS_SPINE),
         F.struct("*").alias(ROW),
     )
-    held = [_held(view, rows, known_by) for view, rows in views]
+    held = [_feature_timeline(view, rows, known_by) for view, rows in views]
     together = reduce(
         lambda left, right: left.unionByName(right, allowMissingColumns=True), [asked, *held]
     )
@@ -92,10 +94,10 @@ def _joined(
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     seen = together.withColumns(
-        {_packed(view): F.max(_packed(view)).over(so_far) for view, _ in views}
+        {_packed_column(view): F.max(_packed_column(view)).over(so_far) for view, _ in views}
     )
     features = [
-        F.when(_fresh(view), F.col(f"{_packed(view)}.{c.name}")).alias(
+        F.when(_fresh(view), F.col(f"{_packed_column(view)}.{c.name}")).alias(
             output_name(view, c.name, full=full_names)
         )
         for view, _ in views
@@ -104,30 +106,36 @@ def _joined(
     return seen.filter(IS_SPINE).select(f"{ROW}.*", *features)
 
 
-def _held(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
-    """Rows with a key: the time from which each is seen, and what it says, led by what makes it the latest."""
+def _feature_timeline(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
+    """Rows with a key: from when each is seen, and its values behind what makes it the latest."""
     event, created = _micros(rows, EVENT_TIME), _micros(rows, CREATED_TIME)
     packed = F.struct(
         event.alias("event_us"), created.alias("created_us"), *(c.name for c in view.values)
     )
     since = F.greatest(event, created) if known_by else event
-    found = rows.dropna(subset=list(view.key))  # a window takes null for a key
-    return found.select(
-        *view.key, since.alias(SINCE), F.lit(False).alias(IS_SPINE), packed.alias(_packed(view))
+    with_key = rows.dropna(subset=list(view.key))  # a window takes null for a key
+    return with_key.select(
+        *view.key,
+        since.alias(SINCE),
+        F.lit(False).alias(IS_SPINE),
+        packed.alias(_packed_column(view)),
     )
 
 
-def _packed(view: Table) -> str:
+def _packed_column(view: Table) -> str:
     return f"_{view.name}"
 
 
 def _fresh(view: Table) -> Column:
     ttl = ttl_us(view)
-    return F.col(f"{_packed(view)}.event_us") >= F.col(SINCE) - ttl if ttl else F.lit(True)
+    return F.col(f"{_packed_column(view)}.event_us") >= F.col(SINCE) - ttl if ttl else F.lit(True)
 
 
 def _micros(rows: DataFrame, name: str) -> Column:
-    """Microseconds since 1970, never null; times without a zone are UTC, which Spark takes them for only where its session's zone is."""
+    """Microseconds since 1970, never null.
+
+    Times without a zone are UTC, as which Spark reads them only in a session of that zone.
+    """
     kind = rows.schema[name].dataType.simpleString()
     zone = str(rows.sparkSession.conf.get("spark.sql.session.timeZone"))
     if kind != "timestamp" and (kind != "timestamp_ntz" or zone != "UTC"):
@@ -147,7 +155,10 @@ def _micros(rows: DataFrame, name: str) -> Column:
 
 
 def main() -> None:
-    """`spark-submit spark_jobs/training_set.py --home H --spine PATH --out PATH [--service S]`, at the last release's versions."""
+    """Write the training set of a spine at the last release's versions.
+
+    `spark-submit spark_jobs/training_set.py --home H --spine PATH --out PATH [--service S]`
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", default=".vidtopics")
     parser.add_argument(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidtopics.errors import EncoderError, explain
-from vidtopics.paths import write_file
+from vidtopics.files import write_whole
 from vidtopics.settings import ContentSettings, ImageEncoderSettings, TitleEncoderSettings, digest
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[s
         {name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text}
     )
     version = hashlib.sha256(data).hexdigest()
-    write_file(model_file(directory, version), data)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(model_file(directory, version), data)
     return version
 
 

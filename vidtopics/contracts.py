@@ -1,4 +1,4 @@
-"""What each table holds: one contract per Delta table, for producers, publishing and feature views alike.
+"""What each table holds: one contract per Delta table, for producers and feature views alike.
 
 A contract names a table's kind, key, columns, units and writer engine. Jobs are checked against it
 when they publish; the feature views are made from it; nothing here needs more than the standard
@@ -64,7 +64,10 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """How a history table is served as a Feast feature view. `ttl` zero: a value holds until the next row."""
+    """How a history table is served as a Feast feature view.
+
+    `ttl` zero: a value holds until the next row.
+    """
 
     entity: str
     ttl: timedelta = timedelta(0)
@@ -75,7 +78,8 @@ class View:
 class Table:
     """The contract of one Delta table.
 
-    * `history`: append-only, key (`key`, event time, created time); a row is written where the value changed.
+    * `history`: append-only, key (`key`, event time, created time); a row is written where the
+      value changed.
     * `log`: append-only events, unique by `key`.
     * `snapshot`: replaced as a whole by each run.
 
@@ -106,7 +110,7 @@ class Table:
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
-        """Key, values and the time columns that publishing adds, in the order of the Delta table."""
+        """Key, values and the time columns that publishing adds, in the Delta table's order."""
         times = (
             Column(EVENT_TIME, "timestamp", "from when the row holds"),
             Column(CREATED_TIME, "timestamp", "when the row became known"),

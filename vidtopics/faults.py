@@ -259,13 +259,13 @@ def _room(path: Path | None) -> str:
     usage, inodes = shutil.disk_usage(folder), os.statvfs(folder)
     if inodes.f_files and not inodes.f_favail:
         return f" (all {inodes.f_files:,} files that it can hold are there)"
-    return f" (a disk of {_size(usage.total)}, {_size(usage.free)} free after the clean-up)"
+    return f" (a disk of {size(usage.total)}, {size(usage.free)} free after the clean-up)"
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Bytes for a reader.
 
-    >>> _size(0), _size(51_200), _size(3 * 1024**3)
+    >>> size(0), size(51_200), size(3 * 1024**3)
     ('0 kB', '50 kB', '3 GB')
     """
     for power, unit in ((3, "GB"), (2, "MB")):

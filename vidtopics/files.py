@@ -11,10 +11,11 @@ from vidtopics.errors import MachineError
 from vidtopics.faults import NO_WRITING, dangling_link, dangling_message
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write text in UTF-8 beside `path` and rename it; where that fails, what was there stays.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write bytes, or text in UTF-8, beside `path` and rename it; what fails leaves the old file.
 
-    Rights follow the umask. A link is followed, and a device (`/dev/stdout`) written as it is.
+    The file is on disk before it has its name. Rights follow the umask. A link is followed, and a
+    device (`/dev/stdout`) written as it is.
 
     Raises:
         MachineError: a link in the path leads nowhere.
@@ -27,15 +28,20 @@ def write_whole(path: Path, text: str) -> None:
     name = f".{os.getpid()}-{secrets.token_hex(4)}.part"
     partial = target if device else target.with_name(name)
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            if not device:
+                os.fsync(file.fileno())
         if not device:
             partial.replace(target)
     except OSError as error:
-        if not device:
-            with suppress(OSError):  # on a read-only disk the removal fails, too
-                partial.unlink()
         error.filename, error.filename2 = str(path), None  # not the private name
         raise
+    finally:
+        if not device:
+            with suppress(OSError):  # gone after the rename; a read-only disk refuses the removal
+                partial.unlink()
 
 
 def write_cache(path: Path, text: str) -> None:

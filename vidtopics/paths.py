@@ -1,4 +1,4 @@
-"""Paths of folders, the URIs that engines know them by, and files that appear whole.
+"""Paths of folders, and the URIs that engines know them by.
 
 delta-rs takes and gives URIs (``file:///a%20b/``), Spark wants a scheme before a path that isn't
 escaped (``file:///a b``), Arrow and DuckDB want the plain absolute path. Nothing else in vidtopics
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -93,26 +92,6 @@ def addressable(path: str | os.PathLike[str], where: str) -> Path:
             mend="rename that folder, or choose another; a link to it doesn't help",
         )
     )
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file in one step, readable to whom the umask lets; folders above it are made.
-
-    Readers see the old bytes or the new ones. What fails leaves no file behind.
-
-    Raises:
-        OSError: the file can't be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _refuse_other_bytes(text: str, where: str, path: str) -> None:

@@ -20,7 +20,9 @@ class RepeatedKey(yaml.YAMLError):
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses repeated keys, of which YAML 1.2 allows none and PyYAML takes the last.
+    """SafeLoader that refuses repeated keys, of which PyYAML takes the last.
+
+    YAML 1.2 allows none.
 
     A key beside a merge (`<<: *base`) overrides the merged one, as YAML 1.1 says. Tags that
     SafeLoader doesn't know stay errors.

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from consumers.parity.checks import Checker, Findings, Verdict
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 from consumers.parity.log import CHUNK_ROWS, Chunk, Log
 from consumers.parity.report import Limits, Report, ViewReport, add
 from vidtopics.contracts import VIEWS
@@ -33,7 +33,7 @@ def replay(
         tables: the home whose tables were materialised.
         folder: where the client's ServingLog wrote.
         examples: shown of each kind in each view.
-        chunk_rows: served rows that are in memory at once, with all rows that their entities ever had.
+        chunk_rows: served rows in memory at once, with every row that their entities ever had.
 
     Raises:
         InputError: there is no log.
@@ -59,6 +59,6 @@ def _check(tables: Tables, chunk: Chunk, view: ViewReport, examples: int) -> Non
         return
     assert table.view is not None
     versions = {m.version for side in ("floor", "ceiling") for m in chunk.marks(side) if m}
-    history = History.read(tables, table, chunk.names, chunk.keys[0], versions)
+    history = EntityRows.read(tables, table, chunk.names, chunk.keys[0], versions)
     checker = Checker(chunk, history, table.view.ttl // timedelta(microseconds=1))
     add(view, table, checker, checker.findings(), examples)

@@ -1,4 +1,4 @@
-"""What the tables say of some entities: every row that they have had since the first version asked for, and when they had it."""
+"""What the tables say of some entities: every row since the first version asked for, and when."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Pattern = tuple[bool, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class EntityRows:
     """M rows of C entities.
 
     Attributes:
@@ -62,8 +62,12 @@ class History:
         names: Sequence[str],
         ids: Sequence[str],
         versions: Iterable[int],
-    ) -> History:
-        """Fields `names` of `ids`; versions that can't be opened any more are left out. TableError where there is no table."""
+    ) -> EntityRows:
+        """Fields `names` of `ids`; versions that can't be opened any more are left out.
+
+        Raises:
+            TableError: there is no table.
+        """
         delta = tables.delta(table)
         opened = snapshots(delta, versions)
         where = ds.field(table.key[0]).isin(pa.array(ids, pa.string()))
@@ -73,74 +77,79 @@ class History:
         patterns: list[Pattern] = []
         parts: list[Part] = []
         with readable(table):
-            for pattern, files in _groups(delta, opened):
-                read = files.scanner(
+            for pattern, files in _files_by_versions(delta, opened):
+                reader = files.scanner(
                     columns=wanted, batch_size=BATCH, batch_readahead=1, fragment_readahead=1
                 )
                 # Not filtered in the files: what delta-rs wrote for an UPDATE has bounds that Arrow
                 # doesn't compare with text.
-                found = ds.Scanner.from_batches(
-                    read.to_reader(), filter=where, batch_size=BATCH
+                batches = ds.Scanner.from_batches(
+                    reader.to_reader(), filter=where, batch_size=BATCH
                 ).to_batches()
                 parts += [
                     Part.of(fields, places, table.key[0], len(patterns), batch)
-                    for batch in found
+                    for batch in batches
                     if batch.num_rows
                 ]
                 patterns.append(pattern)
         return cls(
             str(delta.metadata().id),
             list(opened),
-            *_joined(fields, parts, patterns, len(opened)),
+            *_row_arrays(fields, parts, patterns, len(opened)),
             len(ids),
         )
 
     @cached_property
     def times(self) -> tuple[dict[tuple[int, int, int], int], NDArray[np.int64]]:
-        """A row of each (entity, event, created); int64[M]: for each row another with the same, -1 after the last."""
+        """The last row of each (entity, event, created), and int64[M]: the row before it.
+
+        Rows with the same times form a chain; -1 ends it.
+        """
         keys = zip(
             self.entity.tolist(), self.event_us.tolist(), self.created_us.tolist(), strict=True
         )
-        found: dict[tuple[int, int, int], int] = {}
-        others = np.full(len(self.entity), -1)
+        last_row: dict[tuple[int, int, int], int] = {}
+        previous_row = np.full(len(self.entity), -1)
         for row, key in enumerate(keys):
-            others[row] = found.get(key, -1)
-            found[key] = row
-        return found, others
+            previous_row[row] = last_row.get(key, -1)
+            last_row[key] = row
+        return last_row, previous_row
 
     @cached_property
     def winners(self) -> NDArray[np.int64]:
-        """int64[V, C]: the row that last-writer-wins picks at each version, -1 where the entity has none."""
-        found = np.full((len(self.versions), self.entities), -1)
+        """int64[V, C]: the last-writer-wins row of each version, -1 where an entity has none."""
+        winners = np.full((len(self.versions), self.entities), -1)
         for version in range(len(self.versions)):
             rows = np.flatnonzero(self.held[version])
             keys = pa.table({"entity": self.entity[rows]})
             best = rows[latest(keys, self.event_us[rows], self.created_us[rows])]
-            found[version, self.entity[best]] = best
-        return found
+            winners[version, self.entity[best]] = best
+        return winners
 
     def later(self, rows: NDArray[np.int64], than: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool[n]: whether rows have a later (event, created) than others."""
         event, created = self.event_us, self.created_us
         same = event[rows] == event[than]
-        found: NDArray[np.bool_] = (event[rows] > event[than]) | (
+        is_later: NDArray[np.bool_] = (event[rows] > event[than]) | (
             same & (created[rows] > created[than])
         )
-        return found
+        return is_later
 
 
-def _groups(delta: DeltaTable, opened: Mapping[int, Files]) -> Iterator[tuple[Pattern, ds.Dataset]]:
+def _files_by_versions(
+    delta: DeltaTable, opened: Mapping[int, Files]
+) -> Iterator[tuple[Pattern, ds.Dataset]]:
     """Data files that the same versions have, and per version whether it does."""
-    found: dict[Pattern, list[str]] = defaultdict(list)
+    paths_of: dict[Pattern, list[str]] = defaultdict(list)
     for path in sorted(frozenset().union(*opened.values())):
-        found[tuple(path in files for files in opened.values())].append(path)
+        paths_of[tuple(path in files for files in opened.values())].append(path)
     whole = scan(delta)
-    for pattern, paths in found.items():
+    for pattern, paths in paths_of.items():
         files = [whole.format.make_fragment(path, whole.filesystem) for path in paths]
         yield pattern, ds.FileSystemDataset(files, whole.schema, whole.format, whole.filesystem)
 
 
-def _joined(
+def _row_arrays(
     fields: Sequence[Field], parts: Sequence[Part], patterns: Sequence[Pattern], versions: int
 ) -> tuple[
     NDArray[np.int64],

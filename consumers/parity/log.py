@@ -84,12 +84,12 @@ class Chunk:
 
     @cached_property
     def present(self) -> NDArray[np.int64]:
-        """int64[N]: the place of a row in columns that hold PRESENT rows alone; -1 for the others."""
-        there = self.status == Status.PRESENT
-        return np.where(there, np.cumsum(there) - 1, -1)
+        """int64[N]: a row's place in columns of PRESENT rows alone; -1 for the others."""
+        is_present = self.status == Status.PRESENT
+        return np.where(is_present, np.cumsum(is_present) - 1, -1)
 
     def column(self, name: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """uint8[P, k] and bool[P]: canonical bytes and nulls of a field in the P rows that are PRESENT."""
+        """uint8[P, k] and bool[P]: canonical bytes and nulls of a field in the P PRESENT rows."""
         parts = [s.columns[name] for s in self.lines if len(s.columns[name])]
         null = np.concatenate([s.null[name] for s in self.lines])
         return (np.concatenate(parts) if parts else np.empty((0, 0), np.uint8)), null
@@ -117,7 +117,8 @@ class Log:
                     str(folder),
                     expected=f"a serving log ({PATTERN})",
                     found="none",
-                    mend="give the client one: OnlineClient.from_url(url, log=ServingLog(folder, connect(url),"
+                    mend="give the client one: OnlineClient.from_url(url, "
+                    "log=ServingLog(folder, connect(url),"
                     " share=0.01)), see docs/parity.md",
                 )
             )

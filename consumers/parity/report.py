@@ -23,7 +23,7 @@ STALE = "stale"
 
 @dataclass
 class FeatureCounts:
-    """Of one feature: values served, wrong ones (check 1), and those that a join at request time gives otherwise (check 2)."""
+    """Of one feature: values served, wrong ones (check 1) and stale ones (check 2)."""
 
     served: int = 0
     wrong: int = 0
@@ -32,7 +32,10 @@ class FeatureCounts:
 
 @dataclass
 class ViewReport:
-    """Of one view: rows by verdict, how many of them check 2 judged and found stale, and how long the right value had been known."""
+    """Of one view: rows by verdict, rows that check 2 judged and found stale, and by how much.
+
+    `behind_us` sums how long the right value had been known.
+    """
 
     view: str
     requests: int = 0
@@ -106,8 +109,10 @@ class Limits:
 
     Attributes:
         stale: of the rows that check 2 judged; the price of loading in steps.
-        unchecked: of all rows. A process has no floor in its first quarter of a second, 5% of one that lives for five seconds.
-        skew: of all rows. Clocks that are kept by NTP give none: a tenth of a second at the edge of a TTL is within the tolerance.
+        unchecked: of all rows. A process has no floor in its first quarter of a second, 5% of one
+            that lives for five seconds.
+        skew: of all rows. Clocks that are kept by NTP give none: a tenth of a second at the edge of
+            a TTL is within the tolerance.
     """
 
     stale: float
@@ -182,25 +187,25 @@ class Report:
         }
 
 
-def add(report: ViewReport, table: Table, checker: Checker, found: Findings, limit: int) -> None:
+def add(report: ViewReport, table: Table, checker: Checker, findings: Findings, limit: int) -> None:
     """Count a chunk, and show up to `limit` examples of each kind."""
-    chunk, verdict = checker.chunk, found.verdict
+    chunk, verdict = checker.chunk, findings.verdict
     report.requests += len(chunk.lines)
     report.rows += len(verdict)
     report.verdicts.update({Verdict(v): int(n) for v, n in enumerate(np.bincount(verdict)) if n})
     report.joined += int(np.isin(verdict, [v for v in Verdict if _joins(v)]).sum())
-    report.stale += int(found.stale.sum())
-    report.behind_us += int(found.behind_us.sum())
-    report.behind_max_us = max(report.behind_max_us, int(found.behind_us.max(initial=0)))
+    report.stale += int(findings.stale.sum())
+    report.behind_us += int(findings.behind_us.sum())
+    report.behind_max_us = max(report.behind_max_us, int(findings.behind_us.max(initial=0)))
     wrong = verdict == Verdict.WRONG_VALUE
     for name in chunk.names:
         counts = report.features[name]
         counts.served += int((chunk.present >= 0).sum())
-        counts.wrong += int((wrong & checker.feature_differs(name, found.should)).sum())
-        counts.stale += int((found.stale & checker.feature_differs(name, found.joined)).sum())
+        counts.wrong += int((wrong & checker.feature_differs(name, findings.should)).sum())
+        counts.stale += int((findings.stale & checker.feature_differs(name, findings.joined)).sum())
     for kind in [v for v in Verdict if v.mismatch or v == Verdict.CLOCK_SKEW]:
-        _show(report, table, checker, kind.name.lower(), verdict == kind, found.should, limit)
-    _show(report, table, checker, STALE, found.stale, found.joined, limit)
+        _show(report, table, checker, kind.name.lower(), verdict == kind, findings.should, limit)
+    _show(report, table, checker, STALE, findings.stale, findings.joined, limit)
 
 
 def _joins(verdict: Verdict) -> bool:
@@ -232,9 +237,9 @@ def _example(table: Table, checker: Checker, i: int, row: int) -> dict[str, Any]
         {} if row < 0 else _times(int(history.event_us[row]), int(history.created_us[row]))
     )
     for f in (f for f in Schema.of(table).fields if f.name in chunk.names):
-        mine, mine_null = chunk.column(f.name)
+        values, nulls = chunk.column(f.name)
         if place >= 0:
-            served[f.name] = _value(f, mine[place], bool(mine_null[place]))
+            served[f.name] = _value(f, values[place], bool(nulls[place]))
         if row >= 0:
             expected[f.name] = _value(
                 f, history.columns[f.name][row], bool(history.null[f.name][row])

@@ -19,6 +19,7 @@ from vidtopics.layout import Field
 from vidtopics.layout.schema import NUMBERS
 from vidtopics.online.served import canonical
 from vidtopics.tables.values import TOMBSTONE
+from vidtopics.timestamps import microseconds
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ class Part:
         group: int,
         batch: pa.RecordBatch,
     ) -> Part:
-        """Of a batch whose columns are the key, the times, the hash and the fields; `places`: of the entities' ids."""
+        """From a batch with the key, the times, the hash and the fields.
+
+        `places`: the entities' numbers by id.
+        """
         entity = np.array([places[i] for i in batch[key].to_pylist()], np.int64)
-        event, created = (
-            batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)
-        )
+        event, created = (microseconds(batch[name]) for name in (EVENT_TIME, CREATED_TIME))
         ended = batch[VALUE_HASH].to_numpy() == TOMBSTONE
         columns = [canonical(f, as_read(f, batch[f.name])) for f in fields]
         null = [batch[f.name].is_null().to_numpy(zero_copy_only=False) for f in fields]
@@ -56,9 +58,10 @@ class Part:
 
 
 def as_read(field: Field, column: pa.Array) -> NDArray[np.generic]:
-    """An Arrow column as a reader gets it: in the precision that is stored, padding where there is none.
+    """An Arrow column as a reader gets it: in the stored precision, padded where it is null.
 
-    >>> as_read(Field("w", "float32", "slots", "float16", 2), pa.array([[0.1, 1], None], pa.list_(pa.float32()))).tolist()
+    >>> weights = pa.array([[0.1, 1], None], pa.list_(pa.float32()))
+    >>> as_read(Field("w", "float32", "slots", "float16", 2), weights).tolist()
     [[0.0999755859375, 1.0], [0.0, 0.0]]
     """
     if field.kind == "scalar":
@@ -66,12 +69,12 @@ def as_read(field: Field, column: pa.Array) -> NDArray[np.generic]:
         filled = numbers.fill_null(False if pa.types.is_boolean(column.type) else field.pad)
         return _stored(field, filled.to_numpy(zero_copy_only=False))
     if field.kind == "slots":
-        found = field.empty(len(column))
-        there = column.is_valid().to_numpy(zero_copy_only=False)
-        found[there] = _stored(field, column.flatten().to_numpy(zero_copy_only=False)).reshape(
+        values = field.empty(len(column))
+        is_valid = column.is_valid().to_numpy(zero_copy_only=False)
+        values[is_valid] = _stored(field, column.flatten().to_numpy(zero_copy_only=False)).reshape(
             -1, field.width
         )
-        return found
+        return values
     return _objects(_vectors(field, column) if field.type in NUMBERS else column.to_pylist())
 
 
@@ -83,10 +86,10 @@ def _vectors(field: Field, column: pa.Array) -> list[NDArray[np.generic]]:
 
 def _objects(values: Sequence[object]) -> NDArray[np.generic]:
     """object[N]; numpy alone would make lists of one length a matrix."""
-    found = np.empty(len(values), object)
+    objects = np.empty(len(values), object)
     for i, value in enumerate(values):
-        found[i] = value
-    return found
+        objects[i] = value
+    return objects
 
 
 def _stored(field: Field, numbers: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -94,7 +97,9 @@ def _stored(field: Field, numbers: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def distinct(parts: Sequence[Part]) -> tuple[Part, NDArray[np.int64]]:
-    """Rows of all parts, copies that are alike in times and features once; and int64[M]: the row that each was, in their order.
+    """Rows of all parts without copies, and int64[M]: the row that each one became, in order.
+
+    Copies are alike in entity, times and features.
 
     A compaction copies rows into other files, and a table may have another row under the same times
     later (UPDATE): these stay two.

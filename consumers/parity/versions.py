@@ -15,7 +15,10 @@ Files = frozenset[str]
 
 
 def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
-    """The data files of versions, ascending: those named, those before each commit that took rows out since, and `delta` itself.
+    """The data files of versions, ascending.
+
+    The versions are those named, those before each commit that took rows out since, and `delta`
+    itself.
 
     So every row that the table has had since the first of them lies in one. A version whose log or
     files are gone stands with the files of a later one that has the same rows (OPTIMIZE, then
@@ -26,21 +29,24 @@ def snapshots(delta: DeltaTable, named: Iterable[int]) -> dict[int, Files]:
     changes = _changes(delta, min(asked, default=latest))
     asked |= {v - 1 for v, kinds in changes.items() if "remove" in kinds}
     known: set[str] = set()
-    found = {v: _same_rows(delta, v, changes, known) for v in sorted(asked)}
-    return {v: files for v, files in found.items() if files is not None} | {
+    files_of = {v: _same_rows(delta, v, changes, known) for v in sorted(asked)}
+    return {v: files for v, files in files_of.items() if files is not None} | {
         latest: frozenset(scan(delta).files)
     }
 
 
 def _changes(delta: DeltaTable, since: int) -> dict[int, set[str]]:
-    """For each later version whether its commit brought rows ("add") or took some ("remove"); nothing for OPTIMIZE and VACUUM."""
+    """For each later version whether its commit brought rows ("add") or took some ("remove").
+
+    Nothing for OPTIMIZE and VACUUM.
+    """
     folder = scan(delta).filesystem
-    found = {
+    changes = {
         version: changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
     }
     # What a commit did whose entry was cleaned up isn't known.
     return {
-        version: {"add", "remove"} if kinds is None else kinds for version, kinds in found.items()
+        version: {"add", "remove"} if kinds is None else kinds for version, kinds in changes.items()
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -20,7 +20,7 @@ class Window:
     those of the history, -1: none.
     """
 
-    def __init__(self, history: History, entity: Rows, floor: Rows, ceiling: Rows) -> None:
+    def __init__(self, history: EntityRows, entity: Rows, floor: Rows, ceiling: Rows) -> None:
         self.history, self.entity = history, entity
         self.first = np.maximum(floor, 0)
         self.last = np.maximum(
@@ -36,17 +36,23 @@ class Window:
         return self._any(row >= 0, lambda place, at: self._wins(place, row[at], self.entity[at]))
 
     def may_lack(self, gone: Callable[[Rows, Rows], Mask]) -> Mask:
-        """bool[N]: whether in one of its versions there is no row, or `gone` (asked of rows, and of places in N) lets Redis lack it."""
+        """bool[N]: whether in one of its versions there is no row, or Redis may lack it.
+
+        `gone` is asked of rows and of places in N.
+        """
 
         def lacks(place: int, at: Rows) -> Mask:
             best = self.history.winners[place, self.entity[at]]
-            found: Mask = (best < 0) | gone(best, at)
-            return found
+            lacking: Mask = (best < 0) | gone(best, at)
+            return lacking
 
         return self._any(np.ones(len(self.entity), bool), lacks)
 
     def coming(self, row: Rows) -> tuple[Mask, Mask]:
-        """bool[N] twice: whether a later version has the row, and whether last-writer-wins picks it in the first that does."""
+        """bool[N] twice: whether a later version has the row, and whether the first one shows it.
+
+        A version shows the row that last-writer-wins picks.
+        """
         place = np.full(len(row), -1)
         for later in reversed(range(len(self.history.versions))):
             at = np.flatnonzero((row >= 0) & (later > self.last))
@@ -62,8 +68,8 @@ class Window:
         return held & ~self.history.later(best, row)
 
     def _any(self, asked: Mask, says: Callable[[int, Rows], Mask]) -> Mask:
-        found = np.zeros(len(asked), bool)
+        holds = np.zeros(len(asked), bool)
         for place in range(len(self.history.versions)):
-            at = np.flatnonzero(asked & ~found & (self.first <= place) & (place <= self.last))
-            found[at] = says(place, at)
-        return found
+            at = np.flatnonzero(asked & ~holds & (self.first <= place) & (place <= self.last))
+            holds[at] = says(place, at)
+        return holds

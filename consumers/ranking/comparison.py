@@ -33,7 +33,7 @@ Rule = Callable[[NDArray[np.int64], float], Split]
 """Splits some rows; the numbers in the result are places among them."""
 
 
-class Rows(NamedTuple):
+class SplitRows(NamedTuple):
     """Row numbers of a split.
 
     `fit` and `validation` make up what is known of `train` for choosing the epochs.
@@ -94,7 +94,7 @@ def _compare(
     log = data["as known"]
     outer = rule(np.arange(len(log)), TEST_SHARE)
     inner = rule(outer.train, VALIDATION_SHARE)
-    rows = Rows(outer.train, outer.test, outer.train[inner.train], outer.train[inner.test])
+    rows = SplitRows(outer.train, outer.test, outer.train[inner.train], outer.train[inner.test])
     counts = {part: len(numbers) for part, numbers in rows._asdict().items()}
     if any(not 0 < log.clicked[numbers].sum() < len(numbers) for numbers in rows):
         return {**counts, "skipped": "a part without clicks, or with nothing else"}
@@ -119,7 +119,7 @@ def _compare(
 
 
 def _auc(
-    data: Dataset, rows: Rows, settings: Settings, *, with_topics: bool
+    data: Dataset, rows: SplitRows, settings: Settings, *, with_topics: bool
 ) -> tuple[NDArray[np.float64], int]:
     """float64[seeds], AUC on the test rows of models of all training rows; and their epochs.
 

@@ -16,7 +16,7 @@ from consumers.ranking.released import FILE, described
 from consumers.ranking.vocabulary import Vocabulary
 from consumers.ranking.wide_and_deep import WideAndDeep
 from vidtopics.errors import TableError, explain
-from vidtopics.paths import write_file
+from vidtopics.files import write_whole
 from vidtopics.settings import RankingSettings
 
 
@@ -46,8 +46,9 @@ def store(
         "videos": known.videos.to_pylist(),
         "topics": known.topics.tolist(),
     }
-    write_file(folder / weights, data)
-    write_file(folder / FILE, json.dumps(plain).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / weights, data)
+    write_whole(folder / FILE, json.dumps(plain))
     for old in folder.glob("*.safetensors"):
         if old.name != weights:
             old.unlink()

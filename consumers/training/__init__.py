@@ -1,4 +1,4 @@
-"""Training data as it was known: impressions, their labels, and what an online consumer would have been given."""
+"""Training data as it was known: impressions, labels, and what an online consumer was given."""
 
 from consumers.training.frame import Frame, frames
 from consumers.training.inputs import Inputs, ViewRows, read

@@ -1,4 +1,4 @@
-"""Spines and joined rows as files, in bounded memory. What is written is there as a whole, or not at all."""
+"""Spines and joined rows as files, in bounded memory; written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def write(rows: pa.RecordBatchReader, out: Path) -> int:
-    """Write rows to a new Delta table, or to a Parquet file where the name ends in `.parquet`; how many there were.
+    """Write rows to a new Delta table, or to Parquet if `out` ends in `.parquet`; their number.
 
     They are written beside `out` under a private name, and get its name last: of two that write to
     one place, one is refused.
@@ -51,7 +51,7 @@ def write(rows: pa.RecordBatchReader, out: Path) -> int:
 def refuse_existing(out: Path) -> None:
     """InputError where there is something: rows that were joined once are not written over."""
     if out.exists() or out.is_symlink():
-        raise _taken(out)
+        raise _path_exists_error(out)
 
 
 class Counted:
@@ -90,7 +90,10 @@ def _write_parquet(batches: Counted, schema: pa.Schema, partial: Path) -> None:
 
 
 def _publish(partial: Path, out: Path) -> None:
-    """Neither call replaces: a link wants a free name, and a folder is never renamed onto one that holds something."""
+    """Give the file or folder its final name; neither call replaces anything.
+
+    A link needs a free name, and a folder is never renamed onto one that holds something.
+    """
     try:
         if partial.is_dir():
             partial.rename(out)
@@ -98,7 +101,7 @@ def _publish(partial: Path, out: Path) -> None:
             os.link(partial, out)
     except OSError as error:
         if error.errno in TAKEN:
-            raise _taken(out) from error
+            raise _path_exists_error(out) from error
         raise
 
 
@@ -119,7 +122,8 @@ def _refuse_foreign_types(schema: pa.Schema, out: Path) -> None:
                 f"{out}, a Delta table",
                 expected="columns of types that Delta has",
                 found=", ".join(wrong),
-                mend="cast the spine's columns (Delta has no unsigned numbers), or name an OUT that ends in .parquet",
+                mend="cast the spine's columns (Delta has no unsigned numbers), or name an OUT "
+                "that ends in .parquet",
             )
         )
 
@@ -141,7 +145,7 @@ def _kinds(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield from _kinds(kind.field(i).type)
 
 
-def _taken(out: Path) -> InputError:
+def _path_exists_error(out: Path) -> InputError:
     return InputError(
         explain(
             str(out),

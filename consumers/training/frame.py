@@ -1,4 +1,4 @@
-"""The training frame: each impression with its label, its features and its user's history, as they were known."""
+"""The training frame: impressions with label, features and user history, as they were known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from vidtopics.settings import Settings
 from vidtopics.tables import FOREVER
 
 TopicsOf = Literal["as known", "all tags"]
-"""Topics as known at each impression, or those of the last release for every row: static content, made with all tags."""
+"""Topics as known at each impression, or those of the last release for every row.
+
+The latter are static content, made with all tags.
+"""
 CHUNK_ROWS = 65_536
 
 
@@ -31,7 +34,8 @@ class Frame:
     Attributes:
         impressions: event_id, user_id, video_id, event_us, created_us.
         clicked: bool[N], the label.
-        features: the columns of `training_v1`; null where nothing was known, or where the value had ended.
+        features: the columns of `training_v1`; null where nothing was known, or where the value had
+            ended.
         history: int64[N], the history of each impression's user.
         offsets: int64[Q + 1], where each history begins.
         history_videos: int32[E], places in `videos`, newest click first.
@@ -75,8 +79,10 @@ def frames(
     memory of the join: a chunk has `chunk_rows` * N_1 videos of histories at most.
 
     >>> clicked = {"event_id": ["i1"], "event_us": [5], "created_us": [5]}
-    >>> shown = {"event_id": ["i1", "i2"], "user_id": ["u", "u"], "video_id": ["v", "w"], "event_us": [4, 6], "created_us": [4, 6]}
-    >>> frame, = frames(Inputs(pa.table(shown), pa.table(clicked), {"video_topics": _no_topics()}), Settings(), as_of_us=FOREVER)
+    >>> shown = {"event_id": ["i1", "i2"], "user_id": ["u", "u"], "video_id": ["v", "w"]}
+    >>> shown |= {"event_us": [4, 6], "created_us": [4, 6]}
+    >>> inputs = Inputs(pa.table(shown), pa.table(clicked), {"video_topics": _no_topics()})
+    >>> frame, = frames(inputs, Settings(), as_of_us=FOREVER)
     >>> frame.clicked.tolist(), frame.recent(0), frame.recent(1)
     ([True, False], [], ['v'])
     """
@@ -134,8 +140,12 @@ def _histories(
     """
     instants = topics.instants
     epoch = np.searchsorted(instants, content_us, side="right")
-    mine = recent.at(impressions.select(["user_id"]), impressions["event_us"].to_numpy())
-    kinds, history = np.unique(mine * (len(instants) + 1) + epoch, return_inverse=True)
+    state_of_impression = recent.at(
+        impressions.select(["user_id"]), impressions["event_us"].to_numpy()
+    )
+    kinds, history = np.unique(
+        state_of_impression * (len(instants) + 1) + epoch, return_inverse=True
+    )
     state, seen = np.divmod(kinds, len(instants) + 1)
     lengths = np.diff(recent.offsets)[state]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -145,18 +155,21 @@ def _histories(
         history,
         offsets,
         clicked,
-        _topics(topics, instants, clicked, np.repeat(seen, lengths), videos),
+        _topic_rows(topics, instants, clicked, np.repeat(seen, lengths), videos),
     )
 
 
-def _topics(
+def _topic_rows(
     topics: ViewRows,
     instants: NDArray[np.int64],
     clicked: NDArray[np.int32],
     seen: NDArray[np.int64],
     videos: pa.Array,
 ) -> NDArray[np.int64]:
-    """int64[E]: the topics' row of each clicked video after `seen` of the instants; each different pair is joined once."""
+    """int64[E]: the topics' row of each clicked video after `seen` of the instants.
+
+    Each different pair is joined once.
+    """
     pairs = pa.array(clicked.astype(np.int64) * (len(instants) + 1) + seen).dictionary_encode()
     video, after = np.divmod(pairs.dictionary.to_numpy(), len(instants) + 1)
     times = np.concatenate([[-FOREVER], instants])[

@@ -52,11 +52,14 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
         clicks: user_id, video (int32), event_id, event_us, created_us.
         limit: N_1.
 
-    >>> clicks = pa.table({"user_id": ["u"] * 3, "video": pa.array([5, 6, 5], pa.int32()), "event_id": ["a", "b", "c"],
+    >>> clicks = pa.table({"user_id": ["u"] * 3, "video": pa.array([5, 6, 5], pa.int32()),
+    ...                    "event_id": ["a", "b", "c"],
     ...                    "event_us": [1, 2, 3], "created_us": [1, 9, 3]})
-    >>> found = histories(clicks, limit=2)
-    >>> found.since_us.tolist(), np.split(found.videos, found.offsets[1:-1])[1:]
-    ([2, 4, 9], [array([5], dtype=int32), array([5], dtype=int32), array([5, 6], dtype=int32)])
+    >>> recent_clicks = histories(clicks, limit=2)
+    >>> recent_clicks.since_us.tolist()
+    [2, 4, 9]
+    >>> np.split(recent_clicks.videos, recent_clicks.offsets[1:-1])[1:]
+    [array([5], dtype=int32), array([5], dtype=int32), array([5, 6], dtype=int32)]
     """
     newest_last = clicks.sort_by(
         [("event_us", "ascending"), ("event_id", "ascending")]
@@ -68,7 +71,9 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     )  # stable: clicks that come to be known together stay in their order
     videos = newest_last["video"].to_numpy()
     places, lengths = array("i"), array("q", [0, 0])
-    for recent in _replayed(user[order].tolist(), videos[order].tolist(), order.tolist(), limit):
+    for recent in _replay_clicks(
+        user[order].tolist(), videos[order].tolist(), order.tolist(), limit
+    ):
         places.extend(reversed(recent))
         lengths.append(len(recent))
     return Histories(
@@ -79,10 +84,13 @@ def histories(clicks: pa.Table, *, limit: int) -> Histories:
     )
 
 
-def _replayed(
+def _replay_clicks(
     users: list[int], videos: list[int], places: list[int], limit: int
 ) -> Iterator[list[int]]:
-    """After each click, as it comes to be known, the places of the clicks in the user's history, oldest first."""
+    """The user's history after each click, in the order in which clicks become known.
+
+    A history is the places of its clicks, oldest first.
+    """
     current, recent, last = -1, list[int](), dict[int, int]()
     for user, video, place in zip(users, videos, places, strict=True):
         if user != current:
@@ -99,7 +107,7 @@ def _replayed(
 
 
 def of_impressions(impressions: pa.Table, clicks: pa.Table, videos: pa.Array) -> pa.Table:
-    """The clicks with their impression's user and video (place in `videos`), as :func:`histories` takes them."""
+    """Clicks with their impression's user and video (place in `videos`), for :func:`histories`."""
     at = pc.index_in(
         clicks["event_id"], value_set=impressions["event_id"].combine_chunks()
     ).combine_chunks()

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vidtopics.contracts import CLICKS, CREATED_TIME, EVENT_TIME, IMPRESSIONS, SERVICES, Table
-from vidtopics.errors import TableError, explain
 from vidtopics.joins import matches
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
+from vidtopics.timestamps import microseconds
 
 SERVICE = "training_v1"
 
@@ -40,12 +39,14 @@ class ViewRows:
     @classmethod
     def of(cls, table: Table, rows: pa.Table) -> ViewRows:
         """From rows with the columns of a contract."""
-        event, created = micros(rows, EVENT_TIME), micros(rows, CREATED_TIME)
+        event, created = (
+            microseconds(rows[name], f"{table.name}, {name}") for name in (EVENT_TIME, CREATED_TIME)
+        )
         values = rows.select([c.name for c in table.values]).combine_chunks()
         return cls(rows.select(list(table.key)), event, created, values, ttl_us(table))
 
     def known(self, keys: pa.Table, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64[N]: the row that held at each time and was known by then, -1 where there is none."""
+        """int64[N]: the row that held at each time and was known by then; -1: none."""
         return matches(
             keys,
             times,
@@ -58,7 +59,7 @@ class ViewRows:
 
     @property
     def instants(self) -> NDArray[np.int64]:
-        """The times, ascending, at which :meth:`known` can change: what lies between two of them sees the same rows."""
+        """The times, ascending, at which :meth:`known` can change."""
         seen = np.maximum(self.event_us, self.created_us)
         return np.unique(
             np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen
@@ -81,7 +82,7 @@ class Inputs:
 
 
 def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
-    """The inputs at a release's versions, in an order that compaction doesn't change: by event time, then by id.
+    """The inputs at a release's versions, ordered by event time and id, also after compaction.
 
     Raises:
         TableError: a table is missing or foreign.
@@ -95,41 +96,6 @@ def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
         _log(tables, CLICKS, versions, "event_id"),
         views,
     )
-
-
-def micros(rows: pa.Table, name: str, *, where: str = "", first_row: int = 0) -> NDArray[np.int64]:
-    """A column of timestamps as int64 microseconds; without a zone they are UTC, and what is finer is cut off.
-
-    Raises:
-        TableError: they are no timestamps, or one is null; `where` and `first_row` (the number of the first row) say which.
-
-    >>> micros(pa.table({"at": pa.array([1_999], pa.timestamp("ns"))}), "at").tolist()
-    [1]
-    """
-    column = rows[name]
-    if not pa.types.is_timestamp(column.type):
-        raise TableError(
-            explain(
-                f"{where}, {name}",
-                expected="timestamps",
-                found=str(column.type),
-                mend="convert the column",
-            )
-        )
-    if column.null_count:
-        row = first_row + int(pc.index(column.is_null(), True).as_py())
-        raise TableError(
-            explain(
-                f"{where}, {name}, row {row}",
-                expected="a time",
-                found="null",
-                mend="leave such rows out",
-            )
-        )
-    us: NDArray[np.int64] = (
-        column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64()).to_numpy()
-    )
-    return us
 
 
 def _log(tables: Tables, table: Table, versions: Mapping[str, int], *names: str) -> pa.Table:

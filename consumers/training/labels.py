@@ -29,7 +29,8 @@ def label(impressions: pa.Table, clicks: pa.Table, *, window_us: int, as_of_us: 
         window_us: the label window.
         as_of_us: when the labels are taken.
 
-    >>> shown = pa.table({"event_id": ["a", "b", "c"], "event_us": [0, 0, 95], "created_us": [0, 0, 95]})
+    >>> times = {"event_us": [0, 0, 95], "created_us": [0, 0, 95]}
+    >>> shown = pa.table({"event_id": ["a", "b", "c"], **times})
     >>> clicks = pa.table({"event_id": ["a", "b"], "event_us": [10, 11], "created_us": [10, 11]})
     >>> [flags.tolist() for flags in label(shown, clicks, window_us=10, as_of_us=100)]
     [[True, True, False], [True, False, False]]

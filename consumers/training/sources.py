@@ -12,7 +12,6 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from consumers.training.inputs import micros
 from consumers.training.spill import Spill
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.joins import History
@@ -21,6 +20,7 @@ from vidtopics.tables.joined import rules_of, ttl_us
 from vidtopics.tables.pins import Pin, Snapshot, beyond_pin, reopen, rows_seen, same_rules
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import readable, whole
+from vidtopics.timestamps import microseconds
 
 Micros = NDArray[np.int64]
 
@@ -58,7 +58,7 @@ class StreamedView:
         delta = whole(tables.delta(table, version=version))
         keys, event_us, created_us, features = _read(delta, table, folder)
         rules = rules_of(delta, table, known_by=known_by)
-        pin = Pin.of(Snapshot.taken(delta), event_us, created_us, FOREVER, rules)
+        pin = Pin.of(Snapshot.of_delta(delta), event_us, created_us, FOREVER, rules)
         history = History(keys, event_us, created_us)
         return cls(table, history, np.arange(len(event_us)), features, pin)
 
@@ -114,7 +114,7 @@ def _read(delta: DeltaTable, table: Table, folder: Path) -> tuple[pa.Table, Micr
     spill = Spill(_schema(rows, wide), features(), folder)
     keys = pa.Table.from_batches(narrow_batches, _schema(rows, narrow)).combine_chunks()
     event_us, created_us = (
-        micros(keys, name, where=table.name) for name in (EVENT_TIME, CREATED_TIME)
+        microseconds(keys[name], f"{table.name}, {name}") for name in (EVENT_TIME, CREATED_TIME)
     )
     return keys.select(list(table.key)), event_us, created_us, spill
 

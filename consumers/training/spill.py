@@ -1,4 +1,4 @@
-"""Feature rows on disk, mapped into memory: a join takes the rows that it needs, and the system keeps what fits."""
+"""Feature rows on disk, mapped into memory, of which a join takes the rows that it needs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vidtopics.faults import naming
-from vidtopics.joins import taken
+from vidtopics.joins import take_rows
 
 BATCH_ROWS = 65_536
 
 
 class Spill:
-    """M rows in an Arrow file without a name: its space is free again when the process ends, however it ends.
+    """M rows in an Arrow file without a name, whose space is free when the process ends.
 
     Mapped pages are the system's cache, not the process's own memory: under pressure they are
     dropped and read again, so that rows wider than memory cost time and no more.
@@ -28,7 +28,8 @@ class Spill:
         folder: where the file lies; M rows uncompressed have to fit.
 
     >>> topics = pa.table({"topic_count": [3, 1, 8]})
-    >>> Spill(topics.schema, topics.to_batches(), Path(tempfile.gettempdir())).take(np.array([2, -1, 0])).to_pydict()
+    >>> spill = Spill(topics.schema, topics.to_batches(), Path(tempfile.gettempdir()))
+    >>> spill.take(np.array([2, -1, 0])).to_pydict()
     {'topic_count': [8, None, 3]}
     """
 
@@ -46,7 +47,10 @@ class Spill:
         self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
-        """The rows of these numbers, in their order; nulls for -1. Each batch of the file is touched once."""
+        """The rows of these numbers, in their order; nulls for -1.
+
+        Each batch of the file is touched once.
+        """
         order = np.argsort(rows)
         ascending = rows[order]
         ends = np.searchsorted(ascending, np.arange(len(self._batches) + 1) * BATCH_ROWS)
@@ -61,13 +65,14 @@ class Spill:
         place[order] = np.maximum(
             np.arange(len(rows)) - ends[0], -1
         )  # what lies before the first end is -1
-        return taken(pa.Table.from_batches(parts, self.schema), place)
+        return take_rows(pa.Table.from_batches(parts, self.schema), place)
 
 
 def evenly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of `rows`, the last one shorter.
 
-    >>> [batch.num_rows for batch in evenly(pa.table({"x": range(7)}).to_batches(max_chunksize=3), 5)]
+    >>> batches = pa.table({"x": range(7)}).to_batches(max_chunksize=3)
+    >>> [batch.num_rows for batch in evenly(batches, 5)]
     [5, 2]
     """
     held: list[pa.RecordBatch] = []

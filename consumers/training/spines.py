@@ -1,4 +1,4 @@
-"""Spines as files: Parquet, CSV and Delta, read in bounded memory, and refused by the name of file and column."""
+"""Spines as files: Parquet, CSV and Delta, read in bounded memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ AHEAD = {"batch_readahead": 4, "fragment_readahead": 1}
 
 
 def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
-    """The rows of a Delta table, a CSV file, or a Parquet file or folder, in the order that they lie in.
+    """The rows of a Delta table, a CSV file, or a Parquet file or folder, in their order.
 
     In CSV the views' keys are read as their contracts say, other columns that end in `_id` as text
     (`007` stays), `event_timestamp` as microseconds, the rest as Arrow infers it from the first
     block. A folder's `name=value` folders are columns (Hive).
 
     Raises:
-        InputError: there is nothing, or nothing of that kind; the folder's files have different columns. While it is read: a value
+        InputError: there is nothing, or nothing of that kind; the folder's files have different
+            columns. While it is read: a value that is not of its column's type.
             that is not of its column's type.
         TableError: a key or the time is of another type.
     """
@@ -49,15 +50,18 @@ def _dataset(path: Path, views: Sequence[Table]) -> ds.Dataset:
 
 
 def _folder(path: Path) -> ds.Dataset:
-    """All files, with the columns that each of them has; parts of the path that end in `_id` are text."""
-    found = ds.dataset(path, format="parquet", partitioning="hive")
-    parts = [fragment.physical_schema.remove_metadata() for fragment in found.get_fragments()]
+    """All files, with the columns that each of them has.
+
+    Parts of the path that end in `_id` are text.
+    """
+    hive = ds.dataset(path, format="parquet", partitioning="hive")
+    parts = [fragment.physical_schema.remove_metadata() for fragment in hive.get_fragments()]
     # Where no folder is named so, Arrow gives the files' columns here.
-    named = [f for f in found.partitioning.schema if parts and f.name not in parts[0].names]
+    named = [f for f in hive.partitioning.schema if parts and f.name not in parts[0].names]
     folders = pa.schema(
         [pa.field(f.name, pa.string()) if f.name.endswith("_id") else f for f in named]
     )
-    for fragment, part in zip(found.get_fragments(), parts, strict=True):
+    for fragment, part in zip(hive.get_fragments(), parts, strict=True):
         other = set(part.names) ^ set(parts[0].names)
         if other:
             raise InputError(
@@ -87,26 +91,29 @@ def _csv(path: Path, views: Sequence[Table]) -> ds.CsvFileFormat:
 
 
 def check_types(schema: pa.Schema, views: Sequence[Table], *, where: str) -> None:
-    """TableError where the time, or a key of a view, is of a type that can't be joined; `where` says whose schema it is."""
-    wanted = {name: ARROW[view.column(name).type] for view in views for name in view.key} | {
+    """TableError where the time, or a key of a view, is of a type that can't be joined.
+
+    `where` says whose schema it is.
+    """
+    expected = {name: ARROW[view.column(name).type] for view in views for name in view.key} | {
         EVENT_TIME: TIMESTAMP
     }
-    for name, kind in wanted.items():
-        found = schema.field(name).type if name in schema.names else kind
-        if not _of_kind(found, kind):
+    for name, kind in expected.items():
+        column_type = schema.field(name).type if name in schema.names else kind
+        if not _of_kind(column_type, kind):
             raise TableError(
                 explain(
                     f"{where}, column {name}",
                     expected=str(kind),
-                    found=str(found),
+                    found=str(column_type),
                     mend="cast the column",
                 )
             )
 
 
-def _of_kind(found: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether a join takes it: any width and encoding of the kind; of a key also nothing but nulls."""
-    plain = found.value_type if pa.types.is_dictionary(found) else found
+def _of_kind(column_type: pa.DataType, kind: pa.DataType) -> bool:
+    """Whether a join takes it: any width and encoding of the kind; of a key also all nulls."""
+    plain = column_type.value_type if pa.types.is_dictionary(column_type) else column_type
     if pa.types.is_timestamp(kind):
         return bool(pa.types.is_timestamp(plain))
     text = (
@@ -134,6 +141,7 @@ def _unreadable(path: Path, error: Exception, schema: pa.Schema | None = None) -
             f"spine {path}{where}",
             expected="Parquet, a .csv file or a Delta table, its values of its columns' types",
             found=text,
-            mend="name a file of one of these kinds, or correct it; Parquet says what its columns are",
+            mend="name a file of one of these kinds, or correct it; Parquet says what its columns "
+            "are",
         )
     )

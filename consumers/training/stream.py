@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from consumers.training.inputs import micros
 from consumers.training.sources import StreamedView
 from consumers.training.spill import BATCH_ROWS, evenly
 from consumers.training.spines import check_types
@@ -16,6 +15,7 @@ from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import check_columns, output_name
 from vidtopics.tables.pins import Pins
+from vidtopics.timestamps import microseconds
 
 CHUNK_ROWS = 1_048_576
 """Rows of the spine that are matched at once; features, which may be wide, are taken for
@@ -34,7 +34,7 @@ def join_stream(
     folder: Path | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> pa.RecordBatchReader:
-    """The spine with the views' features as they held at its times: its rows in its order, one for one.
+    """The spine's rows, one for one and in order, with the views' features as of their times.
 
     Memory: keys and times of the views' rows, and one chunk of the spine; features lie on disk. The
     result is read once, by `deltalake.write_deltalake`, `pyarrow.parquet.ParquetWriter` or a loop.
@@ -61,7 +61,8 @@ def join_stream(
     >>> from vidtopics.contracts import VIDEO_STATISTICS
     >>> tables = Tables(tempfile.mkdtemp())
     >>> _ = tables.delta(VIDEO_STATISTICS, create=True)
-    >>> spine = pa.table({"video_id": ["a"], "event_timestamp": pa.array([0], pa.timestamp("us", "UTC"))})
+    >>> times = pa.array([0], pa.timestamp("us", "UTC"))
+    >>> spine = pa.table({"video_id": ["a"], "event_timestamp": times})
     >>> join_stream(tables, spine.to_reader(), [VIDEO_STATISTICS]).read_all().column_names
     ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
     """
@@ -93,11 +94,11 @@ def join_stream(
     schema = pa.schema(
         [*spine.schema, *fields], {**(spine.schema.metadata or {}), **pins.metadata()}
     )
-    batches = _joined(evenly(spine, chunk_rows), sources, schema, known_by)
+    batches = _join_chunks(evenly(spine, chunk_rows), sources, schema, known_by)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def _joined(
+def _join_chunks(
     chunks: Iterator[pa.RecordBatch],
     sources: Sequence[StreamedView],
     schema: pa.Schema,
@@ -106,7 +107,7 @@ def _joined(
     first_row = 0
     for chunk in chunks:
         spine = pa.Table.from_batches([chunk])
-        times = micros(spine, EVENT_TIME, where="spine", first_row=first_row)
+        times = microseconds(spine[EVENT_TIME], f"spine, {EVENT_TIME}", first_row=first_row)
         matched = [
             source.join(spine.select(list(source.table.key)), times, known_by=known_by)
             for source in sources

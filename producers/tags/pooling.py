@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from producers.tags.skipgram import TagVectors
+from producers.unit_length import lengths, to_unit_length
 
 
 class Pooled(NamedTuple):
@@ -46,10 +47,8 @@ def pool(
     member.sum_duplicates()  # sorts too: a video's vectors are added in one order
     member.data[:] = 1  # a repeated pair is one tag
     total = member @ vectors.astype(np.float64)
-    length = np.linalg.norm(total, axis=1)  # the mean's 1 / v cancels
-    unit = np.divide(total, length[:, None], out=np.zeros_like(total), where=length[:, None] > 0)
-    count = np.where(length > 0, np.diff(member.indptr), 0).astype(np.int64)
-    return Pooled(unit.astype(np.float32), count)
+    count = np.where(lengths(total) > 0, np.diff(member.indptr), 0).astype(np.int64)
+    return Pooled(to_unit_length(total).astype(np.float32), count)  # the mean's 1 / v cancels
 
 
 def pool_lists(tags: pa.ListArray, embedding: TagVectors) -> Pooled:

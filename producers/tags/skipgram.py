@@ -18,6 +18,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from producers.tags.graph import TagGraph
 from producers.tags.walks import random_walks
+from producers.unit_length import lengths, to_unit_length
 from vidtopics.errors import ContractError, explain
 from vidtopics.settings import TagSettings
 
@@ -131,9 +132,8 @@ def align(
     if not len(known):
         return vectors
     new, before = vectors[known].astype(np.float64), old.astype(np.float64)
-    new_length, old_length = np.linalg.norm(new, axis=1), np.linalg.norm(before, axis=1)
-    rotation, _ = orthogonal_procrustes(new / new_length[:, None], before / old_length[:, None])
-    scale = np.median(old_length / new_length)
+    rotation, _ = orthogonal_procrustes(to_unit_length(new), to_unit_length(before))
+    scale = np.median(lengths(before) / lengths(new))
     aligned: NDArray[np.float32] = (vectors.astype(np.float64) @ rotation * scale).astype(
         np.float32
     )

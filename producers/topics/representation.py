@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from producers.unit_length import lengths, to_unit_length
 from vidtopics.errors import ContractError, explain
 
 
@@ -58,29 +59,22 @@ def topic_representation(
         _unit_block(joint, has_joint, "joint") * (joint_weight / scale),
     ]
     a = np.concatenate(blocks, axis=1)
-    length = _lengths(a)
-    a = np.divide(a, length, out=np.zeros_like(a), where=length > 0)
-    return Representation(a.astype(np.float32), length[:, 0] > 0)
+    return Representation(to_unit_length(a).astype(np.float32), lengths(a) > 0)
 
 
 def _unit_block(
     rows: NDArray[np.float32], has: NDArray[np.bool_], name: str
 ) -> NDArray[np.float64]:
-    length = _lengths(rows.astype(np.float64))
-    wrong = has & ~((length[:, 0] > 0) & np.isfinite(length[:, 0]))
+    length = lengths(rows)
+    wrong = has & ~((length > 0) & np.isfinite(length))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ContractError(
             explain(
                 f"{name} block, row {at}",
                 expected="a finite vector that is not zero, as its flag says it is there",
-                found=f"length {length[at, 0]:g}",
+                found=f"length {length[at]:g}",
                 mend="clear the flag of videos without this block",
             )
         )
-    return np.divide(rows, length, out=np.zeros(rows.shape), where=has[:, None])
-
-
-def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    lengths: NDArray[np.float64] = np.sqrt(np.square(rows).sum(axis=1, keepdims=True))
-    return lengths
+    return to_unit_length(np.where(has[:, None], rows, 0.0))

@@ -67,10 +67,10 @@ def test_a_history_has_a_commit_and_a_row_of_each_video_per_version(tmp_path):
     from vidtopics.contracts import VIDEO_TOPICS
 
     tables = homes.fill(tmp_path, ("video_topics",), 10, versions=3)
-    found = tables.read(VIDEO_TOPICS)
-    assert (len(found), len(tables.commits(VIDEO_TOPICS))) == (30, 3)
+    rows = tables.read(VIDEO_TOPICS)
+    assert (len(rows), len(tables.commits(VIDEO_TOPICS))) == (30, 3)
     assert (
-        len(set(zip(*(found[n].to_pylist() for n in ("video_id", "event_timestamp")), strict=True)))
+        len(set(zip(*(rows[n].to_pylist() for n in ("video_id", "event_timestamp")), strict=True)))
         == 30
     )
 
@@ -79,11 +79,11 @@ def test_a_child_is_a_process_with_its_own_peak():
     from benchmarks.children import in_child, memory_mb
 
     ballast = b"x" * 200_000_000
-    found = in_child("benchmarks.join", "prepare_large", count=1_000)
-    assert found.result == 1_000
-    assert 50 < found.before_mb <= found.peak_mb < 400
+    child = in_child("benchmarks.join", "prepare_large", count=1_000)
+    assert child.result == 1_000
+    assert 50 < child.before_mb <= child.peak_mb < 400
     assert memory_mb("VmHWM") > len(ballast) / 2**20
-    assert found.seconds > 0
+    assert child.seconds > 0
 
 
 def test_memory_that_was_given_back_before_the_call_is_no_part_of_its_peak():
@@ -100,12 +100,12 @@ def test_what_is_said_of_a_result_is_no_part_of_its_memory(monkeypatch):
     from benchmarks import children
 
     def prepare(size):
-        return lambda: bytearray(size), lambda found: len(found + bytes(200_000_000))
+        return lambda: bytearray(size), lambda child: len(child + bytes(200_000_000))
 
     monkeypatch.setattr(children, "prepare", prepare, raising=False)
-    found = children.measured("benchmarks.children", "prepare", size=1_000)
-    assert found.result == 200_001_000
-    assert found.peak_mb < found.before_mb + 100
+    child = children.measured("benchmarks.children", "prepare", size=1_000)
+    assert child.result == 200_001_000
+    assert child.peak_mb < child.before_mb + 100
 
 
 def test_the_page_is_written_from_the_result(tmp_path):
@@ -153,9 +153,9 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
 
     def run(names, scale, report, keep):
         asked.append((names, scale))
-        found = [figure("online", "read", "ms", [2.0], [15.0], "Feast", [Target("most", 1)])]
-        keep(found)
-        return found
+        figures = [figure("online", "read", "ms", [2.0], [15.0], "Feast", [Target("most", 1)])]
+        keep(figures)
+        return figures
 
     monkeypatch.setattr(benchmarks, "run", run)
     file = tmp_path / "result.json"
@@ -164,9 +164,9 @@ def test_the_command_prints_and_writes_and_ends_with_0_where_a_target_is_missed(
     shown = capsys.readouterr().out
     assert "≤ 1 ms" in shown
     assert "no" in shown.splitlines()[1].split()
-    found = json.loads(file.read_text(encoding="utf-8"))
-    assert found["figures"][0]["ours_rounds"] == [2.0]
-    assert found["machine"]["cores"] >= 1
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert report["figures"][0]["ours_rounds"] == [2.0]
+    assert report["machine"]["cores"] >= 1
     assert common.run(["bench"]) == 0
     assert asked[-1] == (
         [
@@ -203,8 +203,8 @@ def test_a_benchmark_that_fails_takes_no_other_along(tmp_path, monkeypatch):
 
 def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     assert common.run(["bench", "onlin"]) == 2
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
-        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, found onlin"
-        in told
+        "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, "
+        "found onlin" in message
     )

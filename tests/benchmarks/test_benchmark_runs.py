@@ -1,4 +1,7 @@
-"""Each benchmark once at its smallest, in one process: both sides answer alike (a run checks that itself), and the figures can be."""
+"""Each benchmark once at its smallest, in one process.
+
+A run checks itself that both sides answer alike; here its figures have to be possible.
+"""
 
 import pyarrow as pa
 import pytest
@@ -22,18 +25,18 @@ def test_online_client_beside_feasts():
 
 
 def test_feast_reads_through_both_stores():
-    (found,) = smoke("feast-read")
-    assert found.ours > 0
-    assert found.peer > 0
+    (figure,) = smoke("feast-read")
+    assert figure.ours > 0
+    assert figure.peer > 0
 
 
 @pytest.mark.usefixtures("one_process")
 def test_materialize_counts_unique_keys():
-    found = smoke("materialize")
-    assert [f.unit for f in found] == ["keys/s", "MB"] * 2
-    assert all(f.ours > 0 and f.peer > 0 for f in found)
-    assert found[0].ours_rounds == found[2].ours_rounds  # one measurement, two peers
-    assert {f.peer_name.rpartition(", ")[2] for f in found} == {
+    figures = smoke("materialize")
+    assert [f.unit for f in figures] == ["keys/s", "MB"] * 2
+    assert all(f.ours > 0 and f.peer > 0 for f in figures)
+    assert figures[0].ours_rounds == figures[2].ours_rounds  # one measurement, two peers
+    assert {f.peer_name.rpartition(", ")[2] for f in figures} == {
         "our Delta store",
         "DuckDB on Parquet",
     }
@@ -54,18 +57,18 @@ def test_memory_is_what_a_packed_value_can_take():
 
 @pytest.mark.usefixtures("one_process")
 def test_each_client_beside_the_plain_one():
-    found = smoke("clients")
-    assert [f.unit for f in found] == ["ms"] * 4
-    assert {f.peer for f in found} == {found[0].peer}
-    assert all(f.ours > 0 and f.target == "" for f in found)
+    figures = smoke("clients")
+    assert [f.unit for f in figures] == ["ms"] * 4
+    assert {f.peer for f in figures} == {figures[0].peer}
+    assert all(f.ours > 0 and f.target == "" for f in figures)
 
 
 @pytest.mark.usefixtures("one_process")
 def test_join_is_the_same_everywhere():
-    found = smoke("join")
-    assert [f.unit for f in found] == ["s", "s", "s", "s", "GB", "s", "GB", "s"]
-    assert all(f.ours > 0 for f in found)
-    assert [f.compare for f in found[:4]] == ["share", "share", "share", "faster"]
+    figures = smoke("join")
+    assert [f.unit for f in figures] == ["s", "s", "s", "s", "GB", "s", "GB", "s"]
+    assert all(f.ours > 0 for f in figures)
+    assert [f.compare for f in figures[:4]] == ["share", "share", "share", "faster"]
 
 
 def test_rounds_beside_the_first_load():
@@ -86,13 +89,13 @@ def test_training_is_the_same_on_spark():
 
 @pytest.mark.usefixtures("one_process")
 def test_wide_gives_the_same_vectors_three_ways():
-    found = smoke("wide")
-    assert [f.unit for f in found] == ["s", "MB"] * 3
-    assert [f.compare for f in found] == ["faster", "share"] * 3
-    assert all(f.ours > 0 and f.peer > 0 for f in found[::2])
-    small, large = (int(f.note.split()[0]) for f in found[:4:2])
+    figures = smoke("wide")
+    assert [f.unit for f in figures] == ["s", "MB"] * 3
+    assert [f.compare for f in figures] == ["faster", "share"] * 3
+    assert all(f.ours > 0 and f.peer > 0 for f in figures[::2])
+    small, large = (int(f.note.split()[0]) for f in figures[:4:2])
     assert 0 < small <= 10 < large < 300  # some rows of each spine have features
-    assert found[5].peer == found[3].peer
+    assert figures[5].peer == figures[3].peer
 
 
 def test_a_load_that_is_wrong_ends_the_run(monkeypatch):

@@ -287,7 +287,7 @@ def test_a_crash_before_the_rename_leaves_no_version(tmp_path, monkeypatch):
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spark_jobs.weights.os.replace", crash)
+    monkeypatch.setattr("pathlib.Path.replace", crash)
     with pytest.raises(KeyboardInterrupt):
         saved(tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""The code of docs/adding-a-producer.md runs as it stands there: contract, producer, job, and its own test."""
+"""The code of docs/adding-a-producer.md runs: contract, producer, job, and its own test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = dict(
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The guide's files in a folder of their own, and importable as if they stood in the repository."""
+    """The guide's files in their own folder, importable as if they stood in the repository."""
     names = dict(vars(contracts))
     exec(FILES["vidtopics/contracts.py"], names)
     monkeypatch.setattr(contracts, "VIDEO_TITLE_SCRIPT", names["VIDEO_TITLE_SCRIPT"], raising=False)
@@ -48,8 +48,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_guide_runs(checkout: Path) -> None:
-    found = doctest.testmod(importlib.import_module("producers.titles.script"))
-    assert (found.failed, found.attempted > 0) == (0, True)
+    doctests = doctest.testmod(importlib.import_module("producers.titles.script"))
+    assert (doctests.failed, doctests.attempted > 0) == (0, True)
     guide = runpy.run_path(str(checkout / "tests" / "titles" / "test_title_script.py"))
     tests = {name: test for name, test in guide.items() if name.startswith("test_")}
     worked, job = tests.pop("test_the_commonest_script_wins"), tests.popitem()[1]

@@ -31,9 +31,9 @@ OWN_SECTION = (*INPUTS, *DERIVED, RELEASES)
 
 
 def section(title: str) -> str:
-    found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#+ |\Z)", TEXT, re.M | re.S)
-    assert found, f"docs/tables.md has no section {title!r}"
-    return found.group(2)
+    match = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#+ |\Z)", TEXT, re.M | re.S)
+    assert match, f"docs/tables.md has no section {title!r}"
+    return match.group(2)
 
 
 def rows(text: str) -> list[list[str]]:
@@ -52,11 +52,13 @@ def readers(table: Table) -> str:
 
 
 def test_the_overview_names_every_table_with_its_contract_and_readers() -> None:
-    found = {
+    overview = {
         name.strip("`"): (kind, key, engine, reads)
         for name, kind, key, engine, _, reads in rows(section("Overview"))
     }
-    assert found == {t.name: (t.kind, code(t.key), t.engine, readers(t)) for t in TABLES.values()}
+    assert overview == {
+        t.name: (t.kind, code(t.key), t.engine, readers(t)) for t in TABLES.values()
+    }
 
 
 def columns(table: Table) -> list[tuple[str, str, str, bool]]:
@@ -68,15 +70,16 @@ def columns(table: Table) -> list[tuple[str, str, str, bool]]:
 
 @pytest.mark.parametrize("table", OWN_SECTION, ids=lambda t: t.name)
 def test_every_column_is_there_with_type_and_unit(table: Table) -> None:
-    found = rows(section(table.name))
+    documented = rows(section(table.name))
     assert [
-        (name, kind, unit, meaning.endswith("may be null")) for name, kind, unit, meaning in found
+        (name, kind, unit, meaning.endswith("may be null"))
+        for name, kind, unit, meaning in documented
     ] == columns(table)
 
 
 def test_columns_of_refused_rows_and_of_every_table() -> None:
-    found = rows(section("Tables of refused rows"))
-    assert [(name, kind, unit, False) for name, kind, unit, _ in found] == columns(
+    documented = rows(section("Tables of refused rows"))
+    assert [(name, kind, unit, False) for name, kind, unit, _ in documented] == columns(
         rejected(IMPRESSIONS)
     )
     assert [row[0].strip("`") for row in rows(section("Columns of every table"))] == [

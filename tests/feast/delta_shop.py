@@ -1,4 +1,4 @@
-"""A Feast project that never saw vidtopics: users' incomes in a Delta table, joined by our offline store."""
+"""A Feast project without vidtopics: users' incomes in a Delta table, joined by our store."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

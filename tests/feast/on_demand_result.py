@@ -1,4 +1,7 @@
-"""A process of its own that makes an on-demand result again: `FOLDER PINS REF...`; says its columns, and a digest of its bytes."""
+"""A process of its own that makes an on-demand result again: `FOLDER PINS REF...`.
+
+Prints its columns, and a digest of its bytes.
+"""
 
 import hashlib
 import json
@@ -11,7 +14,7 @@ from feast import FeatureStore
 from vidtopics.stores.delta import pinned
 
 
-def said(table: pa.Table) -> list:
+def columns_and_digest(table: pa.Table) -> list:
     """The columns, and a digest of the whole IPC stream, schema and metadata included."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -23,5 +26,5 @@ def main() -> None:
     folder, pins, *refs = sys.argv[1:]
     store = FeatureStore(config=project(folder))
     with pinned(pins):
-        found = store.get_historical_features(spine(("a", 9), ("b", 3)), refs).to_arrow()
-    print(json.dumps(said(found)))
+        joined = store.get_historical_features(spine(("a", 9), ("b", 3)), refs).to_arrow()
+    print(json.dumps(columns_and_digest(joined)))

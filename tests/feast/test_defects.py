@@ -1,5 +1,8 @@
-"""Defects of Feast 0.67's online stores, its DuckDB store and its materialisation: each test passes on ours and fails on Feast's (strictly:
-should one be mended, we hear of it). Those of its Spark and Dask stores: test_defects_offline.py."""
+"""Defects of Feast 0.67's online stores, its DuckDB store and its materialisation.
+
+Each test passes on ours and fails on Feast's (strictly: should one be mended, we hear of it).
+Those of its Spark and Dask stores: test_defects_offline.py.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -170,7 +173,7 @@ def late_row_with_feast(folder, url: str, start: datetime) -> list:
 
 
 def late_row_with_ours(folder, url: str, start: datetime) -> list:
-    """Our tables, releases and `vidtopics materialize`; the feature says by its version which run it came from."""
+    """Our tables, releases and `vidtopics materialize`; the feature's version names its run."""
     tables = Tables(folder)
     for number, (event, created) in enumerate([(0, 0), (1, 3)], start=1):
         as_of_us, created_us = (micros(start + timedelta(days=days)) for days in (event, created))
@@ -191,8 +194,8 @@ def late_row_with_ours(folder, url: str, start: datetime) -> list:
         )
         tables.release(as_of_us=as_of_us, created_us=created_us, settings="")
         materialize(tables, redis.Redis.from_url(url), OnlineSettings())
-    found = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
-    return [int(v) for v in found["encoder_version"]]
+    features = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
+    return [int(v) for v in features["encoder_version"]]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,11 @@ def late_row_with_ours(folder, url: str, start: datetime) -> list:
     ],
 )
 def test_5_a_row_that_comes_late_is_moved(way, tmp_path, redis_url):
-    """A value of day 0, materialised on day 2; on day 3 one of day 1 becomes known; materialised again on day 4."""
+    """A late row between two materialisations.
+
+    A value of day 0 is materialised on day 2; on day 3 one of day 1 becomes known; materialised
+    again on day 4.
+    """
     start = now() - timedelta(days=10)
     assert way(tmp_path, redis_url, start) == [2]
 
@@ -270,10 +277,10 @@ def test_8_a_feature_name_may_end_in_y(kind, tmp_path):
             ),
         ]
     )
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         pd.DataFrame({"user_id": ["u"], "event_timestamp": [now()]}), ["facts:income_y"]
     ).to_df()
-    assert found["income_y"].tolist() == [7]
+    assert joined["income_y"].tolist() == [7]
 
 
 def test_our_store_is_no_redis_store_of_feasts():

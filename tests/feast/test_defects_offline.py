@@ -1,4 +1,7 @@
-"""Defects of Feast 0.67's offline stores: each test passes on ours and fails on Feast's (strictly: should one be mended, we hear of it)."""
+"""Defects of Feast 0.67's offline stores: each test passes on ours and fails on Feast's.
+
+It has to fail there (strictly): should one be mended, we hear of it.
+"""
 
 import sys
 import tracemalloc
@@ -65,7 +68,7 @@ def incomes_store(kind: str, folder, rows: pa.Table, entities=(USER,), times=TIM
 
 @pytest.fixture(autouse=True)
 def _session_as_it_was():
-    """Feast's store makes quoted names regular expressions, for the whole session of the process."""
+    """Feast's store makes quoted names regular expressions, in the whole process' session."""
     yield
     if "pyspark" in sys.modules and (
         spark := sys.modules["pyspark"].sql.SparkSession.getActiveSession()
@@ -91,8 +94,8 @@ def test_6_composite_keys_do_not_collide(kind, tmp_path):
         .rename(columns={"user_id": "left_id"})
         .assign(right_id=["3", "23"])
     )
-    found = store.get_historical_features(frame, ["incomes:income"]).to_df()
-    assert sorted(zip(found["left_id"], found["right_id"], found["income"], strict=True)) == [
+    joined = store.get_historical_features(frame, ["incomes:income"]).to_df()
+    assert sorted(zip(joined["left_id"], joined["right_id"], joined["income"], strict=True)) == [
         ("1", "23", 1),
         ("12", "3", 2),
     ]
@@ -101,23 +104,23 @@ def test_6_composite_keys_do_not_collide(kind, tmp_path):
 @pytest.mark.slow
 @both("spark", "rows of one event time multiply the spine's")
 def test_7_ties_do_not_multiply_rows(kind, tmp_path):
-    """Two rows of one user and time, in a table without a created column: either may win, but one row stays one."""
+    """Two rows of one user and time, without a created column: either wins, one row stays one."""
     rows = incomes(("a", 1, 1, 1), ("a", 2, 1, 1), ("b", 3, 1, 1)).drop_columns(
         ["created_timestamp"]
     )
     store = incomes_store(kind, tmp_path, rows, times={"timestamp_field": "event_timestamp"})
-    found = store.get_historical_features(spine(("a", 2), ("b", 2)), ["incomes:income"]).to_df()
-    assert sorted(found["user_id"]) == ["a", "b"]
+    joined = store.get_historical_features(spine(("a", 2), ("b", 2)), ["incomes:income"]).to_df()
+    assert sorted(joined["user_id"]) == ["a", "b"]
 
 
 @both("dask", "rows are lost (#6787): those before any value, and those that repeat")
 def test_9_no_row_of_the_spine_is_lost(kind, tmp_path):
     store = incomes_store(kind, tmp_path, incomes(("a", 1, 1, 1), ("b", 3, 2, 4)))
     frame = spine(("a", 9), ("a", 0), ("b", 3), ("a", 9), ("c", 9), ("b", 1))
-    found = store.get_historical_features(frame, ["incomes:income"]).to_df()
-    assert len(found) == 6
-    assert found["user_id"].tolist() == ["a", "a", "b", "a", "c", "b"]
-    assert found["income"].dropna().tolist() == [1, 3, 1]
+    joined = store.get_historical_features(frame, ["incomes:income"]).to_df()
+    assert len(joined) == 6
+    assert joined["user_id"].tolist() == ["a", "a", "b", "a", "c", "b"]
+    assert joined["income"].dropna().tolist() == [1, 3, 1]
 
 
 @pytest.mark.slow

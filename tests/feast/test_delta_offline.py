@@ -30,20 +30,20 @@ def days(n: float) -> datetime:
 def rows() -> list[dict]:
     """Statistics of ten videos: late rows, corrections, ties, tombstones."""
     rng = np.random.default_rng(5)
-    found = []
+    records = []
     for video in range(10):
         for _ in range(6):
             event = int(rng.integers(1, 6))
             created = event + int(rng.integers(0, 4))
             if rng.random() < 0.2:
-                found.append({"video_id": f"v{video}", "event": event, "created": created})
+                records.append({"video_id": f"v{video}", "event": event, "created": created})
             else:
-                found.append(
+                records.append(
                     statistics(
                         f"v{video}", int(rng.integers(1, 99)), 1, event=event, created=created
                     )
                 )
-    unique = {(r["video_id"], r["event"], r["created"]): r for r in found}
+    unique = {(r["video_id"], r["event"], r["created"]): r for r in records}
     return list(unique.values())
 
 
@@ -120,7 +120,7 @@ def _twice():
 
 
 def oracle(rows, video, at, *, known_by, ttl_days=0):
-    """The latest (event, created) row that holds at `at` (days) and is known; the value, or None."""
+    """The value of the latest (event, created) row known and held at `at` (days), or None."""
     held = [
         r
         for r in rows
@@ -152,17 +152,17 @@ def test_each_row_gets_what_held_at_its_time(home, rows, known_by, ttl_days, how
     frame = spine()
     store = make_store(home, known_by=known_by and how == "config", ttl=timedelta(days=ttl_days))
     flag = known_by and how == "call"
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         frame, ["stats:exposures"], filter_by_created_timestamp=flag
     ).to_df()
-    assert found["label"].tolist() == frame["label"].tolist()
-    assert found["video_id"].tolist() == frame["video_id"].tolist()
+    assert joined["label"].tolist() == frame["label"].tolist()
+    assert joined["video_id"].tolist() == frame["video_id"].tolist()
     at = [(t - START) / timedelta(days=1) for t in frame["event_timestamp"]]
     expected = [
         oracle(rows, v, d, known_by=known_by, ttl_days=ttl_days)
         for v, d in zip(frame["video_id"], at, strict=True)
     ]
-    assert [None if pd.isna(v) else int(v) for v in found["exposures"]] == expected
+    assert [None if pd.isna(v) else int(v) for v in joined["exposures"]] == expected
     assert None in expected
     assert any(expected)
 
@@ -170,10 +170,10 @@ def test_each_row_gets_what_held_at_its_time(home, rows, known_by, ttl_days, how
 def test_views_join_side_by_side_with_full_names_and_on_demand_views(home, rows):
     frame = spine(20)
     features = ["stats:exposures", "topics:topic_count", "double:twice"]
-    found = (
+    joined = (
         make_store(home).get_historical_features(frame, features, full_feature_names=True).to_df()
     )
-    assert list(found.columns) == [
+    assert list(joined.columns) == [
         "video_id",
         "event_timestamp",
         "label",
@@ -181,7 +181,7 @@ def test_views_join_side_by_side_with_full_names_and_on_demand_views(home, rows)
         "topics__topic_count",
         "double__twice",
     ]
-    once, twice = found["stats__exposures"].astype(float), found["double__twice"].astype(float)
+    once, twice = joined["stats__exposures"].astype(float), joined["double__twice"].astype(float)
     pd.testing.assert_series_equal(once * 2, twice, check_names=False)
 
 
@@ -190,11 +190,11 @@ def test_times_of_the_spine_in_other_zones_and_without_one(home, rows):
     zoned = utc.assign(event_timestamp=utc["event_timestamp"].dt.tz_convert("Asia/Tokyo"))
     naive = utc.assign(event_timestamp=utc["event_timestamp"].dt.tz_localize(None))
     store = make_store(home)
-    found = [
+    exposures = [
         store.get_historical_features(f, ["stats:exposures"]).to_df()["exposures"].tolist()
         for f in (utc, zoned, naive)
     ]
-    assert found[0] == found[1] == found[2]
+    assert exposures[0] == exposures[1] == exposures[2]
 
 
 def test_a_microsecond_before_is_before(home):
@@ -202,12 +202,12 @@ def test_a_microsecond_before_is_before(home):
     frame = pd.DataFrame(
         {"video_id": ["v1"] * 2, "event_timestamp": pd.to_datetime(at, unit="us", utc=True)}
     )
-    found = (
+    topic_counts = (
         make_store(home)
         .get_historical_features(frame, ["topics:topic_count"])
         .to_df()["topic_count"]
     )
-    assert [None if pd.isna(v) else int(v) for v in found] == [None, 2]
+    assert [None if pd.isna(v) else int(v) for v in topic_counts] == [None, 2]
 
 
 def test_pull_latest_takes_the_latest_row_of_each_video(home, rows):
@@ -223,13 +223,13 @@ def test_pull_latest_takes_the_latest_row_of_each_video(home, rows):
         days(2),
         days(4),
     )
-    found = {r["video_id"]: r["video_exposures"] for r in job.to_arrow().to_pylist()}
+    exposures = {r["video_id"]: r["video_exposures"] for r in job.to_arrow().to_pylist()}
     within = [r for r in rows if 2 <= r["event"] <= 4]
     expected = {
         v: oracle([r for r in within if r["video_id"] == v], v, 99, known_by=False)
         for v in {r["video_id"] for r in within}
     }
-    assert found == expected
+    assert exposures == expected
 
 
 def test_a_missing_table_a_missing_key_and_a_foreign_spine_are_named(home):
@@ -257,6 +257,6 @@ def test_an_empty_spine_gives_an_empty_frame(home):
             "event_timestamp": pd.Series([], dtype="datetime64[us, UTC]"),
         }
     )
-    found = make_store(home).get_historical_features(frame, ["stats:exposures"]).to_df()
-    assert len(found) == 0
-    assert "exposures" in found.columns
+    joined = make_store(home).get_historical_features(frame, ["stats:exposures"]).to_df()
+    assert len(joined) == 0
+    assert "exposures" in joined.columns

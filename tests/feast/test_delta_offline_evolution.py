@@ -83,7 +83,11 @@ def test_a_pin_from_before_the_column_gives_the_same_bytes(tmp_path):
 def test_a_column_that_was_widened_keeps_its_old_rows(
     tmp_path, narrow, wide, delta_names, old, new
 ):
-    """Old files stay narrow. delta-rs can't widen, so its log is written by hand, as engines do that change the metadata alone."""
+    """Old files stay narrow.
+
+    delta-rs can't widen, so its log is written by hand, as engines do that change the metadata
+    alone.
+    """
 
     def row(value, kind, event):
         return incomes(("a", 0, event, event)).set_column(1, "income", pa.array([value], kind))
@@ -96,9 +100,9 @@ def test_a_column_that_was_widened_keeps_its_old_rows(
     rewrite(uri, [meta], version=1)
     append(tmp_path, row(new, wide, 5))
     view = income_view(dtype=Float64 if wide == pa.float64() else income_view().schema[1].dtype)
-    found = joined(tmp_path, view).to_arrow()
-    assert found["income"].type == wide
-    assert found["income"].to_pylist() == [new, None, old]
+    joined_rows = joined(tmp_path, view).to_arrow()
+    assert joined_rows["income"].type == wide
+    assert joined_rows["income"].to_pylist() == [new, None, old]
 
 
 def test_keys_and_values_of_partitions(tmp_path):
@@ -113,7 +117,7 @@ def test_keys_and_values_of_partitions(tmp_path):
 
 
 def test_files_of_both_timestamp_forms_in_one_table(tmp_path):
-    """Spark's INT96 beside TIMESTAMP_MICROS: the same instants, in keys of the join and as features."""
+    """Spark's INT96 beside TIMESTAMP_MICROS: the same instants, as join keys and as features."""
     old = incomes(("a", 1, 1, 1), ("b", 2, 9, 9))
     uri = append(tmp_path, old)
     (file,) = Path(uri).glob("*.parquet")
@@ -133,9 +137,9 @@ def test_files_of_both_timestamp_forms_in_one_table(tmp_path):
         None,
     ]
     view = income_view(feature="created_timestamp")
-    found = joined(tmp_path, view, feature="created_timestamp").to_arrow()["created_timestamp"]
-    assert found.type == pa.timestamp("us", "UTC")
-    assert found.to_pylist() == list(
+    created = joined(tmp_path, view, feature="created_timestamp").to_arrow()["created_timestamp"]
+    assert created.type == pa.timestamp("us", "UTC")
+    assert created.to_pylist() == list(
         incomes(("a", 0, 5, 5), ("b", 0, 9, 9), ("a", 0, 1, 1))["event_timestamp"].to_pylist()
     )
 
@@ -194,7 +198,8 @@ def test_column_mapping_is_refused_by_name(tmp_path, protocol, feature):
     rewrite(uri, plain)
     with pytest.raises(
         TableError,
-        match=f"incomes/: expected a table whose files alone say what its rows are, found the reader features {feature}",
+        match="incomes/: expected a table whose files alone say what its rows are, "
+        f"found the reader features {feature}",
     ):
         joined(tmp_path)
 

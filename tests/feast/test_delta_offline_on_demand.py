@@ -1,4 +1,4 @@
-"""Features that are computed from others: asked for without them, with them, and again in another process."""
+"""Features that are computed from others: without them, with them, and in another process."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from feast import FeatureView, Field, FileSource, OnDemandFeatureView
 from feast.data_format import DeltaFormat
 from feast.transformation.pandas_transformation import PandasTransformation
 from feast.types import Float64, Int64, String
-from on_demand_result import said
+from on_demand_result import columns_and_digest
 
 PARTS = ["rent", "food", "heat", "books", "trips", "debts"]
 """Fields of each view, in its order, which is neither that of the alphabet nor its reverse."""
@@ -30,7 +30,10 @@ def total(frame: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def store(tmp_path):
-    """Four views of six fields; `sums:total` adds all 24 up: for user a 0 + 1 + ... + 23 = 276, for user b 24 more, so 300."""
+    """Four views of six fields; `sums:total` adds all 24 up.
+
+    For user a 0 + 1 + ... + 23 = 276, for user b 24 more, so 300.
+    """
     views = []
     for v, name in enumerate(VIEWS):
         fields = [f"{name}_{part}" for part in PARTS]
@@ -56,9 +59,9 @@ def store(tmp_path):
         mode="pandas",
         feature_transformation=PandasTransformation(total, "total"),
     )
-    found = shop(tmp_path, *views)
-    found.apply(sums)
-    return found
+    feature_store = shop(tmp_path, *views)
+    feature_store.apply(sums)
+    return feature_store
 
 
 SPINE = spine(("a", 9), ("b", 3))
@@ -86,17 +89,20 @@ OTHERS = [f"{view}_{part}" for view in sorted(VIEWS) for part in PARTS]
     ids=["alone", "behind its sources", "before its sources"],
 )
 def test_columns_of_an_on_demand_feature(store, refs, columns):
-    found = store.get_historical_features(SPINE, refs).to_arrow()
-    assert found.column_names == ["user_id", "event_timestamp", *columns, "total"]
-    assert found["total"].to_pylist() == [276, 300]
-    assert found["winter_trips"].to_pylist() == [4, 5]
+    joined = store.get_historical_features(SPINE, refs).to_arrow()
+    assert joined.column_names == ["user_id", "event_timestamp", *columns, "total"]
+    assert joined["total"].to_pylist() == [276, 300]
+    assert joined["winter_trips"].to_pylist() == [4, 5]
 
 
 def test_another_process_gives_the_same_bytes(store, tmp_path):
-    """Feast takes an on-demand view's features from a set, ordered by PYTHONHASHSEED, and its views from a map, ordered by an address."""
+    """Feast's order of an on-demand view's features and views is the process'.
+
+    Features come from a set, ordered by PYTHONHASHSEED, views from a map, ordered by an address.
+    """
     refs = ["summer:summer_heat", "sums:total", "spring:spring_books"]
     job = store.get_historical_features(SPINE, refs)
-    first = said(job.to_arrow())
+    first = columns_and_digest(job.to_arrow())
     (tmp_path / "pins.json").write_text(json.dumps(job.pins))
     # Feast imports torch where it finds it, which takes longer than the rest
     code = "import sys; sys.modules['torch'] = None; import on_demand_result as r; r.main()"

@@ -45,7 +45,7 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def move_on(folder: Path) -> None:
-    """What a pinned join must not see: a value known later that held at the spine's time, and a new one."""
+    """What a pinned join must not see: a late value that held at the spine's time, a new one."""
     append(folder, incomes(("a", 100, 6, 30)))
     append(folder, incomes(("c", 101, 8, 31)))
 
@@ -94,15 +94,15 @@ def test_two_views_of_one_table_see_one_version(tmp_path, monkeypatch):
     opened = delta_sources.open_table
 
     def open_and_move_on(*args):
-        found = opened(*args)
+        delta = opened(*args)
         append(tmp_path, incomes(("a", 100, 6, 6)))
-        return found
+        return delta
 
     monkeypatch.setattr(delta_sources, "open_table", open_and_move_on)
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         SPINE, ["incomes:income", "again:income"], full_feature_names=True
     ).to_arrow()
-    assert found["incomes__income"].to_pylist() == found["again__income"].to_pylist() == INCOMES
+    assert joined["incomes__income"].to_pylist() == joined["again__income"].to_pylist() == INCOMES
 
 
 @pytest.mark.parametrize("kept_as", ["table", "parquet", "json", "mapping", "yaml"])
@@ -128,7 +128,7 @@ def test_the_pinned_version_gives_the_same_bytes(store, tmp_path, kept_as):
 
 
 def test_the_order_in_which_the_log_lists_files_changes_no_byte(tmp_path, monkeypatch):
-    """Of equal keys and times the last row wins, and a checkpoint of another engine's may list the files in another order."""
+    """Of equal keys and times the last row wins, however a checkpoint orders the files."""
     for n in range(6):
         append(tmp_path, incomes(("a", n, 1, 1)))
     store = shop(tmp_path)
@@ -136,9 +136,9 @@ def test_the_order_in_which_the_log_lists_files_changes_no_byte(tmp_path, monkey
     scan = delta_tables.scan
 
     def reversed_scan(delta):
-        found = scan(delta)
-        fragments = list(found.get_fragments())[::-1]
-        return ds.FileSystemDataset(fragments, found.schema, found.format, found.filesystem)
+        dataset = scan(delta)
+        fragments = list(dataset.get_fragments())[::-1]
+        return ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
 
     monkeypatch.setattr(delta_tables, "scan", reversed_scan)
     with pinned(first):
@@ -216,7 +216,8 @@ def test_a_column_that_was_widened_since_is_refused_where_the_version_is_gone(tm
         vacuum(tmp_path)
         with pytest.raises(
             TableError,
-            match=r"pin of view incomes: expected type of income int32, .* found type of income int64",
+            match=r"pin of view incomes: expected type of income int32, .* "
+            r"found type of income int64",
         ):
             job(store).to_arrow()
 
@@ -284,12 +285,12 @@ def test_another_table_under_the_path_is_refused_by_name(store, tmp_path):
     first = job(store).to_arrow()
     shutil.rmtree(tmp_path / "incomes")
     append(tmp_path, FIRST)
-    found = DeltaTable(tmp_path / "incomes").metadata().id
+    table_id = DeltaTable(tmp_path / "incomes").metadata().id
     with (
         pinned(first),
         pytest.raises(
             TableError,
-            match=rf"pin of view incomes: expected the table .*, found the table {found}",
+            match=rf"pin of view incomes: expected the table .*, found the table {table_id}",
         ),
     ):
         job(store)
@@ -453,7 +454,7 @@ def test_a_file_of_pins_that_is_missing_or_broken_is_named(store, tmp_path, name
 )
 def test_a_retention_in_any_spelling(tmp_path, text, days):
     append(tmp_path, FIRST)
-    said(tmp_path, text)
+    set_retention(tmp_path, text)
     store = shop(tmp_path)
     done = job(store)
     done.to_df()
@@ -468,7 +469,7 @@ def test_a_retention_in_any_spelling(tmp_path, text, days):
 )
 def test_a_retention_of_unknown_units_is_refused_by_name(store, tmp_path, text):
     first = job(store).to_arrow()
-    said(tmp_path, text)
+    set_retention(tmp_path, text)
     with (
         pinned(first),
         pytest.raises(TableError, match=rf"delta.logRetentionDuration: expected .* found '{text}'"),
@@ -476,8 +477,8 @@ def test_a_retention_of_unknown_units_is_refused_by_name(store, tmp_path, text):
         job(store)
 
 
-def said(folder: Path, text: str) -> None:
-    """The log's retention as another engine may have written it: delta-rs itself takes few spellings."""
+def set_retention(folder: Path, text: str) -> None:
+    """Sets the log's retention as another engine may write it: delta-rs takes few spellings."""
     log = folder / "incomes" / "_delta_log" / f"{0:020d}.json"
     whole = log.read_text()
     old = '"delta.logRetentionDuration":"interval 400 days"'

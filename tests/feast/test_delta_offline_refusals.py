@@ -32,7 +32,7 @@ def job(store, frame, **options):
     return store.get_historical_features(frame, ["incomes:income"], **options)
 
 
-# --- times ---------------------------------------------------------------------------------------------------------------
+# --- times --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_a_column_that_delta_has_no_type_for_is_named_before_anything_is_written
 def test_texts_of_differing_looks_and_nothing_at_all(store):
     """Pandas without a format takes the first text's for all: the second one would be refused."""
     texts = ["2026-01-06", "2026-01-06T01:00:00.5+02:00", "2026-01-05 23:00:00.000001Z", None]
-    found = job(store, pd.DataFrame({"user_id": ["a"] * 4, "event_timestamp": texts})).to_arrow()
-    assert found["income"].to_pylist() == [2, 1, 1, None]
+    joined = job(store, pd.DataFrame({"user_id": ["a"] * 4, "event_timestamp": texts})).to_arrow()
+    assert joined["income"].to_pylist() == [2, 1, 1, None]
     nothing = pd.DataFrame({"user_id": ["a"], "event_timestamp": [np.nan]})
     assert values(job(store, nothing)) == [None]
     assert len(job(store, pd.DataFrame({"user_id": [], "event_timestamp": []})).to_arrow()) == 0
 
 
-# --- values of another family --------------------------------------------------------------------------------------------
+# --- values of another family -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,18 +196,22 @@ def test_only_a_cast_within_a_family_that_loses_nothing(column, kind):
     ids=str,
 )
 def test_another_width_unit_or_encoding_fits(column, kind):
-    found = fitted(pa.chunked_array([column]), kind, "column x")
-    assert found.type == kind
-    back = [
+    converted = fitted(pa.chunked_array([column]), kind, "column x")
+    assert converted.type == kind
+    expected_values = [
         x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in column.to_pylist()
     ]
-    there = [
-        x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in found.to_pylist()
+    converted_values = [
+        x.timestamp() if isinstance(x, datetime) and x.tzinfo else x for x in converted.to_pylist()
     ]
-    assert there == [datetime(2026, 1, 1)] if pa.types.is_date(column.type) else there == back
+    assert (
+        converted_values == [datetime(2026, 1, 1)]
+        if pa.types.is_date(column.type)
+        else converted_values == expected_values
+    )
 
 
-# --- SQL -----------------------------------------------------------------------------------------------------------------
+# --- SQL ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../up", "s3:up", "..\\up"])
@@ -222,11 +226,14 @@ def test_a_select_sees_the_folders_right_below_root_alone(tmp_path, name):
 
 
 def test_the_names_of_a_select_s_own_are_of_any_case(store):
-    sql = "WITH Late AS (SELECT user_id, event_timestamp FROM incomes WHERE income = 2) SELECT * FROM LATE"
+    sql = (
+        "WITH Late AS (SELECT user_id, event_timestamp FROM incomes WHERE income = 2) "
+        "SELECT * FROM LATE"
+    )
     assert values(job(store, sql)) == [2]
 
 
-# --- a range of time -------------------------------------------------------------------------------------------------------
+# --- a range of time ----------------------------------------------------------------------------
 
 
 def numbers(folder, name, kind, *keys):
@@ -256,10 +263,10 @@ def test_a_range_over_keys_of_two_widths(tmp_path):
         )
         for name in ("narrow", "wide")
     ]
-    found = shop(tmp_path, *views, number).get_historical_features(
+    retrieval = shop(tmp_path, *views, number).get_historical_features(
         None, ["narrow:narrow_x", "wide:wide_x"], start_date=day(0), end_date=day(2)
     )
-    columns = found.to_arrow().to_pydict()
+    columns = retrieval.to_arrow().to_pydict()
     assert (columns["n"], columns["narrow_x"], columns["wide_x"]) == (
         [1, 2, 3],
         [1, 2, None],
@@ -275,12 +282,12 @@ def test_a_range_over_a_view_under_another_key(tmp_path):
         name="buyers", features=[view.with_name("buyer").with_join_key_map({"user_id": "buyer_id"})]
     )
     store.apply([USER, view, service])
-    found = (
+    joined = (
         store.get_historical_features(None, service, start_date=day(0), end_date=day(3))
         .to_arrow()
         .to_pydict()
     )
-    assert (found["buyer_id"], found["income"]) == (["a", "b"], [1, 3])
+    assert (joined["buyer_id"], joined["income"]) == (["a", "b"], [1, 3])
 
 
 def test_a_shorter_range_on_a_pin_whose_version_is_gone_ends_at_its_own_end(store, tmp_path):
@@ -298,6 +305,6 @@ def test_the_zone_of_a_frame_without_one_is_utc(store):
     naive = spine(("a", 5), ("a", 4.999)).assign(
         event_timestamp=lambda f: f["event_timestamp"].dt.tz_localize(None)
     )
-    found = job(store, naive).to_arrow()
-    assert found["income"].to_pylist() == [2, 1]
-    assert found["event_timestamp"].to_pylist()[0] == datetime(2026, 1, 6, tzinfo=UTC)
+    joined = job(store, naive).to_arrow()
+    assert joined["income"].to_pylist() == [2, 1]
+    assert joined["event_timestamp"].to_pylist()[0] == datetime(2026, 1, 6, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The offline store over tables in S3: the same examples as on a disk, and the same results to the byte.
+"""The offline store over tables in S3: the results of a disk, to the byte.
 
 Tables are carried between disk and bucket as plain files, so that what one side wrote the other
 reads.
@@ -95,10 +95,10 @@ class Bucket:
         return f"s3://{self.name}/tables"
 
     def keys(self, table: str) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=self.name, Prefix=f"tables/{table}/").get(
+        entries = self.client.list_objects_v2(Bucket=self.name, Prefix=f"tables/{table}/").get(
             "Contents", []
         )
-        return [entry["Key"] for entry in found]
+        return [entry["Key"] for entry in entries]
 
     def lose(self, table: str, *, whole: bool) -> None:
         """Delete a table, and if `whole` the bucket."""
@@ -155,7 +155,7 @@ def table_bytes(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------
 
 
 def test_each_row_gets_what_held_at_its_time(store):
@@ -180,13 +180,13 @@ def test_a_random_table_in_many_files_gives_what_it_gives_on_a_disk(bucket, tmp_
             shop(disk, income_view(**options), root=root) for root in (str(disk), bucket.root)
         )
         for known_by in (False, True):
-            found = [
+            results = [
                 job(s, asked, filter_by_created_timestamp=known_by).to_arrow()
                 for s in (local, remote)
             ]
-            assert seen(found[0]) == seen(found[1])
-            assert None in found[1]["income"].to_pylist()
-            assert any(found[1]["income"].to_pylist())
+            assert seen(results[0]) == seen(results[1])
+            assert None in results[1]["income"].to_pylist()
+            assert any(results[1]["income"].to_pylist())
 
 
 def test_partitions_whose_names_need_quoting(bucket, tmp_path):
@@ -211,15 +211,15 @@ def test_a_select_and_a_range_are_spines(store, bucket, tmp_path):
         "seen": pa.array([day(d) for d in (3, 2, 9, 9)], pa.timestamp("us", "UTC")),
     }
     write_deltalake(f"{bucket.root}/visits", pa.table(visits), configuration=KEPT)
-    found = job(store, SQL).to_arrow()
-    assert (found["user_id"].to_pylist(), found["income"].to_pylist()) == (
+    joined = job(store, SQL).to_arrow()
+    assert (joined["user_id"].to_pylist(), joined["income"].to_pylist()) == (
         ["a", "b", "a", "c"],
         [1, 3, 2, None],
     )
     bucket.give(tmp_path / "disk", "visits")
-    assert seen(job(shop(tmp_path, root=str(tmp_path / "disk")), SQL).to_arrow()) == seen(found)
-    found = job(store, None, start_date=day(2), end_date=day(6)).to_arrow().to_pydict()
-    assert found == {
+    assert seen(job(shop(tmp_path, root=str(tmp_path / "disk")), SQL).to_arrow()) == seen(joined)
+    joined = job(store, None, start_date=day(2), end_date=day(6)).to_arrow().to_pydict()
+    assert joined == {
         "user_id": ["a", "b"],
         "event_timestamp": [day(5), day(2)],
         "income": [2, 3],
@@ -256,7 +256,7 @@ def test_a_view_without_fields_takes_the_tables(store, bucket):
     assert values(store.get_historical_features(SPINE, ["inferred:income"])) == INCOMES
 
 
-# --- pins --------------------------------------------------------------------------------------------------------------------
+# --- pins ---------------------------------------------------------------------------------------
 
 
 def test_a_pinned_version_gives_the_same_bytes(store, bucket, tmp_path):
@@ -297,7 +297,7 @@ def test_a_pinned_version_out_of_reach_is_not_taken_for_one_that_is_gone(
         assert table_bytes(job(store).to_arrow()) == table_bytes(first)
 
 
-# --- writing -----------------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------
 
 
 def test_pushed_rows_are_one_commit(bucket, tmp_path):
@@ -340,7 +340,7 @@ def test_a_saved_dataset_comes_back(store, bucket, tmp_path):
     assert DeltaTable(f"{bucket.root}/training").to_pyarrow_table()["income"].to_pylist() == [3]
 
 
-# --- how it is reached -------------------------------------------------------------------------------------------------------
+# --- how it is reached --------------------------------------------------------------------------
 
 
 def test_what_the_store_says_is_stronger_than_the_environment(
@@ -352,8 +352,8 @@ def test_what_the_store_says_is_stronger_than_the_environment(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", NOBODY)
-    said = {**environment, "AWS_ALLOW_HTTP": True}  # as YAML reads it
-    store = shop(tmp_path, root=bucket.root, storage_options=said)
+    storage_options = {**environment, "AWS_ALLOW_HTTP": True}  # as YAML reads it
+    store = shop(tmp_path, root=bucket.root, storage_options=storage_options)
     assert values(job(store)) == INCOMES
     assert values(
         job(store, "SELECT user_id, event_timestamp FROM incomes WHERE user_id = 'b'")
@@ -405,8 +405,8 @@ def test_credentials_of_a_connection_ref(bucket, environment, tmp_path, monkeypa
         path=f"{bucket.root}/incomes", file_format=DeltaFormat(), connection_ref=reference, **TIMES
     )
     config = shop(tmp_path, storage_options={"secret_access_key": "weaker", "timeout": "9s"}).config
-    found = options_for(config, source.path, source)
-    assert found == {"AWS_SECRET_ACCESS_KEY": "secret", "timeout": "9s", "retry_timeout": "20s"}
+    options = options_for(config, source.path, source)
+    assert options == {"AWS_SECRET_ACCESS_KEY": "secret", "timeout": "9s", "retry_timeout": "20s"}
     assert options_for(config, str(tmp_path), source) == {}
 
 
@@ -415,7 +415,7 @@ def test_options_are_plain_values():
         DeltaOfflineStoreConfig(storage_options={"timeout": ["9s"]})
 
 
-# --- out of reach ------------------------------------------------------------------------------------------------------------
+# --- out of reach -------------------------------------------------------------------------------
 
 
 def calls(store) -> list:
@@ -462,7 +462,7 @@ OUT_OF_REACH = {
 
 @pytest.mark.parametrize("case", OUT_OF_REACH)
 def test_a_table_out_of_reach_is_named_with_the_mend(bucket, tmp_path, monkeypatch, case):
-    settings, found = OUT_OF_REACH[case]
+    settings, message = OUT_OF_REACH[case]
     offline = {"root": bucket.root, "storage_options": {"max_retries": 0}}
     for name, value in settings.items():
         if name.startswith("AWS_"):
@@ -481,7 +481,7 @@ def test_a_table_out_of_reach_is_named_with_the_mend(bucket, tmp_path, monkeypat
     ]
     for where, call in asked:
         with pytest.raises(
-            TableError, match=f"^{where}: expected a table within reach, found .*{found}"
+            TableError, match=f"^{where}: expected a table within reach, found .*{message}"
         ) as caught:
             call()
         assert not {"\x1b", "\n", "?"} & set(str(caught.value))
@@ -542,9 +542,9 @@ def test_a_bucket_that_goes_once_a_table_is_open_is_named(store, bucket, monkeyp
     opened_by = {"range": delta_sources, "push": delta_writing}[what]
 
     def open_and_lose(*args):
-        found = open_table(*args)
+        delta = open_table(*args)
         bucket.lose("incomes", whole=True)
-        return found
+        return delta
 
     monkeypatch.setattr(opened_by, "open_table", open_and_lose)
     offline, view = store._get_provider().offline_store, store.get_feature_view("incomes")

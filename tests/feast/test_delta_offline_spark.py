@@ -1,4 +1,4 @@
-"""Tables that Spark wrote, with features that it turns on: read right, or refused by name and read after the mend."""
+"""Tables that Spark wrote, with its features: read right, or refused and read once mended."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

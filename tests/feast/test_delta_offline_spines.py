@@ -29,7 +29,7 @@ def job(store, frame, **options):
     return store.get_historical_features(frame, ["incomes:income"], **options)
 
 
-# --- SQL ---------------------------------------------------------------------------------------------------------------
+# --- SQL ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ SQL = "SELECT who AS user_id, seen AS event_timestamp, 7 AS seven FROM visits OR
 
 
 def test_a_select_is_a_spine(store, visits):
-    found = job(store, SQL).to_arrow()
-    assert found.column_names == ["user_id", "event_timestamp", "seven", "income"]
-    assert found.select(["user_id", "income"]).to_pydict() == {
+    joined = job(store, SQL).to_arrow()
+    assert joined.column_names == ["user_id", "event_timestamp", "seven", "income"]
+    assert joined.select(["user_id", "income"]).to_pydict() == {
         "user_id": ["a", "b", "a", "c"],
         "income": [1, 3, 2, None],
     }
@@ -63,9 +63,11 @@ def test_a_select_may_have_names_of_its_own_and_join(store, visits):
         FROM richest JOIN (SELECT DISTINCT who AS user_id FROM visits) USING (user_id)
         ORDER BY user_id
     """
-    found = job(store, sql).to_arrow().to_pydict()
-    assert (found["user_id"], found["most"], found["income"]) == (["a", "b"], [2, 3], [1, 3])
-    assert found["event_timestamp"] == [datetime(2026, 1, 3, tzinfo=UTC)] * 2  # without a zone: UTC
+    joined = job(store, sql).to_arrow().to_pydict()
+    assert (joined["user_id"], joined["most"], joined["income"]) == (["a", "b"], [2, 3], [1, 3])
+    assert (
+        joined["event_timestamp"] == [datetime(2026, 1, 3, tzinfo=UTC)] * 2
+    )  # without a zone: UTC
 
 
 def test_the_tables_of_a_select_are_pinned_too(store, visits, tmp_path):
@@ -114,7 +116,7 @@ def test_what_is_no_select_over_the_tables_is_refused(store, visits, sql, found)
         job(store, sql)
 
 
-# --- a range of time -----------------------------------------------------------------------------------------------------
+# --- a range of time ----------------------------------------------------------------------------
 
 
 def test_a_range_gives_each_entity_at_each_time_of_its_rows(store):
@@ -142,7 +144,7 @@ def test_a_range_gives_one_row_for_equal_times(tmp_path):
 
 
 def test_a_value_of_a_range_is_that_which_was_known_by_its_end(tmp_path):
-    """The correction of day 3 changes what held on day 1; a range that ends before doesn't know it."""
+    """Day 3's correction changes what held on day 1; a range that ends before can't know it."""
     append(tmp_path, incomes(("a", 1, 1, 2), ("a", 9, 1, 3)))
     store = shop(tmp_path, known_by=True)
     assert values(job(store, None, start_date=day(0), end_date=day(2.5))) == [1]
@@ -162,10 +164,10 @@ def test_several_values_of_a_range_are_those_that_were_known_by_its_end(tmp_path
 
 
 def test_a_range_knows_only_what_was_known_by_its_end(store):
-    found = job(
+    joined = job(
         store, None, start_date=day(1), end_date=day(3), filter_by_created_timestamp=True
     ).to_arrow()
-    assert found["user_id"].to_pylist() == ["a"]  # b's row of day 2 became known on day 4
+    assert joined["user_id"].to_pylist() == ["a"]  # b's row of day 2 became known on day 4
 
 
 def test_a_range_without_a_start_goes_back_by_the_longest_ttl(tmp_path):
@@ -191,10 +193,10 @@ def test_a_range_over_views_of_other_entities_has_nulls(tmp_path):
         income_view("sales", feature="sales", entities=[shop_entity]),
         shop_entity,
     )
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         None, ["incomes:income", "sales:sales"], start_date=day(2), end_date=day(3)
     ).to_arrow()
-    rows = {(r["user_id"], r["shop_id"]): (r["income"], r["sales"]) for r in found.to_pylist()}
+    rows = {(r["user_id"], r["shop_id"]): (r["income"], r["sales"]) for r in joined.to_pylist()}
     assert rows == {("b", None): (3, None), (None, "s"): (None, 9)}
 
 
@@ -212,7 +214,7 @@ def test_a_range_is_made_again_from_its_pins(store, tmp_path):
         )
 
 
-# --- frames --------------------------------------------------------------------------------------------------------------
+# --- frames -------------------------------------------------------------------------------------
 
 
 def test_an_empty_spine_gives_typed_columns(store):
@@ -236,9 +238,9 @@ def test_a_spine_of_unknown_users_gives_nulls(store):
 
 def test_repeated_rows_stay_as_many_and_labels_beside_them(store):
     frame = spine(("a", 9), ("a", 9), ("b", 9), ("a", 9)).assign(label=[1, 0, 1, 0])
-    found = job(store, frame).to_df()
-    assert found["label"].tolist() == [1, 0, 1, 0]
-    assert found["income"].tolist() == [2, 2, 3, 2]
+    joined = job(store, frame).to_df()
+    assert joined["label"].tolist() == [1, 0, 1, 0]
+    assert joined["income"].tolist() == [2, 2, 3, 2]
 
 
 def test_null_keys_and_null_times_match_nothing(tmp_path):
@@ -283,11 +285,11 @@ def test_nanoseconds_are_rounded_down_and_come_back_as_they_were(tmp_path, past)
         ),
     )
     times = pd.to_datetime([at.value - 1, at.value, at.value + 999, at.value - 1_000], utc=True)
-    found = job(
+    joined = job(
         shop(tmp_path), pd.DataFrame({"user_id": ["a"] * 4, "event_timestamp": times})
     ).to_arrow()
-    assert found["income"].to_pylist() == [None, 1, 1, None]
-    assert found["event_timestamp"].cast(pa.int64()).to_pylist() == times.asi8.tolist()
+    assert joined["income"].to_pylist() == [None, 1, 1, None]
+    assert joined["event_timestamp"].cast(pa.int64()).to_pylist() == times.asi8.tolist()
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -301,9 +303,9 @@ def test_times_as_text_and_under_another_name(store):
     text = pd.DataFrame({"user_id": ["a"], "event_timestamp": ["2026-01-06T02:00:00+02:00"]})
     assert values(job(store, text)) == [2]
     named = spine(("a", 5)).rename(columns={"event_timestamp": "clicked_at"})
-    found = job(store, named).to_arrow()
-    assert found.column_names == ["user_id", "clicked_at", "income"]
-    assert found["income"].to_pylist() == [2]
+    joined = job(store, named).to_arrow()
+    assert joined.column_names == ["user_id", "clicked_at", "income"]
+    assert joined["income"].to_pylist() == [2]
     two = named.assign(seen_at=named["clicked_at"])
     with pytest.raises(TableError, match="expected a time column"):
         job(store, two)
@@ -331,7 +333,7 @@ def test_a_table_without_a_created_column(tmp_path):
         assert job(store, spine(("a", 5), ("b", 2))).to_arrow().equals(first, check_metadata=True)
 
 
-# --- keys and names ------------------------------------------------------------------------------------------------------
+# --- keys and names -----------------------------------------------------------------------------
 
 
 def test_composite_keys_stay_apart(tmp_path):
@@ -385,10 +387,10 @@ def test_names_that_clash_are_refused_by_name(tmp_path):
     store = shop(tmp_path, income_view(), income_view("others"))
     with pytest.raises(Exception, match="income"):  # Feast's own refusal
         store.get_historical_features(spine(("a", 5)), ["incomes:income", "others:income"])
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         spine(("a", 5)), ["incomes:income", "others:income"], full_feature_names=True
     ).to_arrow()
-    assert found.column_names[2:] == ["incomes__income", "others__income"]
+    assert joined.column_names[2:] == ["incomes__income", "others__income"]
     with pytest.raises(TableError, match="view incomes: expected new column names, found income"):
         job(store, spine(("a", 5)).assign(income=1)).to_arrow()
 
@@ -397,20 +399,20 @@ def test_one_view_under_two_names_and_keys(tmp_path):
     append(tmp_path, ROWS)
     view = income_view()
     store = shop(tmp_path, view)
-    both = [
+    projections = [
         view.with_name("buyer").with_join_key_map({"user_id": "buyer_id"}),
         view.with_name("seller").with_join_key_map({"user_id": "seller_id"}),
     ]
-    deals = FeatureService(name="deals", features=both)
+    deals = FeatureService(name="deals", features=projections)
     store.apply([deals])
     frame = (
         spine(("a", 5), ("b", 5))
         .rename(columns={"user_id": "buyer_id"})
         .assign(seller_id=["b", "a"])
     )
-    found = store.get_historical_features(frame, deals, full_feature_names=True).to_arrow()
-    assert found["buyer__income"].to_pylist() == [2, 3]
-    assert found["seller__income"].to_pylist() == [3, 2]
+    joined = store.get_historical_features(frame, deals, full_feature_names=True).to_arrow()
+    assert joined["buyer__income"].to_pylist() == [2, 3]
+    assert joined["seller__income"].to_pylist() == [3, 2]
 
 
 def test_a_view_without_entities_joins_by_time_alone(tmp_path):
@@ -418,14 +420,14 @@ def test_a_view_without_entities_joins_by_time_alone(tmp_path):
     store = shop(tmp_path, income_view("weather", entities=[]))
     frame = spine(("a", 9), ("b", 2), ("c", 0)).drop(columns="user_id")
     assert values(store.get_historical_features(frame, ["weather:income"])) == [2, 1, None]
-    found = store.get_historical_features(
+    joined = store.get_historical_features(
         None, ["weather:income"], start_date=day(1), end_date=day(3)
     ).to_arrow()
-    assert found.to_pydict() == {"event_timestamp": [day(1)], "income": [1]}
+    assert joined.to_pydict() == {"event_timestamp": [day(1)], "income": [1]}
 
 
 def test_mapped_keys_fields_and_times(tmp_path):
-    """The table has names of its own for all; `event_timestamp` is what it calls the time of writing."""
+    """The table has its own names; `event_timestamp` is what it calls the time of writing."""
     append(
         tmp_path,
         incomes(("a", 1, 1, 1), ("a", 2, 5, 5)).rename_columns(
@@ -461,11 +463,14 @@ def test_a_field_that_the_table_lacks_is_named(tmp_path):
 
 
 def test_a_random_table_in_many_files_and_row_groups_is_read_at_the_right_places(tmp_path):
-    """Payload is read by place in the pruned files: each value must be that of its own row. The value says user, event and created."""
+    """Payload is read by place in the pruned files: each value must be that of its own row.
+
+    The value says user, event and created.
+    """
     rng = np.random.default_rng(3)
     rows = {(f"u{u}", e, e + d) for u, e, d in rng.integers(0, [40, 60, 5], (3_000, 3)).tolist()}
-    said = {row: n for n, row in enumerate(sorted(rows, key=lambda r: (r[1], r[0], r[2])))}
-    plain = [(u, n, e, c) for (u, e, c), n in said.items()]
+    number_of_row = {row: n for n, row in enumerate(sorted(rows, key=lambda r: (r[1], r[0], r[2])))}
+    plain = [(u, n, e, c) for (u, e, c), n in number_of_row.items()]
     for part in range(5):  # by event, so that files and row groups can be left out
         append(
             tmp_path,
@@ -476,9 +481,9 @@ def test_a_random_table_in_many_files_and_row_groups_is_read_at_the_right_places
 
     def oracle(user, at, known_by):
         held = [r for r in rows if r[0] == user and r[1] <= at and (not known_by or r[2] <= at)]
-        return said[max(held, key=lambda r: r[1:])] if held else None
+        return number_of_row[max(held, key=lambda r: r[1:])] if held else None
 
     store = shop(tmp_path)
     for known_by in (False, True):
-        found = values(job(store, spine(*asked), filter_by_created_timestamp=known_by))
-        assert found == [oracle(user, at, known_by) for user, at in asked]
+        incomes_joined = values(job(store, spine(*asked), filter_by_created_timestamp=known_by))
+        assert incomes_joined == [oracle(user, at, known_by) for user, at in asked]

@@ -28,7 +28,7 @@ def pushed(*rows: tuple) -> pd.DataFrame:
     return incomes(*rows).to_pandas()
 
 
-# --- pushed rows -----------------------------------------------------------------------------------------------------------
+# --- pushed rows --------------------------------------------------------------------------------
 
 
 def test_pushed_rows_are_one_commit_and_join(store, tmp_path):
@@ -48,9 +48,9 @@ def test_pushed_rows_take_the_tables_types_and_order(tmp_path):
         dict.fromkeys(TIMES.values(), "datetime64[ns, Europe/Berlin]")
     )
     store.write_to_offline_store("incomes", frame[list(reversed(frame.columns))])
-    found = DeltaTable(tmp_path / "incomes").to_pyarrow_table()
-    assert found.schema.field("income").type == pa.int32()
-    assert found.filter(pa.compute.field("user_id") == "c")["event_timestamp"].to_pylist() == [
+    table = DeltaTable(tmp_path / "incomes").to_pyarrow_table()
+    assert table.schema.field("income").type == pa.int32()
+    assert table.filter(pa.compute.field("user_id") == "c")["event_timestamp"].to_pylist() == [
         day(6)
     ]
 
@@ -90,7 +90,8 @@ def test_pushed_rows_go_back_to_the_tables_names(tmp_path):
         ),
         (
             {"event_timestamp": [2]},
-            r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* found int64",
+            r"column event_timestamp: expected values that are timestamp\[us, tz=UTC\], .* "
+            r"found int64",
         ),
         (
             {"event_timestamp": ["2026-01-05"]},
@@ -145,10 +146,12 @@ def test_columns_too_many_or_too_few_are_refused(store):
 
 
 def test_progress_counts_the_rows(store):
-    told = []
+    row_counts = []
     offline = store._get_provider().offline_store
-    offline.offline_write_batch(store.config, store.get_feature_view("incomes"), ROWS, told.append)
-    assert told == [3]
+    offline.offline_write_batch(
+        store.config, store.get_feature_view("incomes"), ROWS, row_counts.append
+    )
+    assert row_counts == [3]
 
 
 def test_a_table_that_a_job_publishes_takes_no_pushed_rows(tmp_path):
@@ -167,7 +170,7 @@ def test_a_table_that_only_bears_such_a_name_takes_them(tmp_path):
     assert DeltaTable(tmp_path / "clicks").version() == 1
 
 
-# --- saved datasets ----------------------------------------------------------------------------------------------------------
+# --- saved datasets -----------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:.*experimental feature")
@@ -236,7 +239,7 @@ def test_a_dataset_that_could_not_be_read_back_is_refused(store, tmp_path):
     assert not (tmp_path / "training").exists()
 
 
-# --- refused by name ---------------------------------------------------------------------------------------------------------
+# --- refused by name ----------------------------------------------------------------------------
 
 
 def test_what_the_store_does_not_do_is_refused_by_name(store):
@@ -248,7 +251,7 @@ def test_what_the_store_does_not_do_is_refused_by_name(store):
         job.to_remote_storage()
 
 
-# --- what Feast materialises -------------------------------------------------------------------------------------------------
+# --- what Feast materialises --------------------------------------------------------------------
 
 
 def pull(store, how, keys=("user_id",), features=("income",), start=1, end=5):
@@ -289,16 +292,16 @@ def test_pull_latest_takes_the_later_created_of_equal_events(tmp_path):
 
 
 def test_pull_latest_of_a_view_without_entities_has_feasts_key(store):
-    found = pull(store, "pull_latest_from_table_or_query", keys=())
-    assert found.select(["income", "__dummy_id"]).to_pylist() == [{"income": 2, "__dummy_id": ""}]
+    latest = pull(store, "pull_latest_from_table_or_query", keys=())
+    assert latest.select(["income", "__dummy_id"]).to_pylist() == [{"income": 2, "__dummy_id": ""}]
 
 
 def test_times_without_a_zone_are_utc_in_a_range(store):
     view = store.get_feature_view("incomes")
     offline = store._get_provider().offline_store
     naive = [day(d).replace(tzinfo=None) for d in (1, 2)]
-    found = offline.pull_all_from_table_or_query(
+    retrieval = offline.pull_all_from_table_or_query(
         store.config, view.batch_source, ["user_id"], ["income"], *TIMES.values(), *naive
     )
-    assert sorted(found.to_arrow()["income"].to_pylist()) == [1, 3]
+    assert sorted(retrieval.to_arrow()["income"].to_pylist()) == [1, 3]
     assert day(0) == START

@@ -119,14 +119,14 @@ def test_apply_and_list(repo, feast, applied):
 @pytest.mark.usefixtures("materialized")
 def test_materialize(repo):
     _, url = repo
-    found = OnlineClient.from_url(url).read_views(
+    features = OnlineClient.from_url(url).read_views(
         ["video_topics", "video_statistics", "video_joint_representation"], ["a", "b", "c"]
     )
-    topics = found["video_topics"]
+    topics = features["video_topics"]
     assert topics.status.tolist() == [Status.PRESENT, Status.NULL, Status.NOT_FOUND]
     assert topics["topic_ids"].tolist() == [[8, *[-1] * 7], [-1] * 8, [-1] * 8]
-    assert found["video_statistics"]["video_exposures"].tolist() == [10, 4, 0]
-    assert found["video_joint_representation"]["encoder_version"].tolist() == ["é1", "é1", None]
+    assert features["video_statistics"]["video_exposures"].tolist() == [10, 4, 0]
+    assert features["video_joint_representation"]["encoder_version"].tolist() == ["é1", "é1", None]
 
 
 @pytest.mark.usefixtures("materialized")

@@ -27,7 +27,7 @@ USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 
 
 class TokenIsRole(TokenParser):
-    """A bearer token `reader` is a user of the role `reader`; tokens of a provider need a server."""
+    """The bearer token `reader` is a user of role `reader`; a provider's need a server."""
 
     async def user_details_from_access_token(self, access_token):
         return User(username=access_token, roles=[access_token])

@@ -73,9 +73,9 @@ def test_views_are_as_their_contracts():
 
 
 def test_sources_are_the_tables_by_both_times():
-    found = objects(sources, FileSource)
-    assert {source.name for source in found.values()} == set(VIEWS)
-    for attribute, source in found.items():
+    sources_by_name = objects(sources, FileSource)
+    assert {source.name for source in sources_by_name.values()} == set(VIEWS)
+    for attribute, source in sources_by_name.items():
         assert attribute == f"{source.name}_source"
         assert source.path == source.name
         assert source.description == VIEWS[source.name].doc

@@ -58,10 +58,10 @@ def _no_reads_to_wait_for(monkeypatch):
 @pytest.fixture(params=["server", "cluster"])
 def url(request, redis_url):
     """The address of an empty Redis."""
-    found = redis_url if request.param == "server" else request.getfixturevalue("cluster")
-    with connect(found, timeout_s=20) as connection:
+    store_url = redis_url if request.param == "server" else request.getfixturevalue("cluster")
+    with connect(store_url, timeout_s=20) as connection:
         connection.flushall()
-    return found
+    return store_url
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_values_of_all_types_come_back_as_they_went_in(store):
             for i in range(2)
         ],
     )
-    found = store.get_online_features(
+    features = store.get_online_features(
         [f"all_types:{name}" for name in DTYPES], [{"user_id": "u1"}, {"user_id": "u0"}]
     ).to_dict()
     for name, (_, (first, second)) in DTYPES.items():
-        assert found[name] == [second, first], name
+        assert features[name] == [second, first], name
 
 
 def test_each_status_and_a_null_beside_a_value(store):
@@ -189,20 +189,20 @@ def test_composite_keys_stay_apart(store):
     push(
         store, "pairs", [{"left": "1", "right": "23", "n": 1}, {"left": "12", "right": "3", "n": 2}]
     )
-    found = store.get_online_features(
+    features = store.get_online_features(
         ["pairs:n"], [{"left": "12", "right": "3"}, {"left": "1", "right": "23"}]
     ).to_dict()
-    assert found["n"] == [2, 1]
+    assert features["n"] == [2, 1]
 
 
 def test_the_client_reads_what_feast_wrote_and_async_reads_the_same(store, url):
     register(store, view("facts", {"n": Int64, "w": Array(Float32)}), view("more", {"s": String}))
     push(store, "facts", [{"user_id": "u", "n": 5, "w": [1.0, 2.0]}])
     push(store, "more", [{"user_id": "v", "s": "ä"}])
-    found = OnlineClient.from_url(url, prefix="shop").read_views(["facts", "more"], ["u", "v"])
-    assert found["facts"].status.tolist() == [Status.PRESENT, Status.NOT_FOUND]
-    assert found["facts"]["n"].tolist() == [5, 0]
-    assert found["more"]["s"].tolist() == [None, "ä"]
+    features = OnlineClient.from_url(url, prefix="shop").read_views(["facts", "more"], ["u", "v"])
+    assert features["facts"].status.tolist() == [Status.PRESENT, Status.NOT_FOUND]
+    assert features["facts"]["n"].tolist() == [5, 0]
+    assert features["more"]["s"].tolist() == [None, "ä"]
     asked = (["facts:n", "facts:w", "more:s"], [{"user_id": "v"}, {"user_id": "u"}])
 
     async def twice():
@@ -274,8 +274,8 @@ def test_the_pool_and_its_deadlines_are_as_configured(tmp_path, redis_url):
     register(store, view("facts", {"n": Int64}))
     push(store, "facts", [{"user_id": "u", "n": 1}])
     with ThreadPoolExecutor(8) as threads, connect(redis_url) as admin:
-        found = list(threads.map(lambda _: read_n(store), range(100)))
-        assert found == [[1]] * 100
+        answers = list(threads.map(lambda _: read_n(store), range(100)))
+        assert answers == [[1]] * 100
         assert sum(c["name"] == "feast" for c in admin.client_list()) == 2
     hasty = make_store(tmp_path, redis_url, "pooled", timeout_s=0.2)
     assert read_n(hasty) == [1]
@@ -303,10 +303,10 @@ def test_half_precision_is_half_as_wide_and_rounds_to_it(store, url):
     weights, z = [0.5, 0.25, 1 / 3, -2.0], [1 / 3] * 16
     push(store, "narrow", [{"user_id": "u", "score": 1 / 3, "weights": weights, "z": z}])
     third = 1365 / 4096
-    found = store.get_online_features(
+    features = store.get_online_features(
         ["narrow:score", "narrow:weights", "narrow:z"], [{"user_id": "u"}]
     ).to_dict()
-    assert (found["score"], found["weights"], found["z"]) == (
+    assert (features["score"], features["weights"], features["z"]) == (
         [third],
         [[0.5, 0.25, third, -2.0]],
         [[third] * 16],
@@ -384,13 +384,13 @@ def test_null_times_and_large_numbers_beside_nulls_come_back(store):
     store._provider.online_write_batch(
         store.config, facts, [(k, row, NOW, NOW) for k, row in zip(keys, rows, strict=True)], None
     )
-    found = store.get_online_features(
+    features = store.get_online_features(
         ["facts:at", "facts:n", "facts:slots"], [{"user_id": u} for u in "ab"]
     ).to_dict()
-    assert found["n"] == [large, None]
-    assert found["slots"] == [[large, 1], None]
-    assert found["at"][0] is None
-    assert found["at"][1].timestamp() == 7
+    assert features["n"] == [large, None]
+    assert features["slots"] == [[large, 1], None]
+    assert features["at"][0] is None
+    assert features["at"][1].timestamp() == 7
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,10 @@ async def awaited(store, question):
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_values_read_as_from_feasts_own_store(ours, sqlite, waits):
-    found, wanted = asked(ours, waits=waits), asked(sqlite)
+    features, expected = asked(ours, waits=waits), asked(sqlite)
     for name, (dtype, _) in CASES.items():
-        assert found[name] == wanted[name], dtype
-        assert [value is None for value in found[name]] == [
+        assert features[name] == expected[name], dtype
+        assert [value is None for value in features[name]] == [
             False,
             int(name[1:]) % 2 == 0,
             int(name[1:]) % 2 == 1,
@@ -145,12 +145,12 @@ def test_values_read_as_from_feasts_own_store(ours, sqlite, waits):
 def test_rows_read_as_they_were_written(ours, waits):
     store, facts = ours._provider.online_store, ours.get_feature_view("facts")
     question = (ours.config, facts, keys_of([*IDS, "never"]))
-    found = (
+    rows = (
         asyncio.run(store.online_read_async(*question)) if waits else store.online_read(*question)
     )
-    for user, (time, row) in zip(IDS[:3], found, strict=False):
+    for user, (time, row) in zip(IDS[:3], rows, strict=False):
         assert (time, row) == (NOW, protos()[user]), user
-    assert found[4] == (None, None)
+    assert rows[4] == (None, None)
 
 
 def test_rows_that_are_written_async_are_the_same(ours, redis_url):
@@ -181,8 +181,8 @@ def test_an_empty_list_is_a_value(ours):
         row[name].CopyFrom(protos()["full"][name])
         getattr(row[name], row[name].WhichOneof("val")).ClearField("val")
     store.online_write_batch(ours.config, facts, [(keys_of(["empty"])[0], row, NOW, NOW)], None)
-    ((_, found),) = store.online_read(ours.config, facts, keys_of(["empty"]))
-    assert {name: found[name].WhichOneof("val") for name in LISTED} == {
+    ((_, values),) = store.online_read(ours.config, facts, keys_of(["empty"]))
+    assert {name: values[name].WhichOneof("val") for name in LISTED} == {
         n: row[n].WhichOneof("val") for n in LISTED
     }
-    assert found == row
+    assert values == row

@@ -89,12 +89,12 @@ def retrieve(store, query, *, features=("facts:z", "facts:title"), top_k=5, **op
 def test_the_nearest_are_those_of_the_oracle(store, vectors, metric, batch, monkeypatch):
     monkeypatch.setattr(vector_search, "BATCH", batch)
     query = [0.5, -1.0, 0.25, 2.0, 0.0, -0.5]
-    found = retrieve(store, query, top_k=7, distance_metric=metric)
+    neighbours = retrieve(store, query, top_k=7, distance_metric=metric)
     expected = oracle(vectors, query, metric, 7)
-    rows = [int(user[1:]) for user in found["user_id"]]
+    rows = [int(user[1:]) for user in neighbours["user_id"]]
     assert set(rows) == set(expected)
     for row, distance, title, z in zip(
-        rows, found["distance"], found["title"], found["z"], strict=True
+        rows, neighbours["distance"], neighbours["title"], neighbours["z"], strict=True
     ):
         assert distance == pytest.approx(expected[row], abs=1e-5)
         assert title == f"t{row}"
@@ -157,10 +157,10 @@ def test_documents_stand_beside_their_own_integer_and_composite_ids(store, entit
     store.apply([*entities, view("facts", *entities)])
     rows = [{**row, "z": [float(i)], "title": f"t{i}"} for i, row in enumerate(rows)]
     push(store, "facts", rows)
-    found = retrieve(store, [0.0])
-    columns = zip(*(found[name] for name in rows[0]), strict=True)
+    documents = retrieve(store, [0.0])
+    columns = zip(*(documents[name] for name in rows[0]), strict=True)
     assert sorted(map(repr, columns)) == sorted(repr(tuple(row.values())) for row in rows)
-    assert found["distance"] == [z[0] for z in found["z"]]
+    assert documents["distance"] == [z[0] for z in documents["z"]]
 
 
 @pytest.mark.parametrize("tags", [{}, {"width": "2"}, {"width": "vector", "wire": "float16"}])

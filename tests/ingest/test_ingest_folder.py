@@ -9,6 +9,7 @@ import pyarrow.csv as pa_csv
 import pytest
 from small_delivery import GOOD, IMPRESSIONS, NOW, TAGS, VIDEOS, known
 
+from vidtopics.cli.show import file_notes
 from vidtopics.contracts import INPUTS, VALUE_HASH, rejected
 from vidtopics.errors import InputError
 from vidtopics.ingest import Source, recognise, stage
@@ -317,8 +318,13 @@ def test_unknown_columns_are_ignored_with_a_warning(deliver):
     staged = deliver(
         impressions="user_id,video_id,event_timestamp,clicked,clickedat\nu,v1,2026-02-01,1,soon\n"
     )
-    (example,) = staged.file("impressions.csv").warnings["unknown_column"].examples
+    report = staged.file("impressions.csv")
+    (example,) = report.warnings["unknown_column"].examples
     assert example.endswith("found 'clickedat'")
+    assert file_notes(report) == [
+        "impressions.csv: unknown_column 1, the first are",
+        f"  {example}",
+    ]
     assert len(staged.tables["clicks"]) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from small_delivery import IMPRESSIONS, VIDEOS, Deliver
 
 from vidtopics.contracts import CLICKS, INPUTS, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.contracts import IMPRESSIONS as IMPRESSION_TABLE
-from vidtopics.errors import InputError, TableError
+from vidtopics.errors import InputError, MachineError, TableError
 from vidtopics.failpoints import Crash
 from vidtopics.ingest import Ingested, Source, ingest, publishing
 from vidtopics.settings import IngestSettings
@@ -125,6 +126,16 @@ def test_a_delivery_that_died_is_delivered_again_with_its_own_times(
         assert rows["event_timestamp"].equals(rows["created_timestamp"]), table.name
     assert clicked_users(tables) == {"u1": True, "u2": False}
     assert tables.read(VIDEO_TAGS)["event_timestamp"].to_pylist()[0].year == 2020
+
+
+def test_a_disk_without_room_for_the_whole_delivery_gets_none_of_it(tables, deliver, monkeypatch):
+    room = shutil.disk_usage(tables.home.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room._replace(free=100 * 1024))
+    with pytest.raises(
+        MachineError, match=r"home: expected room on its disk, 1\d\d kB.*100 kB free"
+    ):
+        bring(tables, deliver, OURS)
+    assert not list(tables.home.iterdir())
 
 
 def test_a_table_of_an_older_contract_is_named(tables, deliver):

@@ -40,9 +40,8 @@ def write(folder: Path) -> None:
         {"video_id": f"v{i:03d}", "tag": "fresh", "event_timestamp": text(T1 + timedelta(hours=i))}
         for i in (10, 11, 13)
     ]
-    late += [
-        {"video_id": "v016", "tag": "catplay", "event_timestamp": text(T1)}
-    ]  # not yet known at T1 itself
+    # the first moment that a run as of T1 doesn't see
+    late.append({"video_id": "v016", "tag": "catplay", "event_timestamp": text(T1 + US)})
     table(folder / "tags.csv", late)
     table(folder / "impressions.csv", impressions(random))
 

@@ -1,4 +1,8 @@
-"""The hand-worked cases: rows (key, event, created, value), and per spine row what is known by then, and whatever was known when."""
+"""The hand-worked cases.
+
+Rows (key, event, created, value), and per spine row what is known by then, and whatever was known
+when.
+"""
 
 from typing import NamedTuple
 
@@ -102,7 +106,10 @@ CASES = {
 
 
 def world():
-    """All cases as one: a video's name begins with its case, a pair's user is its case's alone. Spine rows in reverse order."""
+    """All cases as one, the spine's rows in reverse order.
+
+    A video's name begins with its case, a pair's user is its case's alone.
+    """
     videos, pairs, spine = [], [], []
     for name, case in CASES.items():
         for key, *rest in case.rows:

@@ -1,4 +1,7 @@
-"""The engines that answer a point-in-time question, each as `engine(tables, world, known_by)`: the features of every spine row, in its order."""
+"""The engines that answer a point-in-time question, as `engine(tables, world, known_by)`.
+
+Each gives the features of every spine row, in the spine's order.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,7 @@ NAMES = [c.name for view in VIEWS for c in view.values]
 def kernel(tables, world, known_by):
     spine = spine_table(world)
     at = micros(spine, EVENT_TIME)
-    found = []
+    features_by_view = []
     for view, rows, ttl in ((VIDEOS, world.videos, 0), (PAIRS, world.pairs, TTL)):
         held = view_table(view, rows)
         row = matches(
@@ -26,8 +29,8 @@ def kernel(tables, world, known_by):
             known_by=at if known_by else None,
             ttl_us=ttl,
         )
-        found.append([features(view, rows[i].value if i >= 0 else None) for i in row])
-    return [a | b for a, b in zip(*found, strict=True)]
+        features_by_view.append([features(view, rows[i].value if i >= 0 else None) for i in row])
+    return [a | b for a, b in zip(*features_by_view, strict=True)]
 
 
 def stream(tables, world, known_by):
@@ -118,7 +121,7 @@ ENGINES = {"kernel": kernel, "stream": stream, "feast": feast, "spark": spark}
 
 
 def plain(joined, spine):
-    """The features of each row, once it is sure that the rows are the spine's, one for one and in its order."""
+    """The features of each row; the rows must be the spine's, one for one and in order."""
     assert joined["row_no"].to_pylist() == spine["row_no"].to_pylist()
     assert micros(joined, EVENT_TIME).tolist() == micros(spine, EVENT_TIME).tolist()
     assert joined["video_id"].to_pylist() == spine["video_id"].to_pylist()

@@ -1,4 +1,4 @@
-"""Small worlds of feature rows and spine rows, what a plain loop makes of them, and tables that hold them.
+"""Small worlds of feature and spine rows, what a plain loop makes of them, and their tables.
 
 Times are microseconds after START. A value of None is a tombstone; other values are numbers that
 all features of a row are made of.
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Column, Table, View
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Column, Table, View
 from vidtopics.tables.schemas import ARROW, TIMESTAMP
 
 # 2026-01-01: beyond 2^50, where a float32 of seconds or a float64 of days has no microseconds
@@ -116,16 +116,19 @@ def oracle(world, *, known_by):
 
 
 def random_world(seed, size=300):
-    """Rows of few keys at few times, so that they tie, come late, end and pass their TTL; of different (key, event, created)."""
+    """Rows of few keys at few times: they tie, come late, end and pass their TTL.
+
+    No two have the same (key, event, created).
+    """
     draw = random.Random(seed)
 
     def rows(keys):
-        found = {}
+        row_of_key = {}
         for _ in range(size):
             key, event = draw.choice(keys), draw.randrange(30)
             row = Row(key, event, event + draw.randrange(-2, 9), draw.choice([None, *range(9)]))
-            found[row[:3]] = row
-        return list(found.values())
+            row_of_key[row[:3]] = row
+        return list(row_of_key.values())
 
     videos, pairs = [*VIDEO_KEYS, None], [*PAIR_KEYS, (1, None)]
     asks = (
@@ -156,6 +159,7 @@ def view_table(view, rows):
         | {
             EVENT_TIME: times([r.event for r in rows]),
             CREATED_TIME: times([r.created for r in rows]),
+            VALUE_HASH: pa.array([1] * len(rows), pa.int64()),  # no join reads it
         }
     )
 

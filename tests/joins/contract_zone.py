@@ -1,4 +1,7 @@
-"""Run by test_join_contract.py in a process of its own, as zone and JVM are the process's: every engine on tables that Spark wrote."""
+"""Every engine on tables that Spark wrote.
+
+Run by test_join_contract.py in a process of its own, as zone and JVM are the process's.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""One set of point-in-time semantics: every engine is held to hand-worked cases and to a plain loop, in a process that is not in UTC."""
+"""One set of point-in-time semantics for every engine, in a process that is not in UTC.
+
+Engines are held to hand-worked cases and to a plain loop.
+"""
 
 import json
 import os
@@ -33,9 +36,9 @@ def kathmandu():
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    found = Tables(tmp_path_factory.mktemp("contract"))
-    create(found)
-    return found
+    contract_tables = Tables(tmp_path_factory.mktemp("contract"))
+    create(contract_tables)
+    return contract_tables
 
 
 @pytest.fixture(scope="module", params=[*FAST, *SLOW])
@@ -53,10 +56,10 @@ def answers(engine, known_by, tables):
     """What the engine makes of all cases, joined at once, by spine row."""
     world = contract_cases.world()
     fill(tables, world)
-    found = {}
+    features = {}
     for ask, row in zip(world.spine, engine(tables, world, known_by), strict=True):
-        assert found.setdefault(ask, row) == row  # the same row twice is answered alike
-    return found
+        assert features.setdefault(ask, row) == row  # the same row twice is answered alike
+    return features
 
 
 @pytest.mark.parametrize("name", contract_cases.CASES)
@@ -70,11 +73,11 @@ def test_a_worked_case(name, answers, known_by):
 @pytest.mark.parametrize("known_by", [True, False])
 def test_the_oracle_says_what_the_cases_say(known_by):
     world = contract_cases.world()
-    found = dict(zip(world.spine, oracle(world, known_by=known_by), strict=True))
+    features = dict(zip(world.spine, oracle(world, known_by=known_by), strict=True))
     for name in contract_cases.CASES:
         for _, ask, known, whenever in contract_cases.of(name):
             expected = known if known_by else whenever
-            assert found[ask] | expected == found[ask], (name, ask)
+            assert features[ask] | expected == features[ask], (name, ask)
 
 
 TIMES, DELAYS, VALUES = st.integers(0, 8), st.integers(-2, 4), st.none() | st.integers(0, 9)
@@ -131,15 +134,15 @@ def test_nothing_on_either_side(engine, tables, empty):
     held = ([], []) if empty in {"tables", "both"} else whole[:2]
     world = World(*held, [] if empty in {"spine", "both"} else whole.spine)
     fill(tables, world)
-    found = engine(tables, world, True)
-    assert found == oracle(world, known_by=True)
-    assert len(found) == len(world.spine)
+    features = engine(tables, world, True)
+    assert features == oracle(world, known_by=True)
+    assert len(features) == len(world.spine)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_tables_that_spark_wrote_far_from_utc(tmp_path):
-    """A process whose zone, and its JVM's, is Kathmandu's; then a session whose zone is New York's."""
+    """A process and JVM in Kathmandu's zone; then a session in New York's."""
     script = Path(__file__).with_name("contract_zone.py")
     done = subprocess.run(
         [sys.executable, script, tmp_path],
@@ -153,20 +156,20 @@ def test_tables_that_spark_wrote_far_from_utc(tmp_path):
     assert facts["offset_hours"] == 5.5  # in 1970; 5.75 since 1986
     assert "Spark" in facts["writers"][0]
     assert [len(facts["answers"]), len(facts["in_new_york"])] == [8, 2]
-    for name, found in (facts["answers"] | facts["in_new_york"]).items():
-        assert found == oracle(contract_cases.world(), known_by=name.endswith("True")), name
+    for name, answer in (facts["answers"] | facts["in_new_york"]).items():
+        assert answer == oracle(contract_cases.world(), known_by=name.endswith("True")), name
     world = random_world(SEED)
     assert len(facts["of a random world"]) == 8
-    for name, found in facts["of a random world"].items():
-        assert found == oracle(world, known_by=name.endswith("True")), name
+    for name, answer in facts["of a random world"].items():
+        assert answer == oracle(world, known_by=name.endswith("True")), name
 
 
 @pytest.mark.parametrize("known_by", [True, False])
 def test_the_random_world_has_what_matters(known_by):
-    """Of either view: answers, rows without one, and values that another rule of knowledge would give."""
+    """Per view: answers, rows without one, and values another rule of knowledge would give."""
     world = random_world(SEED)
-    found, other = (oracle(world, known_by=rule) for rule in (known_by, not known_by))
+    features, other = (oracle(world, known_by=rule) for rule in (known_by, not known_by))
     for name in ("rate_y", "score_y"):
-        values = [row[name] for row in found]
+        values = [row[name] for row in features]
         assert 30 < sum(v is not None for v in values) < 270
-        assert sum(a[name] != b[name] for a, b in zip(found, other, strict=True)) > 10
+        assert sum(a[name] != b[name] for a, b in zip(features, other, strict=True)) > 10

@@ -16,7 +16,7 @@ SPINE = st.lists(st.tuples(KEYS, TIMES), max_size=12)
 
 def oracle(spine, rows, known_by, ttl, strictly):
     """One spine row after the other, one feature row after the other."""
-    found = []
+    row_numbers = []
     for (key, t), known in zip(spine, known_by, strict=True):
         best, at = None, -1
         for i, (row_key, event, created) in enumerate(rows):
@@ -27,8 +27,8 @@ def oracle(spine, rows, known_by, ttl, strictly):
             if best is None or (event, created) >= best:
                 best, at = (event, created), i
         expired = ttl and at >= 0 and best[0] < t - ttl
-        found.append(-1 if expired else at)
-    return found
+        row_numbers.append(-1 if expired else at)
+    return row_numbers
 
 
 def keys(pairs):
@@ -67,8 +67,8 @@ def test_equals_the_oracle(spine, rows, rule, ttl, strictly):
     at = times([t for _, t in spine])
     known_by = {"any": None, "cut": 6, "spine": at, "earlier": at - 2, "later": at + 3}[rule]
     plain = known_by.tolist() if isinstance(known_by, np.ndarray) else [known_by] * len(spine)
-    found = run(spine, rows, known_by=known_by, ttl_us=ttl, strictly_before=strictly)
-    assert found == oracle(spine, rows, plain, ttl, strictly)
+    row_numbers = run(spine, rows, known_by=known_by, ttl_us=ttl, strictly_before=strictly)
+    assert row_numbers == oracle(spine, rows, plain, ttl, strictly)
 
 
 CORRECTED = [(("a", 1), 10, 11), (("a", 1), 10, 30), (("a", 1), 20, 25), (("a", 1), 5, 40)]
@@ -141,14 +141,14 @@ def test_many_rows_stay_aligned():
     n, m = 300_000, 20_000
     spine, at = random.integers(0, 500, n), random.integers(0, 10_000, n)
     held, event = random.integers(0, 500, m), random.integers(0, 10_000, m)
-    found = matches(pa.table({"k": spine}), at, pa.table({"k": held}), event, event)
+    row_numbers = matches(pa.table({"k": spine}), at, pa.table({"k": held}), event, event)
     order = np.lexsort((event, held))
     codes, composite = held[order] * 10_000 + event[order], spine * 10_000 + at
     place = np.searchsorted(codes, composite, side="right") - 1
     right = (place >= 0) & (held[order][place] == spine)
-    assert np.array_equal(found >= 0, right)
-    assert np.array_equal(held[found[right]], spine[right])
-    assert np.array_equal(event[found[right]], event[order][place[right]])
+    assert np.array_equal(row_numbers >= 0, right)
+    assert np.array_equal(held[row_numbers[right]], spine[right])
+    assert np.array_equal(event[row_numbers[right]], event[order][place[right]])
 
 
 def test_wrong_use_is_told():
@@ -177,10 +177,10 @@ def test_a_history_answers_many_questions(spine, rows, questions):
             at = times([t for _, t in part])
             known = at if known_by == "spine" else known_by
             plain = at.tolist() if known_by == "spine" else [known_by] * len(part)
-            found = history.matches(
+            row_numbers = history.matches(
                 keys([k for k, _ in part]), at, known_by=known, strictly_before=strictly
             )
-            assert found.tolist() == oracle(part, rows, plain, 0, strictly)
+            assert row_numbers.tolist() == oracle(part, rows, plain, 0, strictly)
 
 
 def test_times_that_do_not_fit_beside_a_key_in_one_number():

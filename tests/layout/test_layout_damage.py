@@ -1,4 +1,4 @@
-"""Bytes that don't fit make their own row unreadable: never an exception, never a neighbour's value."""
+"""Bytes that don't fit make their own row unreadable, without an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not change unnoticed: schemas, their hashes, keys. Values of before a change would be unreadable."""
+"""Schemas, their hashes and keys: a change would make older values unreadable."""
 
 from __future__ import annotations
 
@@ -31,15 +31,17 @@ GOLDEN = {
 def test_the_json_of_video_topics_is_what_readers_hold() -> None:
     assert Schema.of(VIDEO_TOPICS).to_json() == (
         '[{"name":"topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,"pad":-1.0},'
-        '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,"pad":0.0},'
+        '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,'
+        '"pad":0.0},'
         '{"name":"topic_count","type":"int64","kind":"scalar","wire":"int8","width":1,"pad":0.0},'
-        '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,"pad":0.0},'
+        '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,'
+        '"pad":0.0},'
         '{"name":"topic_epoch","type":"int64","kind":"scalar","wire":"int32","width":1,"pad":0.0}]'
     )
 
 
 def test_hashes_of_the_views_are_golden() -> None:
-    """A change here means that values in every store are of an older schema: they read as long as types stay."""
+    """A change here makes values in every store older ones: they read while types stay."""
     assert {name: Schema.of(table).hash for name, table in VIEWS.items()} == GOLDEN
 
 
@@ -133,16 +135,16 @@ def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) ->
 
 def test_a_directory_reads_back() -> None:
     schema, entry = Schema.of(VIDEO_TOPICS), ViewEntry(4, 2, 10**6, Schema.of(VIDEO_TOPICS).hash)
-    held = {str(schema.hash).encode(): schema.to_json().encode()}
-    found = Directory.parse(
-        "p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, held
+    schemas = {str(schema.hash).encode(): schema.to_json().encode()}
+    directory = Directory.parse(
+        "p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, schemas
     )
-    assert (found.version, found.buckets, found.views, found.schemas) == (
+    assert (directory.version, directory.buckets, directory.views, directory.schemas) == (
         7,
         8,
         {"topics": entry},
         {schema.hash: schema},
     )
-    assert found.keys("topics") == KeySpace("p", 2, 4, 8)
+    assert directory.keys("topics") == KeySpace("p", 2, 4, 8)
     with pytest.raises(StoreError, match="expected the view other, found topics"):
-        found.view("other")
+        directory.view("other")

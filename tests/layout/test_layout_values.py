@@ -1,4 +1,4 @@
-"""Rows to bytes and back: every kind of field against plain `struct`, and one value by hand, byte by byte."""
+"""Rows to bytes and back: each kind of field against `struct`, one value byte by byte."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def number(wire: str) -> st.SearchStrategy[Any]:
     """Numbers that the wire type holds exactly."""
     if wire in INTS:
         return st.integers(-(2 ** (INTS[wire] - 1)), 2 ** (INTS[wire] - 1) - 1)
-    return st.booleans() if wire == "bool" else st.floats(width=FLOATS[wire], allow_nan=False)  # type: ignore[arg-type]
+    if wire == "bool":
+        return st.booleans()
+    return st.floats(width=FLOATS[wire], allow_nan=False)  # type: ignore[arg-type]
 
 
 TYPES = [(t, t) for t in (*INTS, *FLOATS, "bool")] + [
@@ -66,8 +68,8 @@ def batches(draw: st.DrawFn) -> tuple[Schema, list[dict[str, Any]], list[tuple[i
 
 
 def columns(schema: Schema, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows as `encode` takes them: whatever stands in a null number's place doesn't matter, so 1 does."""
-    found, null = {}, {}
+    """Rows as `encode` takes them; what stands for a null number doesn't matter: 1."""
+    arrays, null = {}, {}
     for f in schema.fields:
         values = [row[f.name] for row in rows]
         null[f.name] = np.array([v is None for v in values], bool)
@@ -75,12 +77,12 @@ def columns(schema: Schema, rows: list[dict[str, Any]]) -> tuple[dict[str, Any],
             values = [1 if v is None else v for v in values]
         elif f.kind == "slots":
             values = [[1] * f.width if v is None else v for v in values]
-            found[f.name] = np.array(values, f.type.replace("timestamp", "int64")).reshape(
+            arrays[f.name] = np.array(values, f.type.replace("timestamp", "int64")).reshape(
                 len(rows), f.width
             )
             continue
-        found[f.name] = values
-    return found, null
+        arrays[f.name] = values
+    return arrays, null
 
 
 def plain(value: Any) -> Any:
@@ -90,12 +92,12 @@ def plain(value: Any) -> Any:
 @given(batches())
 def test_every_kind_of_field_lies_as_documented_and_reads_back(batch: Any) -> None:
     schema, rows, stamps = batch
-    found, null = columns(schema, rows)
+    arrays, null = columns(schema, rows)
     prints, event, created = (
         np.array([s[i] for s in stamps], t) for i, t in enumerate((np.uint32, np.int64, np.int64))
     )
     values = encode(
-        schema, found, fingerprints=prints, event_us=event, created_us=created, null=null
+        schema, arrays, fingerprints=prints, event_us=event, created_us=created, null=null
     )
     assert values == [
         value_bytes(schema, row, *stamp) for row, stamp in zip(rows, stamps, strict=True)
@@ -176,7 +178,7 @@ def test_a_tombstone_is_a_header_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "values", "told"),
+    ("field", "values", "message"),
     [
         (
             Field("n", "int64", "scalar", "int8"),
@@ -232,10 +234,10 @@ def test_a_tombstone_is_a_header_alone() -> None:
     ],
 )
 def test_a_number_that_does_not_fit_is_refused_by_field_and_row(
-    field: Field, values: Any, told: str
+    field: Field, values: Any, message: str
 ) -> None:
     with pytest.raises(
-        ContractError, match=told + " Mend: widen `wire` of the column in its contract"
+        ContractError, match=message + " Mend: widen `wire` of the column in its contract"
     ):
         encode(
             Schema((field,)),
@@ -270,7 +272,7 @@ def test_what_stands_in_place_of_a_null_is_never_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "found"),
+    ("kind", "values", "shape"),
     [
         ("slots", np.ones(8), "(8,)"),  # numpy would give all eight to every row
         ("slots", np.ones((8, 1)), "(8, 1)"),
@@ -282,11 +284,11 @@ def test_what_stands_in_place_of_a_null_is_never_judged() -> None:
     ],
 )
 def test_columns_of_another_shape_are_refused_never_stretched(
-    kind: str, values: Any, found: str
+    kind: str, values: Any, shape: str
 ) -> None:
     schema = Schema((Field("n", "int64", kind, "int64", 4 if kind == "slots" else 1),))
     with pytest.raises(
-        ContractError, match=re.escape(f"found {found}. Mend: give every row its value.")
+        ContractError, match=re.escape(f"found {shape}. Mend: give every row its value.")
     ):
         encode(schema, {"n": values}, fingerprints=np.zeros(8, np.uint32), event_us=1, created_us=1)
 
@@ -323,6 +325,6 @@ def test_large_numbers_beside_nulls_are_exact() -> None:
         created_us=[1, 1],
         null=null,
     )
-    found = decode(schema, values)
-    assert found.columns["n"].tolist() == [2**60 + 1, 0]
-    assert found.columns["s"].tolist() == [[2**62 + 1, 3], [-1, -1]]
+    decoded = decode(schema, values)
+    assert decoded.columns["n"].tolist() == [2**60 + 1, 0]
+    assert decoded.columns["s"].tolist() == [[2**62 + 1, 3], [-1, -1]]

@@ -125,11 +125,11 @@ class OnlineHome:
             }
             for video, event, created, n in rows
         ]
-        found = pa.Table.from_pylist(plain, arrow_schema(table))
+        data = pa.Table.from_pylist(plain, arrow_schema(table))
         commit = counted(
-            Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64())
+            Commit("by hand", 1, 1), data.num_rows, data["created_timestamp"].cast(pa.int64())
         )
-        append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
+        append(table, self.tables.delta(table, create=True), iter(data.to_batches()), commit)
 
     def _replace(self, table: Table, rows: list[dict[str, Any]]) -> None:
         self.snapshots += 1
@@ -147,13 +147,13 @@ class OnlineHome:
 
 def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[OnlineHome]:
     """One home released after each step, as it was then. Not to be written to."""
-    home, found = OnlineHome(root / "now"), []
+    home, homes = OnlineHome(root / "now"), []
     for i, step in enumerate(steps):
         step(home)
         home.release()
         shutil.copytree(home.root, root / str(i))
-        found.append(OnlineHome(root / str(i)))
-    return found
+        homes.append(OnlineHome(root / str(i)))
+    return homes
 
 
 def dump(store: Any) -> dict[bytes, Any]:

@@ -17,11 +17,11 @@ def test_a_server_that_evicts_is_a_warning_with_its_mend(
     assert doctor.online_store(tmp_path).state == "ok"
     store.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        found = doctor.online_store(tmp_path)
+        check = doctor.online_store(tmp_path)
     finally:
         store.config_set("maxmemory-policy", "noeviction")
-    assert (found.state, "allkeys-lru" in found.found) == ("warning", True)
-    assert "CONFIG SET maxmemory-policy noeviction" in found.mend
+    assert (check.state, "allkeys-lru" in check.found) == ("warning", True)
+    assert "CONFIG SET maxmemory-policy noeviction" in check.mend
 
 
 def test_one_node_of_a_cluster_that_evicts_is_a_warning(
@@ -34,17 +34,17 @@ def test_one_node_of_a_cluster_that_evicts_is_a_warning(
     node = cluster_store.get_nodes()[-1]
     cluster_store.config_set("maxmemory-policy", "volatile-ttl", target_nodes=node)
     try:
-        found = doctor.online_store(tmp_path)
+        check = doctor.online_store(tmp_path)
     finally:
         cluster_store.config_set("maxmemory-policy", "noeviction", target_nodes=node)
-    assert (found.state, "noeviction, volatile-ttl" in found.found) == ("warning", True)
+    assert (check.state, "noeviction, volatile-ttl" in check.found) == ("warning", True)
 
 
 def test_a_server_that_does_not_answer_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://:secret@127.0.0.1:1")
-    found = doctor.online_store(tmp_path)
-    assert (found.state, "secret" in found.found) == ("missing", False)
+    check = doctor.online_store(tmp_path)
+    assert (check.state, "secret" in check.found) == ("missing", False)
     monkeypatch.delenv("REDIS_URL")
     assert doctor.online_store(tmp_path).state == "ok"

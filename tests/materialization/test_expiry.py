@@ -96,8 +96,8 @@ def test_what_redis_dropped_is_not_found_and_an_older_row_is_still_too_old(
     ttl_us = 1_000_000
     assert write(store, now_us() - ttl_us - 1, ttl_us) > 0
     end = time.monotonic() + 60
-    while (found := status(store)) != Status.NOT_FOUND:
-        assert found == Status.OUTSIDE_MAX_AGE
+    while (current := status(store)) != Status.NOT_FOUND:
+        assert current == Status.OUTSIDE_MAX_AGE
         assert time.monotonic() < end
     write(store, now_us() - 2 * ttl_us, ttl_us)
     assert status(store) == Status.OUTSIDE_MAX_AGE
@@ -145,9 +145,11 @@ class AgingHome:
 
     def drops(self) -> dict[str, float]:
         """Per video the hours from now until Redis drops its value; none for those that stay."""
-        found = {name: self.store.pexpiretime(key) for name, key in self.keys().items()}
+        expiry_ms = {name: self.store.pexpiretime(key) for name, key in self.keys().items()}
         return {
-            name: round((ms * 1000 - now_us()) / HOUR_US, 1) for name, ms in found.items() if ms > 0
+            name: round((ms * 1000 - now_us()) / HOUR_US, 1)
+            for name, ms in expiry_ms.items()
+            if ms > 0
         }
 
 

@@ -37,8 +37,8 @@ def contract(monkeypatch: pytest.MonkeyPatch, table: Table) -> None:
 
 def exposures(store: redis.Redis) -> tuple[set[int], set[int]]:
     """Statuses and exposures of all videos."""
-    found = OnlineClient(store).read("video_statistics", VIDEOS)
-    return set(found.status.tolist()), set(found["video_exposures"].tolist())
+    features = OnlineClient(store).read("video_statistics", VIDEOS)
+    return set(features.status.tolist()), set(features["video_exposures"].tolist())
 
 
 def test_readers_see_one_generation_or_the_other_whole(
@@ -52,8 +52,8 @@ def test_readers_see_one_generation_or_the_other_whole(
     def read() -> None:
         client = OnlineClient(redis.Redis.from_url(valkey))
         while not stop.is_set():
-            found = client.read("video_statistics", VIDEOS)
-            seen.append((set(found.status.tolist()), set(found.created_us.tolist())))
+            features = client.read("video_statistics", VIDEOS)
+            seen.append((set(features.status.tolist()), set(features.created_us.tolist())))
 
     thread = Thread(target=read)
     thread.start()
@@ -76,10 +76,10 @@ def rebuilt(homes: list[OnlineHome], store: redis.Redis) -> dict[bytes, object]:
     """Everything after a rebuild that nothing disturbed; the store is as before it."""
     homes[0].run(store)
     homes[1].run(store, full=True)
-    found = dump(store)
+    content = dump(store)
     store.flushall()
     homes[0].run(store)
-    return found
+    return content
 
 
 @pytest.mark.parametrize("point", ["materialize.batch", "materialize.view", "materialize.switched"])
@@ -88,8 +88,8 @@ def test_a_rebuild_that_dies_is_cleaned_by_the_next_run(
 ) -> None:
     with pytest.raises(Crash), armed(point):
         homes[1].run(store, full=True)
-    statuses, found = exposures(store)
-    assert (statuses, len(found)) == ({Status.PRESENT}, 1)
+    statuses, counts = exposures(store)
+    assert (statuses, len(counts)) == ({Status.PRESENT}, 1)
     homes[1].run(store)
     live = [
         OnlineClient(store).directory().view(v).generation
@@ -126,8 +126,8 @@ def test_a_rebuild_that_dies_at_any_command_and_is_asked_for_again(
             except Crash:
                 pass
         lease_ends(store)
-        statuses, found = exposures(store)
-        assert (statuses, len(found)) == ({Status.PRESENT}, 1)
+        statuses, counts = exposures(store)
+        assert (statuses, len(counts)) == ({Status.PRESENT}, 1)
         homes[1].run(store)
         assert exposures(store) == ({Status.PRESENT}, {2})
         left = {k.rsplit(b"{", 1)[0] for k in store.scan_iter(match="vt:[0-9]*", count=1000)}
@@ -235,10 +235,10 @@ def test_the_same_home_leaves_the_same_on_one_server_and_on_a_cluster(
         homes[0].run(target)  # type: ignore[arg-type]
         homes[1].run(target)  # type: ignore[arg-type]
         homes[1].run(target, full=True)  # type: ignore[arg-type]
-    found = dump(cluster_store)
-    assert found == dump(store)
-    assert len(found) > 40
-    nodes = {cluster_store.get_node_from_key(key.decode()).name for key in found}
+    content = dump(cluster_store)
+    assert content == dump(store)
+    assert len(content) > 40
+    nodes = {cluster_store.get_node_from_key(key.decode()).name for key in content}
     assert len(nodes) == 3
 
 

@@ -87,18 +87,18 @@ def test_a_lease_is_renewed_while_the_run_goes_on(
 def test_a_second_run_waits_for_the_first(
     store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order, held, waits = [], Event(), Event()
+    order, locked, waits = [], Event(), Event()
     at_each_wait(monkeypatch, waits.set)
 
     def first() -> None:
         with hold(store, "vt"):
-            held.set()
+            locked.set()
             assert waits.wait(60)
             order.append("first")
 
     thread = Thread(target=first)
     thread.start()
-    assert held.wait(60)
+    assert locked.wait(60)
     with hold(store, "vt"):
         order.append("second")
     thread.join()
@@ -163,9 +163,9 @@ def test_a_number_that_redis_lost_is_not_taken_for_a_later_run(
             store.set(place("vt", "fence"), fence)
         else:
             store.flushall()
-        with pytest.raises(StoreError, match="lost writes of this run") as found:
+        with pytest.raises(StoreError, match="lost writes of this run") as caught:
             lease.transaction(lambda pipe: pipe.multi())
-        assert not isinstance(found.value, LockError)
+        assert not isinstance(caught.value, LockError)
 
 
 def test_a_lease_that_ran_out_and_that_nobody_took_is_the_holders_still(

@@ -58,14 +58,14 @@ def command(
 
     def run(*arguments: str) -> tuple[int, Any]:
         code = common.run(["materialize", "--home", str(home.root), "--json", *arguments])
-        said = capsys.readouterr()
-        return code, json.loads(said.out) if said.out else said.err
+        output = capsys.readouterr()
+        return code, json.loads(output.out) if output.out else output.err
 
     return run
 
 
-def written(found: list[dict[str, Any]]) -> dict[str, int]:
-    return {m["name"]: m["written"] for m in found}
+def written(reports: list[dict[str, Any]]) -> dict[str, int]:
+    return {m["name"]: m["written"] for m in reports}
 
 
 def exposures(store: redis.Redis) -> list[int]:
@@ -127,17 +127,17 @@ def test_a_range_of_old_rows_overwrites_nothing_newer(
     home.release()
     command()
     before = dump(store)
-    _, (found,) = command("--since", moment(0), "--until", moment(4 * DAY_US))
-    assert (found["written"], found["older"]) == (2, 1)
+    _, (report,) = command("--since", moment(0), "--until", moment(4 * DAY_US))
+    assert (report["written"], report["older"]) == (2, 1)
     assert dump(store) == before
 
 
 def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(
     command: Command, home: OnlineHome
 ) -> None:
-    code, said = command("--since", "2026-01-01", "--until", "2026-02-01")
+    code, message = command("--since", "2026-01-01", "--until", "2026-02-01")
     assert code == 2
-    assert "expected a view that is loaded from this table, found none yet" in said
+    assert "expected a view that is loaded from this table, found none yet" in message
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_second_run_ends_with_3_and_names_the_first(
 ) -> None:
     monkeypatch.setattr(lock, "WAIT_S", 0.1)
     with hold(store, "vt"):
-        code, said = command()
-    assert (code, f"process {os.getpid()} on" in said) == (materialize.LOCKED, True)
+        code, message = command()
+    assert (code, f"process {os.getpid()} on" in message) == (materialize.LOCKED, True)
     assert materialize.LOCKED == 3
     assert command()[0] == 0
 
@@ -174,8 +174,12 @@ def test_a_redis_out_of_reach_or_a_missing_table_end_with_2(
     shutil.rmtree(home.root / "tables" / "topic_queues")
     assert command()[0] == 2
     monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{free_port()}")
-    code, said = command()
-    assert (code, "secret" in said, "expected a server that answers" in said) == (2, False, True)
+    code, message = command()
+    assert (code, "secret" in message, "expected a server that answers" in message) == (
+        2,
+        False,
+        True,
+    )
 
 
 def free_port() -> int:

@@ -42,14 +42,14 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
 @pytest.fixture(scope="module")
 def undisturbed(homes: list[OnlineHome], valkey: str) -> list[Dump]:
     """Everything in Redis after each release."""
-    found = []
+    contents = []
     with redis.Redis.from_url(valkey) as store:
         store.flushall()
         for home in homes:
             home.run(store)
-            found.append(dump(store))
-    assert found[0] != found[1]
-    return found
+            contents.append(dump(store))
+    assert contents[0] != contents[1]
+    return contents
 
 
 @pytest.mark.parametrize("at", [0, 1])

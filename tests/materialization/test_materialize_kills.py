@@ -45,36 +45,36 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
 
 def content(store: redis.Redis) -> dict[Any, Any]:
     """Every key and value; those of live generations under the view's number alone."""
-    found = dump(store)
-    live = {e["number"]: e["generation"] for e in found[b"vt:{directory}:views"].values()}
-    kept: dict[Any, Any] = {}
-    for key, value in found.items():
+    everything = dump(store)
+    live = {e["number"]: e["generation"] for e in everything[b"vt:{directory}:views"].values()}
+    live_content: dict[Any, Any] = {}
+    for key, value in everything.items():
         parts = key.split(b":", 3)
         if parts[1].isdigit():
             assert live[int(parts[2].lstrip(b"w"))] == int(parts[1]), (
                 f"{key!r} of a generation that is not live"
             )
-            kept[parts[2], parts[3]] = value
+            live_content[parts[2], parts[3]] = value
         elif not key.endswith((b"}:directory", b"}:views", b"}:sources")):
-            kept[key] = value
-    kept["sources"] = {
+            live_content[key] = value
+    live_content["sources"] = {
         n: {k: v for k, v in s.items() if k != "generation"}
-        for n, s in found[b"vt:{directory}:sources"].items()
+        for n, s in everything[b"vt:{directory}:sources"].items()
     }
-    return kept
+    return live_content
 
 
 @pytest.fixture(scope="module")
 def expected(homes: list[OnlineHome], valkey: str) -> list[dict[Any, Any]]:
     """After each step of the plan."""
-    found = []
+    contents = []
     with redis.Redis.from_url(valkey) as store:
         store.flushall()
         for at, full in PLAN:
             homes[at].run(store, full=full)
-            found.append(content(store))
-    assert found[0] != found[1] == found[2]
-    return found
+            contents.append(content(store))
+    assert contents[0] != contents[1] == contents[2]
+    return contents
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_kills_of_the_materialiser(
     chance, died = random.Random(7), 0
     for _ in range(ROUNDS):
         store.flushall()
-        for (at, full), last, wanted in zip(PLAN, lasts, expected, strict=True):
+        for (at, full), last, expected_content in zip(PLAN, lasts, expected, strict=True):
             killed, _ = run_and_kill(zygote, homes[at], valkey, full, chance.uniform(0, last))
             died += killed
             lease_ends(store)
             homes[at].run(store)
-            assert content(store) == wanted
+            assert content(store) == expected_content
     print(f"{died} of {ROUNDS * len(PLAN)} runs died")
     assert died > ROUNDS * len(PLAN) * 0.2
 

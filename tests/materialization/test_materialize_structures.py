@@ -33,8 +33,8 @@ def lists(store: redis.Redis, kind: str) -> dict[bytes, list[bytes]]:
 def moved(home: OnlineHome, store: redis.Redis, name: str, **options: bool) -> tuple[int, int]:
     """Rows read and lists written or dropped, in a new release."""
     home.release()
-    found = home.run(store, **options)[name]
-    return found.read, found.written
+    report = home.run(store, **options)[name]
+    return report.read, report.written
 
 
 def test_queues_keep_positions_and_topics_come_by_falling_clicks(

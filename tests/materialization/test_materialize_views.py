@@ -31,13 +31,13 @@ def home(tmp_path: Path) -> OnlineHome:
 
 def online(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:
     """Event, created and exposures (None: ended) of each video that Redis knows."""
-    found = OnlineClient(store).read("video_statistics", VIDEOS)
+    features = OnlineClient(store).read("video_statistics", VIDEOS)
     rows = zip(
         VIDEOS,
-        found.status,
-        found.event_us.tolist(),
-        found.created_us.tolist(),
-        found["video_exposures"],
+        features.status,
+        features.event_us.tolist(),
+        features.created_us.tolist(),
+        features["video_exposures"],
         strict=True,
     )
     return {
@@ -196,10 +196,10 @@ def test_values_of_every_kind_arrive_as_the_tables_hold_them(
     home.joint(("a", 1, 1, 5), ("b", 1, 1, 6), ("ü", 2, 2, None))
     home.release()
     home.run(store)
-    found = OnlineClient(store).read_views(
+    features = OnlineClient(store).read_views(
         ["video_topics", "video_joint_representation"], ["ü", "a", "b", "x"]
     )
-    topics, joint = found.values()
+    topics, joint = features.values()
     assert [Status(s).name for s in topics.status] == ["PRESENT", "PRESENT", "NULL", "NOT_FOUND"]
     assert topics["topic_ids"].tolist() == [[4] + [-1] * 7, [3] + [-1] * 7, [-1] * 8, [-1] * 8]
     assert topics["topic_weights"][:2, 0].tolist() == [0.5, 0.375]
@@ -220,9 +220,9 @@ def test_vectors_of_a_new_width_arrive_beside_old_ones(
     home.joint(("d", 2, 2, 8), width=3)
     home.release()
     home.run(store)
-    found = OnlineClient(store).read("video_joint_representation", ["a", "b", "c"])
-    assert [Status(s).name for s in found.status] == ["PRESENT", "UNREADABLE", "NULL"]
-    assert found["joint_embedding"].tolist() == [[7] * 4, [0] * 4, [0] * 4]
+    features = OnlineClient(store).read("video_joint_representation", ["a", "b", "c"])
+    assert [Status(s).name for s in features.status] == ["PRESENT", "UNREADABLE", "NULL"]
+    assert features["joint_embedding"].tolist() == [[7] * 4, [0] * 4, [0] * 4]
 
 
 def test_vectors_stay_off_line_where_settings_say_so(home: OnlineHome, store: redis.Redis) -> None:

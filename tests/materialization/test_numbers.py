@@ -35,13 +35,13 @@ def put(
 
 
 def test_a_push_from_before_fields_were_added_takes_nothing_away(store: redis.Redis) -> None:
-    held = put(store, "view", NEW, dict.fromkeys(IDS, 7))
+    entry = put(store, "view", NEW, dict.fromkeys(IDS, 7))
     version = store.get("vt:{directory}:directory")
-    assert put(store, "view", OLD, {"v3": 8}, at=2) == held
-    found = OnlineClient(store).read("view", IDS)
-    assert (found.status == Status.PRESENT).all()
-    assert found["n"].tolist() == [8 if i == "v3" else 7 for i in IDS]
-    assert found["m"].tolist() == [0 if i == "v3" else 7 for i in IDS]
+    assert put(store, "view", OLD, {"v3": 8}, at=2) == entry
+    features = OnlineClient(store).read("view", IDS)
+    assert (features.status == Status.PRESENT).all()
+    assert features["n"].tolist() == [8 if i == "v3" else 7 for i in IDS]
+    assert features["m"].tolist() == [0 if i == "v3" else 7 for i in IDS]
     assert (
         int(store.get("vt:{directory}:directory")) == int(version) + 1
     )  # so that readers come to know the old schema
@@ -54,8 +54,8 @@ def test_a_reader_that_is_open_reads_what_an_old_registry_pushed(store: redis.Re
     client = OnlineClient(store)
     assert client.read("view", ["a"])["m"].tolist() == [7]
     put(store, "view", OLD, {"a": 8}, at=2)
-    found = client.read("view", ["a"])
-    assert (found["n"].tolist(), found["m"].tolist(), found.status.tolist()) == (
+    features = client.read("view", ["a"])
+    assert (features["n"].tolist(), features["m"].tolist(), features.status.tolist()) == (
         [8],
         [0],
         [Status.PRESENT],
@@ -95,8 +95,8 @@ def test_views_registered_after_the_directory_was_lost_have_other_numbers(
     second = put(store, "a", OLD, {"x": 1}, at=9)
     assert before <= first.number <= time.time() + 1
     assert (second.number, first.generation) == (first.number + 1, 1)
-    found = OnlineClient(store).read("b", ["x", "only in a"])
-    assert (found.status.tolist(), found["n"].tolist()) == (
+    features = OnlineClient(store).read("b", ["x", "only in a"])
+    assert (features.status.tolist(), features["n"].tolist()) == (
         [Status.PRESENT, Status.NOT_FOUND],
         [2, 0],
     )

@@ -108,10 +108,10 @@ def test_vectors_of_two_widths_in_one_batch_keep_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "found"), [([1], "rows of several widths"), ([1, 2, 3], "rows of several widths")]
+    ("wrong", "shape"), [([1], "rows of several widths"), ([1, 2, 3], "rows of several widths")]
 )
-def test_slots_of_another_width_are_refused(wrong: list[int], found: str) -> None:
-    with pytest.raises(ContractError, match=rf"ids: expected the shape \(2, 2\), found {found}"):
+def test_slots_of_another_width_are_refused(wrong: list[int], shape: str) -> None:
+    with pytest.raises(ContractError, match=rf"ids: expected the shape \(2, 2\), found {shape}"):
         read([FULL, {**FULL, "ids": wrong}])
     with pytest.raises(
         ContractError, match=rf"ids: expected the shape \(1, 2\), found \(1, {len(wrong)}\)"

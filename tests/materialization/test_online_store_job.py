@@ -58,8 +58,8 @@ def test_executors_leave_what_one_process_leaves(
     whole = dump(store)
     store.flushall()
     homes[0].run(store)
-    said = spark(homes[1], valkey)
+    output = spark(homes[1], valkey)
     assert dump(store) == new
-    assert "name='video_statistics', release=2, read=11, " in said
+    assert "name='video_statistics', release=2, read=11, " in output
     spark(homes[1], valkey, "--full")
     assert dump(store) == whole

@@ -44,14 +44,14 @@ def key(store: redis.Redis, video: bytes) -> bytes:
 
 def test_a_store_as_it_should_be_has_no_fault(home: OnlineHome, store: redis.Redis) -> None:
     before = dump(store)
-    found = {r.name: r for r in reconcile(home.tables, store, SETTINGS)}
-    assert {name: (r.live, r.ended, r.keys, r.compared) for name, r in found.items()} == {
+    results = {r.name: r for r in reconcile(home.tables, store, SETTINGS)}
+    assert {name: (r.live, r.ended, r.keys, r.compared) for name, r in results.items()} == {
         "video_statistics": (29, 1, 30, 30),
         "video_topics": (1, 0, 1, 1),
         "video_joint_representation": (1, 1, 2, 2),
     }
-    assert [r.faults for r in found.values()] == [{}] * 3
-    assert found["video_statistics"].version == 2  # the watermark's, not the table's latest
+    assert [r.faults for r in results.values()] == [{}] * 3
+    assert results["video_statistics"].version == 2  # the watermark's, not the table's latest
     assert dump(store) == before
 
 
@@ -60,8 +60,8 @@ def test_what_came_after_the_watermark_is_no_fault(home: OnlineHome, store: redi
     home.statistics(("v1", 4, 4, 77), ("new", 4, 4, 1), ("v2", 2**52, 4, 9))
     home.release()
     assert home.run(store)["video_statistics"].not_due == 1
-    found = statistics(home, store)
-    assert (found.version, found.keys, found.faults, found.newer) == (
+    result = statistics(home, store)
+    assert (result.version, result.keys, result.faults, result.newer) == (
         2,
         31,
         {},
@@ -79,13 +79,13 @@ def test_each_kind_of_difference_is_named(home: OnlineHome, store: redis.Redis) 
     value[-1] ^= 1
     store.set(key(store, b"v9"), bytes(value))
     store.set(key(store, b"v10"), b"short")
-    found = statistics(home, store)
-    assert found.examples == {
+    result = statistics(home, store)
+    assert result.examples == {
         "missing": ["v7"],
         "not in the table": ["stranger"],
         "another value": ["v10", "v9"],
     }
-    assert (found.faults, found.keys) == (
+    assert (result.faults, result.keys) == (
         {"missing": 1, "not in the table": 1, "another value": 2},
         30,
     )
@@ -106,17 +106,17 @@ def test_an_older_value_and_one_that_came_back_are_differences(
 def test_a_key_in_another_bucket_than_its_own_is_foreign(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    mine = key(store, b"v7")
-    bucket = int(mine.split(b"{")[1].split(b"}")[0])
-    store.rename(mine, mine.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
+    stored_key = key(store, b"v7")
+    bucket = int(stored_key.split(b"{")[1].split(b"}")[0])
+    store.rename(stored_key, stored_key.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
     assert statistics(home, store).faults == {"missing": 1, "not in the table": 1}
 
 
 def test_a_sample_is_a_part_and_another_seed_another_part(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    found = [reconcile(home.tables, store, SETTINGS, sample=10, seed=seed) for seed in range(6)]
-    parts = [r for views in found for r in views if r.name == "video_statistics"]
+    samples = [reconcile(home.tables, store, SETTINGS, sample=10, seed=seed) for seed in range(6)]
+    parts = [r for views in samples for r in views if r.name == "video_statistics"]
     assert all(0 < part.compared < 25 for part in parts)
     assert len({part.compared for part in parts}) > 1
     assert not any(part.faults for part in parts)

@@ -45,7 +45,7 @@ def home(tmp_path: Path, store: redis.Redis) -> OnlineHome:
     return made
 
 
-def found(home: OnlineHome, store: redis.Redis) -> dict[str, Reconciled]:
+def list_results(home: OnlineHome, store: redis.Redis) -> dict[str, Reconciled]:
     return {r.name: r for r in reconcile(home.tables, store, SETTINGS)}
 
 
@@ -59,7 +59,7 @@ def test_lists_as_they_should_be_have_no_fault_and_stay_as_they_are(
         ANNA: [b"v1", b"v2"],
         BORIS: [b"v3"],
     }
-    for name, result in found(home, store).items():
+    for name, result in list_results(home, store).items():
         assert result == Reconciled(name, 2, live=2, keys=2, compared=2)
     assert dump(store) == before
 
@@ -118,14 +118,14 @@ def test_each_fault_is_found_and_named_and_no_other(
     home: OnlineHome, store: redis.Redis, spoil: Spoil, name: str, kind: str, examples: list[str]
 ) -> None:
     spoil(store)
-    results = found(home, store)
+    results = list_results(home, store)
     assert (results[name].faults, results[name].examples) == (
         {kind: len(examples)},
         {kind: examples},
     )
     assert [r.faults for r in results.values() if r.name != name] == [{}]
     home.run(store, full=True)  # what the docs say to do
-    assert [r.faults for r in found(home, store).values()] == [{}, {}]
+    assert [r.faults for r in list_results(home, store).values()] == [{}, {}]
 
 
 def test_a_list_in_another_bucket_than_its_own_is_missing_and_foreign(
@@ -133,7 +133,7 @@ def test_a_list_in_another_bucket_than_its_own_is_missing_and_foreign(
 ) -> None:
     bucket = int(ANNA.split(b"{")[1].split(b"}")[0])
     store.rename(ANNA, ANNA.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
-    assert found(home, store)[CLICKS].examples == {
+    assert list_results(home, store)[CLICKS].examples == {
         "missing": ["anna"],
         "not in the table": ["anna"],
     }
@@ -171,20 +171,20 @@ def test_lists_of_a_run_that_died_are_not_loaded_to_their_end(
         with pytest.raises(Crash):
             home.run(store)
     lease_ends(store)
-    results = sorted(found(home, store).values(), key=lambda r: r.version or 0)
+    results = sorted(list_results(home, store).values(), key=lambda r: r.version or 0)
     assert [(r.version, r.faults) for r in results] == [
         (None, {"not loaded to its end": 1}),
         (2, {}),
     ]
     home.run(store)
-    assert [(r.version, r.faults) for r in found(home, store).values()] == [(3, {}), (3, {})]
+    assert [(r.version, r.faults) for r in list_results(home, store).values()] == [(3, {}), (3, {})]
 
 
 def test_lists_that_were_never_loaded_are_not_loaded_to_their_end(
     home: OnlineHome, store: redis.Redis
 ) -> None:
     store.flushall()
-    assert [(r.version, r.faults) for r in found(home, store).values()] == [
+    assert [(r.version, r.faults) for r in list_results(home, store).values()] == [
         (None, {"not loaded to its end": 1})
     ] * 2
 
@@ -195,17 +195,17 @@ def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: r
     home.release()
     home.run(store)
     home.clicks(u=["v1"])
-    assert found(home, store)["video_statistics"].faults == {}
-    assert CLICKS not in found(home, store)
+    assert list_results(home, store)["video_statistics"].faults == {}
+    assert CLICKS not in list_results(home, store)
     home.release()
-    assert found(home, store)[CLICKS].faults == {"not loaded to its end": 1}
+    assert list_results(home, store)[CLICKS].faults == {"not loaded to its end": 1}
 
 
 def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(
     home: OnlineHome, store: redis.Redis
 ) -> None:
     store.hset("vt:lists:{2}", CLICKS, "0 0")
-    results = found(home, store)
+    results = list_results(home, store)
     assert (results[CLICKS].faults, results[QUEUES].faults) == ({"not loaded to its end": 1}, {})
 
 
@@ -213,7 +213,7 @@ def test_lists_of_another_table_than_the_one_that_is_there(
     home: OnlineHome, store: redis.Redis
 ) -> None:
     enter(store, table_id="another")
-    assert found(home, store)[QUEUES].faults == {"loaded from another table": 1}
+    assert list_results(home, store)[QUEUES].faults == {"loaded from another table": 1}
 
 
 def test_a_table_without_rows_has_no_lists(tmp_path: Path, store: redis.Redis) -> None:
@@ -222,7 +222,7 @@ def test_a_table_without_rows_has_no_lists(tmp_path: Path, store: redis.Redis) -
     home.clicks()
     home.release()
     home.run(store)
-    for name, result in found(home, store).items():
+    for name, result in list_results(home, store).items():
         assert result == Reconciled(name, 1)
 
 

@@ -87,12 +87,12 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]:
 @pytest.fixture
 def expected(homes: list[OnlineHome], store: redis.Redis) -> list[dict[Any, Any]]:
     """What a load of each release into an empty store leaves."""
-    found = []
+    contents = []
     for home in homes:
         store.flushall()
         home.run(store, SETTINGS)
-        found.append(content(Copy(store)))
-    return found
+        contents.append(content(Copy(store)))
+    return contents
 
 
 @dataclass
@@ -149,10 +149,10 @@ def at_commands(
     patch: pytest.MonkeyPatch, moments: dict[int, Callable[[], None]]
 ) -> Iterator[list[int]]:
     """Something happens before this thread's n-th sending; the list counts what was sent."""
-    sent, real, mine = [0], redis.Connection.send_packed_command, get_ident()
+    sent, real, this_thread = [0], redis.Connection.send_packed_command, get_ident()
 
     def send(*arguments: Any, **named: Any) -> None:
-        if get_ident() == mine:
+        if get_ident() == this_thread:
             sent[0] += 1
             if happens := moments.pop(sent[0], None):
                 with patch.context() as inner:
@@ -225,8 +225,10 @@ class Reader(Thread):
 
     def look(self, turn: int) -> None:
         ids = range(turn % 7, len(VIDEOS), 7)
-        found = self.client.read("video_statistics", [VIDEOS[i] for i in ids])
-        for i, status, n in zip(ids, found.status, found["video_exposures"].tolist(), strict=True):
+        features = self.client.read("video_statistics", [VIDEOS[i] for i in ids])
+        for i, status, n in zip(
+            ids, features.status, features["video_exposures"].tolist(), strict=True
+        ):
             if not (
                 n in (exposures(i, 1), exposures(i, 2))
                 if status == Status.PRESENT
@@ -246,8 +248,8 @@ class Reader(Thread):
         """All answers were right, and the same client finds the release."""
         self.done.set()
         self.join()
-        found = self.client.read("video_statistics", VIDEOS)
-        assert found["video_exposures"].tolist() == [
+        features = self.client.read("video_statistics", VIDEOS)
+        assert features["video_exposures"].tolist() == [
             exposures(i, release) for i in range(len(VIDEOS))
         ]
         assert self.client.recent_clicks("u7") == [f"v{7 + release}", "v"]

@@ -51,8 +51,8 @@ def back(store: redis.Redis, number: int, copy: Copy) -> None:
 
 def exposures(store: redis.Redis) -> set[int]:
     """What readers find of all videos; -1 for one without a key."""
-    found = OnlineClient(store).read("video_statistics", VIDEOS)
-    rows = zip(found.status, found["video_exposures"].tolist(), strict=True)
+    features = OnlineClient(store).read("video_statistics", VIDEOS)
+    rows = zip(features.status, features["video_exposures"].tolist(), strict=True)
     return {-1 if status == Status.NOT_FOUND else n for status, n in rows}
 
 
@@ -68,9 +68,9 @@ def losing(store: redis.Redis, *, since: str) -> Loader:
             if since == "the first batch" and done[1] == 20:
                 copy[0] = bucket(store, 1)
 
-        found = load_here(work, load, watch)
+        report = load_here(work, load, watch)
         back(store, 1, copy[0])
-        return found
+        return report
 
     return loader
 

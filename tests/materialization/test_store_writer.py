@@ -44,17 +44,17 @@ def content(row: Row) -> int:
 def values(space: KeySpace, rows: list[Row]) -> tuple[list[bytes], list[bytes]]:
     """Ids and values; a row's times say what it holds, and whether it is a tombstone."""
     ids = [name.encode() for name, _, _ in rows]
-    found = []
+    payloads = []
     for row, mark in zip(rows, space.fingerprints(ids), strict=True):
         times = ([row[1]], [row[2]])
         marks = np.array([mark], np.uint32)
         columns = {"n": [content(row)]}
-        found += (
+        payloads += (
             tombstones(SCHEMA, marks, *times)
             if ends(row)
             else encode(SCHEMA, columns, fingerprints=marks, event_us=times[0], created_us=times[1])
         )
-    return ids, found
+    return ids, payloads
 
 
 def write(store: redis.Redis, rows: list[Row], watermark: Watermark | None = None) -> int:
@@ -64,16 +64,16 @@ def write(store: redis.Redis, rows: list[Row], watermark: Watermark | None = Non
     return load.finish(watermark)
 
 
-def held(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:
+def stored_rows(store: redis.Redis) -> dict[str, tuple[int, int, int | None]]:
     """Event, created and content (None: ended) of every id that there is."""
-    found = OnlineClient(store).read("view", list("abcdef"))
-    assert not (found.status == Status.UNREADABLE).any()
+    features = OnlineClient(store).read("view", list("abcdef"))
+    assert not (features.status == Status.UNREADABLE).any()
     columns = zip(
         "abcdef",
-        found.status,
-        found.event_us.tolist(),
-        found.created_us.tolist(),
-        found["n"].tolist(),
+        features.status,
+        features.event_us.tolist(),
+        features.created_us.tolist(),
+        features["n"].tolist(),
         strict=True,
     )
     return {
@@ -104,7 +104,7 @@ def test_any_order_and_any_batches_leave_the_latest_row(
             cut = order.randint(0, len(rows))
             write(store, shuffled[:cut])
             write(store, shuffled[cut:])
-            assert held(store) == latest(rows)
+            assert stored_rows(store) == latest(rows)
 
 
 def test_writers_at_once_leave_the_latest_row(
@@ -123,7 +123,7 @@ def test_writers_at_once_leave_the_latest_row(
         thread.start()
     for thread in threads:
         thread.join()
-    assert held(store) == latest([row for part in parts for row in part])
+    assert stored_rows(store) == latest([row for part in parts for row in part])
 
 
 def test_written_counts_rows_that_were_not_older(store: redis.Redis) -> None:
@@ -138,9 +138,9 @@ def test_an_ended_value_keeps_an_older_row_from_coming_back(store: redis.Redis) 
     assert ends(("a", 2, 1))
     write(store, [("a", 2, 1)])
     assert write(store, [("a", 1, 7)]) == 0
-    assert held(store) == {"a": (2, 1, None)}
+    assert stored_rows(store) == {"a": (2, 1, None)}
     write(store, [("a", 2, 2)])
-    assert held(store)["a"] == (2, 2, content(("a", 2, 2)))
+    assert stored_rows(store)["a"] == (2, 2, content(("a", 2, 2)))
 
 
 def test_a_value_too_short_for_a_header_is_overwritten(store: redis.Redis) -> None:
@@ -148,7 +148,7 @@ def test_a_value_too_short_for_a_header_is_overwritten(store: redis.Redis) -> No
     (key,) = store.scan_iter(match="vt:1:1:*")
     store.set(key, b"x" * 25)
     assert write(store, [("a", 1, 1)]) == 1
-    assert held(store) == latest([("a", 1, 1)])
+    assert stored_rows(store) == latest([("a", 1, 1)])
 
 
 def marks(store: redis.Redis) -> list[Watermark | None]:
@@ -228,9 +228,9 @@ def test_drop_takes_a_views_values_and_watermarks_and_nothing_else(store: redis.
     before = dump(store)
     gone = {key for key in before if key.startswith((b"vt:1:1:{", b"vt:1:w1:{"))}
     assert writer.drop("view1") == len(gone) == 2 + 3
-    kept = dump(store)
-    assert before.keys() - kept.keys() == gone
-    assert {k: v for k, v in kept.items() if b"directory" not in k} == {
+    after = dump(store)
+    assert before.keys() - after.keys() == gone
+    assert {k: v for k, v in after.items() if b"directory" not in k} == {
         k: v for k, v in before.items() if k not in gone and b"directory" not in k
     }
     assert writer.watermarks(writer.register("view11", SCHEMA)) == [Watermark(1, 1, "t")] * 3
@@ -251,5 +251,5 @@ def test_a_drop_that_dies_leaves_no_key_of_an_earlier_view_to_a_later_one(
     assert marks(store) == [None] * 3
     write(store, [("c", 1, 1)], Watermark(2, 1, "t"))
     StoreWriter(store, buckets=3).sweep()
-    assert held(store) == latest([("c", 1, 1)])
+    assert stored_rows(store) == latest([("c", 1, 1)])
     assert marks(store) == [Watermark(2, 1, "t")] * 3

@@ -156,7 +156,8 @@ def test_a_node_that_goes_away_in_the_midst_of_a_scan_is_an_error_of_redis(
         cluster_store.set(f"k{n}", n)
     with connect(cluster) as connection:
         assert isinstance(connection, Cluster)
-        scan, gone = connection.scan_iter(count=10), ClusterNode("127.0.0.1", 1)  # type: ignore[no-untyped-call]
+        new_node: Any = ClusterNode
+        scan, gone = connection.scan_iter(count=10), new_node("127.0.0.1", 1)
         next(scan)
         real = connection.scan
         monkeypatch.setattr(connection, "scan", lambda **k: ({gone.name: 1}, real(**k)[1]))

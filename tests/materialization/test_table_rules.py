@@ -39,9 +39,9 @@ def loaded(home: OnlineHome, store: redis.Redis) -> OnlineHome:
 
 def online(store: redis.Redis) -> dict[str, int | None]:
     """Exposures (None: ended) of each video that Redis knows."""
-    found = OnlineClient(store).read("video_statistics", VIDEOS)
-    assert not (found.status == Status.UNREADABLE).any()
-    rows = zip(VIDEOS, found.status, found["video_exposures"].tolist(), strict=True)
+    features = OnlineClient(store).read("video_statistics", VIDEOS)
+    assert not (features.status == Status.UNREADABLE).any()
+    rows = zip(VIDEOS, features.status, features["video_exposures"].tolist(), strict=True)
     return {v: n if s == Status.PRESENT else None for v, s, n in rows if s != Status.NOT_FOUND}
 
 
@@ -149,8 +149,8 @@ def test_news_that_were_compacted_and_vacuumed_are_read(
 def test_a_range_and_the_nightly_check_read_it_too(loaded: OnlineHome, store: redis.Redis) -> None:
     compacted(loaded)
     assert backfill(loaded.tables, store, SETTINGS, Span(2, 3))[0].read == 4
-    (found,) = reconcile(loaded.tables, store, SETTINGS)
-    assert (found.live, found.compared, found.faults) == (3, 3, {})
+    (result,) = reconcile(loaded.tables, store, SETTINGS)
+    assert (result.live, result.compared, result.faults) == (3, 3, {})
 
 
 def test_lists_of_a_release_that_was_compacted_and_vacuumed(
@@ -160,16 +160,18 @@ def test_lists_of_a_release_that_was_compacted_and_vacuumed(
     home.queues({1: ["v", "w"]})
     home.release()
     for table, key in ((USER_RECENT_CLICKS, "user_id"), (TOPIC_QUEUES, "topic_id")):
-        found = home.tables.delta(table)
-        found.optimize.z_order([key])
-        assert found.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+        delta_table = home.tables.delta(table)
+        delta_table.optimize.z_order([key])
+        assert delta_table.vacuum(
+            retention_hours=0, dry_run=False, enforce_retention_duration=False
+        )
     home.run(store)
     client = OnlineClient(store)
     assert (client.recent_clicks("b"), client.queues([1], epoch=1, limit=9)) == (
         ["w"],
         [["v", "w"]],
     )
-    assert not any(found.faults for found in reconcile(home.tables, store, SETTINGS))
+    assert not any(delta_table.faults for delta_table in reconcile(home.tables, store, SETTINGS))
     assert all(moved.up_to_date for moved in home.run(store).values())
 
 
@@ -282,9 +284,9 @@ def test_a_backup_that_went_on_otherwise_is_noticed(loaded: OnlineHome, store: r
 
 
 def unprotected(home: OnlineHome) -> DeltaTable:
-    found = delta(home)
-    found.alter.set_table_properties({"delta.appendOnly": "false"})
-    return found
+    delta_table = delta(home)
+    delta_table.alter.set_table_properties({"delta.appendOnly": "false"})
+    return delta_table
 
 
 def test_deleted_rows_go(loaded: OnlineHome, store: redis.Redis) -> None:
@@ -321,14 +323,14 @@ def test_a_data_file_that_is_gone_is_named_and_nothing_moves(
     before = set(folder(loaded).glob("*.parquet"))
     loaded.statistics(("a", 3, 3, 12))
     (lost,) = set(folder(loaded).glob("*.parquet")) - before
-    kept = lost.rename(loaded.root / lost.name)
+    moved = lost.rename(loaded.root / lost.name)
     with pytest.raises(
         TableError,
-        match=rf"video_statistics, version 3: expected all its data files, whole, found .*{lost.name}",
+        match=rf"video_statistics, version 3: expected all its data files, .*{lost.name}",
     ):
         run(loaded, store)
     assert online(store) == {"a": 11, "b": 20, "c": 30}
-    kept.rename(lost)
+    moved.rename(lost)
     assert (run(loaded, store).read, online(store)["a"]) == (1, 12)
 
 
@@ -444,7 +446,8 @@ def test_rows_of_a_type_that_the_table_lacks_are_never_made_up(
     home.release()
     log = folder(home) / "_delta_log" / f"{1:020}.json"
     protocol = (
-        '{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],'
+        '{"protocol":{"minReaderVersion":3,"minWriterVersion":7,'
+        '"readerFeatures":["deletionVectors"],'
         '"writerFeatures":["deletionVectors","appendOnly"]}}'
     )
     log.write_text(log.read_text() + protocol + "\n")

@@ -36,15 +36,15 @@ def values(
     created_us: int = 1,
 ) -> list[bytes]:
     """Rows as bytes; None is a tombstone."""
-    found = []
+    payloads = []
     for row, mark in zip(rows, np.asarray(fingerprints, np.uint32), strict=True):
         marks = np.array([mark], np.uint32)
         if row is None:
-            found += tombstones(schema, marks, [event_us], [created_us])
+            payloads += tombstones(schema, marks, [event_us], [created_us])
             continue
         null = {name: np.array([v is None]) for name, v in row.items()}
         columns = {f.name: [row[f.name]] for f in schema.fields}
-        found += encode(
+        payloads += encode(
             schema,
             columns,
             fingerprints=marks,
@@ -52,11 +52,11 @@ def values(
             created_us=[created_us],
             null=null,
         )
-    return found
+    return payloads
 
 
 def count_timeouts(patch: pytest.MonkeyPatch) -> list[int]:
-    """One port, of the server, for each answer that doesn't come in time; sync and async clients."""
+    """The server's port for each answer that doesn't come in time; sync and async clients."""
     ports: list[int] = []
     read = redis.connection.AbstractConnection.read_response
     read_async = redis.asyncio.connection.AbstractConnection.read_response

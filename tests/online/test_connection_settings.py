@@ -1,4 +1,4 @@
-"""Settings of a connection that redis-py takes and can't work with, and ids that no key can have."""
+"""Settings that redis-py takes and can't work with, and ids that no key can have."""
 
 from __future__ import annotations
 
@@ -70,6 +70,18 @@ def test_a_connection_that_decodes_is_refused(valkey: str, cluster: str) -> None
     waiting.append(AsyncCluster(host=host, port=int(port), decode_responses=True))
     for connection in waiting:
         with pytest.raises(SettingsError, match="decode_responses: expected False"):
+            AsyncOnlineClient(connection)
+
+
+def test_a_connection_of_the_other_client_or_without_turns_is_refused(cluster: str) -> None:
+    node = cluster.removeprefix("redis+cluster://").split(",")[0]
+    awaited: list[Any] = [connect_async(NOBODY), connect_async(cluster)]
+    awaited.append(redis.asyncio.RedisCluster.from_url(f"redis://{node}"))
+    for connection in awaited:
+        with pytest.raises(SettingsError, match=r"expected redis.client.Redis or .*Mend: make"):
+            OnlineClient(connection)
+    for connection in (awaited[-1], connect(NOBODY)):
+        with pytest.raises(SettingsError, match=r"expected redis.asyncio.client.Redis or .*found"):
             AsyncOnlineClient(connection)
 
 

@@ -1,4 +1,4 @@
-"""Connections of a request path: URLs, deadlines, bounded pools, servers that go and come back, users, TLS."""
+"""Connections of a request path: URLs, deadlines, pools, restarts, users, TLS."""
 
 from __future__ import annotations
 
@@ -58,17 +58,22 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         tmp_path_factory.mktemp("own"),
         debian_server() if request.param == "debian" else valkey_server(),
     )
-    with node(folder, binary=binary, appendonly="yes", unixsocket=str(folder / "s")) as found:
-        with redis.Redis.from_url(found.url) as connection:
+    with node(folder, binary=binary, appendonly="yes", unixsocket=str(folder / "s")) as server:
+        with redis.Redis.from_url(server.url) as connection:
             put(connection, {"a": value(1), "b": value(2)})
-        yield found
+        yield server
 
 
-HOST = "host:port, found something else behind the scheme. Mend: write special characters of user and password percent-encoded"
+HOST = (
+    "host:port, found something else behind the scheme. Mend: write special characters of user "
+    "and password percent-encoded"
+)
+OPTION_VALUE = "options of redis-py, found a value that one of them doesn't take"
+SCHEMES = "redis:// or rediss:// or unix:// or redis.cluster:// or rediss.cluster://"
 WRONG = {
     "${REDIS_URL}": "redis:// or .*, found another scheme, or a variable that is not set",
     "": "found another scheme",
-    "http://s3cret@h": "redis:// or rediss:// or unix:// or redis.cluster:// or rediss.cluster://, found another scheme",
+    "http://s3cret@h": f"{SCHEMES}, found another scheme",
     "redis://:s3cret#x@h:6379": HOST,
     "redis://:s3cret/x@h:6379": HOST,
     "redis://:s3cret@h:port": HOST,
@@ -78,8 +83,8 @@ WRONG = {
     "redis+cluster://:s3cret@h?db=1": "no database in the URL of a cluster, found one",
     "rediss://:s3cret@h?ssl_ca_cert=x": "options of redis-py, found 'ssl_ca_cert'",
     "rediss+cluster://:s3cret@h?ssl_ca_cert=x": "options of redis-py, found 'ssl_ca_cert'",
-    "redis://:s3cret@h?socket_timeout=soon": "options of redis-py, found a value that one of them doesn't take",
-    "rediss://h?ssl_cert_reqs=s3cret": "options of redis-py, found a value that one of them doesn't take",
+    "redis://:s3cret@h?socket_timeout=soon": OPTION_VALUE,
+    "rediss://h?ssl_cert_reqs=s3cret": OPTION_VALUE,
 }
 
 
@@ -99,10 +104,10 @@ def test_the_url_says_user_password_database_and_options() -> None:
     pool = connect(
         "redis://ranker:a%23b@db.example:7000/3?socket_timeout=0.2&max_connections=4"
     ).connection_pool
-    found = pool.connection_kwargs
-    assert (found["host"], found["port"], found["db"]) == ("db.example", 7000, 3)
-    assert (found["username"], found["password"]) == ("ranker", "a#b")
-    assert (found["socket_timeout"], found["socket_connect_timeout"], pool.max_connections) == (
+    options = pool.connection_kwargs
+    assert (options["host"], options["port"], options["db"]) == ("db.example", 7000, 3)
+    assert (options["username"], options["password"]) == ("ranker", "a#b")
+    assert (options["socket_timeout"], options["socket_connect_timeout"], pool.max_connections) == (
         0.2,
         1.0,
         4,
@@ -146,8 +151,8 @@ def test_more_threads_than_connections_wait_and_none_fails(own: Node) -> None:
         f"{own.url}?client_name=threads", max_connections=3, timeout_s=20
     )
     with ThreadPoolExecutor(24) as threads:
-        found = list(threads.map(lambda _: counts(client.read("topics", ["a", "b"])), range(400)))
-    assert found == [[1, 2]] * 400
+        answers = list(threads.map(lambda _: counts(client.read("topics", ["a", "b"])), range(400)))
+    assert answers == [[1, 2]] * 400
     assert named(own, "threads") == 3
     client.close()
     wait(lambda: named(own, "threads") == 0, "closed connections")
@@ -159,9 +164,11 @@ def test_more_tasks_than_connections_wait_and_none_fails(own: Node) -> None:
             f"{own.url}?client_name=tasks", max_connections=3, timeout_s=20
         )
         try:
-            found = await asyncio.gather(*(client.read("topics", ["a", "b"]) for _ in range(100)))
+            features = await asyncio.gather(
+                *(client.read("topics", ["a", "b"]) for _ in range(100))
+            )
             assert named(own, "tasks") == 3
-            return [counts(f) for f in found]
+            return [counts(f) for f in features]
         finally:
             await client.aclose()
 
@@ -202,16 +209,16 @@ def test_a_restart_that_no_read_saw_fails_none(own: Node) -> None:
     client = OnlineClient.from_url(own.url, max_connections=8, timeout_s=20)
     with ThreadPoolExecutor(8) as threads, clients(own.url) as reads:
 
-        def found() -> list[list[int]]:
+        def read_all() -> list[list[int]]:
             return list(threads.map(lambda _: counts(client.read("topics", ["a", "b"])), range(50)))
 
-        assert found() == [[1, 2]] * 50
+        assert read_all() == [[1, 2]] * 50
         for read in reads:
             assert counts(read()) == [1, 2]
             own.kill()
             own.start()
             wait(lambda: ready(own), "a server that has read its data")
-            assert (counts(read()), found()) == ([1, 2], [[1, 2]] * 50)
+            assert (counts(read()), read_all()) == ([1, 2], [[1, 2]] * 50)
     client.close()
 
 
@@ -225,10 +232,10 @@ def ready(server: Node) -> bool:
 
 def line_of(user: str) -> list[str]:
     """The ACL SETUSER line of the guide."""
-    (found,) = [
+    (line,) = [
         line for line in GUIDE.read_text().splitlines() if line.startswith(f"ACL SETUSER {user} ")
     ]
-    return found.split()[2:]
+    return line.split()[2:]
 
 
 @pytest.fixture
@@ -300,7 +307,7 @@ def test_a_wrong_password_is_said_and_not_shown(users: Node) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ca, server and client certificates, made with openssl; and a client's of an authority that the server doesn't know."""
+    """ca, server and client certificates of openssl; one client's is of an unknown authority."""
     folder = tmp_path_factory.mktemp("certificates")
 
     def openssl(command: str) -> None:
@@ -310,7 +317,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     for authority, names in {"ca": ("server", "client"), "stranger": ("intruder",)}.items():
         openssl(
-            f"req -x509 -newkey rsa:2048 -nodes -keyout {authority}.key -out {authority}.crt -days 2 -subj /CN={authority}"
+            f"req -x509 -newkey rsa:2048 -nodes -keyout {authority}.key -out {authority}.crt "
+            f"-days 2 -subj /CN={authority}"
         )
         for name in names:
             (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
@@ -318,7 +326,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
             )
             openssl(
-                f"x509 -req -in {name}.csr -CA {authority}.crt -CAkey {authority}.key -CAcreateserial"
+                f"x509 -req -in {name}.csr -CA {authority}.crt -CAkey {authority}.key "
+                "-CAcreateserial"
                 f" -out {name}.crt -days 2 -extfile names"
             )
     return folder
@@ -334,8 +343,8 @@ def tls(certificates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("tls")
     with node(
         folder, binary=debian_server(), tls_port="PORT", tls_auth_clients="yes", **options
-    ) as found:
-        yield found
+    ) as server:
+        yield server
 
 
 def tls_url(server: Node, certificates: Path, name: str, ca: str = "ca") -> str:

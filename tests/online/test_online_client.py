@@ -129,7 +129,7 @@ def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
 
 
 @pytest.mark.parametrize(
-    ("ids", "found"),
+    ("ids", "value_text"),
     [
         (["v", 7], r"7 \(int\)"),
         ([b"v"], r"b'v' \(bytes\)"),
@@ -139,11 +139,12 @@ def test_rows_stand_in_the_order_asked_for_each_as_often_as_asked(
     ],
 )
 def test_ids_that_are_no_strings_are_named(
-    store: Connection, reader: Readers, ids: Any, found: str
+    store: Connection, reader: Readers, ids: Any, value_text: str
 ) -> None:
     put(store, {"v": value(1)})
     with pytest.raises(
-        TypeError, match=f"ids: expected a list of strings, found .*{found}. Mend: (pass|leave) "
+        TypeError,
+        match=f"ids: expected a list of strings, found .*{value_text}. Mend: (pass|leave) ",
     ):
         reader().read("topics", ids)
 
@@ -160,11 +161,11 @@ def test_many_ids_of_two_views_are_one_command(store: Connection, reader: Reader
     client = reader()
     client.read("topics", [])
     store.config_resetstat()
-    found = client.read_views(["more", "topics", "more"], ["a", "b", "c"])
+    features = client.read_views(["more", "topics", "more"], ["a", "b", "c"])
     assert commands(store) == {"mget": 1}
-    assert list(found) == ["more", "topics"]
-    assert found["topics"]["topic_count"].tolist() == [1, 2, 0]
-    assert found["more"]["topic_count"].tolist() == [0, 20, 30]
+    assert list(features) == ["more", "topics"]
+    assert features["topics"]["topic_count"].tolist() == [1, 2, 0]
+    assert features["more"]["topic_count"].tolist() == [0, 20, 30]
     assert client.read_views([], ["a"]) == {}
 
 
@@ -175,7 +176,7 @@ def test_names_choose_fields(store: Connection, reader: Readers) -> None:
 
 
 def test_weights_and_vectors_in_half_precision(store: Connection, reader: Readers) -> None:
-    """1/3 is 1365/4096 with the 11 bits of half precision; a row of video_topics is 8 x 2 bytes shorter than its 97."""
+    """1/3 is 1365/4096 in half precision (11 bits); a row is 8 x 2 bytes shorter than 97."""
     narrow = tuple(
         replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns
     )
@@ -190,9 +191,9 @@ def test_weights_and_vectors_in_half_precision(store: Connection, reader: Reader
     }
     space = put(store, {"a": row}, schema=topics)
     assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 97 - 8 * 2
-    found = reader().read("topics", ["a", "b"])
-    assert found["topic_weights"].dtype == np.float32
-    assert found["topic_weights"].tolist() == [[1365 / 4096, 0.25, *[0.0] * 6], [0.0] * 8]
+    features = reader().read("topics", ["a", "b"])
+    assert features["topic_weights"].dtype == np.float32
+    assert features["topic_weights"].tolist() == [[1365 / 4096, 0.25, *[0.0] * 6], [0.0] * 8]
     wide = Schema((Field("z", "float32", "vector", "float16"),))
     space = put(store, {"a": {"z": [1 / 3] * 64}}, schema=wide, view="vectors")
     assert store.strlen(space.of([b"a"])[0]) == 26 + 1 + 4 + 64 * 2  # header, nulls, end, vector
@@ -222,7 +223,7 @@ def test_a_client_that_lives_long_notices_new_fields_and_views(
 
 
 class Overtaken:
-    """A client among threads: as soon as it has put a directory in its place, another thread puts there the one that it had read before."""
+    """A client whose directory another thread replaces at once by an older one."""
 
     before: Directory | None = None
 
@@ -260,9 +261,9 @@ def test_a_new_view_is_found_whatever_directory_other_threads_put_in_place(
 
         first = await count("topics")
         put(store, {"a": value(2)}, view="more")
-        found = [first, await count("more")]
+        counts = [first, await count("more")]
         await client.aclose() if awaited else client.close()
-        return found
+        return counts
 
     assert asyncio.run(read()) == [1, 2]
 
@@ -288,7 +289,7 @@ def test_news_between_two_reads_cost_one_more_round(store: Connection, reader: R
 
 
 def test_what_is_not_there_is_said(store: Connection, reader: Readers) -> None:
-    mend = r"Mend: load it \(`vidtopics materialize` or `feast materialize`\), or name its prefix, in Feast the project's name"
+    mend = r"Mend: load it \(`vidtopics materialize` or `feast materialize`\), or name its prefix"
     with pytest.raises(
         StoreError, match=f"Redis, prefix 'vt': expected a store, found nothing. {mend}"
     ):
@@ -304,7 +305,7 @@ def test_what_is_not_there_is_said(store: Connection, reader: Readers) -> None:
 
 
 def test_a_view_of_several_join_keys_is_refused(store: Connection, reader: Readers) -> None:
-    """Feast serializes such keys: no plain id would ever be found. Views of one key beside it are read as ever."""
+    """Feast serializes such keys: plain ids would never match. Views of one key are read."""
     put(store, {"a": value(1)})
     put(
         store, {"a": value(1)}, view="pairs", schema=replace(TOPICS, keys=("driver_id", "rider_id"))
@@ -330,13 +331,13 @@ def test_a_value_copied_to_another_id_or_view_is_unreadable(
     store: Connection, reader: Readers
 ) -> None:
     """The fingerprint is of view and id: no row is taken for another's."""
-    here, there = put(store, {"a": value(1)}), put(store, {"x": value(2)}, view="more")
-    (key,) = here.of([b"a"])
-    store.set(here.of([b"b"])[0], store.get(key))
-    store.set(there.of([b"a"])[0], store.get(key))
-    found = reader().read_views(["topics", "more"], ["a", "b"])
-    assert found["topics"].status.tolist() == [P, Status.UNREADABLE]
-    assert found["more"].status.tolist() == [Status.UNREADABLE, M]
+    topics_space, more_space = put(store, {"a": value(1)}), put(store, {"x": value(2)}, view="more")
+    (key,) = topics_space.of([b"a"])
+    store.set(topics_space.of([b"b"])[0], store.get(key))
+    store.set(more_space.of([b"a"])[0], store.get(key))
+    features = reader().read_views(["topics", "more"], ["a", "b"])
+    assert features["topics"].status.tolist() == [P, Status.UNREADABLE]
+    assert features["more"].status.tolist() == [Status.UNREADABLE, M]
 
 
 def test_prefixes_of_which_one_begins_the_other_share_nothing(
@@ -382,13 +383,13 @@ def test_a_field_that_no_view_has_is_told(store: Connection, reader: Readers) ->
 def test_values_of_a_schema_that_came_after_the_directory_are_read(
     store: Connection, reader: Readers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a cluster the version's node may have answered before the change, and a value's node after it."""
+    """On a cluster the version's node may answer before the change, a value's after it."""
     put(store, {"a": value(1)})
-    mine = reader()
-    mine.read("topics", ["a"])
+    client = reader()
+    client.read("topics", ["a"])
     put(store, {"a": value(2) | {"score": 0.5}}, schema=LONGER, event_us=2)
     real, seen = Request.stale, []
     monkeypatch.setattr(
         Request, "stale", lambda *a: (bool(seen) and real(*a)) or bool(seen.append(1))
     )
-    assert mine.read("topics", ["a"])["score"].tolist() == [0.5]
+    assert client.read("topics", ["a"])["score"].tolist() == [0.5]

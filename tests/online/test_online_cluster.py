@@ -1,4 +1,4 @@
-"""Reads from a cluster: what travels, slots that move, nodes that hang or die, more threads than connections."""
+"""Reads from a cluster: messages, moving slots, lost nodes, more threads than connections."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def row(video: str) -> dict[str, object]:
     return {**value(int(video[1:])), "topic_count": 1}
 
 
-def numbers(found: Features) -> list[int]:
+def numbers(features: Features) -> list[int]:
     """Which video each row is of, -1 where there is none."""
-    ids = found["topic_ids"][:, 0].tolist()
-    assert found["label"].tolist() == [None if i < 0 else f"topic {i}" for i in ids]
+    ids = features["topic_ids"][:, 0].tolist()
+    assert features["label"].tolist() == [None if i < 0 else f"topic {i}" for i in ids]
     return ids
 
 
@@ -59,10 +59,12 @@ def nodes(
         pytest.skip("no redis-server on this machine")
     binary = debian_server() if request.param == "debian" else valkey_server()
     folder = tmp_path_factory.mktemp("nodes")
-    with cluster_of(folder, binary=binary, appendonly="yes", cluster_node_timeout="2000") as found:
-        with connect(url_of(found), timeout_s=20) as connection:
+    with cluster_of(
+        folder, binary=binary, appendonly="yes", cluster_node_timeout="2000"
+    ) as cluster:
+        with connect(url_of(cluster), timeout_s=20) as connection:
             put(connection, {i: row(i) for i in IDS})
-        yield found
+        yield cluster
 
 
 def url_of(nodes: list[Node]) -> str:
@@ -71,7 +73,7 @@ def url_of(nodes: list[Node]) -> str:
 
 @contextmanager
 def clients(nodes: list[Node], **options: Any) -> Iterator[list[Callable[[], Features]]]:
-    """A read of all ids by a sync client and one by an async client, both of which know the cluster as it is now."""
+    """Reads of all ids by a sync and an async client that know the cluster as it is now."""
     loop = asyncio.new_event_loop()
     client, waiting = (
         OnlineClient.from_url(url_of(nodes), **options),
@@ -99,9 +101,9 @@ def test_each_bucket_is_one_command_for_all_views_and_ids(
     client = OnlineClient.from_url(cluster, timeout_s=20)
     client.read("topics", [])
     cluster_store.config_resetstat(target_nodes="all")
-    found = client.read_views(["topics", "more"], IDS[:50])
-    assert numbers(found["topics"]) == list(range(50))
-    assert found["more"]["topic_count"].tolist() == [9] * 50
+    features = client.read_views(["topics", "more"], IDS[:50])
+    assert numbers(features["topics"]) == list(range(50))
+    assert features["more"]["topic_count"].tolist() == [9] * 50
     sent: Counter[str] = Counter()
     for stats in cluster_store.info("commandstats", target_nodes="primaries").values():
         sent.update(
@@ -194,7 +196,7 @@ def test_more_tasks_than_turns_wait(cluster: str, cluster_store: redis.RedisClus
             f"{cluster}?client_name=tasks", max_connections=3, timeout_s=20
         )
         try:
-            found = await asyncio.gather(
+            features = await asyncio.gather(
                 *(client.read("topics", IDS[n : n + 20]) for n in range(100))
             )
             assert sorted(connections(cluster_store, "tasks")) == [
@@ -202,7 +204,7 @@ def test_more_tasks_than_turns_wait(cluster: str, cluster_store: redis.RedisClus
                 3,
                 4,
             ]  # one more asked a seed for the slots
-            return [numbers(f) for f in found]
+            return [numbers(f) for f in features]
         finally:
             await client.aclose()
 
@@ -211,12 +213,12 @@ def test_more_tasks_than_turns_wait(cluster: str, cluster_store: redis.RedisClus
 
 def connections(store: redis.RedisCluster, name: str) -> list[int]:
     """How many connections of that name each node has."""
-    found = [node.redis_connection.client_list() for node in store.get_primaries()]
-    return [sum(c["name"] == name for c in clients) for clients in found]
+    connections_of_nodes = [node.redis_connection.client_list() for node in store.get_primaries()]
+    return [sum(c["name"] == name for c in clients) for clients in connections_of_nodes]
 
 
 def test_a_slot_that_moves_gives_right_rows_at_every_step(nodes: list[Node]) -> None:
-    """Keys of bucket 3 go from their node to another: none, half, all of them there, then the slot itself."""
+    """Keys of bucket 3 go to another node: none, half, all of them, then the slot itself."""
     slot = key_slot(b"{3}")
     plain = [redis.Redis.from_url(n.url) for n in nodes]
     names = [c.cluster("MYID").decode() for c in plain]
@@ -242,8 +244,10 @@ def test_a_slot_that_moves_gives_right_rows_at_every_step(nodes: list[Node]) -> 
 
 
 def own_slots(connection: redis.Redis) -> list[tuple[str, str]]:
-    mine = next(row for row in connection.cluster("NODES").values() if "myself" in row["flags"])
-    return [(s[0], s[-1]) for s in mine["slots"]]
+    own_entry = next(
+        row for row in connection.cluster("NODES").values() if "myself" in row["flags"]
+    )
+    return [(s[0], s[-1]) for s in own_entry["slots"]]
 
 
 def test_a_node_that_hangs_costs_one_timeout(

@@ -1,4 +1,4 @@
-"""A cluster of which no node answers: clients get redis-py's RedisError, and read again once it is back."""
+"""A cluster of which no node answers: a RedisError, and reads again once it is back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short way of `gather` for the common case gives what the long way gives, whatever lies in Redis."""
+"""The short way of `gather` for the common case gives what the long way gives."""
 
 import numpy as np
 import pytest
@@ -115,19 +115,19 @@ def test_both_ways_are_one(kinds, names, ttl):
     ],
 )
 def test_which_way_is_taken(kind, status, short, monkeypatch):
-    """The short way answers exactly what it is for: were it always None, the test above would say nothing."""
+    """The short way answers what it is for: always None would pass the test above."""
     taken, real = [], features._fixed
     monkeypatch.setattr(features, "_fixed", lambda *a: taken.append(real(*a)) or taken[-1])
-    found, _ = both_ways(["whole", kind], None, TTL, monkeypatch)
-    assert [taken[0] is not None, Status(found.status[1])] == [short, status]
-    assert found["topic_ids"][0].tolist() == [1, -1, -1, -1, -1, -1, -1, -1]
+    gathered, _ = both_ways(["whole", kind], None, TTL, monkeypatch)
+    assert [taken[0] is not None, Status(gathered.status[1])] == [short, status]
+    assert gathered["topic_ids"][0].tolist() == [1, -1, -1, -1, -1, -1, -1, -1]
 
 
 def test_arrays_are_the_callers_own(monkeypatch):
-    found, _ = both_ways(["whole", "missing"], None, 0, monkeypatch)
-    found["topic_ids"][:] = 0
-    found.null["topic_ids"][:] = True
-    assert found.null["topic_weights"].tolist() == [False, True]
+    features, _ = both_ways(["whole", "missing"], None, 0, monkeypatch)
+    features["topic_ids"][:] = 0
+    features.null["topic_ids"][:] = True
+    assert features.null["topic_weights"].tolist() == [False, True]
 
 
 def test_a_schema_with_text_is_judged_row_by_row():

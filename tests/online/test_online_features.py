@@ -1,9 +1,10 @@
-"""What a reader concludes from the bytes of many ids: a status for each, and values only where they are sure."""
+"""What a reader concludes from the bytes of many ids: statuses, and values that are sure."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,17 +25,21 @@ U, P, N, M, O = (  # noqa: E741
 )
 
 
-def rows(*found: int | None, schema: Schema = TOPICS, event_us: int = 1) -> list[bytes]:
+def rows(*numbers: int | None, schema: Schema = TOPICS, event_us: int = 1) -> list[bytes]:
     return values(
-        schema, [None if n is None else value_of(n) for n in found], PRINTS[: len(found)], event_us
+        schema,
+        [None if n is None else value_of(n) for n in numbers],
+        PRINTS[: len(numbers)],
+        event_us,
     )
 
 
 def read(
-    found: list[bytes | None], known: dict[int, Schema] | None = None, **options: object
+    payloads: list[bytes | None], known: dict[int, Schema] | None = None, **options: Any
 ) -> Features:
     schema = options.pop("schema", TOPICS)
-    return gather(schema, known or {}, found, PRINTS[: len(found)], now_us=100, **options)  # type: ignore[arg-type]
+    prints = PRINTS[: len(payloads)]
+    return gather(schema, known or {}, payloads, prints, now_us=100, **options)
 
 
 def test_statuses_are_those_of_feast() -> None:
@@ -48,8 +53,8 @@ def test_statuses_are_those_of_feast() -> None:
 
 
 def test_every_row_has_its_own_status_and_padding_where_it_has_no_value() -> None:
-    found: list[bytes | None] = [*rows(7, None), None, *rows(0, 0, 0, 5)[3:], b"short"]
-    features = read(found)
+    payloads: list[bytes | None] = [*rows(7, None), None, *rows(0, 0, 0, 5)[3:], b"short"]
+    features = read(payloads)
     assert features.status.tolist() == [P, N, M, P, U]
     assert features["topic_ids"].tolist() == [[7, -1], [-1, -1], [-1, -1], [5, -1], [-1, -1]]
     assert features["topic_count"].tolist() == [7, 0, 0, 5, 0]
@@ -81,9 +86,9 @@ DAMAGED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGED)
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_bytes_that_are_not_this_rows_are_unreadable_and_only_they(damage: str, place: int) -> None:
-    found, expected = rows(1, 2, 3), [1, 2, 3]
-    found[place], expected[place] = DAMAGED[damage](found[place]), 0
-    features = read(list(found), ttl_us=1000)
+    payloads, expected = rows(1, 2, 3), [1, 2, 3]
+    payloads[place], expected[place] = DAMAGED[damage](payloads[place]), 0
+    features = read(list(payloads), ttl_us=1000)
     assert features.status.tolist() == [U if n == 0 else P for n in expected]
     assert features["topic_count"].tolist() == expected
     assert features["label"].tolist() == [f"topic {n}" if n else None for n in expected]
@@ -112,10 +117,10 @@ def test_a_value_that_ended_long_ago_has_ended() -> None:
 
 
 def test_a_null_field_of_a_present_row_is_padding_and_marked() -> None:
-    found = values(
+    payloads = values(
         TOPICS, [{**value_of(1), "topic_ids": [9, 9], "label": None}, value_of(2)], PRINTS[:2], 1
     )
-    features = read(list(found))
+    features = read(list(payloads))
     assert features.status.tolist() == [P, P]
     assert features["label"].tolist() == [None, "topic 2"]
     assert {n: m.tolist() for n, m in features.null.items()} == {
@@ -146,8 +151,8 @@ LONGER = Schema((*TOPICS.fields, Field("score", "float32", "scalar", "float32", 
 @pytest.mark.parametrize("now", [TOPICS, LONGER], ids=["old reader", "new reader"])
 def test_a_field_added_at_the_end_reads_in_mixed_batches(now: Schema) -> None:
     new = values(LONGER, [{**value_of(n), "score": n / 2} for n in (1, 2, 3)], PRINTS[:3], 1)
-    found = [new[0], rows(0, 2)[1], new[2]]
-    features = read(list(found), {s.hash: s for s in (TOPICS, LONGER)}, schema=now)
+    payloads = [new[0], rows(0, 2)[1], new[2]]
+    features = read(list(payloads), {s.hash: s for s in (TOPICS, LONGER)}, schema=now)
     assert features.status.tolist() == [P, P, P]
     assert features["topic_count"].tolist() == [1, 2, 3]
     if now is LONGER:
@@ -161,8 +166,8 @@ def test_a_narrower_wire_reads_in_mixed_batches() -> None:
     wide = Schema(
         (TOPICS.fields[0], dataclasses.replace(TOPICS.fields[1], wire="int64"), TOPICS.fields[2])
     )
-    found = [rows(1)[0], rows(0, 300, schema=wide)[1]]
-    features = read(list(found), {wide.hash: wide})
+    payloads = [rows(1)[0], rows(0, 300, schema=wide)[1]]
+    features = read(list(payloads), {wide.hash: wide})
     assert (features.status.tolist(), features["topic_count"].tolist()) == ([P, P], [1, 300])
 
 
@@ -183,13 +188,13 @@ def test_a_field_of_another_type_makes_its_rows_unreadable(what: str) -> None:
         "topic_count": [4] if what == "kind" else 4,
         "label": "4",
     }
-    found = [*rows(1), values(other, [row], PRINTS[1:2], 1)[0], *rows(0, 0, 3)[2:]]
-    features = read(list(found), {other.hash: other})
+    payloads = [*rows(1), values(other, [row], PRINTS[1:2], 1)[0], *rows(0, 0, 3)[2:]]
+    features = read(list(payloads), {other.hash: other})
     assert features.status.tolist() == [P, U, P]
     assert features["topic_ids"].tolist() == [[1, -1], [-1, -1], [3, -1]]
     assert features["topic_count"].tolist() == [1, 0, 3]
     assert features.null["label"].tolist() == [False, True, False]
-    alone = read(list(found), {other.hash: other}, names=["label"])
+    alone = read(list(payloads), {other.hash: other}, names=["label"])
     assert alone.status.tolist() == [P, P, P]  # the field that changed isn't asked for
     assert alone["label"].tolist() == ["topic 1", "4", "topic 3"]
 
@@ -202,19 +207,19 @@ VECTOR = Schema((*VECTOR_OLD.fields, Field("m", "int64", "scalar", "int8")))
 
 def vectors(schema: Schema, place: int, vector: list[float] | None, created_us: int = 1) -> bytes:
     row = {"v": [vector], "n": [5], "m": [6]}
-    (found,) = encode(
+    (payload,) = encode(
         schema, row, fingerprints=PRINTS[place : place + 1], event_us=[1], created_us=[created_us]
     )
-    return found
+    return payload
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_vectors_of_two_schemas_and_widths_todays_schema_wins(order: tuple[int, int]) -> None:
-    found = [b"", b""]
+    payloads = [b"", b""]
     today, before = order
-    found[today] = vectors(VECTOR, today, [1, 2, 3])
-    found[before] = vectors(VECTOR_OLD, before, [8, 9], created_us=7)
-    features = read(list(found), {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)
+    payloads[today] = vectors(VECTOR, today, [1, 2, 3])
+    payloads[before] = vectors(VECTOR_OLD, before, [8, 9], created_us=7)
+    features = read(list(payloads), {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)
     assert [features.status[today], features.status[before]] == [P, U]
     assert features["v"][today].tolist() == [1, 2, 3]
     assert features["v"][before].tolist() == [0, 0, 0]
@@ -223,8 +228,8 @@ def test_vectors_of_two_schemas_and_widths_todays_schema_wins(order: tuple[int, 
 
 
 def test_vectors_of_two_schemas_and_one_width_are_all_read() -> None:
-    found = [vectors(VECTOR_OLD, 0, [8, 9]), vectors(VECTOR, 1, [1, 2])]
-    features = read([*found, None], {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)
+    payloads = [vectors(VECTOR_OLD, 0, [8, 9]), vectors(VECTOR, 1, [1, 2])]
+    features = read([*payloads, None], {VECTOR_OLD.hash: VECTOR_OLD}, schema=VECTOR)
     assert (features.status.tolist(), features["v"].tolist()) == (
         [P, P, M],
         [[8, 9], [1, 2], [0, 0]],

@@ -1,4 +1,4 @@
-"""Lists under a prefix that was emptied and filled again with another number of buckets: clients that were there before read the new ones."""
+"""A prefix is emptied and filled with other buckets: older clients read the new lists."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def read(request: pytest.FixtureRequest, store: Connection, valkey: str) -> Iter
         return
     loop, waiting = asyncio.new_event_loop(), AsyncOnlineClient.from_url(url, timeout_s=20)
 
-    async def both() -> tuple[list[str], list[list[str]]]:
+    async def read_both() -> tuple[list[str], list[list[str]]]:
         return await waiting.recent_clicks("ü"), await waiting.queues(TOPICS, epoch=1, limit=1)
 
-    yield lambda: loop.run_until_complete(both())
+    yield lambda: loop.run_until_complete(read_both())
     loop.run_until_complete(waiting.aclose())
     loop.close()
 

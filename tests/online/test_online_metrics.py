@@ -33,16 +33,16 @@ def scraped(registry: CollectorRegistry) -> Samples:
 
 def ids(samples: Samples, view: str) -> dict[str, float]:
     """Ids by status."""
-    found = {
+    samples_by_status = {
         status: samples.get(f'vidtopics_online_ids_total{{status="{status}",view="{view}"}}')
         for status in STATUSES
     }
-    return {status: n for status, n in found.items() if n is not None}
+    return {status: n for status, n in samples_by_status.items() if n is not None}
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
-    """Importing Feast turns on Prometheus's multi-process mode, in which registries of one process share what they count."""
+    """A registry of its own also in multi-process mode, which importing Feast turns on."""
     monkeypatch.setattr("prometheus_client.values.ValueClass", MutexValue)
     return CollectorRegistry()
 
@@ -71,7 +71,7 @@ def test_reads_and_what_they_found_are_counted(
 def test_age_is_the_time_since_present_values_became_known(
     store: redis.Redis, valkey: str, registry: CollectorRegistry
 ) -> None:
-    """Known 1, 2 and 200 hours ago: the median is 2 h, the oldest 200 h. The one that ended 900 hours ago doesn't count."""
+    """Known 1, 2, 200 hours ago: median 2 h, oldest 200 h. One that ended doesn't count."""
     now_us = time.time_ns() // 1000
     for name, hours in {"a": 1, "b": 2, "c": 200, "ended": 900}.items():
         row = None if name == "ended" else value(1)
@@ -106,8 +106,8 @@ def test_a_read_that_raises_is_an_error_and_no_read(
         with pytest.raises(redis.ConnectionError):
             gone.read("topics", ["a"])
     samples = scraped(registry)
-    found = {name: n for name, n in samples.items() if "errors_total" in name}
-    assert found == {
+    errors = {name: n for name, n in samples.items() if "errors_total" in name}
+    assert errors == {
         'vidtopics_online_errors_total{error="StoreError"}': 1,
         'vidtopics_online_errors_total{error="ConnectionError"}': 2,
     }
@@ -137,5 +137,5 @@ def test_the_async_client_counts_alike_and_a_cancelled_read_is_an_error(
 
 
 def test_the_client_alone_needs_no_prometheus() -> None:
-    code = "import sys; sys.modules['prometheus_client'] = None; from vidtopics.online import OnlineClient, connect"
+    code = "import sys; sys.modules['prometheus_client'] = None; import vidtopics.online"
     subprocess.run([sys.executable, "-c", code], check=True)

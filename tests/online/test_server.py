@@ -49,10 +49,10 @@ def test_a_home_that_is_an_address_has_no_server(
 
 
 def test_it_listens_on_loopback_alone_and_keeps_what_it_holds(home: Path) -> None:
-    held = redis.Redis.from_url(server.start(home)).config_get("*")
-    assert held["bind"] == "127.0.0.1"
-    assert (held["maxmemory-policy"], held["appendonly"]) == ("noeviction", "yes")
-    assert Path(held["dir"]).samefile(home / "redis")
+    config = redis.Redis.from_url(server.start(home)).config_get("*")
+    assert config["bind"] == "127.0.0.1"
+    assert (config["maxmemory-policy"], config["appendonly"]) == ("noeviction", "yes")
+    assert Path(config["dir"]).samefile(home / "redis")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -70,11 +70,11 @@ def test_data_and_address_survive_the_server(home: Path, end: str) -> None:
 
 def test_two_processes_that_start_it_at_once_share_one(home: Path) -> None:
     code = "import sys; from vidtopics import server; print(server.start(sys.argv[1]))"
-    both = [
+    processes = [
         subprocess.Popen([sys.executable, "-c", code, str(home)], stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    urls = [p.communicate(timeout=60)[0].decode().strip() for p in both]
+    urls = [p.communicate(timeout=60)[0].decode().strip() for p in processes]
     assert urls[0] == urls[1] == server.running(home)
     log = (home / "redis" / "server.log").read_text()
     assert log.count("Ready to accept connections") == 1
@@ -95,7 +95,7 @@ def test_what_an_earlier_server_left_is_no_obstacle(home: Path, text: str) -> No
 def test_another_homes_server_on_the_old_port_is_left_alone(
     home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The machine started anew: the number of the old process is another's, the old port another server's."""
+    """After a restart of the machine the old process id and port are another's."""
     other = tmp_path_factory.mktemp("other")
     theirs = server.start(other)
     try:

@@ -18,22 +18,22 @@ from vidtopics.online.connections import Connection
 def home(
     tmp_path: Path, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ParityHome]:
-    with _home(tmp_path, store, monkeypatch) as found:
-        yield found
+    with _home(tmp_path, store, monkeypatch) as new_home:
+        yield new_home
 
 
 @pytest.fixture
 def cluster_home(
     tmp_path: Path, cluster_store: redis.RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ParityHome]:
-    with _home(tmp_path, cluster_store, monkeypatch) as found:
-        yield found
+    with _home(tmp_path, cluster_store, monkeypatch) as new_home:
+        yield new_home
 
 
 @contextmanager
 def _home(root: Path, store: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[ParityHome]:
     monkeypatch.setattr(serving_log, "INTERVAL_S", 0.01)
     monkeypatch.setattr(parity_home, "START_US", time.time_ns() // 1000)
-    found = ParityHome(root, store)
-    yield found
-    found.log.close()
+    new_home = ParityHome(root, store)
+    yield new_home
+    new_home.log.close()

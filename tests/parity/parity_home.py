@@ -37,7 +37,7 @@ START_US = 0  # the fixture sets it: test modules are read minutes before their 
 
 @dataclass
 class ParityHome:
-    """Rows are (video, event, created, n), times in microseconds; features follow from n, None ends the value."""
+    """Rows (video, event, created, n), microseconds; features follow from n, None: an end."""
 
     root: Path
     store: Connection
@@ -126,11 +126,11 @@ class ParityHome:
             }
             for video, event, created, n in rows
         ]
-        found = pa.Table.from_pylist(plain, arrow_schema(table))
+        rows = pa.Table.from_pylist(plain, arrow_schema(table))
         commit = counted(
-            Commit("by hand", 1, 1), found.num_rows, found["created_timestamp"].cast(pa.int64())
+            Commit("by hand", 1, 1), rows.num_rows, rows["created_timestamp"].cast(pa.int64())
         )
-        append(table, self.tables.delta(table, create=True), iter(found.to_batches()), commit)
+        append(table, self.tables.delta(table, create=True), iter(rows.to_batches()), commit)
 
 
 def statuses(features: Features) -> list[str]:

@@ -15,10 +15,10 @@ def test_a_log_of_a_cluster_finds_a_dropped_key(cluster_home: ParityHome) -> Non
     cluster_home.store.delete(cluster_home.key("v7"))
     cluster_home.read(*ids, request="r2")
     report = cluster_home.replay()
-    found = report.views["video_statistics"]
-    assert dict(found.verdicts) == {Verdict.FINE: 48, Verdict.MISSING: 1}
-    assert (found.stale, found.joined, report.dropped, report.damaged) == (0, 48, 0, 0)
-    (shown,) = found.examples
+    view_report = report.views["video_statistics"]
+    assert dict(view_report.verdicts) == {Verdict.FINE: 48, Verdict.MISSING: 1}
+    assert (view_report.stale, view_report.joined, report.dropped, report.damaged) == (0, 48, 0, 0)
+    (shown,) = view_report.examples
     assert (shown["video_id"], shown["request"], shown["expected"]["video_exposures"]) == (
         "v7",
         "r2",

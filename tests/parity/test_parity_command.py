@@ -38,31 +38,31 @@ def test_exit_codes_follow_both_checks(
 ) -> None:
     assert run(served, "--max-stale", "0.5") == 0  # 2 of 4 rows
     assert run(served, "--max-stale", "0.49") == 1
-    told = capsys.readouterr().out
-    assert "Check 1, served is the table's row: fine (4 rows checked)" in told
+    output = capsys.readouterr().out
+    assert "Check 1, served is the table's row: fine (4 rows checked)" in output
     assert (
         "Check 2, served is what a join gives: TOO STALE (at most 50.00% of a view, 49.00% allowed)"
-        in told
+        in output
     )
-    assert "stale: video_statistics of b, request r1 at 20" in told
+    assert "stale: video_statistics of b, request r1 at 20" in output
     served.store.delete(served.key("a"))
     served.settle()  # the log began anew
     served.read("a", request="r3")
     served.log.close()
     assert run(served, "--max-stale", "1") == 1
-    told = capsys.readouterr().out
-    assert "Check 1, served is the table's row: 1 MISMATCHES (5 rows checked)" in told
-    assert "missing: video_statistics of a, request r3 at 20" in told
+    output = capsys.readouterr().out
+    assert "Check 1, served is the table's row: 1 MISMATCHES (5 rows checked)" in output
+    assert "missing: video_statistics of a, request r3 at 20" in output
 
 
 def test_json_has_counts_rates_and_examples(
     served: ParityHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(served, "--json", "--examples", "1", "--log", str(served.folder)) == 1
-    found = json.loads(capsys.readouterr().out)
-    (view,) = found["views"]
+    result = json.loads(capsys.readouterr().out)
+    (view,) = result["views"]
     assert {
-        k: found[k]
+        k: result[k]
         for k in ("fine", "lines", "damaged", "dropped", "checked", "mismatches", "staleness")
     } == {
         "fine": False,
@@ -128,13 +128,15 @@ def test_a_log_that_is_mostly_unchecked_is_not_fine(
 ) -> None:
     assert run(partly, "--max-unchecked", "0.75") == 0
     assert run(partly, "--max-unchecked", "0.74") == 1
-    told = capsys.readouterr().out
-    assert "rows that could not be checked: fine (at most 75.00% of a view, 75.00% allowed)" in told
+    output = capsys.readouterr().out
+    assert (
+        "rows that could not be checked: fine (at most 75.00% of a view, 75.00% allowed)" in output
+    )
     assert (
         "rows that could not be checked: TOO MANY (at most 75.00% of a view, 74.00% allowed)"
-        in told
+        in output
     )
-    assert "Check 1, served is the table's row: fine (1 rows checked)" in told
+    assert "Check 1, served is the table's row: fine (1 rows checked)" in output
 
 
 @pytest.mark.parametrize(("checked", "code"), [(19, 0), (18, 1)])
@@ -157,19 +159,24 @@ def test_a_view_that_is_unchecked_does_not_hide_behind_another(
     partly.read(*["a"] * 200, view="video_topics")
     partly.log.close()
     assert run(partly, "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["fine"], found["max_unchecked"], found["unchecked_rate"], found["checked"]) == (
+    result = json.loads(capsys.readouterr().out)
+    assert (
+        result["fine"],
+        result["max_unchecked"],
+        result["unchecked_rate"],
+        result["checked"],
+    ) == (
         False,
         0.05,
         0.75,
         201,
     )
-    assert [v["unchecked_rate"] for v in found["views"]] == [0.75, 0]
+    assert [v["unchecked_rate"] for v in result["views"]] == [0.75, 0]
 
 
 @pytest.fixture
 def skewed(home: ParityHome, monkeypatch: pytest.MonkeyPatch) -> ParityHome:
-    """The clock of whoever publishes and materialises runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
+    """The publisher's clock runs ahead: `a` is known from in an hour on; one of 1,000 rows."""
     ahead = SimpleNamespace(
         time_ns=lambda: time.time_ns() + 2 * HOUR_US * 1000, monotonic=time.monotonic
     )
@@ -193,9 +200,9 @@ def test_a_skewed_clock_is_not_fine_past_one_row_in_a_thousand(
     skewed.read("a")  # 2 of 1,001
     skewed.log.close()
     assert run(skewed, "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["fine"], found["max_skew"], found["mismatches"]) == (False, 0.001, 0)
-    assert found["skew"] == found["views"][0]["skew"] == pytest.approx(2 / 1001)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["fine"], result["max_skew"], result["mismatches"]) == (False, 0.001, 0)
+    assert result["skew"] == result["views"][0]["skew"] == pytest.approx(2 / 1001)
     assert run(skewed, "--max-skew", "0.002") == 0
 
 
@@ -213,13 +220,13 @@ def test_a_data_file_of_the_latest_version_that_is_gone_or_cut_is_named(
     lost = next(served.tables.path(VIDEO_STATISTICS).glob("*.parquet"))
     lost.unlink() if damage == "gone" else lost.write_bytes(lost.read_bytes()[:100])
     assert run(served) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "video_statistics: expected all its data files, whole" in told
-    assert lost.name in told
+    output = " ".join(capsys.readouterr().err.split())
+    assert "video_statistics: expected all its data files, whole" in output
+    assert lost.name in output
 
 
 def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
-    """Every answer lies between the watermarks that were seen before and after it, whatever the load was doing."""
+    """Every answer lies between the watermarks before and after it, during a load too."""
     ids = [f"v{i}" for i in range(40)]
     home.statistics(*((i, ago(9), ago(9), 1) for i in ids))
     home.move()
@@ -245,8 +252,8 @@ def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
         number += 1
     mover.join()
     report = home.replay(chunk_rows=5_000)
-    found = report.views["video_statistics"]
+    view_report = report.views["video_statistics"]
     assert number > 50
-    assert found.rows == number * 41
-    assert {v for v in found.verdicts if v not in (Verdict.FINE, Verdict.AHEAD)} == set()
-    assert found.stale > 0
+    assert view_report.rows == number * 41
+    assert {v for v in view_report.verdicts if v not in (Verdict.FINE, Verdict.AHEAD)} == set()
+    assert view_report.stale > 0

@@ -18,7 +18,7 @@ from parity_home import HOUR_US, ParityHome, ago, between, statuses
 
 import consumers.parity
 from consumers.parity import Report, Verdict, ViewReport
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 from consumers.parity.log import Log
 from vidtopics import contracts
 from vidtopics.contracts import VIDEO_STATISTICS, View
@@ -37,13 +37,13 @@ def verdicts(report: Report, view: str = "video_statistics") -> dict[Verdict, in
 
 
 def example(report: Report, kind: str) -> dict[str, Any]:
-    (found,) = [e for e in only(report).examples if e["kind"] == kind]
-    return found
+    (example,) = [e for e in only(report).examples if e["kind"] == kind]
+    return example
 
 
 @pytest.fixture
 def filled(home: ParityHome) -> ParityHome:
-    """`a` and `b` have a row of three hours ago, `a` one of two hours ago; `c` ended. Both releases were moved."""
+    """`a` and `b` have a row of 3 h ago, `a` one of 2 h ago; `c` ended. Both releases moved."""
     home.statistics(("a", ago(3), ago(3), 10), ("b", ago(3), ago(3), 20), ("c", ago(3), ago(3), 30))
     home.move()
     home.statistics(("a", ago(2), ago(2), 11), ("c", ago(2), ago(2), None))
@@ -63,10 +63,14 @@ def test_a_clean_run_has_no_findings(filled: ParityHome) -> None:
         ("video_topics", 1),
         ("video_joint_representation", 1),
     ):
-        found = only(report, view)
-        assert (found.rows, found.requests, dict(found.verdicts)) == (4, 1, {V.FINE: 4})
-        assert (found.joined, found.stale, found.examples) == (4, 0, [])
-        assert {c.served for c in found.features.values()} == {served}
+        view_report = only(report, view)
+        assert (view_report.rows, view_report.requests, dict(view_report.verdicts)) == (
+            4,
+            1,
+            {V.FINE: 4},
+        )
+        assert (view_report.joined, view_report.stale, view_report.examples) == (4, 0, [])
+        assert {c.served for c in view_report.features.values()} == {served}
     assert (report.lines, report.damaged, report.dropped, report.mismatches, report.staleness) == (
         3,
         0,
@@ -95,13 +99,13 @@ def test_a_late_row_is_staleness_with_its_lag_and_no_mismatch(filled: ParityHome
     )  # known half an hour before the request, arrived after it
     filled.move()
     report = filled.replay()
-    found = only(report)
-    assert (verdicts(report), found.stale, found.joined) == ({V.FINE: 3}, 1, 3)
-    assert found.behind_max_us == pytest.approx(
+    view_report = only(report)
+    assert (verdicts(report), view_report.stale, view_report.joined) == ({V.FINE: 3}, 1, 3)
+    assert view_report.behind_max_us == pytest.approx(
         HOUR_US / 2, abs=60e6
     )  # known, not held: created is the later time
     # n = 20 became 21: exposures and CTR differ, clicks don't
-    assert {name: c.stale for name, c in found.features.items()} == {
+    assert {name: c.stale for name, c in view_report.features.items()} == {
         "video_exposures": 1,
         "video_clicks": 0,
         "video_ctr": 1,
@@ -127,8 +131,8 @@ def test_the_same_features_under_later_times_are_not_stale(filled: ParityHome) -
 def test_an_end_that_was_not_served_is_stale_by_status(filled: ParityHome) -> None:
     filled.read("b")
     filled.statistics(("b", ago(1), ago(1), None))
-    found = only(filled.replay())
-    assert (found.stale, found.examples[0]["served"]["status"]) == (1, "present")
+    view_report = only(filled.replay())
+    assert (view_report.stale, view_report.examples[0]["served"]["status"]) == (1, "present")
 
 
 def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome) -> None:
@@ -161,9 +165,9 @@ def test_the_smallest_change_of_a_vector_is_seen(home: ParityHome, fault: str) -
     home.store.set(key, bytes(value))
     home.read("a", view="video_joint_representation")
     report = home.replay()
-    found = report.views["video_joint_representation"]
-    assert {name for name, c in found.features.items() if c.wrong} == {"joint_embedding"}
-    assert verdicts(report, found.view) == {V.WRONG_VALUE: 1}
+    view_report = report.views["video_joint_representation"]
+    assert {name for name, c in view_report.features.items() if c.wrong} == {"joint_embedding"}
+    assert verdicts(report, view_report.view) == {V.WRONG_VALUE: 1}
 
 
 def test_a_dropped_key_is_missing_and_an_unknown_one_is_not(filled: ParityHome) -> None:
@@ -270,7 +274,7 @@ def test_between_floor_and_ceiling_either_value_is_right(
 def test_a_row_that_was_late_when_it_came_is_never_the_latest(
     filled: ParityHome, floor: int, ceiling: int
 ) -> None:
-    """Version 3 brings a row that is older than that of version 2; Redis must not show it, whatever the floor."""
+    """Version 3's row is older than version 2's; Redis must not show it at any floor."""
     filled.statistics(("a", ago(2.5), ago(2.5), 12))
     filled.move()
     filled.read("a")
@@ -428,7 +432,7 @@ def test_memory_is_bounded_chunks_are_cut_and_files_read_once(filled: ParityHome
         filled.read("a", "b")
     filled.log.close()
     assert [len(chunk.ids) for chunk in Log(filled.folder).chunks(4)] == [4, 2]
-    history = History.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 2])
+    history = EntityRows.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 2])
     held = [tuple(rows) for rows in history.held.T.tolist()]  # in versions 1 and 2
     assert sorted(zip(history.entity.tolist(), held, strict=True)) == [
         (0, (False, True)),

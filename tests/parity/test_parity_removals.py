@@ -1,4 +1,7 @@
-"""Rows that were taken out of a table count from before, and not after; rows that only moved to other files count throughout."""
+"""Rows that were taken out of a table count before, and not after.
+
+Rows that only moved to other files count throughout.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from parity_home import ParityHome, ago, between, statuses
 
 from consumers.parity import Report, Verdict, ViewReport
-from consumers.parity.history import History
+from consumers.parity.history import EntityRows
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.tables.schemas import arrow_schema
 
@@ -256,7 +259,7 @@ def test_equal_copies_are_one_row_and_say_where_they_are_held(filled: ParityHome
     filled.statistics(("a", ago(2), ago(2), 11))  # version 3
     delta(filled).optimize.compact()
     deleted(filled)  # version 5
-    history = History.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 3, 9])
+    history = EntityRows.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 3, 9])
     assert history.versions == [1, 3, 4, 5]  # 4: the last before rows went; there is no 9
     rows = dict(
         zip(

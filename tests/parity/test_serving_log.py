@@ -87,8 +87,13 @@ def test_what_the_caller_does_to_its_arrays_is_not_logged(
     filled: ParityHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving_log, "INTERVAL_S", 60)
-    found = filled.read("v1", "v2")
-    for array in (found["video_exposures"], found.status, found.event_us, found.null["video_ctr"]):
+    features = filled.read("v1", "v2")
+    for array in (
+        features["video_exposures"],
+        features.status,
+        features.event_us,
+        features.null["video_ctr"],
+    ):
         array[:] = 1
     assert dict(filled.replay().views["video_statistics"].verdicts) == {Verdict.FINE: 2}
 
@@ -104,13 +109,13 @@ def test_whole_requests_are_chosen_by_their_id_alike_everywhere(
                 client.read("video_statistics", ["v1"])
                 client.read("video_statistics", ["v2", "v3"])
         log.close()
-    found = [
+    requests = [
         [(s.request, s.ids) for c in Log(tmp_path / name).chunks() for s in c.lines]
         for name in "xy"
     ]
     assert (
-        found[0]
-        == found[1]
+        requests[0]
+        == requests[1]
         == [
             (r, ids)
             for i in range(80)
@@ -118,7 +123,7 @@ def test_whole_requests_are_chosen_by_their_id_alike_everywhere(
             for ids in (["v1"], ["v2", "v3"])
         ]
     )
-    assert 10 <= len(found[0]) / 2 <= 30  # 20 of 80, within 2.6 standard deviations
+    assert 10 <= len(requests[0]) / 2 <= 30  # 20 of 80, within 2.6 standard deviations
     assert len([i for i in range(100_000) if logs[0].chosen(f"x{i}")]) == pytest.approx(
         25_000, abs=500
     )
@@ -333,9 +338,9 @@ def test_canonical_hashes_tell_lists_apart() -> None:
 )
 def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Watermark | None) -> None:
     status = np.array([s for _, s, _, _ in rows], np.uint8)
-    there = [r for r in rows if r[1] == 1]
-    column = np.array([[n] for *_, n in there], np.int8).reshape(-1, 1).view(np.uint8)
-    null = np.array([isnull for _, _, isnull, _ in there], bool)
+    present_rows = [r for r in rows if r[1] == 1]
+    column = np.array([[n] for *_, n in present_rows], np.int8).reshape(-1, 1).view(np.uint8)
+    null = np.array([isnull for _, _, isnull, _ in present_rows], bool)
     times = np.arange(len(rows), dtype=np.int64)
     served = Served(
         "r",
@@ -362,7 +367,7 @@ def test_a_line_says_all(rows: list[tuple[str, int, bool, int]], mark: Watermark
         None,
         3,
     )
-    assert again.columns["n"].tolist() == column.tolist() or not there
+    assert again.columns["n"].tolist() == column.tolist() or not present_rows
     assert again.null["n"].tolist() == null.tolist()
 
 

@@ -163,5 +163,6 @@ def test_the_verbs(tables, capsys):
 
 
 def test_a_home_without_a_release_is_told(tmp_path, capsys):
+    (tmp_path / "tables").mkdir()
     assert run(["train", "ranking", "--home", str(tmp_path)]) == 2
     assert "vidtopics run" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import typer
 from typer.models import OptionInfo
 
 from vidtopics import cli
-from vidtopics.cli import common
+from vidtopics.cli import common, reports
 
 VERB = """
 import typer
@@ -122,7 +122,10 @@ def test_version(capsys):
     assert capsys.readouterr().out == "vidtopics 0.1.0\n"
 
 
-HEAVY = "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarrow', 'duckdb', 'deltalake', 'numba'}"
+HEAVY = (
+    "{'torch', 'pyspark', 'feast', 'timm', 'transformers', 'pandas', 'pyarrow', 'duckdb', "
+    "'deltalake', 'numba'}"
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--json"]])
@@ -177,3 +180,10 @@ def test_every_verb_takes_home_and_config():
         for name, flags in flags_of.items()
         if not {"--home", "--config"} <= flags and name not in without
     } == {}
+
+
+@pytest.mark.parametrize(("topics", "advised"), [(0, True), (4, False)])
+def test_a_ranking_model_without_topics_says_how_to_get_them(topics, advised, capsys):
+    counts = {"rows": 800, "clicked": 200, "users": 40, "videos": 60, "epochs": 1, "auc": 0.5}
+    reports.trained({**counts, "topics": topics, "release": 1, "seconds": 2.0, "skipped": False})
+    assert ("vidtopics run --as-of" in capsys.readouterr().out) is advised

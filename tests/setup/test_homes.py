@@ -1,4 +1,4 @@
-"""Only `ingest`, `demo` and `run` make a home; every other verb wants one that is there."""
+"""Only `ingest` and `demo` make a home; every other verb wants one that is there."""
 
 import json
 
@@ -10,7 +10,7 @@ from vidtopics import server
 from vidtopics.cli import common
 
 ARGUMENTS = {"features": ["v"], "recommend": ["u"], "join": ["spine.csv", "out.parquet"]}
-MAKERS = ("ingest", "demo", "run", "doctor")  # doctor looks, and makes nothing
+MAKERS = ("ingest", "demo", "doctor")  # doctor looks, and makes nothing
 READERS = [
     path for path, flags in commands(common.build()) if "--home" in flags and path[0] not in MAKERS
 ]

@@ -33,12 +33,19 @@ def featured():
     features._show([row | {"features": {HOSTILE: [HOSTILE]}}])
 
 
+def delivered(name, warnings, **values):
+    names = ("rows", "accepted", "already_there", "left_out", "refused_rows")
+    counts = dict.fromkeys(names, 60)
+    file = SimpleNamespace(
+        **{"name": name, "refused": {}, "dialect": "", "warnings": warnings, **counts, **values}
+    )
+    return SimpleNamespace(files=[file], publications=[], already_there={})
+
+
 def ingested():
     tally = SimpleNamespace(count=1, examples=[HOSTILE])
-    file = SimpleNamespace(
-        name=HOSTILE, rows=2, accepted=1, warnings={HOSTILE: tally}, refused={HOSTILE: tally}
-    )
-    show.ingested(SimpleNamespace(files=[file]))
+    warnings = {"missing_cover": tally}
+    show.ingested(delivered(HOSTILE, warnings, refused={HOSTILE: tally}, dialect=HOSTILE))
 
 
 def moved():
@@ -101,3 +108,15 @@ def test_a_message_of_an_error_is_shown_as_it_is(capsys, monkeypatch):
 def test_wrong_use_is_shown_as_it_is(word, capsys):
     assert common.run([word]) == 2
     assert word in capsys.readouterr().err
+
+
+def test_times_and_counts_stay_whole_at_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr(show, "out", Console(width=80, force_terminal=False))
+    row = {"video_id": "v0000001", "view": "video_statistics", "status": "present", "age_s": 1e7}
+    values = {"topic_weights": [0.125] * 8}
+    features._show([row | {"event_timestamp": "2026-01-07T23:59:59.5Z", "features": values}])
+    warnings = {name: SimpleNamespace(count=60) for name in ("respelt_cover", "empty_title")}
+    show.ingested(delivered("videos.csv", warnings))
+    printed = capsys.readouterr().out
+    for text in ("2026-01-07T23:59:59 ", "115.7 d", "respelt_cover 60", "empty_title 60"):
+        assert text in printed

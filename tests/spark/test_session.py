@@ -24,7 +24,7 @@ def run(script: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory) -> tuple[dict, str]:
-    """What Spark and delta-rs read of each other's tables in a process whose zone is New York's, and its stderr."""
+    """What Spark and delta-rs read of each other's tables in New York's zone, and stderr."""
     done = run(
         "two_engines.py", str(tmp_path_factory.mktemp("engines")), *TIMES, TZ="America/New_York"
     )

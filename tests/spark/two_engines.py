@@ -1,4 +1,7 @@
-"""Run by test_session.py in a process of its own, as time zone and JVM are the process's: prints what each engine read."""
+"""Prints what each engine read.
+
+Run by test_session.py in a process of its own, as time zone and JVM are the process's.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Run by test_session.py in a process of its own: a JVM that someone else started, without Delta."""
+"""A JVM that someone else started, without Delta; test_session.py runs it in a process."""
 
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway

@@ -1,4 +1,4 @@
-"""A publish that dies anywhere leaves the last good state, and the rerun gives what an undisturbed run gives."""
+"""A publish that dies leaves the last good state; the rerun gives an undisturbed run's."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_crash_at_every_step_loses_and_doubles_nothing(
 
 
 def test_two_writers_from_one_version_do_not_both_win(tmp_path: Path) -> None:
-    """delta-rs alone would append the second one's rows, with the same transaction number, on top of the first's."""
+    """delta-rs alone would append the second one's rows on top, under the same number."""
     tables = Tables(tmp_path)
     tables.publish(IMPRESSIONS, impressions(("x", 1, 1)), at(5))
     stale = tables.delta(IMPRESSIONS)
@@ -139,7 +139,7 @@ def test_a_killed_process_at_every_step_is_made_good_by_the_next(
 
 @pytest.mark.slow
 def test_random_kills_of_the_writer_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Forty kills at random moments of a run, each followed by one that goes on, and every table readable in between."""
+    """Forty kills at random moments, each followed by a run; every table readable in between."""
     expected = undisturbed(tmp_path / "other")
     began = time.monotonic()
     assert writer(tmp_path / "timing").wait(60) == 0

@@ -1,4 +1,7 @@
-"""Publishing writes few rows and never changes an answer: one worked example per rule, and the oracle over random runs."""
+"""Publishing writes few rows and never changes an answer.
+
+One worked example per rule, and the oracle over random runs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Oracle, stored
 
-from vidtopics.tables.difference import Run, complete_run
+from vidtopics.tables.difference import RunTimes, complete_run
 
 Row = tuple[str, int, int, int | None]
 HISTORY = pa.schema(
@@ -27,7 +30,7 @@ class Store:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.runs: list[Run] = []
+        self.runs: list[RunTimes] = []
         self.con = duckdb.connect()
 
     def run(self, event: int, created: int, values: dict[str, int]) -> list[Row]:
@@ -52,16 +55,16 @@ class Store:
             key=lambda r: (r.event_us, r.created_us),
             default=None,
         )
-        found = con.sql(complete_run(("id",), Run(event, created), following)).fetchall()
+        changes = con.sql(complete_run(("id",), RunTimes(event, created), following)).fetchall()
         before = {(i, e, c): v for i, e, c, v in self.rows}
         value = {
             "new": lambda r: values[r[0]],
             "tombstone": lambda r: None,
             "reassert": lambda r: before[r[0], r[4], r[5]],
         }
-        written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in found)
+        written = sorted((r[0], r[2], r[3], value[r[1]](r)) for r in changes)
         self.rows += written
-        self.runs.append(Run(event, created))
+        self.runs.append(RunTimes(event, created))
         return written
 
 
@@ -113,7 +116,10 @@ def test_a_second_run_at_the_same_time_is_known_after_the_first() -> None:
 
 
 def test_a_value_known_later_does_not_hide_one_known_before() -> None:
-    """A live run wrote a: 1 as of 10, known at 90. A backfill that is known from 21 has to say so, though the value is the same."""
+    """A backfill that is known earlier has to say its value, though it is the same.
+
+    A live run wrote a: 1 as of 10, known at 90; the backfill is known from 21.
+    """
     store = Store()
     store.run(10, 90, {"a": 1})
     assert store.run(20, 21, {"a": 1}) == [("a", 20, 21, 1)]

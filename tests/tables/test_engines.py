@@ -44,15 +44,20 @@ def frame(spark: SparkSession, rows: pa.Table) -> DataFrame:
 def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) -> None:
     by_spark, by_deltalake = Tables(tmp_path / ODD_NAME), Tables(tmp_path / "d")
     for event, created, values in RUNS:
-        mine = publish(by_spark, spark, values, event, created)
-        other = by_deltalake.publish(BY_DELTALAKE, statistics(values), at(event, created))
-        assert (mine.rows, mine.version) == (other.rows, other.version)
+        by_spark_commit = publish(by_spark, spark, values, event, created)
+        by_deltalake_commit = by_deltalake.publish(
+            BY_DELTALAKE, statistics(values), at(event, created)
+        )
+        assert (by_spark_commit.rows, by_spark_commit.version) == (
+            by_deltalake_commit.rows,
+            by_deltalake_commit.version,
+        )
     names = ["video_id", "event_timestamp", "created_timestamp"]
-    found = [
+    rows = [
         t.read(VIDEO_STATISTICS).sort_by([(n, "ascending") for n in names])
         for t in (by_spark, by_deltalake)
     ]
-    assert found[0].to_pylist() == found[1].to_pylist()
+    assert rows[0].to_pylist() == rows[1].to_pylist()
     plain = [
         [replace(c, job="") for c in t.commits(VIDEO_STATISTICS)] for t in (by_spark, by_deltalake)
     ]
@@ -69,7 +74,7 @@ def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) 
 
 
 def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path: Path) -> None:
-    """Two runs take the same transaction number: Spark drops the second's rows without a word, so it is tried again."""
+    """Two runs take one transaction number: Spark drops the second's rows, so it is retried."""
     from vidtopics.tables import spark_engine
 
     tables = Tables(tmp_path / ODD_NAME)
@@ -120,7 +125,7 @@ def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(
         t: tables.as_of(TAG_COOCCURRENCE, t, columns=["tag_b"])["tag_b"].to_pylist()
         for t in (10, 20, 35)
     }
-    assert {t: sorted(found) for t, found in seen.items()} == {
+    assert {t: sorted(rows) for t, rows in seen.items()} == {
         10: ["y"],
         20: ["b", "c"],
         35: ["b", "c"],

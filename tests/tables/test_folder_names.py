@@ -1,4 +1,4 @@
-"""Homes of any name: a path comes back from its URI, and tables below it are read by every engine."""
+"""Homes of any name: a path comes back from its URI, and every engine reads the tables."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 from worlds import ODD_NAME, at, impressions
 
 from vidtopics import paths
-from vidtopics.cli.apply import _in_home
+from vidtopics.cli.apply import repo_text
 from vidtopics.cli.common import run
 from vidtopics.contracts import IMPRESSIONS
 from vidtopics.errors import SettingsError
+from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
 SIGNS = " #%?*{}:;,'\"!$&()+=@~`<>-._éü日\u0301\u00a0😀"
@@ -100,13 +101,16 @@ def test_a_path_in_latin_1_is_refused_and_printed_escaped(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", [ODD_NAME, "$HOME", "${HOME}", "a: b", "- 'x", "\u2028\x85😀#"])
 def test_feature_store_yaml_names_the_home_as_it_is(name: str) -> None:
     """Feast replaces variables in the text, then reads YAML."""
-    text = _in_home("registry: .vidtopics/registry.db", Path("/srv", name))
-    assert yaml.safe_load(os.path.expandvars(text)) == {"registry": f"/srv/{name}/registry.db"}
+    text = repo_text(Path("feature_store.yaml"), Path("/srv", name), OnlineSettings(), False)
+    repo = yaml.safe_load(os.path.expandvars(text))
+    assert repo["registry"] == f"/srv/{name}/registry.db"
+    assert repo["offline_store"]["root"] == f"/srv/{name}/tables"
+    assert repo["online_store"]["home"] == f"/srv/{name}"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [("002", 0o664), ("027", 0o640)])
 def test_files_of_a_home_follow_the_umask(tmp_path: Path, umask: str, mode: int) -> None:
-    """An ingest, a trained model and a report, in a process of their own: the umask is a process's."""
+    """An ingest, a trained model and a report, in a process of its own with that umask."""
     delivery, home = tmp_path / "in", tmp_path / ODD_NAME
     delivery.mkdir()
     (delivery / "videos.csv").write_text(
@@ -133,11 +137,3 @@ sys.exit(run(["ingest", "folder", sys.argv[2], "--home", str(home)]))
     files = [path for path in home.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".safetensors", ".json", ".parquet", ".yaml"}
     assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in files} == {oct(mode)}
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_other(tmp_path: Path) -> None:
-    file = tmp_path / "facts.json"
-    paths.write_file(file, b"old")
-    with pytest.raises(TypeError):
-        paths.write_file(file, "text")  # type: ignore[arg-type]
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(file.name, b"old")]

@@ -1,4 +1,4 @@
-"""Publishing with delta-rs: one small worked example per rule of docs/time.md and docs/tables.md."""
+"""Publishing with delta-rs: one worked example per rule of docs/time.md and docs/tables.md."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_the_commit_says_how_it_came_about(tables: Tables) -> None:
         widths=WIDTHS,
     )
     entry = tables.delta(TAG_EMBEDDING).history(1)[0]
-    told = json.loads(entry["userMetadata"])
+    metadata = json.loads(entry["userMetadata"])
     assert (
-        told["job"],
-        told["as_of_us"],
-        told["settings"],
-        told["code"],
-        told["inputs"],
-        told["rows"],
+        metadata["job"],
+        metadata["as_of_us"],
+        metadata["settings"],
+        metadata["code"],
+        metadata["inputs"],
+        metadata["rows"],
     ) == (
         "job",
         10,
@@ -195,7 +195,8 @@ def test_a_catalogue_takes_changes_in_order(tables: Tables) -> None:
     ]
     with pytest.raises(
         ContractError,
-        match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: expected a change that",
+        match=r"video_catalog, \['w'\] at 1970-01-01T00:00:00.000010\+00:00: "
+        r"expected a change that",
     ):
         tables.publish(VIDEO_CATALOG, catalog(("w", "z", 10, 10)), at(30), changes=True)
 
@@ -267,12 +268,12 @@ def test_releases_name_the_versions_that_belong_together(tables: Tables) -> None
     assert tables.release(as_of_us=20, created_us=21, settings="s") == 2
     from vidtopics.contracts import RELEASES
 
-    found = tables.read(RELEASES).sort_by("release_id").to_pylist()
-    assert [dict(r["versions"]) for r in found] == [
+    releases = tables.read(RELEASES).sort_by("release_id").to_pylist()
+    assert [dict(r["versions"]) for r in releases] == [
         {"tag_embedding": 1},
         {"impressions": 1, "tag_embedding": 1},
     ]
-    assert [r["topic_epoch"] for r in found] == [1, 1]
+    assert [r["topic_epoch"] for r in releases] == [1, 1]
 
 
 def test_a_missing_table_reads_as_empty_and_a_foreign_one_is_refused(tables: Tables) -> None:

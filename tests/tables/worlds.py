@@ -77,16 +77,17 @@ def impressions(*events: tuple[str, int, int]) -> pa.Table:
 
 def at(event: int, created: int | None = None, job: str = "job", **more: object) -> Commit:
     """A run as of `event`, known from `created` (an event time later by default)."""
-    return Commit(job, event, event + 1 if created is None else created, **more)  # type: ignore[arg-type]
+    known_us = event + 1 if created is None else created
+    return Commit(job, event, known_us, **more)  # type: ignore[arg-type]
 
 
 def rows_of(
     tables: Tables, table: contracts.Table, value: str
 ) -> list[tuple[str, int, int, object]]:
     """(key, event, created, value) of every row, sorted; value None for a tombstone."""
-    found = tables.read(table).to_pylist()
+    records = tables.read(table).to_pylist()
     key = table.key[0]
     return sorted(
         (r[key], micros(r["event_timestamp"]), micros(r["created_timestamp"]), r[value])
-        for r in found
+        for r in records
     )

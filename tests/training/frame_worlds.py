@@ -1,4 +1,4 @@
-"""Small random worlds with many ties, late rows and ended values, and the frame that plain Python makes of them."""
+"""Small random worlds with ties, late rows and ended values, and their plain frames."""
 
 import random
 from dataclasses import dataclass
@@ -13,7 +13,11 @@ WINDOW, LIMIT, NEVER = 4, 3, 10**9
 
 @dataclass
 class World:
-    """Plain rows: impressions (id, user, video, event, created), clicks (id, event, created), versions (video, event, created, value)."""
+    """Plain rows.
+
+    Impressions (id, user, video, event, created), clicks (id, event, created), versions (video,
+    event, created, value).
+    """
 
     impressions: list
     clicks: list
@@ -35,12 +39,12 @@ def world(seed, *, impressions=60, span=40):
     r.shuffle(clicks)
 
     def versions():
-        found = {}
+        value_of_key = {}
         for n in range(25):
             event = r.randint(0, span)
             value = None if r.random() < 0.15 else n
-            found[r.choice(videos), event, event + r.choice([0, 1, 5])] = value
-        rows = [(*key, value) for key, value in found.items()]
+            value_of_key[r.choice(videos), event, event + r.choice([0, 1, 5])] = value
+        rows = [(*key, value) for key, value in value_of_key.items()]
         r.shuffle(rows)
         return rows
 
@@ -113,18 +117,18 @@ def value_at(versions, video, t):
 
 
 def history_at(w, user, t):
-    """The last LIMIT videos that the user clicked strictly before t, by what was known at t; newest first."""
+    """The last LIMIT videos that the user clicked before t, as known at t; newest first."""
     shown = {row[0]: row for row in w.impressions}
     clicks = [
         (at, i, shown[i][2])
         for i, at, created in w.clicks
         if i in shown and shown[i][1] == user and at < t and created <= t
     ]
-    found = []
+    videos = []
     for _, _, video in sorted(clicks, reverse=True):
-        if video not in found:
-            found.append(video)
-    return found[:LIMIT]
+        if video not in videos:
+            videos.append(video)
+    return videos[:LIMIT]
 
 
 def oracle(w, as_of, *, static=False):

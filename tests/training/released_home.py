@@ -13,7 +13,7 @@ START_US = 1_767_225_600_000_000  # 2026-01-01
 
 
 def fill(tables, videos, versions):
-    """Every video has a row a day in both views, at any microsecond of the day and known up to half a day later; released."""
+    """Released: a row per video and day in both views, known up to half a day later."""
     rng = np.random.default_rng(5)
     for version in range(versions):
         event = START_US + version * DAY_US + rng.integers(0, DAY_US, videos)

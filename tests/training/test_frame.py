@@ -50,7 +50,10 @@ def test_rows_keep_the_order_of_the_log_whatever_it_is():
 
 
 def statistics(w, runs, delay):
-    """Exposures and clicks before each run's as-of time, as the job counts them, known `delay` later."""
+    """Exposures and clicks before each run's as-of time, as the job counts them.
+
+    They become known `delay` later.
+    """
     clicks = {i: (at, created) for i, at, created in w.clicks}
     rows = []
     for run in runs:
@@ -67,7 +70,7 @@ def statistics(w, runs, delay):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_an_impressions_label_never_reaches_its_own_features(seed):
-    """Clicks come at the impression's own time, as ratings do, and many impressions share user and second."""
+    """Clicks at the impression's own time, as ratings; impressions share user and second."""
     w = world(seed, impressions=14, span=5)
     w.clicks = [(i, t, t) for i, _, _, t, _ in w.impressions if int(i[1:]) % 2]
     runs, changed = (2, 4), 0

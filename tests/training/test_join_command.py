@@ -1,4 +1,4 @@
-"""`vidtopics join` and its files: each kind of spine, each kind of output, whole or not there at all."""
+"""`vidtopics join` and its files: each kind of spine and of output, whole or absent."""
 
 import json
 import re
@@ -31,9 +31,9 @@ AT = START_US + DAY_US + DAY_US // 2  # half of the second day's rows are known
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     """Forty videos with three versions in both views; released."""
-    found = Tables(tmp_path_factory.mktemp("join"))
-    fill(found, 40, versions=3)
-    return found
+    feature_tables = Tables(tmp_path_factory.mktemp("join"))
+    fill(feature_tables, 40, versions=3)
+    return feature_tables
 
 
 def spine(n=500):
@@ -44,7 +44,7 @@ def spine(n=500):
 
 
 def expected(tables):
-    """What the reader of tables says, which another code answers: the rows as of AT, known by then."""
+    """What the reader of tables, which is other code, gives: the rows as of AT, known by then."""
     held = {
         view.name: {row["video_id"]: row for row in tables.as_of(view, AT, AT).to_pylist()}
         for view in VIEWS
@@ -80,19 +80,19 @@ def test_each_kind_of_file_comes_back_joined(tables, tmp_path, capsys, kind, out
         common.run(["join", str(path), str(tmp_path / out), "--home", str(tables.home), "--json"])
         == 0
     )
-    said = json.loads(capsys.readouterr().out)
-    assert (said["rows"], said["versions"]) == (500, {"video_topics": 3, "video_statistics": 3})
-    found = (
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rows"], report["versions"]) == (500, {"video_topics": 3, "video_statistics": 3})
+    joined = (
         pq.read_table(tmp_path / out)
         if out.endswith("parquet")
         else DeltaTable(tmp_path / out).to_pyarrow_table()
     )
-    assert found.schema.field("event_id").type == (pa.string() if kind == "csv" else pa.int64())
-    found = found.set_column(0, "event_id", found["event_id"].cast(pa.int64()))
+    assert joined.schema.field("event_id").type == (pa.string() if kind == "csv" else pa.int64())
+    joined = joined.set_column(0, "event_id", joined["event_id"].cast(pa.int64()))
     if not out.endswith("parquet"):
-        found = found.sort_by("event_id")  # a Delta table has no order
-    assert found["event_id"].to_pylist() == list(range(500))
-    assert [list(row.values()) for row in found.select(FEATURES).to_pylist()] == expected(tables)
+        joined = joined.sort_by("event_id")  # a Delta table has no order
+    assert joined["event_id"].to_pylist() == list(range(500))
+    assert [list(row.values()) for row in joined.select(FEATURES).to_pylist()] == expected(tables)
     assert any(row[0] for row in expected(tables))
     assert not all(row[0] for row in expected(tables))
 
@@ -179,8 +179,8 @@ def test_the_example_of_the_page_runs(tables, tmp_path, monkeypatch):
     (tmp_path / ".vidtopics").symlink_to(tables.home)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
-    found = DeltaTable(tmp_path / "joined").to_pyarrow_table().sort_by("event_id")
-    assert [list(row.values()) for row in found.select(FEATURES).to_pylist()] == expected(tables)
+    joined = DeltaTable(tmp_path / "joined").to_pyarrow_table().sort_by("event_id")
+    assert [list(row.values()) for row in joined.select(FEATURES).to_pylist()] == expected(tables)
 
 
 def slowly(meanwhile):
@@ -200,24 +200,24 @@ def slowly(meanwhile):
 
 @pytest.mark.parametrize("out", ["joined.parquet", "joined"])
 def test_of_two_joins_into_one_place_the_second_to_end_is_refused(tables, tmp_path, out):
-    """Its rows are neither put over the other's nor beside them, and cleaning up leaves the other's alone."""
+    """Its rows neither replace nor join the other's; cleaning up leaves the other's alone."""
     place = tmp_path / out
     late = join_stream(
         tables, slowly(lambda: write(spine(7).to_reader(), place)), VIEWS, folder=tmp_path
     )
     with pytest.raises(InputError, match=rf"{out}: expected a new place, found a file or folder"):
         write(late, place)
-    found = (
+    joined = (
         pq.read_table(place) if out.endswith("parquet") else DeltaTable(place).to_pyarrow_table()
     )
-    assert found.sort_by("event_id").equals(spine(7))
+    assert joined.sort_by("event_id").equals(spine(7))
     assert [path.name for path in tmp_path.iterdir()] == [out]
 
 
 def joined(tables, capsys, path, out):
     code = common.run(["join", str(path), str(out), "--home", str(tables.home)])
-    said = " ".join(capsys.readouterr().err.split())
-    return code, said
+    message = " ".join(capsys.readouterr().err.split())
+    return code, message
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_a_column_of_a_type_that_can_not_be_joined_or_written_is_named(
     at = rows.schema.get_field_index(column)
     rows = rows.append_column(column, values) if at < 0 else rows.set_column(at, column, values)
     pq.write_table(rows, tmp_path / "spine.parquet")
-    code, said = joined(tables, capsys, tmp_path / "spine.parquet", tmp_path / out)
-    assert (code, found in said) == (2, True), said
+    code, message = joined(tables, capsys, tmp_path / "spine.parquet", tmp_path / out)
+    assert (code, found in message) == (2, True), message
     assert [path.name for path in tmp_path.iterdir()] == ["spine.parquet"]
 
 
@@ -275,8 +275,12 @@ def test_csv_that_turns_bad_after_the_first_block_is_refused_by_column(
     path = tmp_path / "spine.csv"
     good = "v1,2026-01-02T00:00:00Z,007,1\n" * 60_000  # 1.8 MB; a block is 1 MiB
     path.write_text(f"video_id,{EVENT_TIME},user_id,x\n{good}v1,2026-01-02T00:00:00.5Z,u7,1.5\n")
-    code, said = joined(tables, capsys, path, tmp_path / out)
-    assert (code, "spine.csv, column x: expected" in said, "1.5" in said) == (2, True, True), said
+    code, message = joined(tables, capsys, path, tmp_path / out)
+    assert (code, "spine.csv, column x: expected" in message, "1.5" in message) == (
+        2,
+        True,
+        True,
+    ), message
     assert [p.name for p in tmp_path.iterdir()] == ["spine.csv"]
 
 
@@ -308,9 +312,9 @@ def test_a_folder_s_path_is_columns_too(tmp_path):
         .append_column("day", pa.array([1, 2, 1, 2]))
     )
     pq.write_to_dataset(rows, tmp_path / "spine", partition_cols=["day", "user_id"])
-    found = open_spine(tmp_path / "spine", VIEWS).read_all().sort_by("event_id")
-    assert found["day"].to_pylist() == [1, 2, 1, 2]
-    assert found["user_id"].to_pylist() == ["007", "007", "8", "8"]
+    spine_rows = open_spine(tmp_path / "spine", VIEWS).read_all().sort_by("event_id")
+    assert spine_rows["day"].to_pylist() == [1, 2, 1, 2]
+    assert spine_rows["user_id"].to_pylist() == ["007", "007", "8", "8"]
 
 
 def test_files_of_a_folder_with_other_columns_are_refused_by_name(tmp_path):

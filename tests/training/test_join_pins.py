@@ -1,29 +1,20 @@
-"""A result is joined again from its pins, whichever of the stream and Feast's offline store made it."""
+"""A result is joined again from its pins, made by the stream or Feast's offline store."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from feast import (
-    Entity,
-    FeatureService,
-    FeatureStore,
-    FeatureView,
-    Field,
-    FileSource,
-    RepoConfig,
-    ValueType,
-)
-from feast.data_format import DeltaFormat
-from feast.types import String
+from feast import FeatureService, FeatureStore, RepoConfig
 from released_home import DAY_US, START_US, fill, publish
 
+from feature_repo import feature_views
+from feature_repo.entities import video
 from vidtopics.cli import common
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, VIDEO_STATISTICS
-from vidtopics.stores.feast_types import feast_type
+from vidtopics.contracts import EVENT_TIME, SERVICES, VIDEO_STATISTICS
 from vidtopics.tables import Tables
 from vidtopics.tables.pins import read_pins
 from vidtopics.tables.schemas import TIMESTAMP
@@ -75,25 +66,7 @@ def compact_and_vacuum(home):
 
 def feast_store(home, tmp_path, **offline):
     """A project of the views of `training_v1` over the home's tables."""
-    video = Entity(name="video", join_keys=["video_id"], value_type=ValueType.STRING)
-    views = [
-        FeatureView(
-            name=view.name,
-            entities=[video],
-            schema=[
-                Field(name="video_id", dtype=String),
-                *(Field(name=c.name, dtype=feast_type(c)) for c in view.values),
-            ],
-            source=FileSource(
-                path=view.name,
-                file_format=DeltaFormat(),
-                timestamp_field=EVENT_TIME,
-                created_timestamp_column=CREATED_TIME,
-            ),
-            ttl=view.view.ttl,
-        )
-        for view in VIEWS
-    ]
+    views = [deepcopy(getattr(feature_views, view.name)) for view in VIEWS]
     config = RepoConfig(
         project="pins",
         registry=str(tmp_path / "registry.db"),
@@ -106,7 +79,7 @@ def feast_store(home, tmp_path, **offline):
         },
     )
     store = FeatureStore(config=config)
-    store.apply([video, *views, FeatureService(name="training_v1", features=views)])
+    store.apply([deepcopy(video), *views, FeatureService(name="training_v1", features=views)])
     return store
 
 

@@ -1,4 +1,7 @@
-"""The streamed join: in bounded memory, in order, at named versions. Its rules are held by tests/joins/test_join_contract.py."""
+"""The streamed join: in bounded memory, in order, at named versions.
+
+Its rules are held by tests/joins/test_join_contract.py.
+"""
 
 import random
 import weakref
@@ -13,7 +16,15 @@ from hypothesis import strategies as st
 
 from consumers.training import join_stream, spill
 from consumers.training.spill import Spill, evenly
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIDEO_STATISTICS, Column, Table, View
+from vidtopics.contracts import (
+    CREATED_TIME,
+    EVENT_TIME,
+    VALUE_HASH,
+    VIDEO_STATISTICS,
+    Column,
+    Table,
+    View,
+)
 from vidtopics.errors import TableError
 from vidtopics.tables import Tables
 from vidtopics.tables.pins import read_pins
@@ -50,6 +61,7 @@ def append(tables, table, ids, us, values):
         table.values[0].name: values,
         EVENT_TIME: times(us),
         CREATED_TIME: times(us),
+        VALUE_HASH: [1] * len(ids),
     }
     write_deltalake(tables.uri(table), pa.table(rows), name=table.name, mode="append")
 
@@ -57,11 +69,11 @@ def append(tables, table, ids, us, values):
 @pytest.fixture
 def tables(tmp_path):
     """Scores of ten videos: i from 0 on, 100 + i from 50 on."""
-    found = Tables(tmp_path)
+    feature_tables = Tables(tmp_path)
     ids = [f"v{i}" for i in range(10)]
-    append(found, SCORES, ids, [0] * 10, list(range(10)))
-    append(found, SCORES, ids, [50] * 10, list(range(100, 110)))
-    return found
+    append(feature_tables, SCORES, ids, [0] * 10, list(range(10)))
+    append(feature_tables, SCORES, ids, [50] * 10, list(range(100, 110)))
+    return feature_tables
 
 
 def spine(ids, us, **more):
@@ -69,7 +81,10 @@ def spine(ids, us, **more):
 
 
 class Produced:
-    """A spine that is made batch by batch; `live` counts the batches that are still held somewhere, `arrow` Arrow's own memory."""
+    """A spine that is made batch by batch.
+
+    `live` counts the batches that are still held somewhere, `arrow` Arrow's own memory.
+    """
 
     ROWS, WIDTH = 1_000, 1_000
 
@@ -132,9 +147,9 @@ def test_wide_features_are_not_held(tmp_path):
         tables, spine(["v19999", "nobody", "v3"], [1, 1, 1]).to_reader(), [VECTORS], folder=tmp_path
     )
     assert pa.total_allocated_bytes() - before < 4_000_000
-    found = joined.read_all()["vector"].to_pylist()
-    assert found[0] == flat[-512:].tolist()
-    assert found[1:] == [None, flat[3 * 512 : 4 * 512].tolist()]
+    vectors = joined.read_all()["vector"].to_pylist()
+    assert vectors[0] == flat[-512:].tolist()
+    assert vectors[1:] == [None, flat[3 * 512 : 4 * 512].tolist()]
     assert [path.name for path in tmp_path.iterdir()] == ["tables"]  # the spill has no name
 
 
@@ -163,8 +178,8 @@ def test_rows_are_taken_from_all_batches_of_the_spill(tmp_path_factory, numbers)
         rows = Spill(
             schema, pa.Table.from_pylist(plain, schema).to_batches(), tmp_path_factory.getbasetemp()
         )
-        found = rows.take(np.array(numbers, np.int64)).to_pylist()
-    assert found == [plain[i] if i >= 0 else {"text": None, "slots": None} for i in numbers]
+        taken_rows = rows.take(np.array(numbers, np.int64)).to_pylist()
+    assert taken_rows == [plain[i] if i >= 0 else {"text": None, "slots": None} for i in numbers]
 
 
 @pytest.mark.parametrize(("chunk", "batch"), [(1, 1), (7, 3), (64, 1_000), (10_000, 50)])
@@ -173,11 +188,11 @@ def test_sizes_of_chunks_and_batches_change_nothing(tables, monkeypatch, chunk, 
     r = random.Random(chunk)
     asked = [(r.randrange(12), r.randrange(-10, 100)) for _ in range(200)]
     whole = spine([f"v{i}" for i, _ in asked], [us for _, us in asked], n=range(200))
-    found = join_stream(
+    joined = join_stream(
         tables, whole.to_reader(max_chunksize=9), [SCORES], chunk_rows=chunk
     ).read_all()
-    assert found.select(whole.column_names).equals(whole)
-    assert found["score"].to_pylist() == [
+    assert joined.select(whole.column_names).equals(whole)
+    assert joined["score"].to_pylist() == [
         None if i > 9 or us < 0 else i + 100 * (us >= 50) for i, us in asked
     ]
 
@@ -217,10 +232,10 @@ def test_full_names_tell_views_with_equal_features_apart(tables):
     append(tables, other, ["v1"], [0], [7])
     with pytest.raises(TableError, match="expected each column once, found score twice"):
         join_stream(tables, spine(["v1"], [1]).to_reader(), [SCORES, other])
-    found = join_stream(
+    joined = join_stream(
         tables, spine(["v1"], [1]).to_reader(), [SCORES, other], full_feature_names=True
     ).read_all()
-    assert found.select(["scores__score", "marks__score"]).to_pylist() == [
+    assert joined.select(["scores__score", "marks__score"]).to_pylist() == [
         {"scores__score": 1, "marks__score": 7}
     ]
 

@@ -1,4 +1,4 @@
-"""The training set on Spark: under spark-submit it writes what the streamed join gives, for thousands of random rows."""
+"""The training set on Spark equals the streamed join, for thousands of random rows."""
 
 import os
 import shutil
@@ -28,13 +28,13 @@ VIEWS = SERVICES["training_v1"]
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """The statistics of the release are read from a later version, as their files were compacted and vacuumed."""
-    found = Tables(tmp_path_factory.mktemp("training_set"))
-    fill(found, 300, versions=4)
-    statistics = found.delta(VIDEO_STATISTICS)
+    """A release's statistics are read from a later version: files compacted and vacuumed."""
+    feature_tables = Tables(tmp_path_factory.mktemp("training_set"))
+    fill(feature_tables, 300, versions=4)
+    statistics = feature_tables.delta(VIDEO_STATISTICS)
     statistics.optimize.compact()
     assert statistics.vacuum(0, dry_run=False, enforce_retention_duration=False)
-    return found
+    return feature_tables
 
 
 def spine(n=20_000, kind=TIMESTAMP):
@@ -89,11 +89,11 @@ def test_a_submitted_training_set_equals_the_stream(tables, tmp_path):
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-1_000:]
     assert "training_set: 20000 rows" in done.stdout
     delta = DeltaTable(tmp_path / "joined")
-    found = delta.to_pyarrow_table().sort_by("event_id")
+    joined = delta.to_pyarrow_table().sort_by("event_id")
     versions = tables.latest_release()["versions"]
     expected = join_stream(tables, spine().to_reader(), VIEWS, versions=versions).read_all()
-    assert found.column_names == expected.column_names
-    assert found.to_pylist() == expected.to_pylist()
+    assert joined.column_names == expected.column_names
+    assert joined.to_pylist() == expected.to_pylist()
     assert expected["topic_ids"].null_count not in (0, 20_000)
     pins, again = read_pins(tmp_path / "joined"), read_pins(expected)
     now = {name: replace(pin, pinned_us=0) for name, pin in pins.views.items()}
@@ -114,18 +114,19 @@ def test_times_without_a_zone_are_utc_or_refused(tables, engine, tmp_path):
     pq.write_table(spine(500, pa.timestamp("us")), tmp_path / "naive.parquet")
     naive = engine.read.parquet(str(tmp_path / "naive.parquet"))
     assert naive.schema[EVENT_TIME].dataType.simpleString() == "timestamp_ntz"
-    found = join(naive, views, full_feature_names=True).toArrow().sort_by("event_id")
+    joined = join(naive, views, full_feature_names=True).toArrow().sort_by("event_id")
     expected = join_stream(
         tables, spine(500).to_reader(), [VIDEO_STATISTICS], full_feature_names=True
     ).read_all()
     assert (
-        found.drop_columns(EVENT_TIME).to_pylist() == expected.drop_columns(EVENT_TIME).to_pylist()
+        joined.drop_columns(EVENT_TIME).to_pylist() == expected.drop_columns(EVENT_TIME).to_pylist()
     )
     engine.conf.set("spark.sql.session.timeZone", "America/New_York")
     try:
         with pytest.raises(
             TableError,
-            match="timestamp_ntz in a session whose zone is UTC, found timestamp_ntz in America/New_York",
+            match="timestamp_ntz in a session whose zone is UTC, "
+            "found timestamp_ntz in America/New_York",
         ):
             join(naive, views)
     finally:

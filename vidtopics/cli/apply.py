@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def apply(
         counts = ", ".join(
             f"{len(names)} {kind.replace('_', ' ')}" for kind, names in registered.items()
         )
-        line = f"Registered {counts}. Feast: feast -f {file} COMMAND"
+        line = f"Registered {counts}. Feast: feast -f {shlex.quote(str(file))} COMMAND"
         show.out.print(show.as_text(line), soft_wrap=True)
 
 
@@ -65,7 +66,7 @@ def register(
     root = homes.checkout("feature_repo", "feature_store.yaml")
     home = home.absolute()
     file = home / "feature_store.yaml"
-    write_whole(file, _repo_text(root / file.name, home, online, embedded))
+    write_whole(file, repo_text(root / file.name, home, online, embedded))
     before = Path.cwd()
     os.chdir(root)  # Feast names modules by their path below the working directory
     sys.path.insert(0, str(root))
@@ -83,7 +84,7 @@ def register(
     }
 
 
-def _repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
+def repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:
     """The checkout's `feature_store.yaml` with a home's paths, online settings and server.
 
     Paths are quoted, and their `$` escaped: Feast replaces `$NAME` by the environment's variable

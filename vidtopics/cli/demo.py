@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,15 +44,31 @@ def demo(
         _produce(tables, settings)
         url = _serve(tables, settings, embedded)
         page = _consume(tables, settings, embedded)
-        summary = (
-            f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
-            f"  tables       {tables.home / 'tables'}\n"
-            f"  topic page   {page}\n"
-            f"  Redis        {url} (goes on; `vidtopics redis stop`)\n"
-            f"  Feast        feast -f {tables.home / 'feature_store.yaml'} ui\n"
-            "  next         vidtopics features VIDEO_ID ..., vidtopics recommend USER_ID"
-        )
-        show.out.print(show.as_text(summary), soft_wrap=True)
+        figures = f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
+        show.out.print(show.as_text(figures + results(home, url, page)), soft_wrap=True)
+
+
+def results(home: Path, url: str, page: Path) -> str:
+    """Where the results lie and the next commands, as a shell takes them.
+
+    >>> print(results(Path("my home"), "redis://h", Path("my home/explore.html")))
+      tables       my home/tables
+      topic page   my home/explore.html
+      Redis        redis://h (goes on; `vidtopics redis stop --home 'my home'`)
+      Feast        feast -f 'my home/feature_store.yaml' ui
+      next         vidtopics recommend --home 'my home' USER_ID
+                   vidtopics features --home 'my home' VIDEO_ID ...
+    """
+    is_default = home.absolute() == DEFAULT_HOME.absolute()
+    option = "" if is_default else f" --home {shlex.quote(str(home))}"
+    return (
+        f"  tables       {home / 'tables'}\n"
+        f"  topic page   {page}\n"
+        f"  Redis        {url} (goes on; `vidtopics redis stop{option}`)\n"
+        f"  Feast        feast -f {shlex.quote(str(home / 'feature_store.yaml'))} ui\n"
+        f"  next         vidtopics recommend{option} USER_ID\n"
+        f"               vidtopics features{option} VIDEO_ID ..."
+    )
 
 
 def _produce(tables: Tables, settings: Settings) -> None:

@@ -90,6 +90,11 @@ def ranking(report: dict[str, Any]) -> None:
     out.print(table)
 
 
+NO_TOPICS = """  No impression had a topic: topics are known from the as-of time of their run on,
+  and no run was as of a time within the log. Run the jobs for such times
+  (`vidtopics run --as-of T`), then train again."""
+
+
 def trained(report: dict[str, Any]) -> None:
     """What the ranking model was trained on and how well it does."""
     state = "is up to date" if report["skipped"] else f"trained in {report['seconds']:.0f} s"
@@ -101,6 +106,8 @@ def trained(report: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if not report["topics"]:
+        out.print(NO_TOPICS, soft_wrap=True)
 
 
 def _plain(estimate: dict[str, Any], form: str = ".3f") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, NewHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 if TYPE_CHECKING:
     from spark_jobs.job import Run
@@ -25,7 +25,7 @@ def run(
         str | None,
         typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out."),
     ] = None,
-    home: NewHome = DEFAULT_HOME,
+    home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

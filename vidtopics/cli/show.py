@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from vidtopics.ingest import FileReport, Ingested
     from vidtopics.materialization import Moved
 
+IGNORED_INPUT = {
+    "missing_cover",
+    "unreadable_cover",
+    "truncated_cover",
+    "bomb_cover",
+    "long_tag",
+    "control_character",
+    "unknown_column",
+}
+"""Warnings of something that the file gives and no table gets: shown with examples."""
 Progress = Callable[[str], None]
 console = Console(stderr=True)
 out = Console(width=None if Console().is_terminal else 120)
@@ -57,7 +67,7 @@ def ingested(result: Ingested) -> None:
     for column in table.columns[1:-1]:
         column.justify = "right"
     for file in result.files:
-        warned = ", ".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
+        warned = "\n".join(f"{reason} {tally.count:,}" for reason, tally in file.warnings.items())
         counts = (file.rows, file.accepted, file.already_there, file.left_out, file.refused_rows)
         table.add_row(as_text(file.name), *(f"{count:,}" for count in counts), as_text(warned))
     out.print(table)
@@ -77,11 +87,12 @@ def ingested(result: Ingested) -> None:
 
 
 def file_notes(file: FileReport) -> list[str]:
-    """How a file is written if it isn't plain CSV, and the first of its covers that are missing."""
+    """How a file is written if it isn't plain CSV, and examples of what was ignored in it."""
     notes = [f"{file.name}: read with {file.dialect}"] if file.dialect else []
-    if missing := file.warnings.get("missing_cover"):
-        notes.append(f"{file.name}: missing_cover {missing.count:,}, the first are")
-        notes += [f"  {example}" for example in missing.examples]
+    for reason, tally in file.warnings.items():
+        if reason in IGNORED_INPUT:
+            notes.append(f"{file.name}: {reason} {tally.count:,}, the first are")
+            notes += [f"  {example}" for example in tally.examples]
     return notes
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow.dataset as ds
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from vidtopics.contracts import INPUTS, TABLES
-from vidtopics.errors import OutdatedError
+from vidtopics.errors import MachineError, OutdatedError, explain
+from vidtopics.faults import size, visible
 from vidtopics.ingest.delivery import FileReport
 from vidtopics.ingest.known import JOB, known
 from vidtopics.ingest.source import Source
@@ -21,6 +23,8 @@ from vidtopics.settings import IngestSettings, digest
 from vidtopics.tables import Commit, Publication, Tables
 from vidtopics.times import micros
 
+COMMIT_BYTES = 16 * 1024
+"""Room for a table's log entries and file footers, however few its rows are."""
 Progress = Callable[[str], None]
 
 
@@ -55,6 +59,7 @@ def ingest(
     Raises:
         InputError: nothing is published; see :func:`vidtopics.ingest.staging.stage`.
         OutdatedError: other deliveries changed the tables each time.
+        MachineError: the disk has no room for the rows; nothing is published.
     """
     tables.home.mkdir(parents=True, exist_ok=True)
     now = known(tables)
@@ -69,6 +74,7 @@ def ingest(
             delivered_at=delivered_at,
             event_id_prefix=event_id_prefix,
         )
+        _require_room(tables.home, delivery.staged.values())
         us = micros(delivered_at)
         commit = Commit(JOB, us, us, live=True, settings=digest(settings), content=delivery.content)
         publications = [
@@ -77,6 +83,25 @@ def ingest(
             for name in [t.name for t in INPUTS] + [f"{t.name}_rejected" for t in INPUTS]
         ]
     return Ingested(delivery.files, publications, delivery.already_there)
+
+
+def _require_room(home: Path, staged: Iterable[Path]) -> None:
+    """MachineError where the disk of the home can't hold the staged rows a second time, as tables.
+
+    A disk that fills up half way leaves some tables with the delivery and others without.
+    """
+    needed = sum(path.stat().st_size + COMMIT_BYTES for path in staged)
+    disk = shutil.disk_usage(home)
+    if disk.free < needed:
+        state = f"a disk of {size(disk.total)}, {size(disk.free)} free"
+        raise MachineError(
+            explain(
+                visible(str(home)),
+                expected=f"room on its disk, {size(needed)} for this delivery",
+                found=f"no space left on device ({state})",
+                mend="free some, or choose a folder on another disk",
+            )
+        )
 
 
 def _publish(

@@ -226,7 +226,8 @@ class Workspace:
                 SELECT file, count(*) FILTER (refused) AS refused,
                     count(*) FILTER (dropped AND NOT refused) AS left_out FROM fates GROUP BY file),
             known AS (SELECT file, count(*) AS already_there FROM known_rows GROUP BY file)
-            SELECT file, file_hash, dialect, rows, coalesce(already_there, 0), coalesce(left_out, 0),
+            SELECT file, file_hash, dialect, rows, coalesce(already_there, 0),
+                coalesce(left_out, 0),
                 coalesce(refused, 0)
             FROM files LEFT JOIN counts USING (file) LEFT JOIN known USING (file) ORDER BY file""")
         return [
@@ -266,7 +267,8 @@ class Workspace:
         schema = arrow_schema(table, tuple(c for c in table.all_columns if c.name != VALUE_HASH))
         path = self._into / f"{table.name}.parquet"
         rows = self.sql.sql(f"SELECT {', '.join(schema.names)} FROM ({select}) ORDER BY {order}")
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        # The file closes even if the writer can't write its end to a full disk.
+        with path.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in rows.to_arrow_reader(self.settings.batch_rows):
                 writer.write_batch(batch.cast(schema))
         return path

@@ -1,4 +1,4 @@
-"""Point-in-time joins on narrow keys: which row of a table was the value, and known, at each time of a spine.
+"""Point-in-time joins on narrow keys: which row of a table held, and was known, at each time.
 
 The kernel gives row numbers; payload columns are taken afterwards and never go through the join. It
 knows no table of ours: training frames, the offline store and parity all stand on it.
@@ -7,7 +7,7 @@ knows no table of ours: training frames, the offline store and parity all stand 
 
 from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
-from vidtopics.joins.payload import taken
+from vidtopics.joins.payload import take_rows
 from vidtopics.joins.point_in_time import matches
 
-__all__ = ["History", "latest", "matches", "taken"]
+__all__ = ["History", "latest", "matches", "take_rows"]

@@ -18,7 +18,13 @@ PART = 1 << 15
 
 
 class Rule(NamedTuple):
-    """Which rows are seen: how far "known by" lies from the time asked for, or one time for all; whether an event at that time counts."""
+    """Which rows are seen.
+
+    Attributes:
+        distance_us: how far "known by" lies from the time asked for; None: no such bound.
+        cut_us: one "known by" for all times; None: no such bound.
+        strictly_before: an event at the time asked for doesn't count.
+    """
 
     distance_us: int | None
     cut_us: int | None
@@ -26,7 +32,9 @@ class Rule(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """For each key K the times from which on another row is seen: those of key k lie from `starts[k]` to `starts[k + 1]`, ascending.
+    """For each of K keys the times from which on another row is seen.
+
+    Those of key k lie from `starts[k]` to `starts[k + 1]`, ascending.
 
     `starts` is int64[K + 2]; its last two are equal, a key without rows, which is that of unknown
     ones. `row`: the row that is seen.
@@ -37,7 +45,7 @@ class Timeline(NamedTuple):
     row: NDArray[np.int64]
 
     def at(self, codes: NDArray[np.int64], times_us: Micros) -> NDArray[np.int64]:
-        """int64[N]: the row of each key at each time, -1 where there is none. A binary search of all at once."""
+        """int64[N]: the row of each key at each time, -1: none. One binary search of all."""
         if not len(self.row):
             return np.full(len(codes), -1, np.int64)
         first = self.starts[codes]
@@ -54,14 +62,17 @@ class Timeline(NamedTuple):
 
 
 class History:
-    """M rows of a table: their keys, and from when each holds and was known. `docs/time.md` has the rules.
+    """M rows of a table: their keys, and from when each holds and was known.
+
+    `docs/time.md` has the rules.
 
     Args:
         keys: M rows, the key's columns; a row with a null key matches nothing.
         event_us: int64[M], from when each row holds.
         created_us: int64[M], from when it was known.
 
-    >>> rows = History(pa.table({"video_id": ["a", "a", "b"]}), np.array([10, 20, 10]), np.array([11, 50, 11]))
+    >>> keys = pa.table({"video_id": ["a", "a", "b"]})
+    >>> rows = History(keys, np.array([10, 20, 10]), np.array([11, 50, 11]))
     >>> spine, times = pa.table({"video_id": ["a", "a", "b", "c"]}), np.array([30, 50, 9, 50])
     >>> rows.matches(spine, times).tolist()
     [1, 1, -1, -1]
@@ -89,7 +100,7 @@ class History:
         ttl_us: int = 0,
         strictly_before: bool = False,
     ) -> NDArray[np.int64]:
-        """For each key and time the row with the latest (event, created) among those that held by then and were known.
+        """For each key and time the latest (event, created) of the rows that held and were known.
 
         Of rows that are equal in key, event and created the last one wins; a tombstone is a row
         like any other. The order of the rows under a rule is made once and kept.
@@ -97,16 +108,19 @@ class History:
         Args:
             keys: N rows with the key's columns.
             times_us: int64[N], the times asked for.
-            known_by: None: whatever was known when. A time: rows known by then, for all. int64[N]: rows known by then, which has to lie
-                equally far from the time asked for in every row (`times_us`: known by the time asked for).
-            ttl_us: a latest row whose event is older than this is no match, exactly as old is; 0: no limit.
+            known_by: None: whatever was known when. A time: rows known by then, for all. int64[N]:
+                rows known by then, which has to lie equally far from the time asked for in every
+                row (`times_us`: known by the time asked for).
+            ttl_us: a latest row whose event is older than this is no match, exactly as old is; 0:
+                no limit.
             strictly_before: an event at the time asked for doesn't count yet.
 
         Returns:
             int64[N], row numbers, -1 where there is none; in the order asked for.
 
         Raises:
-            ValueError: columns, their types or lengths don't fit, or `known_by` lies unequally far from `times_us`.
+            ValueError: columns, their types or lengths don't fit, or `known_by` lies unequally far
+                from `times_us`.
         """
         _same_length("spine", keys, times_us)
         missing = set(self._names) - set(keys.column_names)
@@ -122,13 +136,12 @@ class History:
         if not len(times_us) or not len(self.event_us):
             return np.full(len(times_us), -1, np.int64)
         rule = _rule(times_us, known_by, strictly_before)
-        with (
-            ThreadPoolExecutor() as threads
-        ):  # sorting and searching don't hold the interpreter's lock
-            made = threads.submit(self._timeline, rule)
+        # Sorting and searching don't hold the interpreter's lock.
+        with ThreadPoolExecutor() as threads:
+            timeline_future = threads.submit(self._timeline, rule)
             codes = self._codes.of(keys)
             codes = np.where(codes < 0, len(self._codes), codes)
-            timeline = made.result()
+            timeline = timeline_future.result()
             parts = [slice(start, start + PART) for start in range(0, len(codes), PART)]
             at = np.concatenate(
                 list(threads.map(lambda part: timeline.at(codes[part], times_us[part]), parts))
@@ -139,10 +152,10 @@ class History:
 
     def _timeline(self, rule: Rule) -> Timeline:
         if rule not in self._timelines:
-            self._timelines[rule] = self._made(rule)
+            self._timelines[rule] = self._build(rule)
         return self._timelines[rule]
 
-    def _made(self, rule: Rule) -> Timeline:
+    def _build(self, rule: Rule) -> Timeline:
         usable = self._codes.rows >= 0
         if rule.cut_us is not None:
             usable &= self.created_us <= rule.cut_us

@@ -13,11 +13,15 @@ Codes = NDArray[np.int64]
 
 
 class KeyCodes:
-    """The different keys of a table's rows, numbered from 0 without gaps; -1 for a key with a null, unless null is a key.
+    """The different keys of a table's rows, numbered from 0 without gaps.
+
+    A key with a null is -1, unless null is a key.
 
     >>> codes = KeyCodes(pa.table({"user": ["u", "v", "u", None], "item": [1, 1, 1, 1]}))
-    >>> codes.rows.tolist(), len(codes), codes.of(pa.table({"item": [1, 2], "user": ["v", "v"]})).tolist()
-    ([0, 1, 0, -1], 2, [1, -1])
+    >>> codes.rows.tolist(), len(codes)
+    ([0, 1, 0, -1], 2)
+    >>> codes.of(pa.table({"item": [1, 2], "user": ["v", "v"]})).tolist()
+    [1, -1]
     """
 
     def __init__(self, rows: pa.Table, *, null_is_a_key: bool = False) -> None:
@@ -26,17 +30,18 @@ class KeyCodes:
         # In one piece: of many chunks the dictionaries would have to be unified, which takes four
         # times as long.
         encoded = [
-            _plain(rows[name]).combine_chunks().dictionary_encode(nulls) for name in self._names
+            _normalized(rows[name]).combine_chunks().dictionary_encode(nulls)
+            for name in self._names
         ]
         self._values = [e.dictionary for e in encoded]
-        parts = [_numbers(e.indices) for e in encoded]
+        parts = [_as_codes(e.indices) for e in encoded]
         self.rows = parts[0]
         self._pairs: list[Codes] = []
         for values, part in zip(self._values[1:], parts[1:], strict=True):
-            joined = _joined(self.rows, part, len(values))
+            joined = _combined(self.rows, part, len(values))
             pairs = np.unique(joined)
             self._pairs.append(pairs[pairs >= 0])
-            self.rows = _place(self._pairs[-1], joined)
+            self.rows = _places_among(self._pairs[-1], joined)
 
     def __len__(self) -> int:
         return len(self._pairs[-1]) if self._pairs else len(self._values[0])
@@ -44,25 +49,26 @@ class KeyCodes:
     def of(self, keys: pa.Table) -> Codes:
         """int64[N]: the numbers of other rows' keys; -1 where no row has that key."""
         parts = [
-            _found(name, keys[name], values)
+            _codes_among(name, keys[name], values)
             for name, values in zip(self._names, self._values, strict=True)
         ]
         codes = parts[0]
         for values, pairs, part in zip(self._values[1:], self._pairs, parts[1:], strict=True):
-            codes = _place(pairs, _joined(codes, part, len(values)))
+            codes = _places_among(pairs, _combined(codes, part, len(values)))
         return codes
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text as large_string (its bytes may be more than 2 GB), whole numbers as int64, whatever width or encoding they come in."""
+def _normalized(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as large_string, as its bytes may be more than 2 GB; whole numbers as int64."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_string(kind) or pa.types.is_string_view(kind):
         kind = pa.large_string()
     return column.cast(pa.int64() if pa.types.is_integer(kind) else kind)
 
 
-def _found(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
-    plain = _plain(column)
+def _codes_among(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
+    """int64[N]: the place of each value of a column among `values`, -1 where it isn't."""
+    plain = _normalized(column)
     if pa.types.is_null(plain.type):
         return np.full(len(plain), -1, np.int64)
     if plain.type != values.type and len(values):
@@ -74,21 +80,24 @@ def _found(name: str, column: pa.ChunkedArray, values: pa.Array) -> Codes:
                 mend="cast it",
             )
         )
-    return _numbers(pc.index_in(plain, value_set=values.cast(plain.type)))
+    return _as_codes(pc.index_in(plain, value_set=values.cast(plain.type)))
 
 
-def _numbers(indices: pa.Array | pa.ChunkedArray) -> Codes:
+def _as_codes(indices: pa.Array | pa.ChunkedArray) -> Codes:
     numbers: Codes = indices.fill_null(-1).to_numpy().astype(np.int64)
     return numbers
 
 
-def _joined(codes: Codes, part: Codes, size: int) -> Codes:
-    """One number for two. Codes stay below the number of rows and so do those of a column: the product can't overflow."""
+def _combined(codes: Codes, part: Codes, size: int) -> Codes:
+    """One number for two; -1 where either is.
+
+    Codes stay below the number of rows and so do those of a column: the product can't overflow.
+    """
     return np.where((codes < 0) | (part < 0), -1, codes * size + part)
 
 
-def _place(pairs: Codes, joined: Codes) -> Codes:
-    """Where each number lies among the sorted ones that there are, -1 where it isn't or is no key."""
+def _places_among(pairs: Codes, joined: Codes) -> Codes:
+    """The place of each number among the sorted `pairs`; -1 where it isn't or is no key."""
     if not len(pairs):
         return np.full(len(joined), -1, np.int64)
     at = np.minimum(np.searchsorted(pairs, joined), len(pairs) - 1)
@@ -96,7 +105,7 @@ def _place(pairs: Codes, joined: Codes) -> Codes:
 
 
 def ordered(codes: Codes, first: Codes, *others: Codes) -> Codes:
-    """The order by code, then by the times, the first of them first; equal rows in the order that they have.
+    """The stable order by code, then by the times, the first of them first.
 
     One sort of one number per row, a quarter of the time of lexsort; what is equal there, a few
     rows, is sorted again by the rest.
@@ -118,7 +127,10 @@ def ordered(codes: Codes, first: Codes, *others: Codes) -> Codes:
 
 
 def _packed(codes: Codes, times: Codes) -> NDArray[np.uint64]:
-    """Code and time in one number that sorts as both do; the time's rank stands for it where both have more than 64 bits."""
+    """Code and time in one number that sorts as the pair does.
+
+    The time's rank stands for it where code and time have more than 64 bits together.
+    """
     if not len(codes):
         return np.empty(0, np.uint64)
     low, high = int(times.min()), int(times.max())

@@ -12,7 +12,7 @@ from vidtopics.joins.keys import KeyCodes, ordered
 def latest(
     keys: pa.Table, event: NDArray[np.int64], created: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Row numbers, ascending, of the rows with the greatest (event, created) of their key; of equal ones the last.
+    """Row numbers, ascending, of each key's greatest (event, created); of equal ones the last.
 
     Args:
         keys: the key's columns, N rows; null is a value like any other.

@@ -21,13 +21,14 @@ def matches(
     ttl_us: int = 0,
     strictly_before: bool = False,
 ) -> NDArray[np.int64]:
-    """For each spine row the row with the latest (event, created) among those that held by its time and were known.
+    """For each spine row the latest (event, created) of the rows that held and were known.
 
     The key's columns are those of the spine; all else is as in :meth:`History.matches`.
 
     >>> rows = pa.table({"video_id": ["a", "a", "b"]})
     >>> event, created = np.array([10, 20, 10]), np.array([11, 50, 11])
-    >>> matches(pa.table({"video_id": ["a", "c"]}), np.array([30, 50]), rows, event, created).tolist()
+    >>> spine, times = pa.table({"video_id": ["a", "c"]}), np.array([30, 50])
+    >>> matches(spine, times, rows, event, created).tolist()
     [1, -1]
     """
     names = spine_keys.column_names

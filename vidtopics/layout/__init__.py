@@ -1,8 +1,8 @@
-"""How a feature row lies in Redis: keys, header, payload. Writers and readers share this package and nothing else.
+"""How a feature row lies in Redis: keys, header, payload; all that writers and readers share.
 
 A value is a 26-byte header and a payload::
 
-    layout u1 | flags u1 | schema u4 | fingerprint u4 | event_us i8 | created_us i8       (little-endian)
+    layout u1 | flags u1 | schema u4 | fingerprint u4 | event_us i8 | created_us i8  (little-endian)
     null bits | fixed-width fields in the schema's order | bytes of variable-length fields
 
 `schema` names the fields (:class:`Schema`); `fingerprint` is a hash of view and id, so that a value

@@ -1,4 +1,6 @@
-"""What lies in Redis beside the values: which views there are and how they are written. A reader needs no contract, Feast or table.
+"""What lies in Redis beside the values: which views there are and how they are written.
+
+A reader needs no contract, Feast or table.
 
 Four keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets), `views`
 (hash: view to JSON), `schemas` (hash: schema hash to fields), `directory` (a number that every
@@ -20,7 +22,7 @@ from vidtopics.layout.schema import LAYOUT, Schema
 
 @dataclass(frozen=True)
 class ViewEntry:
-    """One view: its number in keys, the generation that is live, its TTL (0: none), the hash of its schema, its join keys.
+    """One view: number in keys, live generation, TTL (0: none), schema hash, join keys.
 
     Keys end with the ids alone, so the entry says whose they are; entries from before it did have
     no join keys.
@@ -49,7 +51,7 @@ class ViewEntry:
 
 
 def place(prefix: str, name: str) -> str:
-    """The key of `layout`, `views`, `schemas`, `directory` or `structures`; on a cluster all lie in one slot.
+    """The key of `layout`, `views`, `schemas`, `directory` or `structures`; all in one slot.
 
     >>> place("vt", "views")
     'vt:{directory}:views'
@@ -69,8 +71,9 @@ class Directory:
     >>> Directory.parse("vt", b"1", layout_json(16).encode(), {}, {}).view("video_topics")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views. Mend: load it
-    (`vidtopics materialize` or `feast materialize`), or name its prefix, in Feast the project's name.
+    vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views.
+    Mend: load it (`vidtopics materialize` or `feast materialize`), or name its prefix, in Feast the
+    project's name.
     """
 
     prefix: str
@@ -88,22 +91,22 @@ class Directory:
         views: Mapping[bytes, bytes],
         schemas: Mapping[bytes, bytes],
     ) -> Directory:
-        """From what Redis holds; StoreError where nothing was ever written, or by another layout."""
+        """From what Redis holds; StoreError where there is nothing, or another layout."""
         if version is None or layout is None:
             raise _nothing(prefix, "a store", "nothing")
-        found = json.loads(layout)
-        if found["layout"] != LAYOUT:
+        stored_layout = json.loads(layout)
+        if stored_layout["layout"] != LAYOUT:
             raise StoreError(
                 explain(
                     f"Redis, prefix {prefix!r}",
                     expected=f"layout {LAYOUT}",
-                    found=f"layout {found['layout']}",
+                    found=f"layout {stored_layout['layout']}",
                     mend="use the version of vidtopics that wrote it",
                 )
             )
         entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
         known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
-        return cls(prefix, int(version), found["buckets"], entries, known)
+        return cls(prefix, int(version), stored_layout["buckets"], entries, known)
 
     def view(self, name: str) -> ViewEntry:
         """The entry of a view; StoreError names those that are there."""
@@ -124,12 +127,13 @@ class Directory:
         }
 
 
-def _nothing(prefix: str, expected: str, found: str) -> StoreError:
+def _nothing(prefix: str, expected: str, stored: str) -> StoreError:
     return StoreError(
         explain(
             f"Redis, prefix {prefix!r}",
             expected=expected,
-            found=found,
-            mend="load it (`vidtopics materialize` or `feast materialize`), or name its prefix, in Feast the project's name",
+            found=stored,
+            mend="load it (`vidtopics materialize` or `feast materialize`), or name its prefix, "
+            "in Feast the project's name",
         )
     )

@@ -27,7 +27,7 @@ class BulkHeads(dict[int, list[bytes]]):
 
 @dataclass(frozen=True)
 class KeySpace:
-    """The keys of one view in one generation. `buckets` is the number of hash slots that they share on a cluster."""
+    """The keys of one view in one generation, in `buckets` hash slots of a cluster."""
 
     prefix: str
     generation: int
@@ -48,7 +48,9 @@ class KeySpace:
         return [heads[crc32(i) % buckets] + i for i in ids]
 
     def bulk_strings(self, ids: Sequence[bytes], hashes: Sequence[int]) -> list[bytes]:
-        r"""The keys as arguments of a command in Redis' protocol: pieces, two for each id, to be joined and ended by a line's end.
+        r"""The keys as arguments in Redis' protocol: two pieces for each id, to be joined.
+
+        A line's end has to follow.
 
         Args:
             ids: N ids.
@@ -85,12 +87,12 @@ class KeySpace:
 
     @cached_property
     def _mark(self) -> np.uint32:
-        """What tells the fingerprints of this view from those of others: an odd factor keeps any two views apart."""
+        """Tells the view's fingerprints from others': an odd factor keeps any two views apart."""
         return np.uint32(self.view * 0x9E3779B1 % 2**32)
 
 
 class Watermark(NamedTuple):
-    """How far a bucket of a view has come: the release, and the version of the Delta table with that id.
+    """How far a bucket of a view has come: release, and version of the Delta table with that id.
 
     >>> str(Watermark.parse(b"3 17 t")), Watermark.parse(b"9 1 t") < Watermark.parse(b"10 1 t")
     ('3 17 t', True)
@@ -118,7 +120,7 @@ class Structures:
     buckets: int
 
     def queue(self, epoch: int, topic_id: int) -> bytes:
-        """The list of a topic's videos, first to last; topic IDs of another epoch have other keys."""
+        """The list of a topic's videos, first to last; another epoch has other keys."""
         return (
             f"{self.prefix}:queue:{epoch}:{self._bucket(str(topic_id).encode())}{topic_id}".encode()
         )

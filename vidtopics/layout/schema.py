@@ -76,7 +76,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """The fields of a view, in order, and the join keys that its values are found by (sorted; empty: not known).
+    """The fields of a view, in order, and its join keys (sorted; empty: not known).
 
     Values are written by the fields alone: neither text nor hash has the keys, which stand in the
     view's :class:`ViewEntry`.
@@ -88,7 +88,7 @@ class Schema:
     fields: tuple[Field, ...]
     keys: tuple[str, ...] = field(default=(), compare=False)
     ordered: bool = field(default=True, compare=False)
-    """Whether a change of the fields' order, or a field before others, is a change of the schema."""
+    """Whether another order of the fields, or a field before others, is another schema."""
 
     @classmethod
     def of(cls, table: Table) -> Schema:

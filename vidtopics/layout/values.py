@@ -30,7 +30,8 @@ def encode(
 
     Args:
         schema: the view's fields.
-        columns: per field a scalar[N], slots [N, width], vector [N, any], or N strings, bytes or number arrays.
+        columns: per field a scalar[N], slots [N, width], vector [N, any], or N strings, bytes or
+            number arrays.
         fingerprints: uint32[N] of :meth:`KeySpace.fingerprints`.
         event_us: int64[N], microseconds.
         created_us: int64[N], microseconds.
@@ -40,8 +41,11 @@ def encode(
         ContractError: a number doesn't fit the type that is stored, or slots are not [N, width].
 
     >>> from vidtopics.layout.schema import EXAMPLE
-    >>> value, = encode(EXAMPLE, {"n": [300], "s": ["two"]}, fingerprints=np.array([9], np.uint32), event_us=[5], created_us=[6])
-    >>> value[:2], len(value), value[-3:]  # 26 header, 1 null bits, 2 for n, 4 for the end of s, its bytes
+    >>> columns, fingerprints = {"n": [300], "s": ["two"]}, np.array([9], np.uint32)
+    >>> (value,) = encode(
+    ...     EXAMPLE, columns, fingerprints=fingerprints, event_us=[5], created_us=[6]
+    ... )
+    >>> value[:2], len(value), value[-3:]  # 26 header, 1 null bits, 2 for n, 4 + 3 for s
     (b'\x01\x00', 36, b'two')
     >>> decoded = decode(EXAMPLE, [value])
     >>> decoded.columns["n"], decoded.columns["s"]
@@ -73,7 +77,7 @@ def encode(
 def tombstones(
     schema: Schema, fingerprints: NDArray[np.uint32], event_us: ArrayLike, created_us: ArrayLike
 ) -> list[bytes]:
-    """Values that say that a value ended: headers alone, with the times that keep an older row from coming back."""
+    """Values that ended: headers alone, whose times keep an older row from coming back."""
     heads = np.zeros(len(fingerprints), HEADER)
     heads["layout"], heads["flags"], heads["schema"] = LAYOUT, TOMBSTONE, schema.hash
     heads["fingerprint"], heads["event_us"], heads["created_us"] = (
@@ -92,7 +96,9 @@ def headers(values: Sequence[bytes]) -> NDArray[np.void]:
 
 @dataclass(frozen=True)
 class Decoded:
-    """Rows of one schema: per field its values and bool[N] where there is none; `readable` is false where the bytes don't fit.
+    """Rows of one schema: per field its values, and bool[N] where it is null.
+
+    `readable` is false where the bytes don't fit.
 
     A vector field has the width of the row known last; rows of another width aren't readable. It
     has width 0 where no row has a vector.
@@ -104,7 +110,7 @@ class Decoded:
 
 
 def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None = None) -> Decoded:
-    """Fields of values that carry this schema's hash and are no tombstones; all fields unless `names` says which."""
+    """Fields (all, or `names`) of values with this schema's hash that are no tombstones."""
     size, variable = (
         schema.row.itemsize,
         [f"f{i}" for i, f in enumerate(schema.fields) if f.variable],
@@ -124,16 +130,16 @@ def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None 
     begins = ends[0]
     for i, field in enumerate(schema.fields):
         column = rows[f"f{i}"]
-        wanted = names is None or field.name in names
+        selected = names is None or field.name in names
         if field.variable:
-            if wanted:
+            if selected:
                 spans = zip(values, (begins + size).tolist(), (column + size).tolist(), strict=True)
                 chunks = [v[a:b] for v, a, b in spans]
                 columns[field.name] = _take(
                     field, chunks, rows["header"]["created_us"], readable, null[field.name]
                 )
             begins = column
-        elif wanted:
+        elif selected:
             columns[field.name] = column.astype(NUMBERS[field.type])
     pads: dict[str, Any] = {f.name: None if f.kind in OBJECTS else f.pad for f in schema.fields}
     for (
@@ -146,28 +152,28 @@ def decode(schema: Schema, values: Sequence[bytes], names: Iterable[str] | None 
 
 def _shaped(field: Field, column: Column, rows: int) -> NDArray[np.generic]:
     """The column as an array; ContractError where numpy would stretch or refuse it."""
-    wanted = (rows, field.width) if field.kind == "slots" else (rows,)
+    shape = (rows, field.width) if field.kind == "slots" else (rows,)
     try:
-        found = np.asarray(column)
-        told = str(found.shape)
+        array = np.asarray(column)
+        actual = str(array.shape)
     except ValueError:
-        told = "rows of several widths"
-    if told != str(wanted):
+        actual = "rows of several widths"
+    if actual != str(shape):
         raise ContractError(
             explain(
                 field.name,
-                expected=f"the shape {wanted}",
-                found=told,
+                expected=f"the shape {shape}",
+                found=actual,
                 mend="give every row its value",
             )
         )
-    return found
+    return array
 
 
 def _narrow(
     field: Field, column: NDArray[np.generic], missing: NDArray[np.bool_], first: int = 0
 ) -> NDArray[np.generic]:
-    """Rows from number `first` on in the type that is stored; ContractError where a number doesn't survive that."""
+    """Rows from number `first` on in the stored type; ContractError where a number is lost."""
     wide = column
     if missing.any():
         # not numpy's `where`, which takes integers and a padding of 0.0 for floats and rounds them
@@ -208,7 +214,8 @@ def _put_variable(
 
 def _to_bytes(field: Field, value: object, row: int) -> bytes:
     if field.kind == "bytes":
-        return value.encode() if isinstance(value, str) else bytes(value)  # type: ignore[call-overload]
+        data: Any = value.encode() if isinstance(value, str) else value
+        return bytes(data)
     if field.type in NUMBERS:
         return _narrow(field, np.asarray(value)[None], np.zeros(1, bool), row).tobytes()
     items = [i.encode() if isinstance(i, str) else i for i in value]  # type: ignore[attr-defined]
@@ -242,14 +249,14 @@ def _vectors(
     readable: NDArray[np.bool_],
     missing: NDArray[np.bool_],
 ) -> NDArray[np.generic]:
-    """[N, width] where the width is that of the row known last; rows of another width are marked unreadable."""
+    """[N, width], of the width of the row known last; rows of another are marked unreadable."""
     lengths = np.array([len(c) for c in chunks])
     readable &= missing | (lengths % np.dtype(NUMBERS[field.wire]).itemsize == 0)
-    there = readable & ~missing
-    if not there.any():
+    exists = readable & ~missing
+    if not exists.any():
         return field.empty(len(chunks))
-    length = int(lengths[np.flatnonzero(there)[np.argmax(created_us[there])]])
-    readable &= ~there | (lengths == length)
+    length = int(lengths[np.flatnonzero(exists)[np.argmax(created_us[exists])]])
+    readable &= ~exists | (lengths == length)
     good = readable & ~missing
     whole = b"".join([c if ok else bytes(length) for c, ok in zip(chunks, good, strict=True)])
     return (

@@ -21,6 +21,7 @@ from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import changed_by, readable, whole
+from vidtopics.timestamps import microseconds
 
 BATCH = 32_768
 
@@ -90,7 +91,7 @@ def changes(
     dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
     with readable(table, delta.version()):
         rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
-    event, created = (rows[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME))
+    event, created = (microseconds(rows[name]) for name in (EVENT_TIME, CREATED_TIME))
     due = (event <= now_us) & (created <= now_us)
     asked = (
         (event >= span.since_us) & (event < span.until_us) if span else np.ones(len(rows), np.bool_)

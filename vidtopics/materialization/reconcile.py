@@ -24,6 +24,7 @@ from vidtopics.online.served import canonical
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable, whole
+from vidtopics.timestamps import microseconds
 
 __all__ = ["Reconciled", "reconcile"]
 
@@ -140,11 +141,7 @@ def _entities(
     alive = 0
     for batch in rows.batches():
         ids += [i.encode() for i in batch[table.key[0]].to_pylist()]
-        times.append(
-            np.array(
-                [batch[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)]
-            )
-        )
+        times.append(np.array([microseconds(batch[name]) for name in (EVENT_TIME, CREATED_TIME)]))
         alive += int(live(batch, table).sum())
     event_us, created_us = np.concatenate(times, axis=1)
     return ids, alive, event_us, created_us

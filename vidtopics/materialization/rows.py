@@ -11,6 +11,7 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
 from vidtopics.layout.values import Column
 from vidtopics.materialization.changes import live
+from vidtopics.timestamps import microseconds
 
 
 def encoded(
@@ -27,9 +28,7 @@ def encoded(
         if not part.num_rows:
             continue
         names = [name.encode() for name in part[table.key[0]].to_pylist()]
-        event, created = (
-            part[name].cast(pa.int64()).to_numpy() for name in (EVENT_TIME, CREATED_TIME)
-        )
+        event, created = (microseconds(part[name]) for name in (EVENT_TIME, CREATED_TIME))
         fingerprints = space.fingerprints(names)
         ids += names
         if ended:

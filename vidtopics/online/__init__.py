@@ -1,4 +1,6 @@
-"""The client of ranking services: features of many videos in one round trip, as typed arrays with a status each.
+"""The client of ranking services: features of many videos in one round trip.
+
+They come as typed arrays with a status for each id.
 
 It needs numpy and redis, nothing of Feast or Delta. What it reads, `vidtopics materialize` wrote::
 

@@ -1,12 +1,12 @@
-"""Connections for a request path: to one server or a cluster, with bounded pools, short timeouts and one retry.
+"""Connections for a request path: bounded pools, short timeouts and one retry.
 
-=====================================  ==========================================================================
+=====================================  ========================================================
 `redis://user:password@host:6379/0`    one server
 `rediss://host:6379?ssl_ca_certs=...`  one server over TLS; options as redis-py names them
 `unix:///run/redis.sock`               one server through a socket
-`redis+cluster://host1:6379,host2`     a cluster; of these nodes one has to answer, the others are found
+`redis+cluster://host1:6379,host2`     a cluster; one of these nodes has to answer
 `rediss+cluster://host1:6379`          a cluster over TLS
-=====================================  ==========================================================================
+=====================================  ========================================================
 
 redis-py 7 waits for ever by default, and tries four times with pauses of up to ten seconds: a
 request can't. Here a broken connection is replaced once and at once; a timeout is not repeated, so
@@ -65,7 +65,7 @@ Connection = redis.Redis | redis.RedisCluster
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """RedisClusterException, which redis-py raises where no node answers, is no RedisError: ConnectionError in its place."""
+    """ConnectionError for RedisClusterException (no node answers), which is no RedisError."""
     try:
         yield
     except RedisClusterException as error:
@@ -73,12 +73,13 @@ def answering() -> Iterator[None]:
 
 
 class Cluster(redis.RedisCluster):
-    """redis-py's cluster, but for errors that are no RedisError: where no node answers, and where one goes away in the midst of a SCAN."""
+    """redis-py's cluster, with a RedisError also where no node answers or a SCAN loses its node."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         with answering():
             super().__init__(*arguments, **options)
-        self.nodes_manager.initialize = answering()(self.nodes_manager.initialize)  # type: ignore[method-assign]
+        manager = self.nodes_manager
+        manager.initialize = answering()(manager.initialize)  # type: ignore[method-assign]
 
     def scan_iter(self, *arguments: Any, **options: Any) -> Iterator[Any]:
         """As redis-py's."""
@@ -89,7 +90,7 @@ class Cluster(redis.RedisCluster):
 
 
 class AsyncCluster(redis.asyncio.RedisCluster):
-    """redis-py's cluster with turns: who takes one shares each node's connections with `max_connections` - 1 others at most.
+    """redis-py's cluster with turns: at most `max_connections` requests use it at the same time.
 
     redis-py's own bound raises at once instead of waiting, and goes on counting connections that
     failed.
@@ -121,6 +122,7 @@ class AsyncCluster(redis.asyncio.RedisCluster):
 
 
 AsyncConnection = redis.asyncio.Redis | AsyncCluster
+"""What :func:`connect_async` gives; redis-py's own async cluster has no turns."""
 
 
 def connect(
@@ -136,15 +138,17 @@ def connect(
     Raises:
         SettingsError: the URL is wrong (it is never in the message, as it holds a password), or a
             number can't work: no connection, a timeout that isn't above 0, a negative database.
-        redis.exceptions.RedisError: no node of a cluster answers (a single server is first asked by the first command).
+        redis.exceptions.RedisError: no node of a cluster answers (a single server is asked by the
+            first command).
 
-    >>> connect("redis://ranker:secret@localhost:6379/3", timeout_s=0.2).connection_pool.max_connections
+    >>> connect("redis://:secret@localhost:6379/3", timeout_s=0.2).connection_pool.max_connections
     32
     >>> connect("redis://:se#cret@localhost:6379")
     Traceback (most recent call last):
     ...
-    vidtopics.errors.SettingsError: the URL of Redis: expected host:port, found something else behind the scheme. Mend: write
-    special characters of user and password percent-encoded (`#` as %23).
+    vidtopics.errors.SettingsError: the URL of Redis: expected host:port, found something else
+    behind the scheme. Mend: write special characters of user and password percent-encoded
+    (`#` as %23).
     """
     plain, seeds = _parsed(url)
     options = _options(plain, timeout_s, max_connections) | {"timeout": timeout_s}
@@ -178,10 +182,10 @@ def connect_async(
     never = AsyncRetry(
         NoBackoff(), 0
     )  # it would close connections of other tasks and pause; see round_trip
-    found = AsyncCluster.from_url(
+    cluster = AsyncCluster.from_url(
         plain, startup_nodes=nodes, retry=never, timeout=timeout_s, **options
     )
-    return cast("AsyncCluster", found)
+    return cast("AsyncCluster", cluster)
 
 
 def _options(url: str, timeout_s: float, max_connections: int) -> dict[str, Any]:
@@ -198,11 +202,11 @@ def _options(url: str, timeout_s: float, max_connections: int) -> dict[str, Any]
 
 
 def _parsed(url: str) -> tuple[str, list[tuple[str, int]]]:
-    """The URL as redis-py reads it (of a cluster: of its first node), and the nodes of a cluster."""
+    """The URL for redis-py (of a cluster: of its first node), and a cluster's nodes."""
     scheme, _, _ = url.partition("://")
     if scheme not in SCHEMES:
-        found = "another scheme, or a variable that is not set"
-        raise _wrong(" or ".join(f"{s}://" for s in SCHEMES), found, "name a server")
+        expected = " or ".join(f"{s}://" for s in SCHEMES)
+        raise _wrong(expected, "another scheme, or a variable that is not set", "name a server")
     if not scheme.endswith(CLUSTER):
         _address(url)
         return url, []
@@ -237,8 +241,19 @@ def _no_address() -> SettingsError:
     return _wrong("host:port", "something else behind the scheme", mend)
 
 
-def refuse_decoding(connection: Any) -> None:
-    """SettingsError for a connection that gives text: values are bytes that aren't UTF-8."""
+def check_connection(connection: Any, kinds: tuple[type, ...]) -> None:
+    """SettingsError for a connection of another kind (sync, async), or one that gives text."""
+    right_kind = isinstance(connection, kinds)
+    if not right_kind:
+        expected = " or ".join(f"{kind.__module__}.{kind.__name__}" for kind in kinds)
+        raise SettingsError(
+            explain(
+                "the connection to Redis",
+                expected=expected,
+                found=f"{type(connection).__module__}.{type(connection).__name__}",
+                mend="make the client with `from_url`",
+            )
+        )
     if connection.get_encoder().decode_responses:
         raise _decoding()
 
@@ -285,7 +300,7 @@ def _decoding() -> SettingsError:
 
 
 def _checked(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any:
-    """A pool; SettingsError for an option that redis-py would refuse at the first command or, of a cluster, overlook."""
+    """A pool; SettingsError for options that redis-py would refuse only later, or overlook."""
     mend = "mend what stands behind `?`"
     try:
         pool = make(url, **options)
@@ -297,5 +312,5 @@ def _checked(make: Callable[..., Any], url: str, options: dict[str, Any]) -> Any
     return pool
 
 
-def _wrong(expected: str, found: str, mend: str) -> SettingsError:
-    return SettingsError(explain("the URL of Redis", expected=expected, found=found, mend=mend))
+def _wrong(expected: str, actual: str, mend: str) -> SettingsError:
+    return SettingsError(explain("the URL of Redis", expected=expected, found=actual, mend=mend))

@@ -41,7 +41,8 @@ class Features:
     (0: nothing there). A field is `features[name]`: [N] or [N, width] in its contract's type, with
     the field's padding wherever the status isn't PRESENT or the field is null.
 
-    >>> none = gather(Schema((Field("topic_count", "int64", "scalar", "int8"),)), {}, [None, None], np.zeros(2, np.uint32), now_us=0)
+    >>> schema = Schema((Field("topic_count", "int64", "scalar", "int8"),))
+    >>> none = gather(schema, {}, [None, None], np.zeros(2, np.uint32), now_us=0)
     >>> none["topic_count"], none.present
     (array([0, 0]), array([False, False]))
     """
@@ -91,30 +92,30 @@ def gather(
         fingerprints: uint32[N] that the values should bear.
         now_us: the time by which TTL is judged.
         ttl_us: the view's TTL; 0: none. Inclusive, as offline.
-        names: the fields that are wanted; all by default.
+        names: the fields to decode; all by default.
         expired_values: a value past its TTL is in the columns, whatever its status.
     """
-    wanted = [f for f in schema.fields if names is None or f.name in names]
+    fields = [f for f in schema.fields if names is None or f.name in names]
     least_us = now_us - ttl_us if ttl_us else EVER
-    common = _fixed(schema, wanted, values, fingerprints, least_us)
+    common = _fixed(schema, fields, values, fingerprints, least_us)
     if common is not None:
         return common
     status = np.full(len(values), Status.NOT_FOUND, np.uint8)
     times = np.zeros((2, len(values)), np.int64)
-    found = [v if v is not None and len(v) >= HEADER.itemsize else NOTHING for v in values]
-    heads = headers(found)
-    there = np.array([v is not None for v in values], bool)
+    padded = [v if v is not None and len(v) >= HEADER.itemsize else NOTHING for v in values]
+    heads = headers(padded)
+    exists = np.array([v is not None for v in values], bool)
     good = (heads["layout"] == LAYOUT) & (heads["fingerprint"] == fingerprints)
-    status[there] = Status.PRESENT
-    status[there & (heads["event_us"] < least_us)] = Status.OUTSIDE_MAX_AGE
-    status[there & (heads["flags"] & TOMBSTONE > 0)] = Status.NULL
-    status[there & ~good] = Status.UNREADABLE
+    status[exists] = Status.PRESENT
+    status[exists & (heads["event_us"] < least_us)] = Status.OUTSIDE_MAX_AGE
+    status[exists & (heads["flags"] & TOMBSTONE > 0)] = Status.NULL
+    status[exists & ~good] = Status.UNREADABLE
     times[:, good] = heads["event_us"][good], heads["created_us"][good]
     decoded = (Status.PRESENT, Status.OUTSIDE_MAX_AGE) if expired_values else (Status.PRESENT,)
     at = np.flatnonzero(np.isin(status, decoded))
     hashes = heads["schema"][at]
-    columns = {f.name: f.empty(len(values)) for f in wanted}
-    null = {f.name: np.ones(len(values), np.bool_) for f in wanted}
+    columns = {f.name: f.empty(len(values)) for f in fields}
+    null = {f.name: np.ones(len(values), np.bool_) for f in fields}
     unknown = False
     for value in sorted(
         np.unique(hashes).tolist(), key=lambda value: value != schema.hash
@@ -124,32 +125,32 @@ def gather(
         if written is None:
             status[rows], unknown = Status.UNREADABLE, True
         else:
-            _fill(wanted, written, found, rows, status, columns, null)
+            _fill(fields, written, padded, rows, status, columns, null)
     return Features(status, times[0], times[1], columns, null, unknown)
 
 
 def _fixed(
     schema: Schema,
-    wanted: Sequence[Field],
+    fields: Sequence[Field],
     values: Sequence[bytes | None],
     fingerprints: NDArray[np.uint32],
     least_us: int,
 ) -> Features | None:
-    """The case of nearly every read, in a fifth of the time: every value that is there is whole, of today's schema and not too old.
+    """Decode the common case in a fifth of the time; None where it isn't that case.
 
-    Also nothing is null, and no field is of variable length. None: something is otherwise, each
-    value has to be judged by itself.
+    Common: every value is missing, or whole, of today's schema and not too old; nothing is null,
+    and no field is of variable length.
     """
     size, gone = schema.row.itemsize, False
-    found = cast("Sequence[bytes]", values)
+    payloads = cast("Sequence[bytes]", values)
     try:
-        sizes = set(map(len, found))
+        sizes = set(map(len, payloads))
     except TypeError:  # no key for one of them
-        gone, found = True, [v or bytes(size) for v in values]
-        sizes = set(map(len, found))
+        gone, payloads = True, [v or bytes(size) for v in values]
+        sizes = set(map(len, payloads))
     if sizes != {size} or not schema.fixed:
         return None
-    rows = np.frombuffer(b"".join(found), schema.row)
+    rows = np.frombuffer(b"".join(payloads), schema.row)
     heads, nulls = rows["header"], rows["nulls"]
     good = (
         (heads["layout"] == LAYOUT)
@@ -162,7 +163,7 @@ def _fixed(
     )
     if nulls.any() or not (good | missing).all():
         return None
-    names = {f.name for f in wanted}
+    names = {f.name for f in fields}
     columns = {
         f.name: rows[f"f{i}"].astype(NUMBERS[f.type])
         for i, f in enumerate(schema.fields)
@@ -171,14 +172,14 @@ def _fixed(
     status = np.full(len(rows), PRESENT, np.uint8)
     if gone:
         status[missing] = Status.NOT_FOUND
-        for f in wanted:
+        for f in fields:
             columns[f.name][missing] = f.pad
     null = {name: missing.copy() for name in columns}
     return Features(status, heads["event_us"].copy(), heads["created_us"].copy(), columns, null)
 
 
 def _fill(
-    wanted: Sequence[Field],
+    fields: Sequence[Field],
     written: Schema,
     values: Sequence[bytes],
     rows: NDArray[np.intp],
@@ -192,28 +193,28 @@ def _fill(
     """
     shapes = {f.name: (f.type, f.kind, f.width) for f in written.fields}
     if any(
-        shapes.get(f.name, shape) != shape for f in wanted if (shape := (f.type, f.kind, f.width))
+        shapes.get(f.name, shape) != shape for f in fields if (shape := (f.type, f.kind, f.width))
     ):
         status[rows] = Status.UNREADABLE
         return
-    decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in wanted])
+    decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in fields])
     good = decoded.readable
-    there = [f for f in wanted if f.name in decoded.columns]
-    for f in there:
+    stored = [f for f in fields if f.name in decoded.columns]
+    for f in stored:
         if f.kind == "vector":
             good = good & (
                 decoded.null[f.name] | _same_width(columns[f.name], decoded.columns[f.name])
             )
     status[rows[~good]] = Status.UNREADABLE
-    for f in there:
-        found = decoded.columns[f.name]
+    for f in stored:
+        column = decoded.columns[f.name]
         null[f.name][rows] = decoded.null[f.name] | ~good
         if f.kind == "vector" and not columns[f.name].shape[1]:
-            columns[f.name] = np.full((len(status), found.shape[1]), f.pad, found.dtype)
-        if f.kind != "vector" or found.shape[1] == columns[f.name].shape[1]:
-            columns[f.name][rows[good]] = found[good]
+            columns[f.name] = np.full((len(status), column.shape[1]), f.pad, column.dtype)
+        if f.kind != "vector" or column.shape[1] == columns[f.name].shape[1]:
+            columns[f.name][rows[good]] = column[good]
 
 
-def _same_width(held: NDArray[np.generic], found: NDArray[np.generic]) -> bool:
-    """Whether vectors of two schemas fit one array; width 0: there are none yet."""
-    return held.shape[1] in {0, found.shape[1]}
+def _same_width(column: NDArray[np.generic], decoded: NDArray[np.generic]) -> bool:
+    """Whether vectors of two schemas fit one array; width 0: none is known yet."""
+    return column.shape[1] in {0, decoded.shape[1]}

@@ -1,4 +1,4 @@
-"""The files of a serving log: lines, a new file whenever one is full, the oldest removed when the folder is."""
+"""The files of a serving log: a new one whenever one is full; the oldest go where the folder is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ PATTERN = "served-*.jsonl"
 
 
 class LogFiles:
-    """Appends lines below a folder. Each goes out in one write, so that a process that dies leaves one torn line at most.
+    """Appends lines below a folder.
+
+    Each is one write, so that a process that dies leaves one torn line at most.
 
     A process never appends to another's file: a torn line is always the last of its file.
     """
@@ -57,11 +59,11 @@ class LogFiles:
 
     def _make_room(self) -> None:
         """Remove the oldest files until another full one fits."""
-        held = sorted(
+        files = sorted(
             (s.st_mtime_ns, s.st_size, p) for p in self.folder.glob(PATTERN) if (s := _stat(p))
         )
-        total = sum(size for _, size, _ in held) + FILE_BYTES
-        for _, size, path in held:
+        total = sum(size for _, size, _ in files) + FILE_BYTES
+        for _, size, path in files:
             if total <= FOLDER_BYTES:
                 break
             path.unlink(missing_ok=True)

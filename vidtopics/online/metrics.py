@@ -41,13 +41,13 @@ AGES = (
 class OnlineMetrics:
     """How long reads take, what they find and how old that is.
 
-    ===================================  ==============================================================================
+    ===================================  ===========================================================
     `vidtopics_online_read_seconds`      histogram: reads that gave an answer
-    `vidtopics_online_ids_total`         counter by `view` and `status` (present, null, not_found, ...)
-    `vidtopics_online_age_seconds`       histogram by `view` and `of`: per read, the time since the median and the oldest
-                                         of the values that are present became known
-    `vidtopics_online_errors_total`      counter by `error`: reads that raised, by the class of the exception
-    ===================================  ==============================================================================
+    `vidtopics_online_ids_total`         counter by `view` and `status` (present, null, ...)
+    `vidtopics_online_age_seconds`       histogram by `view` and `of`: per read, the time since the
+                                         median and the oldest present value became known
+    `vidtopics_online_errors_total`      counter by `error`: reads that raised, by exception class
+    ===================================  ===========================================================
 
     >>> registry = CollectorRegistry()
     >>> with OnlineMetrics(registry).reading() as answers:

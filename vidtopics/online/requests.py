@@ -1,4 +1,4 @@
-"""A read without its transport: which keys to ask for, and what the answers mean. The sync and the async client share it."""
+"""A read without its transport: which keys to ask for, and what the answers mean."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _wrong_id(ids: Sequence[object]) -> TypeError | InputError:
 
 
 def _no_text(wrong: object, mend: str) -> TypeError:
-    found = f"{wrong!r} ({type(wrong).__name__})"
-    return TypeError(explain("ids", expected="a list of strings", found=found, mend=mend))
+    value = f"{wrong!r} ({type(wrong).__name__})"
+    return TypeError(explain("ids", expected="a list of strings", found=value, mend=mend))
 
 
 def _is_id(value: object) -> bool:
@@ -79,7 +79,7 @@ def _is_id(value: object) -> bool:
 
 
 def check_one_key(directory: Directory, views: Iterable[str]) -> None:
-    """StoreError for a view whose values aren't found by one key's text: plain ids would be NOT_FOUND, all of them."""
+    """StoreError for a view of several join keys: each plain id would be NOT_FOUND."""
     for view in views:
         entry = directory.views.get(view)
         if entry and len(entry.keys) > 1:
@@ -88,14 +88,15 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
                     f"view {view}",
                     expected="one join key",
                     found=", ".join(entry.keys),
-                    mend="read it through Feast, or by `read_parts` with keys from Feast's serialize_entity_key",
+                    mend="read it through Feast, or by `read_parts` with keys from Feast's "
+                    "serialize_entity_key",
                 )
             )
 
 
 @dataclass(frozen=True)
 class Part:
-    """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] what their values bear."""
+    """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] of their values."""
 
     view: str
     space: KeySpace
@@ -126,7 +127,9 @@ class Request:
         return cls(directory, [Part.of(directory, view, ids) for view, ids in parts])
 
     def packed(self) -> bytes:
-        r"""The MGET as Redis' protocol has it. redis-py makes a key of each id, then an argument of each key; this is one step.
+        r"""The MGET in Redis' protocol.
+
+        redis-py makes a key of each id, then an argument of each key; this is one step.
 
         >>> Request(Directory("vt", 1, 16, {}, {}), []).packed()
         b'*2\r\n$4\r\nMGET\r\n$24\r\nvt:{directory}:directory\r\n'
@@ -165,14 +168,14 @@ class Request:
         if names is not None:
             self._check(names)
         now_us, start = time.time_ns() // 1000, 1
-        found = []
+        features = []
         for part in self.parts:
             entry, fingerprints = self.directory.view(part.view), part.fingerprints
             values = answers[start : start + len(fingerprints)]
             start += len(fingerprints)
             schemas = self.directory.schemas
             ttl_us = entry.ttl_us
-            found.append(
+            features.append(
                 gather(
                     schemas[entry.schema],
                     schemas,
@@ -184,7 +187,7 @@ class Request:
                     expired_values=expired_values,
                 )
             )
-        return found
+        return features
 
     def _check(self, names: Sequence[str]) -> None:
         directory = self.directory
@@ -208,12 +211,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Batches:
-    """The keys of a request as MGETs: one for a server, for a cluster one per bucket (all its views) and one for the version.
+    """The keys of a request as MGETs.
 
-    >>> found = Batches.by_slot([b"version", b"{1}a", b"{0}e", b"{1}c"], [7, 4, 9], 2)
-    >>> found.commands
+    One for a server; for a cluster one per bucket (of all views) and one for the version.
+
+    >>> batches = Batches.by_slot([b"version", b"{1}a", b"{0}e", b"{1}c"], [7, 4, 9], 2)
+    >>> batches.commands
     [('MGET', b'version'), ('MGET', b'{0}e'), ('MGET', b'{1}a', b'{1}c')]
-    >>> found.answers([[b"7"], [b"E"], [b"A", b"C"]])
+    >>> batches.answers([[b"7"], [b"E"], [b"A", b"C"]])
     [b'7', b'A', b'E', b'C']
     """
 
@@ -242,12 +247,12 @@ class Batches:
         ordered = [keys[i] for i in order.tolist()]
         return cls([("MGET", *ordered[a:b]) for a, b in pairwise(bounds)], order.tolist())
 
-    def answers(self, found: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
+    def answers(self, replies: Sequence[Sequence[bytes | None]]) -> Sequence[bytes | None]:
         """What the MGETs gave, in the order of the keys."""
         if self.order is None:
-            return found[0]
+            return replies[0]
         values: list[bytes | None] = [None] * len(self.order)
-        for i, value in zip(self.order, chain.from_iterable(found), strict=True):
+        for i, value in zip(self.order, chain.from_iterable(replies), strict=True):
             values[i] = value
         return values
 
@@ -290,7 +295,7 @@ def _stale(directory: Directory, version: bytes | None) -> bool:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What `structures` says: the epoch of the topic queues and the topics by falling number of clicks."""
+    """The epoch of the topic queues, and the topics by falling number of clicks."""
 
     epoch: int
     topics: tuple[int, ...]
@@ -307,5 +312,5 @@ class Catalogue:
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        found = json.loads(text)
-        return cls(found["epoch"], tuple(found["topics"]))
+        tree = json.loads(text)
+        return cls(tree["epoch"], tuple(tree["topics"]))

@@ -1,4 +1,4 @@
-"""What one view answered in one request, as a line of a serving log. `docs/parity.md` describes the format.
+"""What one view answered in one request, as a line of a serving log (see `docs/parity.md`).
 
 A feature is compared by its canonical bytes, which depend on what the reader got and not on how it
 lay in Redis: the numbers of a row, little-endian, in the type that the reader gets. Where a row has
@@ -28,7 +28,9 @@ VERSION = 1
 def plain(field: Field) -> bool:
     """Whether the canonical bytes of a feature are its numbers themselves.
 
-    >>> plain(Field("topic_ids", "int64", "slots", "int32", 8)), plain(Field("v", "float32", "vector", "float32"))
+    >>> ids = Field("ids", "int64", "slots", "int32", 8)
+    >>> vector = Field("v", "float32", "vector", "float32")
+    >>> plain(ids), plain(vector)
     (True, False)
     """
     return not field.variable and field.empty(1).nbytes <= PLAIN_BYTES
@@ -59,7 +61,8 @@ def _bytes(value: object) -> bytes:
         return value.astype(value.dtype.newbyteorder("<")).tobytes()
     if isinstance(value, list):  # each item behind its length
         return b"".join(len(i).to_bytes(4, "little") + i for i in map(_bytes, value))
-    return value.encode() if isinstance(value, str) else bytes(value or b"")  # type: ignore[call-overload]
+    data: Any = value.encode() if isinstance(value, str) else value or b""
+    return bytes(data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +78,11 @@ class Served:
         created_us: int64[N], when it became known.
         client_us: when the answer was there, by the client's clock.
         offset_us: the clock of Redis minus the client's.
-        floor: what every bucket of the view had reached before the request; None where that isn't known.
+        floor: what every bucket of the view had reached before the request; None: not known.
         ceiling: what the furthest had reached after it.
         columns: per feature uint8[P, k], the canonical bytes of the P rows that are PRESENT.
         null: per feature bool[P].
-        dropped: requests that this log gave up since its last line, for want of room or of a disk that takes them.
+        dropped: requests that this log gave up since its last line, for want of memory or disk.
     """
 
     request: str

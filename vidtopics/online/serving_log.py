@@ -1,7 +1,7 @@
 """A sample of what was served, off the hot path, for `vidtopics parity` to hold against the tables.
 
-A read hands over a copy of its arrays and goes on; a thread adds clock and watermarks and writes. What doesn't fit its bounded memory
-is dropped and counted, never waited for. ::
+A read hands over a copy of its arrays and goes on; a thread adds clock and watermarks and writes.
+What doesn't fit its bounded memory is dropped and counted, never waited for. ::
 
     log = ServingLog("logs/served", connect(url, timeout_s=5), share=0.01)
     client = OnlineClient.from_url(url, log=log)
@@ -58,7 +58,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Round:
-    """Watermarks (lowest and highest of each view's buckets) and clock, as they were at some time between start and end."""
+    """Watermarks (lowest and highest of each view's buckets) and clock, between start and end."""
 
     start_ns: int
     end_ns: int
@@ -67,7 +67,7 @@ class _Round:
 
 
 class ServingLog:
-    """Logs a share of the requests of the clients it is given to; whole requests, chosen by a hash of their id.
+    """Logs a share of its clients' requests: whole requests, chosen by a hash of their id.
 
     Args:
         folder: where the files lie; 1 GiB of them at most, then the oldest goes.
@@ -107,7 +107,7 @@ class ServingLog:
 
     @contextmanager
     def request(self, request_id: str) -> Iterator[None]:
-        """Reads within the block belong to that request: logged all or none, under its id, in every process that shares it."""
+        """Reads within the block are of that request: in every process all are logged, or none."""
         token = _request.set(request_id)
         try:
             yield
@@ -129,19 +129,21 @@ class ServingLog:
         return time.monotonic_ns()
 
     def offer(
-        self, began_ns: int, directory: Directory, parts: Parts, found: Sequence[Features]
+        self, began_ns: int, directory: Directory, parts: Parts, features: Sequence[Features]
     ) -> None:
         """Called with a read's answer; keeps a copy if its request is chosen and there is room."""
         request = _request.get() or f"{self._token}-{next(self._numbers)}"
         if not self.chosen(request):
             return
-        size = sum(_size(ids, features) for (_, ids), features in zip(parts, found, strict=True))
+        size = sum(_size(ids, f) for (_, ids), f in zip(parts, features, strict=True))
         with self._lock:
             if self._bytes + size > QUEUE_BYTES:
                 self.dropped += 1
                 return
             self._bytes += size
-        copies = [(view, tuple(ids), _copy(f)) for (view, ids), f in zip(parts, found, strict=True)]
+        copies = [
+            (view, tuple(ids), _copy(f)) for (view, ids), f in zip(parts, features, strict=True)
+        ]
         client_us = time.time_ns() // 1000
         self._waiting.append(
             _Answer(request, began_ns, time.monotonic_ns(), client_us, directory, copies, size)
@@ -272,7 +274,7 @@ def _size(ids: Sequence[bytes], features: Features) -> int:
 
 
 def _copy(features: Features) -> Features:
-    """What stays right when the caller writes into its arrays: columns of the rows that are present alone."""
+    """A copy for when the caller writes into its arrays: columns of the present rows alone."""
     present = features.present
     columns = {name: column[present] for name, column in features.columns.items()}
     null = {name: np.array(features.null[name][present]) for name in columns}
@@ -287,7 +289,10 @@ def _key(directory: Directory, view: str) -> tuple[str, int, int]:
 
 
 def _range(texts: Sequence[bytes | None]) -> tuple[Watermark | None, Watermark | None]:
-    """The lowest and the highest watermark of a view's buckets; no lowest where a bucket has none, or one of another table."""
+    """The lowest and the highest watermark of a view's buckets.
+
+    No lowest where a bucket has none, or one of another table.
+    """
     marks = [Watermark.parse(text) for text in texts if text]
     if not marks:
         return None, None

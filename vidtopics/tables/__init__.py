@@ -26,7 +26,7 @@ from vidtopics.paths import to_uri
 from vidtopics.settings import folder
 from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
-from vidtopics.tables.difference import Run
+from vidtopics.tables.difference import RunTimes
 from vidtopics.tables.releases import latest_release
 from vidtopics.tables.releases import release as _release
 from vidtopics.tables.scans import scan
@@ -100,8 +100,8 @@ class Tables:
                 description=table.doc,
                 configuration=configuration(table),
             )
-        found = DeltaTable(uri, version=version)
-        named = found.metadata().name
+        delta = DeltaTable(uri, version=version)
+        named = delta.metadata().name
         if named != table.name:
             raise TableError(
                 explain(
@@ -111,8 +111,8 @@ class Tables:
                     mend="move the foreign table away",
                 )
             )
-        _refuse_other_contract(table, found)
-        return found
+        _refuse_other_contract(table, delta)
+        return delta
 
     def version(self, table: Table) -> int:
         """The table's latest version; 0, as it is created, where it wasn't."""
@@ -259,7 +259,7 @@ class Tables:
         changes: bool,
         widths: Mapping[str, int],
     ) -> Commit:
-        following = _following(log, commit)
+        following = _next_run(log, commit)
         if table.engine == "spark":
             from pyspark.sql import DataFrame
 
@@ -313,9 +313,9 @@ def _after_reruns(log: list[Commit], commit: Commit) -> int:
     return max([commit.created_us, *same])
 
 
-def _following(log: list[Commit], commit: Commit) -> Run | None:
+def _next_run(log: list[Commit], commit: Commit) -> RunTimes | None:
     later = [
-        Run(c.as_of_us, c.created_us)
+        RunTimes(c.as_of_us, c.created_us)
         for c in log
         if c.job == commit.job and c.as_of_us > commit.as_of_us
     ]
@@ -325,7 +325,7 @@ def _following(log: list[Commit], commit: Commit) -> Run | None:
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
     """TableError where the stored table lacks a column of the contract."""
     names = [field.name for field in delta.schema().fields]
-    missing = [c.name for c in table.all_columns if c.name not in names]
+    missing = [c.name for c in table.columns if c.name not in names]
     if missing:
         raise TableError(
             explain(

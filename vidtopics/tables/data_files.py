@@ -1,4 +1,4 @@
-"""The data files of a Delta snapshot: their names, a digest of these, and which of them are gone."""
+"""The data files of a Delta snapshot: their names, a digest of these, and which are gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def files_digest(names: Collection[str]) -> str:
 
 
 def missing_files(delta: DeltaTable, names: Collection[str] | None = None) -> frozenset[str]:
-    """The snapshot's data files (of `names`, if given) that are in its log, but not in its folder."""
+    """The snapshot's data files (of `names`, if given) that its log names and its folder lacks."""
     dataset = scan(delta)
     paths = [f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
     infos = dataset.filesystem.get_file_info(paths)

@@ -39,33 +39,34 @@ def publish_complete(
     delta: DeltaTable,
     rows: ds.Dataset,
     commit: Commit,
-    following: difference.Run | None,
+    following: difference.RunTimes | None,
     widths: Mapping[str, int],
 ) -> Commit:
     """Publish every entity's value as of one time; ContractError where rows break the contract."""
     asserted = narrow(table, rows, widths)
     refuse_repeats(table, asserted, table.key)
     sql = difference.complete_run(
-        table.key, difference.Run(commit.as_of_us, commit.created_us), following
+        table.key, difference.RunTimes(commit.as_of_us, commit.created_us), following
     )
     with _connect(asserted, _history(table, delta)) as con:
-        con.execute(f"CREATE TABLE found AS {sql}")
+        con.execute(f"CREATE TABLE changes AS {sql}")
         using = f"USING ({', '.join(table.key)})"
         new = con.sql(
-            f"SELECT f.*, a.row_no, a.value_hash FROM found f JOIN asserted a {using}"
+            f"SELECT c.*, a.row_no, a.value_hash FROM changes c JOIN asserted a {using}"
             " WHERE kind = 'new' ORDER BY row_no"
         ).to_arrow_table()
-        other = con.sql("SELECT * FROM found WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
-    again = _again(
-        table, delta, other
-    )  # read before the write starts: delta-rs can't be called from within its own
+        other = con.sql("SELECT * FROM changes WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
+    # Read before the write starts: delta-rs can't be called from within its own.
+    reasserted = _reasserted(table, delta, other)
     failpoint("publish.compared")
 
     def batches() -> Batches:
-        for batch, part in _taken(rows, new):
-            yield _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
-        yield from _without_payload(table, other).to_batches()
-        yield from again.to_batches()
+        for batch, part in _numbered_rows(rows, new):
+            yield _with_times(
+                table, batch, part["event_us"], part["created_us"], part["value_hash"]
+            )
+        yield from _tombstones(table, other).to_batches()
+        yield from reasserted.to_batches()
 
     return append(
         table,
@@ -87,12 +88,12 @@ def publish_changes(
     refuse_repeats(table, asserted, (*table.key, "event_us", "created_us"))
     keys = ", ".join(table.key)
     with _connect(asserted, _history(table, delta)) as con:
-        con.execute(f"CREATE TABLE found AS {difference.changes(table.key)}")
+        con.execute(f"CREATE TABLE changes AS {difference.changes(table.key)}")
         new = con.sql(
-            "SELECT a.* FROM asserted a JOIN found USING (row_no) ORDER BY row_no"
+            "SELECT a.* FROM asserted a JOIN changes USING (row_no) ORDER BY row_no"
         ).to_arrow_table()
         late = con.sql(
-            f"SELECT a.* FROM asserted a JOIN found USING (row_no) JOIN history h USING ({keys})"
+            f"SELECT a.* FROM asserted a JOIN changes USING (row_no) JOIN history h USING ({keys})"
             " WHERE h.event_us >= a.event_us AND h.created_us >= a.created_us"
             " ORDER BY row_no LIMIT 1"
         ).to_arrow_table()
@@ -108,8 +109,8 @@ def publish_changes(
         )
     failpoint("publish.compared")
     batches = (
-        _stamped(table, batch, part["event_us"], part["created_us"], part["value_hash"])
-        for batch, part in _taken(rows, new)
+        _with_times(table, batch, part["event_us"], part["created_us"], part["value_hash"])
+        for batch, part in _numbered_rows(rows, new)
     )
     return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
 
@@ -134,7 +135,7 @@ def publish_log(
             f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
         ).fetchall()
         if repeated:
-            raise _repeated(table, repeated[0])
+            raise _repeated_key_error(table, repeated[0])
         con.execute(
             f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted"
             f" ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
@@ -200,7 +201,7 @@ def narrow(
     schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
     parts, start = [], 0
     for batch in rows.to_batches(batch_size=BATCH):
-        ended = _ended(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
+        ended = _all_values_null(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
         faults = violations(table, batch, widths)
         _raise_first(table, batch, [None if e else f for e, f in zip(ended, faults, strict=True)])
         columns = [batch[k] for k in table.key]
@@ -216,7 +217,7 @@ def narrow(
     return pa.Table.from_batches(parts, schema=pa.schema(schema))
 
 
-def _ended(table: Table, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+def _all_values_null(table: Table, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """Whether every value of a row is null, bool[rows]."""
     nulls = [batch[c.name].is_null().to_numpy(zero_copy_only=False) for c in table.values]
     ended: npt.NDArray[np.bool_] = np.logical_and.reduce(nulls)
@@ -228,10 +229,10 @@ def refuse_repeats(table: Table, rows: pa.Table, keys: tuple[str, ...]) -> None:
     counts = rows.group_by(list(keys)).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:
-        raise _repeated(table, tuple(twice[k][0].as_py() for k in keys))
+        raise _repeated_key_error(table, tuple(twice[k][0].as_py() for k in keys))
 
 
-def _repeated(table: Table, key: tuple[object, ...]) -> ContractError:
+def _repeated_key_error(table: Table, key: tuple[object, ...]) -> ContractError:
     return ContractError(
         explain(
             f"{table.name}, {key}",
@@ -256,8 +257,8 @@ def _refuse_times(table: Table, event: pa.Array, created: pa.Array) -> None:
         )
 
 
-def _raise_first(table: Table, batch: pa.RecordBatch, found: list[str | None]) -> None:
-    for i, message in enumerate(found):
+def _raise_first(table: Table, batch: pa.RecordBatch, messages: list[str | None]) -> None:
+    for i, message in enumerate(messages):
         if message:
             key = {k: batch[k][i].as_py() for k in table.key}
             raise ContractError(
@@ -283,18 +284,20 @@ def _connect(asserted: object, history: object, spill: str = "") -> duckdb.DuckD
     return con
 
 
-def _taken(rows: ds.Dataset, wanted: pa.Table) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
-    """Batches of the rows numbered in `wanted` (ascending), each with its part of `wanted`."""
-    numbers = wanted["row_no"].to_numpy()
+def _numbered_rows(
+    rows: ds.Dataset, changes: pa.Table
+) -> Iterator[tuple[pa.RecordBatch, pa.Table]]:
+    """Batches of the rows numbered in `changes` (ascending), each with its part of `changes`."""
+    numbers = changes["row_no"].to_numpy()
     start = 0
     for batch in rows.to_batches(batch_size=BATCH):
         low, high = numbers.searchsorted([start, start + batch.num_rows])
         if high > low:
-            yield batch.take(pa.array(numbers[low:high] - start)), wanted.slice(low, high - low)
+            yield batch.take(pa.array(numbers[low:high] - start)), changes.slice(low, high - low)
         start += batch.num_rows
 
 
-def _stamped(
+def _with_times(
     table: Table, batch: pa.RecordBatch, event: pa.Array, created: pa.Array, hashes: pa.Array
 ) -> pa.RecordBatch:
     columns = [batch[c.name].cast(ARROW[c.type]) for c in table.columns]
@@ -306,8 +309,9 @@ def _flat(array: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _without_payload(table: Table, found: pa.Table) -> pa.Table:
-    ended = found.filter(pc.equal(found["kind"], "tombstone"))
+def _tombstones(table: Table, changes: pa.Table) -> pa.Table:
+    """The rows that end their entities."""
+    ended = changes.filter(pc.equal(changes["kind"], "tombstone"))
     nulls = {c.name: pa.nulls(ended.num_rows, ARROW[c.type]) for c in table.values}
     columns = {k: ended[k] for k in table.key} | nulls
     columns |= {
@@ -322,14 +326,14 @@ def _without_payload(table: Table, found: pa.Table) -> pa.Table:
     )
 
 
-def _again(table: Table, delta: DeltaTable, found: pa.Table) -> pa.Table:
+def _reasserted(table: Table, delta: DeltaTable, changes: pa.Table) -> pa.Table:
     """The held rows that are written again under later times."""
-    again = found.filter(pc.equal(found["kind"], "reassert"))
-    if not again.num_rows:
+    reasserted = changes.filter(pc.equal(changes["kind"], "reassert"))
+    if not reasserted.num_rows:
         return arrow_schema(table).empty_table()
     values = ", ".join(f"h.{c.name}" for c in table.columns)
     matches = " AND ".join(f"h.{k} = a.{k}" for k in table.key)
-    with _connect(again, scan(delta)) as con:
+    with _connect(reasserted, scan(delta)) as con:
         rows = con.sql(
             f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME},"
             f" make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"

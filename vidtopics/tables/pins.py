@@ -28,6 +28,7 @@ from vidtopics.tables import FOREVER
 from vidtopics.tables.data_files import data_files, files_digest, missing_files
 from vidtopics.tables.scans import scan
 from vidtopics.times import micros, moment
+from vidtopics.timestamps import microseconds
 
 METADATA = b"vidtopics.pins"
 """Where a result's schema metadata has them, as JSON."""
@@ -57,7 +58,7 @@ class Snapshot:
     pinned_us: int
 
     @classmethod
-    def taken(cls, delta: DeltaTable) -> Snapshot:
+    def of_delta(cls, delta: DeltaTable) -> Snapshot:
         """Of a table as it was just opened."""
         digest = files_digest(data_files(delta))
         now_us = micros(datetime.now(UTC))
@@ -133,12 +134,12 @@ class Pin(Snapshot):
         rows, known_by_us, times = 0, NEVER, 0
         names = [EVENT_TIME, CREATED_TIME]
         for batch in scan(delta).to_batches(columns=names, fragment_readahead=1):
-            event_us, created_us = (batch[name].cast(pa.int64()).to_numpy() for name in names)
+            event_us, created_us = (microseconds(batch[name]) for name in names)
             rows += len(event_us)
             known_by_us = max(known_by_us, int(created_us.max(initial=NEVER)))
             times += int(_checksum(event_us, created_us), 16)
         return cls(
-            **asdict(Snapshot.taken(delta)),
+            **asdict(Snapshot.of_delta(delta)),
             until_us=FOREVER,
             known_by_us=known_by_us,
             rows=rows,
@@ -349,18 +350,20 @@ def _from_commit(path: Path) -> Pins:
     (commit,) = DeltaTable(path).history(1)
     by_spark = json.loads(commit.get("userMetadata") or "{}")
     text = commit.get(METADATA.decode()) or by_spark.get(METADATA.decode())
-    return _parsed(text, f"the last commit of {path}", "take a table that a join wrote, unchanged")
+    return _parse_pins(
+        text, f"the last commit of {path}", "take a table that a join wrote, unchanged"
+    )
 
 
 def _from_metadata(schema: pa.Schema, where: str) -> Pins:
-    return _parsed(
+    return _parse_pins(
         (schema.metadata or {}).get(METADATA),
         where,
         "take a table from job.to_arrow(); pandas drops them, so save job.pins beside a frame",
     )
 
 
-def _parsed(text: str | bytes | None, where: str, mend: str) -> Pins:
+def _parse_pins(text: str | bytes | None, where: str, mend: str) -> Pins:
     if text is None:
         raise TableError(explain(where, expected="pins in its metadata", found="none", mend=mend))
     return Pins.of(json.loads(text))
@@ -368,10 +371,10 @@ def _parsed(text: str | bytes | None, where: str, mend: str) -> Pins:
 
 def _horizon(delta: DeltaTable) -> tuple[str, timedelta]:
     """The shorter of the table's two retentions, with its name."""
-    said = {
+    retentions = {
         name: delta.metadata().configuration.get(name) or text for name, text in RETENTION.items()
     }
-    lengths = {name: _length(name, text) for name, text in said.items()}
+    lengths = {name: _length(name, text) for name, text in retentions.items()}
     return min(lengths.items(), key=lambda item: item[1])
 
 
@@ -387,8 +390,8 @@ def _length(name: str, text: str) -> timedelta:
                 mend="set the table's property so, as Delta has no months or years there",
             )
         )
-    found = re.findall(rf"(\d+)\s+({unit})", text, re.IGNORECASE)
-    return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in found), timedelta())
+    parts = re.findall(rf"(\d+)\s+({unit})", text, re.IGNORECASE)
+    return sum((timedelta(**{f"{unit.lower()}s": int(n)}) for n, unit in parts), timedelta())
 
 
 def _version(

@@ -34,26 +34,26 @@ def publish_complete(
     delta: DeltaTable,
     rows: DataFrame,
     commit: Commit,
-    following: difference.Run | None,
+    following: difference.RunTimes | None,
     widths: Mapping[str, int],
 ) -> Commit:
     """Publish every entity's value as of one time; ContractError where rows break the contract."""
     spark = rows.sparkSession
-    asserted = _checked(table, rows, widths).persist()
+    asserted = _with_faults(table, rows, widths).persist()
     try:
         _refuse(table, asserted)
-        run = difference.Run(commit.as_of_us, commit.created_us)
+        run = difference.RunTimes(commit.as_of_us, commit.created_us)
         asserted.createOrReplaceTempView("asserted")
         _history(table, spark, delta).createOrReplaceTempView("history")
-        found = spark.sql(difference.complete_run(table.key, run, following)).persist()
+        changes = spark.sql(difference.complete_run(table.key, run, following)).persist()
         kinds = {
             row["kind"]: row
-            for row in found.groupBy("kind")
+            for row in changes.groupBy("kind")
             .agg(F.count("*").alias("rows"), F.min("created_us").alias("first"))
             .collect()
         }
         failpoint("publish.compared")
-        written = _assembled(table, found, asserted, _read(spark, delta), set(kinds))
+        written = _rows_to_write(table, changes, asserted, _read(spark, delta), set(kinds))
         rows_written = sum(row["rows"] for row in kinds.values())
         result = _append(
             table,
@@ -65,7 +65,7 @@ def publish_complete(
                 created_min_us=min((row["first"] for row in kinds.values()), default=None),
             ),
         )
-        found.unpersist()
+        changes.unpersist()
         return result
     finally:
         asserted.unpersist()
@@ -75,7 +75,7 @@ def publish_snapshot(
     table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, last: Commit | None
 ) -> Commit:
     """Replace the table's rows, or only record the run where they are the same as before."""
-    asserted = _checked(table, rows, {}).persist()
+    asserted = _with_faults(table, rows, {}).persist()
     try:
         _refuse(table, asserted)
         total = asserted.agg(
@@ -99,7 +99,7 @@ def publish_snapshot(
         asserted.unpersist()
 
 
-def _checked(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFrame:
+def _with_faults(table: Table, rows: DataFrame, widths: Mapping[str, int]) -> DataFrame:
     """The rows with their value hash and the first fault of each."""
     names = [c.name for c in table.columns]
     schema = arrow_schema(table, table.columns)
@@ -175,19 +175,19 @@ def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
     )
 
 
-def _assembled(
-    table: Table, found: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
+def _rows_to_write(
+    table: Table, changes: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
 ) -> DataFrame:
     """New values, tombstones and repeated values as rows; absent kinds cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
     new = (
-        found.filter("kind = 'new'")
+        changes.filter("kind = 'new'")
         .select(*keys, "event_us", "created_us")
         .join(asserted.drop(_FAULT), keys)
     )
     parts = [new]
     if "tombstone" in kinds:
-        ended = found.filter("kind = 'tombstone'").withColumn(
+        ended = changes.filter("kind = 'tombstone'").withColumn(
             VALUE_HASH, F.lit(TOMBSTONE).cast("long")
         )
         nulls = {c.name: F.lit(None).cast(asserted.schema[c.name].dataType) for c in table.values}
@@ -196,10 +196,10 @@ def _assembled(
         past = history.withColumns(
             {"held_event": F.unix_micros(EVENT_TIME), "held_created": F.unix_micros(CREATED_TIME)}
         )
-        again = found.filter("kind = 'reassert'").join(
+        reasserted = changes.filter("kind = 'reassert'").join(
             past.drop(EVENT_TIME, CREATED_TIME), [*keys, "held_event", "held_created"]
         )
-        parts.append(again)
+        parts.append(reasserted)
     return reduce(
         DataFrame.unionByName,
         (_stamp(p, F.col("event_us"), F.col("created_us")).select(columns) for p in parts),
@@ -220,11 +220,15 @@ def _append(
         raise _conflict(table, delta, str(error).splitlines()[0]) from error
     failpoint("publish.committed")
     fresh = DeltaTable(delta.table_uri)
-    mine = [c for c in commits(fresh) if c.job == commit.job and c.ordinal == commit.ordinal]
+    own_commits = [c for c in commits(fresh) if c.job == commit.job and c.ordinal == commit.ordinal]
     between = [c for c in commits(fresh) if delta.version() < c.version and c.job != commit.job]
-    if not mine or replace(mine[-1], version=-1) != replace(commit, version=-1) or between:
+    if (
+        not own_commits
+        or replace(own_commits[-1], version=-1) != replace(commit, version=-1)
+        or between
+    ):
         raise _conflict(table, delta, "another run's commit under this transaction number")
-    return mine[-1]
+    return own_commits[-1]
 
 
 def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:

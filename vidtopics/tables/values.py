@@ -24,13 +24,14 @@ NORM_TOLERANCE = 1e-3
 
 
 def value_hash(table: Table, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """A 64-bit hash per row of the columns whose change makes a new row; never 0, which marks a tombstone.
+    """A 64-bit hash per row of the columns whose change makes a new row; 0 marks a tombstone.
 
-    Floats count to 6 decimals. int64[rows].
+    Floats count to 6 decimals. int64[rows], never 0.
 
     >>> from vidtopics.contracts import VIDEO_STATISTICS
     >>> rows = pa.RecordBatch.from_pydict(
-    ...     {"video_exposures": [1, 1, 2], "video_clicks": [0, 0, 0], "video_ctr": [0.1, 0.1 + 1e-9, 0.1]})
+    ...     {"video_exposures": [1, 1, 2], "video_clicks": [0, 0, 0],
+    ...      "video_ctr": [0.1, 0.1 + 1e-9, 0.1]})
     >>> a, b, c = value_hash(VIDEO_STATISTICS, rows)
     >>> bool(a == b), bool(a == c)
     (True, False)
@@ -83,19 +84,20 @@ def _nulls(array: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def violations(table: Table, rows: pa.RecordBatch, widths: Mapping[str, int]) -> list[str | None]:
-    """What is wrong with each row under the contract, or None: nulls, widths, finite numbers, unit length.
+    """Each row's first violation of the contract, or None: nulls, widths, finite, unit length.
 
     `widths` resolves the named widths of vector columns. A row with several faults gives the first.
     """
-    found: list[str | None] = [None] * rows.num_rows
+    messages: list[str | None] = [None] * rows.num_rows
     for column in table.columns:
         array = rows.column(column.name)
         for message, bad in _faults(table, column, array, rows, widths):
             for i in np.flatnonzero(bad):
-                found[i] = (
-                    found[i] or f"{column.name}: {message}, found {_short(array[int(i)].as_py())}"
+                messages[i] = (
+                    messages[i]
+                    or f"{column.name}: {message}, found {_short(array[int(i)].as_py())}"
                 )
-    return found
+    return messages
 
 
 def _faults(
@@ -148,8 +150,10 @@ def _vector_faults(
             else rows.column(flag).to_numpy(zero_copy_only=False) == 0
         )
         expected = np.where(empty, 0.0, 1.0)
-        told = "length 1" if flag is None else f"length 1 (0 where {flag} is 0)"
-        faults.append((f"expected {told}", ~(np.abs(norms - expected) <= NORM_TOLERANCE)))
+        expected_length = "length 1" if flag is None else f"length 1 (0 where {flag} is 0)"
+        faults.append(
+            (f"expected {expected_length}", ~(np.abs(norms - expected) <= NORM_TOLERANCE))
+        )
     return faults
 
 

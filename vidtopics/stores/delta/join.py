@@ -46,8 +46,8 @@ def features(
         ttl_us=ttl_us(source.view),
     )
     prefix = f"{projection.name_alias or projection.name}__" if full_names else ""
-    found = rows.payload(at, wanted)
-    return found.rename_columns([prefix + name for name in wanted]), pin
+    payload = rows.payload(at, wanted)
+    return payload.rename_columns([prefix + name for name in wanted]), pin
 
 
 def _spine_keys(spine: Spine, source: ViewSource, keys: pa.Table) -> pa.Table:
@@ -73,9 +73,9 @@ def _spine_keys(spine: Spine, source: ViewSource, keys: pa.Table) -> pa.Table:
     )
 
 
-def beside(table: pa.Table, found: pa.Table, view: str) -> pa.Table:
+def beside(table: pa.Table, payload: pa.Table, view: str) -> pa.Table:
     """`table` with further columns; TableError where a name is taken."""
-    taken = [name for name in found.column_names if name in table.column_names]
+    taken = [name for name in payload.column_names if name in table.column_names]
     if taken:
         raise TableError(
             explain(
@@ -85,6 +85,6 @@ def beside(table: pa.Table, found: pa.Table, view: str) -> pa.Table:
                 mend="rename the spine's column, or ask with full_feature_names=True",
             )
         )
-    for name in found.column_names:
-        table = table.append_column(name, found[name])
+    for name in payload.column_names:
+        table = table.append_column(name, payload[name])
     return table

@@ -99,8 +99,8 @@ class DeltaRetrievalJob(RetrievalJob):
         place = table_of(self._config, storage.to_data_source())
         where = "saved dataset"
         with reaching(place, where):
-            there = DeltaTable.is_deltatable(place.uri, place.storage_options)
-        if there and not allow_overwrite:
+            exists = DeltaTable.is_deltatable(place.uri, place.storage_options)
+        if exists and not allow_overwrite:
             raise SavedDatasetLocationAlreadyExists(location=place.uri)
         table = self.to_arrow(timeout=timeout)
         if EVENT_TIMESTAMP not in table.column_names:
@@ -125,11 +125,11 @@ class DeltaRetrievalJob(RetrievalJob):
 
     def to_sql(self) -> str:
         """Refused: the join is no SQL text."""
-        raise _refused("to_sql", "to_arrow() or persist()")
+        raise _dataset_error("to_sql", "to_arrow() or persist()")
 
     def to_remote_storage(self) -> list[str]:
         """Refused; `supports_remote_storage_export` says so beforehand."""
-        raise _refused("to_remote_storage", "persist() with a path in the object store")
+        raise _dataset_error("to_remote_storage", "persist() with a path in the object store")
 
 
 def _check_types(schema: pa.Schema, where: str) -> None:
@@ -152,7 +152,7 @@ def _check_types(schema: pa.Schema, where: str) -> None:
             ) from error
 
 
-def _refused(what: str, mend: str) -> TableError:
+def _dataset_error(what: str, mend: str) -> TableError:
     return TableError(
         explain(what, expected="a call that this store has", found="none", mend=f"use {mend}")
     )

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
-from vidtopics.joins import taken
+from vidtopics.joins import take_rows
 from vidtopics.tables.pins import NEVER
+from vidtopics.timestamps import microseconds, not_timestamps
 
 BATCH = 4_096
 BUFFER = 1 << 20
@@ -57,18 +57,22 @@ class SnapshotRows:
         kept = _pruned(dataset, where)
         columns = {f"key {name}": ds.field(column) for name, column in keys.items()}
         times = {"event": ds.field(event), "created": ds.field(created or event)}
-        found = kept.to_table(columns={**columns, **times})
-        event_us, created_us = microseconds(found["event"]), microseconds(found["created"])
+        snapshot_rows = kept.to_table(columns={**columns, **times})
+        event_us, created_us = (
+            microseconds(snapshot_rows[name], null_us=NEVER) for name in ("event", "created")
+        )
         inside = event_us > NEVER
         if since_us is not None:
             inside &= event_us >= since_us
         if until_us is not None:
             inside &= event_us <= until_us
         key_table = (
-            found.select(list(columns)).rename_columns(list(keys)) if keys else _one_key(len(found))
+            snapshot_rows.select(list(columns)).rename_columns(list(keys))
+            if keys
+            else _one_key(len(snapshot_rows))
         )
         return cls(
-            kept, key_table, event_us, created_us, np.arange(len(found), dtype=np.int64)
+            kept, key_table, event_us, created_us, np.arange(len(snapshot_rows), dtype=np.int64)
         ).restricted_to(inside)
 
     def with_created(self) -> SnapshotRows:
@@ -88,15 +92,15 @@ class SnapshotRows:
                 for name, column in columns.items()
             ]
         )
-        found = pa.Table.from_batches(
-            (b.cast(schema) for b in _at(self.dataset, places, columns)), schema
+        payload = pa.Table.from_batches(
+            (b.cast(schema) for b in _batches_at(self.dataset, places, columns)), schema
         ).combine_chunks()
         numbers = np.full(len(at), -1, np.int64)
         numbers[at >= 0] = back
         # A result chunk of many wide lists would overflow their 32-bit offsets.
         starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
         return pa.concat_tables(
-            [taken(found, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
+            [take_rows(payload, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
         )
 
     def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
@@ -118,30 +122,13 @@ def between(
     """Since <= event <= until, for statistics and for filters."""
     kind = dataset.schema.field(event).type
     if not pa.types.is_timestamp(kind):
-        raise _no_times(event, kind)
+        raise not_timestamps(event, kind)
     zone, tests = kind.tz, []
     if since_us is not None:
         tests.append(ds.field(event) >= _scalar(since_us, zone))
     if until_us is not None:
         tests.append(ds.field(event) <= _scalar(until_us, zone))
     return tests[0] & tests[-1] if tests else None
-
-
-def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """int64 microseconds since 1970, rounded down; a time without zone is UTC, a null is NEVER.
-
-    >>> microseconds(pa.chunked_array([pa.array([-1, 1_999], pa.timestamp("ns"))])).tolist()
-    [-1, 1]
-    """
-    if not pa.types.is_timestamp(column.type):
-        raise _no_times("a time column", column.type)
-    if column.type.unit == "ns":
-        nanoseconds: NDArray[np.int64] = pc.fill_null(column.cast(pa.int64()), NEVER).to_numpy()
-        return np.where(nanoseconds == NEVER, NEVER, nanoseconds // 1_000)
-    found: NDArray[np.int64] = pc.fill_null(
-        column.cast(pa.timestamp("us", tz=column.type.tz)).cast(pa.int64()), NEVER
-    ).to_numpy()
-    return found
 
 
 def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
@@ -154,7 +141,7 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     try:
         if column.null_count == len(column):
             return pa.chunked_array([pa.nulls(len(column), kind)])
-        if _akin(column.type, kind):
+        if _same_family(column.type, kind):
             return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         found = f"{found}: {error}"
@@ -168,18 +155,23 @@ def fitted(column: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.Chunked
     )
 
 
-def _akin(found: pa.DataType, kind: pa.DataType) -> bool:
+def _same_family(column_type: pa.DataType, kind: pa.DataType) -> bool:
     """Whether two types are of one family, nested ones in all parts.
 
     Nulls are of every family, and a day is an instant.
     """
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if pa.types.is_null(found) or (pa.types.is_date(found) and pa.types.is_timestamp(kind)):
+    if pa.types.is_dictionary(column_type):
+        column_type = column_type.value_type
+    if pa.types.is_null(column_type) or (
+        pa.types.is_date(column_type) and pa.types.is_timestamp(kind)
+    ):
         return True
-    if _family(found) != _family(kind) or found.num_fields != kind.num_fields:
+    if _family(column_type) != _family(kind) or column_type.num_fields != kind.num_fields:
         return False
-    return all(_akin(found.field(i).type, kind.field(i).type) for i in range(found.num_fields))
+    return all(
+        _same_family(column_type.field(i).type, kind.field(i).type)
+        for i in range(column_type.num_fields)
+    )
 
 
 def _family(kind: pa.DataType) -> str:
@@ -215,7 +207,7 @@ def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:
         )
 
 
-def _at(
+def _batches_at(
     dataset: ds.FileSystemDataset, places: NDArray[np.int64], columns: Mapping[str, str]
 ) -> Iterator[pa.RecordBatch]:
     """Batches of the rows at `places`, ascending, from the row groups that have one."""
@@ -228,10 +220,10 @@ def _at(
                 groups[group.id] = places[low:high] - start
             start += group.num_rows
         if groups:
-            yield from _of_file(fragment, groups, dataset.schema, columns)
+            yield from _batches_of_file(fragment, groups, dataset.schema, columns)
 
 
-def _of_file(
+def _batches_of_file(
     fragment: ds.ParquetFileFragment,
     groups: Mapping[int, NDArray[np.int64]],
     schema: pa.Schema,
@@ -255,7 +247,7 @@ def _of_file(
             if column in file.schema_arrow.names
         ]
         for group, places in groups.items():
-            for batch in _picked(
+            for batch in _rows_at(
                 file.iter_batches(BATCH, row_groups=[group], columns=stored), places
             ):
                 yield pa.record_batch(
@@ -270,7 +262,7 @@ def _of_file(
                 )
 
 
-def _picked(
+def _rows_at(
     batches: Iterable[pa.RecordBatch], places: NDArray[np.int64]
 ) -> Iterator[pa.RecordBatch]:
     """The rows at `places`, ascending, counted over all batches."""
@@ -301,9 +293,3 @@ def _one_key(rows: int) -> pa.Table:
 
 def _scalar(us: int, zone: str | None) -> pa.Scalar:
     return pa.scalar(us, pa.int64()).cast(pa.timestamp("us", zone))
-
-
-def _no_times(name: str, kind: pa.DataType) -> TableError:
-    return TableError(
-        explain(name, expected="timestamps", found=str(kind), mend="convert it before the join")
-    )

@@ -133,7 +133,7 @@ def _open(
             tables[place] = open_table(place, f"view {view.name}")
         delta = tables[place]
         return ViewSource(
-            view, place, dataset_of(delta), Snapshot.taken(delta), columns, delta.version()
+            view, place, dataset_of(delta), Snapshot.of_delta(delta), columns, delta.version()
         )
     pin = pins.views.get(view.name)
     if pin is None:

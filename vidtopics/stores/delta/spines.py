@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
 from vidtopics.stores.delta.pins import reopen_at
-from vidtopics.stores.delta.rows import microseconds
 from vidtopics.stores.delta.sources import ViewSource
 from vidtopics.stores.delta.tables import (
     DAMAGED,
@@ -34,6 +33,7 @@ from vidtopics.stores.delta.tables import (
     reaching,
 )
 from vidtopics.tables.pins import NEVER, Pins, Snapshot
+from vidtopics.timestamps import microseconds
 
 NUMBERS = (
     "integer",
@@ -65,7 +65,7 @@ class Spine:
     @property
     def times(self) -> NDArray[np.int64]:
         """int64[N] microseconds; NEVER where there is none."""
-        return microseconds(self.table[self.time])
+        return microseconds(self.table[self.time], null_us=NEVER)
 
     @property
     def until_us(self) -> int:
@@ -101,9 +101,9 @@ def from_frame(frame: object) -> Spine:
                 mend="convert it",
             )
         )
-    _once([str(name) for name in frame.columns])
+    _check_unique_names([str(name) for name in frame.columns])
     if EVENT_TIMESTAMP in frame.columns:
-        frame = frame.assign(**{EVENT_TIMESTAMP: _moments(frame[EVENT_TIMESTAMP])})
+        frame = frame.assign(**{EVENT_TIMESTAMP: _parsed_times(frame[EVENT_TIMESTAMP])})
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
@@ -134,21 +134,21 @@ def from_sql(config: RepoConfig, query: str, pins: Pins | None) -> Spine:
         names = _tables_in(con, query)
         foreign = [name for name in names if not _is_folder(name)]
         if foreign:
-            raise _refused(query, f"the tables {', '.join(foreign)}")
-        tables = {name: _open(config, name, pins) for name in names}
+            raise _query_error(query, f"the tables {', '.join(foreign)}")
+        tables = {name: _open_table(config, name, pins) for name in names}
         try:
             for name, (delta, _) in tables.items():
                 con.register(name, dataset_of(delta))
-            found = con.sql(query).to_arrow_table()
-            _once(found.column_names)
+            table = con.sql(query).to_arrow_table()
+            _check_unique_names(table.column_names)
         except duckdb.Error as error:
             if re.search(
                 f"IOError: |{DAMAGED}", str(error)
             ):  # Arrow's, of a file that DuckDB asked it for
                 places = ", ".join(f"{name}, {place_of(config, name).uri}" for name in tables)
                 raise out_of_reach(f"entity_df, table {places}", error) from error
-            raise _refused(query, str(error)) from error
-    return _with_utc_time(found, {name: snapshot for name, (_, snapshot) in tables.items()})
+            raise _query_error(query, str(error)) from error
+    return _with_utc_time(table, {name: snapshot for name, (_, snapshot) in tables.items()})
 
 
 def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, known: bool) -> Spine:
@@ -159,7 +159,7 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
     times of their own only where no view has entities.
     """
     with_keys = [source for source in sources if source.keys]
-    parts = [_moments_of(source, start_us, end_us, known) for source in with_keys or sources]
+    parts = [_spine_in_range(source, start_us, end_us, known) for source in with_keys or sources]
     rows = pa.concat_tables(parts, promote_options="permissive")
     columns = [name for name in rows.column_names if name != EVENT_TIMESTAMP] + [EVENT_TIMESTAMP]
     table = rows.group_by(columns).aggregate([]).select(columns)
@@ -167,7 +167,7 @@ def from_range(sources: Sequence[ViewSource], start_us: int, end_us: int, *, kno
     return Spine(table, EVENT_TIMESTAMP, end_us=end_us)
 
 
-def _moments_of(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
+def _spine_in_range(source: ViewSource, start_us: int, end_us: int, known: bool) -> pa.Table:
     """Keys, as the spine calls them, and event times of a view's rows in a range."""
     with reaching(source.place, f"view {source.name}"):
         rows, _ = source.rows(end_us, known=known)
@@ -188,7 +188,7 @@ def _tables_in(con: duckdb.DuckDBPyConnection, query: str) -> list[str]:
         con.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0]
     )
     if parsed["error"] or len(parsed["statements"]) != 1:
-        raise _refused(
+        raise _query_error(
             query, parsed.get("error_message") or f"{len(parsed['statements'])} statements"
         )
     named, here, left = set(), set(), [parsed["statements"]]
@@ -207,19 +207,19 @@ def _is_folder(name: str) -> bool:
     return not (name in ("", ".", "..") or "/" in name or "\\" in name or urlsplit(name).scheme)
 
 
-def _moments(column: pd.Series) -> pd.Series:
+def _parsed_times(column: pd.Series) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(column):
-        there = column.dropna()
-        found = pd.api.types.infer_dtype(there.astype(object))
-        if found in NUMBERS:
-            raise _no_moments(found)
+        present = column.dropna()
+        kind = pd.api.types.infer_dtype(present.astype(object))
+        if kind in NUMBERS:
+            raise _not_times(kind)
     try:
         return pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
-        raise _no_moments(str(error).splitlines()[0]) from error
+        raise _not_times(str(error).splitlines()[0]) from error
 
 
-def _no_moments(found: str) -> TableError:
+def _not_times(found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df, column {EVENT_TIMESTAMP}",
@@ -230,21 +230,21 @@ def _no_moments(found: str) -> TableError:
     )
 
 
-def _open(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
+def _open_table(config: RepoConfig, name: str, pins: Pins | None) -> tuple[DeltaTable, Snapshot]:
     place = place_of(config, name)
     if pins is None:
         delta = open_table(place, f"entity_df, table {name}")
-        return delta, Snapshot.taken(delta)
+        return delta, Snapshot.of_delta(delta)
     pin = pins.entity_df.get(name)
     if pin is None:
-        raise _without_pin(name, "none")
+        raise _no_pin_error(name, "none")
     delta, gone = reopen_at(place, pin, f"entity_df, table {name}")
     if gone:
-        raise _without_pin(name, f"version {pin.version}, which is gone")
+        raise _no_pin_error(name, f"version {pin.version}, which is gone")
     return delta, pin
 
 
-def _without_pin(name: str, found: str) -> TableError:
+def _no_pin_error(name: str, found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df, table {name}",
@@ -269,13 +269,13 @@ def _with_utc_time(table: pa.Table, tables: dict[str, Snapshot] | None = None) -
         )
     column = table[name]
     utc = column.cast(pa.timestamp(column.type.unit, "UTC"))
-    _finite(utc, name)
+    _check_finite(utc, name)
     return Spine(
         table.set_column(table.schema.get_field_index(name), name, utc), name, tables or {}
     )
 
 
-def _once(names: Sequence[str]) -> None:
+def _check_unique_names(names: Sequence[str]) -> None:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise TableError(
@@ -288,7 +288,7 @@ def _once(names: Sequence[str]) -> None:
         )
 
 
-def _finite(times: pa.ChunkedArray, name: str) -> None:
+def _check_finite(times: pa.ChunkedArray, name: str) -> None:
     """TableError for a time that is none: DuckDB's infinities are the two ends of the numbers."""
     least, most = pc.min_max(times.cast(pa.int64())).as_py().values()
     if least is not None and (least <= -INFINITY or most >= INFINITY):
@@ -302,7 +302,7 @@ def _finite(times: pa.ChunkedArray, name: str) -> None:
         )
 
 
-def _refused(query: str, found: str) -> TableError:
+def _query_error(query: str, found: str) -> TableError:
     return TableError(
         explain(
             f"entity_df {query[:60]!r}",

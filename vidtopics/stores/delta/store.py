@@ -149,7 +149,7 @@ class DeltaOfflineStore(OfflineStore):
             spine = from_frame(entity_df)
 
         def compute() -> tuple[pa.Table, Pins]:
-            return _joined(
+            return _join_views(
                 spine, sources, feature_refs, full_names=full_feature_names, known_by=known_by
             )
 
@@ -279,17 +279,17 @@ class DeltaOfflineStore(OfflineStore):
         return [(f.name, str(f.type).replace("list<element: ", "list<item: ")) for f in schema]
 
 
-def _joined(
+def _join_views(
     spine: Spine, sources: list[ViewSource], refs: list[str], *, full_names: bool, known_by: bool
 ) -> tuple[pa.Table, Pins]:
     """The spine with the features of all views, its metadata with their pins."""
     table, pins = spine.table, Pins(entity_df=spine.tables)
     for source in sources:
         with reaching(source.place, f"view {source.name}"):
-            found, pins.views[source.name] = features(
+            columns, pins.views[source.name] = features(
                 spine, source, refs, full_names=full_names, known_by=known_by
             )
-        table = beside(table, found, source.name)
+        table = beside(table, columns, source.name)
     return table.replace_schema_metadata(pins.metadata()), pins
 
 

@@ -23,7 +23,7 @@ BOUNDS = {"retry_timeout": "20s"}
 """Options of delta-rs for every object store: a server that never answers is given up after 30
 seconds, not after three minutes."""
 S3 = ("s3", "s3a")
-SAID = 200
+EXCERPT = 200
 """Characters of either end of an error that are repeated."""
 OPTIONS = "in the environment, or in `storage_options` of the offline store"
 DAMAGED = (
@@ -147,18 +147,21 @@ def reaching(place: Place, where: str) -> Iterator[None]:
 
 def out_of_reach(where: str, error: Exception) -> TableError:
     """What an error of delta-rs, Arrow or a server means for a user."""
-    found = said(error)
+    text = one_line(error)
     mend = next(
-        (mend for mark, mend in MENDS.items() if re.search(mark, found)), "correct what it names"
+        (mend for mark, mend in MENDS.items() if re.search(mark, text)), "correct what it names"
     )
-    short = found if len(found) <= 2 * SAID else f"{found[:SAID]} ... {found[-SAID:]}"
+    short = text if len(text) <= 2 * EXCERPT else f"{text[:EXCERPT]} ... {text[-EXCERPT:]}"
     return TableError(explain(where, expected="a table within reach", found=short, mend=mend))
 
 
-def said(error: Exception) -> str:
-    r"""What an error says, in one line: without colours, stack and what may be secret in URLs; of an answer in XML its code.
+def one_line(error: Exception) -> str:
+    r"""An error in one line: without colours, stack, or what may be secret in URLs.
 
-    >>> said(OSError("S3 error\n \x1b[31m↳\x1b[0m GET http://u:p@h/b?list-type=2 in 2ms\n <Error><Code>NoSuchBucket</Code></Error>"))
+    Of an answer in XML its code.
+
+    >>> answer = "GET http://u:p@h/b?list-type=2 in 2ms\n <Error><Code>NoSuchBucket</Code></Error>"
+    >>> one_line(OSError(f"S3 error\n \x1b[31m↳\x1b[0m {answer}"))
     'S3 error: GET http://h/b in 2ms NoSuchBucket'
     """
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
@@ -175,9 +178,9 @@ def dataset_of(delta: DeltaTable) -> ds.FileSystemDataset:
 
     How the log lists them may change with a checkpoint.
     """
-    found = scan(delta)
-    ordered = sorted(found.get_fragments(), key=lambda fragment: str(fragment.path))
-    return ds.FileSystemDataset(ordered, found.schema, found.format, found.filesystem)
+    dataset = scan(delta)
+    ordered = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
+    return ds.FileSystemDataset(ordered, dataset.schema, dataset.format, dataset.filesystem)
 
 
 def _uri(config: RepoConfig, path: str) -> str:

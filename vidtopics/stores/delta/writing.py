@@ -23,7 +23,8 @@ def append(
 
     Raises:
         TableError: there is no such table; it is one that a job publishes (exactly once, checked,
-            with a release); columns are missing or too many; a value doesn't fit the table's type; a key or a time is null.
+            with a release); columns are missing or too many; a value doesn't fit the table's
+            type; a key or a time is null.
     """
     source = view.batch_source
     assert source is not None
@@ -34,7 +35,9 @@ def append(
     back = {new: old for old, new in (source.field_mapping or {}).items()}
     rows = rows.rename_columns([back.get(name, name) for name in rows.column_names])
     if set(rows.column_names) != set(schema.names):
-        raise _refused(view, f"the columns {', '.join(schema.names)}", ", ".join(rows.column_names))
+        raise _push_error(
+            view, f"the columns {', '.join(schema.names)}", ", ".join(rows.column_names)
+        )
     required = [
         *(back.get(c.name, c.name) for c in view.entity_columns),
         source.timestamp_field,
@@ -66,13 +69,13 @@ def _refuse_published(delta: DeltaTable, schema: pa.Schema, view: FeatureView) -
 def _column(
     values: pa.ChunkedArray, field: pa.Field, view: FeatureView, *, required: bool
 ) -> pa.ChunkedArray:
-    found = fitted(values, field.type, f"rows for view {view.name}, column {field.name}")
-    if found.null_count and (required or not field.nullable):
-        raise _refused(view, f"no null in {field.name}", f"{found.null_count}")
-    return found
+    column = fitted(values, field.type, f"rows for view {view.name}, column {field.name}")
+    if column.null_count and (required or not field.nullable):
+        raise _push_error(view, f"no null in {field.name}", f"{column.null_count}")
+    return column
 
 
-def _refused(view: FeatureView, expected: str, found: str) -> TableError:
+def _push_error(view: FeatureView, expected: str, found: str) -> TableError:
     return TableError(
         explain(
             f"rows for view {view.name}",
