@@ -11,27 +11,28 @@ from vidtopics.ingest.event_ids import described
 from vidtopics.ingest.known import Known
 from vidtopics.ingest.workspace import Workspace, quoted
 
-# Stored impressions of a delivered id, or of a delivered user, video and time. The delivery is the
-# side that is held in memory (and spilled), the table is streamed.
+# Stored impressions of a delivered id or, for rows without a stored id, of the same user, video and
+# time. The delivery is the side that is held in memory (and spilled), the table is streamed. One
+# join a statement: two side by side need more than the memory limit for millions of rows.
 _LOAD = """
     CREATE TABLE candidate AS
     FROM stored_impressions SEMI JOIN (
         SELECT event_id FROM impressions_valid WHERE event_id <> '') USING (event_id);
-    INSERT INTO candidate
-    FROM (FROM (FROM stored_impressions
-            WHERE event_timestamp >= {first} - INTERVAL 1 SECOND
-                AND event_timestamp <= {last} + INTERVAL 1 SECOND) AS stored
-        SEMI JOIN (
-            SELECT user_id, video_id, event_timestamp_time AS event_timestamp
-            FROM impressions_valid) AS content
-        USING (user_id, video_id, event_timestamp)) AS same_content
-    ANTI JOIN candidate USING (event_id);
+    CREATE TABLE unidentified AS
+    SELECT user_id, video_id, event_timestamp_time AS event_timestamp
+    FROM impressions_valid ANTI JOIN candidate USING (event_id);
+    CREATE TABLE same_content AS
+    FROM (FROM stored_impressions
+        WHERE event_timestamp >= {first} - INTERVAL 1 SECOND
+            AND event_timestamp <= {last} + INTERVAL 1 SECOND) AS stored
+    SEMI JOIN unidentified USING (user_id, video_id, event_timestamp);
+    INSERT INTO candidate FROM same_content ANTI JOIN candidate USING (event_id);
     CREATE TABLE known_impressions AS
     SELECT event_id, user_id, video_id, request_id, position, event_timestamp AS shown_at,
         md5(concat_ws(chr(31), user_id, video_id, epoch_us(event_timestamp))) AS content_id,
         starts_with(event_id, content_id) AS is_hashed
     FROM candidate;
-    DROP TABLE candidate;
+    DROP TABLE candidate; DROP TABLE unidentified; DROP TABLE same_content;
     CREATE TABLE known_clicks AS
     SELECT event_id, watch_seconds, event_timestamp AS clicked_at
     FROM stored_clicks SEMI JOIN known_impressions USING (event_id);
