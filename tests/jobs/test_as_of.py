@@ -64,11 +64,11 @@ def test_without_a_delay_any_time_up_to_now_is_past() -> None:
 
 
 @pytest.mark.parametrize("text", ["2099-01-01", "", "soon"])
-def test_the_command_ends_before_spark_and_makes_no_home(
+def test_the_command_ends_before_spark_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     monkeypatch.setattr(session, "session", lambda *_, **__: pytest.fail("Spark was started"))
-    home = tmp_path / "home"
-    assert common.run(["run", "--home", str(home), "--as-of", text]) == common.FAILED
+    (tmp_path / "tables").mkdir()
+    assert common.run(["run", "--home", str(tmp_path), "--as-of", text]) == common.FAILED
     assert capsys.readouterr().err.startswith("Error --as-of: expected ")
-    assert not home.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["tables"]
