@@ -43,6 +43,7 @@ def evaluate(
         "spark_jobs.topic_blocks",
         "producers.topics.evaluation",
         "producers.topics.kmeans",
+        "producers.unit_length",
     )
     key = digest(
         release["versions"],

@@ -49,7 +49,12 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS, TAG_COOCCURRENCE),
     compute=compute,
     settings=lambda s: s.tags,
-    code=("spark_jobs.tag_embedding", "spark_jobs.inputs", "producers.tags"),
+    code=(
+        "spark_jobs.tag_embedding",
+        "spark_jobs.inputs",
+        "producers.tags",
+        "producers.unit_length",
+    ),
     warm=True,
     empty="no tag is on tags.min_videos live videos",
 )

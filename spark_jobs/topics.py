@@ -159,7 +159,13 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION),
     compute=compute,
     settings=lambda s: s.topics,
-    code=("spark_jobs.topics", "spark_jobs.topic_blocks", "spark_jobs.inputs", "producers.topics"),
+    code=(
+        "spark_jobs.topics",
+        "spark_jobs.topic_blocks",
+        "spark_jobs.inputs",
+        "producers.topics",
+        "producers.unit_length",
+    ),
     warm=True,
     check=require_videos_for_clusters,
 )

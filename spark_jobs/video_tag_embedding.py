@@ -51,6 +51,7 @@ JOB = Job(
         "spark_jobs.frames",
         "spark_jobs.inputs",
         "producers.tags.pooling",
+        "producers.unit_length",
     ),
 )
 

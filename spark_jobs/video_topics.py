@@ -99,6 +99,7 @@ JOB = Job(
         "spark_jobs.topic_blocks",
         "spark_jobs.inputs",
         "producers.topics",
+        "producers.unit_length",
     ),
 )
 
