@@ -144,7 +144,7 @@ def test_a_table_of_an_older_contract_is_named(tables, deliver):
     write_deltalake(uri, pa.table({"video_id": ["v1"], "tag": ["a"]}), name="video_tags")
     with pytest.raises(
         TableError,
-        match=r"expected the columns of video_tags, with spelling, source, .* found only"
+        match=r"expected the columns of video_tags, with spelling, source, found only"
         r" video_id, tag, of another version of vidtopics. Mend: ingest and run into a new home",
     ):
         bring(tables, deliver, OURS)
