@@ -25,7 +25,8 @@ HEAD_BYTES = 1 << 20  # the header has to end within so many bytes
 
 # Lines without a name may stand before the header, and the line by which Excel learns the
 # separator. A quoted name may hold line ends; a quote that is never closed is text.
-_BLANK_LINES = re.compile(rb'(?:[ \t,;"]*+(?:\r{0,2}\n|\r))*+')
+# Not possessive: up to Python 3.11.4 a possessive group that fails keeps what it has consumed.
+_BLANK_LINES = re.compile(rb'(?:[ \t,;"]*(?:\r{0,2}\n|\r))*')
 _SEP_LINE = re.compile(rb'"?sep=[^\r\n"]"?[,;\t]*(?:\r{0,2}\n|\r)', re.IGNORECASE)
 _END = rb"(\r{0,2}\n|\r|\Z)"
 _HEADER = re.compile(rb'((?:[^"\r\n]|"(?:[^"]|"")*+")*+)' + _END)
