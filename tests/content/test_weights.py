@@ -1,7 +1,6 @@
-import os
-
 """Weights from files and packages: the right ones load, every wrong one is refused by name."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
