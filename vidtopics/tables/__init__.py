@@ -19,16 +19,23 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
+from vidtopics.contracts import (
+    CREATED_TIME,
+    EVENT_TIME,
+    LOGBOOKS,
+    RELEASES,
+    TABLES,
+    VALUE_HASH,
+    Table,
+)
 from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
-from vidtopics.tables import deltalake_engine
+from vidtopics.tables import deltalake_engine, releases
 from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
 from vidtopics.tables.difference import RunTimes
-from vidtopics.tables.releases import latest_release
-from vidtopics.tables.releases import release as _release
+from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.whole import whole
@@ -187,9 +194,9 @@ class Tables:
         }
 
     def data_versions(self) -> dict[str, int]:
-        """The last data-changing version of every table that has one, `releases` aside."""
+        """The last data-changing version of every table that has one, logbooks aside."""
         versions = self.input_versions(
-            (t for t in TABLES.values() if t is not RELEASES), as_of_us=FOREVER, known_by_us=FOREVER
+            (t for t in TABLES.values() if t not in LOGBOOKS), as_of_us=FOREVER, known_by_us=FOREVER
         )
         return {name: version for name, version in versions.items() if version}
 
@@ -241,13 +248,23 @@ class Tables:
         quality: Mapping[str, float] | None = None,
     ) -> int | None:
         """Append a release if any table changed since the last; its id, or None."""
-        return _release(
-            self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {}
+        versions, log = self.data_versions(), releases.read_log(self)
+        current = releases.in_force(log)
+        if current and current.versions == versions:
+            return None
+        facts = dict(quality or {})
+        epoch = int(facts.get("topic_epoch", current.topic_epoch if current else 0))
+        number = max((row.release_id for row in log), default=0) + 1
+        row = Release(
+            number, "released", as_of_us, created_us, versions, epoch, settings, quality=facts
         )
+        run = releases.last_run(self.commits(RELEASES))
+        releases.append(self, [row], run=run)
+        return number
 
     def latest_release(self) -> dict[str, Any]:
-        """The latest release's row, as :func:`releases.latest_release`; TableError if none."""
-        return latest_release(self)
+        """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
+        return releases.latest_release(self)
 
     def _dispatch(
         self,
