@@ -38,6 +38,7 @@ from vidtopics.tables.difference import RunTimes
 from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
+from vidtopics.tables.stamps import LateError, Lead, lead_of
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -204,7 +205,6 @@ class Tables:
         """Whether the last run at this as-of time had the same skip key."""
         return is_done(self.commits(table), commit)
 
-    @_again
     def publish(
         self,
         table: Table,
@@ -227,16 +227,36 @@ class Tables:
         `widths` resolves the contract's named vector widths (`tag_width`). Another writer's commit
         in between makes it start over from the new version, up to eight times (ConflictError).
         With `judged_at`, the version that the rows were made from, it is an OutdatedError instead.
+
+        Rows of a live run that have no times of their own are stamped as known from a moment after
+        their commit on (:mod:`vidtopics.tables.stamps`).
         """
         _refuse_future(table, commit)
-        delta = self.delta(table, create=True)
-        _refuse_outdated(table, delta, judged_at)
-        log = commits(delta)
-        failpoint("publish.read")
-        commit = replace(
-            commit, ordinal=next_ordinal(log, commit.job), created_us=_after_reruns(log, commit)
-        )
-        done = self._dispatch(table, delta, rows, commit, log, changes, widths or {})
+        stamped = commit.live and not changes and table.kind != "log"
+        lead: Lead | None = None
+
+        @_again
+        def attempt() -> Commit:
+            nonlocal lead
+            delta = self.delta(table, create=True)
+            _refuse_outdated(table, delta, judged_at)
+            log = commits(delta)
+            failpoint("publish.read")
+            own = commit
+            if stamped:
+                lead = lead or lead_of(delta, log, commit.job, table.engine)
+                own = lead.stamp(commit)
+            own = replace(
+                own, ordinal=next_ordinal(log, own.job), created_us=_after_reruns(log, own)
+            )
+            try:
+                return self._dispatch(table, delta, rows, own, log, changes, widths or {})
+            except LateError:
+                assert lead is not None
+                lead.grow()
+                raise
+
+        done = attempt()
         return Publication(table.name, done.version, done.rows)
 
     def release(

@@ -31,7 +31,8 @@ class Commit:
     `as_of_us`, `created_us`: from when the values hold and are known. `live`: the wall clock, no
     backfill. `inputs`: the last data-changing version of every input that the run could know.
     `facts`: figures of the result (topic epoch, quality). `rows` and `created_min_us` are filled in
-    when the difference is known; `content` hashes a snapshot.
+    when the difference is known; `content` hashes a snapshot. `lead_us`: how far ahead of its
+    write a live run stamped `created_us`.
     """
 
     job: str
@@ -47,6 +48,7 @@ class Commit:
     created_min_us: int | None = None
     content: str = ""
     ordinal: int = 0
+    lead_us: int = 0
     version: int = -1
 
     @property
