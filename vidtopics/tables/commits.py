@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from vidtopics.paths import from_uri
 from vidtopics.settings import digest
 
 METADATA = "userMetadata"
+ROLLBACK = "rollback_to"
+"""The fact of a commit that brought back the values of an earlier version: that version."""
 ENTRY = re.compile(r"\d{20}\.json")
 
 
@@ -115,6 +117,31 @@ def data_version(table: Table, log: list[Commit], *, as_of_us: int, known_by_us:
         if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us
     )
     return max(seen, default=0)
+
+
+def latest_commit(log: Sequence[Commit], as_of_us: int) -> Commit | None:
+    """The last commit of the latest as-of time up to that one; None where there is none.
+
+    Commits that a rollback took back don't count.
+
+    >>> log = [Commit("j", 10, 11, version=1), Commit("j", 20, 21, version=2)]
+    >>> log += [Commit("j", 30, 31, facts={ROLLBACK: "1"}, version=3)]
+    >>> [latest_commit(log, at).version for at in (15, 25, 35)]
+    [1, 1, 3]
+    """
+    known = (c for c in standing(log) if c.as_of_us <= as_of_us)
+    return max(known, key=lambda c: (c.as_of_us, c.version), default=None)
+
+
+def standing(log: Sequence[Commit]) -> list[Commit]:
+    """The commits that no rollback took back; nor one that went back to before the first."""
+    taken_back = [(int(c.facts[ROLLBACK]), c.version) for c in log if ROLLBACK in c.facts]
+    return [
+        c
+        for c in log
+        if c.facts.get(ROLLBACK) != "0"
+        and not any(low < c.version < high for low, high in taken_back)
+    ]
 
 
 def is_done(log: list[Commit], commit: Commit) -> bool:
