@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, cast
 
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
@@ -148,10 +148,15 @@ def lag_s(tables: Tables, loaded: int | None) -> float:
     lost: nothing of this one is loaded.
     """
     with readable(RELEASES):
-        rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    latest = max((row["release_id"] for row in rows), default=0)
-    since = loaded if loaded and loaded <= latest else 0
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
+        rows = tables.newest_rows(RELEASES)
+        latest = next(rows, None)
+        if latest is None:
+            return 0.0
+        since = loaded if loaded and loaded <= latest["release_id"] else 0
+        waiting = [
+            micros(row[CREATED_TIME])
+            for row in takewhile(lambda row: row["release_id"] > since, chain([latest], rows))
+        ]
     return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
 
 

@@ -17,8 +17,7 @@ from vidtopics.contracts import RELEASES
 from vidtopics.errors import ConflictError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
-from vidtopics.tables.commits import Commit, commits, next_ordinal
-from vidtopics.tables.scans import scan
+from vidtopics.tables.commits import Commit, next_ordinal
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
 from vidtopics.times import micros
 
@@ -31,8 +30,8 @@ def latest_release(tables: Tables) -> dict[str, Any]:
 
     `versions` and `quality` are mappings; `as_of_us` stands beside `as_of`.
     """
-    rows = tables.read(RELEASES).sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
-    if not rows:
+    row = next(tables.newest_rows(RELEASES), None)
+    if row is None:
         raise TableError(
             explain(
                 str(tables.path(RELEASES)),
@@ -41,7 +40,6 @@ def latest_release(tables: Tables) -> dict[str, Any]:
                 mend="run `vidtopics ingest` and `vidtopics run`",
             )
         )
-    row: dict[str, Any] = rows[0]
     return {
         **row,
         "as_of_us": micros(row["as_of"]),
@@ -66,8 +64,9 @@ def release(
     """
     delta = tables.delta(RELEASES, create=True)
     versions = tables.data_versions()
-    rows = scan(delta).to_table().sort_by([("release_id", "descending")]).slice(0, 1).to_pylist()
-    last: dict[str, Any] = rows[0] if rows else {"release_id": 0, "versions": [], "topic_epoch": 0}
+    last = next(
+        tables.newest_rows(RELEASES), {"release_id": 0, "versions": [], "topic_epoch": 0}
+    )
     failpoint("release.read")
     if dict(last["versions"]) == versions:
         return None
@@ -90,7 +89,7 @@ def release(
     table = pa.table({f.name: plain[f.name].cast(f.type) for f in schema}, schema=schema)
     job = "release"
     commit = Commit(
-        job, as_of_us, created_us, settings=settings, ordinal=next_ordinal(commits(delta), job)
+        job, as_of_us, created_us, settings=settings, ordinal=next_ordinal(delta, job)
     )
     deltalake_engine.publish_log(RELEASES, delta, ds.dataset(table), commit, {}, spill="")
     failpoint("release.committed")
