@@ -19,12 +19,20 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
+from vidtopics.contracts import (
+    CREATED_TIME,
+    EVENT_TIME,
+    LOGBOOKS,
+    RELEASES,
+    TABLES,
+    VALUE_HASH,
+    Table,
+)
 from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
-from vidtopics.tables import deltalake_engine, tail
+from vidtopics.tables import deltalake_engine, releases, tail
 from vidtopics.tables.commits import (
     Commit,
     CommitLog,
@@ -34,10 +42,10 @@ from vidtopics.tables.commits import (
     next_ordinal,
 )
 from vidtopics.tables.difference import RunTimes
-from vidtopics.tables.releases import latest_release
-from vidtopics.tables.releases import release as _release
+from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
+from vidtopics.tables.stamps import LateError, Lead, lead_of
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -183,8 +191,8 @@ class Tables:
     def newest_rows(self, table: Table) -> Iterator[dict[str, Any]]:
         """The rows of an append-only log, those of the last commit first, each when asked for.
 
-        They are read from the end of the table's log; the whole table is read only where the log
-        doesn't reach back far enough.
+        They are read from the end of the table's log. Where that doesn't reach back far enough (or
+        up to a compaction) the whole table is read, and rows come by falling key.
         """
         passed = set()
         try:
@@ -197,7 +205,7 @@ class Tables:
                 return
         except tail.RewrittenError:
             pass
-        order = [(name, "descending") for name in (CREATED_TIME, *table.key)]
+        order = [(name, "descending") for name in table.key]
         for row in self.read(table).sort_by(order).to_pylist():
             if tuple(row[key] for key in table.key) not in passed:
                 yield row
@@ -218,9 +226,9 @@ class Tables:
         }
 
     def data_versions(self) -> dict[str, int]:
-        """The last data-changing version of every table that has one, `releases` aside."""
+        """The last data-changing version of every table that has one, logbooks aside."""
         versions = self.input_versions(
-            (t for t in TABLES.values() if t is not RELEASES), as_of_us=FOREVER, known_by_us=FOREVER
+            (t for t in TABLES.values() if t not in LOGBOOKS), as_of_us=FOREVER, known_by_us=FOREVER
         )
         return {name: version for name, version in versions.items() if version}
 
@@ -228,7 +236,6 @@ class Tables:
         """Whether the last run at this as-of time had the same skip key."""
         return is_done(self.commits(table), commit)
 
-    @_again
     def publish(
         self,
         table: Table,
@@ -251,16 +258,36 @@ class Tables:
         `widths` resolves the contract's named vector widths (`tag_width`). Another writer's commit
         in between makes it start over from the new version, up to eight times (ConflictError).
         With `judged_at`, the version that the rows were made from, it is an OutdatedError instead.
+
+        Rows of a live run that have no times of their own are stamped as known from a moment after
+        their commit on (:mod:`vidtopics.tables.stamps`).
         """
         _refuse_future(table, commit)
-        delta = self.delta(table, create=True)
-        _refuse_outdated(table, delta, judged_at)
-        log = commits(delta)
-        failpoint("publish.read")
-        commit = replace(
-            commit, ordinal=next_ordinal(delta, commit.job), created_us=_after_reruns(log, commit)
-        )
-        done = self._dispatch(table, delta, rows, commit, log, changes, widths or {})
+        stamped = commit.live and not changes and table.kind != "log"
+        lead: Lead | None = None
+
+        @_again
+        def attempt() -> Commit:
+            nonlocal lead
+            delta = self.delta(table, create=True)
+            _refuse_outdated(table, delta, judged_at)
+            log = commits(delta)
+            failpoint("publish.read")
+            own = commit
+            if stamped:
+                lead = lead or lead_of(delta, log, commit.job, table.engine)
+                own = lead.stamp(commit)
+            own = replace(
+                own, ordinal=next_ordinal(delta, own.job), created_us=_after_reruns(log, own)
+            )
+            try:
+                return self._dispatch(table, delta, rows, own, log, changes, widths or {})
+            except LateError:
+                assert lead is not None
+                lead.grow()
+                raise
+
+        done = attempt()
         return Publication(table.name, done.version, done.rows)
 
     def release(
@@ -272,13 +299,23 @@ class Tables:
         quality: Mapping[str, float] | None = None,
     ) -> int | None:
         """Append a release if any table changed since the last; its id, or None."""
-        return _release(
-            self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {}
+        versions, log = self.data_versions(), releases.read_log(self)
+        current = releases.in_force(log)
+        if current and current.versions == versions:
+            return None
+        facts = dict(quality or {})
+        epoch = int(facts.get("topic_epoch", current.topic_epoch if current else 0))
+        number = max((row.release_id for row in log), default=0) + 1
+        row = Release(
+            number, "released", as_of_us, created_us, versions, epoch, settings, quality=facts
         )
+        run = releases.last_run(self.commits(RELEASES))
+        releases.append(self, [row], run=run)
+        return number
 
     def latest_release(self) -> dict[str, Any]:
-        """The latest release's row, as :func:`releases.latest_release`; TableError if none."""
-        return latest_release(self)
+        """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
+        return releases.latest_release(self)
 
     def _dispatch(
         self,
@@ -299,9 +336,7 @@ class Tables:
             if not isinstance(rows, DataFrame):
                 raise _wrong_kind(table, "a Spark DataFrame", rows)
             if table.kind == "snapshot":
-                return spark_engine.publish_snapshot(
-                    table, delta, rows, commit, log.last()
-                )
+                return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
         dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):

@@ -35,7 +35,8 @@ class Commit:
     `as_of_us`, `created_us`: from when the values hold and are known. `live`: the wall clock, no
     backfill. `inputs`: the last data-changing version of every input that the run could know.
     `facts`: figures of the result (topic epoch, quality). `rows` and `created_min_us` are filled in
-    when the difference is known; `content` hashes a snapshot.
+    when the difference is known; `content` hashes a snapshot. `lead_us`: how far ahead of its
+    write a live run stamped `created_us`.
     """
 
     job: str
@@ -51,6 +52,7 @@ class Commit:
     created_min_us: int | None = None
     content: str = ""
     ordinal: int = 0
+    lead_us: int = 0
     version: int = -1
 
     @property
@@ -104,6 +106,11 @@ class CommitLog(Sequence[Commit]):
     def since(self, version: int) -> list[Commit]:
         """The commits after a version, newest first."""
         return [*takewhile(lambda commit: commit.version > version, reversed(self))]
+
+    def committed_since(self, since_us: int) -> list[Commit]:
+        """The commits that were made at a time or later, newest first."""
+        recent = takewhile(lambda pair: pair[0].committed_us >= since_us, self._tail())
+        return [commit for _, commit in recent if commit is not None]
 
     def as_of_or_later(self, at_us: int) -> Iterator[Commit]:
         """The commits that are as of a time or later, newest first.

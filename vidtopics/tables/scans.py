@@ -77,6 +77,7 @@ def require_plain(delta: DeltaTable) -> None:
 
 
 def local(uri: str) -> FileSystem | None:
+    """The file system of a local table, rooted at its folder; None for one of an object store."""
     if is_url(uri) and not uri.startswith("file:"):
         return None
     return SubTreeFileSystem(str(from_uri(uri)), LocalFileSystem())

@@ -24,6 +24,7 @@ from vidtopics.paths import to_spark
 from vidtopics.tables import difference
 from vidtopics.tables.commits import Commit, commits
 from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.stamps import refuse_late
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 
 _FAULT = "_fault"
@@ -209,6 +210,7 @@ def _rows_to_write(
 def _append(
     table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append"
 ) -> Commit:
+    refuse_late(table.name, commit)
     writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
     try:
         writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(

@@ -47,7 +47,7 @@ def latest_version(log: Path) -> int | None:
 
     Counted on from the last checkpoint: a log of 10,000 entries isn't listed.
     """
-    version = _checkpointed(log)
+    version = checkpointed_version(log)
     if version is None or _identity(_path(log, version)) is None:
         return _listed(log)
     while _identity(_path(log, version + 1)) is not None:
@@ -69,7 +69,7 @@ def appended_rows(folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of an append-only table, those of the last commit first.
 
     Raises:
-        RewrittenError: from here on back entries or files are gone, or rows were removed.
+        RewrittenError: entries or files from here on back are gone or were rewritten.
     """
     log = folder / LOG
     version = latest_version(log)
@@ -88,7 +88,13 @@ def actions(path: str, kind: str) -> list[dict[str, Any]]:
         return [action[kind] for action in parsed if kind in action]
 
 
-def _checkpointed(log: Path) -> int | None:
+def log_files(log: Path, kind: str = "") -> list[tuple[int, str]]:
+    """The entries (`kind` json) and checkpoints of a log, or both: version and path, ascending."""
+    named = ((VERSION.fullmatch(name), f"{log}/{name}") for name in os.listdir(log))
+    return sorted((int(m[1]), path) for m, path in named if m and path.endswith(kind))
+
+
+def checkpointed_version(log: Path) -> int | None:
     """The version of the last checkpoint; None where the log doesn't say."""
     try:
         return int(json.loads((log / "_last_checkpoint").read_bytes())["version"])
@@ -98,10 +104,9 @@ def _checkpointed(log: Path) -> int | None:
 
 def _listed(log: Path) -> int | None:
     try:
-        names = os.listdir(log)
+        return max((version for version, _ in log_files(log)), default=None)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return max((int(match[1]) for name in names if (match := VERSION.fullmatch(name))), default=None)
 
 
 def _path(log: Path, version: int) -> str:
@@ -129,10 +134,10 @@ def _entry(path: str, identity: Identity, version: int) -> Entry:
 
 @lru_cache(CACHED)
 def _rows(folder: str, path: str, identity: Identity) -> tuple[dict[str, Any], ...]:
-    """The rows that a commit appended, the last first; none of one that changed no rows."""
-    if any(file.get("dataChange", True) for file in actions(path, "remove")):
+    """The rows that a commit appended, the last first."""
+    if actions(path, "remove"):  # a compaction: one file has all rows of before
         raise RewrittenError(path)
-    names = [unquote(file["path"]) for file in actions(path, "add") if file.get("dataChange", True)]
+    names = [unquote(file["path"]) for file in actions(path, "add")]
     try:
         rows = [row for name in names for row in pq.read_table(f"{folder}/{name}").to_pylist()]
     except FileNotFoundError as error:
