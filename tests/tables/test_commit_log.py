@@ -14,7 +14,15 @@ from worlds import at, tags
 
 from vidtopics.contracts import RELEASES, TAG_COOCCURRENCE, TAG_EMBEDDING
 from vidtopics.tables import Tables, tail
-from vidtopics.tables.commits import Commit, CommitLog, data_version, is_done, last_run
+from vidtopics.tables.commits import (
+    ROLLBACK,
+    Commit,
+    CommitLog,
+    data_version,
+    is_done,
+    last_run,
+    latest_commit,
+)
 from vidtopics.tables.releases import Release, in_force, newest_released, read_log, released
 from vidtopics.tables.scans import scan
 from vidtopics.times import EPOCH
@@ -69,6 +77,9 @@ def histories(draw: st.DrawFn) -> list[tuple[int, Commit | None]]:
             created_min_us=as_of + 1 if rows else None,
             content=draw(st.sampled_from("pq")),
             ordinal=ordinal,
+            facts=draw(
+                st.sampled_from([{}, {}, {}, {ROLLBACK: str(draw(st.integers(0, ordinal)))}])
+            ),
         )
         history.append((max(clock + skew, 0), commit if draw(st.integers(0, 5)) else None))
     return history
@@ -94,6 +105,21 @@ def test_answers_are_those_of_the_whole_log(
     assert log.latest_as_of(at_us) == max(
         until, key=lambda c: (c.as_of_us, c.version), default=None
     )
+    taken_back = [(int(c.facts[ROLLBACK]), c.version) for c in whole if ROLLBACK in c.facts]
+    valid = [
+        c
+        for c in whole
+        if c.facts.get(ROLLBACK) != "0"
+        and not any(low < c.version < high for low, high in taken_back)
+    ]
+    assert log.standing() == valid
+    assert latest_commit(log, at_us) == max(
+        (c for c in valid if c.as_of_us <= at_us),
+        key=lambda c: (c.as_of_us, c.version),
+        default=None,
+    )
+    assert [*log.until(3)] == [c for c in whole if c.version <= 3]
+    assert log.committed_since(0) == whole[::-1]
     for as_of in (None, at_us):
         runs = [
             c for c in whole if c.job == "a" and (c.live if as_of is None else c.as_of_us == as_of)

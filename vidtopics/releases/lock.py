@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vidtopics.errors import BusyError, explain
+from vidtopics.errors import BusyError, TableError, explain
 from vidtopics.tables.releases import overtaken
 from vidtopics.times import micros
 
@@ -97,7 +97,21 @@ def hold(home: Path, command: str) -> Iterator[RunLock]:
 
 
 def acquire(home: Path, command: str) -> RunLock:
-    """Take the lock of a home, or BusyError; `os.close(lock.file)` gives it back."""
+    """Take the lock of a home; `os.close(lock.file)` gives it back.
+
+    Raises:
+        BusyError: another run has it.
+        TableError: there is no such folder.
+    """
+    if not home.is_dir():
+        raise TableError(
+            explain(
+                str(home),
+                expected="a home, which `vidtopics ingest` makes",
+                found="nothing",
+                mend="correct the path",
+            )
+        )
     path = home / FILE
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

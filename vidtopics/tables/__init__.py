@@ -225,11 +225,14 @@ class Tables:
             for t in tables
         }
 
+    def data_version(self, table: Table) -> int:
+        """The table's last version that changed rows; 0 where there is none."""
+        log = self.commits(table)
+        return data_version(table, log, as_of_us=FOREVER, known_by_us=FOREVER)
+
     def data_versions(self) -> dict[str, int]:
         """The last data-changing version of every table that has one, logbooks aside."""
-        versions = self.input_versions(
-            (t for t in TABLES.values() if t not in LOGBOOKS), as_of_us=FOREVER, known_by_us=FOREVER
-        )
+        versions = {t.name: self.data_version(t) for t in TABLES.values() if t not in LOGBOOKS}
         return {name: version for name, version in versions.items() if version}
 
     def is_done(self, table: Table, commit: Commit) -> bool:
@@ -344,6 +347,8 @@ class Tables:
         if table.kind == "log":
             with tempfile.TemporaryDirectory(dir=self.home) as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
+        if table.kind == "snapshot":
+            return deltalake_engine.publish_snapshot(table, delta, dataset, commit)
         if changes:
             return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
         return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)

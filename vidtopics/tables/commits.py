@@ -7,7 +7,7 @@ histories show.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import dropwhile, takewhile
@@ -26,6 +26,8 @@ __all__ = ["METADATA", "Commit", "CommitLog", "commits"]
 
 CLOCKS_US = 3_600_000_000
 """What the clocks of two writers may differ by: an hour."""
+ROLLBACK = "rollback_to"
+"""The fact of a commit that brought back the values of an earlier version: that version."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,10 @@ class Commit:
     def to_json(self) -> str:
         """The text for the commit's metadata."""
         return json.dumps({**asdict(self), "key": self.skip_key, "vidtopics": 1}, sort_keys=True)
+
+
+Read = tuple[Entry, Commit | None]
+"""An entry, and the commit that it records; None where that isn't ours."""
 
 
 class CommitLog(Sequence[Commit]):
@@ -123,10 +129,21 @@ class CommitLog(Sequence[Commit]):
             if commit is not None and commit.as_of_us >= at_us:
                 yield commit
 
-    def latest_as_of(self, at_us: int) -> Commit | None:
-        """Of the commits as of a time or before, the last one of the latest as-of time."""
+    def until(self, version: int) -> CommitLog:
+        """The log as it was at a version."""
+        return CommitLog(self._log, min(version, self._version))
+
+    def standing(self) -> list[Commit]:
+        """The commits that no rollback took back, oldest first."""
+        return [commit for _, commit in _standing(self._tail()) if commit is not None][::-1]
+
+    def latest_as_of(self, at_us: int, *, standing: bool = False) -> Commit | None:
+        """Of the commits as of a time or before, the last one of the latest as-of time.
+
+        With `standing`, those that a rollback took back don't count.
+        """
         latest: Commit | None = None
-        for entry, commit in self._tail():
+        for entry, commit in _standing(self._tail()) if standing else self._tail():
             if latest is not None and entry.committed_us + CLOCKS_US < latest.as_of_us:
                 break
             if commit is not None and commit.as_of_us <= at_us:
@@ -137,9 +154,26 @@ class CommitLog(Sequence[Commit]):
     def _commits(self) -> list[Commit]:
         return [*reversed(self)][::-1]
 
-    def _tail(self) -> Iterator[tuple[Entry, Commit | None]]:
+    def _tail(self) -> Iterator[Read]:
         for entry in entries(self._log, self._version):
             yield entry, _commit(entry.metadata, entry.version)
+
+
+def _standing(tail: Iterable[Read]) -> Iterator[Read]:
+    """The same entries, newest first; without the commits that a rollback took back.
+
+    One that went back to before the first doesn't count either.
+    """
+    taken_back: list[tuple[int, int]] = []
+    for entry, commit in tail:
+        if commit is None:
+            yield entry, None
+            continue
+        is_taken_back = any(low < commit.version < high for low, high in taken_back)
+        went_back_to = commit.facts.get(ROLLBACK)
+        if went_back_to is not None:
+            taken_back.append((int(went_back_to), commit.version))
+        yield entry, None if is_taken_back or went_back_to == "0" else commit
 
 
 def commits(table: DeltaTable) -> CommitLog:
@@ -176,6 +210,19 @@ def data_version(table: Table, log: CommitLog, *, as_of_us: int, known_by_us: in
         if c.rows and c.created_min_us is not None and c.created_min_us <= known_by_us
     )
     return next(seen, 0)
+
+
+def latest_commit(log: CommitLog, as_of_us: int) -> Commit | None:
+    """The last commit of the latest as-of time up to that one; None where there is none.
+
+    Commits that a rollback took back don't count.
+    """
+    return log.latest_as_of(as_of_us, standing=True)
+
+
+def standing(log: CommitLog) -> list[Commit]:
+    """The commits that no rollback took back; nor one that went back to before the first."""
+    return log.standing()
 
 
 def is_done(log: CommitLog, commit: Commit) -> bool:

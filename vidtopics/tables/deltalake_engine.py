@@ -117,6 +117,27 @@ def publish_changes(
     return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
 
 
+def publish_snapshot(table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit) -> Commit:
+    """Replace the table's rows; the commit's `content` is that of these rows already."""
+    count = rows.count_rows()
+
+    def batches() -> Batches:
+        for batch in rows.to_batches(batch_size=BATCH):
+            _raise_first(table, batch, violations(table, batch, {}))
+            times = (
+                pa.repeat(pa.scalar(us, pa.int64()), batch.num_rows)
+                for us in (commit.as_of_us, commit.created_us)
+            )
+            columns = [batch[c.name].cast(ARROW[c.type]) for c in table.columns]
+            yield pa.record_batch(
+                [*columns, *(t.cast(TIMESTAMP) for t in times)], schema=arrow_schema(table)
+            )
+
+    failpoint("publish.compared")
+    done = replace(commit, rows=count, created_min_us=commit.created_us)
+    return append(table, delta, batches(), done, mode="overwrite")
+
+
 def publish_log(
     table: Table,
     delta: DeltaTable,

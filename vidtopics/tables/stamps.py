@@ -8,6 +8,7 @@ with a greater lead (`docs/time.md`).
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from deltalake import DeltaTable
@@ -75,6 +76,13 @@ def refuse_late(table: str, commit: Commit) -> None:
                 mend="run again",
             )
         )
+
+
+def wait_until_known(logs: Iterable[Sequence[Commit]]) -> None:
+    """Wait until the rows of all live commits count as known: their lead at most."""
+    last = (next((c for c in reversed(log) if c.lead_us), None) for log in logs)
+    stamps = (commit.created_us for commit in last if commit)
+    time.sleep(max(0, max(stamps, default=0) - now_us()) / 1e6)
 
 
 def now_us() -> int:
