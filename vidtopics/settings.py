@@ -244,6 +244,16 @@ class OnlineSettings(Section):
     Where they are online already, the next run takes them out of Redis."""
 
 
+class MaintenanceSettings(Section):
+    """How long `vidtopics maintain` keeps what it may remove (docs/tables.md, "Maintenance")."""
+
+    keep_releases: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Versions that a release of this age or younger names stay readable, as the one in force."""
+    keep_versions: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Any other version stays readable this long: above the longest run, load or training join.
+    Pins of training sets count for the same time."""
+
+
 class Limits(Section):
     """Past which value a figure of a release warns, and past which it blocks; null: never."""
 
@@ -395,6 +405,7 @@ class Settings(Section):
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()
     online: OnlineSettings = OnlineSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     gates: GateSettings = GateSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, cast
 
-from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
+from vidtopics.contracts import RELEASES, STRUCTURES, VIEWS, Table
 from vidtopics.layout import place
 from vidtopics.materialization import strays, structures, views
 from vidtopics.materialization.changes import Span
@@ -19,8 +19,8 @@ from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import newest_released
 from vidtopics.tables.whole import readable
-from vidtopics.times import micros
 
 Report = Callable[[Moved], None]
 
@@ -148,11 +148,14 @@ def lag_s(tables: Tables, loaded: int | None) -> float:
     lost: nothing of this one is loaded.
     """
     with readable(RELEASES):
-        rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    latest = max((row["release_id"] for row in rows), default=0)
-    since = loaded if loaded and loaded <= latest else 0
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
-    return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
+        releases = newest_released(tables)
+        latest = next(releases, None)
+        if latest is None:
+            return 0.0
+        since = loaded if loaded and loaded <= latest.release_id else 0
+        after = takewhile(lambda release: release.release_id > since, chain([latest], releases))
+        oldest_us = min((release.created_us for release in after), default=None)
+    return 0.0 if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
 
 
 def loaded_release(connection: Connection, prefix: str) -> int | None:

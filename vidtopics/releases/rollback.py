@@ -158,7 +158,7 @@ def _republish(tables: Tables, table: Table, versions: Mapping[str, int], at_us:
     if table.kind == "log" or now == then:
         return
     log = tables.commits(table)
-    before = latest_commit([c for c in log if c.version <= then], at_us)
+    before = latest_commit(log.until(then), at_us)
     commit = Commit(
         table.name,
         at_us,

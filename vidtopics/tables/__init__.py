@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +32,15 @@ from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableE
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
-from vidtopics.tables import deltalake_engine, releases
-from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
+from vidtopics.tables import deltalake_engine, releases, tail
+from vidtopics.tables.commits import (
+    Commit,
+    CommitLog,
+    commits,
+    data_version,
+    is_done,
+    next_ordinal,
+)
 from vidtopics.tables.difference import RunTimes
 from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
@@ -82,7 +89,7 @@ class Tables:
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been created."""
-        return DeltaTable.is_deltatable(self.uri(table))
+        return tail.latest_version(self.path(table) / tail.LOG) is not None
 
     def delta(
         self, table: Table, *, create: bool = False, version: int | None = None
@@ -124,7 +131,7 @@ class Tables:
 
     def version(self, table: Table) -> int:
         """The table's latest version; 0, as it is created, where it wasn't."""
-        return self.delta(table).version() if self.exists(table) else 0
+        return tail.latest_version(self.path(table) / tail.LOG) or 0
 
     def read(
         self,
@@ -181,9 +188,33 @@ class Tables:
 
         return spark_reader.as_of(self, table, at_us, known_by_us)
 
-    def commits(self, table: Table) -> list[Commit]:
+    def newest_rows(self, table: Table) -> Iterator[dict[str, Any]]:
+        """The rows of an append-only log, those of the last commit first, each when asked for.
+
+        They are read from the end of the table's log. Where that doesn't reach back far enough (or
+        up to a compaction) the whole table is read, and rows come by falling key.
+        """
+        passed = set()
+        try:
+            for row in tail.appended_rows(self.path(table)):
+                if any(column.name not in row for column in table.columns):
+                    break
+                passed.add(tuple(row[key] for key in table.key))
+                yield row
+            else:
+                return
+        except tail.RewrittenError:
+            pass
+        order = [(name, "descending") for name in table.key]
+        for row in self.read(table).sort_by(order).to_pylist():
+            if tuple(row[key] for key in table.key) not in passed:
+                yield row
+
+    def commits(self, table: Table) -> CommitLog:
         """Our commits to the table, oldest first; empty where it wasn't created."""
-        return commits(self.delta(table)) if self.exists(table) else []
+        log = self.path(table) / tail.LOG
+        version = tail.latest_version(log)
+        return CommitLog(log, -1 if version is None else version)
 
     def input_versions(
         self, tables: Iterable[Table], *, as_of_us: int, known_by_us: int
@@ -250,7 +281,7 @@ class Tables:
                 lead = lead or lead_of(delta, log, commit.job, table.engine)
                 own = lead.stamp(commit)
             own = replace(
-                own, ordinal=next_ordinal(log, own.job), created_us=_after_reruns(log, own)
+                own, ordinal=next_ordinal(delta, own.job), created_us=_after_reruns(log, own)
             )
             try:
                 return self._dispatch(table, delta, rows, own, log, changes, widths or {})
@@ -295,7 +326,7 @@ class Tables:
         delta: DeltaTable,
         rows: pa.Table | ds.Dataset | DataFrame,
         commit: Commit,
-        log: list[Commit],
+        log: CommitLog,
         changes: bool,
         widths: Mapping[str, int],
     ) -> Commit:
@@ -308,9 +339,7 @@ class Tables:
             if not isinstance(rows, DataFrame):
                 raise _wrong_kind(table, "a Spark DataFrame", rows)
             if table.kind == "snapshot":
-                return spark_engine.publish_snapshot(
-                    table, delta, rows, commit, log[-1] if log else None
-                )
+                return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
         dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
@@ -349,17 +378,18 @@ def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
     )
 
 
-def _after_reruns(log: list[Commit], commit: Commit) -> int:
+def _after_reruns(log: CommitLog, commit: Commit) -> int:
     """The created time: a second run at one as-of time is known 1 µs later, and wins."""
-    same = [c.created_us + 1 for c in log if c.job == commit.job and c.as_of_us == commit.as_of_us]
+    runs = log.as_of_or_later(commit.as_of_us)
+    same = [c.created_us + 1 for c in runs if c.job == commit.job and c.as_of_us == commit.as_of_us]
     return max([commit.created_us, *same])
 
 
-def _next_run(log: list[Commit], commit: Commit) -> RunTimes | None:
+def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
     later = [
         RunTimes(c.as_of_us, c.created_us)
-        for c in log
-        if c.job == commit.job and c.as_of_us > commit.as_of_us
+        for c in log.as_of_or_later(commit.as_of_us + 1)
+        if c.job == commit.job
     ]
     return min(later, key=lambda run: (run.event_us, run.created_us), default=None)
 

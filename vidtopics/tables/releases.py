@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES
 from vidtopics.errors import BusyError, ConflictError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine
-from vidtopics.tables.commits import Commit, commits, next_ordinal
+from vidtopics.tables.commits import Commit, CommitLog, commits, next_ordinal
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
 from vidtopics.times import EPOCH, micros
 
@@ -55,7 +55,7 @@ class Release:
 
 def read_log(tables: Tables) -> list[Release]:
     """All rows, oldest first; empty where nothing was released."""
-    rows = tables.read(RELEASES).to_pylist()
+    rows = tables.newest_rows(RELEASES)
     return sorted(map(_parse, rows), key=lambda row: (row.release_id, row.created_us))
 
 
@@ -78,12 +78,25 @@ def in_force(log: Iterable[Release]) -> Release | None:
     return next(reversed(released(log)), None)
 
 
+def newest_released(tables: Tables) -> Iterator[Release]:
+    """The same from the end of the log on, the release in force first, each when it is asked for.
+
+    Releases are released in the order of their numbers, and taken back after that.
+    """
+    taken_back = set()
+    for release in map(_parse, tables.newest_rows(RELEASES)):
+        if release.state == "rolled_back":
+            taken_back.add(release.release_id)
+        elif release.state == "released" and release.release_id not in taken_back:
+            yield release
+
+
 def latest_release(tables: Tables) -> dict[str, Any]:
     """The row of the release in force; TableError if there is none.
 
     `versions`, `quality`, `figures` and `verdicts` are mappings; `as_of_us` stands beside `as_of`.
     """
-    release = in_force(read_log(tables))
+    release = next(newest_released(tables), None)
     if release is None:
         raise TableError(
             explain(
@@ -129,15 +142,15 @@ def append(tables: Tables, rows: Sequence[Release], *, run: int) -> None:
         facts={"run": run},
         rows=len(new),
         created_min_us=min(row.created_us for row in new),
-        ordinal=next_ordinal(log, JOB),
+        ordinal=next_ordinal(delta, JOB),
     )
     deltalake_engine.append(RELEASES, delta, iter([_batch(new)]), commit)
     failpoint("release.committed")
 
 
-def last_run(log: Iterable[Commit]) -> int:
-    """The greatest number of a run among the commits to the release log; 0 where there is none."""
-    return max((int(c.facts.get("run", 0)) for c in log if c.job == JOB), default=0)
+def last_run(log: CommitLog) -> int:
+    """The number of the run that wrote to the release log last, the greatest; 0: none has."""
+    return next((int(c.facts.get("run", 0)) for c in reversed(log) if c.job == JOB), 0)
 
 
 def overtaken(where: str, found: str) -> BusyError:

@@ -51,5 +51,6 @@ def configuration(table: Table) -> dict[str, str | None]:
     return {
         "delta.logRetentionDuration": RETENTION,
         "delta.deletedFileRetentionDuration": RETENTION,
+        "delta.checkpointInterval": "100",
         **append_only,
     }

@@ -222,15 +222,12 @@ def _append(
         raise _conflict(table, delta, str(error).splitlines()[0]) from error
     failpoint("publish.committed")
     fresh = DeltaTable(delta.table_uri)
-    own_commits = [c for c in commits(fresh) if c.job == commit.job and c.ordinal == commit.ordinal]
-    between = [c for c in commits(fresh) if delta.version() < c.version and c.job != commit.job]
-    if (
-        not own_commits
-        or replace(own_commits[-1], version=-1) != replace(commit, version=-1)
-        or between
-    ):
+    since = commits(fresh).since(delta.version())
+    own = next((c for c in since if c.job == commit.job and c.ordinal == commit.ordinal), None)
+    between = any(c.job != commit.job for c in since)
+    if own is None or replace(own, version=-1) != replace(commit, version=-1) or between:
         raise _conflict(table, delta, "another run's commit under this transaction number")
-    return own_commits[-1]
+    return own
 
 
 def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:

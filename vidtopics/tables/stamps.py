@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from vidtopics.contracts import Engine
 from vidtopics.errors import ConflictError, explain
 from vidtopics.paths import from_uri
-from vidtopics.tables.commits import Commit
+from vidtopics.tables.commits import Commit, CommitLog
 from vidtopics.times import moment
 
 LEAST_US = 200_000
@@ -51,12 +51,11 @@ class Lead:
         self.us *= 4
 
 
-def lead_of(delta: DeltaTable, log: Sequence[Commit], job: str, engine: Engine) -> Lead:
+def lead_of(delta: DeltaTable, log: CommitLog, job: str, engine: Engine) -> Lead:
     """Three times what the job's last live write took, from its stamp to its commit."""
-    before = [c for c in log if c.job == job and c.lead_us]
-    if not before:
+    last = next((c for c in reversed(log) if c.job == job and c.lead_us), None)
+    if last is None:
         return Lead(FIRST_US[engine])
-    last = before[-1]
     entry = from_uri(delta.table_uri) / "_delta_log" / f"{last.version:020}.json"
     took_us = entry.stat().st_mtime_ns // 1000 - (last.created_us - last.lead_us)
     return Lead(max(LEAST_US, 3 * took_us))
@@ -81,7 +80,8 @@ def refuse_late(table: str, commit: Commit) -> None:
 
 def wait_until_known(logs: Iterable[Sequence[Commit]]) -> None:
     """Wait until the rows of all live commits count as known: their lead at most."""
-    stamps = (c.created_us for log in logs for c in log if c.lead_us)
+    last = (next((c for c in reversed(log) if c.lead_us), None) for log in logs)
+    stamps = (commit.created_us for commit in last if commit)
     time.sleep(max(0, max(stamps, default=0) - now_us()) / 1e6)
 
 
