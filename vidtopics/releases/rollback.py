@@ -224,7 +224,8 @@ def _holding(table: Table, rows: ds.Dataset) -> NDArray[np.int64]:
         narrow[n].cast(pa.int64()).to_numpy() for n in (EVENT_TIME, CREATED_TIME)
     )
     numbers = latest(narrow.select(list(table.key)), event_us, created_us)
-    return numbers[narrow[VALUE_HASH].to_numpy()[numbers] != 0]
+    hashes: NDArray[np.int64] = narrow[VALUE_HASH].to_numpy()
+    return numbers[hashes[numbers] != 0]
 
 
 def _widths(table: Table, rows: ds.Dataset) -> dict[str, int]:
