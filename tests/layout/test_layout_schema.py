@@ -18,7 +18,7 @@ from vidtopics.contracts import (
     Table,
 )
 from vidtopics.errors import StoreError
-from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, layout_json
+from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, Layout
 
 GOLDEN = {
     "video_tag_embedding": 2114179545,
@@ -86,13 +86,13 @@ def test_the_fixed_part_of_the_joint_representation() -> None:
 def test_keys_are_prefix_generation_view_and_the_bucket_in_braces(
     ids: list[bytes], buckets: int
 ) -> None:
-    keys = KeySpace("p", 2, 3, buckets).of(ids)
+    keys = KeySpace("p", 2, 3, Layout(buckets)).of(ids)
     assert keys == [b"p:2:3:{%d}" % (crc32(i) % buckets) + i for i in ids]
 
 
 def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
     places = {
-        (generation, view): KeySpace("p", generation, view, 16)
+        (generation, view): KeySpace("p", generation, view, Layout(16))
         for generation in (1, 2)
         for view in (1, 2, 11)
     }
@@ -102,18 +102,18 @@ def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
 
 
 def test_fingerprints_are_of_view_and_id() -> None:
-    space = KeySpace("p", 1, 3, 16)
+    space = KeySpace("p", 1, 3, Layout(16))
     assert space.fingerprints([b"ab", b"ba"]).tolist() == [
         crc32(b"ab") ^ 0xDAA66D13,
         crc32(b"ba") ^ 0xDAA66D13,
     ]  # 3 * 0x9E3779B1, 32 bits
     assert space.fingerprints([]).dtype == np.uint32
-    assert space.fingerprints([b"ab"]) != KeySpace("p", 1, 4, 16).fingerprints([b"ab"])
+    assert space.fingerprints([b"ab"]) != KeySpace("p", 1, 4, Layout(16)).fingerprints([b"ab"])
 
 
 def test_structures_have_keys_of_their_own() -> None:
     assert (crc32(b"7") % 16, crc32("ü".encode()) % 16) == (2, 5)
-    names = Structures("p", 16)
+    names = Structures("p", Layout(16))
     assert names.queue(3, 7) == b"p:queue:3:{2}7"
     assert names.clicks("ü") == b"p:clicks:{5}\xc3\xbc"
 
@@ -121,12 +121,12 @@ def test_structures_have_keys_of_their_own() -> None:
 def test_the_directory_of_another_layout_is_refused() -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'p': expected layout 1, found layout 2"):
         Directory.parse(
-            "p", b"1", layout_json(16).replace('"layout":1', '"layout":2').encode(), {}, {}
+            "p", b"1", Layout(16).to_json().replace('"layout":1', '"layout":2').encode(), {}, {}
         )
 
 
 @pytest.mark.parametrize(
-    ("version", "layout"), [(None, layout_json(16).encode()), (b"1", None), (None, None)]
+    ("version", "layout"), [(None, Layout(16).to_json().encode()), (b"1", None), (None, None)]
 )
 def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'p': expected a store, found nothing"):
@@ -137,7 +137,7 @@ def test_a_directory_reads_back() -> None:
     schema, entry = Schema.of(VIDEO_TOPICS), ViewEntry(4, 2, 10**6, Schema.of(VIDEO_TOPICS).hash)
     schemas = {str(schema.hash).encode(): schema.to_json().encode()}
     directory = Directory.parse(
-        "p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, schemas
+        "p", b"7", Layout(8).to_json().encode(), {b"topics": entry.to_json().encode()}, schemas
     )
     assert (directory.version, directory.buckets, directory.views, directory.schemas) == (
         7,
@@ -145,6 +145,6 @@ def test_a_directory_reads_back() -> None:
         {"topics": entry},
         {schema.hash: schema},
     )
-    assert directory.keys("topics") == KeySpace("p", 2, 4, 8)
+    assert directory.keys("topics") == KeySpace("p", 2, 4, Layout(8))
     with pytest.raises(StoreError, match="expected the view other, found topics"):
         directory.view("other")

@@ -18,7 +18,7 @@ from online_home import OnlineHome, dump, lease_ends, stages
 
 from benchmarks.redis_nodes import wait
 from vidtopics.errors import StoreError
-from vidtopics.layout import ViewEntry, place
+from vidtopics.layout import Layout, ViewEntry, place
 from vidtopics.materialization import LockError, StoreWriter, lock
 from vidtopics.materialization.generations import unlink
 from vidtopics.materialization.lock import Lease, hold
@@ -131,12 +131,12 @@ def test_a_dead_holder_is_succeeded_after_its_lease(
 
 def test_numbers_rise_where_redis_lost_the_last_one(store: redis.Redis) -> None:
     before = dead_holder(store)
-    before.claim(3)
+    before.claim(Layout(3))
     store.delete(
         place("vt", "lock"), place("vt", "fence")
     )  # the buckets' fences lie on other nodes of a cluster
     with hold(store, "vt") as lease:
-        lease.claim(3)
+        lease.claim(Layout(3))
 
 
 def test_a_holder_rises_above_the_buckets_numbers(
@@ -146,7 +146,7 @@ def test_a_holder_rises_above_the_buckets_numbers(
     for bucket in range(3):
         store.set(f"vt:fence:{{{bucket}}}", 8 * 10**15 + bucket)
     with hold(store, "vt") as lease:
-        lease.claim(3)
+        lease.claim(Layout(3))
         assert lease.number == "8000000000000003"
         lease.transaction(lambda pipe: pipe.multi())
         await_renewal(store)  # under the new number
@@ -188,7 +188,7 @@ def test_every_script_refuses_a_holder_that_was_overtaken(store: redis.Redis) ->
     dead = dead_holder(store)
     lease_ends(store)
     with hold(store, "vt") as lease:
-        lease.claim(4)
+        lease.claim(Layout(4))
         store.set("vt:1:1:{0}x", b"x")
         writer = StoreWriter(store, buckets=4, lease=dead)
         space = writer.keys(ViewEntry(1, 1, 0, 0))
@@ -196,7 +196,7 @@ def test_every_script_refuses_a_holder_that_was_overtaken(store: redis.Redis) ->
             lambda: writer.write(space, 0, [(b"vt:1:1:{0}y", bytes(30))]),
             lambda: unlink(dead, [b"vt:1:1:{0}x"]),
             lambda: _Lists(dead, 4).swap({b"vt:clicks:{0}u": ["v"]}),
-            lambda: dead.claim(4),
+            lambda: dead.claim(Layout(4)),
         ):
             with pytest.raises(redis.ResponseError, match=lock.FENCED):
                 change()

@@ -13,12 +13,12 @@ from online_home import SETTINGS, OnlineHome, dump, lease_ends
 from vidtopics.cli import common
 from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.failpoints import Crash
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.materialization.reconcile import Reconciled, reconcile
 from vidtopics.materialization.structures import _Lists
 from vidtopics.settings import OnlineSettings
 
-NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
 ANNA, BORIS = NAMES.clicks("anna"), NAMES.clicks("børis")
 FIRST, SECOND = NAMES.queue(3, 1), NAMES.queue(3, 2)
 CATALOGUE = "vt:{directory}:structures"

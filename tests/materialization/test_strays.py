@@ -13,14 +13,14 @@ from redis.cluster import ClusterNode
 
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import StoreError
-from vidtopics.layout import KeySpace, Schema
+from vidtopics.layout import KeySpace, Layout, Schema
 from vidtopics.materialization import StoreWriter, releases, strays
 from vidtopics.materialization.lock import hold
 from vidtopics.online import OnlineClient
 from vidtopics.online.connections import Cluster, connect
 
 SERVERS = "vt:{directory}:servers"
-STRAY = KeySpace("vt", 7, 1, 4)
+STRAY = KeySpace("vt", 7, 1, Layout(4))
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_what_is_live_or_listed_or_no_value_stays(home: OnlineHome, store: redis
         store.set(key, "x")
     before = dump(store)
     with hold(store, "vt") as lease:
-        lease.claim(4)
+        lease.claim(Layout(4))
         generations = StoreWriter(store, buckets=4, lease=lease).generations
         assert strays.remove(generations, lease) == 0
         assert dump(store) == before
@@ -83,7 +83,7 @@ def test_a_view_that_is_entered_while_keys_are_looked_through_keeps_its_values(
         yield from scan(*arguments, **options)
 
     with hold(store, "vt") as lease:
-        lease.claim(4)
+        lease.claim(Layout(4))
         writer = StoreWriter(store, buckets=4, lease=lease)
         monkeypatch.setattr(store, "scan_iter", late)
         assert strays.remove(writer.generations, lease) == 0

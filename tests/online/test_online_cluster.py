@@ -30,7 +30,7 @@ from benchmarks.redis_nodes import (
     valkey_server,
     wait,
 )
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect
 
 IDS = [f"v{n}" for n in range(400)]
@@ -297,7 +297,7 @@ def whole(nodes: list[Node]) -> None:
 
 def test_recent_clicks_come_from_the_node_that_has_them(nodes: list[Node]) -> None:
     with connect(url_of(nodes)) as connection:
-        names = Structures("vt", 16)
+        names = Structures("vt", Layout(16))
         for n in range(40):
             connection.rpush(names.clicks(f"u{n}"), f"v{n}", "v")
         client = OnlineClient(connection)

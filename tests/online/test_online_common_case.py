@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidtopics.contracts import VIDEO_TOPICS
-from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
+from vidtopics.layout import Field, KeySpace, Layout, Schema, encode, tombstones
 from vidtopics.online import Status, features
 from vidtopics.online.features import gather
 
 TODAY = Schema.of(VIDEO_TOPICS)
 OLD = Schema(TODAY.fields[:-1])
-SPACE = KeySpace("vt", 1, 2, buckets=4)
+SPACE = KeySpace("vt", 1, 2, Layout(4))
 NOW, TTL = 1_000, 100
 KINDS = [
     "whole",

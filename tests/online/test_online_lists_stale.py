@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import Connection
@@ -30,7 +30,7 @@ def fill(store: Connection, buckets: int) -> None:
     """The prefix emptied, and one user's and eight topics' lists that say the number of buckets."""
     store.flushall()
     StoreWriter(store, buckets=buckets)
-    names = Structures("vt", buckets)
+    names = Structures("vt", Layout(buckets))
     for key in (names.clicks("ü"), *(names.queue(1, t) for t in TOPICS)):
         store.rpush(key, f"v{buckets}", "w")
 

@@ -10,11 +10,11 @@ import redis
 from small_store import put, value
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import AsyncOnlineClient, Catalogue, OnlineClient
 from vidtopics.online.connections import Connection
 
-NAMES = Structures("vt", 16)
+NAMES = Structures("vt", Layout(16))
 
 
 @pytest.fixture(params=["server", "cluster"])
@@ -87,8 +87,8 @@ def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:
     from vidtopics.materialization import StoreWriter
 
     StoreWriter(store, prefix="p", buckets=3)
-    store.rpush(Structures("p", 3).clicks("u7"), "v")
-    store.rpush(Structures("p", 3).queue(1, 4), "w")
+    store.rpush(Structures("p", Layout(3)).clicks("u7"), "v")
+    store.rpush(Structures("p", Layout(3)).queue(1, 4), "w")
     client = OnlineClient(store, prefix="p")
     assert (client.recent_clicks("u7"), client.queues([4], epoch=1, limit=5)) == (["v"], [["w"]])
 

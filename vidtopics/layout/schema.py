@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from vidtopics.contracts import ENTITIES, Table
 from vidtopics.layout.known import known_fields
 
-LAYOUT = 1
+LAYOUT = 2
 TOMBSTONE = 1
+CHAINED = 2
 HEADER = np.dtype(
     [
         ("layout", "u1"),
         ("flags", "u1"),
         ("schema", "<u4"),
         ("fingerprint", "<u4"),
+        ("load", "<u4"),
         ("event_us", "<i8"),
         ("created_us", "<i8"),
     ]
@@ -95,8 +97,8 @@ class Schema:
         """The schema of a contract's view.
 
         >>> from vidtopics.contracts import VIDEO_TOPICS
-        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 26 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
-        97
+        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 30 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
+        101
         """
         keys = (ENTITIES[table.view.entity].name,) if table.view else ()
         return cls(

@@ -45,8 +45,8 @@ def encode(
     >>> (value,) = encode(
     ...     EXAMPLE, columns, fingerprints=fingerprints, event_us=[5], created_us=[6]
     ... )
-    >>> value[:2], len(value), value[-3:]  # 26 header, 1 null bits, 2 for n, 4 + 3 for s
-    (b'\x01\x00', 36, b'two')
+    >>> value[:2], len(value), value[-3:]  # 30 header, 1 null bits, 2 for n, 4 + 3 for s
+    (b'\x02\x00', 40, b'two')
     >>> decoded = decode(EXAMPLE, [value])
     >>> decoded.columns["n"], decoded.columns["s"]
     (array([300]), array(['two'], dtype=object))

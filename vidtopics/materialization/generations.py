@@ -18,8 +18,8 @@ from typing import Any, TypeVar, cast
 import redis
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark, layout_json, place
-from vidtopics.materialization.batches import bucket_of, chunks
+from vidtopics.layout import KeySpace, Layout, Schema, ViewEntry, Watermark, place
+from vidtopics.materialization.batches import chunks, tag_of
 from vidtopics.materialization.lock import GUARD, Lease, fence, queue, transaction
 from vidtopics.materialization.registration import (
     Registration,
@@ -51,7 +51,7 @@ class Generations:
     ) -> None:
         self.connection = connection
         self.prefix = prefix
-        self.buckets = buckets
+        self.layout = Layout(buckets)
         self.lease = lease
 
     def open(self, *, create: bool) -> None:
@@ -60,12 +60,12 @@ class Generations:
         Raises:
             StoreError: the prefix has another layout or another number of buckets.
         """
-        layout, key = layout_json(self.buckets), place(self.prefix, "layout")
+        layout, key = self.layout.to_json(), place(self.prefix, "layout")
         stored = cast("bytes | None", self.connection.get(key))
         if stored is None and create:
             self._create(layout)
             stored = cast("bytes | None", self.connection.get(key))
-        if stored is not None and stored.decode() != layout:
+        if stored is not None and Layout.from_json(self.prefix, stored) != self.layout:
             raise StoreError(
                 explain(
                     f"Redis, prefix {self.prefix!r}",
@@ -83,7 +83,7 @@ class Generations:
         numbers at 1 (keys stay short), and at the clock where a bucket's fence shows that there was
         a directory.
         """
-        fences = [fence(self.prefix, bucket) for bucket in range(self.buckets)]
+        fences = [fence(self.prefix, tag) for tag in self.layout.tags]
         with self.connection.pipeline(transaction=False) as pipe:
             for name in fences:
                 pipe.exists(name)
@@ -243,14 +243,14 @@ class Generations:
         """The watermark of each bucket."""
         space = self.keys(entry)
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(self.buckets):
+            for bucket in range(self.layout.buckets):
                 pipe.get(cast("str", space.watermark(bucket)))
             texts = cast("list[bytes | None]", pipe.execute())
         return [Watermark.parse(t) if t else None for t in texts]
 
     def keys(self, entry: ViewEntry) -> KeySpace:
         """The keys of a view in the entry's generation."""
-        return KeySpace(self.prefix, entry.generation, entry.number, self.buckets)
+        return KeySpace(self.prefix, entry.generation, entry.number, self.layout)
 
     def source(self, view: str) -> bytes | None:
         """What the view was loaded from, as its last load left it."""
@@ -374,12 +374,12 @@ def unlink(lease: Lease, keys: Iterable[bytes]) -> int:
     """
     removed = 0
     for part in chunks(keys, 1_000):
-        buckets: dict[int, list[bytes]] = defaultdict(list)
+        buckets: dict[str, list[bytes]] = defaultdict(list)
         for key in part:
-            buckets[bucket_of(key)].append(key)
+            buckets[tag_of(key)].append(key)
         with lease.connection.pipeline(transaction=False) as pipe:
-            for bucket, bucket_keys in buckets.items():
-                queue(pipe, UNLINK, [fence(lease.prefix, bucket), *bucket_keys], lease.number)
+            for tag, bucket_keys in buckets.items():
+                queue(pipe, UNLINK, [fence(lease.prefix, tag), *bucket_keys], lease.number)
             removed += sum(pipe.execute())
     return removed
 

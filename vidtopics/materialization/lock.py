@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import redis
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import place
+from vidtopics.layout import Layout, place
 from vidtopics.online.connections import Connection
 
 LEASE_S = 10.0
@@ -98,22 +98,22 @@ class LockError(StoreError):
     """Another run holds the lock, or took it from this one."""
 
 
-def fence(prefix: str, bucket: int) -> str:
-    """The key of the number that guards a bucket, in the bucket's own slot.
+def fence(prefix: str, tag: str) -> str:
+    """The key of the number that guards a bucket, by the bucket's hash tag.
 
-    >>> fence("vt", 3)
-    'vt:fence:{3}'
+    >>> fence("vt", "5x")
+    'vt:fence:{5x}'
     """
-    return f"{prefix}:fence:{{{bucket}}}"
+    return f"{prefix}:fence:{{{tag}}}"
 
 
-def count(prefix: str, bucket: int) -> str:
+def count(prefix: str, tag: str) -> str:
     """The key of what a run has sent to a bucket, beside its fence.
 
-    >>> count("vt", 3)
-    'vt:fence-count:{3}'
+    >>> count("vt", "5x")
+    'vt:fence-count:{5x}'
     """
-    return f"{prefix}:fence-count:{{{bucket}}}"
+    return f"{prefix}:fence-count:{{{tag}}}"
 
 
 @dataclass
@@ -127,35 +127,31 @@ class Lease:
     prefix: str
     number: str
 
-    def claim(self, buckets: int) -> None:
+    def claim(self, layout: Layout) -> None:
         """Raise every bucket's number to this one; no earlier holder changes a key afterwards.
 
         Where buckets have greater ones (the directory's node lost its own, and its clock is
         behind), the holder's rises above them.
         """
         try:
-            self._claim(buckets)
+            self._claim(layout)
         except redis.ResponseError as error:
-            if FENCED not in str(error) or not self._rise(buckets):
+            if FENCED not in str(error) or not self._rise(layout):
                 raise
-            self._claim(buckets)
+            self._claim(layout)
 
-    def _claim(self, buckets: int) -> None:
+    def _claim(self, layout: Layout) -> None:
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(buckets):
-                queue(
-                    pipe,
-                    CLAIM,
-                    [fence(self.prefix, bucket), count(self.prefix, bucket)],
-                    self.number,
-                )
+            for tag in layout.tags:
+                guards = [fence(self.prefix, tag), count(self.prefix, tag)]
+                queue(pipe, CLAIM, guards, self.number)
             pipe.execute()
 
-    def _rise(self, buckets: int) -> bool:
+    def _rise(self, layout: Layout) -> bool:
         """Take a number above all buckets' ones; false where another has the lock."""
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(buckets):
-                pipe.get(fence(self.prefix, bucket))
+            for tag in layout.tags:
+                pipe.get(fence(self.prefix, tag))
             number = str(max(int(n or 0) for n in pipe.execute()) + 1)
         if not self.connection.eval(RISE, 1, place(self.prefix, "fence"), self.number, number):
             return False

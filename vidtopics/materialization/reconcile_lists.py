@@ -46,7 +46,7 @@ def lists(
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     with readable(table, known["version"]):
         rows = tables.read(table, version=known["version"])
-    expected = everything(Structures(store.prefix, store.buckets), table, rows)
+    expected = everything(Structures(store.prefix, store.layout), table, rows)
     keys = sorted(expected.lists)
     chosen = choice.random(len(keys)) < sample / max(1, len(keys))
     compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, cast
 
 from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
-from vidtopics.layout import place
+from vidtopics.layout import Layout, place
 from vidtopics.materialization import strays, structures, views
 from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
@@ -63,7 +63,7 @@ def materialize(
         number, now_us = release["release_id"], time.time_ns() // 1000
         writer = _writer(connection, settings, lease)
         writer.sweep()
-        servers = strays.servers(connection, settings.prefix, settings.buckets)
+        servers = strays.servers(connection, settings.prefix, Layout(settings.buckets))
         if not servers or servers != _entered(connection, settings.prefix, "servers"):
             strays.remove(writer.generations, lease)
             _enter(lease, "servers", servers)
@@ -190,7 +190,7 @@ def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
     """The holder's writer; from here on no earlier holder changes a key."""
     writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets, lease=lease)
-    lease.claim(settings.buckets)
+    lease.claim(writer.layout)
     return writer
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import redis
 
-from vidtopics.layout import place
+from vidtopics.layout import Layout, place
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.generations import Generations, unlink
 from vidtopics.materialization.lock import Lease, fence
@@ -23,7 +23,7 @@ from vidtopics.online.connections import Connection
 def remove(store: Generations, lease: Lease) -> int:
     """Remove the keys of all generations that are neither live nor listed; how many there were."""
     removed = 0
-    of_generation = re.compile(rb"%s:(\d+):w?(\d+):\{\d+\}" % re.escape(store.prefix.encode()))
+    of_generation = re.compile(rb"%s:(\d+):w?(\d+):\{[0-9a-z]+\}" % re.escape(store.prefix.encode()))
     for part in chunks(
         store.connection.scan_iter(match=f"{store.prefix}:[0-9]*", count=1_000), 1_000
     ):
@@ -50,20 +50,20 @@ def _known(store: Generations) -> set[tuple[int, int]]:
     return waiting | {(entry.number, entry.generation) for entry in store.entries().values()}
 
 
-def servers(connection: Connection, prefix: str, buckets: int) -> str:
+def servers(connection: Connection, prefix: str, layout: Layout) -> str:
     """The processes that serve directory and buckets, as one text.
 
     It is another after a restart or a failover; empty where a process doesn't name itself.
     """
-    names = sorted(str(info.get("run_id", "")) for info in _infos(connection, prefix, buckets))
+    names = sorted(str(info.get("run_id", "")) for info in _infos(connection, prefix, layout))
     return " ".join(names) if all(names) else ""
 
 
-def _infos(connection: Connection, prefix: str, buckets: int) -> Iterator[dict[str, Any]]:
+def _infos(connection: Connection, prefix: str, layout: Layout) -> Iterator[dict[str, Any]]:
     if not isinstance(connection, redis.RedisCluster):
         yield cast("dict[str, Any]", connection.info("server"))
         return
-    keys = [place(prefix, "directory"), *(fence(prefix, bucket) for bucket in range(buckets))]
+    keys = [place(prefix, "directory"), *(fence(prefix, tag) for tag in layout.tags)]
     for node in {
         node.name: node for node in map(connection.get_node_from_key, keys) if node
     }.values():

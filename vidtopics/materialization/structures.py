@@ -21,8 +21,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
-from vidtopics.layout import Structures, place
-from vidtopics.materialization.batches import Sender, bucket_of, chunks
+from vidtopics.layout import Layout, Structures, place
+from vidtopics.materialization.batches import Sender, chunks, tag_of
 from vidtopics.materialization.changes import files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
@@ -77,7 +77,7 @@ def bring(
     swap = look(tables, writer.generations, table, version, release, full=full)
     if swap is None:
         return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    lists = _Lists(lease, writer.buckets)
+    lists = _Lists(lease, writer.layout)
     # Stands until the last list is right.
     lists.enter({_moving(table): str(release)})
     lists.swap(swap.lists)
@@ -122,7 +122,7 @@ def look(
         "table_id": str(delta.metadata().id),
         "files": files_digest(files(delta)),
     }
-    names = Structures(store.prefix, store.buckets)
+    names = Structures(store.prefix, store.layout)
     if table is TOPIC_QUEUES:
         return _queues(names, rows, facts, known, settled=bool(loaded))
     return _clicks(names, rows, _before(tables, table, loaded), facts)
@@ -223,8 +223,8 @@ def _before(tables: Tables, table: Table, loaded: Mapping[str, Any]) -> pa.Table
 def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
     """Whether every bucket has the mark of these facts; one that fell back has another or none."""
     with store.connection.pipeline(transaction=False) as pipe:
-        for bucket in range(store.buckets):
-            pipe.hget(_marks(store.prefix, bucket), table.name)
+        for tag in store.layout.tags:
+            pipe.hget(_marks(store.prefix, tag), table.name)
         return set(pipe.execute()) == {_mark(known).encode()}
 
 
@@ -232,8 +232,8 @@ def _mark(facts: Mapping[str, object]) -> str:
     return f"{facts['version']} {facts['files']}"
 
 
-def _marks(prefix: str, bucket: int) -> str:
-    return f"{prefix}:lists:{{{bucket}}}"
+def _marks(prefix: str, tag: str) -> str:
+    return f"{prefix}:lists:{{{tag}}}"
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class _Lists:
     """
 
     lease: Lease
-    buckets: int
+    layout: Layout
     sender: Sender = field(default_factory=Sender)
 
     def swap(self, lists: Mapping[bytes, Sequence[str]]) -> None:
@@ -252,7 +252,7 @@ class _Lists:
         for part in chunks(lists.items(), 1_000):
             with self.lease.connection.pipeline(transaction=False) as pipe:
                 for key, videos in part:
-                    self._queue(pipe, SWAP, bucket_of(key), key, *videos)
+                    self._queue(pipe, SWAP, tag_of(key), key, *videos)
                 pipe.execute()
 
     def drop(self, keys: Iterable[bytes]) -> None:
@@ -261,17 +261,14 @@ class _Lists:
     def mark(self, table: Table, text: str) -> None:
         """Say in every bucket which lists it has."""
         with self.lease.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(self.buckets):
-                self._queue(pipe, MARK, bucket, _marks(self.lease.prefix, bucket), table.name, text)
+            for tag in self.layout.tags:
+                self._queue(pipe, MARK, tag, _marks(self.lease.prefix, tag), table.name, text)
             pipe.execute()
 
-    def _queue(
-        self, pipe: Any, script: str, bucket: int, key: bytes | str, *arguments: str
-    ) -> None:
-        guards = [fence(self.lease.prefix, bucket), count(self.lease.prefix, bucket)]
-        queue(
-            pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments
-        )
+    def _queue(self, pipe: Any, script: str, tag: str, key: bytes | str, *arguments: str) -> None:
+        guards = [fence(self.lease.prefix, tag), count(self.lease.prefix, tag)]
+        batch = self.sender.next(self.layout.bucket_of_tag[tag])
+        queue(pipe, script, [*guards, key], self.lease.number, *batch, *arguments)
 
     def others(self, table: Table, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
         """The lists of the table's kind that lie in Redis and aren't among `kept`."""
@@ -290,6 +287,8 @@ class _Lists:
                     pipe.hdel(key, name)
                 else:
                     pipe.hset(key, name, text)
+            # Readers keep the catalogue with the directory.
+            pipe.incr(place(self.lease.prefix, "directory"))
 
         self.lease.transaction(change)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import redis
 
-from vidtopics.layout import Directory, place
+from vidtopics.layout import Directory, Structures
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
     TIMEOUT_S,
@@ -31,6 +31,7 @@ from vidtopics.online.requests import (
     check_one_key,
     directory_commands,
     encoded,
+    queues_number,
 )
 from vidtopics.online.round_trip import Command
 
@@ -143,19 +144,22 @@ class Reads(Generic[C]):
 
     def _recent_clicks(self, user_id: str) -> Read[list[str]]:
         encoded([user_id])
-        (videos,) = yield from self._lists(lambda names: [names.clicks(user_id)], None)
+        (videos,) = yield from self._lists(lambda _, names: [names.clicks(user_id)], None)
         return videos
 
     def _queues(self, topic_ids: Sequence[int], epoch: int, limit: int) -> Read[list[list[str]]]:
         if limit < 1:
             return [[] for _ in topic_ids]  # LRANGE 0 -1 would give all
-        return (
-            yield from self._lists(lambda names: [names.queue(epoch, t) for t in topic_ids], limit)
-        )
+
+        def keys(directory: Directory, names: Structures) -> Iterable[bytes]:
+            number = queues_number(directory, epoch)
+            return [] if number is None else [names.queue(number, t) for t in topic_ids]
+
+        return (yield from self._lists(keys, limit)) or [[] for _ in topic_ids]
 
     def _lists(self, keys: ListKeys, limit: int | None) -> Read[list[list[str]]]:
         for fresh in FRESH:
-            directory = yield from self._current_directory(fresh=fresh)
+            directory = yield from self._current_directory(fresh=fresh or self._is_unversioned)
             request = ListRequest.of(directory, keys, limit)
             answers = yield request.commands
             if not request.stale(answers):
@@ -163,5 +167,14 @@ class Reads(Generic[C]):
         return request.lists(answers)
 
     def _catalogue(self) -> Read[Catalogue]:
-        (text,) = yield [("HGET", place(self.prefix, "structures"), "topic_queues")]
-        return Catalogue.parse(self.prefix, text)
+        for fresh in FRESH:
+            directory = yield from self._current_directory(fresh=fresh or self._is_unversioned)
+            request = ListRequest.of(directory, lambda directory, names: [], None)
+            if not request.stale((yield request.commands)):
+                break
+        return Catalogue.of(directory)
+
+    @property
+    def _is_unversioned(self) -> bool:
+        """Whether lists may have changed without the directory's version, as under layout 1."""
+        return self._directory is not None and self._directory.layout.version == 1

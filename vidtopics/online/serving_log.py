@@ -217,11 +217,11 @@ class ServingLog:
         with self.connection.pipeline(transaction=False) as pipe:
             for directory, view in places:
                 space = directory.keys(view)
-                for bucket in range(directory.buckets):
+                for bucket in range(directory.layout.buckets):
                     pipe.get(cast("str", space.watermark(bucket)))
             texts = iter(cast("list[bytes | None]", pipe.execute()))
         marks = {
-            _key(d, view): _range([next(texts) for _ in range(d.buckets)]) for d, view in places
+            _key(d, view): _range([next(texts) for _ in range(d.layout.buckets)]) for d, view in places
         }
         return _Round(
             start_ns, time.monotonic_ns(), seconds * 1_000_000 + micros - between_us, marks
