@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import timedelta
 from itertools import chain
 from typing import Any, cast
 
@@ -189,7 +190,13 @@ def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
 
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
     """The holder's writer; from here on no earlier holder changes a key."""
-    writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets, lease=lease)
+    writer = StoreWriter(
+        connection,
+        prefix=settings.prefix,
+        buckets=settings.buckets,
+        lease=lease,
+        max_ahead_us=settings.max_ahead // timedelta(microseconds=1),
+    )
     lease.claim(writer.layout)
     return writer
 

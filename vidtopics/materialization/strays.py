@@ -23,7 +23,9 @@ from vidtopics.online.connections import Connection
 def remove(store: Generations, lease: Lease) -> int:
     """Remove the keys of all generations that are neither live nor listed; how many there were."""
     removed = 0
-    of_generation = re.compile(rb"%s:(\d+):w?(\d+):\{[0-9a-z]+\}" % re.escape(store.prefix.encode()))
+    of_generation = re.compile(
+        rb"%s:(\d+):w?(\d+):\{[0-9a-z]+\}" % re.escape(store.prefix.encode())
+    )
     for part in chunks(
         store.connection.scan_iter(match=f"{store.prefix}:[0-9]*", count=1_000), 1_000
     ):
