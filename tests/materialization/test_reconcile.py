@@ -165,7 +165,7 @@ def test_a_load_that_did_not_end_is_told(home: OnlineHome, store: redis.Redis) -
     with pytest.raises(Crash), armed("materialize.batch"):
         home.run(store)
     assert statistics(home, store).faults == {}  # no bucket has moved yet
-    mark = next(iter(store.scan_iter(match="vt:1:w*:{2}")))
+    mark = next(iter(store.scan_iter(match="vt:1:w*:{9}")))
     store.delete(mark)
     assert [r.faults for r in reconcile(home.tables, store, SETTINGS) if r.faults] == [
         {"not loaded to its end": 1}

@@ -56,7 +56,7 @@ def test_keys_of_an_unknown_generation_go_with_the_first_run_on_other_servers(
 def test_what_is_live_or_listed_or_no_value_stays(home: OnlineHome, store: redis.Redis) -> None:
     leave(store)
     store.hset("vt:{directory}:generations", "1:7", "video_statistics")
-    others = ("vt:7:note", "vt:7:1:{a}b", "vt:7:x1:{0}b", "vt2:7:1:{0}b", "other:vt:7:1:{0}b")
+    others = ("vt:7:note", "vt:7:1:{A}b", "vt:7:x1:{7}b", "vt2:7:1:{7}b", "other:vt:7:1:{7}b")
     for key in others:
         store.set(key, "x")
     before = dump(store)
@@ -116,9 +116,9 @@ def test_on_a_cluster_they_go_from_every_node(
 
 
 LOSSES: dict[str, Callable[[redis.Redis], object]] = {
-    "a watermark": lambda s: s.delete("vt:1:w1:{2}"),
+    "a watermark": lambda s: s.delete("vt:1:w1:{9}"),
     "a view": lambda s: s.hdel("vt:{directory}:views", "video_statistics"),
-    "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{1}", "user_recent_clicks"),
+    "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{6}", "user_recent_clicks"),
     "what is known of lists": lambda s: s.hdel("vt:{directory}:structures", "user_recent_clicks"),
 }
 

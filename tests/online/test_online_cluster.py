@@ -219,7 +219,7 @@ def connections(store: redis.RedisCluster, name: str) -> list[int]:
 
 def test_a_slot_that_moves_gives_right_rows_at_every_step(nodes: list[Node]) -> None:
     """Keys of bucket 3 go to another node: none, half, all of them, then the slot itself."""
-    slot = key_slot(b"{3}")
+    slot = key_slot(b"{%s}" % Layout().tags[3].encode())
     plain = [redis.Redis.from_url(n.url) for n in nodes]
     names = [c.cluster("MYID").decode() for c in plain]
     source = next(

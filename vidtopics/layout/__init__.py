@@ -7,9 +7,10 @@ A value is a 30-byte header and a payload (numbers are little-endian)::
 
 `schema` names the fields (:class:`Schema`); `fingerprint` is a hash of view and id, so that a value
 under a foreign key is noticed; a tombstone (a value that ended) is a header alone. A
-variable-length field keeps, in the fixed part, where its bytes end. `load` is the run of `materialize` that wrote the value (0: Feast);
-a value may have older ones behind it (:mod:`vidtopics.layout.chain`), and a reader shows the newest
-whose load its directory says is live.
+variable-length field keeps, in the fixed part, where its bytes end. `load` is the run of
+`materialize` that wrote the value (0: Feast); a value may have older ones behind it
+(:mod:`vidtopics.layout.chain`), and a reader shows the newest whose load its directory says is
+live.
 
 >>> keys = KeySpace("vt", 1, 2, Layout(16))
 >>> keys.of([b"v1", b"v2"])

@@ -11,7 +11,7 @@ with its values and notices).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -110,6 +110,18 @@ class Directory:
             raise _nothing(self.prefix, f"the view {name}", ", ".join(self.views) or "no views")
         return self.views[name]
 
+    @property
+    def load(self) -> int:
+        """The live load: the greatest that a view or a kind of lists is at."""
+        lists = (tree.get("load", 0) for tree in self.structures.values())
+        return max([0, *(entry.live for entry in self.views.values()), *lists])
+
+    def reads_alike(self, other: Directory, names: Iterable[str]) -> bool:
+        """Whether readers of these views and kinds of lists get the same from both directories."""
+        return self.layout == other.layout and all(
+            _what_readers_get(self, name) == _what_readers_get(other, name) for name in names
+        )
+
     def keys(self, name: str) -> KeySpace:
         """The keys of a view's live generation."""
         self.view(name)
@@ -121,6 +133,13 @@ class Directory:
             n: KeySpace(self.prefix, v.generation, v.number, self.layout)
             for n, v in self.views.items()
         }
+
+
+def _what_readers_get(directory: Directory, name: str) -> object:
+    entry = directory.views.get(name)
+    if entry is None:
+        return directory.structures.get(name)
+    return entry.number, entry.generation, entry.live
 
 
 def _nothing(prefix: str, expected: str, stored: str) -> StoreError:

@@ -45,7 +45,7 @@ def even_tags(buckets: int) -> tuple[str, ...]:
         slots = sorted(tag_of)
         nearest = [_nearest(slots, (i + 0.5) * spacing) for i in range(buckets)]
         errors = [abs(s - (i + 0.5) * spacing) for i, s in enumerate(nearest)]
-        if max(errors) <= spacing / 4 or length > 1 and len(slots) == SLOTS:
+        if max(errors) <= max(spacing / 4, 0.5):
             return tuple(tag_of[s] for s in nearest)
     raise AssertionError
 
@@ -92,6 +92,10 @@ class Layout:
         """The text under `layout`."""
         tree = {"layout": self.version, "buckets": self.buckets}
         return json.dumps(tree | ({"tags": EVEN} if self.scheme else {}), separators=(",", ":"))
+
+    def __str__(self) -> str:
+        """As messages name it."""
+        return f"layout {self.version} with {self.buckets} buckets"
 
     @property
     def scheme(self) -> str:

@@ -71,12 +71,13 @@ class Generations:
         if stored is None and create:
             self._create(layout)
             stored = cast("bytes | None", self.connection.get(key))
-        if stored is not None and Layout.from_json(self.prefix, stored) != self.layout:
+        stored_layout = Layout.from_json(self.prefix, stored) if stored else self.layout
+        if stored_layout != self.layout:
             raise StoreError(
                 explain(
                     f"Redis, prefix {self.prefix!r}",
-                    expected=layout,
-                    found=stored.decode(),
+                    expected=str(self.layout),
+                    found=str(stored_layout),
                     mend="keep `buckets` as they were (a teardown leaves them), "
                     "or choose another `prefix`",
                 )

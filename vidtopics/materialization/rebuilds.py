@@ -21,7 +21,7 @@ from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import readable
 
 if TYPE_CHECKING:
-    from vidtopics.materialization.views import Round, ViewState
+    from vidtopics.materialization.views import Round
 
 MOST_DEATHS = 3
 SAMPLE = 200
@@ -49,14 +49,16 @@ class Attempt:
 
 
 @contextmanager
-def attempt(run: Round, table: Table, version: int, state: ViewState) -> Iterator[None]:
+def attempt(
+    run: Round, table: Table, version: int, why: str, live: ViewEntry | None
+) -> Iterator[None]:
     """Within the block a view goes to a new generation.
 
     Raises:
         StoreError: an earlier attempt for the same cause failed and nobody asked for another, or
             Redis has no memory for it.
     """
-    cause = f"{state.plan.rebuild} (version {version})"
+    cause = f"{why} (version {version})"
     note = _noted(run.store, table.name)
     if note is None or note.cause != cause:
         note = Attempt(cause)
@@ -69,7 +71,7 @@ def attempt(run: Round, table: Table, version: int, state: ViewState) -> Iterato
                 mend="mend that, then `vidtopics materialize --full`; a new release is tried too",
             )
         )
-    _check_memory(run, table, version, state)
+    _check_memory(run, table, version, why, live)
     note = replace(note, begun=note.begun + 1, error="")
     _note(run.store, table.name, note)
     try:
@@ -117,14 +119,14 @@ def _primaries(cluster: Any) -> list[Any]:
     return list(cluster.get_primaries())
 
 
-def _check_memory(run: Round, table: Table, version: int, state: ViewState) -> None:
+def _check_memory(run: Round, table: Table, version: int, why: str, live: ViewEntry | None) -> None:
     memory = Memory.of(run.store.connection)
     delta = run.tables.delta(table, version=version)
-    needed = needed_bytes(run.store, state.entry, delta, table)
+    needed = needed_bytes(run.store, live, delta, table)
     if memory.limit and memory.used + needed > memory.limit:
         raise StoreError(
             explain(
-                f"{table.name}, a new generation, as {state.plan.rebuild}",
+                f"{table.name}, a new generation, as {why}",
                 expected=f"room for about {megabytes(needed)} in Redis, beside the live one",
                 found=f"{megabytes(memory.used)} used of {megabytes(memory.limit)}",
                 mend="raise `maxmemory`, shorten `online.keep`, or load into a larger server",

@@ -355,8 +355,14 @@ def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
 
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
     """The holder's writer; from here on no earlier holder changes a key."""
-    writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets, lease=lease)
-    lease.claim(writer.generations.layout)
+    writer = StoreWriter(
+        connection,
+        prefix=settings.prefix,
+        buckets=settings.buckets,
+        lease=lease,
+        max_ahead_us=settings.max_ahead // timedelta(microseconds=1),
+    )
+    lease.claim(writer.layout)
     return writer
 
 

@@ -98,13 +98,11 @@ def go_live(store: Generations, switch: Switch) -> LiveRecord:
                 continue  # Feast's writer began another generation meanwhile: it stays live
             base = staged.entry if staged.is_new else live
             entry = replace(base, live=switch.load, source=staged.shown)
-            store.enter(
-                pipe,
-                staged.view,
-                entry,
-                staged.schema,
-                retired=None if is_same_generation(live, entry) else live,
-            )
+            if is_same_generation(live, entry):
+                pipe.hset(names["views"], staged.view, entry.to_json())
+            else:
+                pipe.hdel(place(store.prefix, "generations"), field_of(entry))
+                store.enter(pipe, staged.view, entry, staged.schema, retired=live)
             entries[staged.view], marks[staged.view] = entry, staged.mark
             sources[staged.view] = staged.source
             pipe.hset(names["sources"], staged.view, staged.source)

@@ -25,6 +25,7 @@ from vidtopics.materialization.lock import Lease
 from vidtopics.materialization.plans import LoadRecord, Plan, plan
 from vidtopics.materialization.records import LiveRecord, retained_loads
 from vidtopics.materialization.reports import Moved
+from vidtopics.materialization.rows import sized_schema
 from vidtopics.materialization.switching import Staged, dirty, next_load, records
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.tables import Tables
@@ -101,17 +102,45 @@ def stage(run: Round, table: Table, version: int) -> tuple[Moved, Staged | None]
         if source != state.source.to_json():  # a run died after its watermarks
             store.remember(table.name, source)
         return Moved(table.name, run.release, up_to_date=True, seconds=moved.seconds), None
-    if state.plan.rebuild:
-        with rebuilds.attempt(run, table, version, state):
-            return _fill(run, table, version, delta, state, began)
-    return _fill(run, table, version, delta, state, began)
+    todo = _with_widths(store, table, delta, state)
+    if todo.plan.rebuild:
+        with rebuilds.attempt(run, table, version, todo.plan.rebuild, state.entry):
+            return _fill(run, table, version, delta, state, todo, began)
+    return _fill(run, table, version, delta, state, todo, began)
+
+
+@dataclass(frozen=True)
+class Todo:
+    """A plan with the schema that its rows are written by, and the snapshot to read them from."""
+
+    plan: Plan
+    schema: Schema
+    read: DeltaTable
+    names: frozenset[str] | None
+
+
+def _with_widths(store: Generations, table: Table, delta: DeltaTable, state: ViewState) -> Todo:
+    """The plan, once the widths of the new rows' vectors are known: others are other fields."""
+    todo = state.plan
+    read, names = stand_in(delta, todo.names)
+    schema = sized_schema(table, read, names)
+    if state.entry and not todo.rebuild and not store.fits(state.entry, schema):
+        todo = Plan(rebuild="fields changed")
+        read, names = stand_in(delta, todo.names)
+    return Todo(todo, schema, read, names)
 
 
 def _fill(
-    run: Round, table: Table, version: int, delta: DeltaTable, state: ViewState, began: float
+    run: Round,
+    table: Table,
+    version: int,
+    delta: DeltaTable,
+    state: ViewState,
+    work: Todo,
+    began: float,
 ) -> tuple[Moved, Staged]:
     """Write the rows that the plan names, to the live generation or to a new one."""
-    schema, store, todo = Schema.of(table), run.store, state.plan
+    schema, store, todo = work.schema, run.store, work.plan
     if todo.rebuild:
         goal, source = store.begin(table.name, schema, ttl_us(table)), None
     else:
@@ -123,9 +152,10 @@ def _fill(
         store.remember(table.name, source.to_json())
     retained = run.retained(table.name, goal)
     load = run.writer.load(goal, load=run.load, retained=retained)
-    read, names = stand_in(delta, todo.names)
-    work = Work(table, read.table_uri, read.version(), names, goal, run.now_us)
-    done = run.loader(work, load, run.progress)
+    rows = Work(
+        table, work.read.table_uri, work.read.version(), work.names, goal, schema, run.now_us
+    )
+    done = run.loader(rows, load, run.progress)
     # Rows that are not due hold the watermark back: the next run looks at them again.
     mark = None if done.not_due else Watermark(run.release, version, source.table_id)
     written = load.finish(mark, done.sent) + done.written
@@ -169,13 +199,14 @@ def backfill(run: Round, table: Table, version: int, span: Span) -> tuple[Moved,
     store.remember(table.name, source)
     load = run.writer.load(entry, load=run.load, retained=retained)
     read, _ = stand_in(delta, None)
-    work = Work(table, read.table_uri, read.version(), None, entry, run.now_us, span)
+    schema = sized_schema(table, read, None)
+    work = Work(table, read.table_uri, read.version(), None, entry, schema, run.now_us, span)
     done = run.loader(work, load, run.progress)
     written = load.finish(None, done.sent) + done.written
     seconds, older = time.monotonic() - began, done.moved - written
     moved = Moved(table.name, run.release, done.read, written, older, done.not_due, seconds)
     mark = lowest(store.watermarks(entry))
-    return moved, Staged(table.name, entry, Schema.of(table), source, mark, False, entry.source)
+    return moved, Staged(table.name, entry, schema, source, mark, False, entry.source)
 
 
 def preview(
@@ -196,7 +227,9 @@ def preview(
     if todo.up_to_date:
         seconds = time.monotonic() - began
         return Moved(table.name, release, up_to_date=state.is_live, seconds=seconds)
-    new_rows = changes(table, *stand_in(delta, todo.names), now_us=now_us)
+    sized = _with_widths(store, table, delta, state)
+    todo = sized.plan
+    new_rows = changes(table, sized.read, sized.names, now_us=now_us)
     return Moved(
         table.name,
         release,

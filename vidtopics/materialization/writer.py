@@ -151,7 +151,8 @@ class StoreWriter:
     ) -> int:
         """Write key and value pairs of one bucket by one script call. Returns how many were newer.
 
-        `load` and `retained` as in :meth:`load`. Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
+        `load` and `retained` as in :meth:`load`. Values of a view with a TTL leave Redis some time
+        after it has passed (:func:`grace_us`).
         With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket:
         the batches of the sender before `batch`, and those of `others`.
         """

@@ -95,6 +95,18 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
             )
 
 
+def snapshot_gone(prefix: str, load: str) -> StoreError:
+    """The error of a snapshot whose values, or some of them, may be gone."""
+    return StoreError(
+        explain(
+            f"Redis, prefix {prefix!r}, a snapshot at load {load}",
+            expected="its release to be retained",
+            found="that others took its place",
+            mend="take a new snapshot and read again; `online.keep` is how long releases stay",
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Part:
     """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] of their values."""
