@@ -78,8 +78,9 @@ class Generations:
                     f"Redis, prefix {self.prefix!r}",
                     expected=str(self.layout),
                     found=str(stored_layout),
-                    mend="keep `buckets` as they were (a teardown leaves them), "
-                    "or choose another `prefix`",
+                    mend="bring layout 1 to layout 2 by `vidtopics materialize` or `feast apply`; "
+                    "keep `buckets` as they were (a teardown leaves them), or choose another "
+                    "`prefix`",
                 )
             )
 
@@ -231,6 +232,7 @@ class Generations:
             entry = replace(entry, keys=entry.keys or state.live.keys)
             pipe.multi()
             pipe.hset(self._retired, field_of(entry), view)
+            pipe.hset(self._last_generations, str(entry.number), entry.generation)
             return entry
 
         return self.change(change)
@@ -360,6 +362,7 @@ class Generations:
             int(pipe.get(self._numbers) or 0),
             list(entries.values()),
             retired_generations(pipe.hgetall(self._retired)),
+            int(pipe.hget(self._last_generations, str(live.number)) or 0) if live else 0,
         )
 
     def _forget(self, generations: set[Generation], queues: set[int], pipe: Any) -> None:
@@ -392,6 +395,7 @@ class Generations:
         pipe.hset(self._schemas, str(schema.hash), schema.to_json())
         pipe.hset(self._written, f"{schema.hash}:{field_of(entry)}", "")
         pipe.hset(self._views, view, entry.to_json())
+        pipe.hset(self._last_generations, str(entry.number), entry.generation)
         pipe.incr(place(self.prefix, "directory"))
         if retired:
             pipe.hset(self._retired, field_of(retired), view)
@@ -416,6 +420,11 @@ class Generations:
     def _written(self) -> str:
         """Schema and generation of which there may be values, as `schema:number:generation`."""
         return place(self.prefix, "written")
+
+    @property
+    def _last_generations(self) -> str:
+        """Per number of a view the greatest that a generation of it ever had."""
+        return place(self.prefix, "last")
 
     @property
     def _releases(self) -> str:

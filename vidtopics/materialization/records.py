@@ -126,6 +126,6 @@ def expired(records: Sequence[LiveRecord], now_us: int, keep_us: int) -> list[Li
     >>> [r.load for r in expired(records, 310, 50)], [r.load for r in expired(records, 999, 50)]
     ([1], [1, 2])
     """
-    old = [r for r, successor in pairwise(records) if successor.live_us + keep_us < now_us]
+    old = [r for r, successor in pairwise(records) if successor.live_us + keep_us <= now_us]
     surplus = records[:-MOST_RECORDS]
     return [r for r in records if r in old or r in surplus]

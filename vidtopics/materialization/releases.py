@@ -29,6 +29,7 @@ from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, LockError, hold, lost
 from vidtopics.materialization.records import LiveRecord
 from vidtopics.materialization.reports import Moved
+from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
@@ -100,6 +101,7 @@ def materialize(
         if target is None:
             return []
         owners.claim(lease, tables, take_over=take_over)
+        upgrade(lease, settings.buckets)
         writer = _writer(connection, settings, lease)
         writer.sweep()
         number, now_us = target["release_id"], time.time_ns() // 1000
@@ -114,7 +116,8 @@ def materialize(
             done.append(Moved(name, number, taken_out=True))
             report(done[-1])
         done += _bring(run, list(_parts(target, settings)), report)
-        cleaning.expire(writer, micros_of(settings.keep), now_us)
+        keep_us = settings.keep // timedelta(microseconds=1)
+        cleaning.expire(writer, keep_us, time.time_ns() // 1000)
         if not all(moved.up_to_date for moved in done):
             _look_again(tables, writer.generations, target, settings, done)
         if pin:
@@ -222,11 +225,6 @@ def release_of(tables: Tables, release: int) -> dict[str, Any]:
             )
         )
     return {"release_id": release, "versions": dict(rows[-1]["versions"])}
-
-
-def micros_of(duration: timedelta) -> int:
-    """Microseconds of a timedelta."""
-    return int(duration.total_seconds() * 1_000_000)
 
 
 def _clean_after_failover(writer: StoreWriter, lease: Lease) -> bool:

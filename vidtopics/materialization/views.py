@@ -104,7 +104,7 @@ def stage(run: Round, table: Table, version: int) -> tuple[Moved, Staged | None]
         return Moved(table.name, run.release, up_to_date=True, seconds=moved.seconds), None
     todo = _with_widths(store, table, delta, state)
     if todo.plan.rebuild:
-        with rebuilds.attempt(run, table, version, todo.plan.rebuild, state.entry):
+        with rebuilds.attempt(run, table, todo.read, todo.plan.rebuild, state.entry):
             return _fill(run, table, version, delta, state, todo, began)
     return _fill(run, table, version, delta, state, todo, began)
 
@@ -239,7 +239,9 @@ def preview(
         new_rows.not_due,
         time.monotonic() - began,
         why=todo.rebuild,
-        needs_bytes=rebuilds.needed_bytes(store, state.entry, delta, table) if todo.rebuild else 0,
+        needs_bytes=rebuilds.needed_bytes(store, state.entry, sized.read, table)
+        if todo.rebuild
+        else 0,
     )
 
 
