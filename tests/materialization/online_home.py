@@ -35,6 +35,7 @@ from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
 SETTINGS = OnlineSettings(buckets=4, keep=timedelta(0))
+KEEP = OnlineSettings(buckets=4, keep=timedelta(hours=1))
 Row = tuple[str, int, int, int | None]
 
 

@@ -117,7 +117,7 @@ def test_what_another_sender_of_the_run_lost_shows_too(
     """Spark's executors: each sends what it has to the end, and the driver sets the watermarks."""
 
     def executor(work: Any, load: Any, progress: Any) -> Loaded:
-        other = load._writer.load(work.entry)
+        other = load._writer.load(work.entry, load=load.load, retained=load.retained)
         done = load_here(work, other, progress)
         written = other.finish()
         if spoilt:

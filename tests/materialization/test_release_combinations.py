@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import redis
-from online_home import OnlineHome, dump, lease_ends, stages
-from test_releases_live import KEEP, VIDEOS, values
+from online_home import KEEP, OnlineHome, dump, lease_ends, stages
+from test_releases_live import VIDEOS, values
 
 from vidtopics.contracts import VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.failpoints import Crash

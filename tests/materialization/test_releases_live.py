@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from online_home import SETTINGS, OnlineHome, Row, dump, lease_ends
+from online_home import KEEP, SETTINGS, OnlineHome, Row, dump, lease_ends
 
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError, TableError
@@ -31,7 +30,6 @@ from vidtopics.materialization.lock import hold
 from vidtopics.materialization.rollback import retained, switch_back
 from vidtopics.online import OnlineClient, Status
 
-KEEP = SETTINGS.model_copy(update={"keep": timedelta(hours=1)})
 VIDEOS = [f"v{i}" for i in range(12)]
 
 
