@@ -32,9 +32,11 @@ FENCED = "VTFENCED"
 LOST = "VTLOST"
 Result = TypeVar("Result")
 
-# KEYS: lock, fence. ARGV: who, lease in ms. The clock keeps numbers rising where Redis lost the
-# last one. A client that sends it again, as it got no answer, finds the lock its own.
+# KEYS: lock, fence. ARGV: who, lease in ms, 1 to take it from whoever has it. The clock keeps
+# numbers rising where Redis lost the last one. A client that sends it again, as it got no answer,
+# finds the lock its own.
 ACQUIRE = """
+if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   local held = redis.call('GET', KEYS[1])
   if held ~= ARGV[1] then return {'', held} end
@@ -191,8 +193,8 @@ def transaction(connection: Connection, change: Callable[[Any], Result], *keys: 
 
 
 @contextmanager
-def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
-    """Hold the prefix's lock, renewed by a thread.
+def hold(connection: Connection, prefix: str, *, preempt: bool = False) -> Iterator[Lease]:
+    """Hold the prefix's lock, renewed by a thread; with `preempt` whoever has it is overtaken.
 
     Raises:
         LockError: another has it after :data:`WAIT_S` (it is named), or took it away.
@@ -206,7 +208,7 @@ def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
             "token": secrets.token_hex(8),
         }
     )
-    lease = Lease(connection, prefix, _acquire(connection, prefix, who))
+    lease = Lease(connection, prefix, _acquire(connection, prefix, who, preempt=preempt))
     keys, stop = [place(prefix, "lock"), place(prefix, "fence")], threading.Event()
 
     def renew(lease_ms: int) -> None:
@@ -235,12 +237,13 @@ def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
             renew(0)
 
 
-def _acquire(connection: Connection, prefix: str, who: str) -> str:
+def _acquire(connection: Connection, prefix: str, who: str, *, preempt: bool = False) -> str:
     until = time.monotonic() + WAIT_S
     keys = [place(prefix, "lock"), place(prefix, "fence")]
     while True:
         number, holder = cast(
-            "list[bytes]", connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000)))
+            "list[bytes]",
+            connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000)), str(int(preempt))),
         )
         if number:
             return number.decode()
