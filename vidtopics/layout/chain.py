@@ -31,7 +31,7 @@ def versions(value: bytes) -> list[bytes]:
     >>> len(both), versions(both) == [new, old]
     (78, True)
     """
-    parts = []
+    parts: list[bytes] = []
     while True:
         if len(value) < HEADER.itemsize or value[0] != LAYOUT:
             raise ValueError("no header of this layout")

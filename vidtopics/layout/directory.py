@@ -113,7 +113,7 @@ class Directory:
     @property
     def load(self) -> int:
         """The live load: the greatest that a view or a kind of lists is at."""
-        lists = (tree.get("load", 0) for tree in self.structures.values())
+        lists = (int(tree.get("load", 0)) for tree in self.structures.values())
         return max([0, *(entry.live for entry in self.views.values()), *lists])
 
     def reads_alike(self, other: Directory, names: Iterable[str]) -> bool:

@@ -102,7 +102,9 @@ class KeySpace:
 class Watermark(NamedTuple):
     """How far a bucket of a view has come: release, and version of the Delta table with that id.
 
-    >>> str(Watermark.parse(b"3 17 t")), Watermark.parse(b"9 1 t") < Watermark.parse(b"10 1 t")
+    Words that a later version adds behind the table's id are left out.
+
+    >>> str(Watermark.parse(b"3 17 t more")), Watermark.parse(b"9 1 t") < Watermark.parse(b"10 1 t")
     ('3 17 t', True)
     """
 
@@ -113,7 +115,7 @@ class Watermark(NamedTuple):
     @classmethod
     def parse(cls, text: bytes) -> Watermark:
         """From what Redis holds."""
-        release, version, table_id = text.decode().split(" ")
+        release, version, table_id = text.decode().split(" ")[:3]
         return cls(int(release), int(version), table_id)
 
     def __str__(self) -> str:

@@ -64,6 +64,11 @@ class Field:
         return self.kind in {"list", "bytes"} or (self.kind == "vector" and self.width == 1)
 
     @property
+    def shape(self) -> tuple[str, str, int]:
+        """What a reader's column depends on; of a vector not the width, which values may tell."""
+        return self.type, self.kind, 0 if self.kind == "vector" else self.width
+
+    @property
     def many(self) -> bool:
         """Whether all rows have `width` numbers."""
         return self.kind == "slots" or (self.kind == "vector" and self.width > 1)

@@ -122,6 +122,11 @@ class Generations:
         texts = cast("dict[bytes, bytes]", self.connection.hgetall(self._schemas))
         return [Schema.from_json(text) for text in texts.values()]
 
+    def widths(self, entry: ViewEntry) -> dict[str, int]:
+        """The widths of the vectors in an entry's values."""
+        text = cast("bytes | None", self.connection.hget(self._schemas, str(entry.schema)))
+        return Schema.from_json(text).widths if text else {}
+
     def fits(self, entry: ViewEntry, schema: Schema) -> bool:
         """Whether values of `schema` may lie among the entry's.
 

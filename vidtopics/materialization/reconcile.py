@@ -234,7 +234,7 @@ def _wrong(
 def _differing(
     store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch
 ) -> tuple[list[bytes], int]:
-    space, schema = store.keys(entry), Schema.of(table)
+    space, schema = store.keys(entry), Schema.of(table).sized(store.widths(entry))
     ids, expected = encoded(table, schema, space, batch)
     stored = dict(zip(ids, _values(store, entry, ids), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.

@@ -124,9 +124,10 @@ for i = 4, #KEYS do
 end
 if ARGV[4] ~= '' then
   local old = redis.call('GET', KEYS[3])
-  local version = tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
-  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= version
-      or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
+  local pattern = '^%d+ (%d+) (%S+)'
+  local version, table_id = string.match(ARGV[4], pattern)
+  local old_version, old_table_id = string.match(old or '', pattern)
+  if not old or tonumber(old_version) <= tonumber(version) or old_table_id ~= table_id then
     redis.call('SET', KEYS[3], ARGV[4])
   end
 end

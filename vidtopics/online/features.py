@@ -229,8 +229,8 @@ def _fill(
 
     Vectors of another width than those in place make their rows unreadable.
     """
-    shapes = {f.name: _shape(f) for f in written.fields}
-    if any(shapes.get(f.name, _shape(f)) != _shape(f) for f in fields):
+    shapes = {f.name: f.shape for f in written.fields}
+    if any(shapes.get(f.name, f.shape) != f.shape for f in fields):
         status[rows] = Status.UNREADABLE
         return
     decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in fields])
@@ -249,11 +249,6 @@ def _fill(
             columns[f.name] = np.full((len(status), column.shape[1]), f.pad, column.dtype)
         if f.kind != "vector" or column.shape[1] == columns[f.name].shape[1]:
             columns[f.name][rows[good]] = column[good]
-
-
-def _shape(field: Field) -> tuple[str, str, int]:
-    """What makes columns of two schemas fit; of vectors the widths of what was decoded tell."""
-    return field.type, field.kind, 0 if field.kind == "vector" else field.width
 
 
 def _same_width(column: NDArray[np.generic], decoded: NDArray[np.generic]) -> bool:
