@@ -314,7 +314,7 @@ class Generations:
                 [key for key, number in part if number in generations or number in queues],
             )
             for generation, trim in (trims or {}).items():
-                keys = [k for k, number in part if number == generation and b":w" not in k]
+                keys = [k for k, number in part if number == generation and not _is_watermark(k)]
                 if keys:
                     trim(generation, keys)
         self.change(partial(self._forget, generations, queues))
@@ -469,6 +469,11 @@ def unlink(lease: Lease, keys: Iterable[bytes]) -> int:
                 queue(pipe, UNLINK, [fence(lease.prefix, tag), *bucket_keys], lease.number)
             removed += sum(pipe.execute())
     return removed
+
+
+def _is_watermark(key: bytes) -> bool:
+    """Whether a key with a generation is a watermark's, and no value's."""
+    return key.split(b":", 3)[2].startswith(b"w")
 
 
 def entries_of(texts: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:

@@ -107,6 +107,7 @@ def materialize(
         number, now_us = target["release_id"], time.time_ns() // 1000
         after_failover = _clean_after_failover(writer, lease)
         _go_back_to(writer.generations, number)
+        cleaning.reset(writer)
         run = views.Round(
             tables, writer, lease, number, now_us, full, loader, progress, after_failover
         )
@@ -255,6 +256,7 @@ def backfill(
     with hold(connection, settings.prefix) as lease:
         owners.claim(lease, tables)
         writer = _writer(connection, settings, lease)
+        cleaning.reset(writer)
         live = switching.records(writer.generations)
         release = release_of(tables, live[-1].release) if live else _latest(tables)
         number, now_us = release["release_id"], time.time_ns() // 1000
