@@ -386,7 +386,7 @@ def test_a_rebuild_for_which_redis_has_no_room_is_not_begun(
     assert rebuilds.Memory.of(store).limit == store.info("memory")["total_system_memory"]
     needed = sum(store.memory_usage(key) for key in store.scan_iter(match="vt:1:1:*"))
     with monkeypatch.context() as patch:
-        full_server = rebuilds.Memory(10**7, 10**7 + needed - 1)
+        full_server = rebuilds.Memory(10**7, 10**7 + 100)
         patch.setattr(rebuilds.Memory, "of", lambda connection: full_server)
         expected = r"expected room for about 0\.0 MB in Redis.*found 10\.0 MB used of 10\.0 MB"
         with pytest.raises(IncompleteError, match=expected):

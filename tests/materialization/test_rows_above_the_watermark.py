@@ -88,7 +88,10 @@ def test_a_range_is_of_the_live_release(home: OnlineHome, store: redis.Redis) ->
     home.release()
     backfill(home.tables, store, SETTINGS, Span(0, 10))
     assert online(store) == {"a": 10}
-    gone(home, store, "'b'", {"a": 10})
+    unprotected(home).delete("video_id = 'b'")
+    home.statistics(("d", 3, 3, 40))
+    assert run(home, store).why == ""  # b never reached Redis
+    assert online(store) == {"a": 10, "d": 40}
 
 
 def test_of_a_run_that_died_before_a_restore(home: OnlineHome, store: redis.Redis) -> None:

@@ -78,9 +78,8 @@ class Generations:
                     f"Redis, prefix {self.prefix!r}",
                     expected=str(self.layout),
                     found=str(stored_layout),
-                    mend="bring layout 1 to layout 2 by `vidtopics materialize` or `feast apply`; "
-                    "keep `buckets` as they were (a teardown leaves them), or choose another "
-                    "`prefix`",
+                    mend="keep `buckets` as they were (a teardown leaves them), or choose another "
+                    "`prefix`; `vidtopics materialize` and `feast apply` bring layout 1 to 2",
                 )
             )
 
@@ -202,8 +201,11 @@ class Generations:
         def change(pipe: Any) -> ViewEntry:
             state = self._registration(pipe, view)
             entry, live = entry_for(state), state.live
+            fields = schema  # with the widths of the live values, where it has none
+            if entry and live and entry.generation == live.generation and not schema.widths:
+                fields = schema.sized(Schema(state.fields).widths)
             is_known = entry is not None and pipe.hexists(
-                self._written, f"{schema.hash}:{field_of(entry)}"
+                self._written, f"{fields.hash}:{field_of(entry)}"
             )
             texts = pipe.hgetall(self._releases)
             pipe.multi()
@@ -215,7 +217,7 @@ class Generations:
                 pipe.hdel(self._applied, view)
             if entry != live or not is_known:
                 retired = live if live and live.generation != entry.generation else None
-                self.enter(pipe, view, entry, schema, retired=retired)
+                self.enter(pipe, view, entry, fields, retired=retired)
                 if retired:
                     self._drop_from_records(pipe, view, texts)
             if not live:

@@ -71,10 +71,10 @@ def attempt(
                 mend="mend that, then `vidtopics materialize --full`; a new release is tried too",
             )
         )
-    _check_memory(run.store, table, rows, why, live)
-    note = replace(note, begun=note.begun + 1, error="")
-    _note(run.store, table.name, note)
     try:
+        _check_memory(run.store, table, rows, why, live)
+        note = replace(note, begun=note.begun + 1, error="")
+        _note(run.store, table.name, note)
         yield
     except (TableError, ContractError, redis.exceptions.OutOfMemoryError) as error:
         _note(run.store, table.name, replace(note, error=str(error)))

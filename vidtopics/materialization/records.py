@@ -65,11 +65,12 @@ class LiveRecord:
 
     def without_view(self, view: str) -> LiveRecord:
         """The record without a view that was dropped: its keys go, so nobody can go back to it."""
-        entries, sources, marks = (
-            {name: value for name, value in mapping.items() if name != view}
-            for mapping in (self.entries, self.sources, self.marks)
+        return replace(
+            self,
+            entries={name: entry for name, entry in self.entries.items() if name != view},
+            sources={name: source for name, source in self.sources.items() if name != view},
+            marks={name: mark for name, mark in self.marks.items() if name != view},
         )
-        return replace(self, entries=entries, sources=sources, marks=marks)
 
 
 def parse_records(texts: Mapping[bytes, bytes]) -> list[LiveRecord]:

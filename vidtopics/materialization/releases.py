@@ -121,6 +121,8 @@ def materialize(
         cleaning.expire(writer, keep_us, time.time_ns() // 1000)
         if not all(moved.up_to_date for moved in done):
             _look_again(tables, writer.generations, target, settings, done)
+        if not any(moved.error for moved in done):
+            _enter(lease, "release", str(number))
         if pin:
             pins.enter(lease, number, pin)
         _log_load(tables, writer.generations)

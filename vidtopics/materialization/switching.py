@@ -128,8 +128,6 @@ def go_live(store: Generations, switch: Switch) -> LiveRecord:
         pipe.hset(names["releases"], switch.load, record.to_json())
         if ends_hold:
             pipe.delete(place(store.prefix, "held"))
-        if not switch.incomplete:
-            pipe.set(place(store.prefix, "release"), switch.release)
         pipe.incr(place(store.prefix, "directory"))
         return record
 
