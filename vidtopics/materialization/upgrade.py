@@ -21,10 +21,22 @@ from vidtopics.layout import KeySpace, Layout, Structures, ViewEntry, place
 from vidtopics.layout.chain import lifted
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.generations import Generations, entries_of, field_of, unlink
-from vidtopics.materialization.lock import Lease
+from vidtopics.materialization.lock import Lease, hold
+from vidtopics.online.connections import Connection
 
 Entries = Mapping[str, tuple[ViewEntry, ViewEntry]]
 NOTE = "layout1"
+
+
+def upgrade_before_use(connection: Connection, prefix: str, buckets: int) -> bool:
+    """Bring a prefix to layout 2 where it has layout 1, under the lock; whether it had."""
+    text = cast("bytes | None", connection.get(place(prefix, "layout")))
+    if text is None or Layout.from_json(prefix, text).version != 1:
+        return False
+    with hold(connection, prefix) as lease:
+        upgrade(lease, buckets)
+        Generations(connection, prefix, buckets, lease).sweep()
+    return True
 
 
 def upgrade(lease: Lease, buckets: int) -> bool:
