@@ -28,7 +28,6 @@ from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, LockError, hold, lost
-from vidtopics.materialization.records import LiveRecord
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
@@ -102,6 +101,7 @@ def materialize(
         store = Generations(connection, settings.prefix, settings.buckets, lease)
         target = _target(tables, store, release)
         if target is None:
+            _log_load(tables, store)
             return []
         owners.claim(lease, tables, take_over=take_over)
         upgrade(lease, settings.buckets)
@@ -419,16 +419,19 @@ def _log_load(tables: Tables, store: Generations) -> None:
 
     A home that can't be written to goes without; the next run that can says it.
     """
-    live: LiveRecord = switching.records(store)[-1]
-    if _entered(store.connection, store.prefix, "logged") == str(live.load) or live.incomplete:
+    known = switching.records(store)
+    if not known:
         return
+    live = known[-1]
+    if _entered(store.connection, store.prefix, "logged") == str(live.release) or live.incomplete:
+        return
+    assert store.lease is not None
     try:
         loads.record(tables, live.release, store.address, live.load, live.live_us)
     except (OSError, DeltaError) as error:
         _logger.warning("the home's load log can't be written: %s", error)
         return
-    assert store.lease is not None
-    _enter(store.lease, "logged", str(live.load))
+    _enter(store.lease, "logged", str(live.release))
 
 
 def _entered(connection: Connection, prefix: str, name: str) -> str:
