@@ -146,7 +146,7 @@ def _fixed(
     Common: every value is missing, or all its versions are whole and of today's schema, and the
     visible one isn't too old; nothing is null, and no field is of variable length.
     """
-    if not schema.fixed:
+    if not schema.fixed or not values:
         return None
     size, payloads = schema.row.itemsize, cast("Sequence[bytes]", values)
     missing = np.zeros(len(values), np.bool_)
@@ -196,13 +196,16 @@ def _visible_rows(
     bool[N]: no version is visible.
     """
     size = schema.row.itemsize
-    counts = (np.fromiter(map(len, payloads), np.int64, len(payloads)) + TAIL) // (size + TAIL)
-    rows = np.frombuffer(b"".join([v[:size] for v in payloads]), schema.row).copy()
+    lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+    starts, counts = np.cumsum(lengths) - lengths, (lengths + TAIL) // (size + TAIL)
+    joined = b"".join(payloads)
+    # One that begins at each byte: a gather of rows, whatever lies between them.
+    windows = np.ndarray(len(joined) - size + 1, f"V{size}", joined, strides=(1,))
+    rows = windows[starts].view(schema.row)
     hidden, depth = rows["header"]["load"] > live, np.zeros(len(payloads), np.int64)
-    for place in range(1, int(counts.max(initial=1))):
+    for place in range(1, int(counts.max())):
         at = np.flatnonzero(hidden & (counts > place))
-        span = slice(place * size, (place + 1) * size)
-        rows[at] = np.frombuffer(b"".join([payloads[i][span] for i in at.tolist()]), schema.row)
+        rows[at] = windows[starts[at] + place * size].view(schema.row)
         hidden[at], depth[at] = rows["header"]["load"][at] > live, place
     rows[hidden] = np.zeros((), schema.row)
     return rows, np.where(depth < counts - 1, np.uint8(CHAINED), np.uint8(0)), hidden
