@@ -36,14 +36,15 @@ def test_releases_lists_states_what_blocked_and_where_it_is_live(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ask(home, "releases") == 0
-    lines = capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    lines = out.splitlines()
     first = next(line for line in lines if line.startswith(" 1 "))
     assert "in force" in first
     assert "2026-01-01T01:00:00" in first
     assert "localhost:6379/0/vt" in first
     second = next(line for line in lines if line.startswith(" 2 "))
     assert "rejected" in second
-    assert "topics.ended_share block: 0.6667 is above 0.3" in "".join(lines)
+    assert "topics.ended_share block: 0.6667 is above 0.3" in " ".join(out.split())
     assert ask(home, "releases", "--json") == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["in_force"] == 1
