@@ -12,12 +12,14 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import cast
 
 import numpy as np
 import pandas as pd
 from deltalake import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from spark_jobs.session import session
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
@@ -149,18 +151,17 @@ def _feature_timeline(
 def _served_us(serving: Serving) -> Callable[[Column], Column]:
     """Of created times: from when their rows were served in each stretch."""
 
-    @F.pandas_udf("array<bigint>")
     def served(created_us: pd.Series) -> pd.Series:
         times = created_us.to_numpy()
         columns = [stretch.served_us(times) for stretch in serving.stretches]
         return pd.Series(list(np.stack(columns, axis=1)))
 
-    return served
+    return cast("Callable[[Column], Column]", pandas_udf(served, "array<bigint>"))
 
 
 def _stretch(at: Column, served: Mapping[str, Serving]) -> Column:
     """The number of the stretch in which a time lies; those of all views are the same."""
-    starts = next((s.starts_us.tolist() for s in served.values()), [])
+    starts: list[int] = next((s.starts_us.tolist() for s in served.values()), [])
     begun = [F.when(at >= start, 1).otherwise(0) for start in starts]
     return reduce(lambda left, right: left + right, begun) - 1 if begun else F.lit(0)
 

@@ -225,7 +225,8 @@ def _holding(table: Table, rows: ds.Dataset) -> NDArray[np.int64]:
     )
     numbers = latest(narrow.select(list(table.key)), event_us, created_us)
     hashes: NDArray[np.int64] = narrow[VALUE_HASH].to_numpy()
-    return numbers[hashes[numbers] != 0]
+    holding: NDArray[np.int64] = numbers[hashes[numbers] != 0]
+    return holding
 
 
 def _widths(table: Table, rows: ds.Dataset) -> dict[str, int]:
