@@ -45,25 +45,21 @@ def find_behind(run: Run, versions: Mapping[str, int]) -> list[Behind]:
     compared: deliveries go on while jobs run.
     """
     logs = {t.name: run.tables.commits(t) for t in DERIVED if versions.get(t.name)}
-    return list(_compare(logs, versions, run.as_of_us))
+    return list(_compare(logs, run.as_of_us))
 
 
-def _compare(
-    logs: Mapping[str, CommitLog], versions: Mapping[str, int], as_of_us: int
-) -> Iterator[Behind]:
+def _compare(logs: Mapping[str, CommitLog], as_of_us: int) -> Iterator[Behind]:
     for name, log in logs.items():
         commit = latest_commit(log, as_of_us)
-        for reads, computed_from in commit.inputs.items() if commit else ():
-            if commit is None or reads not in logs:
-                continue
-            named = data_version(
-                TABLES[reads],
-                logs[reads].until(versions[reads]),
-                as_of_us=commit.as_of_us,
-                known_by_us=FOREVER if commit.live else commit.created_us + REPEATS_US,
+        if commit is None:
+            continue
+        known_us = FOREVER if commit.live else commit.created_us + REPEATS_US
+        for reads in commit.inputs.keys() & logs.keys():
+            now = data_version(
+                TABLES[reads], logs[reads], as_of_us=commit.as_of_us, known_by_us=known_us
             )
-            if named != computed_from:
-                yield Behind(name, reads, computed_from, named)
+            if now != commit.inputs[reads]:
+                yield Behind(name, reads, commit.inputs[reads], now)
 
 
 def topic_epochs(tables: Tables) -> dict[str, int]:

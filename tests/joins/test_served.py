@@ -137,6 +137,41 @@ def stream(tables: Tables, world: World, store: str) -> list[int | None]:
     return list(joined["video_clicks"].to_pylist())
 
 
+def feast(tables: Tables, world: World, store: str) -> list[int | None]:
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast.data_format import DeltaFormat
+    from feast.types import Int64
+
+    config = RepoConfig(
+        project="served",
+        provider="local",
+        registry=str(tables.home / "registry.db"),
+        entity_key_serialization_version=3,
+        offline_store={
+            "type": "vidtopics.stores.delta.DeltaOfflineStore",
+            "root": str(tables.home / "tables"),
+            "known_by": "served",
+        },
+        online_store=None,
+    )
+    project = FeatureStore(config=config)
+    if not project.list_feature_views():
+        video = Entity(name="video", join_keys=["video_id"], value_type=ValueType.STRING)
+        source = FileSource(
+            path=VIEW.name,
+            file_format=DeltaFormat(),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        )
+        fields = [Field(name="video_clicks", dtype=Int64)]
+        view = FeatureView(name=VIEW.name, entities=[video], schema=fields, source=source)
+        project.apply([video, view])
+    job = project.get_historical_features(
+        spine_of(world).to_pandas(), [f"{VIEW.name}:video_clicks"]
+    )
+    return list(job.to_arrow()["video_clicks"].to_pylist())
+
+
 def spark(tables: Tables, world: World, store: str) -> list[int | None]:
     from spark_jobs.session import session
     from spark_jobs.training_set import join, read
@@ -177,20 +212,14 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 ENGINES = {"kernel": kernel, "stream": stream}
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", [*ENGINES, "feast"])
 def test_a_join_before_during_and_after_a_bad_release_gives_what_consumers_saw(
     tables: Tables, name: str
 ) -> None:
     fill(tables, ROLLBACK)
     expected = [value for pair in zip(SEEN["x"], SEEN["y"], strict=True) for value in pair]
     assert oracle(ROLLBACK, ANY) == expected
-    assert ENGINES[name](tables, ROLLBACK, ANY) == expected
-
-
-def test_without_it_a_row_counts_from_its_commit_on(tables: Tables) -> None:
-    fill(tables, ROLLBACK)
-    joined = join_stream(tables, spine_of(ROLLBACK).to_reader(), [VIEW]).read_all()
-    assert joined["video_clicks"].to_pylist()[:4] == [1, None, 1, None]  # at 19: known from 10 on
+    assert (ENGINES | {"feast": feast})[name](tables, ROLLBACK, ANY) == expected
 
 
 VERSIONS, VIDEOS = st.integers(1, 4), st.sampled_from(["x", "y"])
@@ -216,6 +245,19 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 QUIET = settings(suppress_health_check=list(HealthCheck))
+
+
+@settings(QUIET, max_examples=10)
+@given(world=worlds())
+def test_random_worlds_equal_the_oracle_in_feast(tables: Tables, world: World) -> None:
+    fill(tables, world)
+    assert feast(tables, world, ANY) == oracle(world, ANY)
+
+
+def test_without_it_a_row_counts_from_its_commit_on(tables: Tables) -> None:
+    fill(tables, ROLLBACK)
+    joined = join_stream(tables, spine_of(ROLLBACK).to_reader(), [VIEW]).read_all()
+    assert joined["video_clicks"].to_pylist()[:4] == [1, None, 1, None]  # at 19: known from 10 on
 
 
 @settings(QUIET, max_examples=40)

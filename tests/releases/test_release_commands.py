@@ -68,6 +68,12 @@ def test_release_needs_the_gates_by_name_and_a_reason(
     assert "Release 2 is in force" in capsys.readouterr().out
 
 
+def test_train_waits_for_no_other_run(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    with hold(home.tables.home, "vidtopics run"):
+        assert command(["train", "ranking", "--home", str(home.tables.home)]) == 3
+    assert "`vidtopics run`, process" in capsys.readouterr().err
+
+
 def test_run_ends_with_4_where_a_gate_blocks_and_says_which(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import redis
 
 from consumers.training import join_stream
 from vidtopics.cli.common import run as command
-from vidtopics.contracts import VIDEO_STATISTICS
+from vidtopics.contracts import SERVICES, VIDEO_STATISTICS
 from vidtopics.failpoints import Crash, armed
 from vidtopics.online import OnlineClient, Status
 from vidtopics.releases.loads import read_loads
@@ -83,7 +84,10 @@ def home(tmp_path: Path, store: redis.Redis, valkey: str, monkeypatch: pytest.Mo
 
 
 def test_consumers_have_the_old_values_and_joins_give_what_they_saw(
-    home: Home, capsys: pytest.CaptureFixture[str]
+    home: Home,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     capsys.readouterr()
     assert home.ask("rollback", "--because", "clicks doubled") == 0
@@ -105,6 +109,13 @@ def test_consumers_have_the_old_values_and_joins_give_what_they_saw(
     joined = join_stream(home.tables, spine.to_reader(), [VIDEO_STATISTICS], served="any")
     expected = [n for _, values in home.seen for n in values]
     assert joined.read_all()["video_clicks"].to_pylist() == expected
+    monkeypatch.setitem(SERVICES, "training_v1", (VIDEO_STATISTICS,))
+    pq.write_table(spine, tmp_path / "spine.parquet")
+    files = [str(tmp_path / "spine.parquet"), str(tmp_path / "out.parquet")]
+    assert home.ask("join", *files, "--served") == 0
+    assert pq.read_table(files[1])["video_clicks"].to_pylist() == expected
+    assert home.ask("join", files[0], str(tmp_path / "again"), "--pins", files[1]) == 0
+    assert home.ask("join", files[0], str(tmp_path / "other"), "--store", "x") == 2
 
 
 def test_the_next_run_goes_on_from_there(home: Home) -> None:

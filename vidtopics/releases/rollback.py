@@ -97,9 +97,10 @@ def _unfinished(log: Sequence[Release]) -> Release | None:
     if not taken_back:
         return None
     last = max(taken_back, key=lambda row: (row.created_us, row.release_id))
-    after = [row for row in log if row.release_id > last.release_id and row.state == "released"]
     match = WHY.match(last.why)
-    if match is None or any(row.created_us >= last.created_us for row in after):
+    if match is None or any(
+        row.release_id > last.release_id and row.state == "released" for row in log
+    ):
         return None
     number = int(match.group(1))
     return next(r for r in log if r.release_id == number and r.state == "released")
