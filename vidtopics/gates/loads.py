@@ -1,10 +1,11 @@
-"""The gate before Redis: rows that no release's gates have judged."""
+"""The gate before Redis: versions that came into a release without being judged."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from vidtopics.contracts import RELEASES, Table
+from vidtopics.contracts import Table
 from vidtopics.errors import StoreError, explain
 from vidtopics.gates.keys import key_figures
 from vidtopics.gates.verdicts import Verdict, grade
@@ -13,6 +14,7 @@ from vidtopics.settings import GateSettings
 from vidtopics.tables import Tables
 
 SHARES = ("ended_share", "appeared_share")
+Row = Mapping[str, Any]
 
 
 def before_load(
@@ -21,69 +23,66 @@ def before_load(
     loaded: int | None,
     version: int,
     *,
-    verdicts: Mapping[str, str],
+    log: Iterable[Row],
     settings: GateSettings,
 ) -> list[Verdict]:
     """Refuse a load that would end, or bring, too large a share of a view's keys.
 
-    A table whose version was judged with its release costs nothing here. What somebody wrote into a
-    table, and released without gates, is held against what Redis was loaded from.
+    A version that was judged, or let pass by name, when it was released costs nothing here. One
+    that somebody named in a release past the gates is held against what Redis was loaded from.
 
     Args:
         tables: the home's tables.
         table: of the view that is to be loaded.
         loaded: the version that the view was loaded from; None: it holds nothing (a first load).
         version: the version to load.
-        verdicts: what the gates said of this version when it was released, by the figure's name.
+        log: rows of `releases` with `state`, `versions` and `verdicts`.
         settings: the limits.
+
+    Returns:
+        What was judged here; empty where a release's gates had done so.
 
     Raises:
         StoreError: a share passes its block limit; names gate, figure, limit and keys.
         TableError: one of the versions doesn't open.
     """
-    if is_judged(table, verdicts):
+    if loaded == version or is_judged(log, table, version):
         return []
     before = {} if loaded is None else {table.name: loaded}
     with opened(tables, before, {table.name: version}) as releases:
         figures = (f for f in key_figures(releases, table) if f.name.endswith(SHARES))
-        judged = [grade(figure, settings) for figure in figures]
-    for verdict in judged:
+        verdicts = [grade(figure, settings) for figure in figures]
+    for verdict in verdicts:
         if verdict.verdict == "block":
             raise _refused(table, verdict, loaded, version)
-    return judged
-
-
-def is_judged(table: Table, verdicts: Mapping[str, str]) -> bool:
-    """Whether a release's verdicts have this table's.
-
-    >>> from vidtopics.contracts import TOPICS
-    >>> is_judged(TOPICS, {"topics.rows": "ok"}), is_judged(TOPICS, {"topic_queues.rows": "ok"})
-    (True, False)
-    """
-    return any(name.startswith(f"{table.name}.") for name in verdicts)
-
-
-def verdicts_of(tables: Tables, table: Table, version: int) -> dict[str, str]:
-    """What the gates said of a table's version, in whichever release it came with.
-
-    A release that doesn't change a table has no verdicts of it.
-    """
-    rows = tables.read(RELEASES, columns=["versions", "verdicts"]).to_pylist()
-    verdicts: dict[str, str] = {}
-    for row in rows:
-        if dict(row["versions"]).get(table.name) == version:
-            verdicts |= dict(row["verdicts"] or ())
     return verdicts
 
 
+def is_judged(log: Iterable[Row], table: Table, version: int) -> bool:
+    """Whether a release of this version of a table has verdicts on it.
+
+    A release that doesn't change a table has none; then an earlier one that names the version has.
+
+    >>> from vidtopics.contracts import TOPICS
+    >>> row = {"state": "released", "versions": {"topics": 3}, "verdicts": {"topics.rows": "ok"}}
+    >>> is_judged([row], TOPICS, 3), is_judged([row], TOPICS, 4)
+    (True, False)
+    >>> is_judged([{**row, "state": "rejected"}], TOPICS, 3)
+    False
+    """
+    rows = (row for row in log if row["state"] == "released")
+    named = (row for row in rows if dict(row["versions"]).get(table.name) == version)
+    return any(gate.startswith(f"{table.name}.") for row in named for gate in dict(row["verdicts"]))
+
+
 def _refused(table: Table, verdict: Verdict, loaded: int | None, version: int) -> StoreError:
-    keys: Collection[str] = verdict.examples
     return StoreError(
         explain(
             f"{table.name}, version {version}, which no release's gates have judged, into Redis",
-            expected=f"{verdict.name} at most {verdict.block:g} of what version {loaded} has",
-            found=f"{verdict.figure:.4g} ({', '.join(keys)})",
-            mend="run `vidtopics run`, which judges what it releases, or raise "
-            f"gates.tables.{verdict.name}.block in the settings",
+            expected=f"{verdict.name} of at most {verdict.block:g} against version {loaded}, which"
+            " was loaded",
+            found=f"{verdict.figure:.4g} ({', '.join(verdict.examples)})",
+            mend="`vidtopics run` judges what it releases; where this change is meant, set"
+            f" gates.tables.{verdict.name}",
         )
     )

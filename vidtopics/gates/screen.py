@@ -12,8 +12,8 @@ from rich.text import Text
 from vidtopics.faults import visible
 from vidtopics.gates.verdicts import Verdict
 
-BLOCKED, WARNED, KEY_LENGTH = 4, 6, 20
-"""At most so many in full, so that the whole has 40 lines at 100 columns."""
+BLOCKED, WARNED, NAMED, ALLOWED, KEY_LENGTH = 3, 5, 3, 6, 26
+"""At most so many of each are shown, so that the whole has 40 lines at 100 columns."""
 
 
 def render(verdicts: Sequence[Verdict]) -> RenderableType:
@@ -47,20 +47,29 @@ def _headline(verdict: Verdict, level: str, style: str) -> Text:
 def _blocked(verdict: Verdict) -> Iterator[RenderableType]:
     yield _headline(verdict, "block", "bold red")
     last = "  ".join(f"{value:.4g}" for value in verdict.history) or "none"
-    yield Padding(Text(f"last values: {last}"), (0, 0, 0, 6))
+    yield _indented(f"last values: {last}")
     if verdict.examples:
         keys = ", ".join(_short(visible(key)) for key in verdict.examples)
-        yield Padding(Text(f"changed most: {keys}"), (0, 0, 0, 6))
+        yield _indented(f"changed most: {keys}")
+
+
+def _indented(text: str) -> Padding:
+    return Padding(Text(text), (0, 0, 0, 6), expand=False)
 
 
 def _short(key: str) -> str:
-    return key if len(key) <= KEY_LENGTH * 2 else f"{key[:KEY_LENGTH]}…{key[-KEY_LENGTH:]}"
+    """A key with its middle left out where it is long.
+
+    >>> _short("v0000042"), _short("a_rather_long_name_of_video_000042")
+    ('v0000042', 'a_rather_lon…_video_000042')
+    """
+    half = KEY_LENGTH // 2
+    return key if len(key) <= KEY_LENGTH else f"{key[: half - 1]}…{key[-half:]}"
 
 
 def _others(title: str, verdicts: Sequence[Verdict]) -> Iterator[Text]:
-    """The names of the rest, on as many lines as they take at most three."""
     if verdicts:
-        names, rest = [v.name for v in verdicts[:5]], len(verdicts) - 5
+        names, rest = [v.name for v in verdicts[:NAMED]], len(verdicts) - NAMED
         more = f" and {rest} more" if rest > 0 else ""
         yield Text(f"{title}: {', '.join(names)}{more}")
 
@@ -68,18 +77,18 @@ def _others(title: str, verdicts: Sequence[Verdict]) -> Iterator[Text]:
 def _not_applied(verdicts: Sequence[Verdict]) -> Iterator[Text]:
     notes = Counter(v.note for v in verdicts if v.verdict == "not applied")
     if notes:
-        parts = [f"{note} ({count})" for note, count in notes.most_common(4)]
-        yield Text(f"Not applied: {'; '.join(parts)}{'; ...' if len(notes) > 4 else ''}")
+        parts = [f"{note} ({count})" for note, count in notes.most_common(NAMED)]
+        more = "; ..." if len(notes) > NAMED else ""
+        yield Text(f"Not applied: {'; '.join(parts)}{more}")
 
 
 def _way_on(blocked: Sequence[Verdict]) -> Iterator[RenderableType]:
     if not blocked:
         return
     yield Text(
-        "The last release stays in force. Mend the cause and run again, or, where the change is"
-        " meant, let these figures pass:"
+        "The last release stays in force. Mend the cause and run again, or let this one pass:"
     )
-    names = [v.name for v in blocked]
-    allowed = [f"  --allow {name} \\" for name in names[:8]]
-    more = [f"  # and --allow for {len(names) - 8} more"] if len(names) > 8 else []
-    yield Text("\n".join(["vidtopics release \\", *allowed, '  --because "..."', *more]))
+    allowed = [f"  --allow {verdict.name} \\" for verdict in blocked[:ALLOWED]]
+    yield Text("\n".join(["vidtopics release \\", *allowed, '  --because "..."']))
+    if len(blocked) > ALLOWED:
+        yield Text("with all that are blocked: `vidtopics releases --json` names them.")

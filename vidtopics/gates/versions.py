@@ -76,7 +76,7 @@ class Releases:
     def _live(self, table: Table, side: str, versions: Versions) -> str:
         name = f"{side}_{table.name}"
         made = "SELECT 1 FROM duckdb_tables() WHERE table_name = ?"
-        if self.con.execute(made, [name]).fetchone() is None:
+        if not self.con.execute(made, [name]).fetchall():
             self.con.register("rows", dataset_of(self.tables, table, versions.get(table.name)))
             with readable(table, versions.get(table.name)):
                 self.con.execute(f"CREATE TEMP TABLE {name} AS {live_rows(table)}")
