@@ -35,6 +35,7 @@ OF_VIDEOS = (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION, VIDEO_TOPICS, VIDE
 
 def test_each_run_ran_all_jobs_and_ends_with_a_release(home):
     assert list(home.releases.values()) == [1, 2, 3]
+    assert {decision.state for decision in home.decisions.values()} == {"released"}
     assert all([s.publication.table for s in steps] == list(JOBS) for steps in home.steps.values())
     assert not any(s.publication.skipped for at in (T1, T2) for s in home.steps[at])
     row = home.rows(RELEASES)[1]
