@@ -16,6 +16,7 @@ import pytest
 import redis
 from deltalake import CommitProperties, write_deltalake
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import (
     TOPIC_QUEUES,
     USER_RECENT_CLICKS,
@@ -107,7 +108,9 @@ class OnlineHome:
     def release(self) -> None:
         self.releases += 1
         assert (
-            self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s")
+            release_tables(
+                self.tables, as_of_us=self.releases, created_us=self.releases, settings="s"
+            )
             == self.releases
         )
 

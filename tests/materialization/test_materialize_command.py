@@ -21,6 +21,7 @@ import pytest
 import redis
 from online_home import OnlineHome, dump
 
+from benchmarks.homes import release_tables
 from benchmarks.redis_nodes import wait
 from vidtopics import server
 from vidtopics.cli import common, materialize
@@ -247,7 +248,7 @@ def released(root: Path) -> OnlineHome:
     home = OnlineHome(root)
     for n in (1, 2, 3):
         home.statistics(("a", n, n, n))
-        assert home.tables.release(as_of_us=n, created_us=n * DAY_US, settings="s") == n
+        assert release_tables(home.tables, as_of_us=n, created_us=n * DAY_US, settings="s") == n
     return home
 
 

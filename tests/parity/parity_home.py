@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.homes import release_tables
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
 from vidtopics.layout import KeySpace, place
@@ -84,7 +85,7 @@ class ParityHome:
 
     def move(self) -> None:
         """A release, and all of it into Redis."""
-        self.tables.release(as_of_us=1, created_us=1, settings="s")
+        release_tables(self.tables, as_of_us=1, created_us=1, settings="s")
         materialize(self.tables, self.store, OnlineSettings(buckets=4))
         self.settle()
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from parity_home import HOUR_US, ParityHome, ago
 
+from benchmarks.homes import release_tables
 from consumers.parity import Verdict
 from vidtopics.cli import common
 from vidtopics.contracts import VIDEO_STATISTICS
@@ -237,7 +238,7 @@ def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
                     for i in ids[n % 3 :: 2]
                 )
             )
-            home.tables.release(as_of_us=n, created_us=n, settings="s")
+            release_tables(home.tables, as_of_us=n, created_us=n, settings="s")
             materialize(home.tables, home.store, OnlineSettings(buckets=4))
         stop.set()
 

@@ -293,29 +293,6 @@ class Tables:
         done = attempt()
         return Publication(table.name, done.version, done.rows)
 
-    def release(
-        self,
-        *,
-        as_of_us: int,
-        created_us: int,
-        settings: str,
-        quality: Mapping[str, float] | None = None,
-    ) -> int | None:
-        """Append a release if any table changed since the last; its id, or None."""
-        versions, log = self.data_versions(), releases.read_log(self)
-        current = releases.in_force(log)
-        if current and current.versions == versions:
-            return None
-        facts = dict(quality or {})
-        epoch = int(facts.get("topic_epoch", current.topic_epoch if current else 0))
-        number = max((row.release_id for row in log), default=0) + 1
-        row = Release(
-            number, "released", as_of_us, created_us, versions, epoch, settings, quality=facts
-        )
-        run = releases.last_run(self.commits(RELEASES))
-        releases.append(self, [row], run=run)
-        return number
-
     def latest_release(self) -> dict[str, Any]:
         """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
         return releases.latest_release(self)
