@@ -120,7 +120,7 @@ def test_what_spark_wrote_is_compacted_and_both_engines_go_on(
     before = rows_of(tables, VIDEO_STATISTICS, "video_exposures")
     (maintained,) = maintain(tables, MaintenanceSettings(keep_versions=timedelta(0)))
     assert maintained.compacted > 1 == maintained.into
-    assert maintained.removed_files == maintained.compacted
+    assert maintained.removed_files >= maintained.compacted  # Spark leaves empty files, too
     assert rows_of(tables, VIDEO_STATISTICS, "video_exposures") == before
     for event, created, values in RUNS[3:]:
         published = publish(tables, spark, values, event, created)
