@@ -30,6 +30,17 @@ class Decision:
     verdicts: Sequence[Verdict] = ()
     reasons: Sequence[str] = field(default_factory=tuple)
 
+    @property
+    def objections(self) -> list[str]:
+        """All that keeps it from being released: the reasons, and the gates that block.
+
+        >>> verdict = Verdict("topics.rows", 0, 1, 1, "block")
+        >>> Decision(3, "rejected", [verdict]).objections
+        ['topics.rows block: 0 is below 1']
+        """
+        blocked = [v for v in self.verdicts if v.verdict == "block"]
+        return [*self.reasons, *(f"{v.name} {v.text}" for v in blocked)]
+
 
 def updated_versions(
     run: Run, versions: Mapping[str, int], job: Job, publication: Publication

@@ -44,7 +44,7 @@ def run(
     number = decision.release_id if decision else None
     if as_json:
         state = decision.state if decision else None
-        reasons = list(decision.reasons) if decision else []
+        reasons = decision.objections if decision else []
         plain = {"release": number, "state": state, "reasons": reasons}
         print_json(plain | {"steps": [asdict(step) for step in done]})
     else:
