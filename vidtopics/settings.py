@@ -298,6 +298,7 @@ class GateSettings(Section):
 
     least_keys: Count = 20
     """A share of fewer keys than this is no evidence: its limits don't apply."""
+    lost_history: Limits = ANY
     rows: Limits = OFF
     """Live keys, at least."""
     ended_share: Limits = Limits(warn=0.1, block=0.3)
