@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_worlds import World, queue_entry, statistics, topic, video_topics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import World, queue_entry, statistics, topic, video_topics
 
 from vidtopics.contracts import TOPIC_QUEUES, TOPICS, VIDEO_STATISTICS, VIDEO_TOPICS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, statistics
+from gate_worlds import World, statistics
 
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError
