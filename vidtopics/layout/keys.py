@@ -64,7 +64,7 @@ class KeySpace:
             hashes: N CRC-32 of theirs.
 
         >>> b"".join(KeySpace("vt", 1, 2, Layout(16)).bulk_strings([b"v1"], [crc32(b"v1")]))
-        b'\r\n$13\r\nvt:1:2:{pv}v1'
+        b'\r\n$12\r\nvt:1:2:{2}v1'
         """
         heads, buckets, lengths = self._bulk_heads, self.buckets, set(map(len, ids))
         pieces = [b""] * (2 * len(ids))
@@ -127,7 +127,7 @@ class Structures:
     """Keys of what is no view: topic queues, recent clicks.
 
     >>> Structures("vt", Layout(16)).queue(7, 3), Structures("vt", Layout(16)).clicks("u")
-    (b'vt:queue:7:{q6}3', b'vt:clicks:{dt}u')
+    (b'vt:queue:7:{u}3', b'vt:clicks:{dt}u')
     """
 
     prefix: str
