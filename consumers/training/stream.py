@@ -126,4 +126,4 @@ def _join_chunks(
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.training import join_stream, spill
+from consumers.training import join_stream
 from consumers.training.spill import Spill, evenly
 from vidtopics.contracts import (
     CREATED_TIME,
@@ -173,12 +173,14 @@ def test_rows_are_taken_from_all_batches_of_the_spill(tmp_path_factory, numbers)
         {"text": None if i % 5 == 0 else f"t{i}", "slots": None if i % 3 == 0 else [i, -i]}
         for i in range(23)
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spill, "BATCH_ROWS", 4)
-        rows = Spill(
-            schema, pa.Table.from_pylist(plain, schema).to_batches(), tmp_path_factory.getbasetemp()
-        )
-        taken_rows = rows.take(np.array(numbers, np.int64)).to_pylist()
+    batches = pa.Table.from_pylist(plain, schema).to_batches(max_chunksize=4)
+
+    def fill(write):  # as threads may: in another order
+        for i in (3, 0, 5, 1, 4, 2):
+            write(batches[i], 4 * i)
+
+    rows = Spill(schema, fill, tmp_path_factory.getbasetemp())
+    taken_rows = rows.take(np.array(numbers, np.int64)).to_pylist()
     assert taken_rows == [plain[i] if i >= 0 else {"text": None, "slots": None} for i in numbers]
 
 

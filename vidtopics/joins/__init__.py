@@ -5,9 +5,10 @@ knows no table of ours: training frames, the offline store and parity all stand 
 `docs/time.md` has the rules.
 """
 
+from vidtopics.joins.gather import Gather
 from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
 from vidtopics.joins.payload import take_rows
 from vidtopics.joins.point_in_time import matches
 
-__all__ = ["History", "latest", "matches", "take_rows"]
+__all__ = ["Gather", "History", "latest", "matches", "take_rows"]
