@@ -28,7 +28,9 @@ Point = Literal[
     "materialize.batch",  # some rows of a view are in Redis
     # a view (or its new generation) is in Redis with its watermarks, the next one isn't
     "materialize.view",
-    "materialize.switched",  # a new generation is live, the old one's keys are still there
+    "materialize.queues",  # a set of topic queues is in Redis, nobody reads it
+    "materialize.staged",  # all of the load is in Redis, nothing of it is live
+    "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 VARIABLE = "VIDTOPICS_FAILPOINT"

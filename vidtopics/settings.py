@@ -241,6 +241,11 @@ class OnlineSettings(Section):
     vectors: bool = True
     """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
     Where they are online already, the next run takes them out of Redis."""
+    max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
+    """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
+    ever take its place."""
+    keep: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=24)
+    """How long a release can be gone back to once the next one is live; 8 releases at most."""
 
 
 class EvaluationSettings(Section):

@@ -14,10 +14,10 @@ from online_home import SETTINGS, OnlineHome, dying_at, lease_ends, stages
 
 from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.failpoints import Crash
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import Catalogue, OnlineClient
 
-NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
 
 
 @pytest.fixture

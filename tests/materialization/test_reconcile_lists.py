@@ -13,12 +13,12 @@ from online_home import SETTINGS, OnlineHome, dump, lease_ends
 from vidtopics.cli import common
 from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.failpoints import Crash
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.materialization.reconcile import Reconciled, reconcile
 from vidtopics.materialization.structures import _Lists
 from vidtopics.settings import OnlineSettings
 
-NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
 ANNA, BORIS = NAMES.clicks("anna"), NAMES.clicks("børis")
 FIRST, SECOND = NAMES.queue(3, 1), NAMES.queue(3, 2)
 CATALOGUE = "vt:{directory}:structures"
@@ -204,7 +204,7 @@ def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: r
 def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    store.hset("vt:lists:{2}", CLICKS, "0 0")
+    store.hset("vt:lists:{9}", CLICKS, "0 0")
     results = list_results(home, store)
     assert (results[CLICKS].faults, results[QUEUES].faults) == ({"not loaded to its end": 1}, {})
 

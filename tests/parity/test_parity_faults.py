@@ -136,8 +136,8 @@ def test_an_end_that_was_not_served_is_stale_by_status(filled: ParityHome) -> No
 
 
 def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome) -> None:
-    # 26 header, 1 null bits, exposures int64 at 27, clicks at 35
-    filled.store.setrange(filled.key("a"), 35, (5).to_bytes(8, "little"))
+    # 30 header, 1 null bits, exposures int64 at 31, clicks at 39
+    filled.store.setrange(filled.key("a"), 39, (5).to_bytes(8, "little"))
     filled.read("a", "b", request="r7")
     report = filled.replay()
     assert verdicts(report) == {V.WRONG_VALUE: 1, V.FINE: 1}
@@ -159,7 +159,7 @@ def test_the_smallest_change_of_a_vector_is_seen(home: ParityHome, fault: str) -
     key = home.key("a", "video_joint_representation")
     value = bytearray(home.store.get(key))
     at = (
-        value.index(np.float32(1).tobytes()) if fault == "bit" else 26
+        value.index(np.float32(1).tobytes()) if fault == "bit" else 30
     )  # 7 / 7; the byte of null bits
     value[at] ^= 1
     home.store.set(key, bytes(value))
@@ -231,7 +231,7 @@ def test_times_that_the_table_does_not_have(filled: ParityHome) -> None:
 
 def test_a_tombstone_that_never_was_is_a_wrong_status(filled: ParityHome) -> None:
     value = filled.store.get(filled.key("b"))
-    filled.store.set(filled.key("b"), (value[:1] + b"\x01" + value[2:])[:26])
+    filled.store.set(filled.key("b"), (value[:1] + b"\x01" + value[2:])[:30])
     assert statuses(filled.read("b")) == ["NULL"]
     assert verdicts(filled.replay()) == {V.WRONG_STATUS: 1}
 
@@ -289,12 +289,12 @@ def overwrite(home: ParityHome, video: str, n: int, time_us: int) -> None:
     home.store.setrange(
         home.key(video), HEADER.fields["event_us"][1], time_us.to_bytes(8, "little") * 2
     )
-    home.store.setrange(home.key(video), 27, n.to_bytes(8, "little"))
-    home.store.setrange(home.key(video), 43, np.float64(n / 100).tobytes())
+    home.store.setrange(home.key(video), 31, n.to_bytes(8, "little"))
+    home.store.setrange(home.key(video), 47, np.float64(n / 100).tobytes())
 
 
 def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: ParityHome) -> None:
-    filled.store.setrange(filled.key("b"), 35, (5).to_bytes(8, "little"))
+    filled.store.setrange(filled.key("b"), 39, (5).to_bytes(8, "little"))
     filled.store.delete(
         filled.space().watermark(0), *(filled.space().watermark(b) for b in range(1, 4))
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.layout import Directory, KeySpace, Structures, place
+from vidtopics.layout.chain import lifted
 from vidtopics.online.features import Features, gather
 
 
@@ -24,7 +24,8 @@ def directory_commands(prefix: str) -> list[tuple[str, str]]:
     The version comes first: a change that lies between the answers shows as a newer version at the
     next read.
     """
-    kinds = {"directory": "GET", "layout": "GET", "views": "HGETALL", "schemas": "HGETALL"}
+    kinds = {"directory": "GET", "layout": "GET"}
+    kinds |= dict.fromkeys(("views", "schemas", "structures"), "HGETALL")
     return [(command, place(prefix, name)) for name, command in kinds.items()]
 
 
@@ -94,6 +95,18 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
             )
 
 
+def snapshot_gone(prefix: str, load: str) -> StoreError:
+    """The error of a snapshot whose values, or some of them, may be gone."""
+    return StoreError(
+        explain(
+            f"Redis, prefix {prefix!r}, a snapshot at load {load}",
+            expected="its release to be retained",
+            found="that others took its place",
+            mend="take a new snapshot and read again; `online.keep` is how long releases stay",
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Part:
     """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] of their values."""
@@ -131,7 +144,8 @@ class Request:
 
         redis-py makes a key of each id, then an argument of each key; this is one step.
 
-        >>> Request(Directory("vt", 1, 16, {}, {}), []).packed()
+        >>> from vidtopics.layout import Layout
+        >>> Request(Directory("vt", 1, Layout(16), {}, {}), []).packed()
         b'*2\r\n$4\r\nMGET\r\n$24\r\nvt:{directory}:directory\r\n'
         """
         version = place(self.directory.prefix, "directory").encode()
@@ -173,8 +187,9 @@ class Request:
             entry, fingerprints = self.directory.view(part.view), part.fingerprints
             values = answers[start : start + len(fingerprints)]
             start += len(fingerprints)
+            if self.directory.layout.version == 1:
+                values = [value and lifted(value) for value in values]
             schemas = self.directory.schemas
-            ttl_us = entry.ttl_us
             features.append(
                 gather(
                     schemas[entry.schema],
@@ -182,7 +197,8 @@ class Request:
                     values,
                     fingerprints,
                     now_us=now_us,
-                    ttl_us=ttl_us,
+                    ttl_us=entry.ttl_us,
+                    live=entry.live,
                     names=names,
                     expired_values=expired_values,
                 )
@@ -234,7 +250,7 @@ class Batches:
     def of_cluster(cls, request: Request) -> Batches:
         """One MGET per bucket."""
         hashes = [h for part in request.parts for h in part.hashes]
-        return cls.by_slot(request.keys(), hashes, request.directory.buckets)
+        return cls.by_slot(request.keys(), hashes, request.directory.layout.buckets)
 
     @classmethod
     def by_slot(cls, keys: Sequence[bytes], hashes: Sequence[int], buckets: int) -> Batches:
@@ -257,7 +273,17 @@ class Batches:
         return values
 
 
-ListKeys = Callable[[Structures], Iterable[bytes]]
+ListKeys = Callable[[Directory, Structures], Iterable[bytes]]
+QUEUES = "topic_queues"
+
+
+def queues_number(directory: Directory, epoch: int) -> int | None:
+    """The number in the keys of an epoch's topic queues; None where they are of another epoch.
+
+    It is the load that brought them; under layout 1 it was the epoch.
+    """
+    facts = directory.structures.get(QUEUES, {})
+    return facts.get("load", epoch) if facts.get("epoch") == epoch else None
 
 
 @dataclass(frozen=True)
@@ -276,8 +302,8 @@ class ListRequest:
     def of(cls, directory: Directory, keys: ListKeys, limit: int | None) -> ListRequest:
         """The request for the lists that `keys` names, of `limit` elements at most (None: all)."""
         last = -1 if limit is None else limit - 1
-        names = Structures(directory.prefix, directory.buckets)
-        lists = [("LRANGE", key, 0, last) for key in keys(names)]
+        names = Structures(directory.prefix, directory.layout)
+        lists = [("LRANGE", key, 0, last) for key in keys(directory, names)]
         return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
 
     def stale(self, answers: Sequence[Any]) -> bool:
@@ -301,16 +327,16 @@ class Catalogue:
     topics: tuple[int, ...]
 
     @classmethod
-    def parse(cls, prefix: str, text: bytes | None) -> Catalogue:
-        """From the field `topic_queues`; StoreError where no queue was ever written."""
-        if text is None:
+    def of(cls, directory: Directory) -> Catalogue:
+        """From the directory; StoreError where no queue was ever written."""
+        facts = directory.structures.get(QUEUES)
+        if facts is None:
             raise StoreError(
                 explain(
-                    f"Redis, prefix {prefix!r}",
+                    f"Redis, prefix {directory.prefix!r}",
                     expected="topic queues",
                     found="none",
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        tree = json.loads(text)
-        return cls(tree["epoch"], tuple(tree["topics"]))
+        return cls(facts["epoch"], tuple(facts["topics"]))

@@ -32,14 +32,20 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, StrictBool, StrictStr, ValidationError
 
 from vidtopics.errors import SettingsError, StoreError, explain
-from vidtopics.layout import KeySpace, encode, tombstones
+from vidtopics.layout import KeySpace, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import remember, url_of
 from vidtopics.settings import folder
 from vidtopics.stores.entity_ids import check_not_null, entity_rows_checked, ids_of_keys
-from vidtopics.stores.feast_types import columns_of, is_online, schema_of, ttl_us
+from vidtopics.stores.feast_types import (
+    columns_of,
+    is_online,
+    schema_of,
+    sized_schema,
+    ttl_us,
+)
 from vidtopics.stores.responses import (
     OnlineRow,
     check_fields,
@@ -73,10 +79,10 @@ class PackedRedisOnlineStoreConfig(MaskedRepr, FeastConfigBaseModel):
     url: StrictStr = ""
     """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`.
 
-    Empty, or an unset variable: the home's own server.
+    Empty, or an unset variable: the own server of `home`.
     """
-    home: StrictStr = ".vidtopics"
-    """Where that server keeps its data, relative to the repository."""
+    home: StrictStr = ""
+    """A folder, relative to the repository, that remembers the server or has its own; or none."""
     embedded: bool = False
     """The home's own server, even where the home was loaded into a named one before."""
     prefix: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
@@ -131,12 +137,14 @@ class PackedRedisOnlineStore(OnlineStore):
         writer = self._writer(config)
         ids = ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version)
         check_not_null(table, ids)
+        schema = sized_schema(table, [row[1] for row in data])
         for report in (progress, *[None] * TRIES):
-            entry = writer.register_for_push(table.name, schema_of(table), ttl_us(table))
+            entry = writer.register_for_push(table.name, schema, ttl_us(table))
             load = writer.load(entry)
             for start in range(0, len(data), PUSH_BATCH):
                 batch = slice(start, start + PUSH_BATCH)
-                load.add(ids[batch], _encoded(table, load.space, ids[batch], data[batch]))
+                values = _encoded(table.name, schema, load.space, ids[batch], data[batch])
+                load.add(ids[batch], values)
                 if report:
                     report(len(data[batch]))
             load.finish()
@@ -414,11 +422,22 @@ def _url(config: RepoConfig) -> str:
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
         return str(settings.url)
+    if not settings.home:
+        raise SettingsError(
+            explain(
+                "online_store of feature_store.yaml",
+                expected="`url`, or `home`, a folder for an embedded server",
+                found=f"the variable {settings.url}, not set" if settings.url else "neither",
+                mend="name the server, or a folder",
+            )
+        )
     return url_of(_home(config), embedded=settings.embedded)
 
 
 def _remember(config: RepoConfig) -> None:
     """Let the home remember the server that it was written into; a warning where it can't."""
+    if not config.online_store.home:
+        return
     try:
         remember(_home(config), _url(config))
     except OSError as error:
@@ -450,15 +469,21 @@ def _checked(
 
 
 def _encoded(
-    table: FeatureView, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
+    view: str, schema: Schema, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
 ) -> list[bytes]:
     """Values of rows; a row whose features are all null is a tombstone."""
-    schema, fingerprints = schema_of(table), space.fingerprints(ids)
+    fingerprints = space.fingerprints(ids)
     event = [micros(aware(row[2])) for row in rows]
     created = [micros(aware(row[3])) if row[3] else 0 for row in rows]
-    columns, null = columns_of(table.name, schema, [row[1] for row in rows])
+    columns, null = columns_of(view, schema, [row[1] for row in rows])
     values = encode(
-        schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null
+        schema,
+        columns,
+        fingerprints=fingerprints,
+        event_us=event,
+        created_us=created,
+        null=null,
+        ids=ids,
     )
     ended = np.logical_and.reduce(list(null.values()))
     stubs = tombstones(schema, fingerprints, event, created)
