@@ -119,7 +119,7 @@ LOSSES: dict[str, Callable[[redis.Redis], object]] = {
     "a watermark": lambda s: s.delete("vt:1:w1:{9}"),
     "a view": lambda s: s.hdel("vt:{directory}:views", "video_statistics"),
     "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{6}", "user_recent_clicks"),
-    "what is known of lists": lambda s: s.hdel("vt:{directory}:structures", "user_recent_clicks"),
+    "what is known of lists": lambda s: s.hdel("vt:{directory}:clicks", "user_recent_clicks"),
 }
 
 

@@ -96,8 +96,7 @@ def put_queues(
     connection: Connection, queues: Mapping[int, Sequence[str]], *, epoch: int, load: int = 1
 ) -> None:
     """Make these the live topic queues, by falling clicks."""
-    with_buckets = OnlineClient(connection).directory().layout
-    names = Structures("vt", with_buckets)
+    names = Structures("vt", OnlineClient(connection).directory().layout)
     for topic, videos in queues.items():
         connection.rpush(names.queue(load, topic), *videos)
     facts = {"load": load, "epoch": epoch, "topics": list(queues)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
-from vidtopics.layout import KeySpace
+from vidtopics.layout import KeySpace, place
 from vidtopics.materialization import materialize
 from vidtopics.online import Features, OnlineClient, Status
 from vidtopics.online.connections import Connection
@@ -87,6 +87,16 @@ class ParityHome:
         self.tables.release(as_of_us=1, created_us=1, settings="s")
         materialize(self.tables, self.store, OnlineSettings(buckets=4))
         self.settle()
+
+    def source(self) -> str:
+        """What the directory says is live of video_statistics."""
+        return self.client.directory(fresh=True).view("video_statistics").source
+
+    def say_live(self, source: str) -> None:
+        """Let the directory say that this is live, whatever the values are; empty: not known."""
+        entry = replace(self.client.directory(fresh=True).view("video_statistics"), source=source)
+        self.store.hset(place("vt", "views"), "video_statistics", entry.to_json())
+        self.store.incr(place("vt", "directory"))
 
     def settle(self) -> None:
         """Until the log has written all."""

@@ -240,10 +240,9 @@ def test_a_read_while_a_load_is_under_way_is_ahead_and_fine(
     filled: ParityHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.statistics(("a", ago(1), ago(1), 12))
-    marks = {m: filled.store.get(m) for m in (filled.space().watermark(b) for b in range(4))}
+    source = filled.source()
     filled.move()
-    filled.store.mset(marks)  # as they were before the load's last batch
-    filled.settle()
+    filled.say_live(source)  # as for rows that are written beside some that are not due
     filled.read("a", "b")
     report = filled.replay()
     assert (verdicts(report), report.mismatches) == ({V.AHEAD: 1, V.FINE: 1}, 0)
@@ -295,10 +294,7 @@ def overwrite(home: ParityHome, video: str, n: int, time_us: int) -> None:
 
 def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: ParityHome) -> None:
     filled.store.setrange(filled.key("b"), 39, (5).to_bytes(8, "little"))
-    filled.store.delete(
-        filled.space().watermark(0), *(filled.space().watermark(b) for b in range(1, 4))
-    )
-    filled.settle()
+    filled.say_live("")
     filled.read("a", "b", "unknown")
     report = filled.replay()
     assert verdicts(report) == {V.NO_WATERMARK: 2, V.WRONG_VALUE: 1}
@@ -306,15 +302,14 @@ def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: Parit
 
 
 def test_without_a_watermark_an_older_row_may_have_been_the_latest(home: ParityHome) -> None:
-    """As in the first quarter of a second of a process, while a load is under way."""
+    """As where only Feast wrote."""
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
     old = home.store.get(home.key("a"))
     home.statistics(("a", ago(2), ago(2), 11))
     home.move()
     home.store.set(home.key("a"), old)
-    home.store.delete(home.space().watermark(0))  # no floor; the other buckets are the ceiling
-    home.settle()
+    home.say_live("")
     home.read("a")
     assert verdicts(home.replay()) == {V.NO_WATERMARK: 1}
 
@@ -331,10 +326,7 @@ def test_another_table_under_the_path_is_not_judged(filled: ParityHome) -> None:
 
 def test_a_version_that_is_gone_is_told(filled: ParityHome) -> None:
     filled.read("a")
-    filled.settle()
-    marks = {m: filled.store.get(m) for m in (filled.space().watermark(b) for b in range(4))}
-    filled.store.mset({m: text.replace(b" 2 ", b" 9 ") for m, text in marks.items()})
-    filled.settle()
+    filled.say_live(filled.source().replace(" 2 ", " 9 "))
     filled.read("a")
     assert verdicts(filled.replay()) == {V.FINE: 1, V.VERSION_GONE: 1}
 

@@ -27,8 +27,8 @@ def versions(value: bytes) -> list[bytes]:
         ValueError: the value is damaged.
 
     >>> new, old = (bytes([2, 0, *bytes(8), n]) + bytes(19) + b"payload" for n in (7, 4))
-    >>> both = chained([new, old])
-    >>> len(both), versions(both) == [new, old]
+    >>> value = chained([new, old])
+    >>> len(value), versions(value) == [new, old]
     (78, True)
     """
     parts: list[bytes] = []
@@ -60,8 +60,8 @@ def visible(value: bytes, live: int) -> bytes | None:
         ValueError: the value is damaged.
 
     >>> new, old = (bytes([2, 0, *bytes(8), n]) + bytes(19) for n in (7, 4))
-    >>> both = chained([new, old])
-    >>> visible(both, 7) == new, visible(both, 6) == old, visible(both, 3)
+    >>> value = chained([new, old])
+    >>> visible(value, 7) == new, visible(value, 6) == old, visible(value, 3)
     (True, True, None)
     """
     return next((part for part in versions(value) if load_of(part) <= live), None)

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.errors import TableError, explain
@@ -24,6 +25,7 @@ from vidtopics.tables.whole import changed_by, readable, whole
 from vidtopics.timestamps import microseconds
 
 BATCH = 32_768
+OPEN_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,34 @@ def files(delta: DeltaTable) -> frozenset[str]:
 
 
 def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
-    """The data files of another version; None where it can't be opened any more."""
+    """The data files of another version; None where its log is gone.
+
+    Raises:
+        TableError: it couldn't be opened now, several times: that says nothing of its rows.
+    """
     try:
-        return files(DeltaTable(delta.table_uri, version=version))
-    except (DeltaError, OSError):
+        return files(_opened(delta.table_uri, version))
+    except DeltaError:
         return None
+    except OSError as error:
+        raise TableError(
+            explain(
+                f"{delta.table_uri}, version {version}",
+                expected="a log that can be read",
+                found=f"{error}, {OPEN_TRIES} times",
+                mend="see to the storage and run again",
+            )
+        ) from error
+
+
+@retry(
+    retry=retry_if_exception_type(OSError),
+    stop=stop_after_attempt(OPEN_TRIES),
+    wait=wait_random(0, 0.2),
+    reraise=True,
+)
+def _opened(uri: str, version: int) -> DeltaTable:
+    return DeltaTable(uri, version=version)
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from vidtopics.layout import ViewEntry, Watermark, place
+from vidtopics.layout import ViewEntry, place
 from vidtopics.materialization.batches import tag_of
 from vidtopics.materialization.generations import Generations, field_of
 from vidtopics.materialization.lock import GUARD, fence, queue
@@ -54,28 +54,33 @@ def expire(writer: StoreWriter, keep_us: int, now_us: int) -> int:
     return _swept(writer, trims)
 
 
-def reset(
-    writer: StoreWriter,
-    entry: ViewEntry,
-    retained: Sequence[int],
-    marks: Sequence[Watermark | None],
-) -> None:
-    """Take out of a live generation what was gone back from, and put its watermarks back.
+def reset(writer: StoreWriter) -> None:
+    """Take out of live generations what was gone back from, and put their watermarks back.
 
     Versions of values that no retained load shows go: those of loads above the live one with them.
     The next load reads again all that came since, so that it writes whatever the table has now.
     """
-    store, lease = writer.generations, writer.lease
-    assert lease is not None
-    generation = (entry.number, entry.generation)
-    _swept(writer, {generation: retained})
+    store, unclean = writer.generations, dirty(writer.generations)
+    known, entries = records(store), store.entries()
+    live = {view: entry for view, entry in entries.items() if field_of(entry) in unclean}
+    if not live:
+        return
+    generations = {view: (entry.number, entry.generation) for view, entry in live.items()}
+    _swept(writer, {g: retained_loads(known, live[v], g) for v, g in generations.items()})
+    for view, entry in live.items():
+        _rewind(store, entry, known[-1].marks.get(view, "") if known else "")
+    _settle(store, "dirty", [field_of(entry) for entry in live.values()])
+
+
+def _rewind(store: Generations, entry: ViewEntry, mark: str) -> None:
+    """Set the watermarks of a generation; none where `mark` is empty."""
+    assert store.lease is not None
     space = store.keys(entry)
     with store.connection.pipeline(transaction=False) as pipe:
-        for bucket, (tag, mark) in enumerate(zip(store.layout.tags, marks, strict=True)):
+        for bucket, tag in enumerate(store.layout.tags):
             keys: list[bytes | str] = [fence(store.prefix, tag), space.watermark(bucket)]
-            queue(pipe, REWIND, keys, lease.number, str(mark or ""))
+            queue(pipe, REWIND, keys, store.lease.number, mark)
         pipe.execute()
-    _settle(store, "dirty", [field_of(entry)])
 
 
 def _swept(writer: StoreWriter, trims: dict[Generation, list[int]] | Any) -> int:

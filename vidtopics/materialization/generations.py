@@ -78,8 +78,8 @@ class Generations:
                     f"Redis, prefix {self.prefix!r}",
                     expected=str(self.layout),
                     found=str(stored_layout),
-                    mend="keep `buckets` as they were (a teardown leaves them), "
-                    "or choose another `prefix`",
+                    mend="keep `buckets` as they were (a teardown leaves them), or choose another "
+                    "`prefix`; `vidtopics materialize` and `feast apply` bring layout 1 to 2",
                 )
             )
 
@@ -201,8 +201,11 @@ class Generations:
         def change(pipe: Any) -> ViewEntry:
             state = self._registration(pipe, view)
             entry, live = entry_for(state), state.live
+            fields = schema  # with the widths of the live values, where it has none
+            if entry and live and entry.generation == live.generation and not schema.widths:
+                fields = schema.sized(Schema(state.fields).widths)
             is_known = entry is not None and pipe.hexists(
-                self._written, f"{schema.hash}:{field_of(entry)}"
+                self._written, f"{fields.hash}:{field_of(entry)}"
             )
             texts = pipe.hgetall(self._releases)
             pipe.multi()
@@ -214,7 +217,7 @@ class Generations:
                 pipe.hdel(self._applied, view)
             if entry != live or not is_known:
                 retired = live if live and live.generation != entry.generation else None
-                self.enter(pipe, view, entry, schema, retired=retired)
+                self.enter(pipe, view, entry, fields, retired=retired)
                 if retired:
                     self._drop_from_records(pipe, view, texts)
             if not live:
@@ -236,6 +239,7 @@ class Generations:
             entry = replace(entry, keys=entry.keys or state.live.keys)
             pipe.multi()
             pipe.hset(self._retired, field_of(entry), view)
+            pipe.hset(self._last_generations, str(entry.number), entry.generation)
             return entry
 
         return self.change(change)
@@ -312,7 +316,7 @@ class Generations:
                 [key for key, number in part if number in generations or number in queues],
             )
             for generation, trim in (trims or {}).items():
-                keys = [k for k, number in part if number == generation and b":w" not in k]
+                keys = [k for k, number in part if number == generation and not _is_watermark(k)]
                 if keys:
                     trim(generation, keys)
         self.change(partial(self._forget, generations, queues))
@@ -365,6 +369,7 @@ class Generations:
             int(pipe.get(self._numbers) or 0),
             list(entries.values()),
             retired_generations(pipe.hgetall(self._retired)),
+            int(pipe.hget(self._last_generations, str(live.number)) or 0) if live else 0,
         )
 
     def _forget(self, generations: set[Generation], queues: set[int], pipe: Any) -> None:
@@ -397,6 +402,7 @@ class Generations:
         pipe.hset(self._schemas, str(schema.hash), schema.to_json())
         pipe.hset(self._written, f"{schema.hash}:{field_of(entry)}", "")
         pipe.hset(self._views, view, entry.to_json())
+        pipe.hset(self._last_generations, str(entry.number), entry.generation)
         pipe.incr(place(self.prefix, "directory"))
         if retired:
             pipe.hset(self._retired, field_of(retired), view)
@@ -421,6 +427,11 @@ class Generations:
     def _written(self) -> str:
         """Schema and generation of which there may be values, as `schema:number:generation`."""
         return place(self.prefix, "written")
+
+    @property
+    def _last_generations(self) -> str:
+        """Per number of a view the greatest that a generation of it ever had."""
+        return place(self.prefix, "last")
 
     @property
     def _releases(self) -> str:
@@ -460,6 +471,11 @@ def unlink(lease: Lease, keys: Iterable[bytes]) -> int:
                 queue(pipe, UNLINK, [fence(lease.prefix, tag), *bucket_keys], lease.number)
             removed += sum(pipe.execute())
     return removed
+
+
+def _is_watermark(key: bytes) -> bool:
+    """Whether a key with a generation is a watermark's, and no value's."""
+    return key.split(b":", 3)[2].startswith(b"w")
 
 
 def entries_of(texts: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:

@@ -50,15 +50,15 @@ class Attempt:
 
 @contextmanager
 def attempt(
-    run: Round, table: Table, version: int, why: str, live: ViewEntry | None
+    run: Round, table: Table, rows: DeltaTable, why: str, live: ViewEntry | None
 ) -> Iterator[None]:
-    """Within the block a view goes to a new generation.
+    """Within the block a view goes to a new generation, filled with `rows`.
 
     Raises:
         StoreError: an earlier attempt for the same cause failed and nobody asked for another, or
             Redis has no memory for it.
     """
-    cause = f"{why} (version {version})"
+    cause = f"{why} (version {rows.version()})"
     note = _noted(run.store, table.name)
     if note is None or note.cause != cause:
         note = Attempt(cause)
@@ -71,10 +71,10 @@ def attempt(
                 mend="mend that, then `vidtopics materialize --full`; a new release is tried too",
             )
         )
-    _check_memory(run, table, version, why, live)
-    note = replace(note, begun=note.begun + 1, error="")
-    _note(run.store, table.name, note)
     try:
+        _check_memory(run.store, table, rows, why, live)
+        note = replace(note, begun=note.begun + 1, error="")
+        _note(run.store, table.name, note)
         yield
     except (TableError, ContractError, redis.exceptions.OutOfMemoryError) as error:
         _note(run.store, table.name, replace(note, error=str(error)))
@@ -82,13 +82,13 @@ def attempt(
 
 
 def needed_bytes(
-    store: Generations, entry: ViewEntry | None, delta: DeltaTable, table: Table
+    store: Generations, entry: ViewEntry | None, rows: DeltaTable, table: Table
 ) -> int:
     """What a new generation takes, by the memory of some of the live one's values."""
     if entry is None:
         return 0
-    with readable(table, delta.version()):
-        ids = scan(delta).to_table(columns=[table.key[0]])[table.key[0]].unique()
+    with readable(table, rows.version()):
+        ids = scan(rows).to_table(columns=[table.key[0]])[table.key[0]].unique()
     chosen = set(np.linspace(0, len(ids) - 1, SAMPLE).astype(int).tolist()) if len(ids) else set()
     keys = store.keys(entry).of([ids[i].as_py().encode() for i in sorted(chosen)])
     sizes: list[Any] = [store.connection.memory_usage(key.decode()) for key in keys]
@@ -119,10 +119,11 @@ def _primaries(cluster: Any) -> list[Any]:
     return list(cluster.get_primaries())
 
 
-def _check_memory(run: Round, table: Table, version: int, why: str, live: ViewEntry | None) -> None:
-    memory = Memory.of(run.store.connection)
-    delta = run.tables.delta(table, version=version)
-    needed = needed_bytes(run.store, live, delta, table)
+def _check_memory(
+    store: Generations, table: Table, rows: DeltaTable, why: str, live: ViewEntry | None
+) -> None:
+    memory = Memory.of(store.connection)
+    needed = needed_bytes(store, live, rows, table)
     if memory.limit and memory.used + needed > memory.limit:
         raise StoreError(
             explain(

@@ -195,9 +195,16 @@ def _keys(
 
 
 def _times(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[Times | None]:
-    """Event and created time of the values of some ids; None where readers see none."""
-    values = _values(store, entry, ids)
-    return [None if value is None else _time(value) for value in values]
+    """Event and created time of the values of some ids; None where there is none to be seen yet.
+
+    A key that isn't where its id's should be has none at all.
+    """
+    values = _stored(store, entry, ids)
+    seen = [value and _visible(value, entry.live) for value in values]
+    return [
+        None if value and shown is None else _time(shown)
+        for value, shown in zip(values, seen, strict=True)
+    ]
 
 
 def _time(value: bytes | None) -> Times:
@@ -294,15 +301,20 @@ def _begins_with(
 def _values(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[bytes | None]:
     """What readers see of some ids, as load 0 would have written it; None where there is none.
 
-    A key that belongs to no id, or whose value is damaged, is given as it is.
+    A damaged value is given as it is.
     """
+    values = _stored(store, entry, ids)
+    return [value and _visible(value, entry.live) for value in values]
+
+
+def _stored(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[bytes | None]:
     values: list[bytes | None] = []
     for part in chunks(store.keys(entry).of(ids), 1_000):
         with store.connection.pipeline(transaction=False) as pipe:
             for key in part:
                 pipe.get(cast("str", key))
             values += pipe.execute()
-    return [value and _visible(value, entry.live) for value in values]
+    return values
 
 
 def _visible(value: bytes, live: int) -> bytes | None:

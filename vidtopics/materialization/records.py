@@ -65,11 +65,12 @@ class LiveRecord:
 
     def without_view(self, view: str) -> LiveRecord:
         """The record without a view that was dropped: its keys go, so nobody can go back to it."""
-        entries, sources, marks = (
-            {name: value for name, value in mapping.items() if name != view}
-            for mapping in (self.entries, self.sources, self.marks)
+        return replace(
+            self,
+            entries={name: entry for name, entry in self.entries.items() if name != view},
+            sources={name: source for name, source in self.sources.items() if name != view},
+            marks={name: mark for name, mark in self.marks.items() if name != view},
         )
-        return replace(self, entries=entries, sources=sources, marks=marks)
 
 
 def parse_records(texts: Mapping[bytes, bytes]) -> list[LiveRecord]:
@@ -126,6 +127,6 @@ def expired(records: Sequence[LiveRecord], now_us: int, keep_us: int) -> list[Li
     >>> [r.load for r in expired(records, 310, 50)], [r.load for r in expired(records, 999, 50)]
     ([1], [1, 2])
     """
-    old = [r for r, successor in pairwise(records) if successor.live_us + keep_us < now_us]
+    old = [r for r, successor in pairwise(records) if successor.live_us + keep_us <= now_us]
     surplus = records[:-MOST_RECORDS]
     return [r for r in records if r in old or r in surplus]

@@ -27,6 +27,7 @@ class Registration:
         last_number: the greatest number that a view of this prefix ever had.
         entries: all views' entries.
         retired: generations that are not live and still have keys.
+        last_generation: the greatest number that a generation of the view ever had.
     """
 
     live: ViewEntry | None
@@ -35,6 +36,7 @@ class Registration:
     last_number: int
     entries: Sequence[ViewEntry]
     retired: Sequence[Generation]
+    last_generation: int = 0
 
     def continued(self, schema: Schema) -> ViewEntry | None:
         """The live entry with this schema; None where its values don't fit.
@@ -67,10 +69,10 @@ class Registration:
         )
 
     def next_generation(self, number: int) -> int:
-        """A generation that the view of this number doesn't have, live or not."""
+        """A generation that the view of this number doesn't have and never had."""
         live = (entry.generation for entry in self.entries if entry.number == number)
         retired = (generation for n, generation in self.retired if n == number)
-        return 1 + max([0, *live, *retired])
+        return 1 + max([self.last_generation, *live, *retired])
 
 
 def same_keys(entry: ViewEntry, schema: Schema) -> bool:

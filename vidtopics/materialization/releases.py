@@ -29,6 +29,7 @@ from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, LockError, hold, lost
 from vidtopics.materialization.records import LiveRecord
 from vidtopics.materialization.reports import Moved
+from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.settings import OnlineSettings
@@ -100,11 +101,13 @@ def materialize(
         if target is None:
             return []
         owners.claim(lease, tables, take_over=take_over)
+        upgrade(lease, settings.buckets)
         writer = _writer(connection, settings, lease)
         writer.sweep()
         number, now_us = target["release_id"], time.time_ns() // 1000
         after_failover = _clean_after_failover(writer, lease)
         _go_back_to(writer.generations, number)
+        cleaning.reset(writer)
         run = views.Round(
             tables, writer, lease, number, now_us, full, loader, progress, after_failover
         )
@@ -114,9 +117,12 @@ def materialize(
             done.append(Moved(name, number, taken_out=True))
             report(done[-1])
         done += _bring(run, list(_parts(target, settings)), report)
-        cleaning.expire(writer, micros_of(settings.keep), now_us)
+        keep_us = settings.keep // timedelta(microseconds=1)
+        cleaning.expire(writer, keep_us, time.time_ns() // 1000)
         if not all(moved.up_to_date for moved in done):
             _look_again(tables, writer.generations, target, settings, done)
+        if not any(moved.error for moved in done):
+            _enter(lease, "release", str(number))
         if pin:
             pins.enter(lease, number, pin)
         _log_load(tables, writer.generations)
@@ -224,11 +230,6 @@ def release_of(tables: Tables, release: int) -> dict[str, Any]:
     return {"release_id": release, "versions": dict(rows[-1]["versions"])}
 
 
-def micros_of(duration: timedelta) -> int:
-    """Microseconds of a timedelta."""
-    return int(duration.total_seconds() * 1_000_000)
-
-
 def _clean_after_failover(writer: StoreWriter, lease: Lease) -> bool:
     """Remove what a failover left, where other servers answer than at the end of the last run."""
     store = writer.generations
@@ -257,6 +258,7 @@ def backfill(
     with hold(connection, settings.prefix) as lease:
         owners.claim(lease, tables)
         writer = _writer(connection, settings, lease)
+        cleaning.reset(writer)
         live = switching.records(writer.generations)
         release = release_of(tables, live[-1].release) if live else _latest(tables)
         number, now_us = release["release_id"], time.time_ns() // 1000

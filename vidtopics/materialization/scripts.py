@@ -94,7 +94,8 @@ local function is_later(a, b)
   return a.event > b.event or (a.event == b.event and a.created > b.created)
 end
 local function is_copy(a, b)
-  return string.sub(a.body, 1, 10) == string.sub(b.body, 1, 10)
+  return a.event == b.event and a.created == b.created
+      and string.sub(a.body, 1, 10) == string.sub(b.body, 1, 10)
       and string.sub(a.body, 15) == string.sub(b.body, 15)
 end
 local load, retained = tonumber(ARGV[8]), numbers(ARGV[9])
@@ -102,7 +103,10 @@ retained[#retained + 1] = load
 for i = 4, #KEYS do
   local new, list = version(ARGV[i + 6]), split(redis.call('GET', KEYS[i]))
   local place = visible(list, load)
-  if place and is_copy(list[place], new) then
+  if #list == 0 then
+    put(KEYS[i], new.body, new.event)
+    written = written + 1
+  elseif place and is_copy(list[place], new) then
     written = written + 1
   else
     place = 1

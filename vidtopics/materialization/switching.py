@@ -91,6 +91,7 @@ def go_live(store: Generations, switch: Switch) -> LiveRecord:
         sources = {v.decode(): s.decode() for v, s in pipe.hgetall(names["sources"]).items()}
         structures = {n.decode(): s.decode() for n, s in pipe.hgetall(names["structures"]).items()}
         marks = dict(last.marks)
+        ends_hold = _ends_hold(pipe, store.prefix, switch.release)
         pipe.multi()
         for staged in switch.staged:
             live = entries.get(staged.view)
@@ -125,9 +126,8 @@ def go_live(store: Generations, switch: Switch) -> LiveRecord:
             if earlier.release == switch.release:
                 pipe.hdel(names["releases"], earlier.load)
         pipe.hset(names["releases"], switch.load, record.to_json())
-        pipe.delete(place(store.prefix, "held"))
-        if not switch.incomplete:
-            pipe.set(place(store.prefix, "release"), switch.release)
+        if ends_hold:
+            pipe.delete(place(store.prefix, "held"))
         pipe.incr(place(store.prefix, "directory"))
         return record
 
@@ -152,6 +152,7 @@ def go_back(store: Generations, release: int, *, held: Held | None = None) -> Li
         sources = [view.decode() for view in pipe.hkeys(names["sources"])]
         structures = [name.decode() for name in pipe.hkeys(names["structures"])]
         loading = int(pipe.get(place(store.prefix, "loading")) or 0)
+        ends_hold = _ends_hold(pipe, store.prefix, release)
         pipe.multi()
         for view in set(sources) - goal.entries.keys():  # it was loaded first by a later release
             if view in entries:
@@ -173,6 +174,8 @@ def go_back(store: Generations, release: int, *, held: Held | None = None) -> Li
         for later in before:
             if later.load > goal.load:
                 pipe.hdel(names["releases"], later.load)
+        if ends_hold:
+            pipe.delete(place(store.prefix, "held"))
         if held:
             newest = max(loading, *(record.release for record in before))
             text = json.dumps(asdict(replace(held, until=newest)))
@@ -231,6 +234,12 @@ def dirty(store: Generations) -> set[str]:
     """
     names: Any = store.connection.hkeys(place(store.prefix, "dirty"))
     return {name.decode() for name in names}
+
+
+def _ends_hold(pipe: Any, prefix: str, release: int) -> bool:
+    """Whether a release that goes live is after the one that was rolled back to."""
+    text = pipe.get(place(prefix, "held"))
+    return bool(text) and release > Held(**json.loads(text)).release
 
 
 def _mark_dirty(store: Generations, pipe: Any, entry: ViewEntry) -> None:

@@ -17,7 +17,7 @@ from vidtopics.contracts import Table
 from vidtopics.errors import TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import Schema, ViewEntry, Watermark
-from vidtopics.materialization import cleaning, rebuilds
+from vidtopics.materialization import rebuilds
 from vidtopics.materialization.changes import Span, changes, files, snapshot, stand_in
 from vidtopics.materialization.generations import Generations, field_of
 from vidtopics.materialization.loading import Loader, Progress, Work
@@ -75,7 +75,7 @@ class ViewState:
     """What Redis holds of a view, and what brings it to a version of its table.
 
     `marks`: per bucket, without what was gone back from. `is_live`: readers see all that the
-    watermarks count. `is_dirty`: the generation has versions that were gone back from.
+    watermarks count.
     """
 
     entry: ViewEntry | None
@@ -83,7 +83,6 @@ class ViewState:
     source: LoadRecord | None = None
     marks: Sequence[Watermark | None] = ()
     is_live: bool = False
-    is_dirty: bool = False
 
 
 def stage(run: Round, table: Table, version: int) -> tuple[Moved, Staged | None]:
@@ -104,7 +103,7 @@ def stage(run: Round, table: Table, version: int) -> tuple[Moved, Staged | None]
         return Moved(table.name, run.release, up_to_date=True, seconds=moved.seconds), None
     todo = _with_widths(store, table, delta, state)
     if todo.plan.rebuild:
-        with rebuilds.attempt(run, table, version, todo.plan.rebuild, state.entry):
+        with rebuilds.attempt(run, table, todo.read, todo.plan.rebuild, state.entry):
             return _fill(run, table, version, delta, state, todo, began)
     return _fill(run, table, version, delta, state, todo, began)
 
@@ -145,8 +144,6 @@ def _fill(
         goal, source = store.begin(table.name, schema, ttl_us(table)), None
     else:
         goal, source = store.register_for_load(table.name, schema, ttl_us(table)), state.source
-        if state.is_dirty:
-            cleaning.reset(run.writer, goal, run.retained(table.name, goal), state.marks)
     source = _from(source, goal, delta, todo)
     if not todo.rebuild:
         store.remember(table.name, source.to_json())
@@ -193,8 +190,6 @@ def backfill(run: Round, table: Table, version: int, span: Span) -> tuple[Moved,
             )
         )
     retained = run.retained(table.name, entry)
-    if state.is_dirty:
-        cleaning.reset(run.writer, entry, retained, state.marks)
     source = _from(state.source, entry, delta, todo).to_json()
     store.remember(table.name, source)
     load = run.writer.load(entry, load=run.load, retained=retained)
@@ -239,7 +234,9 @@ def preview(
         new_rows.not_due,
         time.monotonic() - began,
         why=todo.rebuild,
-        needs_bytes=rebuilds.needed_bytes(store, state.entry, delta, table) if todo.rebuild else 0,
+        needs_bytes=rebuilds.needed_bytes(store, state.entry, sized.read, table)
+        if todo.rebuild
+        else 0,
     )
 
 
@@ -273,7 +270,7 @@ def look(
         full=full,
     )
     is_live = bool(live_mark) and live_mark == lowest(marks)
-    return ViewState(entry, todo, source, marks, is_live, is_dirty)
+    return ViewState(entry, todo, source, marks, is_live)
 
 
 def _marks(store: Generations, entry: ViewEntry, text: str) -> list[Watermark | None]:

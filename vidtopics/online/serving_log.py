@@ -84,7 +84,7 @@ class ServingLog:
             )
         self.share, self.connection = share, connection
         self.dropped = self.failed = self.written = self._bytes = 0
-        self._told = 0
+        self._reported = 0
         self._files = LogFiles(Path(folder))
         self._lock = threading.Lock()
         self._process = 0
@@ -216,10 +216,10 @@ class ServingLog:
                     for name, column in features.columns.items()
                 },
                 features.null,
-                missed - self._told,
+                missed - self._reported,
             ).to_line()
             self._files.append(line)
-            self._told = missed
+            self._reported = missed
         self.written += 1
 
 

@@ -34,6 +34,7 @@ from pydantic import Field, StrictBool, StrictStr, ValidationError
 from vidtopics.errors import SettingsError, StoreError, explain
 from vidtopics.layout import KeySpace, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
+from vidtopics.materialization.upgrade import upgrade_before_use
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
 from vidtopics.server import remember, url_of
@@ -361,6 +362,8 @@ class PackedRedisOnlineStore(OnlineStore):
         A view whose fields or join keys changed so that its values don't fit is left as it is: the
         next load begins anew, not this call.
         """
+        client = self._client(config)
+        upgrade_before_use(client.connection, client.prefix, config.online_store.buckets)
         writer = self._writer(config)
         if tables_to_delete:
             writer.drop(*(table.name for table in tables_to_delete))
