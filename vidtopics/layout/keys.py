@@ -11,6 +11,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtopics.layout.hashes import HashedIds
 from vidtopics.layout.layouts import Layout
 
 
@@ -18,13 +19,22 @@ class BulkHeads(dict[int, list[bytes]]):
     """For ids of a length: how a key of each bucket begins as an argument of a command."""
 
     def __init__(self, heads: Sequence[bytes]) -> None:
-        self._heads = heads
+        self._heads, self._arrays = heads, dict[int, NDArray[np.void]]()
+        self.are_even = len(set(map(len, heads))) == 1
+        """Whether all heads are equally long, as with hash tags of one length."""
 
     def __missing__(self, length: int) -> list[bytes]:
         made = self[length] = [
             b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads
         ]
         return made
+
+    def as_array(self, length: int) -> NDArray[np.void]:
+        """The same as an array of a fixed size, where they are even."""
+        if length not in self._arrays:
+            heads = self[length]
+            self._arrays[length] = np.frombuffer(b"".join(heads), f"V{len(heads[0])}")
+        return self._arrays[length]
 
 
 @dataclass(frozen=True)
@@ -54,27 +64,21 @@ class KeySpace:
         heads, buckets = self.heads, self.buckets
         return [heads[crc32(i) % buckets] + i for i in ids]
 
-    def bulk_strings(self, ids: Sequence[bytes], hashes: Sequence[int]) -> list[bytes]:
-        r"""The keys as arguments in Redis' protocol: two pieces for each id, to be joined.
+    def bulk_strings(self, hashed: HashedIds) -> bytes:
+        r"""The keys as arguments in Redis' protocol; a line's end has to follow.
 
-        A line's end has to follow.
-
-        Args:
-            ids: N ids.
-            hashes: N CRC-32 of theirs.
-
-        >>> b"".join(KeySpace("vt", 1, 2, Layout(16)).bulk_strings([b"v1"], [crc32(b"v1")]))
+        >>> KeySpace("vt", 1, 2, Layout(16)).bulk_strings(HashedIds.of([b"v1"]))
         b'\r\n$13\r\nvt:1:2:{pv}v1'
         """
-        heads, buckets, lengths = self._bulk_heads, self.buckets, set(map(len, ids))
-        pieces = [b""] * (2 * len(ids))
-        if len(lengths) == 1:
-            own = heads[lengths.pop()]
-            pieces[::2] = [own[h % buckets] for h in hashes]
-        else:
-            pieces[::2] = [heads[len(i)][h % buckets] for i, h in zip(ids, hashes, strict=True)]
-        pieces[1::2] = ids
-        return pieces
+        heads, rows = self._bulk_heads, hashed.rows
+        buckets = hashed.hashes % np.uint32(self.buckets)
+        if rows is None or not heads.are_even:
+            pairs = zip(hashed.ids, buckets.tolist(), strict=True)
+            return b"".join([heads[len(i)][bucket] + i for i, bucket in pairs])
+        own, width = heads.as_array(rows.shape[1]).take(buckets), rows.shape[1]
+        strings = np.empty(len(rows), [("head", own.dtype), ("id", f"V{width}")])
+        strings["head"], strings["id"] = own, rows.view(f"V{width}").ravel()
+        return strings.tobytes()
 
     def watermark(self, bucket: int) -> bytes:
         """Where a bucket's watermark lies, in the bucket's own slot."""
@@ -83,11 +87,11 @@ class KeySpace:
 
     def fingerprints(self, ids: Iterable[bytes]) -> NDArray[np.uint32]:
         """uint32[N]: hash of view and id."""
-        return self.marked(list(map(crc32, ids)))
+        return self.marked(np.array([*map(crc32, ids)], np.uint32))
 
-    def marked(self, hashes: Sequence[int]) -> NDArray[np.uint32]:
+    def marked(self, hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """uint32[N]: the fingerprints of ids with these CRC-32."""
-        return np.fromiter(hashes, np.uint32, len(hashes)) ^ self._mark
+        return hashes ^ self._mark
 
     @cached_property
     def _bulk_heads(self) -> BulkHeads:

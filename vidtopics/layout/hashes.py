@@ -1,0 +1,70 @@
+"""CRC-32 of the ids of a request, all at once where they are short and of one length.
+
+The hash of a text is linear: the exclusive or of what each byte, at its distance from the end, adds
+to the hash of as many zeros. So a look-up per place stands for a call per id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST = 16
+"""Bytes of an id up to which look-ups take less time than calls."""
+
+
+@dataclass(frozen=True)
+class HashedIds:
+    """N ids as keys end with them.
+
+    Attributes:
+        ids: their bytes.
+        hashes: uint32[N], their CRC-32.
+        rows: uint8[N, L], their bytes where all are of one length; None where they aren't.
+
+    >>> hashed = HashedIds.of([b"v1", b"v2"])
+    >>> hashed.rows.shape, hashed.hashes.tolist() == [crc32(b"v1"), crc32(b"v2")]
+    ((2, 2), True)
+    """
+
+    ids: Sequence[bytes]
+    hashes: NDArray[np.uint32]
+    rows: NDArray[np.uint8] | None
+
+    @classmethod
+    def of(cls, ids: Sequence[bytes]) -> HashedIds:
+        """The ids with their hashes."""
+        lengths = set(map(len, ids))
+        if len(lengths) != 1 or 0 in lengths:
+            return cls(ids, _one_by_one(ids), None)
+        rows = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
+        return cls(ids, _by_place(rows) if rows.shape[1] <= LONGEST else _one_by_one(ids), rows)
+
+
+def _one_by_one(ids: Sequence[bytes]) -> NDArray[np.uint32]:
+    return np.fromiter(map(crc32, ids), np.uint32, len(ids))
+
+
+def _by_place(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """uint32[N] of uint8[N, L]."""
+    width = rows.shape[1]
+    at = np.add(rows.T, (np.arange(width)[::-1] * 256)[:, None], dtype=np.intp)
+    return np.bitwise_xor.reduce(_added().take(at), axis=0) ^ np.uint32(crc32(bytes(width)))
+
+
+@cache
+def _added() -> NDArray[np.uint32]:
+    """uint32[LONGEST * 256]: what a byte adds, by the number of bytes behind it."""
+    return np.array(
+        [
+            crc32(bytes([byte, *bytes(behind)])) ^ crc32(bytes(behind + 1))
+            for behind in range(LONGEST)
+            for byte in range(256)
+        ],
+        np.uint32,
+    )
