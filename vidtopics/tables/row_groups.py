@@ -91,13 +91,14 @@ def read_at_once(
 def _rows_of_a_batch(group: pq.RowGroupMetaData, columns: list[str]) -> int:
     """Rows that fit a core's cache: larger batches take longer, not only more memory."""
     chunks = [group.column(i) for i in range(group.num_columns)]
-    size = sum(
+    size: int = sum(
         chunk.total_uncompressed_size
         for chunk in chunks
         if chunk.path_in_schema.partition(".")[0] in columns
     )
     least, most = BATCH_ROWS
-    return max(least, min(most, BATCH_BYTES * group.num_rows // max(size, 1)))
+    fitting: int = BATCH_BYTES * group.num_rows // max(size, 1)
+    return max(least, min(most, fitting))
 
 
 def _repeated(value: object, kind: pa.DataType, rows: int) -> pa.Array:
