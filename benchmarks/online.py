@@ -7,9 +7,10 @@ what no client can do without: redis-py's `MGET` of the same keys, prepared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import redis
@@ -31,6 +32,7 @@ from benchmarks.serving import (
 from benchmarks.writers import FULL, ROLLBACK, SETTINGS, beside
 from vidtopics.contracts import VIEWS
 from vidtopics.materialization import materialize
+from vidtopics.online import Features
 from vidtopics.online.requests import Request, encoded
 
 PEER = "Feast's Redis store, get_online_features"
@@ -51,6 +53,7 @@ class Plan:
 
 
 PLANS: dict[Scale, Plan] = {"full": Plan(200_000, 5, 2), "smoke": Plan(1_000, 2, 0.05)}
+Sides = Mapping[str, Callable[[list[str]], Any]]
 Rounds = dict[str, list[Milliseconds]]
 
 
@@ -58,7 +61,7 @@ def run(scale: Scale) -> list[Figure]:
     """p50 and p99 of all rounds; all readers ask one server for the same videos."""
     plan = PLANS[scale]
     with serving(Sizes(plan.videos, plan.rounds, 0, 0)) as served:
-        sides = {"ours": partial(_read, served), "feast": partial(read_feast, served.feast)}
+        sides: Sides = {"ours": partial(_read, served), "feast": partial(read_feast, served.feast)}
         features = _read(served, served.requests[0])
         check(
             "online: values",
@@ -77,7 +80,7 @@ def run(scale: Scale) -> list[Figure]:
         return [*figures, *measured, back]
 
 
-def _read(served: Serving, ids: list[str]) -> object:
+def _read(served: Serving, ids: list[str]) -> Features:
     return served.client.read(VIEW, ids, NAMES)
 
 
@@ -101,7 +104,7 @@ def _second_release(plan: Plan, served: Serving) -> None:
 
 def _in_turns(
     plan: Plan,
-    sides: dict[str, Callable[[list[str]], object]],
+    sides: Sides,
     requests: Sequence[list[str]],
     threads: int,
 ) -> Rounds:
@@ -112,15 +115,13 @@ def _in_turns(
     return {name: [turn[name] for turn in turns] for name in sides}
 
 
-def _alone(
-    plan: Plan, served: Serving, sides: dict[str, Callable[[list[str]], object]]
-) -> list[Figure]:
+def _alone(plan: Plan, served: Serving, sides: Sides) -> list[Figure]:
     measured = {n: _in_turns(plan, sides, served.requests, n) for n in THREADS}
     return [f for n, rounds in measured.items() for f in _quantiles(plan, rounds, n, QUIET)]
 
 
 def _during(
-    plan: Plan, served: Serving, sides: dict[str, Callable[[list[str]], object]], kind: str
+    plan: Plan, served: Serving, sides: Sides, kind: str
 ) -> tuple[list[float], list[Figure]]:
     """Seconds of the writer's runs, and the readers' figures meanwhile."""
     home = served.tables.home

@@ -54,7 +54,8 @@ def _by_place(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
     """uint32[N] of uint8[N, L]."""
     width = rows.shape[1]
     at = np.add(rows.T, (np.arange(width)[::-1] * 256)[:, None], dtype=np.intp)
-    return np.bitwise_xor.reduce(_added().take(at), axis=0) ^ np.uint32(crc32(bytes(width)))
+    hashes: NDArray[np.uint32] = np.bitwise_xor.reduce(_added().take(at), axis=0)
+    return hashes ^ np.uint32(crc32(bytes(width)))
 
 
 @cache
