@@ -17,6 +17,7 @@ import redis
 
 from benchmarks import homes
 from benchmarks.data import DAY_US, START_US, rows, video_ids
+from benchmarks.figures import timed
 from vidtopics.contracts import VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.materialization import materialize
 from vidtopics.materialization.rollback import switch_back
@@ -40,9 +41,11 @@ class Read:
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of the rollback, the reads of all readers, and errors."""
+    """Seconds of the rollback and of the loads, memory after each load, reads, and errors."""
 
     seconds: float
+    loads: list[float]
+    memory: list[int]
     reads: list[Read]
     errors: list[str]
 
@@ -57,13 +60,15 @@ def run(videos: int, readers: int) -> Result:
     with homes.folder() as home, homes.redis_server() as url:
         tables = Tables(home)
         connection = redis.Redis.from_url(url)
+        loads, memory = [], [homes.used_memory(url)]
         for release in (1, 2):
             at = np.full(videos, START_US + release * DAY_US)
             for view in VIEWS:
                 ids = video_ids(np.arange(videos))
                 homes.publish(tables, view, rows(view, ids, at, at, seed=release))
             homes.release(tables)
-            materialize(tables, connection, SETTINGS)
+            loads.append(timed(lambda: materialize(tables, connection, SETTINGS))[0])
+            memory.append(homes.used_memory(url))
         stop = multiprocessing.Event()
         with multiprocessing.Pool(readers, _begin, (stop,)) as pool:
             answers = [pool.apply_async(_read, (url, videos, seed)) for seed in range(readers)]
@@ -72,9 +77,9 @@ def run(videos: int, readers: int) -> Result:
             time.sleep(2)
             stop.set()
             done = [answer.get() for answer in answers]
-    return Result(
-        seconds, [r for reads, _ in done for r in reads], [e for _, es in done for e in es]
-    )
+    reads = [read for part, _ in done for read in part]
+    errors = [error for _, part in done for error in part]
+    return Result(seconds, loads, memory, reads, errors)
 
 
 def _begin(stop: object) -> None:
@@ -96,7 +101,9 @@ def _read(url: str, videos: int, seed: int) -> tuple[list[Read], list[str]]:
             errors.append(repr(error))
             continue
         seconds = time.monotonic() - began
-        days = {int(t - START_US) // DAY_US for f in features.values() for t in set(f.event_us)}
+        days = {
+            (t - START_US) // DAY_US for f in features.values() for t in set(f.event_us.tolist())
+        }
         reads.append(Read(time.monotonic(), seconds, frozenset(days)))
     return reads, errors
 
@@ -113,8 +120,12 @@ def main() -> None:
         f"rollback of {options.videos:,} videos, 2 views: {result.seconds:.3f} s; "
         f"{len(result.reads):,} reads of {IDS} ids by {options.readers} processes, "
         f"p50 {np.median(took):.2f} ms, p99 {np.percentile(took, 99):.2f} ms, "
-        f"{len(result.errors)} errors, {result.mixes} mixes"
+        f"{len(result.errors)} errors, {result.mixes} mixes; loads of "
+        f"{' and '.join(f'{s:.1f} s' for s in result.loads)}, used_memory "
+        f"{' then '.join(f'{m / 1e6:.0f} MB' for m in result.memory)}"
     )
+    if result.errors:
+        print(result.errors[0])  # noqa: T201
 
 
 _stop: object = None

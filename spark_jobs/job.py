@@ -29,6 +29,7 @@ from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.settings import Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
+from vidtopics.tables.commits import last_run
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP
 from vidtopics.times import micros, moment
@@ -141,13 +142,12 @@ class Run:
 
     def before(self, table: Table) -> Commit | None:
         """The table's last commit of an earlier as-of time: what a warm start starts from."""
-        earlier = [c for c in self.tables.commits(table) if c.as_of_us < self.as_of_us]
-        return max(earlier, key=lambda c: (c.as_of_us, c.version), default=None)
+        return self.tables.commits(table).latest_as_of(self.as_of_us - 1)
 
     def commit_of(self, table: Table) -> Commit:
         """The commit that this run reads: the last of the latest as-of time up to the run's."""
-        known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
-        if not known:
+        commit = self.tables.commits(table).latest_as_of(self.as_of_us)
+        if commit is None:
             raise TableError(
                 explain(
                     table.name,
@@ -156,7 +156,7 @@ class Run:
                     mend=f"vidtopics run {table.name}",
                 )
             )
-        return max(known, key=lambda c: (c.as_of_us, c.version))
+        return commit
 
     def read_before(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that held just before this run."""
@@ -269,15 +269,16 @@ class Job:
 
     def _live_rows(self, run: Run) -> int:
         """Rows of the table that hold as of the run."""
-        log = run.tables.commits(self.table)
-        if not any(commit.as_of_us <= run.as_of_us for commit in log):
+        if run.tables.commits(self.table).latest_as_of(run.as_of_us) is None:
             return 0
         return len(run.read(self.table, *self.table.key))
 
     def last(self, run: Run) -> Commit:
-        """The job's last commit for the run's as-of time."""
+        """The job's last commit for the run's as-of time, which it has just published or found."""
         log = run.tables.commits(self.table)
-        return [c for c in log if (c.live if run.live else c.as_of_us == run.as_of_us)][-1]
+        commit = last_run(log, self.name, None if run.live else run.as_of_us)
+        assert commit is not None
+        return commit
 
 
 def _removals_due(run: Run) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,8 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.settings import digest
+from vidtopics.tables import Commit
+from vidtopics.tables.commits import standing
 from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ def compute(run: Run) -> Computed:
         seed=run.settings.seed,
         new_epoch=before is not None and before.facts["space"] != space,
     )
+    if before is None or topics.epoch != before.facts["topic_epoch"]:
+        topics = replace(topics, epoch=unused_epoch(topics.epoch, run.tables.commits(TOPICS)))
     ids = pa.array(topics.topic_ids)
     now = moments(np.array([run.as_of_us]))[0]
     live = {
@@ -81,6 +87,19 @@ def compute(run: Run) -> Computed:
         facts=facts,
         left_out=unused_topics(settings.clusters, live["label_terms"]),
     )
+
+
+def unused_epoch(epoch: int, log: Sequence[Commit]) -> int:
+    """The first epoch from this one on that none of the rolled-back runs had.
+
+    >>> bad = Commit("topics", 20, 21, facts={"topic_epoch": 2}, version=2)
+    >>> back = Commit("topics", 30, 31, facts={"topic_epoch": 1, "rollback_to": "1"}, version=3)
+    >>> unused_epoch(2, [bad, back]), unused_epoch(2, [bad])
+    (3, 2)
+    """
+    valid = {c.version for c in standing(log)}
+    taken_back = {int(c.facts.get("topic_epoch", 0)) for c in log if c.version not in valid}
+    return next(number for number in count(epoch) if number not in taken_back)
 
 
 def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:

@@ -25,6 +25,8 @@ Point = Literal[
     "publish.committed",  # the commit is in the log, its caller doesn't know yet
     "release.read",
     "release.committed",
+    "rollback.taken_back",  # the releases since are marked, no table has its old values yet
+    "rollback.table",  # one more table has
     "materialize.batch",  # some rows of a view are in Redis
     # a view (or its new generation) is in Redis with its watermarks, the next one isn't
     "materialize.view",

@@ -29,6 +29,7 @@ from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.rollback import retained, switch_back
 from vidtopics.online import OnlineClient, Status
+from vidtopics.releases.loads import read_loads
 
 VIDEOS = [f"v{i}" for i in range(12)]
 
@@ -152,6 +153,20 @@ def values(content: dict[bytes, Any]) -> dict[Any, Any]:
         for key, value in content.items()
         if key.startswith((b"vt:queue:0:", b"vt:clicks"))
     }
+
+
+def test_the_homes_log_says_what_went_live_when(home: OnlineHome, store: redis.Redis) -> None:
+    for n in (1, 2):
+        publish(home, n)
+        home.run(store, KEEP)
+        home.run(store, KEEP, full=True)  # the same release again is no news
+    live_us = switch_back(store, KEEP, 1).live_us
+    home.run(store, KEEP)
+    logged = read_loads(home.tables)
+    assert [load.release_id for load in logged] == [1, 2, 1]
+    assert logged[-1].live_us == live_us
+    port = store.get_connection_kwargs()["port"]
+    assert {load.store for load in logged} == {f"127.0.0.1:{port}/0/vt"}
 
 
 def test_going_back_from_a_generation_to_the_one_before(

@@ -15,7 +15,7 @@ from vidtopics.layout import Layout, Structures
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import Connection
-from vidtopics.online.requests import ListRequest
+from vidtopics.online.lists import ListRequest
 from vidtopics.online.round_trip import send
 
 TOPICS = list(range(8))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import local, require_plain, scan, scan_files
 from vidtopics.tables.whole import changed_by, readable, whole
 from vidtopics.timestamps import microseconds
 
@@ -88,9 +87,7 @@ def changes(
     Raises:
         TableError: a data file is gone or damaged.
     """
-    dataset = scan(delta)
-    fragments = [f for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
-    dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
+    dataset = scan_files(delta, data_files(delta) if names is None else names)
     with readable(table, delta.version()):
         rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
     event, created = (microseconds(rows[name]) for name in (EVENT_TIME, CREATED_TIME))
@@ -151,7 +148,7 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
 
     A commit whose log entry was cleaned up may have.
     """
-    folder = scan(delta).filesystem
+    folder = local(delta.table_uri) or scan(delta).filesystem
     commit_kinds = (
         changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
     )
@@ -190,7 +187,7 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
                 mend=f"run `vidtopics run {table.name}`, which publishes a new release",
             )
         ) from error
-    scan(delta)
+    require_plain(delta)
     return delta
 
 

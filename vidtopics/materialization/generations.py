@@ -112,6 +112,20 @@ class Generations:
                 pipe.set(name, 0, nx=True)
             pipe.execute()
 
+    @property
+    def address(self) -> str:
+        """The store in the home's load log: the server's address, without password, and the prefix.
+
+        Of a cluster it is that of the node that has the directory.
+        """
+        connection: Any = self.connection
+        if isinstance(connection, redis.RedisCluster):
+            name = connection.get_node_from_key(place(self.prefix, "directory")).name
+            return f"{name}/{self.prefix}"
+        at = connection.get_connection_kwargs()
+        where = at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}"
+        return f"{where}/{at.get('db', 0)}/{self.prefix}"
+
     def entries(self) -> dict[str, ViewEntry]:
         """Every view's entry."""
         return entries_of(cast("dict[bytes, bytes]", self.connection.hgetall(self._views)))

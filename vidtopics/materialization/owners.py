@@ -14,6 +14,7 @@ from typing import Any
 from vidtopics.contracts import RELEASES
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout import place
+from vidtopics.layout.known import read_known
 from vidtopics.materialization.lock import Lease
 from vidtopics.tables import Tables
 
@@ -62,7 +63,7 @@ def claim(lease: Lease, tables: Tables, *, take_over: bool = False) -> None:
 
     def change(pipe: Any) -> Owner | None:
         text = pipe.get(key)
-        stored = Owner(**json.loads(text)) if text else None
+        stored = read_known(Owner, text) if text else None
         pipe.multi()
         if stored is None or (take_over and stored.home != own.home):
             pipe.set(key, json.dumps(asdict(own)))

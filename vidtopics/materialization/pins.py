@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidtopics.layout import place
+from vidtopics.layout.known import read_known
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import Lease, hold
 from vidtopics.online.connections import Connection
@@ -69,13 +70,13 @@ def who() -> str:
 def pinned(store: Generations) -> Pin | None:
     """The pin of the prefix."""
     text: Any = store.connection.get(place(store.prefix, "pin"))
-    return Pin(**json.loads(text)) if text else None
+    return read_known(Pin, text) if text else None
 
 
 def held(store: Generations) -> Held | None:
     """The rollback that no later release has followed yet."""
     text: Any = store.connection.get(place(store.prefix, "held"))
-    return Held(**json.loads(text)) if text else None
+    return read_known(Held, text) if text else None
 
 
 def standing(connection: Connection, prefix: str) -> str:
@@ -91,7 +92,7 @@ def enter(lease: Lease, release: int, by: str) -> None:
     def change(pipe: Any) -> None:
         text = pipe.get(key)
         pipe.multi()
-        if not text or Pin(**json.loads(text)).release != release:
+        if not text or read_known(Pin, text).release != release:
             pipe.set(key, json.dumps(asdict(Pin(release, now(), by))))
 
     lease.transaction(change, "pin")
@@ -105,7 +106,7 @@ def unpin(connection: Connection, prefix: str) -> Pin | None:
         text = pipe.get(key)
         pipe.multi()
         pipe.delete(key)
-        return Pin(**json.loads(text)) if text else None
+        return read_known(Pin, text) if text else None
 
     with hold(connection, prefix) as lease:
         return lease.transaction(change, "pin")

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from vidtopics.contracts import Table
 from vidtopics.errors import ContractError, StoreError, TableError, explain
 from vidtopics.layout import ViewEntry, place
+from vidtopics.layout.known import read_known
 from vidtopics.materialization.generations import Generations
 from vidtopics.online.connections import Connection
 from vidtopics.tables.scans import scan
@@ -146,7 +147,7 @@ def megabytes(count: float) -> str:
 
 def _noted(store: Generations, view: str) -> Attempt | None:
     text: Any = store.connection.hget(place(store.prefix, "attempts"), view)
-    return Attempt(**json.loads(text)) if text else None
+    return read_known(Attempt, text) if text else None
 
 
 def _note(store: Generations, view: str, note: Attempt) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, cast
 
 import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import (
-    CREATED_TIME,
     RELEASES,
     STRUCTURES,
     TOPIC_QUEUES,
@@ -27,17 +28,18 @@ from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, LockError, hold, lost
-from vidtopics.materialization.records import LiveRecord
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
+from vidtopics.releases import loads
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import newest_released
 from vidtopics.tables.whole import readable
-from vidtopics.times import micros
 
 Report = Callable[[Moved], None]
+_logger = logging.getLogger(__name__)
 GROUPS = (frozenset({VIDEO_TOPICS.name, TOPIC_QUEUES.name}),)
 """Views and structures that go live together or not at all: their topics are of one epoch."""
 
@@ -99,6 +101,7 @@ def materialize(
         store = Generations(connection, settings.prefix, settings.buckets, lease)
         target = _target(tables, store, release)
         if target is None:
+            _log_load(tables, store)
             return []
         owners.claim(lease, tables, take_over=take_over)
         upgrade(lease, settings.buckets)
@@ -315,12 +318,15 @@ def lag_s(tables: Tables, loaded: int | None, *, until: int | None = None) -> fl
     lost: nothing of this one is loaded.
     """
     with readable(RELEASES):
-        rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    rows = [row for row in rows if until is None or row["release_id"] <= until]
-    latest = max((row["release_id"] for row in rows), default=0)
-    since = loaded if loaded and loaded <= latest else 0
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
-    return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
+        known = newest_released(tables)
+        releases = (r for r in known if until is None or r.release_id <= until)
+        latest = next(releases, None)
+        if latest is None:
+            return 0.0
+        since = loaded if loaded and loaded <= latest.release_id else 0
+        after = takewhile(lambda release: release.release_id > since, chain([latest], releases))
+        oldest_us = min((release.created_us for release in after), default=None)
+    return 0.0 if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
 
 
 def loaded_release(connection: Connection, prefix: str) -> int | None:
@@ -409,13 +415,23 @@ def _look_again(
 
 
 def _log_load(tables: Tables, store: Generations) -> None:
-    """Say in the home's log that the live release is live here, where it doesn't say so yet."""
-    live: LiveRecord = switching.records(store)[-1]
-    if _entered(store.connection, store.prefix, "logged") == str(live.load) or live.incomplete:
+    """Say in the home's log that the live release is live here, where it doesn't say so yet.
+
+    A home that can't be written to goes without; the next run that can says it.
+    """
+    known = switching.records(store)
+    if not known:
         return
-    # written by the package of releases
+    live = known[-1]
+    if _entered(store.connection, store.prefix, "logged") == str(live.release) or live.incomplete:
+        return
     assert store.lease is not None
-    _enter(store.lease, "logged", str(live.load))
+    try:
+        loads.record(tables, live.release, store.address, live.load, live.live_us)
+    except (OSError, DeltaError) as error:
+        _logger.warning("the home's load log can't be written: %s", error)
+        return
+    _enter(store.lease, "logged", str(live.release))
 
 
 def _entered(connection: Connection, prefix: str, name: str) -> str:

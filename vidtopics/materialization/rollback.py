@@ -14,10 +14,11 @@ from vidtopics.settings import OnlineSettings
 
 @dataclass(frozen=True)
 class SwitchedBack:
-    """What is live after a rollback: the release, its load, the views, and how long it took."""
+    """What is live after a rollback, since when (microseconds), and how long it took."""
 
     release: int
     load: int
+    live_us: int
     views: tuple[str, ...]
     seconds: float
 
@@ -45,4 +46,4 @@ def switch_back(connection: Connection, settings: OnlineSettings, release_id: in
         record = switching.go_back(store, release_id, held=held)
         lease.claim(store.layout)  # what an overtaken run still sends is refused
     seconds = time.monotonic() - began
-    return SwitchedBack(release_id, record.load, tuple(record.entries), seconds)
+    return SwitchedBack(release_id, record.load, record.live_us, tuple(record.entries), seconds)

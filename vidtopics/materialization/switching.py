@@ -7,6 +7,7 @@ all of them live. Readers select by the directory that they hold, so none sees a
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -137,8 +138,8 @@ def go_live(store: Generations, switch: Switch) -> LiveRecord:
 def go_back(store: Generations, release: int, *, held: Held | None = None) -> LiveRecord:
     """Make an earlier record live again; later ones are no more. Returns the record.
 
-    With `held`, the releases after it, up to the newest that was ever on its way here, don't go
-    live by themselves any more.
+    It is live from now on, again. With `held`, the releases after it, up to the newest that was
+    ever on its way here, don't go live by themselves any more.
 
     Raises:
         StoreError: no record of the release is retained.
@@ -147,7 +148,7 @@ def go_back(store: Generations, release: int, *, held: Held | None = None) -> Li
 
     def change(pipe: Any) -> LiveRecord:
         before = parse_records(pipe.hgetall(names["releases"]))
-        goal = record_of(before, release, store.prefix)
+        goal = replace(record_of(before, release, store.prefix), live_us=time.time_ns() // 1000)
         entries = entries_of(pipe.hgetall(names["views"]))
         sources = [view.decode() for view in pipe.hkeys(names["sources"])]
         structures = [name.decode() for name in pipe.hkeys(names["structures"])]
@@ -171,6 +172,7 @@ def go_back(store: Generations, release: int, *, held: Held | None = None) -> Li
             pipe.hdel(names["structures"], name)
         if goal.structures:
             pipe.hset(names["structures"], mapping=dict(goal.structures))
+        pipe.hset(names["releases"], str(goal.load), goal.to_json())
         for later in before:
             if later.load > goal.load:
                 pipe.hdel(names["releases"], later.load)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import redis
 
+from vidtopics.errors import StoreError, explain
 from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
@@ -24,18 +25,13 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import Exchange
 from vidtopics.online.features import Features
+from vidtopics.online.lists import QUEUES, Catalogue, ListKeys, ListRequest, queues_number
 from vidtopics.online.requests import (
-    QUEUES,
     Batches,
-    Catalogue,
-    ListKeys,
-    ListRequest,
     Request,
     check_one_key,
     directory_commands,
     encoded,
-    queues_number,
-    snapshot_gone,
 )
 from vidtopics.online.round_trip import Command
 
@@ -194,7 +190,7 @@ class Reads(Generic[C]):
         if not is_retained and not self._pinned.reads_alike(
             Directory.parse(self.prefix, *current), names
         ):
-            raise snapshot_gone(self.prefix, load)
+            raise _snapshot_gone(self.prefix, load)
         return True
 
     def _recent_clicks(self, user_id: str) -> Read[list[str]]:
@@ -234,3 +230,15 @@ class Reads(Generic[C]):
         """Whether lists may have changed without the directory's version, as under layout 1."""
         directory = self._cache.directory
         return directory is not None and directory.layout.version == 1
+
+
+def _snapshot_gone(prefix: str, load: str) -> StoreError:
+    """The error of a snapshot whose values, or some of them, may be gone."""
+    return StoreError(
+        explain(
+            f"Redis, prefix {prefix!r}, a snapshot at load {load}",
+            expected="its release to be retained",
+            found="that others took its place",
+            mend="take a new snapshot and read again; `online.keep` is how long releases stay",
+        )
+    )
