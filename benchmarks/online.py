@@ -52,7 +52,7 @@ class Plan:
     seconds: float
 
 
-PLANS: dict[Scale, Plan] = {"full": Plan(200_000, 5, 2), "smoke": Plan(1_000, 2, 0.05)}
+PLANS: dict[Scale, Plan] = {"full": Plan(200_000, 3, 2), "smoke": Plan(1_000, 2, 0.05)}
 Sides = Mapping[str, Callable[[list[str]], Any]]
 Rounds = dict[str, list[Milliseconds]]
 

@@ -15,6 +15,8 @@ from vidtopics.faults import naming
 from vidtopics.joins import Gather
 
 BATCH_ROWS = 65_536
+BATCH_BYTES = 1 << 25
+LEAST_ROWS = 1 << 10
 
 
 class Spill:
@@ -22,6 +24,8 @@ class Spill:
 
     Mapped pages are the system's cache, not the process's own memory: under pressure they are
     dropped and read again, so that rows wider than memory cost time and no more.
+
+    `row_bytes`: what a row takes in memory, on average.
 
     Args:
         schema: the columns.
@@ -44,6 +48,7 @@ class Spill:
     ) -> None:
         self.schema = schema
         first_rows: list[int] = []
+        sizes: list[tuple[int, int]] = []
         lock = Lock()
         with (
             naming(folder),
@@ -55,10 +60,13 @@ class Spill:
                     with lock:
                         writer.write_batch(batch)
                         first_rows.append(first_row)
+                        sizes.append((batch.num_rows, batch.nbytes))
 
                 fill(write)
             file.flush()
             reader = pa.ipc.open_file(pa.memory_map(file.name))
+        rows, size = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+        self.row_bytes = size // max(rows, 1)
         self._batches = [(first, reader.get_batch(i)) for i, first in enumerate(first_rows)]
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
@@ -70,6 +78,12 @@ class Spill:
         for first_row, batch in self._batches:
             gather.add(batch, first_row)
         return gather.table()
+
+
+def rows_at_once(spills: Iterable[Spill]) -> int:
+    """Rows of a batch of these features: `BATCH_ROWS`, fewer where they are wide."""
+    row_bytes = sum(spill.row_bytes for spill in spills)
+    return min(BATCH_ROWS, max(LEAST_ROWS, BATCH_BYTES // max(row_bytes, 1)))
 
 
 def evenly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
