@@ -25,29 +25,26 @@ class HashedIds:
     Attributes:
         ids: their bytes.
         hashes: uint32[N], their CRC-32.
-        rows: uint8[N, L], their bytes where all are of one length; None where they aren't.
+        length: of each of them in bytes, None where they are of several lengths.
 
     >>> hashed = HashedIds.of([b"v1", b"v2"])
-    >>> hashed.rows.shape, hashed.hashes.tolist() == [crc32(b"v1"), crc32(b"v2")]
-    ((2, 2), True)
+    >>> hashed.length, hashed.hashes.tolist() == [crc32(b"v1"), crc32(b"v2")]
+    (2, True)
     """
 
     ids: Sequence[bytes]
     hashes: NDArray[np.uint32]
-    rows: NDArray[np.uint8] | None
+    length: int | None
 
     @classmethod
     def of(cls, ids: Sequence[bytes]) -> HashedIds:
         """The ids with their hashes."""
         lengths = set(map(len, ids))
-        if len(lengths) != 1 or 0 in lengths:
-            return cls(ids, _one_by_one(ids), None)
-        rows = np.frombuffer(b"".join(ids), np.uint8).reshape(len(ids), -1)
-        return cls(ids, _by_place(rows) if rows.shape[1] <= LONGEST else _one_by_one(ids), rows)
-
-
-def _one_by_one(ids: Sequence[bytes]) -> NDArray[np.uint32]:
-    return np.fromiter(map(crc32, ids), np.uint32, len(ids))
+        length = lengths.pop() if len(lengths) == 1 else None
+        if not length or length > LONGEST:
+            return cls(ids, np.fromiter(map(crc32, ids), np.uint32, len(ids)), length)
+        rows = np.frombuffer(b"".join(ids), np.uint8).reshape(-1, length)
+        return cls(ids, _by_place(rows), length)
 
 
 def _by_place(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:

@@ -15,26 +15,16 @@ from vidtopics.layout.hashes import HashedIds
 from vidtopics.layout.layouts import Layout
 
 
-class BulkHeads(dict[int, list[bytes]]):
+class BulkHeads(dict[int, NDArray[np.object_]]):
     """For ids of a length: how a key of each bucket begins as an argument of a command."""
 
     def __init__(self, heads: Sequence[bytes]) -> None:
-        self._heads, self._arrays = heads, dict[int, NDArray[np.void]]()
-        self.are_even = len(set(map(len, heads))) == 1
-        """Whether all heads are equally long, as with hash tags of one length."""
+        self._heads = heads
 
-    def __missing__(self, length: int) -> list[bytes]:
-        made = self[length] = [
-            b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads
-        ]
+    def __missing__(self, length: int) -> NDArray[np.object_]:
+        heads = [b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads]
+        made = self[length] = np.array(heads, object)
         return made
-
-    def as_array(self, length: int) -> NDArray[np.void]:
-        """The same as an array of a fixed size, where they are even."""
-        if length not in self._arrays:
-            heads = self[length]
-            self._arrays[length] = np.frombuffer(b"".join(heads), f"V{len(heads[0])}")
-        return self._arrays[length]
 
 
 @dataclass(frozen=True)
@@ -64,21 +54,23 @@ class KeySpace:
         heads, buckets = self.heads, self.buckets
         return [heads[crc32(i) % buckets] + i for i in ids]
 
-    def bulk_strings(self, hashed: HashedIds) -> bytes:
-        r"""The keys as arguments in Redis' protocol; a line's end has to follow.
+    def bulk_strings(self, hashed: HashedIds) -> list[bytes]:
+        r"""The keys as arguments in Redis' protocol: two pieces for each id, to be joined.
 
-        >>> KeySpace("vt", 1, 2, Layout(16)).bulk_strings(HashedIds.of([b"v1"]))
-        b'\r\n$13\r\nvt:1:2:{pv}v1'
+        A line's end has to follow.
+
+        >>> b"".join(KeySpace("vt", 1, 2, Layout(16)).bulk_strings(HashedIds.of([b"v1"])))
+        b'\r\n$12\r\nvt:1:2:{2}v1'
         """
-        heads, rows = self._bulk_heads, hashed.rows
-        buckets = hashed.hashes % np.uint32(self.buckets)
-        if rows is None or not heads.are_even:
+        heads, buckets = self._bulk_heads, hashed.hashes % np.uint32(self.buckets)
+        pieces = [b""] * (2 * len(hashed.ids))
+        if hashed.length is None:
             pairs = zip(hashed.ids, buckets.tolist(), strict=True)
-            return b"".join([heads[len(i)][bucket] + i for i, bucket in pairs])
-        own, width = heads.as_array(rows.shape[1]).take(buckets), rows.shape[1]
-        strings = np.empty(len(rows), [("head", own.dtype), ("id", f"V{width}")])
-        strings["head"], strings["id"] = own, rows.view(f"V{width}").ravel()
-        return strings.tobytes()
+            pieces[::2] = [heads[len(i)][bucket] for i, bucket in pairs]
+        else:
+            pieces[::2] = heads[hashed.length].take(buckets).tolist()
+        pieces[1::2] = hashed.ids
+        return pieces
 
     def watermark(self, bucket: int) -> bytes:
         """Where a bucket's watermark lies, in the bucket's own slot."""
@@ -131,7 +123,7 @@ class Structures:
     """Keys of what is no view: topic queues, recent clicks.
 
     >>> Structures("vt", Layout(16)).queue(7, 3), Structures("vt", Layout(16)).clicks("u")
-    (b'vt:queue:7:{q6}3', b'vt:clicks:{dt}u')
+    (b'vt:queue:7:{u}3', b'vt:clicks:{dt}u')
     """
 
     prefix: str

@@ -138,7 +138,8 @@ class Request:
         version = place(self.directory.prefix, "directory").encode()
         count = 2 + sum(len(part.hashed.ids) for part in self.parts)
         pieces = [b"*%d\r\n$4\r\nMGET\r\n$%d\r\n%b" % (count, len(version), version)]
-        pieces += [part.space.bulk_strings(part.hashed) for part in self.parts]
+        for part in self.parts:
+            pieces += part.space.bulk_strings(part.hashed)
         pieces.append(b"\r\n")
         return b"".join(pieces)
 
