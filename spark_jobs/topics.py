@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -21,8 +21,7 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.settings import digest
-from vidtopics.tables import Commit
-from vidtopics.tables.commits import standing
+from vidtopics.tables.commits import CommitLog
 from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
@@ -89,15 +88,9 @@ def compute(run: Run) -> Computed:
     )
 
 
-def unused_epoch(epoch: int, log: Sequence[Commit]) -> int:
-    """The first epoch from this one on that none of the rolled-back runs had.
-
-    >>> bad = Commit("topics", 20, 21, facts={"topic_epoch": 2}, version=2)
-    >>> back = Commit("topics", 30, 31, facts={"topic_epoch": 1, "rollback_to": "1"}, version=3)
-    >>> unused_epoch(2, [bad, back]), unused_epoch(2, [bad])
-    (3, 2)
-    """
-    valid = {c.version for c in standing(log)}
+def unused_epoch(epoch: int, log: CommitLog) -> int:
+    """The first epoch from this one on that none of the rolled-back runs had."""
+    valid = {commit.version for commit in log.standing()}
     taken_back = {int(c.facts.get("topic_epoch", 0)) for c in log if c.version not in valid}
     return next(number for number in count(epoch) if number not in taken_back)
 

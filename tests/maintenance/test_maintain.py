@@ -26,6 +26,7 @@ from vidtopics.contracts import IMPRESSIONS, RELEASES, TABLES, TAG_EMBEDDING, TO
 from vidtopics.maintenance import maintain, upkeep
 from vidtopics.maintenance.names import covering_versions
 from vidtopics.maintenance.upkeep import Upkeep
+from vidtopics.releases.loads import record
 from vidtopics.settings import MaintenanceSettings
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files, missing_files
@@ -51,14 +52,17 @@ def tables(tmp_path: Path) -> Tables:
     return tables
 
 
-def contents(tables: Tables) -> dict[tuple[int, str], list[dict[str, object]]]:
-    """All rows of every table as each release names it."""
+def contents(
+    tables: Tables, only: int | None = None
+) -> dict[tuple[int, str], list[dict[str, object]]]:
+    """All rows of every table as each release names it, or one does."""
     return {
         (row["release_id"], name): sorted(
             tables.read(TABLES[name], version=version).to_pylist(), key=repr
         )
         for row in tables.newest_rows(RELEASES)
         for name, version in dict(row["versions"]).items()
+        if only in (None, row["release_id"])
     }
 
 
@@ -111,18 +115,21 @@ def gone(tables: Tables, version: int) -> bool:
 
 
 def test_what_no_release_names_is_removed_and_what_one_names_never_is(tables: Tables) -> None:
-    """Beyond both horizons the release in force and a pinned one stay; of the rest, files go."""
-    maintain(tables, MaintenanceSettings(keep_versions=NOTHING), pinned=())
+    """Beyond both horizons the release in force stays, and what a store shows; no other does."""
+    maintain(tables, MaintenanceSettings(keep_versions=NOTHING))
     assert not any(gone(tables, version) for version in range(1, 19))  # all are releases of today
-    pinned = contents(tables)[3, TAG_EMBEDDING.name]
-    (m,) = (m for m in maintain(tables, STRICT, pinned=[3]) if m.table == TAG_EMBEDDING.name)
-    assert m.removed_files == 15
+    publish(tables, 19)
+    record(tables, 5, "localhost:6379/vt", load=1, live_us=1)
+    record(tables, 3, "localhost:6379/vt", load=2, live_us=2)
+    pinned, current = contents_of(tables, 3), contents(tables)[19, TAG_EMBEDDING.name]
+    (m,) = (m for m in maintain(tables, STRICT) if m.table == TAG_EMBEDDING.name)
+    assert m.removed_files == 15  # of 18; three are the pinned version's
     assert m.removed_bytes > 0
-    assert [gone(tables, version) for version in (1, 2, 3, 4, 17)] == [False] * 3 + [True] * 2
+    assert [gone(tables, version) for version in (1, 2, 3, 4, 17, 18)] == [False] * 3 + [True] * 3
     assert contents_of(tables, 3) == pinned
-    assert tables.latest_release()["release_id"] == 18
-    assert len(contents_of(tables, 18)) == 19
-    assert all(m.idle for m in maintain(tables, STRICT, pinned=[3]))
+    assert tables.latest_release()["release_id"] == 19
+    assert contents(tables, only=19)[19, TAG_EMBEDDING.name] == current
+    assert all(m.idle for m in maintain(tables, STRICT))
 
 
 def contents_of(tables: Tables, version: int) -> list[dict[str, object]]:
@@ -157,27 +164,40 @@ def test_the_tables_say_how_long_their_versions_stay(tables: Tables) -> None:
     assert configuration["delta.deletedFileRetentionDuration"] == "interval 129600 seconds"
 
 
-def test_old_entries_of_the_log_go_and_every_younger_version_opens(tables: Tables) -> None:
+def test_old_entries_of_the_log_go_and_every_younger_version_opens(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    for number in range(1, 19):
+        tables.publish(TAG_EMBEDDING, tags({"a": number}), at(number), widths=WIDTHS)
+    tables.release(as_of_us=18, created_us=18, settings="s")
     log = tables.path(TAG_EMBEDDING) / LOG
     DeltaTable(tables.uri(TAG_EMBEDDING), version=9).create_checkpoint()
     long_ago = time.time() - timedelta(days=500).total_seconds()
     for path in log.iterdir():
         if path.name[:20].isdigit() and int(path.name[:20]) <= 12:
             os.utime(path, (long_ago, long_ago))
-    before = contents(tables)
+    before = {version: contents_of(tables, version) for version in range(9, 19)}
     planned, done = (
         next(m for m in maintain(tables, DEFAULT, dry_run=dry) if m.table == TAG_EMBEDDING.name)
         for dry in (True, False)
     )
     assert planned.removed_entries == done.removed_entries == 9
-    versions = range(9, tables.version(TAG_EMBEDDING) + 1)
-    assert all(not missing_files(tables.delta(TAG_EMBEDDING, version=v)) for v in versions)
-    assert {k: v for k, v in before.items() if k[0] >= 9} == {
-        (row["release_id"], name): contents_of(tables, version)
-        for row in tables.newest_rows(RELEASES)
-        for name, version in dict(row["versions"]).items()
-        if version >= 9
-    }
+    assert not (log / f"{8:020}.json").exists()
+    assert {version: contents_of(tables, version) for version in range(9, 19)} == before
+
+
+def test_the_log_reaches_back_to_the_oldest_version_that_is_named(tmp_path: Path) -> None:
+    """The release in force may name a version that is older than every horizon."""
+    tables = Tables(tmp_path)
+    tables.publish(TAG_EMBEDDING, tags({"a": 1}), at(1), widths=WIDTHS)
+    tables.release(as_of_us=1, created_us=1, settings="s")
+    entry = tables.path(TAG_EMBEDDING) / LOG / f"{1:020}.json"
+    long_ago = time.time() - timedelta(days=500).total_seconds()
+    os.utime(entry, (long_ago, long_ago))
+    maintain(tables, DEFAULT)
+    configuration = tables.delta(TAG_EMBEDDING).metadata().configuration
+    assert configuration["delta.logRetentionDuration"] == "interval 540 days"  # 18 of 30
+    assert all(m.idle for m in maintain(tables, DEFAULT))
+    assert entry.exists()
 
 
 def test_a_table_with_deletion_vectors_is_refused_and_stops_no_other(

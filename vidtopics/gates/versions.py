@@ -101,15 +101,16 @@ def live_rows(table: Table) -> str:
     """
     key = ", ".join(table.key)
     text = " || '/' || ".join(f"CAST({name} AS VARCHAR)" for name in table.key)
-    values = [_narrow(column) for column in table.values if column.type != "list<float32>"]
-    columns = ", ".join([key, f"{text} AS key_text", *values])
+    narrow = [column for column in table.values if column.type != "list<float32>"]
+    columns = ", ".join([key, f"{text} AS key_text", *map(_shortened, narrow)])
     if table.kind != "history":
         hashed = ", ".join(column.name for column in table.values)
         return f"SELECT {columns}, hash({hashed}) AS {VALUE_HASH} FROM rows"
     retired = " AND retired IS NULL" if table.name == "topics" else ""
+    read = ", ".join([key, *(column.name for column in narrow), VALUE_HASH])
     return f"""
         SELECT {columns}, {VALUE_HASH} FROM (
-          SELECT * FROM rows QUALIFY ROW_NUMBER() OVER (
+          SELECT {read} FROM rows QUALIFY ROW_NUMBER() OVER (
             PARTITION BY {key} ORDER BY {EVENT_TIME} DESC, {CREATED_TIME} DESC) = 1)
         WHERE {VALUE_HASH} IS DISTINCT FROM 0{retired}"""
 
@@ -119,7 +120,7 @@ def is_number(column: Column) -> bool:
     return column.type in NUMBERS
 
 
-def _narrow(column: Column) -> str:
+def _shortened(column: Column) -> str:
     if is_number(column) or column.type == "list<int64>":
         return column.name
     return f"CASE WHEN {column.name} IS NOT NULL THEN true END AS {column.name}"

@@ -10,5 +10,6 @@ from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
 from vidtopics.joins.payload import take_rows
 from vidtopics.joins.point_in_time import matches
+from vidtopics.joins.serving import Commits, Serving
 
-__all__ = ["Gather", "History", "latest", "matches", "take_rows"]
+__all__ = ["Commits", "Gather", "History", "Serving", "latest", "matches", "take_rows"]

@@ -6,7 +6,7 @@ docs/tables.md, "Maintenance", has the rules.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 
 from deltalake.exceptions import CommitFailedError, DeltaError
@@ -26,7 +26,6 @@ def maintain(
     tables: Tables,
     settings: MaintenanceSettings,
     *,
-    pinned: Collection[int] = (),
     dry_run: bool = False,
     report: Callable[[Maintained], None] = lambda maintained: None,
 ) -> list[Maintained]:
@@ -38,13 +37,12 @@ def maintain(
     Args:
         tables: the home's tables.
         settings: how long versions stay readable.
-        pinned: releases that are named elsewhere, however old they are.
         dry_run: only count; nothing is written.
         report: called after each table.
     """
     now_us = time.time_ns() // 1_000
     since_us = now_us - settings.keep_releases // timedelta(microseconds=1)
-    names = named_versions(tables, since_us=since_us, pinned=pinned)
+    names = named_versions(tables, since_us=since_us)
     done = []
     for table in TABLES.values():
         if tables.exists(table):

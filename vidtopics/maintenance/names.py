@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from vidtopics.contracts import RELEASES
+from vidtopics.releases.loads import live_now, read_loads
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import newest_released
 from vidtopics.tables.whole import readable
@@ -13,17 +15,18 @@ Names = Mapping[str, frozenset[int]]
 """Per table the versions that are named."""
 
 
-def named_versions(tables: Tables, *, since_us: int, pinned: Collection[int] = ()) -> Names:
+def named_versions(tables: Tables, *, since_us: int) -> Names:
     """The versions that a release of any state names which was recorded at `since_us` or later.
 
-    So do the release in force and those of the ids `pinned`, however old they are. A release's own
-    times don't say when it was recorded: a backfill's lie in the past.
+    So do, however old they are, the release in force and those that an online store shows its
+    readers (the load log has them, be the store pinned to one or behind). A release's own times
+    don't say when it was recorded: a backfill's lie in the past.
     """
     recent = sum(commit.rows for commit in tables.commits(RELEASES).committed_since(since_us))
     names: dict[str, set[int]] = {}
     with readable(RELEASES):
-        in_force = next(newest_released(tables), None)
-        remaining = {*pinned, *([in_force.release_id] if in_force else [])}
+        remaining = {release.release_id for release in islice(newest_released(tables), 1)}
+        remaining |= {load.release_id for load in live_now(read_loads(tables)).values()}
         for place, row in enumerate(tables.newest_rows(RELEASES)):
             is_recent = place < recent
             if not is_recent and not remaining:

@@ -92,11 +92,9 @@ class Upkeep:
         return longest if named < longest else (named // MONTH + 2) * MONTH
 
     def _age(self, version: int) -> timedelta:
-        """Of the log's first file that a version needs to open."""
-        needed = [path for number, path in log_files(self.log) if number <= version]
-        checkpoints = [path for path in needed if path.endswith(".parquet")]
-        oldest_s = os.stat((checkpoints or needed)[-1 if checkpoints else 0]).st_mtime
-        return timedelta(seconds=self.now_us / 1e6 - oldest_s)
+        """Of a version's entry: a cleanup leaves the checkpoint that the first young one needs."""
+        path = next(path for number, path in log_files(self.log) if number >= version)
+        return timedelta(seconds=self.now_us / 1e6 - os.stat(path).st_mtime)
 
     def _compact(self, dry_run: bool) -> None:
         adds = pa.table(self.delta.get_add_actions())

@@ -97,9 +97,10 @@ def _unfinished(log: Sequence[Release]) -> Release | None:
     if not taken_back:
         return None
     last = max(taken_back, key=lambda row: (row.created_us, row.release_id))
-    after = [row for row in log if row.release_id > last.release_id and row.state == "released"]
     match = WHY.match(last.why)
-    if match is None or any(row.created_us >= last.created_us for row in after):
+    if match is None or any(
+        row.release_id > last.release_id and row.state == "released" for row in log
+    ):
         return None
     number = int(match.group(1))
     return next(r for r in log if r.release_id == number and r.state == "released")
@@ -224,7 +225,9 @@ def _holding(table: Table, rows: ds.Dataset) -> NDArray[np.int64]:
         narrow[n].cast(pa.int64()).to_numpy() for n in (EVENT_TIME, CREATED_TIME)
     )
     numbers = latest(narrow.select(list(table.key)), event_us, created_us)
-    return numbers[narrow[VALUE_HASH].to_numpy()[numbers] != 0]
+    hashes: NDArray[np.int64] = narrow[VALUE_HASH].to_numpy()
+    holding: NDArray[np.int64] = numbers[hashes[numbers] != 0]
+    return holding
 
 
 def _widths(table: Table, rows: ds.Dataset) -> dict[str, int]:

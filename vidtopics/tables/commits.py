@@ -220,11 +220,6 @@ def latest_commit(log: CommitLog, as_of_us: int) -> Commit | None:
     return log.latest_as_of(as_of_us, standing=True)
 
 
-def standing(log: CommitLog) -> list[Commit]:
-    """The commits that no rollback took back; nor one that went back to before the first."""
-    return log.standing()
-
-
 def is_done(log: CommitLog, commit: Commit) -> bool:
     """Whether the last run at this as-of time (or the last live run) had the same skip key."""
     last = last_run(log, commit.job, None if commit.live else commit.as_of_us)

@@ -55,8 +55,8 @@ class Release:
 
 def read_log(tables: Tables) -> list[Release]:
     """All rows, oldest first; empty where nothing was released."""
-    rows = tables.newest_rows(RELEASES)
-    return sorted(map(_parse, rows), key=lambda row: (row.release_id, row.created_us))
+    rows = [*map(_parse, tables.newest_rows(RELEASES))][::-1]
+    return sorted(rows, key=lambda row: (row.release_id, row.created_us))
 
 
 def released(log: Iterable[Release]) -> list[Release]:
