@@ -1,4 +1,4 @@
-"""video_statistics: exposures, clicks and smoothed click-through rate before the as-of time."""
+"""video_statistics: exposures and clicks before the as-of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATIS
 
 
 def compute(run: Run) -> Computed:
-    """Count strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
+    """Count what was shown and clicked strictly before the as-of time."""
     from pyspark.sql import functions as F
 
     from spark_jobs.frames import live_videos
@@ -19,30 +19,16 @@ def compute(run: Run) -> Computed:
         .groupBy("video_id")
         .agg(F.count("*").alias("video_exposures"), F.count("clicked").alias("video_clicks"))
     )
-    overall = counts.agg(
-        F.coalesce(F.sum("video_clicks") / F.sum("video_exposures"), F.lit(0.0)).alias("global_ctr")
-    )
-    rows = (
-        live_videos(run)
-        .select("video_id")
-        .join(counts, "video_id", "left")
-        .fillna(0)
-        .crossJoin(F.broadcast(overall))
-    )
-    w = run.settings.statistics.prior_exposures
-    ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
+    rows = live_videos(run).select("video_id").join(counts, "video_id", "left").fillna(0)
     left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
-    return Computed(
-        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")),
-        left_out=left_out,
-    )
+    return Computed(rows, left_out=left_out)
 
 
 JOB = Job(
     VIDEO_STATISTICS,
     inputs=(VIDEO_CATALOG, IMPRESSIONS, CLICKS),
     compute=compute,
-    settings=lambda s: s.statistics,
+    settings=lambda s: None,
     code=("spark_jobs.video_statistics", "spark_jobs.frames"),
 )
 

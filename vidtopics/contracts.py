@@ -351,7 +351,6 @@ VIDEO_STATISTICS = Table(
             unit="impressions",
         ),
         Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
-        Column("video_ctr", "float64", "(clicks + w * global CTR) / (exposures + w)"),
     ),
 )
 

@@ -57,7 +57,6 @@ def written(tables, table, rows):
     plain |= {
         "topic_count": [1] * n,
         "below_threshold": [False] * n,
-        "video_clicks": [1] * n,
         VALUE_HASH: [1] * n,
     }
     plain |= {

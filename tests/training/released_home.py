@@ -43,7 +43,6 @@ def fill(tables, videos, versions):
             {
                 "video_exposures": number,
                 "video_clicks": number // 2,
-                "video_ctr": number / 1e6,
             },
         )
     tables.release(as_of_us=START_US, created_us=START_US, settings="test")

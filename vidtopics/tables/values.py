@@ -28,11 +28,10 @@ def value_hash(table: Table, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
 
     Floats count to 6 decimals. int64[rows], never 0.
 
-    >>> from vidtopics.contracts import VIDEO_STATISTICS
+    >>> from vidtopics.contracts import TAG_COOCCURRENCE
     >>> rows = pa.RecordBatch.from_pydict(
-    ...     {"video_exposures": [1, 1, 2], "video_clicks": [0, 0, 0],
-    ...      "video_ctr": [0.1, 0.1 + 1e-9, 0.1]})
-    >>> a, b, c = value_hash(VIDEO_STATISTICS, rows)
+    ...     {"videos": [1, 1, 2], "probability": [0.1, 0.1 + 1e-9, 0.1]})
+    >>> a, b, c = value_hash(TAG_COOCCURRENCE, rows)
     >>> bool(a == b), bool(a == c)
     (True, False)
     """
