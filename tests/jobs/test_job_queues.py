@@ -159,8 +159,8 @@ def add_clicks(home, user, clicks):
         for (e, v, _), time in zip(clicks, times, strict=True)
     ]
     clicks = [
-        {"event_id": e, "watch_seconds": None} | time
-        for (e, _, _), time in zip(clicks, times, strict=True)
+        {"event_id": e, "user_id": user, "video_id": v, "watch_seconds": None} | time
+        for (e, v, _), time in zip(clicks, times, strict=True)
     ]
     for table, rows, schema in (
         (IMPRESSIONS, impressions, shown.schema),

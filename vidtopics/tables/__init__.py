@@ -19,7 +19,15 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TABLES, VALUE_HASH, Table
+from vidtopics.contracts import (
+    CREATED_TIME,
+    EVENT_TIME,
+    PARTITION_DATE,
+    RELEASES,
+    TABLES,
+    VALUE_HASH,
+    Table,
+)
 from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
@@ -99,6 +107,7 @@ class Tables:
                 name=table.name,
                 description=table.doc,
                 configuration=configuration(table),
+                partition_by=[PARTITION_DATE] if table.by_day else None,
             )
         delta = DeltaTable(uri, version=version)
         named = delta.metadata().name
@@ -325,7 +334,8 @@ def _next_run(log: list[Commit], commit: Commit) -> RunTimes | None:
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
     """TableError where the stored table lacks a column of the contract."""
     names = [field.name for field in delta.schema().fields]
-    missing = [c.name for c in table.columns if c.name not in names]
+    required = table.all_columns if table.by_day else table.columns
+    missing = [c.name for c in required if c.name not in names]
     if missing:
         raise TableError(
             explain(
