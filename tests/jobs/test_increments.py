@@ -172,7 +172,8 @@ def run_as_of(tables: Tables, kind: str, day: int) -> Run:
     return Run(tables, SETTINGS, START + day * DAY + DAY // 2, live=True)
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.generate])
+# To shrink a history of commits takes minutes.
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
 @given(st.lists(steps, min_size=3, max_size=12))
 def test_any_order_of_deliveries_and_runs_gives_what_all_events_give(tmp_path_factory, history):
     tables = Tables(tmp_path_factory.mktemp("home"))
