@@ -241,6 +241,8 @@ class OnlineSettings(Section):
     vectors: bool = True
     """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
     Where they are online already, the next run takes them out of Redis."""
+    max_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=15)
+    """`/ready` says no while a release waits for longer; three rounds of five minutes."""
 
 
 class EvaluationSettings(Section):
