@@ -15,6 +15,7 @@ from vidtopics.errors import StoreError
 from vidtopics.service.rounds import (
     BlockedError,
     Outcome,
+    PartialError,
     Round,
     StandbyError,
     Supervisor,
@@ -87,6 +88,17 @@ def test_without_a_limit_a_service_goes_on() -> None:
     assert [r.failures for r in ended] == [*range(1, 31), 0]
     assert exhausted == ""
     assert isinstance(ended[0].error, StoreError)
+
+
+def test_what_a_round_did_before_it_failed_is_reported() -> None:
+    def once() -> dict[str, int]:
+        raise PartialError("one view is damaged", {"rows": 3})
+
+    ended: list[Round] = []
+    Supervisor([Work("load", 1, once)], [ended.append], 1).run()
+    assert [(r.outcome, r.facts, str(r.error)) for r in ended] == [
+        (Outcome.FAILED, {"rows": 3}, "one view is damaged")
+    ]
 
 
 def test_the_end_interrupts_a_wait_but_no_round() -> None:

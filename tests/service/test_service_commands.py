@@ -144,6 +144,11 @@ ENDS = {
         BlockedError,
         "^gate: ended$",
     ),
+    "a gate that the report names": (
+        'import sys; print(\'{"release": 7, "reasons": ["ended_share .4", "rows 0"]}\'); sys.exit(4)',
+        BlockedError,
+        "^ended_share .4; rows 0$",
+    ),
     "a bug": ("1/0", ProcessError, "ZeroDivisionError: division by zero"),
     "the system": (
         "import os; os.kill(os.getpid(), 9)",

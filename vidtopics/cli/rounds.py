@@ -135,10 +135,10 @@ def _run(command: Sequence[str]) -> Facts:
         start_new_session=True,
         check=False,
     )
+    report = json.loads(done.stdout or "{}")
     if done.returncode:
         kind = {LOCKED: StandbyError, BLOCKED: BlockedError}.get(done.returncode, ProcessError)
-        raise kind(_cause(done.returncode, done.stderr))
-    report = json.loads(done.stdout)
+        raise kind("; ".join(report.get("reasons", ())) or _cause(done.returncode, done.stderr))
     published = [step["publication"] for step in report["steps"]]
     rows = {p["table"]: p["rows"] for p in published if not p["skipped"]}
     return {"release": report["release"], "published": rows}

@@ -37,6 +37,14 @@ class ProcessError(VidtopicsError):
     """A process that a round ran ended with an error."""
 
 
+class PartialError(VidtopicsError):
+    """A round did all but what the message names; `facts` has what it did."""
+
+    def __init__(self, message: str, facts: Facts) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
 class Outcome(StrEnum):
     """How a round ended."""
 
@@ -69,7 +77,7 @@ class Round:
         outcome: how it ended.
         seconds: its duration.
         failures: rounds that failed one after the other, this one included.
-        facts: what `once` returned.
+        facts: what `once` returned, or did before it failed.
         error: what `once` raised.
     """
 
@@ -167,6 +175,8 @@ def _attempt(work: Work, number: int, failures: int) -> Round:
         error, outcome = standby, Outcome.LOCKED
     except BlockedError as blocked:
         error, outcome = blocked, Outcome.BLOCKED
+    except PartialError as partial:
+        facts, error, outcome = partial.facts, partial, Outcome.FAILED
     except Exception as failure:
         error, outcome = failure, Outcome.FAILED
     failed = {Outcome.FAILED: failures + 1, Outcome.LOCKED: failures}.get(outcome, 0)
