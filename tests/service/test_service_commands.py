@@ -145,7 +145,7 @@ ENDS = {
         "^gate: ended$",
     ),
     "a gate that the report names": (
-        'import sys; print(\'{"release": 7, "reasons": ["ended_share .4", "rows 0"]}\'); sys.exit(4)',
+        'import sys; print(\'{"reasons": ["ended_share .4", "rows 0"]}\'); sys.exit(4)',
         BlockedError,
         "^ended_share .4; rows 0$",
     ),
