@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,14 +15,27 @@ if TYPE_CHECKING:
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
-def doctor(home: NewHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
-    """Checks Java, jars, packages, GPU and disk, and says how to mend what is missing.
+def doctor(
+    role: Annotated[
+        Literal["online", "jobs", "training"],
+        typer.Option(
+            help="What the host does: read and load Redis, run the jobs (and all else), or join and"
+            " train."
+        ),
+    ] = "jobs",
+    home: NewHome = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Checks what a host of a role needs: Java, packages, GPU, disk, Redis; says how to mend it.
 
     Ends with 0 if nothing is missing, else with 1.
     """
+    from vidtopics.cli import homes
     from vidtopics.doctor import examine
 
-    findings = examine(home, weights=_weights(config))
+    prefix = homes.prefix(home, config)
+    findings = examine(home, role=role, prefix=prefix, weights=_weights(config))
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
