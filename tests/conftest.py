@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 from benchmarks.redis_nodes import cluster_of, valkey_server
 from vidtopics import server
 from vidtopics.online.connections import connect
+from vidtopics.server import REMEMBERED
 
 # Their tests share one JVM and, those of tests/jobs, a home that takes two minutes to make.
 SPARK = ("tests/jobs/", "tests/tables/test_engines.py", "tests/tags/test_graph_engine.py")
@@ -50,6 +51,15 @@ settings.register_profile(
     "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _demo_home_is_left_alone() -> Iterator[None]:
+    """Tests and demo share a folder: after the tests the demo's home knows its own server still."""
+    file = Path(__file__).parents[1] / ".vidtopics" / REMEMBERED
+    before = file.read_bytes() if file.exists() else None
+    yield
+    assert (file.read_bytes() if file.exists() else None) == before, file
 
 
 class Together(LoadScopeScheduling):

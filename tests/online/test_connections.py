@@ -58,7 +58,8 @@ def own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         tmp_path_factory.mktemp("own"),
         debian_server() if request.param == "debian" else valkey_server(),
     )
-    with node(folder, binary=binary, appendonly="yes", unixsocket=str(folder / "s")) as server:
+    durable = {"appendonly": "yes", "appendfsync": "always"}
+    with node(folder, binary=binary, unixsocket=str(folder / "s"), **durable) as server:
         with redis.Redis.from_url(server.url) as connection:
             put(connection, {"a": value(1), "b": value(2)})
         yield server

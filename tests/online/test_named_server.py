@@ -110,3 +110,24 @@ def test_feasts_store_refuses_it_too(home: Path, url: str) -> None:
     finally:
         server.stop(home / "home")
     assert json.loads((home / "home" / FILE).read_text())["loaded_into"] == "rediss://cache:6379/0"
+
+
+@pytest.mark.parametrize("url", ["", "${REDIS_URL}"])
+def test_feasts_store_without_a_home_has_no_server_of_its_own(home: Path, url: str) -> None:
+    packed_redis = pytest.importorskip("vidtopics.stores.packed_redis")
+    settings = packed_redis.PackedRedisOnlineStoreConfig(url=url)
+    config = SimpleNamespace(online_store=settings, repo_path=home)
+    with pytest.raises(SettingsError, match=r"feature_store\.yaml: expected `url`"):
+        packed_redis._url(config)
+    assert list(home.iterdir()) == []
+
+
+def test_feasts_store_without_a_home_leaves_the_folder_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed_redis = pytest.importorskip("vidtopics.stores.packed_redis")
+    (home / ".vidtopics").mkdir()
+    monkeypatch.chdir(home)
+    settings = packed_redis.PackedRedisOnlineStoreConfig(url=NAMED)
+    packed_redis._remember(SimpleNamespace(online_store=settings, repo_path=None))
+    assert list((home / ".vidtopics").iterdir()) == []

@@ -54,14 +54,16 @@ def numbers(features: Features) -> list[int]:
 def nodes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[Node]]:
-    """A cluster that these tests may break; what is in it outlives a kill."""
+    """A cluster that these tests may break; what is in it outlives a kill.
+
+    Without `always` a server whose disk is busy puts off what it appends for up to two seconds.
+    """
     if request.param == "debian" and not debian_server():
         pytest.skip("no redis-server on this machine")
     binary = debian_server() if request.param == "debian" else valkey_server()
     folder = tmp_path_factory.mktemp("nodes")
-    with cluster_of(
-        folder, binary=binary, appendonly="yes", cluster_node_timeout="2000"
-    ) as cluster:
+    durable = {"appendonly": "yes", "appendfsync": "always"}
+    with cluster_of(folder, binary=binary, cluster_node_timeout="2000", **durable) as cluster:
         with connect(url_of(cluster), timeout_s=20) as connection:
             put(connection, {i: row(i) for i in IDS})
         yield cluster

@@ -6,9 +6,10 @@ import psutil
 
 from spark_jobs.session import session, stop
 
-assert session("first").range(3).count() == 3
-stop()
-print([p.name() for p in psutil.Process(os.getpid()).children() if "java" in p.name()])
-print(session("second").range(4).count())
-stop()
-stop()
+if __name__ == "__main__":
+    assert session("first").range(3).count() == 3
+    stop()
+    print([p.name() for p in psutil.Process(os.getpid()).children() if "java" in p.name()])
+    print(session("second").range(4).count())
+    stop()
+    stop()

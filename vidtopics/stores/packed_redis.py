@@ -73,10 +73,10 @@ class PackedRedisOnlineStoreConfig(MaskedRepr, FeastConfigBaseModel):
     url: StrictStr = ""
     """As :func:`vidtopics.online.connect` takes it, a cluster as `redis+cluster://`.
 
-    Empty, or an unset variable: the home's own server.
+    Empty, or an unset variable: the own server of `home`.
     """
-    home: StrictStr = ".vidtopics"
-    """Where that server keeps its data, relative to the repository."""
+    home: StrictStr = ""
+    """A folder, relative to the repository, that remembers the server or has its own; or none."""
     embedded: bool = False
     """The home's own server, even where the home was loaded into a named one before."""
     prefix: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_.-]*$")] = ""
@@ -414,11 +414,22 @@ def _url(config: RepoConfig) -> str:
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
         return str(settings.url)
+    if not settings.home:
+        raise SettingsError(
+            explain(
+                "online_store of feature_store.yaml",
+                expected="`url`, or `home`, a folder for an embedded server",
+                found=f"the variable {settings.url}, not set" if settings.url else "neither",
+                mend="name the server, or a folder",
+            )
+        )
     return url_of(_home(config), embedded=settings.embedded)
 
 
 def _remember(config: RepoConfig) -> None:
     """Let the home remember the server that it was written into; a warning where it can't."""
+    if not config.online_store.home:
+        return
     try:
         remember(_home(config), _url(config))
     except OSError as error:
