@@ -17,7 +17,10 @@ def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
     """Each name that a query may ask for, with the labels of its samples."""
     exported = {}
     for collector, names in registry._collector_to_names.items():
-        labels = set(getattr(collector, "_labelnames", ()))
+        if not hasattr(collector, "_labelnames"):  # families made anew by each scrape
+            exported |= {family.name: set(family._labelnames) for family in collector.collect()}
+            continue
+        labels = set(collector._labelnames)
         for name in names:
             exported[name] = labels | ({"le"} if name.endswith("_bucket") else set())
     return exported

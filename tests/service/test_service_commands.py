@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from vidtopics.cli import common, rounds
-from vidtopics.errors import StoreError
+from vidtopics.errors import StoreError, TableError
 from vidtopics.materialization.lock import LockError
 from vidtopics.materialization.reports import Moved
-from vidtopics.service.rounds import BlockedError, ProcessError, StandbyError
+from vidtopics.service.rounds import BlockedError, PartialError, ProcessError, StandbyError
 from vidtopics.settings import OnlineSettings
 
 PYTHON = [sys.executable, "-c"]
@@ -107,6 +107,16 @@ def test_a_port_that_is_taken_ends_with_2_before_a_round(
     assert "in use" in capsys.readouterr().err
 
 
+def test_a_password_that_is_lost_ends_with_2_before_a_round(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://cache")
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", "/no/such/file")
+    monkeypatch.setattr("vidtopics.cli.materialize.move", lambda *_: pytest.fail("a round"))
+    assert common.run(["daemon", "--home", str(home), "--materialize-every", "1h"]) == 2
+    assert "REDIS_PASSWORD_FILE=/no/such/file: expected" in capsys.readouterr().err
+
+
 def test_a_lock_that_another_holds_is_a_standby(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +126,22 @@ def test_a_lock_that_another_holds_is_a_standby(
     monkeypatch.setattr("vidtopics.cli.materialize.move", move)
     with pytest.raises(StandbyError, match="process 7"):
         rounds.materialize_work(home, False, OnlineSettings(), 1).once()
+
+
+def test_a_damaged_table_fails_the_round_and_what_the_others_did_counts(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = [Moved("topics", 3, written=2)]
+
+    def move(*_: object) -> list[Moved]:
+        error = TableError("video_statistics: expected all its data files")
+        error.moved = moved  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr("vidtopics.cli.materialize.move", move)
+    with pytest.raises(PartialError, match="video_statistics") as error:
+        rounds.materialize_work(home, True, OnlineSettings(), 1).once()
+    assert error.value.facts == {"moved": moved, "release": 3}
 
 
 REPORT = {

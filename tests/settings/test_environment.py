@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -141,6 +142,14 @@ def test_the_homes_address_has_it(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://cache")
     assert parse_url(str(named_url(tmp_path)))["password"] == SECRET
+
+
+def test_feasts_store_has_it_too(secret: Path, tmp_path: Path) -> None:
+    packed_redis = pytest.importorskip("vidtopics.stores.packed_redis")
+    settings = packed_redis.PackedRedisOnlineStoreConfig(url="redis://ranker@cache")
+    config = SimpleNamespace(online_store=settings, repo_path=tmp_path)
+    assert parse_url(packed_redis._url(config))["password"] == SECRET
+    assert SECRET not in repr(settings)
 
 
 @pytest.mark.parametrize("fault", ["missing", "empty", "folder", "both", "bytes"])

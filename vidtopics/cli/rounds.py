@@ -20,6 +20,7 @@ from vidtopics.cli import stores
 from vidtopics.service.logs import Format, Level
 
 if TYPE_CHECKING:
+    from vidtopics.materialization import Moved
     from vidtopics.online.connections import Connection
     from vidtopics.service.rounds import Facts, Listener, Work
     from vidtopics.service.status import Status
@@ -80,23 +81,35 @@ def refuse_without_every(context: typer.Context, every: float | None) -> None:
 
 
 def materialize_work(home: Path, embedded: bool, settings: OnlineSettings, every_s: float) -> Work:
-    """Rounds of materialisation, in this process."""
+    """Rounds of materialisation, in this process; SettingsError for a lost address or password."""
+    from vidtopics.server import named_url
     from vidtopics.service.rounds import Work
 
+    named_url(home, embedded=embedded)  # refused now rather than in each round
     return Work("materialize", every_s, partial(_materialize, home, embedded, settings))
 
 
 def _materialize(home: Path, embedded: bool, settings: OnlineSettings) -> Facts:
     from vidtopics.cli.materialize import move
+    from vidtopics.errors import TableError
     from vidtopics.materialization.lock import LockError
     from vidtopics.service.logs import warn
-    from vidtopics.service.rounds import StandbyError
+    from vidtopics.service.rounds import PartialError, StandbyError
 
     try:
         moved = move(home, embedded, settings, lambda _: None, warn)
     except LockError as error:
         raise StandbyError(str(error)) from error
-    return {"moved": moved, "release": moved[0].release if moved else None}
+    except TableError as error:
+        if brought := getattr(error, "moved", None):  # one table is damaged, the others are live
+            raise PartialError(str(error), _facts(brought)) from error
+        raise
+    return _facts(moved)
+
+
+def _facts(moved: Sequence[Moved]) -> Facts:
+    """What moved, and the release; no release where the prefix is pinned to another."""
+    return {"moved": moved, **({"release": moved[0].release} if moved else {})}
 
 
 def run_work(

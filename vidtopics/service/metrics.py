@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from vidtopics.materialization.reports import Moved
 from vidtopics.service.rounds import Outcome, Round, Work
@@ -19,6 +21,40 @@ from vidtopics.service.status import Status
 
 MINUTE, HOUR = 60, 3_600
 ROUND_SECONDS = (0.1, 0.5, 1, 5, 15, MINUTE, 5 * MINUTE, 15 * MINUTE, HOUR, 4 * HOUR)
+
+
+class StatusCollector(Collector):
+    """What a status says, and the room on the home's disk, as gauges."""
+
+    def __init__(self, home: Path) -> None:
+        self.status = Status()
+        self._home = home
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges of a scrape."""
+        status = self.status
+        for name, text, value in (
+            ("release_in_force", "The release that consumers move to", status.in_force),
+            ("release_live", "The release that Redis has live", status.live),
+            (
+                "materialize_lag_seconds",
+                "Age of the oldest release that is not loaded; 0: none",
+                status.lag_now_s(),
+            ),
+            ("home_free_bytes", "Free on the disk of the home", _free_bytes(self._home)),
+        ):
+            yield GaugeMetricFamily(
+                f"vidtopics_{name}", text, value=math.nan if value is None else value
+            )
+        for name, text, label, values in (
+            ("release_latest", "Greatest release id of a state", "state", status.latest),
+            ("gate_figure", "Of the newest release that was judged", "gate", status.figures),
+            ("gate_verdict", "0 ok, 1 warn, 2 block", "gate", status.verdicts),
+        ):
+            family = GaugeMetricFamily(f"vidtopics_{name}", text, labels=[label])
+            for key, number in values.items():
+                family.add_metric([key], number)
+            yield family
 
 
 class ServiceMetrics:
@@ -41,7 +77,6 @@ class ServiceMetrics:
 
     def __init__(self, home: Path, works: Sequence[Work]) -> None:
         self.registry = CollectorRegistry()
-        self.status = Status()
         self._seconds = Histogram(
             "vidtopics_round_seconds",
             "Duration of a round",
@@ -63,22 +98,11 @@ class ServiceMetrics:
         self._rows = self._counter("materialize_rows", "Values and lists written", "view")
         self._rebuilds = self._counter("materialize_rebuilds", "Generations switched", "view")
         self._not_due = self._gauge("materialize_not_due_rows", "Rows set aside until due", "view")
-        self._latest = self._gauge("release_latest", "Greatest release id of a state", "state")
-        self._figures = self._gauge("gate_figure", "Of the newest release that was judged", "gate")
-        self._verdicts = self._gauge("gate_verdict", "0 ok, 1 warn, 2 block", "gate")
-        for name, text, read in (
-            ("release_in_force", "The release that consumers move to", lambda s: s.in_force),
-            ("release_live", "The release that Redis has live", lambda s: s.live),
-            (
-                "materialize_lag_seconds",
-                "Age of the oldest release that is not loaded; 0: none",
-                Status.lag_now_s,
-            ),
-        ):
-            self._gauge(name, text).set_function(self._of_status(read))
-        self._gauge("home_free_bytes", "Free on the disk of the home").set_function(
-            lambda: _free_bytes(home)
+        self._damaged = self._gauge(
+            "materialize_damaged", "1: left behind at the release before", "view"
         )
+        self._of_status = StatusCollector(home)
+        self.registry.register(self._of_status)
         for work in works:
             pace.labels(work.name).set(work.every_s)
             self._success.labels(work.name).set(time.time())  # no alarm before the first rounds
@@ -102,23 +126,16 @@ class ServiceMetrics:
             self._rows.labels(m.name).inc(m.written)
             self._rebuilds.labels(m.name).inc(bool(m.why))
             self._not_due.labels(m.name).set(m.not_due)
+            self._damaged.labels(m.name).set(bool(getattr(m, "error", "")))
+
+    @property
+    def status(self) -> Status:
+        """The status that is shown."""
+        return self._of_status.status
 
     def observe(self, status: Status) -> None:
         """Show a status from now on."""
-        self.status = status
-        for state, number in status.latest.items():
-            self._latest.labels(state).set(number)
-        for gauge, values in ((self._figures, status.figures), (self._verdicts, status.verdicts)):
-            gauge.clear()
-            for name, value in values.items():
-                gauge.labels(name).set(value)
-
-    def _of_status(self, read: Callable[[Status], float | None]) -> Callable[[], float]:
-        def value() -> float:
-            number = read(self.status)
-            return math.nan if number is None else number
-
-        return value
+        self._of_status.status = status
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"vidtopics_{name}", text, labels, registry=self.registry)
