@@ -13,7 +13,6 @@ from typing import Any, Literal
 import pytest
 import typer
 import yaml
-from click import Context, Group
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from vidtopics.cli.common import build
@@ -249,11 +248,8 @@ def test_every_command_is_one_that_we_have(words: list[str], tmp_path: Path) -> 
     (tmp_path / "tables").mkdir()
     home = words.index("--home") + 1
     words = [*words[:home], str(tmp_path), *words[home + 1 :]]
-    group = typer.main.get_command(build())
-    assert isinstance(group, Group)
-    verb = group.get_command(Context(group), words[0])
-    assert verb is not None
-    verb.make_context(words[0], words[1:])
+    group: Any = typer.main.get_command(build())
+    group.commands[words[0]].make_context(words[0], words[1:])
 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="no systemd-analyze (Debian: apt-get install systemd)")
