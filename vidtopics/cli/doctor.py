@@ -10,7 +10,7 @@ import typer
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, NewHome, print_json
 
 if TYPE_CHECKING:
-    from vidtopics.doctor import Finding
+    from vidtopics.doctor.findings import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 

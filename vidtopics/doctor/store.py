@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.crc import key_slot
@@ -66,7 +66,7 @@ def _scripts(connection: Connection) -> Finding:
     cluster = isinstance(connection, redis.RedisCluster)
     target = {"target_nodes": redis.RedisCluster.PRIMARIES} if cluster else {}
     try:
-        connection.execute_command("EVAL", "return 1", 0, **target)
+        cast("Any", connection).execute_command("EVAL", "return 1", 0, **target)
     except redis.exceptions.NoPermissionError:
         text = "this user may not run them: right for a host that only reads"
         return Finding("Redis scripts", "warning", text, "ACL SETUSER ... +eval +evalsha to load")
@@ -100,7 +100,7 @@ def _spread(cluster: redis.RedisCluster, prefix: str) -> Finding:
         directory = OnlineClient(cluster, prefix=prefix).directory()
     except StoreError as error:
         return Finding("Redis slots", "ok", f"nothing to spread: {error}")
-    primaries = [node.name for node in cluster.get_primaries()]
+    primaries = [node.name for node in cast("Any", cluster).get_primaries()]
     heads = directory.keys(next(iter(directory.views))).heads if directory.views else []
     owners = (cluster.nodes_manager.get_node_from_slot(key_slot(head)) for head in heads)
     return spread_finding(Counter(node.name for node in owners), primaries)
