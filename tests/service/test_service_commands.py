@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from vidtopics.cli import common, rounds
-from vidtopics.errors import StoreError, TableError
+from vidtopics.errors import StoreError
+from vidtopics.materialization import IncompleteError
 from vidtopics.materialization.lock import LockError
 from vidtopics.materialization.reports import Moved
 from vidtopics.service.rounds import BlockedError, PartialError, ProcessError, StandbyError
@@ -131,12 +132,10 @@ def test_a_lock_that_another_holds_is_a_standby(
 def test_a_damaged_table_fails_the_round_and_what_the_others_did_counts(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = [Moved("topics", 3, written=2)]
+    moved = [Moved("topics", 3, written=2), Moved("video_statistics", 3, error="video_statistics")]
 
     def move(*_: object) -> list[Moved]:
-        error = TableError("video_statistics: expected all its data files")
-        error.moved = moved  # type: ignore[attr-defined]
-        raise error
+        raise IncompleteError(moved)
 
     monkeypatch.setattr("vidtopics.cli.materialize.move", move)
     with pytest.raises(PartialError, match="video_statistics") as error:

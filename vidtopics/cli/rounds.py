@@ -91,7 +91,7 @@ def materialize_work(home: Path, embedded: bool, settings: OnlineSettings, every
 
 def _materialize(home: Path, embedded: bool, settings: OnlineSettings) -> Facts:
     from vidtopics.cli.materialize import move
-    from vidtopics.errors import TableError
+    from vidtopics.materialization import IncompleteError
     from vidtopics.materialization.lock import LockError
     from vidtopics.service.logs import warn
     from vidtopics.service.rounds import PartialError, StandbyError
@@ -100,10 +100,8 @@ def _materialize(home: Path, embedded: bool, settings: OnlineSettings) -> Facts:
         moved = move(home, embedded, settings, lambda _: None, warn)
     except LockError as error:
         raise StandbyError(str(error)) from error
-    except TableError as error:
-        if brought := getattr(error, "moved", None):  # one table is damaged, the others are live
-            raise PartialError(str(error), _facts(brought)) from error
-        raise
+    except IncompleteError as error:  # a table is damaged, all others are live
+        raise PartialError(str(error), _facts(error.moved)) from error
     return _facts(moved)
 
 

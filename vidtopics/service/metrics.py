@@ -126,7 +126,7 @@ class ServiceMetrics:
             self._rows.labels(m.name).inc(m.written)
             self._rebuilds.labels(m.name).inc(bool(m.why))
             self._not_due.labels(m.name).set(m.not_due)
-            self._damaged.labels(m.name).set(bool(getattr(m, "error", "")))
+            self._damaged.labels(m.name).set(bool(m.error))
 
     @property
     def status(self) -> Status:
