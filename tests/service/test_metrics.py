@@ -62,9 +62,10 @@ def nobody() -> AbstractContextManager[Connection]:
 
 @pytest.fixture
 def live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis has release 2 live, and 40 s ago release 3 became known."""
+    """Redis has release 2 live and is pinned to 3, which became known 40 s ago."""
     monkeypatch.setattr(status, "loaded_release", lambda connection, prefix: 2)
-    monkeypatch.setattr(status, "lag_s", lambda tables, loaded: 40.0)
+    monkeypatch.setattr(status, "pinned", lambda store: SimpleNamespace(release=3))
+    monkeypatch.setattr(status, "lag_s", lambda tables, loaded, until: 40.0 if until == 3 else 0)
 
 
 def judged(number: int, state: str, **verdicts: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidtopics.cli import stores
+from vidtopics.cli.common import BLOCKED
 from vidtopics.service.logs import Format, Level
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from vidtopics.service.status import Status
     from vidtopics.settings import OnlineSettings
 
-LOCKED, BLOCKED, FAILURES = 3, 4, 5
-"""Exit statuses: the lock is another's, a gate rejected a release, too many rounds failed."""
+LOCKED, FAILURES = 3, 5
+"""Exit statuses: the lock is another's, too many rounds failed."""
 PROBE_TIMEOUT_S = 2.0
 """Of a look at Redis for monitoring, which waits no longer."""
 CAUSE_LINES = 5

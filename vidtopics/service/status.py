@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidtopics.contracts import RELEASES
+from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.pins import pinned
 from vidtopics.materialization.releases import lag_s, loaded_release
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
@@ -59,7 +61,8 @@ def read_status(
     try:
         with reach() as connection:
             live = loaded_release(connection, prefix)
-        lag = lag_s(tables, live)
+            pin = pinned(Generations(connection, prefix, 1))
+        lag = lag_s(tables, live, until=pin.release if pin else None)
     except Exception:  # noqa: S110  the round says why Redis doesn't answer
         pass
     latest: dict[str, int] = {}
