@@ -119,7 +119,7 @@ class Generations:
         Of a cluster it is that of the node that has the directory.
         """
         connection: Any = self.connection
-        if isinstance(connection, redis.RedisCluster):
+        if isinstance(self.connection, redis.RedisCluster):
             name = connection.get_node_from_key(place(self.prefix, "directory")).name
             return f"{name}/{self.prefix}"
         at = connection.get_connection_kwargs()
