@@ -12,6 +12,7 @@ import redis
 from feast.types import Int64
 from packed_shop import make_store, push, read, register, view
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError
 from vidtopics.layout import Layout, place
@@ -42,7 +43,7 @@ def home(folder: Path, exposures: int) -> Tables:
     commit = counted(Commit("by hand", 1, 1), 1, rows["created_timestamp"].cast(pa.int64()))
     delta = tables.delta(VIDEO_STATISTICS, create=True)
     append(VIDEO_STATISTICS, delta, iter(rows.to_batches()), commit)
-    tables.release(as_of_us=1, created_us=1, settings="s")
+    release_tables(tables, as_of_us=1, created_us=1, settings="s")
     return tables
 
 
