@@ -20,6 +20,7 @@ from vidtopics.materialization import materialize
 from vidtopics.online import OnlineClient
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
+from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
 SETTINGS = OnlineSettings(prefix="shop")
@@ -39,7 +40,9 @@ def home(folder: Path, exposures: int) -> Tables:
     }
     times = {"event_timestamp": 1, "created_timestamp": 1, "value_hash": 1}
     rows = pa.Table.from_pylist([row | times], arrow_schema(VIDEO_STATISTICS))
-    tables.publish(VIDEO_STATISTICS, rows, Commit("by hand", 1, 1))
+    commit = counted(Commit("by hand", 1, 1), 1, rows["created_timestamp"].cast(pa.int64()))
+    delta = tables.delta(VIDEO_STATISTICS, create=True)
+    append(VIDEO_STATISTICS, delta, iter(rows.to_batches()), commit)
     release_tables(tables, as_of_us=1, created_us=1, settings="s")
     return tables
 

@@ -119,9 +119,8 @@ class Generations:
         Of a cluster it is that of the node that has the directory.
         """
         connection: Any = self.connection
-        if isinstance(connection, redis.RedisCluster):
-            cluster: Any = connection  # redis-py doesn't type the call
-            name = cluster.get_node_from_key(place(self.prefix, "directory")).name
+        if isinstance(self.connection, redis.RedisCluster):
+            name = connection.get_node_from_key(place(self.prefix, "directory")).name
             return f"{name}/{self.prefix}"
         at = connection.get_connection_kwargs()
         where = at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}"

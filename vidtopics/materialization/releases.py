@@ -428,7 +428,7 @@ def _log_load(tables: Tables, store: Generations) -> None:
     assert store.lease is not None
     try:
         loads.record(tables, live.release, store.address, live.load, live.live_us)
-    except (OSError, DeltaError) as error:
+    except (OSError, DeltaError, ContractError) as error:  # also a clock that is ahead
         _logger.warning("the home's load log can't be written: %s", error)
         return
     _enter(store.lease, "logged", str(live.release))
