@@ -97,7 +97,7 @@ def _second_release(plan: Plan, served: Serving) -> None:
     event = np.full(plan.videos, START_US + DAY_US)
     ids = video_ids(np.arange(plan.videos))
     homes.publish(served.tables, VIEWS[VIEW], rows(VIEWS[VIEW], ids, event, event, seed=9))
-    homes.release(served.tables)
+    homes.release_tables(served.tables)
     with redis.Redis.from_url(served.url) as connection:
         materialize(served.tables, connection, SETTINGS)
 

@@ -66,7 +66,7 @@ def run(videos: int, readers: int) -> Result:
             for view in VIEWS:
                 ids = video_ids(np.arange(videos))
                 homes.publish(tables, view, rows(view, ids, at, at, seed=release))
-            homes.release(tables)
+            homes.release_tables(tables)
             loads.append(timed(lambda: materialize(tables, connection, SETTINGS))[0])
             memory.append(homes.used_memory(url))
         stop = multiprocessing.Event()

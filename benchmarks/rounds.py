@@ -137,7 +137,7 @@ def _round(made: Path, sizes: Sizes) -> Steps:
         steps["memory"] = (homes.used_memory(url) - empty) / MB
         steps["up to date"] = at.step("up to date", load, 0, 0, old)
         homes.publish(tables, VIDEO_TOPICS, new)
-        homes.release(tables)
+        homes.release_tables(tables)
         steps["new rows"] = at.step("new rows", load, sizes.new, sizes.new, new)
         total, before = sizes.rows + sizes.new, at.peak()
         steps["full"] = at.step("full", partial(load, full=True), total, sizes.videos, new)

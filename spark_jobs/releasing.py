@@ -15,6 +15,8 @@ from vidtopics.tables import Publication
 from vidtopics.tables.releases import Release, State, append, in_force, operator, read_log
 from vidtopics.tables.stamps import wait_until_known
 
+BLOCK = "block: "
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -27,6 +29,17 @@ class Decision:
     state: State
     verdicts: Sequence[Verdict] = ()
     reasons: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def objections(self) -> list[str]:
+        """All that keeps it from being released: the reasons, and the gates that block.
+
+        >>> verdict = Verdict("topics.rows", 0, 1, 1, "block")
+        >>> Decision(3, "rejected", [verdict]).objections
+        ['topics.rows block: 0 is below 1']
+        """
+        blocked = [v for v in self.verdicts if v.verdict == "block"]
+        return [*self.reasons, *(f"{v.name} {v.text}" for v in blocked)]
 
 
 def updated_versions(
@@ -51,32 +64,24 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
     Raises:
         BusyError: a later run took this one's place.
     """
-    tables = run.tables
-    log = read_log(tables)
+    log = read_log(run.tables)
     current = in_force(log)
     if current and current.versions == versions:
         return None
-    epochs = composition.topic_epochs(tables)
-    reasons = {b.gate: str(b) for b in composition.find_behind(run, versions)}
-    if len(set(epochs.values())) > 1:
-        reasons[NEVER_ALLOWED] = composition.describe_epochs(epochs)
+    epochs = composition.topic_epochs(run.tables)
+    reasons = _reasons(run, versions, epochs)
     verdicts = judge(
-        tables,
+        run.tables,
         current.versions if current else None,
         versions,
         as_of_us=run.as_of_us,
         settings=run.settings.gates,
         history=figures_of(log),
     )
-    state: State = "released"
-    if reasons:
-        state = "candidate"
-    elif any(verdict.verdict == "block" for verdict in verdicts):
-        state = "rejected"
-    wait_until_known(tables.commits(t) for t in DERIVED if t.name in versions)
+    wait_until_known(run.tables.commits(t) for t in DERIVED if t.name in versions)
     row = Release(
         number_of(log, versions),
-        state,
+        _state(reasons, verdicts),
         run.as_of_us,
         run.created_us,
         versions,
@@ -84,14 +89,28 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
         digest(run.settings),
         quality=quality,
         figures={v.name: v.figure for v in verdicts if v.figure is not None},
-        verdicts={v.name: v.text for v in verdicts}
-        | {gate: f"block: {reason}" for gate, reason in reasons.items()},
+        verdicts={v.name: v.text for v in verdicts} | reasons,
         by=operator(),
     )
     if run.lock:
         run.lock.check()
-    append(tables, [row], run=run.lock.number if run.lock else 0)
-    return Decision(row.release_id, state, verdicts, tuple(reasons.values()))
+    append(run.tables, [row], run=run.lock.number if run.lock else 0)
+    texts = tuple(reason.removeprefix(BLOCK) for reason in reasons.values())
+    return Decision(row.release_id, row.state, verdicts, texts)
+
+
+def _reasons(run: Run, versions: Mapping[str, int], epochs: Mapping[str, int]) -> dict[str, str]:
+    """Why the tables don't belong together, as verdicts; empty where they do."""
+    reasons = {b.gate: f"{BLOCK}{b}" for b in composition.find_behind(run, versions)}
+    if len(set(epochs.values())) > 1:
+        reasons[NEVER_ALLOWED] = BLOCK + composition.describe_epochs(epochs)
+    return reasons
+
+
+def _state(reasons: Mapping[str, str], verdicts: Sequence[Verdict]) -> State:
+    if reasons:
+        return "candidate"
+    return "rejected" if any(v.verdict == "block" for v in verdicts) else "released"
 
 
 def number_of(log: Sequence[Release], versions: Mapping[str, int]) -> int:

@@ -68,7 +68,7 @@ def join_stream(
     >>> times = pa.array([0], pa.timestamp("us", "UTC"))
     >>> spine = pa.table({"video_id": ["a"], "event_timestamp": times})
     >>> join_stream(tables, spine.to_reader(), [VIDEO_STATISTICS]).read_all().column_names
-    ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
+    ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks']
     """
     check_columns(spine.schema.names, views, full=full_feature_names)
     check_types(spine.schema, views, where="spine")

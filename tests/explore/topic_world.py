@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image
 
+from benchmarks.homes import release_tables
 from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.tables import Commit, Tables, deltalake_engine, micros
@@ -37,8 +38,8 @@ TOPICS_OF = {
     "d": [(7, 0.8125)],
     "e": [(7, 0.25)],
 }
-# Video -> exposures, clicks, smoothed rate.
-COUNTS = {"a": (30, 3, 0.12), "b": (10, 5, 0.35), "c/ç ?#": (0, 0, 0.2), "d": (60, 12, 0.21)}
+# Video -> exposures, clicks, smoothed rate (clicks + 2) / (exposures + 10): 20 of 100 are clicked.
+COUNTS = {"a": (30, 3, 0.125), "b": (10, 5, 0.35), "c/ç ?#": (0, 0, 0.2), "d": (60, 12, 0.2)}
 # Topic -> video, rate, exposures, fresh. Neither the order of weights nor that of ids.
 QUEUES = {
     4: [("b", 0.35, 10, False), ("c/ç ?#", 0.2, 0, True), ("a", 0.12, 30, False)],
@@ -159,7 +160,9 @@ def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[
 
 
 def release(tables: Tables, at: int = T, epoch: int = 3) -> None:
-    tables.release(as_of_us=at, created_us=at + HOUR, settings="", quality={"topic_epoch": epoch})
+    release_tables(
+        tables, as_of_us=at, created_us=at + HOUR, settings="", quality={"topic_epoch": epoch}
+    )
 
 
 def build(home: Path, *, queues: bool = True) -> Tables:
@@ -170,8 +173,7 @@ def build(home: Path, *, queues: bool = True) -> Tables:
     topics(tables)
     publish(tables, contracts.VIDEO_TOPICS, assigned(TOPICS_OF))
     counts = [
-        {"video_id": v, "video_exposures": e, "video_clicks": c, "video_ctr": r}
-        for v, (e, c, r) in COUNTS.items()
+        {"video_id": v, "video_exposures": e, "video_clicks": c} for v, (e, c, _) in COUNTS.items()
     ]
     publish(tables, contracts.VIDEO_STATISTICS, counts)
     if queues:

@@ -12,6 +12,7 @@ import redis
 from feast.types import Int64
 from packed_shop import make_store, push, read, register, view
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError
 from vidtopics.layout import Layout, place
@@ -39,7 +40,7 @@ def home(folder: Path, exposures: int) -> Tables:
     times = {"event_timestamp": 1, "created_timestamp": 1, "value_hash": 1}
     rows = pa.Table.from_pylist([row | times], arrow_schema(VIDEO_STATISTICS))
     tables.publish(VIDEO_STATISTICS, rows, Commit("by hand", 1, 1))
-    tables.release(as_of_us=1, created_us=1, settings="s")
+    release_tables(tables, as_of_us=1, created_us=1, settings="s")
     return tables
 
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from online_home import OnlineHome
 from worlds import at, impressions, tags
 
+from benchmarks.homes import release_tables
 from vidtopics.cli import common
 from vidtopics.contracts import IMPRESSIONS, RELEASES, TABLES, TAG_EMBEDDING, TOPIC_QUEUES
 from vidtopics.maintenance import maintain, upkeep
@@ -40,7 +41,7 @@ STRICT = MaintenanceSettings(keep_releases=NOTHING, keep_versions=NOTHING)
 
 def publish(tables: Tables, number: int) -> None:
     tables.publish(TAG_EMBEDDING, tags({"a": number, "b": 1}), at(number), widths=WIDTHS)
-    tables.release(as_of_us=number, created_us=number, settings="s")
+    release_tables(tables, as_of_us=number, created_us=number, settings="s")
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_old_entries_of_the_log_go_and_every_younger_version_opens(tmp_path: Pat
     tables = Tables(tmp_path)
     for number in range(1, 19):
         tables.publish(TAG_EMBEDDING, tags({"a": number}), at(number), widths=WIDTHS)
-    tables.release(as_of_us=18, created_us=18, settings="s")
+    release_tables(tables, as_of_us=18, created_us=18, settings="s")
     log = tables.path(TAG_EMBEDDING) / LOG
     DeltaTable(tables.uri(TAG_EMBEDDING), version=9).create_checkpoint()
     long_ago = time.time() - timedelta(days=500).total_seconds()
@@ -189,7 +190,7 @@ def test_the_log_reaches_back_to_the_oldest_version_that_is_named(tmp_path: Path
     """The release in force may name a version that is older than every horizon."""
     tables = Tables(tmp_path)
     tables.publish(TAG_EMBEDDING, tags({"a": 1}), at(1), widths=WIDTHS)
-    tables.release(as_of_us=1, created_us=1, settings="s")
+    release_tables(tables, as_of_us=1, created_us=1, settings="s")
     entry = tables.path(TAG_EMBEDDING) / LOG / f"{1:020}.json"
     long_ago = time.time() - timedelta(days=500).total_seconds()
     os.utime(entry, (long_ago, long_ago))

@@ -16,6 +16,7 @@ import pytest
 import redis
 from deltalake import CommitProperties, write_deltalake
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import (
     TOPIC_QUEUES,
     USER_RECENT_CLICKS,
@@ -52,10 +53,7 @@ class OnlineHome:
         self.tables = Tables(self.root)
 
     def statistics(self, *rows: Row) -> None:
-        names = ("video_exposures", "video_clicks", "video_ctr")
-        self._append(
-            VIDEO_STATISTICS, rows, lambda n: dict(zip(names, (n, 1, n / 100), strict=True))
-        )
+        self._append(VIDEO_STATISTICS, rows, lambda n: {"video_exposures": n, "video_clicks": 1})
 
     def topics(self, *rows: Row) -> None:
         self._append(
@@ -107,7 +105,9 @@ class OnlineHome:
     def release(self) -> None:
         self.releases += 1
         assert (
-            self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s")
+            release_tables(
+                self.tables, as_of_us=self.releases, created_us=self.releases, settings="s"
+            )
             == self.releases
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.homes import release_tables
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
 from vidtopics.layout import KeySpace, place
@@ -55,7 +56,7 @@ class ParityHome:
         self._append(
             VIDEO_STATISTICS,
             rows,
-            lambda n: {"video_exposures": n, "video_clicks": 1, "video_ctr": n / 100},
+            lambda n: {"video_exposures": n, "video_clicks": 1},
         )
 
     def topics(self, *rows: Row) -> None:
@@ -84,7 +85,7 @@ class ParityHome:
 
     def move(self) -> None:
         """A release, and all of it into Redis."""
-        self.tables.release(as_of_us=1, created_us=1, settings="s")
+        release_tables(self.tables, as_of_us=1, created_us=1, settings="s")
         materialize(self.tables, self.store, OnlineSettings(buckets=4))
         self.settle()
 

@@ -11,6 +11,7 @@ import pytest
 from deltalake import write_deltalake
 from ranking_worlds import EPOCH, SETTINGS, inputs
 
+from benchmarks.homes import release_tables
 from consumers.ranking import comparison, evaluation, learning
 from consumers.ranking.serving import Ranker
 from consumers.training import frames, read
@@ -38,13 +39,10 @@ def published(tables, table, plain, ordinal=1):
         name: plain[us].cast(TIMESTAMP)
         for name, us in ((EVENT_TIME, "event_us"), (CREATED_TIME, "created_us"))
     }
-    rows = {
-        c.name: pa.nulls(len(plain), arrow_schema(table).field(c.name).type) for c in table.columns
-    }
+    schema = arrow_schema(table, table.timed_columns)
+    rows = {name: pa.nulls(len(plain), schema.field(name).type) for name in schema.names}
     rows |= {name: plain[name] for name in plain.column_names if name in rows} | times
-    tables.publish(
-        table, pa.table(rows, schema=arrow_schema(table)), Commit(f"ingest {ordinal}", AS_OF, AS_OF)
-    )
+    tables.publish(table, pa.table(rows, schema=schema), Commit(f"ingest {ordinal}", AS_OF, AS_OF))
 
 
 def written(tables, table, rows):
@@ -57,7 +55,6 @@ def written(tables, table, rows):
     plain |= {
         "topic_count": [1] * n,
         "below_threshold": [False] * n,
-        "video_clicks": [1] * n,
         VALUE_HASH: [1] * n,
     }
     plain |= {
@@ -88,10 +85,13 @@ def tables(tmp_path):
     tables.home.mkdir()
     homes.keep(tables.home, SETTINGS)
     published(tables, IMPRESSIONS, log.impressions.slice(0, 1_200))
-    published(tables, CLICKS, log.clicks)
+    clicks = log.clicks.join(log.impressions.drop(["event_us", "created_us"]), "event_id")
+    published(tables, CLICKS, clicks)
     written(tables, VIDEO_TOPICS, log.views["video_topics"])
     written(tables, VIDEO_STATISTICS, log.views["video_statistics"])
-    tables.release(as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH})
+    release_tables(
+        tables, as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH}
+    )
     return tables
 
 
@@ -116,8 +116,12 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
 
     published(tables, IMPRESSIONS, inputs().impressions.slice(1_200), ordinal=2)
     assert learning.train(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
-    tables.release(
-        as_of_us=AS_OF + 1, created_us=AS_OF + 1, settings="", quality={"topic_epoch": EPOCH}
+    release_tables(
+        tables,
+        as_of_us=AS_OF + 1,
+        created_us=AS_OF + 1,
+        settings="",
+        quality={"topic_epoch": EPOCH},
     )
     assert learning.train(tables, SETTINGS)["rows"] == 1_500
 

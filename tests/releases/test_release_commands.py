@@ -85,4 +85,6 @@ def test_run_ends_with_4_where_a_gate_blocks_and_says_which(
     assert "topics.ended_share" in out
     assert "--allow topics.ended_share" in out
     assert ask(home, "run", "--json") == 4
-    assert json.loads(capsys.readouterr().out)["state"] == "rejected"
+    plain = json.loads(capsys.readouterr().out)
+    reason = "topics.ended_share block: 0.6667 is above 0.3"
+    assert (plain["state"], plain["reasons"]) == ("rejected", [reason])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from benchmarks.homes import release_tables
 from spark_jobs.topics import unused_epoch
 from vidtopics.contracts import (
     RELEASES,
@@ -66,8 +67,8 @@ def run(tables: Tables, at: int, contents: Contents, epoch: int) -> int:
         facts = {"topic_epoch": epoch, "next_topic_id": 10 * epoch} if table is TOPICS else {}
         commit = Commit(table.name, at, at + 1, facts=facts, content=str((table.name, epoch)))
         publish(tables, table, rows, commit)
-    number = tables.release(
-        as_of_us=at, created_us=at + 1, settings="s", quality={"topic_epoch": epoch}
+    number = release_tables(
+        tables, as_of_us=at, created_us=at + 1, settings="s", quality={"topic_epoch": epoch}
     )
     assert number
     return number

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
+from benchmarks.homes import release_tables
 from consumers.training import join_stream
 from vidtopics.cli.common import run as command
 from vidtopics.contracts import SERVICES, VIDEO_STATISTICS
@@ -49,7 +50,7 @@ class Home:
         self.tables.publish(replace(VIDEO_STATISTICS, engine="deltalake"), values, commit)
         known_us = self.tables.commits(VIDEO_STATISTICS)[-1].created_us
         time.sleep(max(0, known_us / 1e6 - time.time()))
-        assert self.tables.release(as_of_us=now, created_us=known_us, settings="s")
+        assert release_tables(self.tables, as_of_us=now, created_us=known_us, settings="s")
 
     def ask(self, verb: str, *arguments: str) -> int:
         return command([verb, "--home", str(self.tables.home), *arguments])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import at, tags
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import RELEASES, TAG_COOCCURRENCE, TAG_EMBEDDING
 from vidtopics.tables import Tables, tail
 from vidtopics.tables.commits import (
@@ -219,7 +220,7 @@ def released_tables(tmp_path: Path, releases: int) -> Tables:
     tables = Tables(tmp_path)
     for number in range(1, releases + 1):
         tables.publish(TAG_EMBEDDING, tags({"a": number}), at(number), widths=WIDTHS)
-        assert tables.release(as_of_us=number, created_us=number, settings="s") == number
+        assert release_tables(tables, as_of_us=number, created_us=number, settings="s") == number
     return tables
 
 
@@ -253,7 +254,7 @@ def test_rows_that_the_log_lacks_are_read_from_the_table(tmp_path: Path, also: s
             (tables.path(RELEASES) / tail.LOG / f"{version:020}.json").unlink()
     if also == "row":
         tables.publish(TAG_EMBEDDING, tags({"a": 8}), at(8), widths=WIDTHS)
-        tables.release(as_of_us=8, created_us=8, settings="s")
+        release_tables(tables, as_of_us=8, created_us=8, settings="s")
     expected = [5, 4, 3, 2, 1] if also == "row" else [4, 3, 2, 1]
     tail._rows.cache_clear()
     assert ids(tables) == expected

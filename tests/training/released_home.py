@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.tables import Commit
 from vidtopics.tables.deltalake_engine import append, counted
@@ -43,10 +44,9 @@ def fill(tables, videos, versions):
             {
                 "video_exposures": number,
                 "video_clicks": number // 2,
-                "video_ctr": number / 1e6,
             },
         )
-    tables.release(as_of_us=START_US, created_us=START_US, settings="test")
+    release_tables(tables, as_of_us=START_US, created_us=START_US, settings="test")
 
 
 def publish(tables, table, event, created, ended, features):

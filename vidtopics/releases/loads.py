@@ -11,6 +11,7 @@ import pyarrow as pa
 from vidtopics.contracts import LOADS
 from vidtopics.tables import Commit
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
+from vidtopics.tables.stamps import now_us
 from vidtopics.times import micros
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def record(tables: Tables, release_id: int, store: str, load: int, live_us: int)
         },
         schema=arrow_schema(LOADS),
     )
-    tables.publish(LOADS, rows, Commit("load", live_us, live_us))
+    at_us = min(live_us, now_us())  # the clock of whoever switched may be ahead of this one
+    tables.publish(LOADS, rows, Commit("load", at_us, at_us))
 
 
 def read_loads(tables: Tables) -> list[Load]:

@@ -23,6 +23,7 @@ from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
     LOGBOOKS,
+    PARTITION_DATE,
     RELEASES,
     TABLES,
     VALUE_HASH,
@@ -114,6 +115,7 @@ class Tables:
                 name=table.name,
                 description=table.doc,
                 configuration=configuration(table),
+                partition_by=[PARTITION_DATE] if table.by_day else None,
             )
         delta = DeltaTable(uri, version=version)
         named = delta.metadata().name
@@ -293,29 +295,6 @@ class Tables:
         done = attempt()
         return Publication(table.name, done.version, done.rows)
 
-    def release(
-        self,
-        *,
-        as_of_us: int,
-        created_us: int,
-        settings: str,
-        quality: Mapping[str, float] | None = None,
-    ) -> int | None:
-        """Append a release if any table changed since the last; its id, or None."""
-        versions, log = self.data_versions(), releases.read_log(self)
-        current = releases.in_force(log)
-        if current and current.versions == versions:
-            return None
-        facts = dict(quality or {})
-        epoch = int(facts.get("topic_epoch", current.topic_epoch if current else 0))
-        number = max((row.release_id for row in log), default=0) + 1
-        row = Release(
-            number, "released", as_of_us, created_us, versions, epoch, settings, quality=facts
-        )
-        run = releases.last_run(self.commits(RELEASES))
-        releases.append(self, [row], run=run)
-        return number
-
     def latest_release(self) -> dict[str, Any]:
         """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
         return releases.latest_release(self)
@@ -397,7 +376,8 @@ def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
     """TableError where the stored table lacks a column of the contract."""
     names = [field.name for field in delta.schema().fields]
-    missing = [c.name for c in table.columns if c.name not in names]
+    required = table.all_columns if table.by_day else table.columns
+    missing = [c.name for c in required if c.name not in names]
     if missing:
         raise TableError(
             explain(

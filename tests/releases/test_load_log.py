@@ -20,3 +20,9 @@ def test_loads_are_entered_once_and_the_latest_of_each_store_is_live(tmp_path: P
         "a/vt": 1,
         "b/vt": 1,
     }
+
+
+def test_a_load_by_a_clock_that_is_ahead_is_entered_with_its_time(tmp_path: Path) -> None:
+    tables = Tables(tmp_path)
+    record(tables, 1, "a/vt", 7, 2**52)
+    assert read_loads(tables) == [Load(2**52, "a/vt", 7, 1)]
