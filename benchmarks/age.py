@@ -138,7 +138,7 @@ def all_releases(home: str, url: str) -> Callable[[], object]:
 
     def read() -> int:
         table = scan(tables.delta(RELEASES)).to_table().to_pylist()
-        return max(row["release_id"] for row in table)
+        return max(int(row["release_id"]) for row in table)
 
     return read
 

@@ -83,7 +83,6 @@ def _column(column: Column, rng: np.random.Generator, count: NDArray[np.int64]) 
         "topic_epoch": lambda: pa.array(np.ones(rows, np.int64)),
         "below_threshold": lambda: pa.array(rng.random(rows) < 0.05),
         "encoder_version": lambda: pa.array([CODE] * rows),
-        "video_ctr": lambda: pa.array(rng.beta(2, 20, rows)),
         "video_exposures": lambda: pa.array(rng.integers(0, 100_000, rows)),
         "video_clicks": lambda: pa.array(rng.integers(0, 10_000, rows)),
         "tag_count": lambda: pa.array(rng.integers(1, 20, rows)),

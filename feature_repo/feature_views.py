@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from feast import FeatureView, Field
-from feast.types import Array, Bool, Float32, Float64, Int64, String
+from feast.types import Array, Bool, Float32, Int64, String
 
 from feature_repo.entities import video
 from feature_repo.sources import (
@@ -130,11 +130,6 @@ video_statistics = FeatureView(
             name="video_clicks",
             dtype=Int64,
             description="clicks strictly before the as-of time",
-        ),
-        Field(
-            name="video_ctr",
-            dtype=Float64,
-            description="(clicks + w * global CTR) / (exposures + w)",
         ),
     ],
 )

@@ -7,6 +7,8 @@ from pyspark.sql import functions as F
 
 from spark_jobs.job import Run
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.rates import Prior
+from vidtopics.settings import StatisticsSettings
 
 
 def live_videos(run: Run) -> DataFrame:
@@ -22,3 +24,10 @@ def tags_of_live_videos(run: Run) -> DataFrame:
         .select("video_id", "tag")
         .join(live_videos(run).select("video_id"), "video_id")
     )
+
+
+def statistics_prior(statistics: DataFrame, settings: StatisticsSettings) -> Prior:
+    """The prior of click-through rates: that of all videos with statistics together."""
+    totals = statistics.agg(F.sum("video_clicks"), F.sum("video_exposures")).first()
+    assert totals is not None
+    return Prior.of_totals(totals[0] or 0, totals[1] or 0, exposures=settings.prior_exposures)

@@ -29,6 +29,7 @@ JOBS = (
     "video_joint_representation",
     "topics",
     "video_topics",
+    "video_counts",
     "video_statistics",
     "user_recent_clicks",
     "topic_queues",

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -156,7 +156,8 @@ def _served_us(serving: Serving) -> Callable[[Column], Column]:
         columns = [stretch.served_us(times) for stretch in serving.stretches]
         return pd.Series(list(np.stack(columns, axis=1)))
 
-    return cast("Callable[[Column], Column]", pandas_udf(served, "array<bigint>"))
+    as_column: Any = pandas_udf  # the stubs know functions that give numbers alone
+    return cast("Callable[[Column], Column]", as_column(served, "array<bigint>"))
 
 
 def _stretch(at: Column, served: Mapping[str, Serving]) -> Column:

@@ -1,48 +1,26 @@
-"""video_statistics: exposures, clicks and smoothed click-through rate before the as-of time."""
+"""video_statistics: exposures and clicks of live videos before the as-of time."""
 
 from __future__ import annotations
 
 from spark_jobs.job import Computed, Job, Run, main
-from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
+from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS, VIDEO_STATISTICS
 
 
 def compute(run: Run) -> Computed:
-    """Count strictly before the as-of time; CTR = (clicks + w * global CTR) / (exposures + w)."""
-    from pyspark.sql import functions as F
-
+    """The counts of videos that aren't taken down; 0 where a video was never shown."""
     from spark_jobs.frames import live_videos
 
-    shown = run.frame(IMPRESSIONS).select("event_id", "video_id")
-    clicked = run.frame(CLICKS).select("event_id", F.lit(1).alias("clicked"))
-    counts = (
-        shown.join(clicked, "event_id", "left")
-        .groupBy("video_id")
-        .agg(F.count("*").alias("video_exposures"), F.count("clicked").alias("video_clicks"))
-    )
-    overall = counts.agg(
-        F.coalesce(F.sum("video_clicks") / F.sum("video_exposures"), F.lit(0.0)).alias("global_ctr")
-    )
-    rows = (
-        live_videos(run)
-        .select("video_id")
-        .join(counts, "video_id", "left")
-        .fillna(0)
-        .crossJoin(F.broadcast(overall))
-    )
-    w = run.settings.statistics.prior_exposures
-    ctr = (F.col("video_clicks") + w * F.col("global_ctr")) / (F.col("video_exposures") + w)
+    live = live_videos(run).select("video_id")
+    rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0)
     left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
-    return Computed(
-        rows.select("video_id", "video_exposures", "video_clicks", ctr.alias("video_ctr")),
-        left_out=left_out,
-    )
+    return Computed(rows, left_out=left_out)
 
 
 JOB = Job(
     VIDEO_STATISTICS,
-    inputs=(VIDEO_CATALOG, IMPRESSIONS, CLICKS),
+    inputs=(VIDEO_CATALOG, VIDEO_COUNTS),
     compute=compute,
-    settings=lambda s: s.statistics,
+    settings=lambda s: None,
     code=("spark_jobs.video_statistics", "spark_jobs.frames"),
 )
 

@@ -25,6 +25,7 @@ Type = Literal[
     "float64",
     "bool",
     "timestamp",
+    "date",
     "list<string>",
     "list<int64>",
     "list<float32>",
@@ -41,6 +42,8 @@ MAX_ID_BYTES = 128
 EVENT_TIME = "event_timestamp"
 CREATED_TIME = "created_timestamp"
 VALUE_HASH = "value_hash"
+PARTITION_DATE = "partition_date"
+COMMIT_VERSION = "commit_version"
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Table:
     `provenance` names columns that say how a value came about; they don't count as a change of
     value. `unit_norm` maps a vector column to the column that is zero (or false) where the vector
     may be zero; all other vectors of that column have length 1.
+
+    `by_day`: a log that is partitioned by the UTC day of its events.
     """
 
     name: str
@@ -98,6 +103,7 @@ class Table:
     view: View | None = None
     provenance: tuple[str, ...] = ()
     unit_norm: Mapping[str, str | None] = field(default_factory=dict)
+    by_day: bool = False
 
     @property
     def values(self) -> tuple[Column, ...]:
@@ -110,14 +116,26 @@ class Table:
         return tuple(c for c in self.values if c.name not in self.provenance)
 
     @property
-    def all_columns(self) -> tuple[Column, ...]:
-        """Key, values and the time columns that publishing adds, in the Delta table's order."""
-        times = (
+    def timed_columns(self) -> tuple[Column, ...]:
+        """Key, values and both times: what rows are delivered with."""
+        return (
+            *self.columns,
             Column(EVENT_TIME, "timestamp", "from when the row holds"),
             Column(CREATED_TIME, "timestamp", "when the row became known"),
         )
-        extra = (Column(VALUE_HASH, "int64", "hash of the value columns; 0 marks a tombstone"),)
-        return self.columns + times + (extra if self.kind == "history" else ())
+
+    @property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns of the Delta table, in its order: the above, and what publishing adds."""
+        extra: tuple[Column, ...] = ()
+        if self.kind == "history":
+            extra = (Column(VALUE_HASH, "int64", "hash of the value columns; 0 marks a tombstone"),)
+        if self.by_day:
+            extra = (
+                Column(PARTITION_DATE, "date", "the partition: no event of it is earlier"),
+                Column(COMMIT_VERSION, "int64", "version of the table that brought the row"),
+            )
+        return self.timed_columns + extra
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if there is none."""
@@ -166,6 +184,7 @@ IMPRESSIONS = Table(
     "log",
     ("event_id",),
     engine="deltalake",
+    by_day=True,
     doc="videos shown to users",
     columns=(
         Column("event_id", "string", "the impression"),
@@ -183,9 +202,12 @@ CLICKS = Table(
     "log",
     ("event_id",),
     engine="deltalake",
+    by_day=True,
     doc="clicks, each on one impression; the event time is the click's",
     columns=(
         Column("event_id", "string", "the impression that was clicked"),
+        USER_ID,
+        VIDEO_ID,
         Column("watch_seconds", "float32", "watch time", unit="s", optional=True),
     ),
 )
@@ -336,6 +358,26 @@ VIDEO_TOPICS = Table(
     ),
 )
 
+_COUNTS = (
+    VIDEO_ID,
+    Column(
+        "video_exposures",
+        "int64",
+        "impressions strictly before the as-of time",
+        unit="impressions",
+    ),
+    Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
+)
+
+VIDEO_COUNTS = Table(
+    "video_counts",
+    "history",
+    ("video_id",),
+    engine="spark",
+    doc="exposures and clicks of every video in the log, also of removed ones",
+    columns=_COUNTS,
+)
+
 VIDEO_STATISTICS = Table(
     "video_statistics",
     "history",
@@ -343,17 +385,7 @@ VIDEO_STATISTICS = Table(
     engine="spark",
     view=View("video"),
     doc="exposures and clicks before the as-of time",
-    columns=(
-        VIDEO_ID,
-        Column(
-            "video_exposures",
-            "int64",
-            "impressions strictly before the as-of time",
-            unit="impressions",
-        ),
-        Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
-        Column("video_ctr", "float64", "(clicks + w * global CTR) / (exposures + w)"),
-    ),
+    columns=_COUNTS,
 )
 
 USER_RECENT_CLICKS = Table(
@@ -462,6 +494,7 @@ DERIVED = (
     VIDEO_JOINT_REPRESENTATION,
     TOPICS,
     VIDEO_TOPICS,
+    VIDEO_COUNTS,
     VIDEO_STATISTICS,
     USER_RECENT_CLICKS,
     TOPIC_QUEUES,

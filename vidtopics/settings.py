@@ -15,10 +15,12 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -28,7 +30,7 @@ from pydantic_core.core_schema import ValidationInfo
 from vidtopics.contracts import TABLES
 from vidtopics.errors import SettingsError, explain
 from vidtopics.paths import addressable, is_url
-from vidtopics.yaml_files import read_mapping
+from vidtopics.yaml_files import parse_value, read_mapping
 
 _SHORT = reprlib.Repr()  # aliases of aliases would print exponentially long
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 120
@@ -242,6 +244,8 @@ class OnlineSettings(Section):
     vectors: bool = True
     """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
     Where they are online already, the next run takes them out of Redis."""
+    max_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=15)
+    """`/ready` says no while a release waits for longer; three rounds of five minutes."""
     max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
     ever take its place."""
@@ -298,6 +302,7 @@ class GateSettings(Section):
 
     least_keys: Count = 20
     """A share of fewer keys than this is no evidence: its limits don't apply."""
+    lost_history: Limits = ANY
     rows: Limits = OFF
     """Live keys, at least."""
     ended_share: Limits = Limits(warn=0.1, block=0.3)
@@ -415,21 +420,57 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
 
 
-def parse(tree: Mapping[str, Any], *, where: str) -> Settings:
-    """The settings that `tree` describes; SettingsError names every key and value that is wrong."""
+VARIABLE = "VIDTOPICS_"
+"""What a variable of a setting begins with: `VIDTOPICS_ONLINE__PREFIX` is `online.prefix`."""
+NO_SETTING = re.compile(r"FAILPOINT|(.*_)?(SERVICE_HOST|SERVICE_PORT.*|PORT(_\d+_.*)?)")
+"""Of a test, and those that Kubernetes makes for a service called vidtopics."""
+KeyPath = tuple[str, ...]
+
+
+def parse(
+    tree: Mapping[str, Any], *, where: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """The settings that `tree` describes, and variables of `environment`, which win over it.
+
+    Raises:
+        SettingsError: it names every key, variable and value that is wrong.
+
+    >>> tree, environment = {"online": {"buckets": 8}}, {"VIDTOPICS_ONLINE__PREFIX": "staging"}
+    >>> online = parse(tree, where="mine.yaml", environment=environment).online
+    >>> online.buckets, online.prefix
+    (8, 'staging')
+    """
+    variables = {
+        tuple(name.removeprefix(VARIABLE).lower().split("__")): name
+        for name in environment
+        if name.startswith(VARIABLE) and not NO_SETTING.fullmatch(name.removeprefix(VARIABLE))
+    }
+    for path, name in variables.items():
+        tree = _with_value(tree, path, parse_value(environment[name], name))
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError("\n".join(_message(e, where) for e in error.errors())) from None
+        messages = [_message(e, where, variables) for e in error.errors()]
+        raise SettingsError("\n".join(messages)) from None
 
 
-def load(path: str | Path) -> Settings:
-    """Settings from a YAML file.
+def load(path: str | Path | None) -> Settings:
+    """Settings from a YAML file (None: the defaults), and from the environment, which wins.
 
     Raises:
         SettingsError: the file can't be read, a key stands twice, or a key or value is wrong.
     """
-    return parse(read_mapping(path), where=str(path))
+    tree = read_mapping(path) if path else {}
+    return parse(tree, where=str(path or "settings"), environment=os.environ)
+
+
+def _with_value(tree: Any, path: KeyPath, value: Any) -> Any:
+    """A copy of a tree with a value at a path."""
+    if not path:
+        return value
+    if not isinstance(tree, Mapping):
+        return tree  # no section: the message names it
+    return {**tree, path[0]: _with_value(tree.get(path[0], {}), path[1:], value)}
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
@@ -471,22 +512,26 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _message(error: Any, where: str) -> str:
-    path = ".".join(str(p) for p in error["loc"])
+def _message(error: Any, where: str, variables: Mapping[KeyPath, str]) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    variable = next((v for p, v in variables.items() if p[: len(path)] == path[: len(p)]), None)
+    where = variable or f"{where}, {'.'.join(path)}"
     if error["type"] != "extra_forbidden":
         return explain(
-            f"{where}, {path}",
+            where,
             expected=error["msg"],
             found=_SHORT.repr(error["input"]),
             mend="correct the value",
         )
     known = _keys(Settings, error["loc"][:-1])
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)[0]
+    if variable:
+        near = VARIABLE + "__".join([*path[:-1], near]).upper()
     return explain(
-        f"{where}, {path}",
+        where,
         expected="a known key",
         found=repr(error["loc"][-1]),
-        mend=f"did you mean {near[0]!r}?",
+        mend=f"did you mean {near!r}?",
     )
 
 

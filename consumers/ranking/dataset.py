@@ -18,10 +18,14 @@ from vidtopics.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """All N impressions with a closed window; `epoch`: in which their topics are comparable."""
+    """All N impressions with a closed window.
+
+    `epoch`: in which their topics are comparable. `prior_exposures`: w of a rate's prior.
+    """
 
     parts: list[Frame]
     epoch: int
+    prior_exposures: float
 
     @classmethod
     def of(
@@ -34,7 +38,8 @@ class Dataset:
         topics: TopicsOf = "as known",
     ) -> Dataset:
         """From a release's tables."""
-        return cls(list(frames(inputs, settings, as_of_us=as_of_us, topics=topics)), epoch)
+        parts = list(frames(inputs, settings, as_of_us=as_of_us, topics=topics))
+        return cls(parts, epoch, settings.statistics.prior_exposures)
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
@@ -66,10 +71,10 @@ class Dataset:
         return np.concatenate([np.empty(0, bool), *(part.clicked for part in self.parts)])
 
     def vocabulary(self, rows: NDArray[np.int64]) -> Vocabulary:
-        """The ids in some of the rows."""
+        """The ids and the prior of some of the rows."""
         mask = np.zeros(len(self), bool)
         mask[rows] = True
-        return vocabulary(self.parts, mask, epoch=self.epoch)
+        return vocabulary(self.parts, mask, epoch=self.epoch, prior_exposures=self.prior_exposures)
 
     def examples(self, known: Vocabulary) -> Examples:
         """All rows, in the terms of a vocabulary."""

@@ -16,9 +16,11 @@ from consumers.ranking.bags import Matrix, bags, mean_topics
 from consumers.ranking.vocabulary import Vocabulary, topic_weights
 from consumers.training import Frame
 from vidtopics.contracts import TOPIC_SLOTS
+from vidtopics.rates import Prior, smoothed_ctr
 
 NUMBERS = 4
-"""Log exposures, log-odds of the CTR, whether statistics exist, log length of the history."""
+"""Log exposures, log-odds of the smoothed CTR, whether statistics exist, log length of the
+history."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,21 +70,35 @@ def encode(parts: Iterable[Frame], known: Vocabulary) -> Examples:
 
 def numbers(
     exposures: NDArray[np.float64],
-    ctr: NDArray[np.float64],
-    clicks: NDArray[np.int64],
+    clicks: NDArray[np.float64],
+    prior: Prior,
+    lengths: NDArray[np.int64],
     history: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """float32[N, 4], see :data:`NUMBERS`.
 
-    Exposures and ctr are NaN where no statistics were known.
+    Args:
+        exposures: float64[N], impressions of each candidate; NaN where no statistics were known.
+        clicks: float64[N], its clicks; NaN likewise.
+        prior: the model's, so that equal counts are equal numbers, in training and at any time
+            after it.
+        lengths: int64[Q], clicks in each history.
+        history: int64[N], rows of `lengths`.
+
+    >>> prior, one = Prior(0.2, 10), np.array([0])
+    >>> counts = np.array([10.0]), np.array([8.0])
+    >>> numbers(*counts, prior, np.array([0]), one).round(2)  # a rate of .5: log-odds 0
+    array([[0.48, 0.  , 1.  , 0.  ]], dtype=float32)
     """
-    has_statistics = ~np.isnan(ctr)
-    odds = np.clip(np.where(has_statistics, ctr, 0.5), 1e-4, 1 - 1e-4)
+    has_statistics = ~np.isnan(exposures)
+    odds = np.clip(
+        np.where(has_statistics, smoothed_ctr(clicks, exposures, prior), 0.5), 1e-4, 1 - 1e-4
+    )
     columns = [
         np.where(has_statistics, np.log1p(np.where(has_statistics, exposures, 0)) / 5, 0),
         np.log(odds / (1 - odds)),
         has_statistics,
-        np.log1p(clicks)[history] / 5,
+        np.log1p(lengths)[history] / 5,
     ]
     return np.stack(columns, axis=1).astype(np.float32)
 
@@ -92,16 +108,16 @@ def _encode(frame: Frame, known: Vocabulary) -> Examples:
         frame.offsets, known.code_videos(frame.videos)[frame.history_videos], len(known.videos) + 1
     )
     tastes = mean_topics(frame.offsets, frame.history_topics, _topics(frame.topics, known))
-    exposures, ctr = (
+    exposures, video_clicks = (
         frame.features[name].cast(pa.float64()).fill_null(np.nan).to_numpy()
-        for name in ("video_exposures", "video_ctr")
+        for name in ("video_exposures", "video_clicks")
     )
     return Examples(
         frame.clicked,
         frame.impressions["event_us"].to_numpy(),
         known.code_users(frame.impressions["user_id"]),
         known.code_videos(frame.impressions["video_id"]),
-        numbers(exposures, ctr, np.diff(frame.offsets), frame.history),
+        numbers(exposures, video_clicks, known.prior, np.diff(frame.offsets), frame.history),
         _topics(frame.features, known),
         frame.history,
         clicks,

@@ -20,7 +20,7 @@ from vidtopics.tables import Tables
 from vidtopics.times import micros
 
 FILE = "model.json"
-PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins")
+PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
 
 
 def now_us() -> int:
@@ -45,6 +45,7 @@ def key_of(
         release["topic_epoch"],
         closed,
         settings.ranking,
+        settings.statistics,
         settings.recall.recent_clicks,
         settings.seed,
         source_hash(*PACKAGES),

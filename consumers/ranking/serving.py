@@ -57,16 +57,18 @@ class Ranker:
         n, ends = len(candidates), np.array([0, len(history)])
         shared = np.zeros(n, np.int64)
         has_statistics = statistics.present
-        exposures, ctr = (
+        exposures, video_clicks = (
             np.where(has_statistics, _column(statistics, name), np.nan)
-            for name in ("video_exposures", "video_ctr")
+            for name in ("video_exposures", "video_clicks")
         )
         examples = Examples(
             clicked=np.zeros(n, bool),
             shown_us=shared,
             user=np.repeat(self.known.code_users(pa.array([user_id], pa.string())), n),
             video=self.known.code_videos(pa.array(candidates, pa.string())),
-            numbers=numbers(exposures, ctr, np.array([len(history)]), shared),
+            numbers=numbers(
+                exposures, video_clicks, self.known.prior, np.array([len(history)]), shared
+            ),
             topics=self._topics(topics),
             history=shared,
             clicks=bags(

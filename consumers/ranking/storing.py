@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from consumers.ranking.vocabulary import Vocabulary
 from consumers.ranking.wide_and_deep import WideAndDeep
 from vidtopics.errors import TableError, explain
 from vidtopics.files import write_whole
+from vidtopics.rates import Prior
 from vidtopics.settings import RankingSettings
 
 
@@ -41,6 +43,7 @@ def store(
             "hidden": list(settings.hidden),
         },
         "topic_epoch": known.epoch,
+        "prior": asdict(known.prior),
         **facts,
         "users": known.users.to_pylist(),
         "videos": known.videos.to_pylist(),
@@ -71,7 +74,8 @@ def restore(folder: Path) -> tuple[WideAndDeep, Vocabulary]:
         )
     try:
         users, videos = (pa.array(facts[name], pa.string()) for name in ("users", "videos"))
-        known = Vocabulary(users, videos, np.array(facts["topics"], np.int64), facts["topic_epoch"])
+        topics, prior = np.array(facts["topics"], np.int64), Prior(**facts["prior"])
+        known = Vocabulary(users, videos, topics, facts["topic_epoch"], prior)
         model = WideAndDeep(
             users=len(users), videos=len(videos), topics=len(known.topics), **facts["shape"]
         )

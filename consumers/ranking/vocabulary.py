@@ -1,4 +1,4 @@
-"""The ids that a model knows, and their codes."""
+"""What a model knows of its training rows: ids with their codes, and the prior of a rate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scipy import sparse
 
 from consumers.ranking.bags import Matrix, unit_rows
 from consumers.training import Frame
+from vidtopics.rates import Prior
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,15 @@ class Vocabulary:
         videos: video ids, of candidates and of histories.
         topics: int64[T], ascending; topics of other ids are as none.
         epoch: in which the topics are comparable; topics of another one are as none.
+        prior: what the rate of a video with few impressions is drawn to; clicks over impressions
+            of the training rows.
     """
 
     users: pa.Array
     videos: pa.Array
     topics: NDArray[np.int64]
     epoch: int
+    prior: Prior
 
     def code_users(self, ids: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
         """int64[N], 1 and up; 0: unknown."""
@@ -40,22 +44,27 @@ class Vocabulary:
         return _code(ids, self.videos)
 
 
-def vocabulary(parts: Sequence[Frame], rows: NDArray[np.bool_], *, epoch: int) -> Vocabulary:
-    """The ids in some rows of frames: a model must not know of others.
+def vocabulary(
+    parts: Sequence[Frame], rows: NDArray[np.bool_], *, epoch: int, prior_exposures: float
+) -> Vocabulary:
+    """The ids and the prior of some rows of frames: a model must not know of others.
 
     Args:
         parts: frames with N rows in all.
         rows: bool[N], those to learn from.
         epoch: of the topics, as the release says.
+        prior_exposures: w of the prior.
     """
-    users, videos, topics = [], [], []
+    users, videos, topics, clicks = [], [], [], 0
     for frame, mask in _split(parts, rows):
         users.append(pc.unique(frame.impressions["user_id"].filter(pa.array(mask))))
         videos.append(pc.unique(frame.impressions["video_id"].filter(pa.array(mask))))
         slots = frame.features["topic_ids"].filter(pa.array(mask))
         topics.append(np.unique(pc.list_flatten(slots).to_numpy()))
+        clicks += int(frame.clicked[mask].sum())
     known = np.unique(np.concatenate([np.empty(0, np.int64), *topics]))
-    return Vocabulary(_distinct(users), _distinct(videos), known[known >= 0], epoch)
+    prior = Prior.of_totals(clicks, int(rows.sum()), exposures=prior_exposures)
+    return Vocabulary(_distinct(users), _distinct(videos), known[known >= 0], epoch, prior)
 
 
 def topic_weights(
@@ -75,7 +84,7 @@ def topic_weights(
         known: the vocabulary.
 
     >>> none = pa.array([], pa.string())
-    >>> known = Vocabulary(none, none, np.array([3, 8]), 1)
+    >>> known = Vocabulary(none, none, np.array([3, 8]), 1, Prior(0.1, 10))
     >>> ids = np.array([[8, 3, -1], [9, 8, -1], [3, -1, -1]])
     >>> weights = np.array([[0.6, 0.2, 0], [0.9, 0.5, 0], [0.7, 0, 0]], np.float32)
     >>> topic_weights(ids, weights, np.array([1, 1, 2]), known).toarray().round(2).tolist()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from vidtopics.joins import History, Serving
 from vidtopics.tables import FOREVER, Tables
 from vidtopics.tables.joined import rules_of, ttl_us
 from vidtopics.tables.pins import Pin, Snapshot, beyond_pin, reopen, rows_seen, same_rules
+from vidtopics.tables.row_groups import read_at_once, row_groups
 from vidtopics.tables.scans import scan
 from vidtopics.tables.whole import readable, whole
 from vidtopics.timestamps import microseconds
@@ -122,22 +123,13 @@ def _read(delta: DeltaTable, table: Table, folder: Path) -> tuple[pa.Table, Micr
     """Keys, event and created times of a snapshot's rows, and their features on disk."""
     rows = scan(delta)
     narrow = [*table.key, EVENT_TIME, CREATED_TIME]
-    wide = [c.name for c in table.values]
-    narrow_batches: list[pa.RecordBatch] = []
-
-    def features() -> Iterator[pa.RecordBatch]:
-        with readable(table, delta.version()):
-            for batch in rows.to_batches(columns=[*narrow, *wide], fragment_readahead=1):
-                narrow_batches.append(batch.select(narrow))
-                yield batch.select(wide)
-
-    spill = Spill(_schema(rows, wide), features(), folder)
-    keys = pa.Table.from_batches(narrow_batches, _schema(rows, narrow)).combine_chunks()
+    wide = {c.name: c.name for c in table.values}
+    schema = pa.schema([rows.schema.field(name) for name in wide])
+    with readable(table, delta.version()):
+        keys = rows.to_table(columns=narrow).combine_chunks()
+        groups = list(row_groups(rows))
+        spill = Spill(schema, partial(read_at_once, groups, schema, wide), folder)
     event_us, created_us = (
         microseconds(keys[name], f"{table.name}, {name}") for name in (EVENT_TIME, CREATED_TIME)
     )
     return keys.select(list(table.key)), event_us, created_us, spill
-
-
-def _schema(rows: ds.Dataset, names: list[str]) -> pa.Schema:
-    return pa.schema([rows.schema.field(name) for name in names])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from consumers.training.sources import Known, StreamedView
-from consumers.training.spill import BATCH_ROWS, evenly
+from consumers.training.spill import evenly, rows_at_once
 from consumers.training.spines import check_types
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.releases.served import servings
@@ -19,8 +19,8 @@ from vidtopics.tables.pins import Pins
 from vidtopics.timestamps import microseconds
 
 CHUNK_ROWS = 1_048_576
-"""Rows of the spine that are matched at once; features, which may be wide, are taken for
-`BATCH_ROWS` of them at once."""
+"""Rows of the spine that are matched at once; features, which may be wide, are taken for fewer:
+:func:`rows_at_once`."""
 
 
 def join_stream(
@@ -68,7 +68,7 @@ def join_stream(
     >>> times = pa.array([0], pa.timestamp("us", "UTC"))
     >>> spine = pa.table({"video_id": ["a"], "event_timestamp": times})
     >>> join_stream(tables, spine.to_reader(), [VIDEO_STATISTICS]).read_all().column_names
-    ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks', 'video_ctr']
+    ['video_id', 'event_timestamp', 'video_exposures', 'video_clicks']
     """
     check_columns(spine.schema.names, views, full=full_feature_names)
     check_types(spine.schema, views, where="spine")
@@ -116,7 +116,7 @@ def _join_chunks(
     schema: pa.Schema,
     known_by: bool,
 ) -> Iterator[pa.RecordBatch]:
-    first_row = 0
+    first_row, batch_rows = 0, rows_at_once(source.features for source in sources)
     for chunk in chunks:
         spine = pa.Table.from_batches([chunk])
         times = microseconds(spine[EVENT_TIME], f"spine, {EVENT_TIME}", first_row=first_row)
@@ -124,18 +124,18 @@ def _join_chunks(
             source.join(spine.select(list(source.table.key)), times, known_by=known_by)
             for source in sources
         ]
-        for start in range(0, chunk.num_rows, BATCH_ROWS):
-            part = slice(start, start + BATCH_ROWS)
+        for start in range(0, chunk.num_rows, batch_rows):
+            part = slice(start, start + batch_rows)
             taken = [
                 source.features.take(rows[part])
                 for source, rows in zip(sources, matched, strict=True)
             ]
             columns = [_flat(column) for table in taken for column in table.columns]
             yield pa.record_batch(
-                [*chunk.slice(start, BATCH_ROWS).columns, *columns], schema=schema
+                [*chunk.slice(start, batch_rows).columns, *columns], schema=schema
             )
         first_row += chunk.num_rows
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks()
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -10,12 +10,14 @@ import pytest
 
 from spark_jobs.pipeline import JOBS
 from vidtopics.contracts import (
+    COMMIT_VERSION,
     CREATED_TIME,
     DERIVED,
     EVENT_TIME,
     IMPRESSIONS,
     INPUTS,
     LOGBOOKS,
+    PARTITION_DATE,
     TABLES,
     VALUE_HASH,
     Table,
@@ -86,6 +88,8 @@ def test_columns_of_refused_rows_and_of_every_table() -> None:
         EVENT_TIME,
         CREATED_TIME,
         VALUE_HASH,
+        PARTITION_DATE,
+        COMMIT_VERSION,
     ]
 
 

@@ -106,7 +106,7 @@ def test_a_table_that_the_release_does_not_name_is_not_read(tmp_path):
     world.topics(tables)
     world.publish(tables, contracts.VIDEO_TOPICS, world.assigned(world.TOPICS_OF))
     world.release(tables)
-    counts = [{"video_id": "a", "video_exposures": 9, "video_clicks": 1, "video_ctr": 0.1}]
+    counts = [{"video_id": "a", "video_exposures": 9, "video_clicks": 1}]
     world.publish(tables, contracts.VIDEO_STATISTICS, counts)
     assert [(v.exposures, v.ctr) for v in collect(tables).videos] == [(0, None)] * 5
 

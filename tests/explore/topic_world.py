@@ -38,8 +38,8 @@ TOPICS_OF = {
     "d": [(7, 0.8125)],
     "e": [(7, 0.25)],
 }
-# Video -> exposures, clicks, smoothed rate.
-COUNTS = {"a": (30, 3, 0.12), "b": (10, 5, 0.35), "c/ç ?#": (0, 0, 0.2), "d": (60, 12, 0.21)}
+# Video -> exposures, clicks, smoothed rate (clicks + 2) / (exposures + 10): 20 of 100 are clicked.
+COUNTS = {"a": (30, 3, 0.125), "b": (10, 5, 0.35), "c/ç ?#": (0, 0, 0.2), "d": (60, 12, 0.2)}
 # Topic -> video, rate, exposures, fresh. Neither the order of weights nor that of ids.
 QUEUES = {
     4: [("b", 0.35, 10, False), ("c/ç ?#", 0.2, 0, True), ("a", 0.12, 30, False)],
@@ -173,8 +173,7 @@ def build(home: Path, *, queues: bool = True) -> Tables:
     topics(tables)
     publish(tables, contracts.VIDEO_TOPICS, assigned(TOPICS_OF))
     counts = [
-        {"video_id": v, "video_exposures": e, "video_clicks": c, "video_ctr": r}
-        for v, (e, c, r) in COUNTS.items()
+        {"video_id": v, "video_exposures": e, "video_clicks": c} for v, (e, c, _) in COUNTS.items()
     ]
     publish(tables, contracts.VIDEO_STATISTICS, counts)
     if queues:

@@ -68,7 +68,6 @@ def statistics(
         "created": event if created is None else created,
         "video_exposures": exposures,
         "video_clicks": clicks,
-        "video_ctr": clicks / max(exposures, 1),
     }
 
 

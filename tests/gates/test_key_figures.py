@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_worlds import World, queue_entry, statistics, topic, video_topics
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import World, queue_entry, statistics, topic, video_topics
 
 from vidtopics.contracts import TOPIC_QUEUES, TOPICS, VIDEO_STATISTICS, VIDEO_TOPICS
 
@@ -83,6 +83,18 @@ def test_a_table_that_the_candidate_lacks_has_lost_every_key(tmp_path: Path) -> 
     verdicts = world.judge(before)
     assert verdicts["video_statistics.rows"].text == "block: 0 is below 1"
     assert verdicts["video_statistics.ended_share"].text == "block: 1 is above 0.3"
+
+
+def test_a_version_in_force_that_does_not_open_blocks_until_it_is_let_pass(tmp_path: Path) -> None:
+    """The table was replaced by one that never had version 7."""
+    world = World(tmp_path)
+    world.put(VIDEO_STATISTICS, [statistics("a", 1)])
+    verdicts = world.judge({"video_statistics": 7})
+    assert verdicts["video_statistics.lost_history"].text == "block: 1 is above 0"
+    reason = "not applied: version 7, to compare with, doesn't open"
+    assert verdicts["video_statistics.ended_share"].text == reason
+    assert verdicts["video_statistics.video_ctr.psi"].text == reason
+    assert world.judge(None)["video_statistics.lost_history"].verdict == "ok"
 
 
 def test_a_table_whose_version_stayed_is_not_judged_again(tmp_path: Path) -> None:

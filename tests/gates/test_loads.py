@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import World, statistics
+from gate_worlds import World, statistics
 
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError
@@ -76,3 +76,8 @@ def test_a_first_load_and_a_wider_limit_pass(world: World) -> None:
     assert load(world, None) == ["not applied: first load"] * 2
     wide = {"video_statistics.ended_share": Limits(warn=0.4, block=0.6)}
     assert load(world, 1, settings=GateSettings(tables=wide)) == ["warn: 0.5 is above 0.4", "ok"]
+
+
+def test_a_version_that_does_not_open_any_more_gives_nothing_to_compare_with(world: World) -> None:
+    """As materialisation does then, all is loaded; the verdicts say that nothing was judged."""
+    assert load(world, 9) == ["not applied: version 9, to compare with, doesn't open"] * 2

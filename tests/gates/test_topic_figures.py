@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from worlds import World, queue_entry, topic, video_topics
+from gate_worlds import World, queue_entry, topic, video_topics
 
 from vidtopics.contracts import TOPIC_QUEUES, TOPICS, VIDEO_TOPICS
 from vidtopics.gates.drift import stability_index

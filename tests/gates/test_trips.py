@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from worlds import (
+from gate_worlds import (
     NOW,
     TOPICS,
     World,
@@ -21,6 +20,7 @@ from worlds import (
     unit,
     video_topics,
 )
+from rich.console import Console
 
 from vidtopics import contracts
 from vidtopics.contracts import (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from gate_worlds import World, tag_embedding, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import World, tag_embedding, unit
 
 from vidtopics.contracts import VIDEO_TAG_EMBEDDING
 

@@ -50,7 +50,9 @@ class Replay:
         )
         for table in INPUTS:
             rows = _with_hash(table, pq.read_table(delivery.staged[table.name]))
-            self.tables[table.name] = pa.concat_tables([self.tables[table.name], rows])
+            self.tables[table.name] = pa.concat_tables(
+                [self.tables[table.name], rows], promote_options="default"
+            )
         rows = {name: pq.read_table(path).to_pylist() for name, path in delivery.staged.items()}
         return Staged(delivery, rows)
 

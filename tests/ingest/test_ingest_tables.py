@@ -20,6 +20,7 @@ from vidtopics.failpoints import Crash
 from vidtopics.ingest import Ingested, Source, ingest, publishing
 from vidtopics.settings import IngestSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.schemas import arrow_schema
 
 VIDEO = VIDEOS + "v1,T,,sport,golf,{},2020-01-01\n"
 LOG = IMPRESSIONS.strip() + ",event_id\n"
@@ -149,6 +150,20 @@ def test_a_table_of_an_older_contract_is_named(tables, deliver):
     ):
         bring(tables, deliver, OURS)
     assert DeltaTable(uri).version() == 0
+    assert not tables.exists(VIDEO_CATALOG)  # nothing half done
+
+
+def test_a_log_from_before_it_was_partitioned_is_named(tables, deliver):
+    uri = tables.uri(CLICKS)
+    os.makedirs(uri)
+    rows = arrow_schema(CLICKS, CLICKS.timed_columns).empty_table()
+    write_deltalake(uri, rows, name="clicks")
+    with pytest.raises(
+        TableError,
+        match=r"expected the columns of clicks, with partition_date, commit_version, found only"
+        r" .*, of another version of vidtopics. Mend: ingest and run into a new home",
+    ):
+        bring(tables, deliver, OURS)
     assert not tables.exists(VIDEO_CATALOG)  # nothing half done
 
 

@@ -70,8 +70,8 @@ def components(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[s
     return {name: i for i, group in enumerate(ordered) for name in group}
 
 
-def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
-    """Exposures, clicks and smoothed rate of each live video, from what was known before `at`."""
+def statistics(home, at: int) -> dict[str, tuple[int, int]]:
+    """Exposures and clicks of each live video, from what was known before `at`."""
 
     def before(row: dict) -> bool:
         return row["event_timestamp"] < at and row["created_timestamp"] <= at
@@ -80,12 +80,7 @@ def statistics(home, at: int) -> dict[str, tuple[int, int, float]]:
     clicked = {row["event_id"] for row in home.rows(CLICKS) if before(row)}
     exposures = Counter(row["video_id"] for row in shown)
     clicks = Counter(row["video_id"] for row in shown if row["event_id"] in clicked)
-    overall = clicks.total() / exposures.total() if shown else 0.0
-    w = home.settings.statistics.prior_exposures
-    return {
-        v: (exposures[v], clicks[v], (clicks[v] + w * overall) / (exposures[v] + w))
-        for v in live_videos(home, at)
-    }
+    return {v: (exposures[v], clicks[v]) for v in live_videos(home, at)}
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

@@ -146,10 +146,11 @@ def test_one_video_is_its_own_topic_and_candidate(tmp_path: Path) -> None:
     assert (topic["topic_id"], topic["size"]) == (1, 1)
     [video_topics] = rows(run, VIDEO_TOPICS)
     assert video_topics["topic_ids"] == [1] + [-1] * 7
-    [statistics] = rows(run, VIDEO_STATISTICS)  # (1 + 10 * 1/2) / (2 + 10)
-    assert (statistics["video_exposures"], statistics["video_ctr"]) == (2, 0.5)
+    [statistics] = rows(run, VIDEO_STATISTICS)
+    assert (statistics["video_exposures"], statistics["video_clicks"]) == (2, 1)
     assert [r["recent_video_ids"] for r in rows(run, USER_RECENT_CLICKS)] == [["only"]]
-    assert [r["video_id"] for r in rows(run, TOPIC_QUEUES)] == ["only"]
+    [place] = rows(run, TOPIC_QUEUES)
+    assert (place["video_id"], place["queue_ctr"]) == ("only", 0.5)  # (1 + 10 * 1/2) / (2 + 10)
 
 
 def test_videos_with_nothing_end_at_the_topics_with_the_cause(tmp_path: Path) -> None:
@@ -215,8 +216,9 @@ def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None
     assert left_out["tag_embedding"] == "no tag is on tags.min_videos live videos"
     assert len(rows(run, TOPICS)) == 2
     assert all(r["label_terms"] for r in rows(run, TOPICS))
-    assert {r["video_ctr"] for r in rows(run, VIDEO_STATISTICS)} == {0.0}
+    assert {r["video_clicks"] for r in rows(run, VIDEO_STATISTICS)} == {0}
     queues = rows(run, TOPIC_QUEUES)
+    assert {r["queue_ctr"] for r in queues} == {0.0}
     assert {r["video_id"] for r in queues} == set(SIX)
     assert all(r["fresh"] for r in queues)  # nobody has seen them: all are drawn
 

@@ -11,12 +11,12 @@ import psutil
 import pytest
 from small_home import T1, T2
 
-from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_STATISTICS
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS
 from vidtopics.times import moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-JOB = Path(__file__).parents[2] / "spark_jobs" / "video_statistics.py"
+JOB = Path(__file__).parents[2] / "spark_jobs" / "video_counts.py"
 
 
 def start(home) -> subprocess.Popen[bytes]:
@@ -51,15 +51,15 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def test_kills_at_random_moments_and_the_same_rows(home, fork):
     needed = [VIDEO_CATALOG, IMPRESSIONS, CLICKS]
-    undisturbed, before = home.rows(VIDEO_STATISTICS), home.rows(VIDEO_STATISTICS, T1)
+    undisturbed, before = home.rows(VIDEO_COUNTS), home.rows(VIDEO_COUNTS, T1)
     complete = [r for r in undisturbed if r["event_timestamp"] <= T2]
     seconds = duration(fork(needed, models=False))
 
     killed = fork(needed, models=False)
     from spark_jobs.pipeline import find
 
-    find(["video_statistics"])[0].run(killed.at(T1))
-    assert killed.rows(VIDEO_STATISTICS) == before
+    find(["video_counts"])[0].run(killed.at(T1))
+    assert killed.rows(VIDEO_COUNTS) == before
     chance, died = random.Random(7), 0
     for _ in range(20):
         process = start(killed)
@@ -68,13 +68,13 @@ def test_kills_at_random_moments_and_the_same_rows(home, fork):
         )  # the first third is Python and the JVM starting
         died += process.poll() is None
         kill(process)
-        assert killed.rows(VIDEO_STATISTICS) in (before, complete)
-        assert killed.holds(VIDEO_STATISTICS, T1) == home.holds(VIDEO_STATISTICS, T1)
+        assert killed.rows(VIDEO_COUNTS) in (before, complete)
+        assert killed.holds(VIDEO_COUNTS, T1) == home.holds(VIDEO_COUNTS, T1)
         if died == 4:
             break
     assert died == 4
     assert start(killed).wait() == 0
-    assert killed.rows(VIDEO_STATISTICS) == complete
+    assert killed.rows(VIDEO_COUNTS) == complete
 
 
 def duration(home) -> float:

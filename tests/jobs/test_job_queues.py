@@ -11,7 +11,14 @@ from small_home import T1, T2, of_the_change
 
 from producers.queues.rules import topic_queue
 from spark_jobs.pipeline import find
-from vidtopics.contracts import CLICKS, IMPRESSIONS, TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_TOPICS
+from vidtopics.contracts import (
+    CLICKS,
+    IMPRESSIONS,
+    TOPIC_QUEUES,
+    USER_RECENT_CLICKS,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
 from vidtopics.tables import Commit
 
 QUEUES, RECENT = find(["topic_queues", "user_recent_clicks"])[::-1]
@@ -25,19 +32,25 @@ def by_topic(rows):
 
 
 def expected_queues(home, at):
-    """Each live video with its statistics in each of its topics, through the producer."""
-    statistics, live = plain.statistics(home, at), plain.live_videos(home, at)
+    """Each live video with its statistics in each of its topics, through the producer.
+
+    Rates are drawn to that of all videos with statistics, w times.
+    """
+    counts, live = home.holds(VIDEO_STATISTICS, at), plain.live_videos(home, at)
+    statistics = {r["video_id"]: (r["video_exposures"], r["video_clicks"]) for r in counts}
+    shown, clicked = (sum(pair[i] for pair in statistics.values()) for i in (0, 1))
+    w = home.settings.statistics.prior_exposures
     videos = defaultdict(list)
     for row in home.holds(VIDEO_TOPICS, at):
         for topic in row["topic_ids"][: row["topic_count"]]:
             if row["video_id"] in live:
-                exposures, _, ctr = statistics[row["video_id"]]
+                exposures, clicks = statistics[row["video_id"]]
                 videos[topic].append(
                     {
                         "topic_id": topic,
                         "video_id": row["video_id"],
                         "video_exposures": exposures,
-                        "video_ctr": ctr,
+                        "video_ctr": (clicks + w * clicked / shown) / (exposures + w),
                         "topic_epoch": 1,
                     }
                 )
@@ -146,8 +159,8 @@ def add_clicks(home, user, clicks):
         for (e, v, _), time in zip(clicks, times, strict=True)
     ]
     clicks = [
-        {"event_id": e, "watch_seconds": None} | time
-        for (e, _, _), time in zip(clicks, times, strict=True)
+        {"event_id": e, "user_id": user, "video_id": v, "watch_seconds": None} | time
+        for (e, v, _), time in zip(clicks, times, strict=True)
     ]
     for table, rows, schema in (
         (IMPRESSIONS, impressions, shown.schema),

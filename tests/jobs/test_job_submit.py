@@ -15,8 +15,8 @@ from vidtopics.contracts import (
     TAG_EMBEDDING,
     TOPICS,
     VIDEO_CATALOG,
+    VIDEO_COUNTS,
     VIDEO_JOINT_REPRESENTATION,
-    VIDEO_STATISTICS,
     VIDEO_TAG_EMBEDDING,
     VIDEO_TAGS,
     VIDEO_TOPICS,
@@ -120,10 +120,10 @@ def submit(
 
 
 def test_a_submitted_job_leaves_the_same_rows(home, inputs, tmp_path):
-    done = submit(inputs, VIDEO_STATISTICS, tmp_path, "--master", "local[2]")
+    done = submit(inputs, VIDEO_COUNTS, tmp_path, "--master", "local[2]")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert "video_statistics: 1" in done.stdout  # rows
-    assert inputs.rows(VIDEO_STATISTICS) == home.rows(VIDEO_STATISTICS, T1)
+    assert "video_counts: 1" in done.stdout  # rows
+    assert inputs.rows(VIDEO_COUNTS) == home.rows(VIDEO_COUNTS, T1)
 
 
 NEEDS = {

@@ -53,10 +53,7 @@ class OnlineHome:
         self.tables = Tables(self.root)
 
     def statistics(self, *rows: Row) -> None:
-        names = ("video_exposures", "video_clicks", "video_ctr")
-        self._append(
-            VIDEO_STATISTICS, rows, lambda n: dict(zip(names, (n, 1, n / 100), strict=True))
-        )
+        self._append(VIDEO_STATISTICS, rows, lambda n: {"video_exposures": n, "video_clicks": 1})
 
     def topics(self, *rows: Row) -> None:
         self._append(

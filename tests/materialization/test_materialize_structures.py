@@ -203,7 +203,7 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]
     return stages(tmp_path_factory.mktemp("stages"), map(step, (FIRST, SECOND, FIRST)))
 
 
-@pytest.mark.parametrize("command", range(1, 76, 3))
+@pytest.mark.parametrize("command", range(1, 83, 3))
 def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     there_and_back: list[OnlineHome],
     store: redis.Redis,
@@ -228,4 +228,4 @@ def test_the_deaths_above_are_at_every_third_command(
     there_and_back[0].run(store)
     with dying_at(0, monkeypatch) as sent:
         there_and_back[1].run(store)
-    assert 65 < sent[0] < 76
+    assert 70 < sent[0] < 83

@@ -169,10 +169,11 @@ def test_a_batch_that_is_sent_twice_is_no_loss(
 
 
 def lists(store: redis.Redis) -> dict[bytes, list[bytes]]:
-    """By what follows the load of queues, or the kind of clicks."""
+    """Those that readers see, by what follows the load of queues, or the kind of clicks."""
+    load = OnlineClient(store).directory().structures["topic_queues"]["load"]
     return {
         k.partition(b"{")[2]: store.lrange(k, 0, -1)
-        for kind in ("queue", "clicks")
+        for kind in (f"queue:{load}", "clicks")
         for k in store.scan_iter(match=f"vt:{kind}:*")
     }
 

@@ -56,7 +56,7 @@ class ParityHome:
         self._append(
             VIDEO_STATISTICS,
             rows,
-            lambda n: {"video_exposures": n, "video_clicks": 1, "video_ctr": n / 100},
+            lambda n: {"video_exposures": n, "video_clicks": 1},
         )
 
     def topics(self, *rows: Row) -> None:

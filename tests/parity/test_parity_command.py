@@ -75,7 +75,7 @@ def test_json_has_counts_rates_and_examples(
         "staleness": 0.5,
     }
     assert view["verdicts"] == {"fine": 4}
-    assert view["features"]["video_ctr"] == {
+    assert view["features"]["video_exposures"] == {
         "served": 4,
         "wrong": 0,
         "stale": 2,
@@ -84,7 +84,10 @@ def test_json_has_counts_rates_and_examples(
     }
     assert view["behind_max_s"] == pytest.approx(7200, abs=60)
     (example,) = view["examples"]
-    assert (example["served"]["video_ctr"], example["expected"]["video_ctr"]) == (0.2, 0.21)
+    assert (example["served"]["video_exposures"], example["expected"]["video_exposures"]) == (
+        20,
+        21,
+    )
 
 
 def test_without_a_log_it_says_how_to_make_one(

@@ -258,7 +258,9 @@ def test_equal_copies_are_one_row_and_say_where_they_are_held(filled: ParityHome
     filled.statistics(("a", ago(2), ago(2), 11))  # version 3
     delta(filled).optimize.compact()
     deleted(filled)  # version 5
-    history = EntityRows.read(filled.tables, VIDEO_STATISTICS, ["video_ctr"], ["a", "b"], [1, 3, 9])
+    history = EntityRows.read(
+        filled.tables, VIDEO_STATISTICS, ["video_exposures"], ["a", "b"], [1, 3, 9]
+    )
     assert history.versions == [1, 3, 4, 5]  # 4: the last before rows went; there is no 9
     rows = dict(
         zip(

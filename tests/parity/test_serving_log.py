@@ -92,7 +92,7 @@ def test_what_the_caller_does_to_its_arrays_is_not_logged(
         features["video_exposures"],
         features.status,
         features.event_us,
-        features.null["video_ctr"],
+        features.null["video_clicks"],
     ):
         array[:] = 1
     assert dict(filled.replay().views["video_statistics"].verdicts) == {Verdict.FINE: 2}
@@ -174,8 +174,8 @@ def test_a_disk_that_hangs_costs_lines_and_no_reader_waits(
         stuck.client.read(
             "video_statistics", ids
         )  # the disk hangs still: a reader that waits, waits for ever
-    # 50 rows: 100 for each id, and 3 columns of 8 bytes: 6,200
-    assert stuck.log._bytes == 3 * 6_200
+    # 50 rows: 100 for each id, and 2 columns of 8 bytes: 5,800
+    assert stuck.log._bytes == 3 * 5_800
     assert stuck.log.dropped == 197
 
 

@@ -21,6 +21,7 @@ SETTINGS = Settings(
     evaluation=EvaluationSettings(ranking_seeds=2),
 )
 EPOCH = 1
+COUNTS = {"video_exposures": 5, "video_clicks": 1}  # of every video
 
 
 def inputs(*, rows=1_500, users=20, videos=300, seed=1):
@@ -55,9 +56,7 @@ def inputs(*, rows=1_500, users=20, videos=300, seed=1):
             "topic_epoch": pa.array([EPOCH] * videos, pa.int64()),
         }
     )
-    statistics = pa.table(
-        {"video_exposures": pa.array([5] * videos, pa.int64()), "video_ctr": [0.5] * videos}
-    )
+    statistics = pa.table({name: pa.array([n] * videos, pa.int64()) for name, n in COUNTS.items()})
     keys = pa.table({"video_id": [f"v{v}" for v in range(videos)]})
     return Inputs(
         shown,

@@ -39,13 +39,10 @@ def published(tables, table, plain, ordinal=1):
         name: plain[us].cast(TIMESTAMP)
         for name, us in ((EVENT_TIME, "event_us"), (CREATED_TIME, "created_us"))
     }
-    rows = {
-        c.name: pa.nulls(len(plain), arrow_schema(table).field(c.name).type) for c in table.columns
-    }
+    schema = arrow_schema(table, table.timed_columns)
+    rows = {name: pa.nulls(len(plain), schema.field(name).type) for name in schema.names}
     rows |= {name: plain[name] for name in plain.column_names if name in rows} | times
-    tables.publish(
-        table, pa.table(rows, schema=arrow_schema(table)), Commit(f"ingest {ordinal}", AS_OF, AS_OF)
-    )
+    tables.publish(table, pa.table(rows, schema=schema), Commit(f"ingest {ordinal}", AS_OF, AS_OF))
 
 
 def written(tables, table, rows):
@@ -58,7 +55,6 @@ def written(tables, table, rows):
     plain |= {
         "topic_count": [1] * n,
         "below_threshold": [False] * n,
-        "video_clicks": [1] * n,
         VALUE_HASH: [1] * n,
     }
     plain |= {
@@ -89,7 +85,8 @@ def tables(tmp_path):
     tables.home.mkdir()
     homes.keep(tables.home, SETTINGS)
     published(tables, IMPRESSIONS, log.impressions.slice(0, 1_200))
-    published(tables, CLICKS, log.clicks)
+    clicks = log.clicks.join(log.impressions.drop(["event_us", "created_us"]), "event_id")
+    published(tables, CLICKS, clicks)
     written(tables, VIDEO_TOPICS, log.views["video_topics"])
     written(tables, VIDEO_STATISTICS, log.views["video_statistics"])
     release_tables(

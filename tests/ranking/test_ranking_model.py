@@ -17,6 +17,7 @@ from consumers.ranking.fitting import area_under_curve, fit
 from consumers.ranking.splits import by_time, by_user
 from consumers.ranking.vocabulary import Vocabulary, topic_weights
 from consumers.ranking.wide_and_deep import WideAndDeep, probabilities
+from vidtopics.rates import Prior
 from vidtopics.tables import FOREVER
 
 
@@ -111,7 +112,7 @@ def test_a_model_without_topics_does_not_look_at_them():
 def test_topics_of_another_epoch_or_unknown_ones_count_as_none():
     none = pa.array([], pa.string())
     ids, weights = np.array([[7, -1], [7, 8]]), np.array([[1, 0], [1, 3]], np.float32)
-    known = Vocabulary(none, none, np.array([7, 8]), 2)
+    known = Vocabulary(none, none, np.array([7, 8]), 2, Prior(0.1, 10))
     assert topic_weights(ids, weights, np.array([1, 2]), known).toarray().tolist() == [
         [0, 0],
         [0.25, 0.75],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from ranking_worlds import EPOCH, SETTINGS, inputs
+from ranking_worlds import COUNTS, EPOCH, SETTINGS, inputs
 
 from consumers.ranking.dataset import Dataset
 from consumers.ranking.fitting import fit
@@ -61,7 +61,7 @@ def topics_of(ids, *, epoch=EPOCH):
 
 def statistics_of(ids, missing=()):
     exists = np.array([i not in missing for i in range(len(ids))])
-    return features({"video_exposures": 5 * exists, "video_ctr": 0.5 * exists}, missing)
+    return features({name: n * exists for name, n in COUNTS.items()}, missing)
 
 
 @pytest.mark.parametrize("row", [0, 400, 1_499])
@@ -136,11 +136,12 @@ def test_a_stored_model_comes_back_and_replaces_the_one_before(trained, tmp_path
     store(tmp_path, other, known, SETTINGS.ranking, {"key": "b"})
     model, ids = restore(tmp_path)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in changed.items())
-    assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch) == (
+    assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch, ids.prior) == (
         known.users,
         known.videos,
         [10, 20],
         EPOCH,
+        known.prior,
     )
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -61,7 +61,9 @@ class FakeClient:
 
     def _video_statistics(self, ids):
         status = [Status.PRESENT if v in self.statistics else Status.NOT_FOUND for v in ids]
-        return features(status, {"video_ctr": np.array([self.statistics.get(v, 0.0) for v in ids])})
+        return features(
+            status, {"video_clicks": np.array([self.statistics.get(v, 0) for v in ids])}
+        )
 
 
 def features(status, columns):

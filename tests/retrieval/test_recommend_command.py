@@ -82,7 +82,7 @@ def home(tmp_path, monkeypatch):
     )
     client = FakeClient(
         topics={"a": ([1], 1), "b": ([1], 1), "c": ([2], 1), "seen": ([1], 1)},
-        statistics={"a": 0.1, "b": 0.1, "c": 0.1},
+        statistics={"a": 1, "b": 1, "c": 1},
         clicks={"ann": ["seen"]},
         lists={1: ["seen", "a", "b"], 2: ["c"]},
         popular=[2],

@@ -31,7 +31,7 @@ def store():
     videos = ["a", "b", "c", "d"]
     return FakeClient(
         topics={v: ([1], 1) for v in [*videos, "seen"]},
-        statistics=dict.fromkeys(videos, 0.2),
+        statistics=dict.fromkeys(videos, 2),
         clicks={"ann": ["seen"]},
         lists={1: videos},
         popular=[1],

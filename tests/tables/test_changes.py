@@ -26,7 +26,7 @@ def tags(*rows: tuple[str, int, int, str | None]) -> pa.Table:
         {"video_id": "v", "spelling": row[3] and row[0]} | dict(zip(names, row, strict=True))
         for row in rows
     ]
-    columns = tuple(c for c in VIDEO_TAGS.all_columns if c.name != "value_hash")
+    columns = VIDEO_TAGS.timed_columns
     return pa.Table.from_pylist(values, arrow_schema(VIDEO_TAGS, columns))
 
 

@@ -96,11 +96,12 @@ def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path
 
 def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path) -> None:
     tables = Tables(tmp_path / ODD_NAME)
-    broken = statistics({"a": 1, "b": 2}).set_column(3, "video_ctr", pa.array([0.1, float("inf")]))
+    edges = {"tag_a": ["a", "a"], "tag_b": ["b", "c"], "videos": [1, 1]}
+    broken = pa.table({**edges, "probability": [0.5, float("inf")]})
     with pytest.raises(
-        ContractError, match=r"\('b',\): video_ctr: expected a finite number, found inf"
+        ContractError, match=r"\('a', 'c'\): probability: expected a finite number, found inf"
     ):
-        tables.publish(VIDEO_STATISTICS, frame(spark, broken), at(10))
+        tables.publish(TAG_COOCCURRENCE, frame(spark, broken), at(10))
     twice = pa.concat_tables([statistics({"a": 1}), statistics({"a": 2})])
     with pytest.raises(ContractError, match=r"\('a',\): expected each key once"):
         tables.publish(VIDEO_STATISTICS, frame(spark, twice), at(10))

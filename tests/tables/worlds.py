@@ -17,10 +17,7 @@ ODD_NAME = " -a b#%{ü}e\u0301?x=1*:'\"$HOME&@v1,~ "
 
 def statistics(values: dict[str, int]) -> pa.Table:
     """Rows of video_statistics: a video's value is its number of exposures."""
-    rows = [
-        {"video_id": v, "video_exposures": n, "video_clicks": 0, "video_ctr": 0.5}
-        for v, n in values.items()
-    ]
+    rows = [{"video_id": v, "video_exposures": n, "video_clicks": 0} for v, n in values.items()]
     return pa.Table.from_pylist(
         rows, schema=arrow_schema(contracts.VIDEO_STATISTICS, contracts.VIDEO_STATISTICS.columns)
     )

@@ -101,7 +101,7 @@ def _statistics_values(values):
     return pa.table(
         {
             "video_exposures": pa.array(values, pa.int64()),
-            "video_ctr": pa.array([None if v is None else v / 100 for v in values], pa.float64()),
+            "video_clicks": pa.array([None if v is None else v // 2 for v in values], pa.int64()),
         }
     )
 

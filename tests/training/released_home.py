@@ -44,7 +44,6 @@ def fill(tables, videos, versions):
             {
                 "video_exposures": number,
                 "video_clicks": number // 2,
-                "video_ctr": number / 1e6,
             },
         )
     release_tables(tables, as_of_us=START_US, created_us=START_US, settings="test")

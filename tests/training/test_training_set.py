@@ -139,8 +139,8 @@ def test_a_wrong_spine_is_told(tables, engine):
     views = [(VIDEO_STATISTICS, read(engine, tables.delta(VIDEO_STATISTICS)))]
     with pytest.raises(TableError, match="expected the columns video_id"):
         join(engine.createDataFrame(spine(9).drop_columns("video_id")), views)
-    with pytest.raises(TableError, match="expected each column once, found video_ctr twice"):
-        join(engine.createDataFrame(spine(9).append_column("video_ctr", [range(9)])), views)
+    with pytest.raises(TableError, match="expected each column once, found video_clicks twice"):
+        join(engine.createDataFrame(spine(9).append_column("video_clicks", [range(9)])), views)
     null = engine.createDataFrame(
         pa.concat_tables([spine(9), spine(1).set_column(2, EVENT_TIME, pa.nulls(1, TIMESTAMP))])
     )

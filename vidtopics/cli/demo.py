@@ -136,7 +136,11 @@ def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
             recommendations.report(tables.home, settings, user, top=5, embedded=embedded)
         )
     with show.working("Writing the topic page"):
-        return write_page(tables, tables.home / "explore.html")
+        return write_page(
+            tables,
+            tables.home / "explore.html",
+            prior_exposures=settings.statistics.prior_exposures,
+        )
 
 
 def _source(data: Path | None, home: Path, config: Path | None) -> tuple[Settings, Source]:

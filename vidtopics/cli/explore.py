@@ -27,10 +27,13 @@ def explore(
     from vidtopics.explore import write_page
     from vidtopics.tables import Tables
 
-    settings = homes.settings(home, config).ingest
+    settings = homes.settings(home, config)
     with show.working("Writing the topic page"):
         page = write_page(
-            Tables(home), output or home / "explore.html", max_pixels=settings.max_image_pixels
+            Tables(home),
+            output or home / "explore.html",
+            max_pixels=settings.ingest.max_image_pixels,
+            prior_exposures=settings.statistics.prior_exposures,
         )
     size = page.stat().st_size
     if as_json:

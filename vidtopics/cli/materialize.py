@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli import stores
+from vidtopics.cli import rounds, stores
 from vidtopics.cli.common import (
     DEFAULT_HOME,
     AsJson,
@@ -42,13 +42,6 @@ def time_us(text: str) -> int:
     return micros(time if time.tzinfo else time.replace(tzinfo=UTC))
 
 
-def duration_s(text: str) -> float:
-    """Seconds of `30s`, `5m` or `1h`."""
-    from vidtopics.materialization.rounds import seconds
-
-    return seconds(text)
-
-
 Time = Annotated[
     int | None,
     typer.Option(
@@ -58,13 +51,14 @@ Time = Annotated[
 
 
 def materialize(
+    context: typer.Context,
     full: Annotated[
         bool, typer.Option("--full", help="Fill a new generation beside the live one, then switch.")
     ] = False,
     every: Annotated[
         float | None,
         typer.Option(
-            metavar="5m", parser=duration_s, help="Go on in rounds until SIGINT or SIGTERM."
+            metavar="5m", parser=rounds.duration_s, help="Go on in rounds until SIGINT or SIGTERM."
         ),
     ] = None,
     dry_run: Annotated[
@@ -87,10 +81,11 @@ def materialize(
         bool,
         typer.Option("--take-over", help="Make the prefix this home's, whoever loaded it before."),
     ] = False,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here."),
-    ] = None,
+    metrics_port: rounds.MetricsPort = None,
+    metrics_host: rounds.MetricsHost = "127.0.0.1",
+    log_format: rounds.LogFormat = "text",
+    log_level: rounds.LogLevel = "info",
+    max_failures: rounds.MaxFailures = None,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -101,20 +96,21 @@ def materialize(
     Ends with 0 if all was moved or is up to date, or the prefix is pinned or was rolled back, and
     after --every by a signal; with 2 on wrong use, if Redis or a table is out of reach (all other
     views are live then), or if the prefix is another home's; with 3 if another run has the lock, or
-    took it because this one stood still.
+    took it because this one stood still; with 5 after --max-failures.
     """
     from vidtopics.cli import homes
 
+    rounds.refuse_without_every(context, every)
     chosen = [full, dry_run, since is not None]
     another = [release is not None, pin is not None, unpin]
     if (
         (since is None) != (until is None)
         or (since is not None and (full or dry_run or any(another)))
-        or (every and any(chosen + another + [take_over]))
+        or (every and any(chosen + another + [take_over, as_json]))
     ):
         raise typer.BadParameter(
             "--since and --until go together, with no other option on what to move;"
-            " --every goes with none of them"
+            " --every goes with none of them, and with --log-format json in the place of --json"
         )
     if sum(another) > 1 or (dry_run and (pin or unpin or take_over)):
         raise typer.BadParameter(
@@ -122,12 +118,14 @@ def materialize(
         )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to lie before --until")
-    if metrics_port and not every:
-        raise typer.BadParameter("--metrics-port goes with --every")
     settings = homes.settings(home, config).online
     with lock_errors():
         if every:
-            _rounds(home, embedded, settings, every, metrics_port, as_json)
+            work = rounds.materialize_work(home, embedded, settings, every)
+            watch = rounds.Monitoring(
+                metrics_port, metrics_host, log_format, log_level, max_failures
+            )
+            rounds.serve(home, embedded, settings, [work], watch)
         elif dry_run:
             _show(_preview(home, embedded, settings, full, release), as_json, dry=True)
         elif since is not None and until is not None:
@@ -149,14 +147,24 @@ class Asked:
 
 
 def move(
-    home: Path, embedded: bool, settings: OnlineSettings, report: Callable[[Moved], None]
+    home: Path,
+    embedded: bool,
+    settings: OnlineSettings,
+    report: Callable[[Moved], None],
+    warn: Callable[[str], None] = stores.print_warning,
 ) -> list[Moved]:
     """Materialise into the home's Redis; StoreError where it can't be reached."""
+    from vidtopics.materialization import IncompleteError
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
 
-    with stores.loaded(home, embedded) as connection:
-        return _recorded(home, bring(Tables(home), connection, settings, report=report))
+    with stores.loaded(home, embedded, warn) as connection:
+        try:
+            moved = bring(Tables(home), connection, settings, report=report)
+        except IncompleteError as error:
+            _recorded(home, error.moved)
+            raise
+        return _recorded(home, moved)
 
 
 def _once(
@@ -221,68 +229,6 @@ def _backfill(
     bar = _bar("Moving a range of event times again")
     with bar as progress, stores.loaded(home, embedded) as connection:
         return backfill(Tables(home), connection, settings, span, progress=progress)
-
-
-def _rounds(
-    home: Path,
-    embedded: bool,
-    settings: OnlineSettings,
-    every_s: float,
-    port: int | None,
-    as_json: bool,
-) -> None:
-    """Rounds until a signal; one that fails is said, counted, and followed by the next."""
-    from rich.console import Console
-
-    from vidtopics.materialization import IncompleteError
-    from vidtopics.materialization.rounds import repeat, signals
-
-    metrics = _metrics(home, embedded, settings) if port else None
-    log = Console(stderr=True, soft_wrap=True)
-
-    def once() -> None:
-        try:
-            done = _once(home, embedded, settings)
-        except IncompleteError as error:
-            log.print(str(error), markup=False, highlight=False)
-            if metrics:
-                metrics.done(error.moved)
-                metrics.failed(error)
-            return
-        except Exception as error:  # whatever it was, a service goes on
-            log.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
-            if metrics:
-                metrics.failed(error)
-            return
-        if metrics:
-            metrics.done(done)
-        if not all(m.up_to_date for m in done):
-            _show(done, as_json)
-
-    try:
-        end = metrics.serve(port) if metrics and port else None
-    except OSError as error:
-        raise typer.BadParameter(f"--metrics-port {port}: {error.strerror}") from error
-    with signals() as stop:
-        repeat(once, every_s=every_s, stop=stop)
-    if end:
-        end()
-
-
-def _metrics(home: Path, embedded: bool, settings: OnlineSettings) -> Any:
-    from vidtopics.materialization.generations import Generations
-    from vidtopics.materialization.metrics import RunMetrics
-    from vidtopics.materialization.pins import pinned
-    from vidtopics.materialization.releases import lag_s, loaded_release
-    from vidtopics.tables import Tables
-
-    def lag() -> float:
-        with stores.reached(home, embedded) as connection:
-            pin = pinned(Generations(connection, settings.prefix, settings.buckets))
-            loaded = loaded_release(connection, settings.prefix)
-            return lag_s(Tables(home), loaded, until=pin.release if pin else None)
-
-    return RunMetrics(lag)
 
 
 def _show(done: list[Moved], as_json: bool, *, dry: bool = False) -> None:

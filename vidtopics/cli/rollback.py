@@ -76,14 +76,13 @@ def _switch(
     from vidtopics.materialization.generations import Generations
     from vidtopics.materialization.rollback import switch_back
     from vidtopics.releases.loads import record
-    from vidtopics.tables.stamps import now_us
 
     number = target.release.release_id
     try:
         with stores.reached(home, embedded) as connection:
             back = switch_back(connection, settings, number)
             store = Generations(connection, settings.prefix, settings.buckets).address
-            record(tables, number, store, back.load, now_us())
+            record(tables, number, store, back.load, back.live_us)
     except StoreError as error:
         return f"Redis isn't switched, it follows with the tables: {error}"
     return f"Redis serves release {number} again, after {back.seconds:.3f} s"

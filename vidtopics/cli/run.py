@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidtopics.cli import rounds
 from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     job: Annotated[
         list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs if none is named.")
     ] = None,
@@ -26,6 +28,19 @@ def run(
         str | None,
         typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out."),
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="1h",
+            parser=rounds.duration_s,
+            help="Go on in rounds as of now until SIGINT or SIGTERM, each a process of its own.",
+        ),
+    ] = None,
+    metrics_port: rounds.MetricsPort = None,
+    metrics_host: rounds.MetricsHost = "127.0.0.1",
+    log_format: rounds.LogFormat = "text",
+    log_level: rounds.LogLevel = "info",
+    max_failures: rounds.MaxFailures = None,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
@@ -36,10 +51,21 @@ def run(
     them; with 2 if a job can't run, 3 if another run has the home, 4 if a gate blocks the release.
     """
     from spark_jobs.job import Run
+    from spark_jobs.pipeline import find
     from vidtopics.cli import homes, show
     from vidtopics.tables import Tables
 
-    planned = Run.of_option(Tables(home), homes.settings(home, config), as_of)
+    rounds.refuse_without_every(context, every)
+    settings = homes.settings(home, config)
+    if every:
+        if as_of or as_json:
+            raise typer.BadParameter("--every goes with neither --as-of nor --json")
+        find(job or [])  # a wrong name is refused now rather than in each round
+        work = rounds.run_work(home, config, job or [], every)
+        watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
+        rounds.serve(home, False, settings.online, [work], watch)
+        return
+    planned = Run.of_option(Tables(home), settings, as_of)
     done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None
     if as_json:

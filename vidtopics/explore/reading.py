@@ -20,12 +20,16 @@ from vidtopics.contracts import (
 )
 from vidtopics.errors import TableError, explain
 from vidtopics.explore.data import PageData, Queued, Release, Topic, Video
+from vidtopics.rates import Prior, smoothed_ctr
+from vidtopics.settings import StatisticsSettings
 from vidtopics.tables import Tables
 
 Row = dict[str, Any]  # a row of a table, as its contract describes it
 
 
-def collect(tables: Tables) -> PageData:
+def collect(
+    tables: Tables, *, prior_exposures: float = StatisticsSettings().prior_exposures
+) -> PageData:
     """The topics, videos and queues of the latest release, as they held at its as-of time.
 
     Retired topics and removed videos are left out, and whatever was published after the release.
@@ -50,7 +54,7 @@ def collect(tables: Tables) -> PageData:
         Topic(r["topic_id"], tuple(r["label_terms"]), r["size"], r["born"])
         for r in topic_rows.to_pylist()
     )
-    videos = _videos(read, assigned, {topic.topic_id for topic in topics})
+    videos = _videos(read, assigned, {topic.topic_id for topic in topics}, prior_exposures)
     centroids = np.stack(topic_rows["centroid"].to_numpy()).astype(np.float32)
     return PageData(
         release, topics, centroids, videos, _queues(read, {video.video_id for video in videos})
@@ -104,12 +108,14 @@ def _missing(tables: Tables, table: Table, expected: str) -> TableError:
     )
 
 
-def _videos(read: _Reader, assigned: pa.Table, live_topics: set[int]) -> tuple[Video, ...]:
+def _videos(
+    read: _Reader, assigned: pa.Table, live_topics: set[int], prior_exposures: float
+) -> tuple[Video, ...]:
     """The catalogue's videos by id; topics that ended since they were assigned are left out."""
     catalog = read.rows(VIDEO_CATALOG).sort_by("video_id")
     removed = pc.fill_null(catalog["removed_at"].cast(pa.int64()), 2**62)
     topics = {row["video_id"]: row for row in assigned.to_pylist()}
-    counts = {row["video_id"]: row for row in read.rows(VIDEO_STATISTICS).to_pylist()}
+    counts = _rated(read.rows(VIDEO_STATISTICS), prior_exposures)
     tags: dict[str, list[str]] = {}
     for row in (
         read.rows(VIDEO_TAGS).sort_by([("video_id", "ascending"), ("tag", "ascending")]).to_pylist()
@@ -127,6 +133,17 @@ def _videos(read: _Reader, assigned: pa.Table, live_topics: set[int]) -> tuple[V
     )
 
 
+def _rated(statistics: pa.Table, prior_exposures: float) -> dict[str, Row]:
+    """Each video's counts with its smoothed rate `ctr`, as topic queues rank by."""
+    clicks, exposures = (
+        statistics[name].to_numpy() for name in ("video_clicks", "video_exposures")
+    )
+    prior = Prior.of_totals(int(clicks.sum()), int(exposures.sum()), exposures=prior_exposures)
+    rates = smoothed_ctr(clicks, exposures, prior)
+    rows = statistics.append_column("ctr", pa.array(rates)).to_pylist()
+    return {row["video_id"]: row for row in rows}
+
+
 def _video(
     row: Row, tags: list[str], topics: Row | None, counts: Row | None, live_topics: set[int]
 ) -> Video:
@@ -142,7 +159,7 @@ def _video(
         below_threshold=bool(topics and topics["below_threshold"]),
         exposures=counts["video_exposures"] if counts else 0,
         clicks=counts["video_clicks"] if counts else 0,
-        ctr=counts["video_ctr"] if counts else None,
+        ctr=counts["ctr"] if counts else None,
     )
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vidtopics.contracts import Table
-from vidtopics.gates.verdicts import FIRST_LOAD, Figure
+from vidtopics.gates.verdicts import Figure
 from vidtopics.gates.versions import Releases, is_number
 
 Counts = npt.NDArray[np.int64]
@@ -93,7 +93,7 @@ def drift_figures(releases: Releases, table: Table) -> Iterator[Figure]:
             f"{table.name}.{name}.psi",
             drift,
             rows // bins,
-            "" if before.size else FIRST_LOAD,
+            "" if before.size else releases.nothing_before(table),
             partial(releases.keys, query),
             unit="rows a bin",
         )

@@ -57,16 +57,18 @@ def judge(
 
 def _figures(releases: Releases, as_of_us: int) -> Iterator[Figure]:
     """Lazily, as a figure's examples are asked for while its table is still read."""
+    before = {**releases.before, **releases.lost}
     for table in LOGS:
         yield from age_figures(releases, table, as_of_us)
     for table in JUDGED:
-        if releases.before.get(table.name) != releases.after.get(table.name):
+        if before.get(table.name) != releases.after.get(table.name):
             yield from table_figures(releases, table)
             releases.forget(table)
 
 
 def table_figures(releases: Releases, table: Table) -> Iterator[Figure]:
     """Every figure of one table."""
+    yield Figure(f"{table.name}.lost_history", float(table.name in releases.lost))
     yield from key_figures(releases, table)
     yield from null_figures(releases, table)
     yield from topic_figures(releases, table)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from vidtopics.contracts import Table
-from vidtopics.gates.verdicts import FIRST_LOAD, Figure
+from vidtopics.gates.verdicts import Figure
 from vidtopics.gates.versions import Releases
 
 
@@ -41,7 +41,7 @@ def key_figures(releases: Releases, table: Table) -> Iterator[Figure]:
 def reason_not_comparable(releases: Releases, table: Table, before: int) -> str:
     """Why the candidate's keys can't be held against those of before; empty where they can."""
     if not before:
-        return FIRST_LOAD
+        return releases.nothing_before(table)
     return other_epoch(releases, table) if table.key[0] == "topic_id" else ""
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vidtopics.contracts import TOPIC_QUEUES, TOPICS, VIDEO_TOPICS, Table
 from vidtopics.gates.drift import stability_index
 from vidtopics.gates.keys import epochs, other_epoch
-from vidtopics.gates.verdicts import FIRST_LOAD, Figure
+from vidtopics.gates.verdicts import Figure
 from vidtopics.gates.versions import Releases
 
 
@@ -102,7 +102,8 @@ def _drift(releases: Releases, new: dict[int, int]) -> Figure:
     """PSI of the topics in the slots of all videos, over the union of their IDs."""
     rows = releases.old(VIDEO_TOPICS)
     before = releases.count(f"SELECT count(*) FROM {rows}")
-    reason = other_epoch(releases, VIDEO_TOPICS) if before else FIRST_LOAD
+    first = releases.nothing_before(VIDEO_TOPICS)
+    reason = other_epoch(releases, VIDEO_TOPICS) if before else first
     old = _slots(releases, rows)
     ids = sorted({*old, *new})
     counts = [np.array([slots.get(i, 0) for i in ids]) for slots in (old, new)]

@@ -16,8 +16,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Column, Table
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, TABLES, VALUE_HASH, Column, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.gates.verdicts import FIRST_LOAD
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
@@ -36,13 +37,21 @@ class Releases:
     """Two releases side by side, in one DuckDB that spills beside the tables.
 
     A table's `live` rows are what consumers see at its version: of each key the latest (event,
-    created), without those that have ended, and without retired topics.
+    created), without those that have ended, and without retired topics. `lost`: versions of the
+    release in force that don't open any more, as a table was replaced or its log cleaned.
     """
 
     con: duckdb.DuckDBPyConnection
     tables: Tables
     before: Versions
     after: Versions
+    lost: Versions
+
+    def nothing_before(self, table: Table) -> str:
+        """Why there are no rows of before to compare with."""
+        if table.name in self.lost:
+            return f"version {self.lost[table.name]}, to compare with, doesn't open"
+        return FIRST_LOAD
 
     def old(self, table: Table) -> str:
         """Name of the relation of rows that are live in the release in force."""
@@ -87,11 +96,15 @@ class Releases:
 @contextmanager
 def opened(tables: Tables, before: Versions | None, after: Versions) -> Iterator[Releases]:
     """Two releases' tables, read as they are asked for."""
+    known = {name: version for name, version in (before or {}).items() if name in TABLES}
+    changed = {name: v for name, v in known.items() if after.get(name) != v}
+    lost = {name: v for name, v in changed.items() if not _opens(tables, TABLES[name], v)}
+    usable = {name: v for name, v in known.items() if name not in lost}
     with (
         tempfile.TemporaryDirectory(dir=tables.home, prefix=".gates-") as spill,
         duckdb.connect(config={"temp_directory": spill, "memory_limit": MEMORY_LIMIT}) as con,
     ):
-        yield Releases(con, tables, before or {}, after)
+        yield Releases(con, tables, usable, after, lost)
 
 
 def live_rows(table: Table) -> str:
@@ -161,6 +174,14 @@ def arrivals(releases: Releases, table: Table) -> Arrivals:
     is_arrival[latest(rows.select(list(table.key)), event, created)] = True
     is_arrival &= rows[VALUE_HASH].to_numpy() != 0
     return Arrivals(dataset, is_arrival)
+
+
+def _opens(tables: Tables, table: Table, version: int) -> bool:
+    try:
+        tables.delta(table, version=version)
+    except (DeltaError, TableError):
+        return False
+    return True
 
 
 def dataset_of(tables: Tables, table: Table, version: int | None) -> ds.Dataset:

@@ -93,7 +93,7 @@ def write_clicks(work: Workspace) -> Path:
 
     The click of an impression that was delivered earlier is known from this delivery on.
     """
-    rows = """SELECT row, id AS event_id, watch_seconds,
+    rows = """SELECT row, id AS event_id, user_id, video_id, watch_seconds,
         coalesce(clicked_at, shown_at) AS event_timestamp,
         CASE WHEN is_earlier THEN delivered_at() ELSE greatest(clicked_at, created) END
             AS created_timestamp

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vidtopics.contracts import VALUE_HASH, Table
+from vidtopics.contracts import Table
 from vidtopics.errors import InputError, explain
 from vidtopics.faults import error_number
 from vidtopics.ingest.delivery import EXAMPLES, FileReport, Tally
@@ -264,7 +264,7 @@ class Workspace:
 
     def write(self, table: Table, select: str, order: str) -> Path:
         """Writes the contract's columns and times of `select` to a Parquet file."""
-        schema = arrow_schema(table, tuple(c for c in table.all_columns if c.name != VALUE_HASH))
+        schema = arrow_schema(table, table.timed_columns)
         path = self._into / f"{table.name}.parquet"
         rows = self.sql.sql(f"SELECT {', '.join(schema.names)} FROM ({select}) ORDER BY {order}")
         # The file closes even if the writer can't write its end to a full disk.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,24 +82,23 @@ class Serving:
 
     @classmethod
     def of(
-        cls, steps: Iterable[tuple[int, int]], commits: Commits, splits: Iterable[int] = ()
+        cls, steps: Iterable[tuple[int, int]], commits: Commits, falls: Collection[int]
     ) -> Serving:
         """From (time, version that is served from then on), of one time the last.
 
-        `splits`: times at which a stretch begins although the version doesn't fall.
+        `falls`: the times at which a stretch begins: all those at which the version falls, of this
+        table or of another one that is joined with it.
 
         >>> commits = Commits.of([(5, 1), (7, 3)])
-        >>> serving = Serving.of([(100, 1), (200, 3), (300, 1)], commits)
+        >>> serving = Serving.of([(100, 1), (200, 3), (300, 1)], commits, {300})
         >>> serving.starts_us.tolist()
         [100, 300]
         >>> [s.served_us(np.array([5, 7])).tolist() for s in serving.stretches]
         [[100, 200], [300, 4611686018427387904]]
         """
-        ordered, begins = sorted(dict(steps).items()), set(splits)
-        begins |= {after[0] for before, after in pairwise(ordered) if after[1] < before[1]}
         groups: list[list[tuple[int, int]]] = []
-        for step in ordered:
-            if not groups or step[0] in begins:
+        for step in sorted(dict(steps).items()):
+            if not groups or step[0] in falls:
                 groups.append([])
             groups[-1].append(step)
         stretches = [Stretch(*_columns(group), commits) for group in groups]

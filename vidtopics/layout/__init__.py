@@ -14,7 +14,7 @@ live.
 
 >>> keys = KeySpace("vt", 1, 2, Layout(16))
 >>> keys.of([b"v1", b"v2"])
-[b'vt:1:2:{pv}v1', b'vt:1:2:{ha}v2']
+[b'vt:1:2:{2}v1', b'vt:1:2:{t}v2']
 """
 
 from vidtopics.layout.directory import Directory, ViewEntry, place

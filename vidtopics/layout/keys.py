@@ -11,19 +11,19 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtopics.layout.hashes import HashedIds
 from vidtopics.layout.layouts import Layout
 
 
-class BulkHeads(dict[int, list[bytes]]):
+class BulkHeads(dict[int, NDArray[np.object_]]):
     """For ids of a length: how a key of each bucket begins as an argument of a command."""
 
     def __init__(self, heads: Sequence[bytes]) -> None:
         self._heads = heads
 
-    def __missing__(self, length: int) -> list[bytes]:
-        made = self[length] = [
-            b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads
-        ]
+    def __missing__(self, length: int) -> NDArray[np.object_]:
+        heads = [b"\r\n$%d\r\n%b" % (len(head) + length, head) for head in self._heads]
+        made = self[length] = np.array(heads, object)
         return made
 
 
@@ -54,26 +54,22 @@ class KeySpace:
         heads, buckets = self.heads, self.buckets
         return [heads[crc32(i) % buckets] + i for i in ids]
 
-    def bulk_strings(self, ids: Sequence[bytes], hashes: Sequence[int]) -> list[bytes]:
+    def bulk_strings(self, hashed: HashedIds) -> list[bytes]:
         r"""The keys as arguments in Redis' protocol: two pieces for each id, to be joined.
 
         A line's end has to follow.
 
-        Args:
-            ids: N ids.
-            hashes: N CRC-32 of theirs.
-
-        >>> b"".join(KeySpace("vt", 1, 2, Layout(16)).bulk_strings([b"v1"], [crc32(b"v1")]))
-        b'\r\n$13\r\nvt:1:2:{pv}v1'
+        >>> b"".join(KeySpace("vt", 1, 2, Layout(16)).bulk_strings(HashedIds.of([b"v1"])))
+        b'\r\n$12\r\nvt:1:2:{2}v1'
         """
-        heads, buckets, lengths = self._bulk_heads, self.buckets, set(map(len, ids))
-        pieces = [b""] * (2 * len(ids))
-        if len(lengths) == 1:
-            own = heads[lengths.pop()]
-            pieces[::2] = [own[h % buckets] for h in hashes]
+        heads, buckets = self._bulk_heads, hashed.hashes % np.uint32(self.buckets)
+        pieces = [b""] * (2 * len(hashed.ids))
+        if hashed.length is None:
+            pairs = zip(hashed.ids, buckets.tolist(), strict=True)
+            pieces[::2] = [heads[len(i)][bucket] for i, bucket in pairs]
         else:
-            pieces[::2] = [heads[len(i)][h % buckets] for i, h in zip(ids, hashes, strict=True)]
-        pieces[1::2] = ids
+            pieces[::2] = heads[hashed.length].take(buckets).tolist()
+        pieces[1::2] = hashed.ids
         return pieces
 
     def watermark(self, bucket: int) -> bytes:
@@ -83,11 +79,11 @@ class KeySpace:
 
     def fingerprints(self, ids: Iterable[bytes]) -> NDArray[np.uint32]:
         """uint32[N]: hash of view and id."""
-        return self.marked(list(map(crc32, ids)))
+        return self.marked(np.array([*map(crc32, ids)], np.uint32))
 
-    def marked(self, hashes: Sequence[int]) -> NDArray[np.uint32]:
+    def marked(self, hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """uint32[N]: the fingerprints of ids with these CRC-32."""
-        return np.fromiter(hashes, np.uint32, len(hashes)) ^ self._mark
+        return hashes ^ self._mark
 
     @cached_property
     def _bulk_heads(self) -> BulkHeads:
@@ -127,7 +123,7 @@ class Structures:
     """Keys of what is no view: topic queues, recent clicks.
 
     >>> Structures("vt", Layout(16)).queue(7, 3), Structures("vt", Layout(16)).clicks("u")
-    (b'vt:queue:7:{q6}3', b'vt:clicks:{dt}u')
+    (b'vt:queue:7:{u}3', b'vt:clicks:{dt}u')
     """
 
     prefix: str

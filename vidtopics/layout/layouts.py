@@ -31,22 +31,26 @@ def slot(tag: str) -> int:
 def even_tags(buckets: int) -> tuple[str, ...]:
     """A hash tag for each bucket, such that any cluster of equal nodes has equally many.
 
-    The slot of bucket i is near (i + .5) * 16384 / buckets: of the tags of the least length that
-    bring all of them within a quarter of a bucket, each bucket has the nearest.
+    The slot of bucket i is near (i + .5) * 16384 / buckets: within a quarter of a bucket. Its tag
+    is the nearest of the shortest tags that are, as each key has it in its bytes.
 
     >>> even_tags(4), [slot(tag) for tag in even_tags(4)]
     (('7', '6', '9', '8'), [1716, 5781, 10106, 14171])
     """
-    spacing = SLOTS / buckets
+    spacing, tags = SLOTS / buckets, [""] * buckets
     for length in count(1):
         tag_of: dict[int, str] = {}
         for signs in product(digits + ascii_lowercase, repeat=length):
             tag_of.setdefault(slot("".join(signs)), "".join(signs))
         slots = sorted(tag_of)
-        nearest = [_nearest(slots, (i + 0.5) * spacing) for i in range(buckets)]
-        errors = [abs(s - (i + 0.5) * spacing) for i, s in enumerate(nearest)]
-        if max(errors) <= max(spacing / 4, 0.5):
-            return tuple(tag_of[s] for s in nearest)
+        for bucket in (b for b, tag in enumerate(tags) if not tag):
+            middle = (bucket + 0.5) * spacing
+            nearest = _nearest(slots, middle)
+            is_own = bucket * spacing <= nearest < (bucket + 1) * spacing
+            if is_own and abs(nearest - middle) <= max(spacing / 4, 0.5):
+                tags[bucket] = tag_of[nearest]
+        if all(tags):
+            return tuple(tags)
     raise AssertionError
 
 

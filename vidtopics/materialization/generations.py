@@ -120,7 +120,8 @@ class Generations:
         """
         connection: Any = self.connection
         if isinstance(connection, redis.RedisCluster):
-            name = connection.get_node_from_key(place(self.prefix, "directory")).name
+            cluster: Any = connection  # redis-py doesn't type the call
+            name = cluster.get_node_from_key(place(self.prefix, "directory")).name
             return f"{name}/{self.prefix}"
         at = connection.get_connection_kwargs()
         where = at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}"

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
-from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.layout import Directory, KeySpace, place
 from vidtopics.layout.chain import lifted
+from vidtopics.layout.hashes import HashedIds
 from vidtopics.online.features import Features, gather
 
 
@@ -97,22 +97,16 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] of their values."""
+    """Ids of one view; `fingerprints` are uint32[N] of their values."""
 
     view: str
     space: KeySpace
-    ids: Sequence[bytes]
-    hashes: list[int]
-
-    @classmethod
-    def of(cls, directory: Directory, view: str, ids: Sequence[bytes]) -> Part:
-        """StoreError names a view that isn't there."""
-        return cls(view, directory.keys(view), ids, list(map(crc32, ids)))
+    hashed: HashedIds
 
     @property
     def fingerprints(self) -> NDArray[np.uint32]:
         """Of the view and each id."""
-        return self.space.marked(self.hashes)
+        return self.space.marked(self.hashed.hashes)
 
 
 @dataclass(frozen=True)
@@ -125,7 +119,12 @@ class Request:
     @classmethod
     def of(cls, directory: Directory, parts: Iterable[tuple[str, Sequence[bytes]]]) -> Request:
         """The request for (view, ids) pairs; StoreError names a view that isn't there."""
-        return cls(directory, [Part.of(directory, view, ids) for view, ids in parts])
+        pairs = [(view, directory.keys(view), ids) for view, ids in parts]
+        # Views are mostly read for the same ids: those are hashed once.
+        hashed = {
+            id(ids): HashedIds.of(ids) for ids in {id(ids): ids for *_, ids in pairs}.values()
+        }
+        return cls(directory, [Part(view, space, hashed[id(ids)]) for view, space, ids in pairs])
 
     def packed(self) -> bytes:
         r"""The MGET in Redis' protocol.
@@ -137,10 +136,10 @@ class Request:
         b'*2\r\n$4\r\nMGET\r\n$24\r\nvt:{directory}:directory\r\n'
         """
         version = place(self.directory.prefix, "directory").encode()
-        count = 2 + sum(len(part.ids) for part in self.parts)
+        count = 2 + sum(len(part.hashed.ids) for part in self.parts)
         pieces = [b"*%d\r\n$4\r\nMGET\r\n$%d\r\n%b" % (count, len(version), version)]
         for part in self.parts:
-            pieces += part.space.bulk_strings(part.ids, part.hashes)
+            pieces += part.space.bulk_strings(part.hashed)
         pieces.append(b"\r\n")
         return b"".join(pieces)
 
@@ -148,7 +147,7 @@ class Request:
         """The same as keys."""
         keys = [place(self.directory.prefix, "directory").encode()]
         for part in self.parts:
-            keys += part.space.of(part.ids)
+            keys += part.space.of(part.hashed.ids)
         return keys
 
     def stale(self, answers: Sequence[bytes | None]) -> bool:
@@ -237,11 +236,11 @@ class Batches:
     @classmethod
     def of_cluster(cls, request: Request) -> Batches:
         """One MGET per bucket."""
-        hashes = [h for part in request.parts for h in part.hashes]
+        hashes = np.concatenate([np.empty(0, np.uint32), *(p.hashed.hashes for p in request.parts)])
         return cls.by_slot(request.keys(), hashes, request.directory.layout.buckets)
 
     @classmethod
-    def by_slot(cls, keys: Sequence[bytes], hashes: Sequence[int], buckets: int) -> Batches:
+    def by_slot(cls, keys: Sequence[bytes], hashes: ArrayLike, buckets: int) -> Batches:
         """The version's key and N others with their CRC-32."""
         slots = np.concatenate(
             [[-1], np.array(hashes, np.int64) % buckets]

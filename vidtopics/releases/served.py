@@ -54,9 +54,9 @@ def servings(
         )
     versions = {row.release_id: row.versions for row in read_log(tables)}
     steps = {view.name: list(served_versions(chosen, versions, view.name)) for view in views}
-    splits = {us for name in steps for us in _falls(steps[name])}
+    falls = {us for name in steps for us in _falls(steps[name])}
     return {
-        view.name: Serving.of(steps[view.name], _commits(tables, view), splits) for view in views
+        view.name: Serving.of(steps[view.name], _commits(tables, view), falls) for view in views
     }
 
 

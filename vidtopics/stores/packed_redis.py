@@ -37,7 +37,7 @@ from vidtopics.materialization import StoreWriter
 from vidtopics.materialization.upgrade import upgrade_before_use
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
-from vidtopics.server import remember, url_of
+from vidtopics.server import remember, url_of, with_password
 from vidtopics.settings import folder
 from vidtopics.stores.entity_ids import check_not_null, entity_rows_checked, ids_of_keys
 from vidtopics.stores.feast_types import (
@@ -424,7 +424,7 @@ def _url(config: RepoConfig) -> str:
     """
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
-        return str(settings.url)
+        return with_password(settings.url)
     if not settings.home:
         raise SettingsError(
             explain(

@@ -23,6 +23,7 @@ from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
     LOGBOOKS,
+    PARTITION_DATE,
     RELEASES,
     TABLES,
     VALUE_HASH,
@@ -114,6 +115,7 @@ class Tables:
                 name=table.name,
                 description=table.doc,
                 configuration=configuration(table),
+                partition_by=[PARTITION_DATE] if table.by_day else None,
             )
         delta = DeltaTable(uri, version=version)
         named = delta.metadata().name
@@ -374,7 +376,8 @@ def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
     """TableError where the stored table lacks a column of the contract."""
     names = [field.name for field in delta.schema().fields]
-    missing = [c.name for c in table.columns if c.name not in names]
+    required = table.all_columns if table.by_day else table.columns
+    missing = [c.name for c in required if c.name not in names]
     if missing:
         raise TableError(
             explain(

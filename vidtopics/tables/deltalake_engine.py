@@ -21,7 +21,14 @@ import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
+from vidtopics.contracts import (
+    COMMIT_VERSION,
+    CREATED_TIME,
+    EVENT_TIME,
+    PARTITION_DATE,
+    VALUE_HASH,
+    Table,
+)
 from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import difference
@@ -33,6 +40,8 @@ from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 from vidtopics.times import moment
 
 BATCH = 65_536
+DAY_ROWS = 10_000
+"""Rows of one day in one delivery that are worth a file of their own."""
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -146,13 +155,17 @@ def publish_log(
     widths: Mapping[str, int],
     spill: str,
 ) -> Commit:
-    """Publish the rows of a log whose keys are new; rows beyond memory go to folder `spill`."""
+    """Publish the rows of a log whose keys are new; rows beyond memory go to folder `spill`.
+
+    The delivered keys are held in memory, those of the table are streamed past them: a key is
+    unique for ever, and nothing but the keys says in which files it could be.
+    """
     for batch in rows.to_batches(batch_size=BATCH):
         _raise_first(table, batch, violations(table, batch, widths))
         _refuse_times(
             table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64())
         )
-    keys, columns = ", ".join(table.key), ", ".join(c.name for c in table.all_columns)
+    keys = ", ".join(table.key)
     with _connect(rows, scan(delta), spill) as con:
         repeated = con.sql(
             f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
@@ -160,18 +173,38 @@ def publish_log(
         if repeated:
             raise _repeated_key_error(table, repeated[0])
         con.execute(
-            f"CREATE TEMP TABLE fresh AS SELECT {columns} FROM asserted"
-            f" ANTI JOIN (SELECT {keys} FROM history) USING ({keys})"
+            f"CREATE TEMP TABLE known AS SELECT {keys} FROM (SELECT {keys} FROM history)"
+            f" SEMI JOIN (SELECT {keys} FROM asserted) USING ({keys})"
+        )
+        con.execute(
+            f"CREATE TEMP TABLE fresh AS SELECT {_columns(table, delta)} FROM asserted"
+            f" ANTI JOIN known USING ({keys})"
         )
         count, first = con.sql(
             f"SELECT COUNT(*), EPOCH_US(MIN({CREATED_TIME})) FROM fresh"
         ).fetchall()[0]
         failpoint("publish.compared")
-        reader = con.sql(f"SELECT * FROM fresh ORDER BY {EVENT_TIME}, {keys}").to_arrow_reader(
-            BATCH
-        )
+        order = ", ".join([*_partitions(table), EVENT_TIME, keys])
+        reader = con.sql(f"SELECT * FROM fresh ORDER BY {order}").to_arrow_reader(BATCH)
         batches = (batch.cast(arrow_schema(table)) for batch in reader)
         return append(table, delta, batches, replace(commit, rows=count, created_min_us=first))
+
+
+def _columns(table: Table, delta: DeltaTable) -> str:
+    """SQL of a log's stored columns; rows of a day that brings few go to its month's partition."""
+    columns = ", ".join(c.name for c in table.timed_columns)
+    if not table.by_day:
+        return columns
+    day = f"CAST({EVENT_TIME} AS DATE)"
+    return (
+        f"{columns}, CASE WHEN COUNT(*) OVER (PARTITION BY {day}) >= {DAY_ROWS} THEN {day}"
+        f" ELSE CAST(date_trunc('month', {day}) AS DATE) END AS {PARTITION_DATE},"
+        f" CAST({delta.version() + 1} AS BIGINT) AS {COMMIT_VERSION}"
+    )
+
+
+def _partitions(table: Table) -> list[str]:
+    return [PARTITION_DATE] if table.by_day else []
 
 
 def append(
@@ -199,6 +232,7 @@ def append(
             delta,
             pa.RecordBatchReader.from_batches(schema, _in_time(table, batches, commit, late)),
             mode=mode,
+            partition_by=_partitions(table) or None,
             commit_properties=properties,
         )
     except CommitFailedError as error:

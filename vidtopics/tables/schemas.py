@@ -1,7 +1,8 @@
 """Arrow and Delta schemas of contracts.
 
 >>> arrow_schema(contracts.CLICKS).names
-['event_id', 'watch_seconds', 'event_timestamp', 'created_timestamp']
+['event_id', 'user_id', 'video_id', 'watch_seconds', 'event_timestamp', 'created_timestamp',
+ 'partition_date', 'commit_version']
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ARROW: dict[str, pa.DataType] = {
     "float64": pa.float64(),
     "bool": pa.bool_(),
     "timestamp": TIMESTAMP,
+    "date": pa.date32(),
     "list<string>": pa.list_(pa.string()),
     "list<int64>": pa.list_(pa.int64()),
     "list<float32>": pa.list_(pa.float32()),

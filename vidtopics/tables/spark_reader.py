@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from vidtopics.tables import Tables
 
 
-def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFrame:
-    """Rows that a reader sees as of `at_us`, known by `known_by_us`; see `Tables.as_of`."""
+def at_version(tables: Tables, table: Table, version: int) -> DataFrame:
+    """All rows of a version, with all columns of the table."""
     spark = SparkSession.getActiveSession()
     if spark is None:
         raise MachineError(
@@ -27,13 +27,18 @@ def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFra
                 mend="start one with spark_jobs.session",
             )
         )
+    tables.delta(table, create=True)
+    reader = spark.read.format("delta").option("versionAsOf", version)
+    return reader.load(to_spark(tables.path(table)))
+
+
+def as_of(tables: Tables, table: Table, at_us: int, known_by_us: int) -> DataFrame:
+    """Rows that a reader sees as of `at_us`, known by `known_by_us`; see `Tables.as_of`."""
     delta = tables.delta(table, create=True)
     version = (
         tables._snapshot_version(table, at_us) if table.kind == "snapshot" else delta.version()
     )
-    rows = (
-        spark.read.format("delta").option("versionAsOf", version).load(to_spark(tables.path(table)))
-    )
+    rows = at_version(tables, table, version)
     names = [c.name for c in table.columns]
     if table.kind == "snapshot":
         return rows.select(names)

@@ -1,0 +1,47 @@
+"""video_counts: exposures and clicks of every video in the log before the as-of time."""
+
+from __future__ import annotations
+
+from spark_jobs.checks import require_live_videos
+from spark_jobs.increments import log_frame, plan
+from spark_jobs.job import Computed, Job, Run, main
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
+
+COUNT = """
+SELECT video_id, CAST(SUM(exposures) AS BIGINT) AS video_exposures,
+  CAST(SUM(clicks) AS BIGINT) AS video_clicks
+FROM (
+  SELECT video_id, video_exposures AS exposures, video_clicks AS clicks FROM {base}
+  UNION ALL SELECT video_id, 1 AS exposures, 0 AS clicks FROM {impressions}
+  UNION ALL SELECT video_id, 0 AS exposures, 1 AS clicks FROM {clicks})
+GROUP BY video_id
+"""
+"""The counts of an earlier run and the events since, for Spark and DuckDB."""
+
+
+def compute(run: Run) -> Computed:
+    """Add the events that came since the last run to its counts."""
+    chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
+    impressions, clicks = (
+        log_frame(run, log, chosen.seen, chosen.new_rows(log)) for log in (IMPRESSIONS, CLICKS)
+    )
+    tables, base = run.tables, chosen.base
+    at_us, known_by_us = (base.as_of_us, base.created_us) if base else (-1, -1)
+    counts = tables.spark_as_of(VIDEO_COUNTS, at_us, known_by_us)
+    rows = run.spark.sql(COUNT, base=counts, impressions=impressions, clicks=clicks)
+    left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet"]
+    return Computed(rows, facts=chosen.facts, left_out=left_out)
+
+
+JOB = Job(
+    VIDEO_COUNTS,
+    inputs=(IMPRESSIONS, CLICKS),
+    compute=compute,
+    settings=lambda s: None,
+    code=("spark_jobs.video_counts", "spark_jobs.increments"),
+    check=require_live_videos,
+    empty="no impressions yet",
+)
+
+if __name__ == "__main__":
+    main(JOB)

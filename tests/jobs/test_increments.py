@@ -1,0 +1,325 @@
+"""Counts and lists from an earlier run and what came since equal those of all events."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections import Counter, defaultdict
+from dataclasses import replace
+from datetime import date, timedelta
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, write_deltalake
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from benchmarks import daily_counts
+from spark_jobs import user_recent_clicks, video_counts
+from spark_jobs.increments import COUNTED, Plan, log_frame, plan
+from spark_jobs.job import Job, Run
+from vidtopics.contracts import CLICKS, IMPRESSIONS, USER_RECENT_CLICKS, VIDEO_COUNTS
+from vidtopics.settings import Settings
+from vidtopics.tables import Commit, Tables, deltalake_engine
+from vidtopics.tables.commits import METADATA
+from vidtopics.tables.scans import scan
+from vidtopics.tables.schemas import arrow_schema
+
+DAY = 86_400_000_000
+START = 20_000 * DAY
+COUNTS = replace(video_counts.JOB, table=replace(VIDEO_COUNTS, engine="deltalake"))
+RECENT = user_recent_clicks.JOB
+LIMIT = 2
+SETTINGS = Settings.model_validate(
+    {"recall": {"recent_clicks": LIMIT}, "schedule": {"delay": timedelta(seconds=1)}}
+)
+
+# impression, user, video, day, days until it is known, and until it is clicked (None: it is not)
+events = st.tuples(
+    st.integers(0, 30),
+    st.sampled_from("ab"),
+    st.sampled_from("vwxyz"),
+    st.integers(0, 70),
+    st.sampled_from([0, 0, 0, 1, 40]),
+    st.sampled_from([None, 0, 0, 1, 30]),
+)
+steps = st.one_of(
+    st.lists(events, min_size=1, max_size=6).map(lambda rows: ("deliver", rows)),
+    st.tuples(st.sampled_from(["backfill", "live"]), st.integers(0, 71)),
+)
+
+
+def deliver(tables: Tables, rows, number: int) -> None:
+    """Publish impressions and clicks; an id that is there already is a redelivery."""
+    first = {row[0]: row for row in reversed(rows)}.values()
+    shown = [
+        {"event_id": f"e{i:02}", "user_id": u, "video_id": v, "request_id": None, "position": None}
+        | {"event_timestamp": START + d * DAY, "created_timestamp": START + (d + late) * DAY}
+        for i, u, v, d, late, _ in first
+    ]
+    known = {r["event_id"] for r in tables.read(IMPRESSIONS, columns=["event_id"]).to_pylist()}
+    clicked = [
+        {"event_id": s["event_id"], "user_id": s["user_id"], "video_id": s["video_id"]}
+        | {"watch_seconds": None, "event_timestamp": s["event_timestamp"] + delay * DAY}
+        | {"created_timestamp": s["created_timestamp"] + delay * DAY}
+        for s, (*_, delay) in zip(shown, first, strict=True)
+        if delay is not None and s["event_id"] not in known
+    ]
+    commit = Commit("ingest", START + 500 * DAY, START + 500 * DAY, live=True, ordinal=number)
+    for table, records in ((IMPRESSIONS, shown), (CLICKS, clicked)):
+        schema = arrow_schema(table, table.timed_columns)
+        tables.publish(table, pa.Table.from_pylist(records, schema=schema), commit)
+
+
+def visible(run: Run, log) -> list[dict]:
+    """The rows of a log that a run sees, newest first."""
+    rows = run.tables.read(log).to_pylist()
+    us = lambda row, name: int(row[name].timestamp() * 1_000_000)  # noqa: E731
+    known_by = run.known_by(log)
+    return sorted(
+        (
+            r
+            for r in rows
+            if us(r, "event_timestamp") < run.as_of_us and us(r, "created_timestamp") <= known_by
+        ),
+        key=lambda r: (r["event_timestamp"], r["event_id"]),
+        reverse=True,
+    )
+
+
+def expected_counts(run: Run) -> dict[str, tuple[int, int]]:
+    shown = Counter(r["video_id"] for r in visible(run, IMPRESSIONS))
+    clicked = Counter(r["video_id"] for r in visible(run, CLICKS))
+    return {video: (shown[video], clicked[video]) for video in shown | clicked}
+
+
+def expected_lists(run: Run) -> dict[str, list[str]]:
+    videos = defaultdict(dict)
+    for row in visible(run, CLICKS):
+        videos[row["user_id"]].setdefault(row["video_id"])
+    return {user: list(seen)[:LIMIT] for user, seen in videos.items()}
+
+
+def connect(run: Run, chosen) -> duckdb.DuckDBPyConnection:
+    """Views `new_<log>` and `seen_<log>` of the rows that a plan names."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    for log in (IMPRESSIONS, CLICKS):
+        if log.name in chosen.seen.logs:
+            version = chosen.seen.logs[log.name][1]
+            con.register(log.name, scan(run.tables.delta(log, create=True, version=version)))
+            for name, where in (("new", chosen.new_rows(log)), ("seen", chosen.seen.rows(log))):
+                con.execute(f"CREATE VIEW {name}_{log.name} AS FROM {log.name} WHERE {where}")
+    return con
+
+
+def count(run: Run, job=COUNTS) -> dict[str, tuple[int, int]]:
+    """The job `video_counts` on DuckDB."""
+    chosen, commit = plan(run, job, IMPRESSIONS, CLICKS), job.commit(run)
+    base = (chosen.base.as_of_us, chosen.base.created_us) if chosen.base else (-1, -1)
+    with connect(run, chosen) as con:
+        con.register("base", run.tables.as_of(job.table, *base))
+        views = {"base": "base", "impressions": "new_impressions", "clicks": "new_clicks"}
+        rows = con.sql(video_counts.COUNT.format(**views)).to_arrow_table()
+    run.tables.publish(job.table, rows, replace(commit, facts=chosen.facts))
+    counts = run.tables.as_of(job.table, run.as_of_us, run.known_by(job.table)).to_pylist()
+    return {r["video_id"]: (r["video_exposures"], r["video_clicks"]) for r in counts}
+
+
+def list_clicks(run: Run, ordinal: int) -> dict[str, list[str]]:
+    """The job `user_recent_clicks` on DuckDB."""
+    chosen, commit = plan(run, RECENT, CLICKS), RECENT.commit(run)
+    delta = run.tables.delta(USER_RECENT_CLICKS, create=True)
+    version = chosen.base.version if chosen.base else 0
+    before = run.tables.read(USER_RECENT_CLICKS, version=version).to_pylist()
+    earlier = {r["user_id"]: r["recent_video_ids"] for r in before}
+    late_from = chosen.base_seen.at_us if chosen.base_seen else -(2**62)
+    with connect(run, chosen) as con:
+        users = {u for (u,) in con.sql("SELECT DISTINCT user_id FROM new_clicks").fetchall()}
+        con.execute(
+            "CREATE VIEW late AS SELECT * FROM seen_clicks WHERE user_id IN (SELECT user_id"
+            f" FROM new_clicks WHERE epoch_us(event_timestamp) < {late_from})"
+        )
+        con.execute("CREATE TABLE base (user_id VARCHAR, video_id VARCHAR, place INTEGER)")
+        for user in users & earlier.keys():
+            for place, video in enumerate(earlier[user]):
+                con.execute("INSERT INTO base VALUES (?, ?, ?)", [user, video, place])
+        views = {"new_clicks": "new_clicks", "late_users_clicks": "late", "base": "base"}
+        text = user_recent_clicks.NEWEST.format(limit=LIMIT, **views)
+        places = con.sql(f"FROM ({text}) ORDER BY place").fetchall()
+    lists = {user: videos for user, videos in earlier.items() if user not in users}
+    for user, video, _ in places:
+        lists.setdefault(user, []).append(video)
+    schema = arrow_schema(USER_RECENT_CLICKS)
+    times = {"event_timestamp": commit.as_of_us, "created_timestamp": commit.created_us}
+    rows = [{"user_id": u, "recent_video_ids": v} | times for u, v in lists.items()]
+    commit = replace(commit, facts=chosen.facts, rows=len(rows), content=str(ordinal))
+    write_deltalake(
+        delta,
+        pa.Table.from_pylist(rows, schema=schema),
+        mode="overwrite",
+        commit_properties=CommitProperties(custom_metadata={METADATA: commit.to_json()}),
+    )
+    return lists
+
+
+def run_as_of(tables: Tables, kind: str, day: int) -> Run:
+    """A backfill as of the beginning of a day, or a live run in the middle of it."""
+    if kind == "backfill":
+        return Run(tables, SETTINGS, START + day * DAY)
+    return Run(tables, SETTINGS, START + day * DAY + DAY // 2, live=True)
+
+
+# To shrink a history of commits takes minutes.
+@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@given(st.lists(steps, min_size=3, max_size=12))
+def test_any_order_of_deliveries_and_runs_gives_what_all_events_give(tmp_path_factory, history):
+    tables = Tables(tmp_path_factory.mktemp("home"))
+    tables.home.mkdir(exist_ok=True)
+    for number, (kind, what) in enumerate(history, 1):
+        if kind == "deliver":
+            deliver(tables, what, number)
+            continue
+        run = run_as_of(tables, kind, what)
+        assert count(run) == expected_counts(run)
+        assert list_clicks(run, number) == expected_lists(run)
+
+
+def counted(tables: Tables, job) -> str:
+    return str(tables.commits(job.table)[-1].facts[COUNTED])
+
+
+def one_each_day(tables: Tables, days: range, number: int) -> None:
+    """An impression, clicked at once, on each of the days."""
+    deliver(tables, [(day, "a", "v", day, 0, 0) for day in days], number)
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch) -> Tables:
+    """Ten days of events, each in a partition of its own, and a run as of the tenth."""
+    monkeypatch.setattr(deltalake_engine, "DAY_ROWS", 1)
+    tables = Tables(tmp_path / "home")
+    tables.home.mkdir()
+    one_each_day(tables, range(10), 1)
+    run = run_as_of(tables, "backfill", 10)
+    assert (count(run), counted(tables, COUNTS)) == ({"v": (10, 10)}, "everything: no earlier run")
+    list_clicks(run, 1)
+    return tables
+
+
+def test_a_day_with_enough_rows_has_a_partition_and_rows_of_others_lie_in_their_months(
+    tables, monkeypatch
+):
+    monkeypatch.setattr(deltalake_engine, "DAY_ROWS", 2)
+    # Day 20,000 since 1970 is 2024-10-04.
+    deliver(tables, [(n, "a", "v", day, 0, None) for n, day in ((50, 40), (51, 40), (52, 41))], 2)
+    rows = tables.read(IMPRESSIONS, columns=["event_id", "partition_date", "commit_version"])
+    late = {r.pop("event_id"): tuple(r.values()) for r in rows.to_pylist()}
+    assert [late[f"e{n}"] for n in (50, 51, 52)] == [
+        (date(2024, 11, 13), 2),
+        (date(2024, 11, 13), 2),
+        (date(2024, 11, 1), 2),
+    ]
+    assert late["e09"] == (date(2024, 10, 13), 1)
+    assert len(list(tables.path(IMPRESSIONS).glob("partition_date=2024-1*"))) == 12
+
+
+def test_a_run_goes_on_from_the_last_with_new_days_and_late_rows(tables):
+    one_each_day(tables, range(10, 13), 2)
+    deliver(tables, [(40, "b", "w", 3, 0, None)], 3)
+    run = run_as_of(tables, "live", 12)
+    chosen = plan(run, COUNTS, IMPRESSIONS, CLICKS)
+    with connect(run, chosen) as con:
+        new = con.sql("SELECT event_id FROM new_impressions ORDER BY ALL").fetchall()
+    assert new == [("e10",), ("e11",), ("e12",), ("e40",)]
+    assert count(run) == {"v": (13, 13), "w": (1, 0)}
+    assert counted(tables, COUNTS) == "what came since the run as of 2024-10-14T00:00:00+00:00"
+
+
+def changed(job: Job) -> Job:
+    return replace(job, settings=lambda s: "another")
+
+
+def lose_rows(tables: Tables) -> None:
+    for log in (IMPRESSIONS, CLICKS):
+        delta = tables.delta(log)
+        delta.alter.set_table_properties({"delta.appendOnly": "false"})
+        delta.delete("event_id = 'e03'")
+
+
+def replace_logs(tables: Tables) -> None:
+    for log in (IMPRESSIONS, CLICKS):
+        shutil.rmtree(tables.path(log))
+    one_each_day(tables, range(9), 1)
+
+
+def forget(tables: Tables) -> None:
+    for table in (VIDEO_COUNTS, USER_RECENT_CLICKS):
+        shutil.rmtree(tables.path(table))
+
+
+OBSTACLES = {
+    "settings": (lambda t: None, changed, 11, "code or settings changed"),
+    "a later run": (lambda t: None, lambda job: job, 9, "no earlier run"),
+    "rows are gone": (
+        lose_rows,
+        lambda job: job,
+        11,
+        r"\w+ isn't append-only since",
+    ),
+    "another log": (replace_logs, lambda job: job, 11, "the earlier run knew rows that this one d"),
+    "no result": (forget, lambda job: job, 11, "no earlier run"),
+}
+
+
+@pytest.mark.parametrize(("break_chain", "job", "day", "reason"), OBSTACLES.values(), ids=OBSTACLES)
+def test_everything_is_counted_where_there_is_nothing_to_go_on_from(
+    tables, break_chain, job, day, reason
+):
+    break_chain(tables)
+    run = run_as_of(tables, "backfill", day)
+    for each, logs in ((COUNTS, (IMPRESSIONS, CLICKS)), (RECENT, (CLICKS,))):
+        chosen = plan(run, job(each), *logs)
+        assert chosen.base is None
+        assert re.match(f"everything: {reason}", chosen.counted)
+    assert count(run, job(COUNTS)) == expected_counts(run)
+
+
+def test_a_backfill_does_not_go_on_from_a_live_run(tables):
+    deliver(tables, [(40, "b", "w", 3, 60, None)], 2)  # known two months later
+    live = run_as_of(tables, "live", 11)
+    assert count(live)["w"] == (1, 0)
+    backfill = run_as_of(tables, "backfill", 12)
+    assert plan(backfill, COUNTS, IMPRESSIONS, CLICKS).base.as_of_us == START + 10 * DAY
+    assert count(backfill) == expected_counts(backfill) == {"v": (10, 10)}
+
+
+def test_spark_reads_the_files_of_new_days_and_of_late_rows_alone(tables):
+    one_each_day(tables, range(10, 12), 2)
+    deliver(tables, [(40, "b", "w", 3, 0, None)], 3)
+    run = run_as_of(tables, "live", 12)
+    chosen = plan(run, COUNTS, IMPRESSIONS, CLICKS)
+    assert read_by_spark(run, chosen, chosen.new_rows(IMPRESSIONS)) == (3, 3)
+    assert read_by_spark(run, chosen, chosen.seen.rows(IMPRESSIONS)) == (13, 13)
+
+
+def read_by_spark(run: Run, chosen: Plan, where: str) -> tuple[int, int]:
+    """Rows of a condition, and the files that Spark opened for them."""
+    frame = log_frame(run, IMPRESSIONS, chosen.seen, where)
+    rows = len(frame.collect())
+    scanned = frame._jdf.queryExecution().executedPlan().collectLeaves().head()
+    return rows, scanned.metrics().apply("numFiles").value()
+
+
+def test_the_benchmark_counts_a_day_beside_the_whole_log(tmp_path, capsys, monkeypatch):
+    options = ["--home", str(tmp_path), "--days", "3", "--rows", "200"]
+    monkeypatch.setattr(sys, "argv", ["daily_counts", *options])
+    daily_counts.main()
+    out = capsys.readouterr().out
+    counts = re.findall(r"(\w+): ([\d,]+) events counted", out)
+    yesterday, today, whole = ({n: int(c) for n, c in counts[i : i + 2]} for i in (0, 2, 4))
+    assert whole.keys() == {"video_counts", "user_recent_clicks"}
+    assert today == {name: whole[name] - yesterday[name] for name in whole}
+    assert out.count("everything: no earlier run") == 4
