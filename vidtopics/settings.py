@@ -242,6 +242,21 @@ class OnlineSettings(Section):
     vectors: bool = True
     """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
     Where they are online already, the next run takes them out of Redis."""
+    max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
+    """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
+    ever take its place."""
+    keep: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=24)
+    """How long a release can be gone back to once the next one is live; 8 releases at most."""
+
+
+class MaintenanceSettings(Section):
+    """How long `vidtopics maintain` keeps what it may remove (docs/tables.md, "Maintenance")."""
+
+    keep_releases: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Versions that a release of this age or younger names stay readable, as the one in force."""
+    keep_versions: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Any other version stays readable this long: above the longest run, load or training join.
+    Pins of training sets count for the same time."""
 
 
 class Limits(Section):
@@ -396,6 +411,7 @@ class Settings(Section):
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()
     online: OnlineSettings = OnlineSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
     gates: GateSettings = GateSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 

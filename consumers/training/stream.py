@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from consumers.training.sources import StreamedView
+from consumers.training.sources import Known, StreamedView
 from consumers.training.spill import BATCH_ROWS, evenly
 from consumers.training.spines import check_types
 from vidtopics.contracts import EVENT_TIME, Table
-from vidtopics.tables import Tables
+from vidtopics.releases.served import servings
+from vidtopics.tables import FOREVER, Tables
 from vidtopics.tables.joined import check_columns, output_name
 from vidtopics.tables.pins import Pins
 from vidtopics.timestamps import microseconds
@@ -28,6 +29,7 @@ def join_stream(
     views: Sequence[Table],
     *,
     known_by: bool = True,
+    served: str = "",
     versions: Mapping[str, int] | None = None,
     pins: Pins | None = None,
     full_feature_names: bool = False,
@@ -45,6 +47,8 @@ def join_stream(
         spine: the views' keys, `event_timestamp` (without a zone: UTC), and any further columns.
         views: contracts of the views; each has its own TTL.
         known_by: rows that became known after the spine's time don't exist.
+        served: with `known_by`, a row is known while a release that has it is live in this store
+            of the load log (`any`: in the first that had it), and not from its commit on.
         versions: the version to read of each table, as a release names them; the latest where it
             names none.
         pins: of an earlier result, whichever of the two made it: the same rows are joined again,
@@ -70,17 +74,15 @@ def join_stream(
     check_types(spine.schema, views, where="spine")
     place = folder or Path(tempfile.gettempdir())
     # All of it now: delta-rs can't be called by a generator that it is writing itself.
+    known = _known(tables, views, pins, known_by, served)
     if pins:
         pins.of_views([view.name for view in views], "join_stream")
         sources = [
-            StreamedView.pinned(tables, view, pins.views[view.name], place, known_by=known_by)
-            for view in views
+            StreamedView.pinned(tables, view, pins.views[view.name], place, known) for view in views
         ]
     else:
         sources = [
-            StreamedView.latest(
-                tables, view, (versions or {}).get(view.name), place, known_by=known_by
-            )
+            StreamedView.latest(tables, view, (versions or {}).get(view.name), place, known)
             for view in views
         ]
         pins = Pins({source.table.name: source.pin for source in sources})
@@ -96,6 +98,16 @@ def join_stream(
     )
     batches = _join_chunks(evenly(spine, chunk_rows), sources, schema, known_by)
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _known(
+    tables: Tables, views: Sequence[Table], pins: Pins | None, known_by: bool, store: str
+) -> Known:
+    """What the join may know; of a result that is made again, no load that came after it."""
+    if not store:
+        return Known(known_by)
+    until_us = max((pin.pinned_us for pin in pins.views.values()), default=0) if pins else FOREVER
+    return Known(known_by, store, servings(tables, views, store, until_us))
 
 
 def _join_chunks(

@@ -167,3 +167,11 @@ def test_the_parts_of_a_read_are_the_read(monkeypatch):
     assert min(whole, *parts.values()) > 0
     reads = [command for command in sent if b"MGET" in command][-400:]
     assert set(reads[::2]) == set(reads[1::2])
+
+
+def test_an_aged_home_is_read_from_its_end():
+    figures = smoke("age")
+    assert [f.unit for f in figures] == ["ms"] * 6
+    round_ = figures[1]
+    assert round_.ours > 0
+    assert int(round_.note.split()[0].replace(",", "")) < 500

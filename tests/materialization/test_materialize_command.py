@@ -194,6 +194,54 @@ def ten_days_after_1970(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidtopics.materialization.releases.time", clock)
 
 
+def test_a_pin_keeps_the_prefix_until_it_is_taken_out(
+    command: Command, home: OnlineHome, store: redis.Redis
+) -> None:
+    command()
+    home.statistics(("a", 4 * DAY_US, 4 * DAY_US, 9))
+    home.release()
+    assert command("--pin", "1")[0] == 0
+    code, done = command()
+    assert (code, done, exposures(store)) == (0, [], [1, 2, 3])
+    code, message = command("--release", "2")
+    assert (code, "found pinned at release 1 since" in message) == (2, True)
+    assert command("--unpin")[0] == 0
+    assert exposures(store) == [9, 2, 3]
+    assert command("--release", "1")[0] == 0
+    assert exposures(store) == [1, 2, 3]
+
+
+def test_another_home_is_refused_and_takes_over(
+    command: Command, home: OnlineHome, store: redis.Redis, tmp_path: Path
+) -> None:
+    command()
+    other = OnlineHome(tmp_path / "other")
+    other.statistics(("a", 1, 1, 77))
+    other.release()
+    again = ["materialize", "--home", str(other.root), "--json"]
+    assert common.run(again) == 2
+    assert exposures(store) == [1, 2, 3]
+    assert common.run([*again, "--take-over"]) == 0
+    assert exposures(store)[0] == 77
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--pin", "1", "--unpin"),
+        ("--pin", "1", "--release", "1"),
+        ("--every", "1s", "--pin", "1"),
+        ("--dry-run", "--unpin"),
+        ("--release", "0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_wrong_use(
+    command: Command, store: redis.Redis, arguments: tuple[str, ...]
+) -> None:
+    assert command(*arguments)[0] == 2
+    assert store.dbsize() == 0
+
+
 def released(root: Path) -> OnlineHome:
     """Releases 1, 2, 3, which became known 1, 2 and 3 days after 1970."""
     home = OnlineHome(root)

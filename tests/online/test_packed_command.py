@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import PythonRespSerializer
 
-from vidtopics.layout import Directory
+from vidtopics.layout import Directory, Layout
 from vidtopics.layout.directory import ViewEntry
 from vidtopics.online.requests import Request, encoded
 
 DIRECTORY = Directory(
-    "vt", 1, 16, {"topics": ViewEntry(1, 1, 0, 0), "statistics": ViewEntry(12, 3, 0, 0)}, {}
+    "vt", 1, Layout(16), {"topics": ViewEntry(1, 1, 0, 0), "statistics": ViewEntry(12, 3, 0, 0)}, {}
 )
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), max_size=20)
 

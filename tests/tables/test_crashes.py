@@ -21,7 +21,7 @@ from vidtopics.tables import Tables, deltalake_engine
 WIDTHS = {"tag_width": 2}
 RUNS = [(10, {"a": 1, "b": 2}), (20, {"a": 3}), (30, {"a": 3, "c": 4})]
 
-PUBLISHING = [point for point in POINTS if not point.startswith("materialize.")]
+PUBLISHING = [point for point in POINTS if point.startswith(("publish.", "release."))]
 
 
 def job(tables: Tables, event: int, values: dict[str, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +72,21 @@ def materialize(
     ] = False,
     since: Time = None,
     until: Time = None,
+    release: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="This release rather than the one in force."),
+    ] = None,
+    pin: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="This release, and stay there until --unpin."),
+    ] = None,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Go on with the release in force.")
+    ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Make the prefix this home's, whoever loaded it before."),
+    ] = False,
     metrics_port: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, max=65_535, help="With --every: answer Prometheus here."),
@@ -81,23 +96,29 @@ def materialize(
     embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move what is new in the latest release to Redis; a run that died is simply run again.
+    """Move what is new in the release in force to Redis; a run that died is simply run again.
 
-    Ends with 0 if all was moved or is up to date, and after --every by a signal; with 2 on wrong
-    use, or if Redis or a table is out of reach; with 3 if another run has the lock, or took it
-    because this one stood still.
+    Ends with 0 if all was moved or is up to date, or the prefix is pinned or was rolled back, and
+    after --every by a signal; with 2 on wrong use, if Redis or a table is out of reach (all other
+    views are live then), or if the prefix is another home's; with 3 if another run has the lock, or
+    took it because this one stood still.
     """
     from vidtopics.cli import homes
 
     chosen = [full, dry_run, since is not None]
+    another = [release is not None, pin is not None, unpin]
     if (
         (since is None) != (until is None)
-        or (since is not None and (full or dry_run))
-        or (every and any(chosen))
+        or (since is not None and (full or dry_run or any(another)))
+        or (every and any(chosen + another + [take_over]))
     ):
         raise typer.BadParameter(
-            "--since and --until go together, with neither --full nor --dry-run;"
+            "--since and --until go together, with no other option on what to move;"
             " --every goes with none of them"
+        )
+    if sum(another) > 1 or (dry_run and (pin or unpin or take_over)):
+        raise typer.BadParameter(
+            "--release, --pin and --unpin go one at a time; --dry-run goes with --release alone"
         )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to lie before --until")
@@ -108,11 +129,23 @@ def materialize(
         if every:
             _rounds(home, embedded, settings, every, metrics_port, as_json)
         elif dry_run:
-            _show(_preview(home, embedded, settings, full), as_json)
+            _show(_preview(home, embedded, settings, full, release), as_json, dry=True)
         elif since is not None and until is not None:
             _show(_backfill(home, embedded, settings, since, until), as_json)
         else:
-            _show(_once(home, embedded, settings, full), as_json)
+            asked = Asked(full, release or pin, pin is not None, unpin, take_over)
+            _show(_once(home, embedded, settings, asked), as_json)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked for beyond the release in force."""
+
+    full: bool = False
+    release: int | None = None
+    pin: bool = False
+    unpin: bool = False
+    take_over: bool = False
 
 
 def move(
@@ -126,13 +159,36 @@ def move(
         return _recorded(home, bring(Tables(home), connection, settings, report=report))
 
 
-def _once(home: Path, embedded: bool, settings: OnlineSettings, full: bool = False) -> list[Moved]:
+def _once(
+    home: Path, embedded: bool, settings: OnlineSettings, asked: Asked = Asked()
+) -> list[Moved]:
+    """One run; where it brought all but some views, Feast's registry knows of the others."""
+    from vidtopics.cli import show
+    from vidtopics.materialization import IncompleteError, pins
     from vidtopics.materialization import materialize as bring
     from vidtopics.tables import Tables
 
-    bar = _bar("Materialising the latest release")
+    tables = Tables(home)
+    bar = _bar("Materialising the release in force" if asked.release is None else "Materialising")
     with bar as progress, stores.loaded(home, embedded) as connection:
-        moved = bring(Tables(home), connection, settings, full=full, progress=progress)
+        if asked.unpin:
+            pins.unpin(connection, settings.prefix)
+        try:
+            moved = bring(
+                tables,
+                connection,
+                settings,
+                full=asked.full,
+                release=asked.release,
+                pin=pins.who() if asked.pin else "",
+                take_over=asked.take_over,
+                progress=progress,
+            )
+        except IncompleteError as error:
+            _recorded(home, error.moved)
+            raise
+        if not moved:
+            show.console.print(show.as_text(pins.standing(connection, settings.prefix)))
         return _recorded(home, moved)
 
 
@@ -145,12 +201,14 @@ def _recorded(home: Path, moved: list[Moved]) -> list[Moved]:
     return moved
 
 
-def _preview(home: Path, embedded: bool, settings: OnlineSettings, full: bool) -> list[Moved]:
+def _preview(
+    home: Path, embedded: bool, settings: OnlineSettings, full: bool, release: int | None
+) -> list[Moved]:
     from vidtopics.materialization import preview
     from vidtopics.tables import Tables
 
     with stores.reached(home, embedded) as connection:
-        return preview(Tables(home), connection, settings, full=full)
+        return preview(Tables(home), connection, settings, full=full, release=release)
 
 
 def _backfill(
@@ -176,6 +234,7 @@ def _rounds(
     """Rounds until a signal; one that fails is said, counted, and followed by the next."""
     from rich.console import Console
 
+    from vidtopics.materialization import IncompleteError
     from vidtopics.materialization.rounds import repeat, signals
 
     metrics = _metrics(home, embedded, settings) if port else None
@@ -184,6 +243,12 @@ def _rounds(
     def once() -> None:
         try:
             done = _once(home, embedded, settings)
+        except IncompleteError as error:
+            log.print(str(error), markup=False, highlight=False)
+            if metrics:
+                metrics.done(error.moved)
+                metrics.failed(error)
+            return
         except Exception as error:  # whatever it was, a service goes on
             log.print(f"{type(error).__name__}: {error}", markup=False, highlight=False)
             if metrics:
@@ -205,19 +270,24 @@ def _rounds(
 
 
 def _metrics(home: Path, embedded: bool, settings: OnlineSettings) -> Any:
+    from vidtopics.materialization.generations import Generations
     from vidtopics.materialization.metrics import RunMetrics
+    from vidtopics.materialization.pins import pinned
     from vidtopics.materialization.releases import lag_s, loaded_release
     from vidtopics.tables import Tables
 
     def lag() -> float:
         with stores.reached(home, embedded) as connection:
-            return lag_s(Tables(home), loaded_release(connection, settings.prefix))
+            pin = pinned(Generations(connection, settings.prefix, settings.buckets))
+            loaded = loaded_release(connection, settings.prefix)
+            return lag_s(Tables(home), loaded, until=pin.release if pin else None)
 
     return RunMetrics(lag)
 
 
-def _show(done: list[Moved], as_json: bool) -> None:
+def _show(done: list[Moved], as_json: bool, *, dry: bool = False) -> None:
     from vidtopics.cli import show
+    from vidtopics.materialization.rebuilds import megabytes
 
     if as_json:
         print_json([asdict(m) for m in done])
@@ -225,7 +295,8 @@ def _show(done: list[Moved], as_json: bool) -> None:
     show.moved(done)
     for m in done:
         if m.why:
-            show.out.print(show.as_text(f"{m.name}: a new generation, as {m.why}"))
+            needs = f"; it needs about {megabytes(m.needs_bytes)} of Redis" if dry else ""
+            show.out.print(show.as_text(f"{m.name}: a new generation, as {m.why}{needs}"))
 
 
 @contextmanager

@@ -9,5 +9,6 @@ from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
 from vidtopics.joins.payload import take_rows
 from vidtopics.joins.point_in_time import matches
+from vidtopics.joins.serving import Commits, Serving
 
-__all__ = ["History", "latest", "matches", "take_rows"]
+__all__ = ["Commits", "History", "Serving", "latest", "matches", "take_rows"]
