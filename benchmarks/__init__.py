@@ -22,6 +22,7 @@ MODULES = {
     "rounds": "rounds",
     "training": "training",
     "wide": "wide",
+    "age": "age",
 }
 
 __all__ = ["MODULES", "Figure", "Scale", "run"]

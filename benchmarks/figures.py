@@ -1,7 +1,7 @@
 """The result of a benchmark: our figure, the peer's of the same run, and what must be reached.
 
 >>> targets = [Target("most", 1), Target("faster", 20)]
->>> read = figure("read", "p50", "ms", [0.9, 0.8], [18.0, 16.0], "Feast", targets)
+>>> read = figure("read", "p50", "ms", [0.9, 0.8, 0.7], [18.0, 14.0, 16.0], "Feast", targets)
 >>> read.ours, read.peer, read.ratio, read.target, read.met
 (0.8, 16.0, 20.0, '≤ 1 ms, ≥ 20x as fast', True)
 """
@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from time import perf_counter
 from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vidtopics.errors import StoreError, explain
 
 Scale = Literal["full", "smoke"]
 Compare = Literal["faster", "share"]
+Milliseconds = NDArray[np.float64]
 Result = TypeVar("Result")
 
 
@@ -57,7 +62,8 @@ class Target:
 class Figure:
     """One row of the result.
 
-    `ours`, `peer`: the best of `ours_rounds` and `peer_rounds`, which were measured in turns.
+    `ours`, `peer`: the medians of `ours_rounds` and `peer_rounds`, which were measured in turns; of
+    latencies the quantile of all rounds' reads together.
     `ratio`: by `compare`, how many times as fast we are (`faster`) or our share of the peer's
     figure (`share`); None without a peer. `met`: None where nothing must be reached.
     """
@@ -89,33 +95,76 @@ def figure(
     compare: Compare = "faster",
     note: str = "",
 ) -> Figure:
-    """The figure of rounds; the highest rate (`.../s`) is the best, of anything else the lowest."""
-    rate = unit.endswith("/s")
-    best = max if rate else min
-    our_best, peer_best = best(ours), best(peer) if peer else None
-    ratio = (
-        None
-        if peer_best is None
-        else our_best / peer_best
-        if rate or compare == "share"
-        else peer_best / our_best
+    """The figure of rounds: their medians, whatever a neighbour on the machine made of one."""
+    return _figure(
+        (benchmark, name, unit),
+        (median(ours), median(peer) if peer else None, tuple(ours), tuple(peer)),
+        (peer_name, compare, note),
+        targets,
     )
-    text = ", ".join(t.text(unit) for t in targets)
-    met = all(t.met(our_best, ratio) for t in targets) if targets else None
+
+
+def quantile_figure(
+    benchmark: str,
+    name: str,
+    quantile: float,
+    ours: Sequence[Milliseconds],
+    peer: Sequence[Milliseconds] = (),
+    peer_name: str = "",
+    targets: Sequence[Target] = (),
+    *,
+    compare: Compare = "faster",
+    note: str = "",
+) -> Figure:
+    """The quantile of the reads of all rounds together; the rounds' own stand beside it.
+
+    >>> rounds = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 9.0])]
+    >>> read = quantile_figure("read", "p50", 0.5, rounds)
+    >>> read.ours, read.ours_rounds
+    (3.0, (2.0, 6.0))
+    """
+    sides = [
+        (
+            float(np.quantile(np.concatenate(rounds), quantile)) if rounds else None,
+            tuple(float(np.quantile(times, quantile)) for times in rounds),
+        )
+        for rounds in (ours, peer)
+    ]
+    (our_value, our_rounds), (peer_value, peer_rounds) = sides
+    return _figure(
+        (benchmark, name, "ms"),
+        (our_value or 0.0, peer_value, our_rounds, peer_rounds),
+        (peer_name, compare, note),
+        targets,
+    )
+
+
+def _figure(
+    what: tuple[str, str, str],
+    values: tuple[float, float | None, tuple[float, ...], tuple[float, ...]],
+    comparison: tuple[str, Compare, str],
+    targets: Sequence[Target],
+) -> Figure:
+    (benchmark, name, unit), (ours, peer, ours_rounds, peer_rounds) = what, values
+    peer_name, compare, note = comparison
+    ratio = None
+    if peer is not None:
+        is_share = unit.endswith("/s") or compare == "share"
+        ratio = ours / peer if is_share else peer / ours
     return Figure(
         benchmark,
         name,
         unit,
-        our_best,
-        peer_best,
+        ours,
+        peer,
         peer_name,
         compare,
         ratio,
-        text,
-        met,
+        ", ".join(t.text(unit) for t in targets),
+        all(t.met(ours, ratio) for t in targets) if targets else None,
         note,
-        tuple(ours),
-        tuple(peer),
+        ours_rounds,
+        peer_rounds,
     )
 
 

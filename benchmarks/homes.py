@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -16,9 +16,11 @@ import redis
 
 from benchmarks.data import DAY_US, START_US, Slots, rows, video_ids
 from vidtopics import server
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VIEWS, Table
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, VIEWS, Table
 from vidtopics.tables import Commit, Tables
 from vidtopics.tables.deltalake_engine import append, counted
+from vidtopics.tables.releases import Release, in_force, last_run, read_log
+from vidtopics.tables.releases import append as append_releases
 
 HOUR_US = DAY_US // 24
 
@@ -48,9 +50,30 @@ def publish(tables: Tables, table: Table, rows: pa.Table) -> None:
     append(table, tables.delta(table, create=True), iter(rows.to_batches()), commit)
 
 
-def release(tables: Tables) -> None:
-    """Name the tables' versions, as a run's end does."""
-    tables.release(as_of_us=START_US, created_us=START_US, settings="benchmark")
+def release_tables(
+    tables: Tables,
+    *,
+    as_of_us: int = START_US,
+    created_us: int = START_US,
+    settings: str = "benchmark",
+    quality: Mapping[str, float] | None = None,
+) -> int | None:
+    """Release the tables as they are, for homes that no run of jobs fills; None: nothing changed.
+
+    A run's own release names what it computed itself (`spark_jobs/releasing.py`).
+    """
+    versions, log = tables.data_versions(), read_log(tables)
+    current = in_force(log)
+    if current and current.versions == versions:
+        return None
+    facts = dict(quality or {})
+    epoch = int(facts.get("topic_epoch", current.topic_epoch if current else 0))
+    number = max((row.release_id for row in log), default=0) + 1
+    row = Release(
+        number, "released", as_of_us, created_us, versions, epoch, settings, quality=facts
+    )
+    append_releases(tables, [row], run=last_run(tables.commits(RELEASES)))
+    return number
 
 
 def fill(
@@ -66,7 +89,7 @@ def fill(
                 VIEWS[name],
                 rows(VIEWS[name], ids, event, event + HOUR_US, seed=version, slots=slots),
             )
-    release(tables)
+    release_tables(tables)
     return tables
 
 

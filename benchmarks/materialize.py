@@ -107,7 +107,7 @@ def _figures(sizes: Sizes, rounds: dict[str, list[Child]]) -> list[Figure]:
                 [sizes.videos / c.seconds for c in ours],
                 [sizes.videos / c.seconds for c in theirs],
                 peer,
-                [Target("least", 50_000), Target("faster", 4)],
+                [Target("least", 50_000), Target("faster", 5)],
             ),
             figure(
                 "materialize",

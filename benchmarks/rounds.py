@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -31,7 +32,7 @@ from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
 NAMES = ("topic_ids", "topic_weights")
-SETTINGS = OnlineSettings()
+SETTINGS = OnlineSettings(keep=timedelta(0))  # keys of one release are counted
 FIRST = "first load"
 MB = 2**20
 Steps = dict[str, float]
@@ -136,7 +137,7 @@ def _round(made: Path, sizes: Sizes) -> Steps:
         steps["memory"] = (homes.used_memory(url) - empty) / MB
         steps["up to date"] = at.step("up to date", load, 0, 0, old)
         homes.publish(tables, VIDEO_TOPICS, new)
-        homes.release(tables)
+        homes.release_tables(tables)
         steps["new rows"] = at.step("new rows", load, sizes.new, sizes.new, new)
         total, before = sizes.rows + sizes.new, at.peak()
         steps["full"] = at.step("full", partial(load, full=True), total, sizes.videos, new)

@@ -6,9 +6,11 @@ As `vidtopics materialize` writes them, and as Feast's Redis store does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import cycle, islice
 from time import perf_counter
 from typing import Any
 
@@ -19,11 +21,13 @@ from numpy.typing import NDArray
 
 from benchmarks import homes
 from benchmarks.data import video_ids
+from benchmarks.figures import Milliseconds
 from benchmarks.projects import project
 from benchmarks.quiet import quietly
 from vidtopics.materialization import materialize
 from vidtopics.online import OnlineClient
 from vidtopics.settings import OnlineSettings
+from vidtopics.tables import Tables
 
 CANDIDATES = 600
 VIEW = "video_topics"
@@ -44,8 +48,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Serving:
-    """The readers, and requests of 600 videos each."""
+    """The readers, and requests of 600 videos each; `tables` and `url` of the server."""
 
+    tables: Tables
+    url: str
     client: OnlineClient
     packed: FeatureStore
     feast: FeatureStore
@@ -66,7 +72,7 @@ def serving(sizes: Sizes) -> Iterator[Serving]:
         numbers = [rng.choice(sizes.videos, CANDIDATES, replace=False) for _ in range(200)]
         requests = [video_ids(n).to_pylist() for n in numbers]
         with OnlineClient.from_url(url).connection as connection:
-            yield Serving(OnlineClient(connection), packed, feast, requests)
+            yield Serving(tables, url, OnlineClient(connection), packed, feast, requests)
         connection.close()
 
 
@@ -92,3 +98,25 @@ def latencies(
         read(ids)
         times[i] = perf_counter() - began
     return times * 1e3
+
+
+def latencies_for(
+    read: Callable[[list[str]], object],
+    requests: Sequence[list[str]],
+    seconds: float,
+    threads: int = 1,
+) -> Milliseconds:
+    """Milliseconds of the reads that `threads` threads make one after the other in `seconds`."""
+
+    def reads(first: int) -> list[float]:
+        times, ends = [], perf_counter() + seconds
+        for ids in islice(cycle(requests), first * len(requests) // threads, None):
+            began = perf_counter()
+            read(ids)
+            times.append((ended := perf_counter()) - began)
+            if ended > ends:
+                break
+        return times
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.array([t for times in pool.map(reads, range(threads)) for t in times]) * 1e3

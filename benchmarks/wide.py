@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from benchmarks import homes
 from benchmarks.children import Child, in_child
 from benchmarks.data import DAY_US, START_US, rows, video_ids
-from benchmarks.figures import Figure, Scale, check, figure, timed
+from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from consumers.training import join_stream
 from consumers.training.files import write
 from consumers.training.spines import open_spine
@@ -56,7 +56,7 @@ class Sizes:
 
 
 SIZES: dict[Scale, Sizes] = {
-    "full": Sizes(400_000, 50_000, (1_000, 200_000), 2),
+    "full": Sizes(400_000, 50_000, (1_000, 200_000), 3),
     "smoke": Sizes(500, 100, (10, 300), 1),
 }
 
@@ -209,6 +209,7 @@ def _figures(
                 seconds[f"{count} delta"],
                 seconds[f"{count} duckdb"],
                 PEER,
+                [Target("faster", 1)],
                 note=f"{ours.result['matched']:,} with features",
             ),
             _memory(what, ours, peer),
@@ -218,7 +219,9 @@ def _figures(
     name = f"{PEER}, then written by pyarrow"
     return [
         *figures,
-        figure("wide", what, "s", seconds["stream"], seconds["written"], name),
+        figure(
+            "wide", what, "s", seconds["stream"], seconds["written"], name, [Target("faster", 1)]
+        ),
         _memory(what, alone[large, "stream"], alone[large, "duckdb"]),
     ]
 
@@ -227,5 +230,13 @@ def _memory(what: str, ours: Child, peer: Child) -> Figure:
     above = [child.peak_mb - child.before_mb for child in (ours, peer)]
     before = f"above {ours.before_mb:,.0f} and {peer.before_mb:,.0f} MB before the join"
     return figure(
-        "wide", f"{what}, memory", "MB", above[:1], above[1:], PEER, compare="share", note=before
+        "wide",
+        f"{what}, memory",
+        "MB",
+        above[:1],
+        above[1:],
+        PEER,
+        [Target("share", 1)],
+        compare="share",
+        note=before,
     )

@@ -25,10 +25,12 @@ from spark_jobs import checks
 from spark_jobs.as_of import parse_past_time
 from vidtopics import contracts
 from vidtopics.contracts import EVENT_TIME, Table
-from vidtopics.errors import TableError, VidtopicsError, explain
+from vidtopics.errors import BusyError, TableError, VidtopicsError, explain
+from vidtopics.releases.lock import RunLock, hold
 from vidtopics.settings import Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
+from vidtopics.tables.commits import last_run, latest_commit
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP
 from vidtopics.times import micros, moment
@@ -61,7 +63,8 @@ class Run:
     """One run of jobs as of a time, over the tables of one home.
 
     A live run is as of now, and its rows are known when they are published. A backfill is as of a
-    time in the past, and its rows count as known `settings.schedule.delay` later.
+    time in the past, and its rows count as known `settings.schedule.delay` later. `lock`: the
+    home's, which a run that publishes holds.
     """
 
     tables: Tables
@@ -69,6 +72,7 @@ class Run:
     as_of_us: int
     live: bool = False
     progress: Callable[[str], None] = lambda text: None
+    lock: RunLock | None = None
 
     @classmethod
     def backfill(cls, tables: Tables, settings: Settings, as_of_us: int) -> Run:
@@ -141,13 +145,12 @@ class Run:
 
     def before(self, table: Table) -> Commit | None:
         """The table's last commit of an earlier as-of time: what a warm start starts from."""
-        earlier = [c for c in self.tables.commits(table) if c.as_of_us < self.as_of_us]
-        return max(earlier, key=lambda c: (c.as_of_us, c.version), default=None)
+        return latest_commit(self.tables.commits(table), self.as_of_us - 1)
 
     def commit_of(self, table: Table) -> Commit:
         """The commit that this run reads: the last of the latest as-of time up to the run's."""
-        known = [c for c in self.tables.commits(table) if c.as_of_us <= self.as_of_us]
-        if not known:
+        commit = latest_commit(self.tables.commits(table), self.as_of_us)
+        if commit is None:
             raise TableError(
                 explain(
                     table.name,
@@ -156,7 +159,7 @@ class Run:
                     mend=f"vidtopics run {table.name}",
                 )
             )
-        return max(known, key=lambda c: (c.as_of_us, c.version))
+        return commit
 
     def read_before(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that held just before this run."""
@@ -233,6 +236,8 @@ class Job:
                 facts["left_out"] = "; ".join(left_out)
                 run.progress(f"{self.name}: {facts['left_out']}")
             commit = replace(commit, created_us=run.created_us, facts=facts)
+            if run.lock:
+                run.lock.check()
             return run.tables.publish(self.table, computed.rows, commit, widths=computed.widths)
         finally:
             computed.close()
@@ -269,15 +274,16 @@ class Job:
 
     def _live_rows(self, run: Run) -> int:
         """Rows of the table that hold as of the run."""
-        log = run.tables.commits(self.table)
-        if not any(commit.as_of_us <= run.as_of_us for commit in log):
+        if run.tables.commits(self.table).latest_as_of(run.as_of_us) is None:
             return 0
         return len(run.read(self.table, *self.table.key))
 
     def last(self, run: Run) -> Commit:
-        """The job's last commit for the run's as-of time."""
+        """The job's last commit for the run's as-of time, which it has just published or found."""
         log = run.tables.commits(self.table)
-        return [c for c in log if (c.live if run.live else c.as_of_us == run.as_of_us)][-1]
+        commit = last_run(log, self.name, None if run.live else run.as_of_us)
+        assert commit is not None
+        return commit
 
 
 def _removals_due(run: Run) -> int:
@@ -297,11 +303,12 @@ def main(job: Job) -> None:
     started = time.monotonic()
     try:
         run = Run.of_option(Tables(options.home), load(options.config), options.as_of)
-        done = job.run(run)
+        with hold(run.tables.home, f"spark_jobs/{job.name}.py") as lock:
+            done = job.run(replace(run, lock=lock))
         left_out = job.last(run).facts.get("left_out", "")
     except VidtopicsError as error:
         print(f"Error {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(2) from None
+        raise SystemExit(3 if isinstance(error, BusyError) else 2) from None
     state = "up to date" if done.skipped else f"{done.rows} rows"
     seconds = time.monotonic() - started
     print(f"{job.name}: {state}, version {done.version}, {seconds:.1f} s")  # noqa: T201

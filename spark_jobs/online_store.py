@@ -38,14 +38,18 @@ TIMEOUT_S = 30.0
 class Target:
     """Where executors write; `number` is the driver's, so that a later run's fence stops them.
 
-    >>> Target("redis://:secret@host:6379", prefix="vt", buckets=16, number="1")
-    Target(prefix='vt', buckets=16, number='1')
+    `load` and `retained` as :meth:`StoreWriter.load` takes them.
+
+    >>> Target("redis://:secret@host:6379", "vt", 16, number="1", load=7, retained=(6,))
+    Target(prefix='vt', buckets=16, number='1', load=7, retained=(6,))
     """
 
     url: str = field(repr=False)  # holds the password
     prefix: str
     buckets: int
     number: str
+    load: int
+    retained: tuple[int, ...]
 
 
 def move(work: Work, target: Target, names: frozenset[str]) -> Loaded:
@@ -53,7 +57,7 @@ def move(work: Work, target: Target, names: frozenset[str]) -> Loaded:
     with connect(target.url, timeout_s=TIMEOUT_S) as connection:
         lease = Lease(connection, target.prefix, target.number)
         writer = StoreWriter(connection, prefix=target.prefix, buckets=target.buckets, lease=lease)
-        load = writer.load(work.entry)
+        load = writer.load(work.entry, load=target.load, retained=target.retained)
         done = load_here(replace(work, names=names), load, lambda name, rows, total: None)
         return replace(done, written=load.finish(), sent=(load.sent(),))
 
@@ -71,7 +75,9 @@ def spread(spark: SparkSession, url: str, tasks: int) -> Loader:
             return Loaded()
         lease = load.lease
         assert lease is not None
-        target = Target(url, lease.prefix, load.space.buckets, lease.number)
+        target = Target(
+            url, lease.prefix, load.space.buckets, lease.number, load.load, load.retained
+        )
 
         def part(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             names = frozenset(name for batch in batches for name in batch["name"].to_pylist())

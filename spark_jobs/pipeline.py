@@ -1,20 +1,22 @@
-"""All jobs in dependency order, the schedule of as-of dates, and the release that ends a run."""
+"""All jobs in dependency order, the schedule of as-of dates, and how a run ends."""
 
 from __future__ import annotations
 
 import importlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_jobs.job import Job, Run
+from spark_jobs.releasing import Decision, decide, updated_versions
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
-from vidtopics.settings import Settings, digest
+from vidtopics.releases.lock import hold
+from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
 from vidtopics.tables.scans import scan
 from vidtopics.times import moment
@@ -62,28 +64,30 @@ def find(names: Iterable[str]) -> list[Job]:
 
 def run_jobs(
     run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None
-) -> int | None:
-    """Run jobs as of one time, then append a release if a table changed; the release's id, or None.
+) -> Decision | None:
+    """Run jobs as of one time under the home's lock; what became of what they published.
+
+    None where nothing changed.
 
     Raises:
         TableError, SettingsError: before any job starts, where one of them can't succeed.
+        BusyError: another run has the lock, or took it from this one.
     """
     for job in jobs:
         job.check_inputs(run)
-    quality: dict[str, float] = {}
-    for job in jobs:
-        started = time.monotonic()
-        publication = job.run(run)
-        facts = job.last(run).facts
-        quality |= {name: value for name, value in facts.items() if isinstance(value, int | float)}
-        left_out = str(facts.get("left_out", ""))
-        report(Step(run.as_of_us, publication, time.monotonic() - started, left_out))
-    return run.tables.release(
-        as_of_us=run.as_of_us,
-        created_us=run.created_us,
-        settings=digest(run.settings),
-        quality=quality,
-    )
+    with hold(run.tables.home, "vidtopics run") as lock:
+        run = replace(run, lock=lock)
+        versions = run.tables.data_versions()
+        quality: dict[str, float] = {}
+        for job in jobs:
+            started = time.monotonic()
+            publication = job.run(run)
+            versions = updated_versions(run, versions, job, publication)
+            facts = job.last(run).facts
+            quality |= {n: value for n, value in facts.items() if isinstance(value, int | float)}
+            left_out = str(facts.get("left_out", ""))
+            report(Step(run.as_of_us, publication, time.monotonic() - started, left_out))
+        return decide(run, versions, quality)
 
 
 def schedule(tables: Tables, settings: Settings) -> list[int]:

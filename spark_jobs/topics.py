@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.settings import digest
+from vidtopics.tables.commits import CommitLog
 from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ def compute(run: Run) -> Computed:
         seed=run.settings.seed,
         new_epoch=before is not None and before.facts["space"] != space,
     )
+    if before is None or topics.epoch != before.facts["topic_epoch"]:
+        topics = replace(topics, epoch=unused_epoch(topics.epoch, run.tables.commits(TOPICS)))
     ids = pa.array(topics.topic_ids)
     now = moments(np.array([run.as_of_us]))[0]
     live = {
@@ -81,6 +86,13 @@ def compute(run: Run) -> Computed:
         facts=facts,
         left_out=unused_topics(settings.clusters, live["label_terms"]),
     )
+
+
+def unused_epoch(epoch: int, log: CommitLog) -> int:
+    """The first epoch from this one on that none of the rolled-back runs had."""
+    valid = {commit.version for commit in log.standing()}
+    taken_back = {int(c.facts.get("topic_epoch", 0)) for c in log if c.version not in valid}
+    return next(number for number in count(epoch) if number not in taken_back)
 
 
 def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:

@@ -10,17 +10,23 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import Any, cast
 
+import numpy as np
+import pandas as pd
 from deltalake import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.functions import pandas_udf
 
 from spark_jobs.session import session
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.joins.serving import NEVER_US, Serving
 from vidtopics.paths import is_url, to_spark, to_uri
+from vidtopics.releases.served import ANY, servings
 from vidtopics.tables import Tables
 from vidtopics.tables.commits import METADATA
 from vidtopics.tables.joined import check_columns, output_name, rules_of, ttl_us
@@ -30,6 +36,7 @@ from vidtopics.tables.whole import whole
 
 Rows = tuple[Table, DataFrame]
 ROW, SINCE, IS_SPINE = "_row", "_since_us", "_is_spine"
+STRETCH, SERVED = "_stretch", "_served_us"
 
 
 def join(
@@ -37,6 +44,7 @@ def join(
     views: Sequence[Rows],
     *,
     known_by: bool = True,
+    served: Mapping[str, Serving] | None = None,
     full_feature_names: bool = False,
 ) -> DataFrame:
     """The spine's rows, one for one and in no order, with the views' features.
@@ -47,6 +55,8 @@ def join(
         spine: the views' keys, `event_timestamp`, and any further columns.
         views: each view's contract and rows, all that it ever had.
         known_by: rows that became known after the spine's time don't exist.
+        served: a row is known while a release that has it was live; as
+            :func:`vidtopics.releases.served.servings` gives it.
         full_feature_names: `video_topics__topic_ids` for `topic_ids`.
 
     Raises:
@@ -57,7 +67,7 @@ def join(
     joined = spine
     for key in dict.fromkeys(view.key for view in contracts):
         alike = [(view, rows) for view, rows in views if view.key == key]  # they share the shuffle
-        joined = _join_views_of_key(joined, alike, key, known_by, full_feature_names)
+        joined = _join_views_of_key(joined, alike, key, known_by, served or {}, full_feature_names)
     names = [
         output_name(view, c.name, full=full_feature_names)
         for view in contracts
@@ -73,23 +83,29 @@ def read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
 
 
 def _join_views_of_key(
-    spine: DataFrame, views: Sequence[Rows], key: tuple[str, ...], known_by: bool, full_names: bool
+    spine: DataFrame,
+    views: Sequence[Rows],
+    key: tuple[str, ...],
+    known_by: bool,
+    served: Mapping[str, Serving],
+    full_names: bool,
 ) -> DataFrame:
     """The spine with the features of views that have one key."""
     asked = spine.select(
         *key,
         _micros(spine, EVENT_TIME).alias(SINCE),
+        _stretch(_micros(spine, EVENT_TIME), served).alias(STRETCH),
         F.lit(True).alias(IS_SPINE),
         F.struct("*").alias(ROW),
     )
-    held = [_feature_timeline(view, rows, known_by) for view, rows in views]
+    held = [_feature_timeline(view, rows, known_by, served.get(view.name)) for view, rows in views]
     together = reduce(
         lambda left, right: left.unionByName(right, allowMissingColumns=True), [asked, *held]
     )
     # Of what is seen from one time on, feature rows come first: an event at the spine's time
     # counts.
     so_far = (
-        Window.partitionBy(*key)
+        Window.partitionBy(*key, STRETCH)
         .orderBy(SINCE, IS_SPINE)
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
@@ -106,20 +122,49 @@ def _join_views_of_key(
     return seen.filter(IS_SPINE).select(f"{ROW}.*", *features)
 
 
-def _feature_timeline(view: Table, rows: DataFrame, known_by: bool) -> DataFrame:
-    """Rows with a key: from when each is seen, and its values behind what makes it the latest."""
+def _feature_timeline(
+    view: Table, rows: DataFrame, known_by: bool, serving: Serving | None
+) -> DataFrame:
+    """Rows with a key: from when each is seen, and its values behind what makes it the latest.
+
+    With `serving`, once in each stretch of time in which the row was served.
+    """
     event, created = _micros(rows, EVENT_TIME), _micros(rows, CREATED_TIME)
     packed = F.struct(
         event.alias("event_us"), created.alias("created_us"), *(c.name for c in view.values)
     )
-    since = F.greatest(event, created) if known_by else event
+    columns = [F.lit(False).alias(IS_SPINE), packed.alias(_packed_column(view))]
     with_key = rows.dropna(subset=list(view.key))  # a window takes null for a key
-    return with_key.select(
+    if serving is None:
+        since = F.greatest(event, created) if known_by else event
+        return with_key.select(*view.key, since.alias(SINCE), F.lit(0).alias(STRETCH), *columns)
+    timeline = with_key.select(
         *view.key,
-        since.alias(SINCE),
-        F.lit(False).alias(IS_SPINE),
-        packed.alias(_packed_column(view)),
+        event.alias(SINCE),
+        *columns,
+        F.posexplode(_served_us(serving)(created)).alias(STRETCH, SERVED),
     )
+    since = F.greatest(SINCE, SERVED)
+    return timeline.filter(F.col(SERVED) < NEVER_US).withColumn(SINCE, since).drop(SERVED)
+
+
+def _served_us(serving: Serving) -> Callable[[Column], Column]:
+    """Of created times: from when their rows were served in each stretch."""
+
+    def served(created_us: pd.Series) -> pd.Series:
+        times = created_us.to_numpy()
+        columns = [stretch.served_us(times) for stretch in serving.stretches]
+        return pd.Series(list(np.stack(columns, axis=1)))
+
+    as_column: Any = pandas_udf  # the stubs know functions that give numbers alone
+    return cast("Callable[[Column], Column]", as_column(served, "array<bigint>"))
+
+
+def _stretch(at: Column, served: Mapping[str, Serving]) -> Column:
+    """The number of the stretch in which a time lies; those of all views are the same."""
+    starts: list[int] = next((s.starts_us.tolist() for s in served.values()), [])
+    begun = [F.when(at >= start, 1).otherwise(0) for start in starts]
+    return reduce(lambda left, right: left + right, begun) - 1 if begun else F.lit(0)
 
 
 def _packed_column(view: Table) -> str:
@@ -157,7 +202,8 @@ def _micros(rows: DataFrame, name: str) -> Column:
 def main() -> None:
     """Write the training set of a spine at the last release's versions.
 
-    `spark-submit spark_jobs/training_set.py --home H --spine PATH --out PATH [--service S]`
+    `spark-submit spark_jobs/training_set.py --home H --spine PATH --out PATH [--service S]
+    [--served]`
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", default=".vidtopics")
@@ -166,6 +212,9 @@ def main() -> None:
     )
     parser.add_argument("--out", required=True, help="the Delta table to write; a new one")
     parser.add_argument("--service", default="training_v1", choices=sorted(SERVICES))
+    parser.add_argument(
+        "--served", action="store_true", help="only what a live release could have served then"
+    )
     options = parser.parse_args()
     started, tables, views = time.monotonic(), Tables(options.home), SERVICES[options.service]
     versions = tables.latest_release()["versions"]
@@ -177,10 +226,11 @@ def main() -> None:
     result = join(
         spark.read.format(kind).option("__globPaths__", "false").load(to_spark(options.spine)),
         [(view, read(spark, deltas[view.name])) for view in views],
+        served=servings(tables, views) if options.served else None,
     )
     pins = Pins(
         {
-            view.name: Pin.of_table(d, rules_of(d, view))
+            view.name: Pin.of_table(d, rules_of(d, view, served=ANY if options.served else ""))
             for view, d in zip(views, deltas.values(), strict=True)
         }
     )

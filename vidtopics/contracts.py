@@ -31,6 +31,7 @@ Type = Literal[
     "list<float32>",
     "map<string,int64>",
     "map<string,float64>",
+    "map<string,string>",
 ]
 Wire = Literal["int8", "int16", "int32", "float16"]
 Kind = Literal["history", "log", "snapshot"]
@@ -425,18 +426,37 @@ TOPIC_QUEUES = Table(
 RELEASES = Table(
     "releases",
     "log",
-    ("release_id",),
+    ("release_id", "state"),
     engine="deltalake",
-    doc="which version of every table belongs together",
+    doc="which versions of the tables belong together, and what became of each release",
     columns=(
         Column("release_id", "int64", "1, 2, 3, ..."),
+        Column("state", "string", "candidate, released, rejected or rolled_back"),
         Column("as_of", "timestamp", "the run's as-of time"),
         Column("versions", "map<string,int64>", "Delta version of every table"),
         Column(
             "topic_epoch", "int64", "epoch of topics and video_topics; 0 before the first topics"
         ),
         Column("settings_hash", "string", "hash of the run's settings"),
-        Column("quality", "map<string,float64>", "figures of the run, where topics changed"),
+        Column("quality", "map<string,float64>", "figures of the run's jobs, where they changed"),
+        Column("figures", "map<string,float64>", "what the gates measured"),
+        Column("verdicts", "map<string,string>", "what the gates said: ok, warn, block, allowed"),
+        Column("by", "string", "who did it: user and host"),
+        Column("why", "string", "the reason, where somebody gave one; empty otherwise"),
+    ),
+)
+
+LOADS = Table(
+    "loads",
+    "log",
+    ("release_id", "store", "load", "live_from"),
+    engine="deltalake",
+    doc="when each release went live in each online store",
+    columns=(
+        Column("release_id", "int64", "the release"),
+        Column("store", "string", "address without password, and prefix"),
+        Column("load", "int64", "number of the load under that prefix"),
+        Column("live_from", "timestamp", "from when readers of the store see the release"),
     ),
 )
 
@@ -479,8 +499,10 @@ DERIVED = (
     USER_RECENT_CLICKS,
     TOPIC_QUEUES,
 )
+LOGBOOKS = (RELEASES, LOADS)
+"""What was released and loaded; no release names their versions."""
 TABLES: Mapping[str, Table] = {
-    t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, RELEASES)
+    t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, *LOGBOOKS)
 }
 
 ENTITIES: Mapping[str, Column] = {"video": VIDEO_ID, "user": USER_ID}

@@ -40,6 +40,10 @@ class OutdatedError(VidtopicsError):
     """The table has moved on since the version that the rows were made from."""
 
 
+class BusyError(VidtopicsError):
+    """Another run has the lock of the home, or took the place of this one."""
+
+
 class StoreError(VidtopicsError):
     """The online store holds nothing, or not what was asked for."""
 

@@ -25,10 +25,14 @@ Point = Literal[
     "publish.committed",  # the commit is in the log, its caller doesn't know yet
     "release.read",
     "release.committed",
+    "rollback.taken_back",  # the releases since are marked, no table has its old values yet
+    "rollback.table",  # one more table has
     "materialize.batch",  # some rows of a view are in Redis
     # a view (or its new generation) is in Redis with its watermarks, the next one isn't
     "materialize.view",
-    "materialize.switched",  # a new generation is live, the old one's keys are still there
+    "materialize.queues",  # a set of topic queues is in Redis, nobody reads it
+    "materialize.staged",  # all of the load is in Redis, nothing of it is live
+    "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
 VARIABLE = "VIDTOPICS_FAILPOINT"

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -61,11 +61,15 @@ def url_of(home: str | os.PathLike[str], *, embedded: bool = False) -> str:
 
 
 def named_url(home: str | os.PathLike[str], *, embedded: bool = False) -> str | None:
-    """`REDIS_URL`; None where the embedded server is meant. SettingsError as :func:`url_of`."""
+    """`REDIS_URL` with its password; None where the embedded server is meant.
+
+    Raises:
+        SettingsError: as :func:`url_of` and :func:`with_password`.
+    """
     if embedded:
         return None
     if url := os.environ.get("REDIS_URL", "").strip():
-        return url
+        return with_password(url)
     if address := remembered(home):
         raise SettingsError(
             explain(
@@ -76,6 +80,53 @@ def named_url(home: str | os.PathLike[str], *, embedded: bool = False) -> str | 
             )
         )
     return None
+
+
+def with_password(url: str) -> str:
+    """An address with the password of the environment, unless it has one.
+
+    The password is that of `REDIS_PASSWORD`, or stands in the file that `REDIS_PASSWORD_FILE` names
+    (a secret that is mounted); the user stays the address's.
+
+    Raises:
+        SettingsError: both variables are set, or the file can't be read or is empty.
+    """
+    password, file = os.environ.get("REDIS_PASSWORD"), os.environ.get("REDIS_PASSWORD_FILE")
+    if file:
+        password = _secret(file, also=bool(password))
+    try:
+        parts = urlsplit(url)
+        has_password = bool(parts.password or "password" in parse_qs(parts.query))
+    except ValueError:
+        return url  # no address: connecting says what is wrong with it
+    if not password or has_password:
+        return url
+    user, _, hosts = parts.netloc.rpartition("@")
+    netloc = f"{user.rstrip(':')}:{quote(password, safe='')}@{hosts}"
+    return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _secret(file: str, *, also: bool) -> str:
+    """What a file with a password holds, without the end of its line."""
+    problem = "REDIS_PASSWORD as well" if also else ""
+    text = ""
+    if not problem:
+        try:
+            text = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", None) or "text in another encoding than UTF-8"
+        else:
+            problem = "" if text else "an empty file"
+    if problem:
+        raise SettingsError(
+            explain(
+                f"REDIS_PASSWORD_FILE={visible(file)}",
+                expected="the password of Redis in a file, and nowhere else",
+                found=problem,
+                mend="correct the path or the file, or unset one of the variables",
+            )
+        )
+    return text
 
 
 def remembered(home: str | os.PathLike[str]) -> str | None:

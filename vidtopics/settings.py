@@ -15,19 +15,22 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
+from vidtopics.contracts import TABLES
 from vidtopics.errors import SettingsError, explain
 from vidtopics.paths import addressable, is_url
-from vidtopics.yaml_files import read_mapping
+from vidtopics.yaml_files import parse_value, read_mapping
 
 _SHORT = reprlib.Repr()  # aliases of aliases would print exponentially long
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 120
@@ -241,6 +244,150 @@ class OnlineSettings(Section):
     vectors: bool = True
     """Whether views of vectors go online too; at the paper's size 3 M joint vectors are 27.6 GB.
     Where they are online already, the next run takes them out of Redis."""
+    max_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=15)
+    """`/ready` says no while a release waits for longer; three rounds of five minutes."""
+    max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
+    """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
+    ever take its place."""
+    keep: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=24)
+    """How long a release can be gone back to once the next one is live; 8 releases at most."""
+
+
+class MaintenanceSettings(Section):
+    """How long `vidtopics maintain` keeps what it may remove (docs/tables.md, "Maintenance")."""
+
+    keep_releases: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Versions that a release of this age or younger names stay readable, as the one in force."""
+    keep_versions: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
+    """Any other version stays readable this long: above the longest run, load or training join.
+    Pins of training sets count for the same time."""
+
+
+class Limits(Section):
+    """Past which value a figure of a release warns, and past which it blocks; null: never."""
+
+    warn: float | None
+    block: float | None
+
+
+OFF = Limits(warn=None, block=None)
+ANY = Limits(warn=0, block=0)
+FLOORS = frozenset({"rows", "topics_per_video", "occupancy", "mean_queue"})
+"""Figures whose limits are least values; all others' are greatest ones."""
+TABLE_LIMITS: Mapping[str, Limits] = {
+    **{
+        f"{name}.rows": Limits(warn=None, block=1)
+        for name in (
+            "video_catalog",
+            "video_tag_embedding",
+            "video_joint_representation",
+            "topics",
+            "video_topics",
+            "video_statistics",
+        )
+    },
+    # Running totals: each run shifts all of their bins.
+    "video_statistics.video_exposures.psi": OFF,
+    "video_statistics.video_clicks.psi": OFF,
+    "topic_queues.queue_exposures.psi": OFF,
+    "topics.size.psi": OFF,
+    # A queue's places change with its click-through rates.
+    "topic_queues.ended_share": Limits(warn=0.5, block=0.9),
+}
+"""Limits of single tables that hold where the settings name none."""
+
+
+class GateSettings(Section):
+    """Limits of a release's figures (`docs/releases.md` has each figure's definition)."""
+
+    least_keys: Count = 20
+    """A share of fewer keys than this is no evidence: its limits don't apply."""
+    lost_history: Limits = ANY
+    rows: Limits = OFF
+    """Live keys, at least."""
+    ended_share: Limits = Limits(warn=0.1, block=0.3)
+    appeared_share: Limits = Limits(warn=2, block=10)
+    changed_share: Limits = OFF
+    """Off, as a run that trains writes nearly every vector and topic row anew."""
+    null_share: Limits = ANY
+    other_width_share: Limits = ANY
+    width_change: Limits = Limits(warn=0, block=None)
+    not_finite_share: Limits = ANY
+    off_length_share: Limits = ANY
+    zero_share: Limits = Limits(warn=0.9, block=None)
+    psi: Limits = Limits(warn=0.25, block=1)
+    topics_per_video: Limits = Limits(warn=1, block=0.5)
+    """Mean number of topics of a video, at least."""
+    below_threshold_share: Limits = Limits(warn=0.5, block=0.9)
+    occupancy: Limits = Limits(warn=0.9, block=0.5)
+    """Share of topics that have a video, at least."""
+    gini: Limits = Limits(warn=0.8, block=0.95)
+    largest_share: Limits = Limits(warn=0.25, block=0.5)
+    epoch_change: Limits = Limits(warn=0, block=None)
+    no_queue_share: Limits = Limits(warn=0.5, block=0.9)
+    mean_queue: Limits = OFF
+    """Mean length of the queues that there are, at least."""
+    input_age_hours: Limits = Limits(warn=48, block=None)
+    tables: dict[str, Limits] = {}
+    """Of one table or column: `video_topics.ended_share`, `video_statistics.video_ctr.psi`."""
+
+    @field_validator("*")
+    @classmethod
+    def _refuse_crossed_limits(cls, value: Any, info: ValidationInfo) -> Any:
+        """A figure warns before it blocks."""
+        named = value if isinstance(value, dict) else {str(info.field_name): value}
+        for name, limits in named.items():
+            if isinstance(limits, Limits) and _are_crossed(name, limits):
+                raise PydanticCustomError("crossed_limits", "a warn limit that is reached first")
+        return value
+
+    @field_validator("tables")
+    @classmethod
+    def _refuse_unknown_gates(cls, value: dict[str, Limits]) -> dict[str, Limits]:
+        for name in value:
+            if not _is_gate(cls, name):
+                near = difflib.get_close_matches(name, _gates(cls), n=1, cutoff=0.0)[0]
+                raise PydanticCustomError(
+                    "unknown_gate",
+                    "gates' names, TABLE.FIGURE or TABLE.COLUMN.FIGURE, as {near}; not {name}",
+                    {"near": near, "name": name},
+                )
+        return value
+
+    def of(self, name: str) -> Limits:
+        """The limits of a gate: the column's, else the table's, else the figure's.
+
+        >>> GateSettings().of("topics.rows").block, GateSettings().of("topic_queues.rows").block
+        (1.0, None)
+        """
+        table, _, figure = name.partition(".")
+        figure = figure.rpartition(".")[2]
+        named = {**TABLE_LIMITS, **self.tables}
+        limits: Limits = named.get(name) or named.get(f"{table}.{figure}") or getattr(self, figure)
+        return limits
+
+
+def _are_crossed(name: str, limits: Limits) -> bool:
+    if limits.warn is None or limits.block is None:
+        return False
+    if name.rpartition(".")[2] in FLOORS:
+        return limits.warn < limits.block
+    return limits.warn > limits.block
+
+
+def _is_gate(settings: type[GateSettings], name: str) -> bool:
+    table, *column, figure = name.split(".") if "." in name else ("", name)
+    if table not in TABLES or figure not in _figures(settings) or len(column) > 1:
+        return False
+    return not column or column[0] in {c.name for c in TABLES[table].values}
+
+
+def _figures(settings: type[GateSettings]) -> list[str]:
+    return [name for name, field in settings.model_fields.items() if field.annotation is Limits]
+
+
+def _gates(settings: type[GateSettings]) -> list[str]:
+    return [f"{table}.{figure}" for table in TABLES for figure in _figures(settings)]
 
 
 class EvaluationSettings(Section):
@@ -268,24 +415,62 @@ class Settings(Section):
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()
     online: OnlineSettings = OnlineSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
+    gates: GateSettings = GateSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
 
-def parse(tree: Mapping[str, Any], *, where: str) -> Settings:
-    """The settings that `tree` describes; SettingsError names every key and value that is wrong."""
+VARIABLE = "VIDTOPICS_"
+"""What a variable of a setting begins with: `VIDTOPICS_ONLINE__PREFIX` is `online.prefix`."""
+NO_SETTING = re.compile(r"FAILPOINT|(.*_)?(SERVICE_HOST|SERVICE_PORT.*|PORT(_\d+_.*)?)")
+"""Of a test, and those that Kubernetes makes for a service called vidtopics."""
+KeyPath = tuple[str, ...]
+
+
+def parse(
+    tree: Mapping[str, Any], *, where: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """The settings that `tree` describes, and variables of `environment`, which win over it.
+
+    Raises:
+        SettingsError: it names every key, variable and value that is wrong.
+
+    >>> tree, environment = {"online": {"buckets": 8}}, {"VIDTOPICS_ONLINE__PREFIX": "staging"}
+    >>> online = parse(tree, where="mine.yaml", environment=environment).online
+    >>> online.buckets, online.prefix
+    (8, 'staging')
+    """
+    variables = {
+        tuple(name.removeprefix(VARIABLE).lower().split("__")): name
+        for name in environment
+        if name.startswith(VARIABLE) and not NO_SETTING.fullmatch(name.removeprefix(VARIABLE))
+    }
+    for path, name in variables.items():
+        tree = _with_value(tree, path, parse_value(environment[name], name))
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError("\n".join(_message(e, where) for e in error.errors())) from None
+        messages = [_message(e, where, variables) for e in error.errors()]
+        raise SettingsError("\n".join(messages)) from None
 
 
-def load(path: str | Path) -> Settings:
-    """Settings from a YAML file.
+def load(path: str | Path | None) -> Settings:
+    """Settings from a YAML file (None: the defaults), and from the environment, which wins.
 
     Raises:
         SettingsError: the file can't be read, a key stands twice, or a key or value is wrong.
     """
-    return parse(read_mapping(path), where=str(path))
+    tree = read_mapping(path) if path else {}
+    return parse(tree, where=str(path or "settings"), environment=os.environ)
+
+
+def _with_value(tree: Any, path: KeyPath, value: Any) -> Any:
+    """A copy of a tree with a value at a path."""
+    if not path:
+        return value
+    if not isinstance(tree, Mapping):
+        return tree  # no section: the message names it
+    return {**tree, path[0]: _with_value(tree.get(path[0], {}), path[1:], value)}
 
 
 def folder(home: str | os.PathLike[str]) -> Path:
@@ -327,28 +512,33 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _message(error: Any, where: str) -> str:
-    path = ".".join(str(p) for p in error["loc"])
+def _message(error: Any, where: str, variables: Mapping[KeyPath, str]) -> str:
+    path = tuple(str(part) for part in error["loc"])
+    variable = next((v for p, v in variables.items() if p[: len(path)] == path[: len(p)]), None)
+    where = variable or f"{where}, {'.'.join(path)}"
     if error["type"] != "extra_forbidden":
         return explain(
-            f"{where}, {path}",
+            where,
             expected=error["msg"],
             found=_SHORT.repr(error["input"]),
             mend="correct the value",
         )
     known = _keys(Settings, error["loc"][:-1])
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.0)[0]
+    if variable:
+        near = VARIABLE + "__".join([*path[:-1], near]).upper()
     return explain(
-        f"{where}, {path}",
+        where,
         expected="a known key",
         found=repr(error["loc"][-1]),
-        mend=f"did you mean {near[0]!r}?",
+        mend=f"did you mean {near!r}?",
     )
 
 
-def _keys(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+def _keys(model: Any, path: Iterable[str | int]) -> list[str]:
     for name in path:
-        annotation = model.model_fields[str(name)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        if isinstance(model, type):
+            model = model.model_fields[str(name)].annotation  # type: ignore[attr-defined]
+        else:  # dict[str, Section]
+            model = get_args(model)[1]
     return list(model.model_fields)

@@ -62,6 +62,21 @@ def read_mapping(path: str | Path) -> Mapping[Any, Any]:
     return tree or {}
 
 
+def parse_value(text: str, where: str) -> Any:
+    """One value as YAML writes it: a number, a text, `[64, 32]`.
+
+    Raises:
+        SettingsError: it is none.
+
+    >>> parse_value("[64, 32]", "HIDDEN"), parse_value("staging", "PREFIX")
+    ([64, 32], 'staging')
+    """
+    try:
+        return yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader
+    except (ValueError, RecursionError, yaml.YAMLError, RepeatedKey) as error:
+        raise _error(where, "a YAML value", " ".join(str(error).split()), "quote it") from None
+
+
 def _mappings(root: Node | None) -> Iterator[MappingNode]:
     """Every mapping below `root`, once each: aliases make the nodes a graph, maybe with cycles."""
     seen: set[int] = set()

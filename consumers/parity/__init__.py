@@ -19,25 +19,33 @@ from consumers.parity.log import CHUNK_ROWS, Chunk, Log
 from consumers.parity.report import Limits, Report, ViewReport, add
 from vidtopics.contracts import VIEWS
 from vidtopics.layout import Schema
+from vidtopics.releases.served import servings
 from vidtopics.tables import Tables
 
 __all__ = ["Findings", "Limits", "Report", "Verdict", "ViewReport", "replay"]
 
 
 def replay(
-    tables: Tables, folder: Path, *, examples: int = 5, chunk_rows: int = CHUNK_ROWS
+    tables: Tables,
+    folder: Path,
+    *,
+    served: bool = False,
+    examples: int = 5,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> Report:
     """Hold a serving log against the tables.
 
     Args:
         tables: the home whose tables were materialised.
         folder: where the client's ServingLog wrote.
+        served: check 2 joins with what could have been served, by the load log, and not with what
+            was committed.
         examples: shown of each kind in each view.
         chunk_rows: served rows in memory at once, with every row that their entities ever had.
 
     Raises:
         InputError: there is no log.
-        TableError: a view that was served has no table here.
+        TableError: a view that was served has no table here; with `served`, no release went live.
     """
     log, report = Log(folder), Report({})
     for chunk in log.chunks(chunk_rows):
@@ -45,12 +53,12 @@ def replay(
         report.max_skew_us = max(
             report.max_skew_us, int(np.abs(chunk.server_us - chunk.client_us).max(initial=0))
         )
-        _check(tables, chunk, view, examples)
+        _check(tables, chunk, view, examples, served)
     report.counted(log)
     return report
 
 
-def _check(tables: Tables, chunk: Chunk, view: ViewReport, examples: int) -> None:
+def _check(tables: Tables, chunk: Chunk, view: ViewReport, examples: int, served: bool) -> None:
     table = VIEWS.get(chunk.view)
     if table is None or not set(chunk.names) <= {f.name for f in Schema.of(table).fields}:
         view.requests += len(chunk.lines)
@@ -60,5 +68,6 @@ def _check(tables: Tables, chunk: Chunk, view: ViewReport, examples: int) -> Non
     assert table.view is not None
     versions = {m.version for side in ("floor", "ceiling") for m in chunk.marks(side) if m}
     history = EntityRows.read(tables, table, chunk.names, chunk.keys[0], versions)
-    checker = Checker(chunk, history, table.view.ttl // timedelta(microseconds=1))
+    serving = servings(tables, [table])[table.name] if served else None
+    checker = Checker(chunk, history, table.view.ttl // timedelta(microseconds=1), serving)
     add(view, table, checker, checker.findings(), examples)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from consumers.parity.history import EntityRows
 from consumers.parity.log import Chunk
 from consumers.parity.windows import Mask, Rows, Window
-from vidtopics.joins import matches
+from vidtopics.joins import Serving, matches
 from vidtopics.online import Status
 
 # between judging a value's age and logging the time lie microseconds; the offset is exact to a
@@ -84,8 +84,10 @@ class Findings:
 class Checker:
     """Both checks of one chunk."""
 
-    def __init__(self, chunk: Chunk, history: EntityRows, ttl_us: int) -> None:
-        self.chunk, self.history, self.ttl_us = chunk, history, ttl_us
+    def __init__(
+        self, chunk: Chunk, history: EntityRows, ttl_us: int, serving: Serving | None = None
+    ) -> None:
+        self.chunk, self.history, self.ttl_us, self.serving = chunk, history, ttl_us, serving
         self.entity = chunk.keys[1]
         self.skewed = np.abs(chunk.server_us - chunk.client_us) > TOLERANCE_US
 
@@ -224,11 +226,17 @@ class Checker:
         return right
 
     def _join_rows(self, clock_us: NDArray[np.int64]) -> Rows:
-        """The row that held at a time and was known by then, of those that the table has now."""
+        """The row that a join gives at a time, of those that the table has now."""
         history, now = self.history, np.flatnonzero(self.history.held[-1])
         keys, rows = pa.table({"entity": self.entity}), pa.table({"entity": history.entity[now]})
         at = matches(
-            keys, clock_us, rows, history.event_us[now], history.created_us[now], known_by=clock_us
+            keys,
+            clock_us,
+            rows,
+            history.event_us[now],
+            history.created_us[now],
+            known_by=clock_us,
+            served=self.serving,
         )
         at[at >= 0] = now[at[at >= 0]]
         return at

@@ -1,6 +1,7 @@
 """Recall against the online store.
 
-Three round trips from a user to candidates with their reasons.
+Three round trips from a user to candidates with their reasons, all of one release: topics of one
+and queues of another could name other things by the same number.
 """
 
 from __future__ import annotations
@@ -71,26 +72,34 @@ class Recall:
         """Candidates for a user: one read of the clicks, one of their topics, one of the queues.
 
         Raises:
-            StoreError: nothing was materialised under the client's prefix.
+            StoreError: nothing was materialised under the client's prefix, or the release that the
+                topics came from is gone before its queues were read.
             redis.exceptions.RedisError: the server can't be reached.
         """
-        history = self.client.recent_clicks(user_id)[: self.settings.recent_clicks]
+        release = self.client.snapshot()
+        history = release.recent_clicks(user_id)[: self.settings.recent_clicks]
         if not history:
-            return self._popular(user_id, history, None)
-        topics = self.client.read("video_topics", history)
+            return self._popular(release, user_id, history, None)
+        topics = release.read("video_topics", history)
         epoch = common_epoch(topics)
-        reasons = self._from_queues(self._chosen(of_epoch(topics, epoch)), epoch, history)
+        reasons = self._from_queues(release, self._chosen(of_epoch(topics, epoch)), epoch, history)
         if not reasons:
-            return self._popular(user_id, history, topics)
+            return self._popular(release, user_id, history, topics)
         return Candidates(
             user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch)
         )
 
-    def _popular(self, user_id: str, history: Sequence[str], topics: Features | None) -> Candidates:
-        catalogue = self.client.catalogue()
+    def _popular(
+        self,
+        release: OnlineClient,
+        user_id: str,
+        history: Sequence[str],
+        topics: Features | None,
+    ) -> Candidates:
+        catalogue = release.catalogue()
         epoch, popular = catalogue.epoch, catalogue.topics[: self.settings.topics]
         chosen = TopicCounts(np.array(popular, np.int64), np.zeros(len(popular), np.int64))
-        reasons = self._from_queues(chosen, epoch, history)
+        reasons = self._from_queues(release, chosen, epoch, history)
         if topics is None:
             return Candidates(user_id, reasons, epoch, history, None, NEW_USER, {})
         current = of_epoch(topics, epoch)
@@ -102,14 +111,14 @@ class Recall:
         return TopicCounts(*(column[: self.settings.topics] for column in counts))
 
     def _from_queues(
-        self, topics: TopicCounts, epoch: int, history: Sequence[str]
+        self, release: OnlineClient, topics: TopicCounts, epoch: int, history: Sequence[str]
     ) -> dict[str, Reason]:
         if not len(topics.topic_ids):
             return {}
         limit = self.settings.candidates + len(
             history
         )  # N_3 are left of one queue even if all of `history` heads it
-        queues = self.client.queues(topics.topic_ids.tolist(), epoch=epoch, limit=limit)
+        queues = release.queues(topics.topic_ids.tolist(), epoch=epoch, limit=limit)
         return fill(queues, topics, set(history), self.settings.candidates, self.settings.floor)
 
 

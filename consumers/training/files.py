@@ -6,7 +6,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -85,8 +86,19 @@ def _write_delta(batches: Counted, schema: pa.Schema, partial: Path) -> None:
 
 def _write_parquet(batches: Counted, schema: pa.Schema, partial: Path) -> None:
     with open(partial, "xb") as file, pq.ParquetWriter(file, schema) as writer:
-        for batch in batches:
+        for batch in _read_ahead(batches):
             writer.write_batch(batch)
+
+
+def _read_ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; the next one is made while the caller works on one."""
+    iterator = iter(batches)
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, iterator, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = thread.submit(next, iterator, None)
+            yield batch
+            del batch  # or it would live until the next one is there
 
 
 def _publish(partial: Path, out: Path) -> None:

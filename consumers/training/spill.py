@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from vidtopics.faults import naming
-from vidtopics.joins import take_rows
+from vidtopics.joins import Gather
 
 BATCH_ROWS = 65_536
+BATCH_BYTES = 1 << 25
+LEAST_ROWS = 1 << 10
 
 
 class Spill:
@@ -22,50 +25,65 @@ class Spill:
     Mapped pages are the system's cache, not the process's own memory: under pressure they are
     dropped and read again, so that rows wider than memory cost time and no more.
 
+    `row_bytes`: what a row takes in memory, on average.
+
     Args:
         schema: the columns.
-        batches: the rows, of which one batch is in memory at a time.
+        fill: called once with a function that takes each batch and the number of its first row, in
+            any order and from any thread.
         folder: where the file lies; M rows uncompressed have to fit.
 
-    >>> topics = pa.table({"topic_count": [3, 1, 8]})
-    >>> spill = Spill(topics.schema, topics.to_batches(), Path(tempfile.gettempdir()))
+    >>> topics = pa.record_batch({"topic_count": [3, 1, 8]})
+    >>> folder = Path(tempfile.gettempdir())
+    >>> spill = Spill(topics.schema, lambda write: write(topics, 0), folder)
     >>> spill.take(np.array([2, -1, 0])).to_pydict()
     {'topic_count': [8, None, 3]}
     """
 
-    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], folder: Path) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        fill: Callable[[Callable[[pa.RecordBatch, int], None]], None],
+        folder: Path,
+    ) -> None:
         self.schema = schema
+        first_rows: list[int] = []
+        sizes: list[tuple[int, int]] = []
+        lock = Lock()
         with (
             naming(folder),
             tempfile.NamedTemporaryFile(dir=folder, prefix=".features-", suffix=".arrow") as file,
         ):
             with pa.ipc.new_file(file, schema) as writer:
-                for batch in evenly(batches, BATCH_ROWS):
-                    writer.write_batch(batch)
+
+                def write(batch: pa.RecordBatch, first_row: int) -> None:
+                    with lock:
+                        writer.write_batch(batch)
+                        first_rows.append(first_row)
+                        sizes.append((batch.num_rows, batch.nbytes))
+
+                fill(write)
             file.flush()
             reader = pa.ipc.open_file(pa.memory_map(file.name))
-        self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        rows, size = (sum(column) for column in zip(*sizes, strict=True)) if sizes else (0, 0)
+        self.row_bytes = size // max(rows, 1)
+        self._batches = [(first, reader.get_batch(i)) for i, first in enumerate(first_rows)]
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """The rows of these numbers, in their order; nulls for -1.
 
         Each batch of the file is touched once.
         """
-        order = np.argsort(rows)
-        ascending = rows[order]
-        ends = np.searchsorted(ascending, np.arange(len(self._batches) + 1) * BATCH_ROWS)
-        parts = [
-            batch.take(pa.array(ascending[low:high] - i * BATCH_ROWS))
-            for i, (batch, low, high) in enumerate(
-                zip(self._batches, ends[:-1], ends[1:], strict=True)
-            )
-            if high > low
-        ]
-        place = np.empty(len(rows), np.int64)
-        place[order] = np.maximum(
-            np.arange(len(rows)) - ends[0], -1
-        )  # what lies before the first end is -1
-        return take_rows(pa.Table.from_batches(parts, self.schema), place)
+        gather = Gather(self.schema, rows)
+        for first_row, batch in self._batches:
+            gather.add(batch, first_row)
+        return gather.table()
+
+
+def rows_at_once(spills: Iterable[Spill]) -> int:
+    """Rows of a batch of these features: `BATCH_ROWS`, fewer where they are wide."""
+    row_bytes = sum(spill.row_bytes for spill in spills)
+    return min(BATCH_ROWS, max(LEAST_ROWS, BATCH_BYTES // max(row_bytes, 1)))
 
 
 def evenly(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

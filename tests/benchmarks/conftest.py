@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,3 +24,21 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ibis.get_backend().disconnect()
     ibis.options.default_backend = None
     gc.collect()
+
+
+@pytest.fixture
+def writers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs beside the readers in this process, one before the readers and one after."""
+    import redis
+
+    from benchmarks import online, writers
+    from vidtopics.tables import Tables
+
+    @contextmanager
+    def beside(kind: str, home: Path, url: str) -> Iterator[list[float]]:
+        with redis.Redis.from_url(url) as connection:
+            seconds = [writers.run_once(kind, Tables(home), connection)]
+            yield seconds
+            seconds.append(writers.run_once(kind, Tables(home), connection))
+
+    monkeypatch.setattr(online, "beside", beside)

@@ -15,13 +15,22 @@ def smoke(name):
     return run([name], "smoke")
 
 
-def test_online_client_beside_feasts():
-    p50, p99 = smoke("online")
-    assert [p50.unit, p99.unit] == ["ms", "ms"]
-    assert 0 < p50.ours <= p99.ours
-    assert p50.peer > 0
-    assert [len(p50.ours_rounds), len(p50.peer_rounds)] == [2, 2]
-    assert (p50.target, p99.target) == ("≤ 1 ms, ≥ 20x as fast", "≤ 2 ms")
+@pytest.mark.usefixtures("writers_here")
+def test_online_client_beside_feast_and_a_bare_mget():
+    *figures, rollback = smoke("online")
+    reads = [f for f in figures if f.peer_name.startswith("Feast")]
+    p99s = [f for f in figures if f.name.endswith("p99")]
+    (bare,) = [f for f in figures if "MGET" in f.peer_name]
+    assert len(figures) == 13  # alone, during --full and rollbacks; 1 and 8 threads; p50 and p99
+    assert ["8 threads" in f.name for f in reads] == [False, True] * 3
+    assert ["2 runs of --full" in f.note for f in reads] == [False, False, True, True, False, False]
+    assert ["2 rollbacks" in f.note for f in reads] == [False] * 4 + [True] * 2
+    assert all(0 < p50.ours <= p99.ours for p50, p99 in zip(reads, p99s, strict=True))
+    assert all(len(f.ours_rounds) == len(f.peer_rounds) == 2 for f in reads)
+    assert (reads[0].target, p99s[0].target) == ("≤ 1 ms, ≥ 20x as fast", "≤ 2 ms")
+    assert (bare.target, bare.unit) == ("≤ 160%", "ms")
+    assert (rollback.unit, rollback.target) == ("s", "≤ 1 s")
+    assert rollback.ours > 0
 
 
 def test_feast_reads_through_both_stores():
@@ -143,6 +152,18 @@ def test_a_training_set_with_one_wrong_row_is_told(tmp_path):
         check_same(tmp_path / "ours", tmp_path / "short")
 
 
+def test_a_writer_beside_the_readers_that_fails_ends_the_run(tmp_path):
+    from benchmarks.writers import FULL, beside
+    from vidtopics.errors import MachineError
+
+    wrong = "benchmark writer, --full: expected status 0"
+    with (
+        pytest.raises(MachineError, match=wrong),
+        beside(FULL, tmp_path, "redis://127.0.0.1:1"),
+    ):
+        pass
+
+
 def test_a_reader_that_is_wrong_ends_the_run(monkeypatch):
     from benchmarks import online
     from vidtopics.errors import StoreError
@@ -167,3 +188,11 @@ def test_the_parts_of_a_read_are_the_read(monkeypatch):
     assert min(whole, *parts.values()) > 0
     reads = [command for command in sent if b"MGET" in command][-400:]
     assert set(reads[::2]) == set(reads[1::2])
+
+
+def test_an_aged_home_is_read_from_its_end():
+    figures = smoke("age")
+    assert [f.unit for f in figures] == ["ms"] * 6
+    round_ = figures[1]
+    assert round_.ours > 0
+    assert int(round_.note.split()[0].replace(",", "")) < 500

@@ -16,8 +16,8 @@ from vidtopics.contracts import (
     EVENT_TIME,
     IMPRESSIONS,
     INPUTS,
+    LOGBOOKS,
     PARTITION_DATE,
-    RELEASES,
     TABLES,
     VALUE_HASH,
     Table,
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 GUIDE = ROOT / "docs" / "adding-a-producer.md"  # its example's names don't exist elsewhere
 TEXT = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
-OWN_SECTION = (*INPUTS, *DERIVED, RELEASES)
+OWN_SECTION = (*INPUTS, *DERIVED, *LOGBOOKS)
 
 
 def section(title: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 from PIL import Image
 
+from benchmarks.homes import release_tables
 from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.tables import Commit, Tables, deltalake_engine, micros
@@ -159,7 +160,9 @@ def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[
 
 
 def release(tables: Tables, at: int = T, epoch: int = 3) -> None:
-    tables.release(as_of_us=at, created_us=at + HOUR, settings="", quality={"topic_epoch": epoch})
+    release_tables(
+        tables, as_of_us=at, created_us=at + HOUR, settings="", quality={"topic_epoch": epoch}
+    )
 
 
 def build(home: Path, *, queues: bool = True) -> Tables:

@@ -16,6 +16,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.types import Int64, String
 from ibis.common.exceptions import IbisTypeError
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION
 from vidtopics.materialization import materialize
 from vidtopics.online import OnlineClient
@@ -192,7 +193,7 @@ def late_row_with_ours(folder, url: str, start: datetime) -> list:
             commit,
             widths={"joint_width": 2},
         )
-        tables.release(as_of_us=as_of_us, created_us=created_us, settings="")
+        release_tables(tables, as_of_us=as_of_us, created_us=created_us, settings="")
         materialize(tables, redis.Redis.from_url(url), OnlineSettings())
     features = OnlineClient.from_url(url).read(VIDEO_JOINT_REPRESENTATION.name, ["u"])
     return [int(v) for v in features["encoder_version"]]

@@ -17,6 +17,7 @@ from vidtopics.contracts import VIDEO_STATISTICS, VIEWS
 from vidtopics.errors import ContractError, StoreError
 from vidtopics.layout import Schema, place
 from vidtopics.materialization import StoreWriter
+from vidtopics.materialization.switching import Staged, Switch, go_live, next_load
 from vidtopics.stores.feast_types import schema_of
 
 
@@ -173,10 +174,11 @@ def test_a_load_from_a_contract_is_not_undone_by_a_push_from_before(store, url):
     contract = Schema.of(VIDEO_STATISTICS)
     writer = writer_of(url)
     entry = writer.generations.begin("facts", contract, 0)
-    writer.generations.switch("facts", entry, contract, "{}")
+    make_live(writer.generations, entry, contract)
     with pytest.raises(StoreError, match="restart this process"):
         push(store, "facts", [{"user_id": "a", "n": "x"}])
-    assert writer.generations.entries()["facts"] == entry
+    live = writer.generations.entries()["facts"]
+    assert (live.generation, live.schema) == (entry.generation, contract.hash)
 
 
 def test_dropping_a_view_forgets_what_was_applied(store, url):
@@ -229,18 +231,24 @@ def test_a_push_that_every_rebuild_overtakes_says_so(store, url, monkeypatch):
         push(store, "facts", [{"user_id": "b", "n": 2}])
 
 
+def make_live(generations, entry, schema):
+    """What a run does that has filled a generation of the view."""
+    staged = Staged("facts", entry, schema, "{}", "", True, "")
+    go_live(generations, Switch(next_load(generations, 1), 1, 1, [staged], {}))
+
+
 def rebuild(monkeypatch, url, switches):
     """Rebuilds that switch and sweep between a push's look-up of the generation and its write."""
     load, left = StoreWriter.load, iter(range(switches))
 
-    def overtaken(self, entry):
+    def overtaken(self, entry, **options):
         if next(left, None) is not None:
             (schema,) = (s for s in self.generations.schemas() if s.hash == entry.schema)
             with writer_of(url)._leased() as leased:
                 goal = leased.begin("facts", schema, entry.ttl_us)
-                leased.switch("facts", goal, schema, "{}")
+                make_live(leased, goal, schema)
                 leased.sweep()
-        return load(self, entry)
+        return load(self, entry, **options)
 
     monkeypatch.setattr(StoreWriter, "load", overtaken)
 

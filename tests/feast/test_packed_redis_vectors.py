@@ -1,7 +1,7 @@
 """Exact search of vectors that are online, held to a plain oracle in float64."""
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Float32, Int64, String
 from packed_shop import NOW, make_store, push
 
-from vidtopics.errors import StoreError
+from vidtopics.errors import ContractError, StoreError
 from vidtopics.stores import vector_search
 
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
@@ -245,3 +245,27 @@ def test_versions_come_as_feast_adds_them(store, vectors):
         include_feature_view_version_metadata=True,
     ).proto
     assert [m.name for m in response.metadata.feature_view_metadata] == ["facts"]
+
+
+# What can't be among the others' values
+
+
+def test_a_vector_of_another_width_is_refused_with_its_id(store, vectors):
+    rows = [{"user_id": "x", "z": [1.0] * WIDTH, "title": "t"}, {"user_id": "y", "z": [1.0]}]
+    with pytest.raises(
+        ContractError, match=r"z, row 1 \(id y\): expected a vector of 6 numbers, .* found one of 1"
+    ):
+        push(store, "facts", [{"title": "", **row} for row in rows])
+    with pytest.raises(StoreError, match=r"view facts: .* found z float32\[3\], title string"):
+        push(store, "facts", [{"user_id": "x", "z": [1.0] * 3, "title": "t"}])
+    neighbours = retrieve(store, vectors[7].tolist(), top_k=1)
+    assert neighbours["title"] == ["t7"]
+
+
+def test_a_row_far_in_the_future_is_refused_with_its_id(store, vectors):
+    row = {"user_id": "u7", "z": vectors[7].tolist(), "title": "of 2100"}
+    with pytest.raises(
+        ContractError, match=r"view facts, id u7: expected an event time before .*, found 2100-"
+    ):
+        push(store, "facts", [row], at=datetime(2100, 1, 1, tzinfo=UTC))
+    assert retrieve(store, vectors[7].tolist(), top_k=1)["title"] == ["t7"]

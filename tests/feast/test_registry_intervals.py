@@ -10,6 +10,7 @@ import redis
 from feast import FeatureStore
 from feast_home import START_US, fill, topics, write
 
+from benchmarks.homes import release_tables
 from vidtopics.cli.apply import register
 from vidtopics.contracts import VIEWS as VIEW_TABLES
 from vidtopics.errors import StoreError
@@ -48,7 +49,7 @@ def tables(tmp_path, redis_url, monkeypatch):
 
 def release(tables, as_of):
     at = START_US + as_of * DAY_US
-    assert tables.release(as_of_us=at, created_us=at, settings="s")
+    assert release_tables(tables, as_of_us=at, created_us=at, settings="s")
 
 
 def run(tables, redis_url):

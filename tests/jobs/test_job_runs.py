@@ -35,6 +35,7 @@ OF_VIDEOS = (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION, VIDEO_TOPICS, VIDE
 
 def test_each_run_ran_all_jobs_and_ends_with_a_release(home):
     assert list(home.releases.values()) == [1, 2, 3]
+    assert {decision.state for decision in home.decisions.values()} == {"released"}
     assert all([s.publication.table for s in steps] == list(JOBS) for steps in home.steps.values())
     assert not any(s.publication.skipped for at in (T1, T2) for s in home.steps[at])
     row = home.rows(RELEASES)[1]
@@ -139,7 +140,7 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     return {
         str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns)
         for p in folder.rglob("*")
-        if p.is_file()
+        if p.is_file() and p.name != "run.lock"
     }
 
 
@@ -232,9 +233,9 @@ def test_a_run_that_changes_nothing_makes_no_release(fork):
 def test_a_run_that_leaves_the_tag_graph_as_it_was_makes_no_release_and_no_new_vectors(fork):
     same = fork()
     [job] = find(["tag_cooccurrence"])
-    release = run_jobs(same.at(T2), [replace(job, code=("spark_jobs.inputs",))])
+    decision = run_jobs(same.at(T2), [replace(job, code=("spark_jobs.inputs",))])
     assert same.tables.commits(TAG_COOCCURRENCE)[-1].rows == 0
-    assert (release, "tag_embedding" in outdated(same)) == (None, False)
+    assert (decision, "tag_embedding" in outdated(same)) == (None, False)
 
 
 def test_nothing_new_goes_to_the_encoders_on_a_repeated_run(fork, monkeypatch):

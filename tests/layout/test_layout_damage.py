@@ -19,7 +19,7 @@ SCHEMA = Schema(
         Field("t", "string", "list"),
     )
 )
-FIXED = 26 + 1 + 4 + 3 * 4
+FIXED = 30 + 1 + 4 + 3 * 4
 ROWS = {
     "n": [1, 2, 3],
     "v": [[1, 2], [3, 4], [5, 6]],
@@ -40,7 +40,7 @@ def values(created: list[int] | None = None) -> list[bytes]:
 
 def ends(value: bytes, v: int, s: int, t: int) -> bytes:
     """The value with other ends of its three variable fields."""
-    return value[: 26 + 5] + struct.pack("<3I", v, s, t) + value[FIXED:]
+    return value[: 30 + 5] + struct.pack("<3I", v, s, t) + value[FIXED:]
 
 
 GOOD = values()[1]
@@ -49,7 +49,7 @@ DAMAGED = {
     "cut": GOOD[:-1],
     "a byte too long": GOOD + b"x",
     "cut within the fixed part": GOOD[: FIXED - 2],
-    "a header alone": GOOD[:26],
+    "a header alone": GOOD[:30],
     "ends that run backwards": ends(GOOD, 11, 8, 26),
     "a vector of seven bytes": ends(GOOD, 7, 11, 26),
     "a vector of three numbers": ends(GOOD + bytes(4), 12, 15, 30),
@@ -81,7 +81,7 @@ def test_a_damaged_row_is_unreadable_and_its_neighbours_are_whole(name: str) -> 
 def test_a_damaged_row_does_not_set_the_width_of_the_others(name: str) -> None:
     """The row known last sets the width of vectors: a damaged one must not."""
     first, damaged, last = values([1, 9, 1])
-    wrong = damaged[:18] + DAMAGED[name][18:]
+    wrong = damaged[:22] + DAMAGED[name][22:]
     assert decode(SCHEMA, [first, wrong, last]).columns["v"].tolist() == [[1, 2], [0, 0], [5, 6]]
 
 
@@ -150,7 +150,7 @@ def test_texts_whose_ends_run_backwards_are_unreadable() -> None:
         event_us=1,
         created_us=1,
     )
-    wrong = good[:27] + struct.pack("<2I", 7, 6) + good[35:]
+    wrong = good[:31] + struct.pack("<2I", 7, 6) + good[39:]
     assert len(good) == len(wrong)
     assert decode(schema, [good, wrong]).readable.tolist() == [True, False]
     assert decode(schema, [good, wrong]).columns["a"].tolist() == ["one", None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from zlib import crc32
 
 import numpy as np
@@ -18,7 +19,8 @@ from vidtopics.contracts import (
     Table,
 )
 from vidtopics.errors import StoreError
-from vidtopics.layout import Directory, KeySpace, Schema, Structures, ViewEntry, layout_json
+from vidtopics.layout import Directory, KeySpace, Layout, Schema, Structures, ViewEntry
+from vidtopics.layout.layouts import even_tags
 
 GOLDEN = {
     "video_tag_embedding": 2114179545,
@@ -78,21 +80,24 @@ def test_columns_of_a_contract_become_the_fields_that_fit_them() -> None:
 
 
 def test_the_fixed_part_of_the_joint_representation() -> None:
-    # 26 header, 1 null bits, 4 end of the vector, 8 blocks, 4 end of the version
-    assert Schema.of(VIDEO_JOINT_REPRESENTATION).row.itemsize == 43
+    # 30 header, 1 null bits, 4 end of the vector, 8 blocks, 4 end of the version
+    assert Schema.of(VIDEO_JOINT_REPRESENTATION).row.itemsize == 47
 
 
 @given(st.lists(st.text(max_size=8).map(str.encode), max_size=5), st.integers(1, 40))
 def test_keys_are_prefix_generation_view_and_the_bucket_in_braces(
     ids: list[bytes], buckets: int
 ) -> None:
-    keys = KeySpace("p", 2, 3, buckets).of(ids)
-    assert keys == [b"p:2:3:{%d}" % (crc32(i) % buckets) + i for i in ids]
+    keys = KeySpace("p", 2, 3, Layout(buckets)).of(ids)
+    tags = even_tags(buckets)
+    assert keys == [b"p:2:3:{%s}" % tags[crc32(i) % buckets].encode() + i for i in ids]
+    first = KeySpace("p", 2, 3, Layout(buckets, version=1)).of(ids)
+    assert first == [b"p:2:3:{%d}" % (crc32(i) % buckets) + i for i in ids]
 
 
 def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
     places = {
-        (generation, view): KeySpace("p", generation, view, 16)
+        (generation, view): KeySpace("p", generation, view, Layout(16))
         for generation in (1, 2)
         for view in (1, 2, 11)
     }
@@ -102,49 +107,82 @@ def test_keys_of_one_id_in_two_views_and_generations_differ() -> None:
 
 
 def test_fingerprints_are_of_view_and_id() -> None:
-    space = KeySpace("p", 1, 3, 16)
+    space = KeySpace("p", 1, 3, Layout(16))
     assert space.fingerprints([b"ab", b"ba"]).tolist() == [
         crc32(b"ab") ^ 0xDAA66D13,
         crc32(b"ba") ^ 0xDAA66D13,
     ]  # 3 * 0x9E3779B1, 32 bits
     assert space.fingerprints([]).dtype == np.uint32
-    assert space.fingerprints([b"ab"]) != KeySpace("p", 1, 4, 16).fingerprints([b"ab"])
+    assert space.fingerprints([b"ab"]) != KeySpace("p", 1, 4, Layout(16)).fingerprints([b"ab"])
 
 
 def test_structures_have_keys_of_their_own() -> None:
     assert (crc32(b"7") % 16, crc32("ü".encode()) % 16) == (2, 5)
-    names = Structures("p", 16)
-    assert names.queue(3, 7) == b"p:queue:3:{2}7"
-    assert names.clicks("ü") == b"p:clicks:{5}\xc3\xbc"
-
-
-def test_the_directory_of_another_layout_is_refused() -> None:
-    with pytest.raises(StoreError, match="Redis, prefix 'p': expected layout 1, found layout 2"):
-        Directory.parse(
-            "p", b"1", layout_json(16).replace('"layout":1', '"layout":2').encode(), {}, {}
-        )
+    names = Structures("p", Layout(16))
+    third, sixth = even_tags(16)[2].encode(), even_tags(16)[5].encode()
+    assert names.queue(3, 7) == b"p:queue:3:{%s}7" % third
+    assert names.clicks("ü") == b"p:clicks:{%s}\xc3\xbc" % sixth
 
 
 @pytest.mark.parametrize(
-    ("version", "layout"), [(None, layout_json(16).encode()), (b"1", None), (None, None)]
+    ("text", "actual"),
+    [
+        ('{"layout":3,"buckets":16,"tags":"even"}', "layout 3 with the hash tags 'even'"),
+        ('{"layout":2,"buckets":16,"tags":"odd"}', "layout 2 with the hash tags 'odd'"),
+    ],
+)
+def test_the_directory_of_another_layout_is_refused(text: str, actual: str) -> None:
+    with pytest.raises(
+        StoreError, match=f"Redis, prefix 'p': expected layout 2 .*, found {actual}"
+    ):
+        Directory.parse("p", b"1", text.encode(), {}, {}, {})
+
+
+def test_a_reader_tolerates_keys_that_a_later_writer_of_the_layout_added() -> None:
+    """In the layout, entries, fields and structures alike."""
+    schema = Schema.of(VIDEO_TOPICS)
+    entry = ViewEntry(4, 2, 10**6, schema.hash, ("video_id",), 3, "1 2 t")
+
+    def with_more(text: str) -> bytes:
+        tree = json.loads(text)
+        trees = tree if isinstance(tree, list) else [tree]
+        for part in trees:
+            part["colour"] = {"red": 1}
+        return json.dumps(tree).encode()
+
+    directory = Directory.parse(
+        "p",
+        b"7",
+        with_more(Layout(8).to_json()),
+        {b"topics": with_more(entry.to_json())},
+        {str(schema.hash).encode(): with_more(schema.to_json())},
+        {b"topic_queues": b'{"load":7,"colour":1}', b"topic_queues:moving": b"9"},
+    )
+    assert (directory.layout, directory.views) == (Layout(8), {"topics": entry})
+    assert directory.schemas == {schema.hash: schema}
+    assert directory.structures == {"topic_queues": {"load": 7, "colour": 1}}
+
+
+@pytest.mark.parametrize(
+    ("version", "layout"), [(None, Layout(16).to_json().encode()), (b"1", None), (None, None)]
 )
 def test_an_empty_prefix_says_so(version: bytes | None, layout: bytes | None) -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'p': expected a store, found nothing"):
-        Directory.parse("p", version, layout, {}, {})
+        Directory.parse("p", version, layout, {}, {}, {})
 
 
 def test_a_directory_reads_back() -> None:
     schema, entry = Schema.of(VIDEO_TOPICS), ViewEntry(4, 2, 10**6, Schema.of(VIDEO_TOPICS).hash)
     schemas = {str(schema.hash).encode(): schema.to_json().encode()}
     directory = Directory.parse(
-        "p", b"7", layout_json(8).encode(), {b"topics": entry.to_json().encode()}, schemas
+        "p", b"7", Layout(8).to_json().encode(), {b"topics": entry.to_json().encode()}, schemas, {}
     )
-    assert (directory.version, directory.buckets, directory.views, directory.schemas) == (
+    assert (directory.version, directory.layout.buckets, directory.views, directory.schemas) == (
         7,
         8,
         {"topics": entry},
         {schema.hash: schema},
     )
-    assert directory.keys("topics") == KeySpace("p", 2, 4, 8)
+    assert directory.keys("topics") == KeySpace("p", 2, 4, Layout(8))
     with pytest.raises(StoreError, match="expected the view other, found topics"):
         directory.view("other")

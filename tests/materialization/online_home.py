@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import redis
 from deltalake import CommitProperties, write_deltalake
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import (
     TOPIC_QUEUES,
     USER_RECENT_CLICKS,
@@ -24,7 +26,8 @@ from vidtopics.contracts import (
     Table,
 )
 from vidtopics.failpoints import Crash
-from vidtopics.layout import place
+from vidtopics.layout import HEADER, place
+from vidtopics.layout.chain import visible, with_load
 from vidtopics.materialization import Moved, materialize
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Commit, Tables
@@ -32,7 +35,8 @@ from vidtopics.tables.commits import METADATA
 from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
-SETTINGS = OnlineSettings(buckets=4)
+SETTINGS = OnlineSettings(buckets=4, keep=timedelta(0))
+KEEP = OnlineSettings(buckets=4, keep=timedelta(hours=1))
 Row = tuple[str, int, int, int | None]
 
 
@@ -101,7 +105,9 @@ class OnlineHome:
     def release(self) -> None:
         self.releases += 1
         assert (
-            self.tables.release(as_of_us=self.releases, created_us=self.releases, settings="s")
+            release_tables(
+                self.tables, as_of_us=self.releases, created_us=self.releases, settings="s"
+            )
             == self.releases
         )
 
@@ -153,19 +159,52 @@ def stages(root: Path, steps: Iterable[Callable[[OnlineHome], None]]) -> list[On
     return homes
 
 
-def dump(store: Any) -> dict[bytes, Any]:
-    """Every key with its value, but for what differs between runs.
+RUNS = {
+    *("lock", "directory", "servers", "loads", "loading", "logged", "releases", "queues"),
+    *("owner", "last", "written", "attempts"),
+}
+"""Names of the directory that differ between runs that leave the same."""
 
-    That is lock and fences (they count runs), servers, and the directory's version (a clock).
+
+def dump(store: Any, prefix: str = "vt") -> dict[bytes, Any]:
+    """Every key with what readers see of it, but for what differs between runs.
+
+    That is lock and fences (they count runs), servers, the directory's version (a clock), and the
+    numbers of loads: those of topic queues are 0 here, and so is each value's.
     """
     read = {
         b"string": store.get,
         b"list": lambda key: store.lrange(key, 0, -1),
         b"hash": lambda key: {name: plain(text) for name, text in store.hgetall(key).items()},
     }
-    clock = [place("vt", name).encode() for name in ("lock", "directory", "servers")]
+    clock = {place(prefix, name).encode() for name in RUNS}
     keys = [key for key in store.scan_iter(count=1000) if b":fence" not in key and key not in clock]
-    return {key: read[store.type(key)](key) for key in keys}
+    stored = {key: read[store.type(key)](key) for key in keys}
+    return _without_loads(stored, prefix)
+
+
+def _without_loads(stored: dict[bytes, Any], prefix: str) -> dict[bytes, Any]:
+    entries = stored.get(place(prefix, "views").encode(), {}).values()
+    live = {b"%d:%d" % (e["generation"], e["number"]): e["live"] for e in entries}
+    for entry in entries:
+        entry["live"] = 0
+    facts = stored.get(place(prefix, "structures").encode(), {}).get(b"topic_queues", {})
+    queues = f"{prefix}:queue:{facts.get('load')}:".encode()
+    facts |= {"load": 0}
+    return {
+        key.replace(queues, f"{prefix}:queue:0:".encode()): _without_load(key, value, live)
+        for key, value in stored.items()
+    }
+
+
+def _without_load(key: bytes, value: Any, live: dict[bytes, int]) -> Any:
+    parts = key.split(b":")
+    if parts[1] == b"lists":
+        return {name.partition(b":")[0]: text for name, text in value.items()}
+    if b":".join(parts[1:3]) in live and len(value) >= HEADER.itemsize:
+        seen = visible(value, live[b":".join(parts[1:3])])
+        return seen and with_load(seen, 0)
+    return value
 
 
 def plain(text: bytes) -> Any:

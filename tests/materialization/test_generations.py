@@ -14,7 +14,8 @@ from online_home import SETTINGS, OnlineHome, dump, dying_at, lease_ends, stages
 from vidtopics.contracts import VIDEO_STATISTICS, Column, Table
 from vidtopics.failpoints import Crash, Point, armed
 from vidtopics.layout import Field, Schema
-from vidtopics.materialization import StoreWriter, generations
+from vidtopics.materialization import StoreWriter, generations, switching
+from vidtopics.materialization.switching import Staged, Switch
 from vidtopics.online import OnlineClient, Status
 
 VIDEOS = [f"v{i}" for i in range(40)]
@@ -219,9 +220,12 @@ def test_a_generation_is_never_swept_while_it_is_live(
     writer = StoreWriter(store, buckets=SETTINGS.buckets)
     entry = OnlineClient(store).directory().view("video_statistics")
     with writer._leased() as leased:
-        source = leased.source("video_statistics")
-        assert source is not None
-        leased.switch("video_statistics", entry, Schema.of(VIDEO_STATISTICS), source.decode())
+        live = switching.records(leased)[-1]
+        source, mark = live.sources["video_statistics"], live.marks["video_statistics"]
+        schema, shown = Schema.of(VIDEO_STATISTICS), entry.source
+        staged = Staged("video_statistics", entry, schema, source, mark, True, shown)
+        switch = Switch(live.load, live.release, live.live_us, [staged], {})
+        switching.go_live(leased, switch)
         leased.sweep()
     assert dump(store) == before
 

@@ -18,7 +18,7 @@ from online_home import OnlineHome, dump, lease_ends, stages
 
 from benchmarks.redis_nodes import wait
 from vidtopics.errors import StoreError
-from vidtopics.layout import ViewEntry, place
+from vidtopics.layout import Layout, ViewEntry, place
 from vidtopics.materialization import LockError, StoreWriter, lock
 from vidtopics.materialization.generations import unlink
 from vidtopics.materialization.lock import Lease, hold
@@ -131,26 +131,27 @@ def test_a_dead_holder_is_succeeded_after_its_lease(
 
 def test_numbers_rise_where_redis_lost_the_last_one(store: redis.Redis) -> None:
     before = dead_holder(store)
-    before.claim(3)
+    before.claim(Layout(3))
     store.delete(
         place("vt", "lock"), place("vt", "fence")
     )  # the buckets' fences lie on other nodes of a cluster
     with hold(store, "vt") as lease:
-        lease.claim(3)
+        lease.claim(Layout(3))
 
 
 def test_a_holder_rises_above_the_buckets_numbers(
     store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The directory's node lost the last number, and its clock is behind that of the one before."""
-    for bucket in range(3):
-        store.set(f"vt:fence:{{{bucket}}}", 8 * 10**15 + bucket)
+    for bucket, tag in enumerate(Layout(3).tags):
+        store.set(f"vt:fence:{{{tag}}}", 8 * 10**15 + bucket)
     with hold(store, "vt") as lease:
-        lease.claim(3)
+        lease.claim(Layout(3))
         assert lease.number == "8000000000000003"
         lease.transaction(lambda pipe: pipe.multi())
         await_renewal(store)  # under the new number
-    assert [store.get(f"vt:fence:{{{b}}}") for b in range(3)] == [b"8000000000000003"] * 3
+    fences = [store.get(f"vt:fence:{{{tag}}}") for tag in Layout(3).tags]
+    assert fences == [b"8000000000000003"] * 3
     assert not store.exists(place("vt", "lock"))
 
 
@@ -188,23 +189,23 @@ def test_every_script_refuses_a_holder_that_was_overtaken(store: redis.Redis) ->
     dead = dead_holder(store)
     lease_ends(store)
     with hold(store, "vt") as lease:
-        lease.claim(4)
-        store.set("vt:1:1:{0}x", b"x")
+        lease.claim(Layout(4))
+        store.set("vt:1:1:{7}x", b"x")
         writer = StoreWriter(store, buckets=4, lease=dead)
         space = writer.keys(ViewEntry(1, 1, 0, 0))
         for change in (
-            lambda: writer.write(space, 0, [(b"vt:1:1:{0}y", bytes(30))]),
-            lambda: unlink(dead, [b"vt:1:1:{0}x"]),
-            lambda: _Lists(dead, 4).swap({b"vt:clicks:{0}u": ["v"]}),
-            lambda: dead.claim(4),
+            lambda: writer.write(space, 0, [(b"vt:1:1:{7}y", bytes(30))]),
+            lambda: unlink(dead, [b"vt:1:1:{7}x"]),
+            lambda: _Lists(dead, Layout(4)).swap({b"vt:clicks:{7}u": ["v"]}),
+            lambda: dead.claim(Layout(4)),
         ):
             with pytest.raises(redis.ResponseError, match=lock.FENCED):
                 change()
-        assert sorted(k for k in store.scan_iter(match="vt:[1c]*")) == [b"vt:1:1:{0}x"]
+        assert sorted(k for k in store.scan_iter(match="vt:[1c]*")) == [b"vt:1:1:{7}x"]
         StoreWriter(store, buckets=4).write(
-            space, 0, [(b"vt:1:1:{0}y", bytes(30))]
+            space, 0, [(b"vt:1:1:{7}y", bytes(30))]
         )  # without a lease: any order is right
-        assert store.exists("vt:1:1:{0}y")
+        assert store.exists("vt:1:1:{7}y")
 
 
 def release(home: OnlineHome, *, number: int) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ import pytest
 import redis
 from online_home import OnlineHome, dump
 
+from benchmarks.homes import release_tables
 from benchmarks.redis_nodes import wait
 from vidtopics import server
 from vidtopics.cli import common, materialize
@@ -150,7 +152,10 @@ def test_a_range_of_a_view_that_has_to_be_loaded_anew_is_refused(
         ["--every", "5"],
         ["--every", "0s"],
         ["--every", "5m", "--full"],
+        ["--every", "5m", "--json"],
         ["--metrics-port", "9000"],
+        ["--log-format", "json"],
+        ["--max-failures", "3"],
     ],
 )
 def test_wrong_use_ends_with_2(command: Command, wrong: list[str]) -> None:
@@ -194,12 +199,60 @@ def ten_days_after_1970(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidtopics.materialization.releases.time", clock)
 
 
+def test_a_pin_keeps_the_prefix_until_it_is_taken_out(
+    command: Command, home: OnlineHome, store: redis.Redis
+) -> None:
+    command()
+    home.statistics(("a", 4 * DAY_US, 4 * DAY_US, 9))
+    home.release()
+    assert command("--pin", "1")[0] == 0
+    code, done = command()
+    assert (code, done, exposures(store)) == (0, [], [1, 2, 3])
+    code, message = command("--release", "2")
+    assert (code, "found pinned at release 1 since" in message) == (2, True)
+    assert command("--unpin")[0] == 0
+    assert exposures(store) == [9, 2, 3]
+    assert command("--release", "1")[0] == 0
+    assert exposures(store) == [1, 2, 3]
+
+
+def test_another_home_is_refused_and_takes_over(
+    command: Command, home: OnlineHome, store: redis.Redis, tmp_path: Path
+) -> None:
+    command()
+    other = OnlineHome(tmp_path / "other")
+    other.statistics(("a", 1, 1, 77))
+    other.release()
+    again = ["materialize", "--home", str(other.root), "--json"]
+    assert common.run(again) == 2
+    assert exposures(store) == [1, 2, 3]
+    assert common.run([*again, "--take-over"]) == 0
+    assert exposures(store)[0] == 77
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--pin", "1", "--unpin"),
+        ("--pin", "1", "--release", "1"),
+        ("--every", "1s", "--pin", "1"),
+        ("--dry-run", "--unpin"),
+        ("--release", "0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_wrong_use(
+    command: Command, store: redis.Redis, arguments: tuple[str, ...]
+) -> None:
+    assert command(*arguments)[0] == 2
+    assert store.dbsize() == 0
+
+
 def released(root: Path) -> OnlineHome:
     """Releases 1, 2, 3, which became known 1, 2 and 3 days after 1970."""
     home = OnlineHome(root)
     for n in (1, 2, 3):
         home.statistics(("a", n, n, n))
-        assert home.tables.release(as_of_us=n, created_us=n * DAY_US, settings="s") == n
+        assert release_tables(home.tables, as_of_us=n, created_us=n * DAY_US, settings="s") == n
     return home
 
 
@@ -221,10 +274,9 @@ def test_where_releases_are_counted_anew_lag_is_the_age_of_the_oldest(tmp_path: 
 
 CHILD = """
 import sys
-from vidtopics.materialization import metrics
 from vidtopics.cli.common import run
-metrics.ADDRESS = "127.0.0.1"
-code = run(["materialize", "--home", sys.argv[1], "--every", "1s", "--metrics-port", sys.argv[2]])
+options = ["--metrics-port", sys.argv[2], "--log-format", "json", "--log-level", "debug"]
+code = run(["materialize", "--home", sys.argv[1], "--every", "1s", *options])
 assert "feast" not in sys.modules
 assert "torch" not in sys.modules and "pyspark" not in sys.modules
 sys.exit(code)
@@ -253,12 +305,19 @@ def rounds(home: OnlineHome) -> Iterator[tuple[subprocess.Popen[str], int, Path]
         server.stop(place)
 
 
-def figure(port: int, name: str) -> float | None:
+def page(port: int, name: str) -> tuple[int, str]:
+    """Status and text of a page; status 0 where nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-            lines = answer.read().decode().splitlines()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
     except OSError:
-        return None
+        return 0, ""
+
+
+def figure(port: int, name: str) -> float | None:
+    lines = page(port, "metrics")[1].splitlines()
     return next((float(line.split()[-1]) for line in lines if line.startswith(name)), None)
 
 
@@ -267,23 +326,37 @@ def test_rounds_outlive_redis_and_end_by_a_signal(
 ) -> None:
     child, port, place = rounds
     began = time.time()
-    head = "vidtopics_materialize"
-    failures = f'{head}_errors_total{{kind="StoreError"}}'
+    work = '{work="materialize"}'
+    failures = f"vidtopics_round_consecutive_failures{work}"
     wait(lambda: (figure(port, failures) or 0) >= 1, "a round that failed")
-    assert str(figure(port, f"{head}_lag_seconds")) == "nan"  # Redis can't be asked
+    assert figure(port, 'vidtopics_round_errors_total{kind="StoreError"') >= 1
+    assert str(figure(port, "vidtopics_materialize_lag_seconds")) == "nan"  # Redis can't be asked
+    assert page(port, "live")[0] == 200
+    assert page(port, "ready")[0] == 503
     url = server.start(place)
-    wait(lambda: figure(port, f"{head}_release ") == 1, "the first release")
-    assert figure(port, f'{head}_rows_total{{view="video_statistics"}}') == 3
-    assert figure(port, f"{head}_lag_seconds") == 0
-    succeeded = figure(port, f"{head}_last_success_timestamp_seconds")
+    wait(lambda: figure(port, "vidtopics_release_live") == 1, "the first release")
+    assert figure(port, "vidtopics_release_in_force") == 1
+    assert figure(port, 'vidtopics_materialize_rows_total{view="video_statistics"}') == 3
+    assert figure(port, "vidtopics_materialize_lag_seconds") == 0
+    assert figure(port, failures) == 0
+    assert page(port, "ready") == (200, '{"ready": true, "reasons": []}\n')
+    succeeded = figure(port, f"vidtopics_round_last_success_timestamp_seconds{work}")
     assert succeeded is not None
     assert began <= succeeded <= time.time()
     home.statistics(("a", 9 * DAY_US, 9 * DAY_US, 9))
     home.release()
-    wait(lambda: figure(port, f"{head}_release ") == 2, "the second release")
+    wait(lambda: figure(port, "vidtopics_release_live") == 2, "the second release")
     with redis.Redis.from_url(url) as store:
         assert exposures(store) == [9, 2, 3]
     child.send_signal(signal.SIGTERM)
     out, err = child.communicate(timeout=120)
-    assert (child.returncode, "video_statistics" in out) == (0, True), err
-    assert "StoreError: Redis at redis://127.0.0.1" in err
+    assert (child.returncode, out) == (0, ""), err
+    events = [json.loads(line) for line in err.splitlines()]
+    assert (events[0]["event"], events[-1]) == ("started", events[-1] | {"cause": "a signal"})
+    failed = next(e for e in events if e.get("outcome") == "failed")
+    assert failed["cause"].startswith("Redis at redis://127.0.0.1")
+    assert failed["consecutive_failures"] == 1
+    assert "Traceback" in events[events.index(failed) + 1]["traceback"]
+    moved = [e for e in events if e["event"] == "moved" and e["name"] == "video_statistics"]
+    assert [(e["release"], e["written"]) for e in moved] == [(1, 3), (2, 1)]
+    assert all(e["time"].endswith("Z") for e in events)

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 import redis
-from online_home import OnlineHome, dump, lease_ends, stages
+from online_home import KEEP, OnlineHome, dump, lease_ends, stages
 from test_materialize_crashes import step
 
 from vidtopics import server
+from vidtopics.online import OnlineClient
 from vidtopics.online.connections import connect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -97,12 +98,12 @@ def zygote() -> Iterator[subprocess.Popen[str]]:
 
 
 def run_and_kill(
-    zygote: subprocess.Popen[str], home: OnlineHome, url: str, full: bool, after_s: float | None
+    zygote: subprocess.Popen[str], home: OnlineHome, url: str, what: str, after_s: float | None
 ) -> tuple[bool, float]:
     """Whether the run died of it, and its seconds."""
     assert zygote.stdin is not None
     assert zygote.stdout is not None
-    zygote.stdin.write(f"{home.root} {url} {int(full)}\n")
+    zygote.stdin.write(f"{home.root} {url} {what}\n")
     zygote.stdin.flush()
     pid, began = int(zygote.stdout.readline()), time.monotonic()
     if after_s is not None:
@@ -123,18 +124,68 @@ def test_kills_of_the_materialiser(
 ) -> None:
     lasts = []
     for at, full in PLAN:  # how long each step takes
-        lasts.append(run_and_kill(zygote, homes[at], valkey, full, None)[1])
+        lasts.append(run_and_kill(zygote, homes[at], valkey, _what(full), None)[1])
     chance, died = random.Random(7), 0
     for _ in range(ROUNDS):
         store.flushall()
         for (at, full), last, expected_content in zip(PLAN, lasts, expected, strict=True):
-            killed, _ = run_and_kill(zygote, homes[at], valkey, full, chance.uniform(0, last))
+            killed, _ = run_and_kill(
+                zygote, homes[at], valkey, _what(full), chance.uniform(0, last)
+            )
             died += killed
             lease_ends(store)
             homes[at].run(store)
             assert content(store) == expected_content
     print(f"{died} of {ROUNDS * len(PLAN)} runs died")
     assert died > ROUNDS * len(PLAN) * 0.2
+
+
+def _what(full: bool) -> str:
+    return "full" if full else "run"
+
+
+@pytest.mark.parametrize("what", ["back", "run"])
+def test_kills_of_a_rollback_and_of_the_run_that_drops_what_was_retained(
+    homes: list[OnlineHome],
+    store: redis.Redis,
+    valkey: str,
+    zygote: subprocess.Popen[str],
+    what: str,
+) -> None:
+    """Readers have one release or the other; done again, it leaves what it leaves undisturbed."""
+
+    def prepare() -> None:
+        store.flushall()
+        for home in homes:
+            home.run(store, KEEP)
+
+    prepare()
+    whole = {json.dumps(seen(store))}
+    last = run_and_kill(zygote, homes[1], valkey, what, None)[1]
+    expected, goal = content(store), json.dumps(seen(store))
+    whole.add(goal)
+    chance, died = random.Random(7), 0
+    for _ in range(ROUNDS // 2):
+        prepare()
+        killed, _ = run_and_kill(zygote, homes[1], valkey, what, chance.uniform(0, last))
+        died += killed
+        lease_ends(store)
+        assert json.dumps(seen(store)) in whole
+        assert not run_and_kill(zygote, homes[1], valkey, what, None)[0]
+        assert (json.dumps(seen(store)), content(store)) == (goal, expected)
+    print(f"{died} of {ROUNDS // 2} runs died")
+    assert died > ROUNDS // 2 * 0.2
+
+
+def seen(store: redis.Redis) -> list[list[object]]:
+    """What readers have of both views and the queues."""
+    client, ids = OnlineClient(store), [f"v{i}" for i in range(20)]
+    features = client.read_views(["video_statistics", "video_topics"], ids)
+    return [
+        features["video_statistics"]["video_exposures"].tolist(),
+        features["video_topics"]["topic_ids"].tolist(),
+        [client.catalogue().epoch],
+    ]
 
 
 def test_kills_of_redis(

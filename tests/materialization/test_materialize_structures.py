@@ -14,10 +14,10 @@ from online_home import SETTINGS, OnlineHome, dying_at, lease_ends, stages
 
 from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.failpoints import Crash
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import Catalogue, OnlineClient
 
-NAMES = Structures(SETTINGS.prefix, SETTINGS.buckets)
+NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]
     return stages(tmp_path_factory.mktemp("stages"), map(step, (FIRST, SECOND, FIRST)))
 
 
-@pytest.mark.parametrize("command", range(1, 43, 2))
+@pytest.mark.parametrize("command", range(1, 83, 3))
 def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     there_and_back: list[OnlineHome],
     store: redis.Redis,
@@ -222,10 +222,10 @@ def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     assert all(moved.up_to_date for moved in third.run(store).values())
 
 
-def test_the_deaths_above_are_at_every_other_command(
+def test_the_deaths_above_are_at_every_third_command(
     there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there_and_back[0].run(store)
     with dying_at(0, monkeypatch) as sent:
         there_and_back[1].run(store)
-    assert 35 < sent[0] < 43
+    assert 70 < sent[0] < 83

@@ -183,7 +183,7 @@ def test_a_bucket_that_lost_its_watermark_brings_all_back(step: Run, store: redi
     step(("a", 1, 1, 10), ("b", 1, 1, 20), ("c", 1, 1, 30), ("d", 1, 1, 40))
     before = dump(store)
     for key in before:
-        if b"{2}" in key:
+        if b"{9}" in key:
             store.delete(key)
     assert step()[0] == 4
     assert dump(store) == before
@@ -210,19 +210,24 @@ def test_values_of_every_kind_arrive_as_the_tables_hold_them(
     assert joint["content_blocks"].dtype == np.int64
 
 
-def test_vectors_of_a_new_width_arrive_beside_old_ones(
-    home: OnlineHome, store: redis.Redis
-) -> None:
+def test_vectors_of_a_new_width_are_a_new_generation(home: OnlineHome, store: redis.Redis) -> None:
+    """While rows of both widths are the latest of their videos, the old ones stay."""
     home.joint(("a", 1, 1, 5), ("b", 1, 1, 6))
     home.release()
     home.run(store)
     home.joint(("a", 2, 2, 7), ("c", 2, 2, None), width=4)
-    home.joint(("d", 2, 2, 8), width=3)
     home.release()
-    home.run(store)
-    features = OnlineClient(store).read("video_joint_representation", ["a", "b", "c"])
-    assert [Status(s).name for s in features.status] == ["PRESENT", "UNREADABLE", "NULL"]
-    assert features["joint_embedding"].tolist() == [[7] * 4, [0] * 4, [0] * 4]
+    with pytest.raises(TableError, match=r"\(id b\): expected a vector of 4 numbers"):
+        home.run(store)
+    client = OnlineClient(store)
+    features = client.read("video_joint_representation", ["a", "b"])
+    assert features["joint_embedding"].tolist() == [[5] * 3, [6] * 3]
+    home.joint(("b", 3, 3, 8), width=4)
+    home.release()
+    assert home.run(store)["video_joint_representation"].why == "fields changed"
+    features = client.read("video_joint_representation", ["a", "b", "c"])
+    assert [Status(s).name for s in features.status] == ["PRESENT", "PRESENT", "NULL"]
+    assert features["joint_embedding"].tolist() == [[7] * 4, [8] * 4, [0] * 4]
 
 
 def test_vectors_stay_off_line_where_settings_say_so(home: OnlineHome, store: redis.Redis) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Column, Table
 from vidtopics.errors import ContractError
-from vidtopics.layout import HEADER, TOMBSTONE, KeySpace, Schema, decode, headers
+from vidtopics.layout import HEADER, TOMBSTONE, KeySpace, Layout, Schema, decode, headers
 from vidtopics.materialization.rows import encoded
 from vidtopics.tables.schemas import arrow_schema
 
@@ -31,7 +31,7 @@ TABLE = Table(
         Column("since", "timestamp", ""),
     ),
 )
-SCHEMA, SPACE = Schema.of(TABLE), KeySpace("p", 1, 1, 4)
+SCHEMA, SPACE = Schema.of(TABLE), KeySpace("p", 1, 1, Layout(4))
 FULL = {
     "ids": [1, 2],
     "vector": [0.5, 0.25],

@@ -12,6 +12,7 @@ from online_home import SETTINGS, OnlineHome
 
 from benchmarks.redis_nodes import node, valkey_server
 from vidtopics.errors import StoreError
+from vidtopics.layout import Layout
 from vidtopics.materialization import Span, backfill
 from vidtopics.materialization.loading import Loaded, Loader, load_here
 from vidtopics.materialization.structures import _Lists
@@ -38,7 +39,8 @@ def fill(home: OnlineHome, n: int) -> None:
 
 def bucket(store: redis.Redis, number: int) -> Copy:
     """All keys of one bucket, as a replica might have them."""
-    return {k: store.dump(k) for k in store.scan_iter(count=1000) if b"{%d}" % number in k}
+    tag = f"{{{Layout(SETTINGS.buckets).tags[number]}}}".encode()
+    return {k: store.dump(k) for k in store.scan_iter(count=1000) if tag in k}
 
 
 def back(store: redis.Redis, number: int, copy: Copy) -> None:
@@ -117,7 +119,7 @@ def test_what_another_sender_of_the_run_lost_shows_too(
     """Spark's executors: each sends what it has to the end, and the driver sets the watermarks."""
 
     def executor(work: Any, load: Any, progress: Any) -> Loaded:
-        other = load._writer.load(work.entry)
+        other = load._writer.load(work.entry, load=load.load, retained=load.retained)
         done = load_here(work, other, progress)
         written = other.finish()
         if spoilt:
@@ -167,9 +169,11 @@ def test_a_batch_that_is_sent_twice_is_no_loss(
 
 
 def lists(store: redis.Redis) -> dict[bytes, list[bytes]]:
+    """Those that readers see, by what follows the load of queues, or the kind of clicks."""
+    load = OnlineClient(store).directory().structures["topic_queues"]["load"]
     return {
-        k: store.lrange(k, 0, -1)
-        for kind in ("queue", "clicks")
+        k.partition(b"{")[2]: store.lrange(k, 0, -1)
+        for kind in (f"queue:{load}", "clicks")
         for k in store.scan_iter(match=f"vt:{kind}:*")
     }
 

@@ -54,7 +54,7 @@ def test_beside_rows_that_are_not_due(home: OnlineHome, store: redis.Redis) -> N
 def test_of_a_run_that_died(home: OnlineHome, store: redis.Redis) -> None:
     home.statistics(("b", 2, 2, 20), ("c", 2, 2, 30))
     die(home, store)
-    assert online(store) == {"a": 10, "b": 20, "c": 30}
+    assert online(store) == {"a": 10}
     gone(home, store, "'b', 'c'", {"a": 10})
 
 
@@ -79,16 +79,19 @@ def test_of_a_first_load_that_died(
     home = OnlineHome(tmp_path / "first")
     home.statistics(("a", 1, 1, 10), ("b", 1, 1, 20))
     die(home, store)
-    assert online(store) == {"a": 10, "b": 20}
+    assert online(store) == {}
     gone(home, store, "'b'", {"a": 10})
 
 
-def test_of_a_range_ahead_of_the_watermark(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_range_is_of_the_live_release(home: OnlineHome, store: redis.Redis) -> None:
     home.statistics(("b", 2, 2, 20))
     home.release()
     backfill(home.tables, store, SETTINGS, Span(0, 10))
-    assert online(store) == {"a": 10, "b": 20}
-    gone(home, store, "'b'", {"a": 10})
+    assert online(store) == {"a": 10}
+    unprotected(home).delete("video_id = 'b'")
+    home.statistics(("d", 3, 3, 40))
+    assert run(home, store).why == ""  # b never reached Redis
+    assert online(store) == {"a": 10, "d": 40}
 
 
 def test_of_a_run_that_died_before_a_restore(home: OnlineHome, store: redis.Redis) -> None:

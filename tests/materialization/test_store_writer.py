@@ -26,7 +26,7 @@ Row = tuple[str, int, int]
 ROWS = st.lists(
     st.tuples(
         st.sampled_from("abcdef"),
-        st.sampled_from([-1, 0, 1, NOW, NOW + 1, 2**52]),
+        st.sampled_from([-1, 0, 1, NOW, NOW + 1, NOW - 1]),
         st.sampled_from([0, 1, NOW, NOW + 1]),
     ),
     max_size=40,
@@ -146,7 +146,7 @@ def test_an_ended_value_keeps_an_older_row_from_coming_back(store: redis.Redis) 
 def test_a_value_too_short_for_a_header_is_overwritten(store: redis.Redis) -> None:
     write(store, [("a", 5, 5)])
     (key,) = store.scan_iter(match="vt:1:1:*")
-    store.set(key, b"x" * 25)
+    store.set(key, b"x" * 29)
     assert write(store, [("a", 1, 1)]) == 1
     assert stored_rows(store) == latest([("a", 1, 1)])
 
@@ -183,7 +183,7 @@ def test_another_number_of_buckets_is_refused(store: redis.Redis) -> None:
     StoreWriter(store, prefix="p", buckets=3)
     StoreWriter(store, prefix="p", buckets=3)
     with pytest.raises(
-        StoreError, match=r"Redis, prefix 'p': expected .*:4}, found .*:3}. Mend: keep"
+        StoreError, match=r"prefix 'p': expected .* with 4 buckets, found .* 3 buckets. Mend: keep"
     ):
         StoreWriter(store, prefix="p", buckets=4)
     StoreWriter(store, prefix="q", buckets=4)

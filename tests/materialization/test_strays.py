@@ -13,14 +13,14 @@ from redis.cluster import ClusterNode
 
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import StoreError
-from vidtopics.layout import KeySpace, Schema
+from vidtopics.layout import KeySpace, Layout, Schema
 from vidtopics.materialization import StoreWriter, releases, strays
 from vidtopics.materialization.lock import hold
 from vidtopics.online import OnlineClient
 from vidtopics.online.connections import Cluster, connect
 
 SERVERS = "vt:{directory}:servers"
-STRAY = KeySpace("vt", 7, 1, 4)
+STRAY = KeySpace("vt", 7, 1, Layout(4))
 
 
 @pytest.fixture
@@ -56,12 +56,12 @@ def test_keys_of_an_unknown_generation_go_with_the_first_run_on_other_servers(
 def test_what_is_live_or_listed_or_no_value_stays(home: OnlineHome, store: redis.Redis) -> None:
     leave(store)
     store.hset("vt:{directory}:generations", "1:7", "video_statistics")
-    others = ("vt:7:note", "vt:7:1:{a}b", "vt:7:x1:{0}b", "vt2:7:1:{0}b", "other:vt:7:1:{0}b")
+    others = ("vt:7:note", "vt:7:1:{A}b", "vt:7:x1:{7}b", "vt2:7:1:{7}b", "other:vt:7:1:{7}b")
     for key in others:
         store.set(key, "x")
     before = dump(store)
     with hold(store, "vt") as lease:
-        lease.claim(4)
+        lease.claim(Layout(4))
         generations = StoreWriter(store, buckets=4, lease=lease).generations
         assert strays.remove(generations, lease) == 0
         assert dump(store) == before
@@ -83,7 +83,7 @@ def test_a_view_that_is_entered_while_keys_are_looked_through_keeps_its_values(
         yield from scan(*arguments, **options)
 
     with hold(store, "vt") as lease:
-        lease.claim(4)
+        lease.claim(Layout(4))
         writer = StoreWriter(store, buckets=4, lease=lease)
         monkeypatch.setattr(store, "scan_iter", late)
         assert strays.remove(writer.generations, lease) == 0
@@ -116,10 +116,10 @@ def test_on_a_cluster_they_go_from_every_node(
 
 
 LOSSES: dict[str, Callable[[redis.Redis], object]] = {
-    "a watermark": lambda s: s.delete("vt:1:w1:{2}"),
+    "a watermark": lambda s: s.delete("vt:1:w1:{9}"),
     "a view": lambda s: s.hdel("vt:{directory}:views", "video_statistics"),
-    "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{1}", "user_recent_clicks"),
-    "what is known of lists": lambda s: s.hdel("vt:{directory}:structures", "user_recent_clicks"),
+    "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{6}", "user_recent_clicks"),
+    "what is known of lists": lambda s: s.hdel("vt:{directory}:clicks", "user_recent_clicks"),
 }
 
 

@@ -11,6 +11,7 @@ import redis
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from online_home import SETTINGS, OnlineHome, dump
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS
 from vidtopics.errors import TableError
 from vidtopics.materialization import Moved, Span, backfill, preview
@@ -51,7 +52,7 @@ def generation(store: redis.Redis) -> int:
 
 def run(home: OnlineHome, store: redis.Redis) -> Moved:
     """A release, if there is something for one, and a run."""
-    if home.tables.release(as_of_us=99, created_us=99, settings="s"):
+    if release_tables(home.tables, as_of_us=99, created_us=99, settings="s"):
         home.releases += 1
     return home.run(store)["video_statistics"]
 

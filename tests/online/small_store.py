@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,18 @@ import pytest
 import redis
 import redis.asyncio
 
-from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
+from vidtopics.layout import (
+    Field,
+    KeySpace,
+    Schema,
+    Structures,
+    ViewEntry,
+    encode,
+    place,
+    tombstones,
+)
 from vidtopics.materialization import StoreWriter
+from vidtopics.online import OnlineClient
 from vidtopics.online.connections import Connection
 
 TOPICS = Schema(
@@ -80,6 +92,30 @@ def count_timeouts(patch: pytest.MonkeyPatch) -> list[int]:
     return ports
 
 
+def put_queues(
+    connection: Connection, queues: Mapping[int, Sequence[str]], *, epoch: int, load: int = 1
+) -> None:
+    """Make these the live topic queues, by falling clicks."""
+    names = Structures("vt", OnlineClient(connection).directory().layout)
+    for topic, videos in queues.items():
+        connection.rpush(names.queue(load, topic), *videos)
+    facts = {"load": load, "epoch": epoch, "topics": list(queues)}
+    connection.hset(place("vt", "structures"), "topic_queues", json.dumps(facts))
+    connection.incr(place("vt", "directory"))
+
+
+def go_live(connection: Connection, load: int, *, retained: Sequence[int]) -> None:
+    """Let readers of all views see a load; the records of loads that a reader may still be on."""
+    texts = connection.hgetall(place("vt", "views"))
+    entries = {name: ViewEntry.from_json(text) for name, text in texts.items()}
+    for name, entry in entries.items():
+        connection.hset(place("vt", "views"), name, replace(entry, live=load).to_json())
+    connection.delete(place("vt", "releases"))
+    for number in retained:
+        connection.hset(place("vt", "releases"), str(number), "{}")
+    connection.incr(place("vt", "directory"))
+
+
 def put(
     connection: Connection,
     rows: Mapping[str, Mapping[str, object] | None],
@@ -90,13 +126,13 @@ def put(
     ttl_us: int = 0,
     event_us: int = 1,
     created_us: int = 1,
+    load: int = 0,
+    retained: Sequence[int] = (),
 ) -> KeySpace:
     """Write rows by id; the keys that they lie under."""
     writer = StoreWriter(connection, prefix=prefix)
-    load = writer.load(writer.register(view, schema, ttl_us))
-    ids = [name.encode() for name in rows]
-    load.add(
-        ids, values(schema, list(rows.values()), load.space.fingerprints(ids), event_us, created_us)
-    )
-    load.finish()
-    return load.space
+    sender = writer.load(writer.register(view, schema, ttl_us), load=load, retained=retained)
+    ids, prints = [name.encode() for name in rows], sender.space.fingerprints
+    sender.add(ids, values(schema, list(rows.values()), prints(ids), event_us, created_us))
+    sender.finish()
+    return sender.space

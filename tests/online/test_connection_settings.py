@@ -52,6 +52,14 @@ def test_an_option_of_the_url_that_cannot_work_is_named(
         make(f"redis://127.0.0.1?{query}")
 
 
+def test_the_limits_of_a_number_are_written_in_full() -> None:
+    """Not as 2.14748e+09."""
+    with pytest.raises(SettingsError, match="expected a number from 1 to 2147483648, found 0"):
+        connect(NOBODY, max_connections=0)
+    with pytest.raises(SettingsError, match=r"expected a number from 0\.001 to 86400, found 0"):
+        connect(NOBODY, timeout_s=0)
+
+
 @pytest.mark.parametrize("make", [connect, connect_async])
 def test_port_0_is_not_taken_for_the_default(make: Callable[..., object]) -> None:
     with pytest.raises(SettingsError, match="the connection to Redis, port: expected"):

@@ -30,7 +30,7 @@ from benchmarks.redis_nodes import (
     valkey_server,
     wait,
 )
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect
 
 IDS = [f"v{n}" for n in range(400)]
@@ -221,7 +221,7 @@ def connections(store: redis.RedisCluster, name: str) -> list[int]:
 
 def test_a_slot_that_moves_gives_right_rows_at_every_step(nodes: list[Node]) -> None:
     """Keys of bucket 3 go to another node: none, half, all of them, then the slot itself."""
-    slot = key_slot(b"{3}")
+    slot = key_slot(b"{%s}" % Layout().tags[3].encode())
     plain = [redis.Redis.from_url(n.url) for n in nodes]
     names = [c.cluster("MYID").decode() for c in plain]
     source = next(
@@ -299,7 +299,7 @@ def whole(nodes: list[Node]) -> None:
 
 def test_recent_clicks_come_from_the_node_that_has_them(nodes: list[Node]) -> None:
     with connect(url_of(nodes)) as connection:
-        names = Structures("vt", 16)
+        names = Structures("vt", Layout(16))
         for n in range(40):
             connection.rpush(names.clicks(f"u{n}"), f"v{n}", "v")
         client = OnlineClient(connection)

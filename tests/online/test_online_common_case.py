@@ -6,14 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidtopics.contracts import VIDEO_TOPICS
-from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
+from vidtopics.layout import Field, KeySpace, Layout, Schema, encode, tombstones
+from vidtopics.layout.chain import chained, with_load
 from vidtopics.online import Status, features
 from vidtopics.online.features import gather
 
 TODAY = Schema.of(VIDEO_TOPICS)
 OLD = Schema(TODAY.fields[:-1])
-SPACE = KeySpace("vt", 1, 2, buckets=4)
-NOW, TTL = 1_000, 100
+SPACE = KeySpace("vt", 1, 2, Layout(4))
+NOW, TTL, LIVE = 1_000, 100, 7
 KINDS = [
     "whole",
     "missing",
@@ -25,6 +26,13 @@ KINDS = [
     "cut",
     "empty",
     "other layout",
+    "chained",
+    "chained thrice",
+    "not yet live",
+    "not yet live, chained",
+    "ended, chained",
+    "other schema, chained",
+    "cut, chained",
 ]
 
 
@@ -48,12 +56,24 @@ def value(kind: str, name: bytes, n: int) -> bytes | None:
         created_us=[event + n],
         null=null,
     )
+    ended = tombstones(TODAY, fingerprints, [event], [event])[0]
+    other = encode(
+        OLD, columns, fingerprints=fingerprints, event_us=[event], created_us=[event], null=null
+    )[0]
+    new, old = with_load(whole, LIVE + 1), with_load(whole, LIVE)
     return {
+        "chained": chained([whole, old]),
+        "chained thrice": chained([new, with_load(whole, LIVE + 2), whole]),
+        "not yet live": new,
+        "not yet live, chained": chained([new, whole]),
+        "ended, chained": chained([new, ended]),
+        "other schema, chained": chained([new, other]),
+        "cut, chained": chained([whole, old])[:-1],
         "missing": None,
         "cut": whole[:-1],
         "empty": b"",
         "other layout": b"\x09" + whole[1:],
-        "tombstone": tombstones(TODAY, fingerprints, [event], [event])[0],
+        "tombstone": ended,
     }.get(kind, whole)
 
 
@@ -64,10 +84,10 @@ def both_ways(kinds: list[str], names: tuple[str, ...] | None, ttl: int, patch: 
     ]
     known = {s.hash: s for s in (TODAY, OLD)}
     calls = (TODAY, known, values, SPACE.fingerprints(ids))
-    short = gather(*calls, now_us=NOW, ttl_us=ttl, names=names)
+    short = gather(*calls, now_us=NOW, ttl_us=ttl, live=LIVE, names=names)
     with patch.context() as inner:
         inner.setattr(features, "_fixed", lambda *_: None)
-        return short, gather(*calls, now_us=NOW, ttl_us=ttl, names=names)
+        return short, gather(*calls, now_us=NOW, ttl_us=ttl, live=LIVE, names=names)
 
 
 def same(a, b) -> None:
@@ -89,6 +109,7 @@ def same(a, b) -> None:
 @given(
     st.one_of(
         st.lists(st.sampled_from(KINDS[:2]), max_size=6),
+        st.lists(st.sampled_from([*KINDS[:2], *KINDS[10:14]]), max_size=6),
         st.lists(st.sampled_from(KINDS), max_size=6),
     ),
     st.sampled_from([None, ("topic_weights", "topic_ids"), ()]),
@@ -112,6 +133,13 @@ def test_both_ways_are_one(kinds, names, ttl):
         ("cut", Status.UNREADABLE, False),
         ("empty", Status.UNREADABLE, False),
         ("other layout", Status.UNREADABLE, False),
+        ("chained", Status.PRESENT, True),
+        ("chained thrice", Status.PRESENT, True),
+        ("not yet live", Status.NOT_FOUND, True),
+        ("not yet live, chained", Status.PRESENT, True),
+        ("ended, chained", Status.NULL, False),
+        ("other schema, chained", Status.PRESENT, False),
+        ("cut, chained", Status.UNREADABLE, False),
     ],
 )
 def test_which_way_is_taken(kind, status, short, monkeypatch):

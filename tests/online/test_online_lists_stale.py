@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 import redis
+from small_store import put_queues
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import Connection
-from vidtopics.online.requests import ListRequest
+from vidtopics.online.lists import ListRequest
 from vidtopics.online.round_trip import send
 
 TOPICS = list(range(8))
@@ -30,9 +31,8 @@ def fill(store: Connection, buckets: int) -> None:
     """The prefix emptied, and one user's and eight topics' lists that say the number of buckets."""
     store.flushall()
     StoreWriter(store, buckets=buckets)
-    names = Structures("vt", buckets)
-    for key in (names.clicks("ü"), *(names.queue(1, t) for t in TOPICS)):
-        store.rpush(key, f"v{buckets}", "w")
+    store.rpush(Structures("vt", Layout(buckets)).clicks("ü"), f"v{buckets}", "w")
+    put_queues(store, {t: [f"v{buckets}", "w"] for t in TOPICS}, epoch=1)
 
 
 def expected(buckets: int) -> tuple[list[str], list[list[str]]]:
@@ -99,7 +99,7 @@ def test_a_change_between_any_two_commands_of_a_request_shows(store: redis.Redis
     """What comes back is as it was before, or it is known to be stale."""
     fill(store, 4)
     request = ListRequest.of(
-        OnlineClient(store).directory(), lambda names: (names.queue(1, t) for t in TOPICS), 1
+        OnlineClient(store).directory(), lambda _, names: (names.queue(1, t) for t in TOPICS), 1
     )
     before = send(store, request.commands[:at]) if at else []
     fill(store, 7)

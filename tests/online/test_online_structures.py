@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 import redis
-from small_store import put, value
+from small_store import put, put_queues, value
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Structures
+from vidtopics.layout import Layout, Structures
 from vidtopics.online import AsyncOnlineClient, Catalogue, OnlineClient
 from vidtopics.online.connections import Connection
 
-NAMES = Structures("vt", 16)
+NAMES = Structures("vt", Layout(16))
 
 
 @pytest.fixture(params=["server", "cluster"])
@@ -31,11 +30,8 @@ def client(store: Connection) -> OnlineClient:
 def test_queues_come_in_the_order_of_topics_cut_to_the_limit(
     store: Connection, client: OnlineClient
 ) -> None:
-    store.rpush(NAMES.queue(2, 7), "v1", "v2", "ü3")
-    store.rpush(NAMES.queue(2, 5), "v9")
-    store.rpush(NAMES.queue(1, 5), "of epoch 1")
-    client.directory()
-    store.config_resetstat()
+    put_queues(store, {5: ["of load 6"], 7: ["of load 6"]}, epoch=2, load=6)
+    put_queues(store, {7: ["v1", "v2", "ü3"], 5: ["v9"]}, epoch=2, load=7)
     assert client.queues([5, 99, 7, -1, 7], epoch=2, limit=2) == [
         ["v9"],
         [],
@@ -44,7 +40,7 @@ def test_queues_come_in_the_order_of_topics_cut_to_the_limit(
         ["v1", "v2"],
     ]
     assert client.queues([7], epoch=2, limit=3) == [["v1", "v2", "ü3"]]
-    assert client.queues([5, 7], epoch=1, limit=9) == [["of epoch 1"], []]
+    assert client.queues([5, 7], epoch=1, limit=9) == [[], []]
     assert client.queues([5, 7], epoch=2, limit=0) == [[], []]
     assert client.queues([], epoch=2, limit=2) == []
 
@@ -54,6 +50,7 @@ def test_queues_are_one_round_trip(
     valkey: str, client: OnlineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = OnlineClient.from_url(valkey, timeout_s=20)
+    put_queues(own.connection, {1: ["v"]}, epoch=1)
     own.queues([1], epoch=1, limit=1)
     sent = []
     real = redis.Connection.send_packed_command
@@ -77,28 +74,24 @@ def test_the_catalogue_names_epoch_and_popular_topics(
 ) -> None:
     with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
         client.catalogue()
-    store.hset(
-        "vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 3, "topics": [8, 2]})
-    )
-    assert client.catalogue() == Catalogue(3, (8, 2))
+    for epoch in (3, 4):
+        put_queues(store, {8: ["v"], 2: ["w"]}, epoch=epoch, load=epoch)
+        assert client.catalogue() == Catalogue(epoch, (8, 2))
 
 
 def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:
     from vidtopics.materialization import StoreWriter
 
     StoreWriter(store, prefix="p", buckets=3)
-    store.rpush(Structures("p", 3).clicks("u7"), "v")
-    store.rpush(Structures("p", 3).queue(1, 4), "w")
-    client = OnlineClient(store, prefix="p")
-    assert (client.recent_clicks("u7"), client.queues([4], epoch=1, limit=5)) == (["v"], [["w"]])
+    store.rpush(Structures("p", Layout(3)).clicks("u7"), "v")
+    assert OnlineClient(store, prefix="p").recent_clicks("u7") == ["v"]
 
 
 def test_the_async_client_reads_the_same(
     request: pytest.FixtureRequest, store: Connection, client: OnlineClient
 ) -> None:
     store.rpush(NAMES.clicks("ü"), "new", "old")
-    store.rpush(NAMES.queue(2, 7), "v1", "v2")
-    store.hset("vt:{directory}:structures", "topic_queues", json.dumps({"epoch": 2, "topics": [7]}))
+    put_queues(store, {7: ["v1", "v2"]}, epoch=2)
     url = request.getfixturevalue("cluster" if isinstance(store, redis.RedisCluster) else "valkey")
 
     async def read() -> tuple[object, ...]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.homes import release_tables
 from consumers.parity import Report, replay
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
-from vidtopics.layout import KeySpace
+from vidtopics.layout import KeySpace, place
 from vidtopics.materialization import materialize
 from vidtopics.online import Features, OnlineClient, Status
 from vidtopics.online.connections import Connection
@@ -84,16 +85,24 @@ class ParityHome:
 
     def move(self) -> None:
         """A release, and all of it into Redis."""
-        self.tables.release(as_of_us=1, created_us=1, settings="s")
+        release_tables(self.tables, as_of_us=1, created_us=1, settings="s")
         materialize(self.tables, self.store, OnlineSettings(buckets=4))
         self.settle()
 
+    def source(self) -> str:
+        """What the directory says is live of video_statistics."""
+        return self.client.directory(fresh=True).view("video_statistics").source
+
+    def say_live(self, source: str) -> None:
+        """Let the directory say that this is live, whatever the values are; empty: not known."""
+        entry = replace(self.client.directory(fresh=True).view("video_statistics"), source=source)
+        self.store.hset(place("vt", "views"), "video_statistics", entry.to_json())
+        self.store.incr(place("vt", "directory"))
+
     def settle(self) -> None:
-        """Until the log has written all and seen the watermarks once more."""
+        """Until the log has written all."""
         self.client.directory(fresh=True)
-        self.log.begin(self.client.directory())
-        began, rounds = time.monotonic_ns(), self.log._rounds
-        while self.log._waiting or not any(r.start_ns > began for r in list(rounds)):
+        while self.log._bytes:
             time.sleep(0.01)
 
     def read(

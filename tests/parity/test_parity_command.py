@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from parity_home import HOUR_US, ParityHome, ago
 
+from benchmarks.homes import release_tables
 from consumers.parity import Verdict
 from vidtopics.cli import common
 from vidtopics.contracts import VIDEO_STATISTICS
@@ -103,8 +104,7 @@ def test_a_log_of_which_nothing_can_be_checked_is_not_fine(
 ) -> None:
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
-    home.store.delete(*(home.space().watermark(b) for b in range(4)))
-    home.settle()
+    home.say_live("")
     home.read("a")
     home.log.close()
     assert run(home) == 1
@@ -118,8 +118,7 @@ def partly(home: ParityHome) -> ParityHome:
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
     home.read("a")
-    home.store.delete(home.space().watermark(0))
-    home.settle()
+    home.say_live("")
     for _ in range(3):
         home.read("a")
     home.log.close()
@@ -147,8 +146,7 @@ def test_one_row_in_twenty_may_be_unchecked(home: ParityHome, checked: int, code
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
     home.read(*["a"] * checked)
-    home.store.delete(home.space().watermark(0))
-    home.settle()
+    home.say_live("")
     home.read("a")
     home.log.close()
     assert run(home) == code
@@ -243,7 +241,7 @@ def test_reads_while_releases_move_are_right(home: ParityHome) -> None:
                     for i in ids[n % 3 :: 2]
                 )
             )
-            home.tables.release(as_of_us=n, created_us=n, settings="s")
+            release_tables(home.tables, as_of_us=n, created_us=n, settings="s")
             materialize(home.tables, home.store, OnlineSettings(buckets=4))
         stop.set()
 

@@ -134,8 +134,8 @@ def test_an_end_that_was_not_served_is_stale_by_status(filled: ParityHome) -> No
 
 
 def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome) -> None:
-    # 26 header, 1 null bits, exposures int64 at 27, clicks at 35
-    filled.store.setrange(filled.key("a"), 35, (5).to_bytes(8, "little"))
+    # 30 header, 1 null bits, exposures int64 at 31, clicks at 39
+    filled.store.setrange(filled.key("a"), 39, (5).to_bytes(8, "little"))
     filled.read("a", "b", request="r7")
     report = filled.replay()
     assert verdicts(report) == {V.WRONG_VALUE: 1, V.FINE: 1}
@@ -156,7 +156,7 @@ def test_the_smallest_change_of_a_vector_is_seen(home: ParityHome, fault: str) -
     key = home.key("a", "video_joint_representation")
     value = bytearray(home.store.get(key))
     at = (
-        value.index(np.float32(1).tobytes()) if fault == "bit" else 26
+        value.index(np.float32(1).tobytes()) if fault == "bit" else 30
     )  # 7 / 7; the byte of null bits
     value[at] ^= 1
     home.store.set(key, bytes(value))
@@ -228,7 +228,7 @@ def test_times_that_the_table_does_not_have(filled: ParityHome) -> None:
 
 def test_a_tombstone_that_never_was_is_a_wrong_status(filled: ParityHome) -> None:
     value = filled.store.get(filled.key("b"))
-    filled.store.set(filled.key("b"), (value[:1] + b"\x01" + value[2:])[:26])
+    filled.store.set(filled.key("b"), (value[:1] + b"\x01" + value[2:])[:30])
     assert statuses(filled.read("b")) == ["NULL"]
     assert verdicts(filled.replay()) == {V.WRONG_STATUS: 1}
 
@@ -237,10 +237,9 @@ def test_a_read_while_a_load_is_under_way_is_ahead_and_fine(
     filled: ParityHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filled.statistics(("a", ago(1), ago(1), 12))
-    marks = {m: filled.store.get(m) for m in (filled.space().watermark(b) for b in range(4))}
+    source = filled.source()
     filled.move()
-    filled.store.mset(marks)  # as they were before the load's last batch
-    filled.settle()
+    filled.say_live(source)  # as for rows that are written beside some that are not due
     filled.read("a", "b")
     report = filled.replay()
     assert (verdicts(report), report.mismatches) == ({V.AHEAD: 1, V.FINE: 1}, 0)
@@ -286,15 +285,12 @@ def overwrite(home: ParityHome, video: str, n: int, time_us: int) -> None:
     home.store.setrange(
         home.key(video), HEADER.fields["event_us"][1], time_us.to_bytes(8, "little") * 2
     )
-    home.store.setrange(home.key(video), 27, n.to_bytes(8, "little"))
+    home.store.setrange(home.key(video), 31, n.to_bytes(8, "little"))
 
 
 def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: ParityHome) -> None:
-    filled.store.setrange(filled.key("b"), 35, (5).to_bytes(8, "little"))
-    filled.store.delete(
-        filled.space().watermark(0), *(filled.space().watermark(b) for b in range(1, 4))
-    )
-    filled.settle()
+    filled.store.setrange(filled.key("b"), 39, (5).to_bytes(8, "little"))
+    filled.say_live("")
     filled.read("a", "b", "unknown")
     report = filled.replay()
     assert verdicts(report) == {V.NO_WATERMARK: 2, V.WRONG_VALUE: 1}
@@ -302,15 +298,14 @@ def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: Parit
 
 
 def test_without_a_watermark_an_older_row_may_have_been_the_latest(home: ParityHome) -> None:
-    """As in the first quarter of a second of a process, while a load is under way."""
+    """As where only Feast wrote."""
     home.statistics(("a", ago(3), ago(3), 10))
     home.move()
     old = home.store.get(home.key("a"))
     home.statistics(("a", ago(2), ago(2), 11))
     home.move()
     home.store.set(home.key("a"), old)
-    home.store.delete(home.space().watermark(0))  # no floor; the other buckets are the ceiling
-    home.settle()
+    home.say_live("")
     home.read("a")
     assert verdicts(home.replay()) == {V.NO_WATERMARK: 1}
 
@@ -327,10 +322,7 @@ def test_another_table_under_the_path_is_not_judged(filled: ParityHome) -> None:
 
 def test_a_version_that_is_gone_is_told(filled: ParityHome) -> None:
     filled.read("a")
-    filled.settle()
-    marks = {m: filled.store.get(m) for m in (filled.space().watermark(b) for b in range(4))}
-    filled.store.mset({m: text.replace(b" 2 ", b" 9 ") for m, text in marks.items()})
-    filled.settle()
+    filled.say_live(filled.source().replace(" 2 ", " 9 "))
     filled.read("a")
     assert verdicts(filled.replay()) == {V.FINE: 1, V.VERSION_GONE: 1}
 

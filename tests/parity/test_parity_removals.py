@@ -150,11 +150,10 @@ def test_the_row_before_holds_again_where_the_latest_was_taken_out(filled: Parit
 
 def test_a_row_that_was_read_ahead_of_the_watermark_and_then_taken_out(filled: ParityHome) -> None:
     """No line names version 3, the one version that has `d`."""
-    marks = {m: filled.store.get(m) for m in (filled.space().watermark(b) for b in range(4))}
+    source = filled.source()
     filled.statistics(("d", ago(2), ago(2), 40))
     filled.move()
-    filled.store.mset(marks)
-    filled.settle()
+    filled.say_live(source)
     filled.read("d")
     delta(filled).restore(2)
     assert verdicts(filled.replay()) == {V.AHEAD: 1}

@@ -218,6 +218,28 @@ def test_a_redis_that_does_not_answer_the_log_leaves_the_reader_alone(
     assert (log.failed, log.written) == (1, 0)
 
 
+def test_the_log_asks_redis_for_its_clock_alone_and_for_nothing_without_a_read(
+    filled: ParityHome,
+) -> None:
+    """It polled the watermark of every bucket of every view, four times a second."""
+    filled.read("v1")
+    filled.settle()
+    filled.store.config_resetstat()
+    filled.read("v2")
+    filled.settle()
+    time.sleep(3 * serving_log.INTERVAL_S)
+    calls = {name: c["calls"] for name, c in filled.store.info("commandstats").items()}
+    calls.pop("cmdstat_config|resetstat", None)
+    calls.pop("cmdstat_client|setinfo", None)
+    # settle asks for the directory itself: two texts and three hashes
+    assert calls == {
+        "cmdstat_mget": 1,
+        "cmdstat_time": 1,
+        "cmdstat_get": 2,
+        "cmdstat_hgetall": 3,
+    }
+
+
 def test_a_torn_line_is_counted_and_costs_itself_alone(filled: ParityHome) -> None:
     for i in range(3):
         filled.read(f"v{i}")

@@ -11,6 +11,7 @@ import pytest
 from deltalake import write_deltalake
 from ranking_worlds import EPOCH, SETTINGS, inputs
 
+from benchmarks.homes import release_tables
 from consumers.ranking import comparison, evaluation, learning
 from consumers.ranking.serving import Ranker
 from consumers.training import frames, read
@@ -88,7 +89,9 @@ def tables(tmp_path):
     published(tables, CLICKS, clicks)
     written(tables, VIDEO_TOPICS, log.views["video_topics"])
     written(tables, VIDEO_STATISTICS, log.views["video_statistics"])
-    tables.release(as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH})
+    release_tables(
+        tables, as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH}
+    )
     return tables
 
 
@@ -113,8 +116,12 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
 
     published(tables, IMPRESSIONS, inputs().impressions.slice(1_200), ordinal=2)
     assert learning.train(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
-    tables.release(
-        as_of_us=AS_OF + 1, created_us=AS_OF + 1, settings="", quality={"topic_epoch": EPOCH}
+    release_tables(
+        tables,
+        as_of_us=AS_OF + 1,
+        created_us=AS_OF + 1,
+        settings="",
+        quality={"topic_epoch": EPOCH},
     )
     assert learning.train(tables, SETTINGS)["rows"] == 1_500
 

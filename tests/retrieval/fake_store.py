@@ -21,6 +21,9 @@ class FakeClient:
     popular: list[int] = field(default_factory=list)
     trips: list[str] = field(default_factory=list)
 
+    def snapshot(self):
+        return self
+
     def recent_clicks(self, user_id):
         self.trips.append("recent_clicks")
         return self.clicks.get(user_id, [])

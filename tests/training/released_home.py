@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.homes import release_tables
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.tables import Commit
 from vidtopics.tables.deltalake_engine import append, counted
@@ -45,7 +46,7 @@ def fill(tables, videos, versions):
                 "video_clicks": number // 2,
             },
         )
-    tables.release(as_of_us=START_US, created_us=START_US, settings="test")
+    release_tables(tables, as_of_us=START_US, created_us=START_US, settings="test")
 
 
 def publish(tables, table, event, created, ended, features):

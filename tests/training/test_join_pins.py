@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 from feast import FeatureService, FeatureStore, RepoConfig
 from released_home import DAY_US, START_US, fill, publish
 
+from benchmarks.homes import release_tables
 from feature_repo import feature_views
 from feature_repo.entities import video
 from vidtopics.cli import common
@@ -54,7 +55,7 @@ def change_past(home, *, known_day):
     values = {"video_exposures": [9] * 40, "video_clicks": [9] * 40}
     publish(home, VIDEO_STATISTICS, event, created, np.zeros(40, bool), values)
     now_us = START_US + 9 * DAY_US
-    home.release(as_of_us=now_us, created_us=now_us, settings="test")
+    release_tables(home, as_of_us=now_us, created_us=now_us, settings="test")
 
 
 def compact_and_vacuum(home):

@@ -153,6 +153,21 @@ def test_wide_features_are_not_held(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tables"]  # the spill has no name
 
 
+def test_wide_features_come_in_smaller_batches(tmp_path):
+    """32 MB are 16,384 vectors of 512 float32; of one number, 65,536 rows."""
+
+    def spill_of(width):
+        flat = pa.array(np.zeros(100 * width, np.float32))
+        lists = pa.FixedSizeListArray.from_arrays(flat, width)
+        batch = pa.record_batch({"vector": lists})
+        return Spill(batch.schema, lambda write: write(batch, 0), tmp_path)
+
+    assert spill.rows_at_once([spill_of(512)]) == 16_384
+    assert spill.rows_at_once([spill_of(512), spill_of(512)]) == 8_192
+    assert spill.rows_at_once([spill_of(1)]) == 65_536
+    assert spill.rows_at_once([]) == 65_536
+
+
 @given(st.lists(st.integers(0, 9)), st.integers(1, 7))
 def test_batches_of_one_size_hold_the_same_rows(sizes, rows):
     numbers = iter(range(sum(sizes)))
@@ -173,18 +188,20 @@ def test_rows_are_taken_from_all_batches_of_the_spill(tmp_path_factory, numbers)
         {"text": None if i % 5 == 0 else f"t{i}", "slots": None if i % 3 == 0 else [i, -i]}
         for i in range(23)
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spill, "BATCH_ROWS", 4)
-        rows = Spill(
-            schema, pa.Table.from_pylist(plain, schema).to_batches(), tmp_path_factory.getbasetemp()
-        )
-        taken_rows = rows.take(np.array(numbers, np.int64)).to_pylist()
+    batches = pa.Table.from_pylist(plain, schema).to_batches(max_chunksize=4)
+
+    def fill(write):  # as threads may: in another order
+        for i in (3, 0, 5, 1, 4, 2):
+            write(batches[i], 4 * i)
+
+    rows = Spill(schema, fill, tmp_path_factory.getbasetemp())
+    taken_rows = rows.take(np.array(numbers, np.int64)).to_pylist()
     assert taken_rows == [plain[i] if i >= 0 else {"text": None, "slots": None} for i in numbers]
 
 
 @pytest.mark.parametrize(("chunk", "batch"), [(1, 1), (7, 3), (64, 1_000), (10_000, 50)])
 def test_sizes_of_chunks_and_batches_change_nothing(tables, monkeypatch, chunk, batch):
-    monkeypatch.setattr("consumers.training.stream.BATCH_ROWS", batch)
+    monkeypatch.setattr(spill, "BATCH_ROWS", batch)
     r = random.Random(chunk)
     asked = [(r.randrange(12), r.randrange(-10, 100)) for _ in range(200)]
     whole = spine([f"v{i}" for i, _ in asked], [us for _, us in asked], n=range(200))

@@ -24,8 +24,8 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="online, clients, feast-read, materialize, memory, join, rounds, training, wide;"
-            " all if none is named.",
+            help="online, clients, feast-read, materialize, memory, join, rounds, training, wide,"
+            " age; all if none is named.",
         ),
     ] = None,
     scale: Annotated[

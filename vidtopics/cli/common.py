@@ -14,7 +14,7 @@ import typer
 
 import vidtopics
 from vidtopics import cli
-from vidtopics.errors import SettingsError, VidtopicsError, explain
+from vidtopics.errors import BusyError, SettingsError, VidtopicsError, explain
 from vidtopics.faults import (
     dangling_link,
     dangling_message,
@@ -25,6 +25,8 @@ from vidtopics.faults import (
 
 DEFAULT_HOME = Path(".vidtopics")
 FAILED = 2
+BUSY = 3
+BLOCKED = 4
 INTERRUPTED = 130
 MARKS = ("tables", "settings.yaml", "redis/server.json")
 """What makes a folder a home; one is enough."""
@@ -109,7 +111,8 @@ def run(arguments: list[str] | None = None) -> int:
 
     0: done; 1: the verb's own "no" (`doctor` misses something); 2: wrong use, a
     VidtopicsError or a fault of the machine (:mod:`vidtopics.faults`), whose message goes to
-    standard error; 130: interrupted. A bug keeps its traceback.
+    standard error; 3: another run has the home or the prefix; 4: a gate blocks the release;
+    130: interrupted. A bug keeps its traceback.
     """
     _chosen_home.set(None)
     try:
@@ -118,6 +121,9 @@ def run(arguments: list[str] | None = None) -> int:
                 raise SettingsError(message)
         status = _invoke(arguments)
         sys.stdout.flush()
+    except BusyError as error:
+        _report(str(error))
+        return BUSY
     except VidtopicsError as error:
         _report(str(error))
     except KeyboardInterrupt:

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, NewHome, print_json
 
 if TYPE_CHECKING:
-    from vidtopics.doctor import Finding
+    from vidtopics.doctor.findings import Finding
 
 COLOURS = {"ok": "green", "warning": "yellow", "missing": "red"}
 
 
-def doctor(home: NewHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
-    """Checks Java, jars, packages, GPU and disk, and says how to mend what is missing.
+def doctor(
+    role: Annotated[
+        Literal["online", "jobs", "training"],
+        typer.Option(
+            help="What the host does: read and load Redis, run the jobs (and all else), or join and"
+            " train."
+        ),
+    ] = "jobs",
+    home: NewHome = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Checks what a host of a role needs: Java, packages, GPU, disk, Redis; says how to mend it.
 
     Ends with 0 if nothing is missing, else with 1.
     """
+    from vidtopics.cli import homes
     from vidtopics.doctor import examine
 
-    findings = examine(home, weights=_weights(config))
+    prefix = homes.prefix(home, config)
+    findings = examine(home, role=role, prefix=prefix, weights=_weights(config))
     if as_json:
         print_json([asdict(f) for f in findings])
     else:

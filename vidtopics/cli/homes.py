@@ -49,10 +49,10 @@ def settings(home: Path, config: Path | None, default: str = "demo") -> Settings
 
 def prefix(home: Path, config: Path | None) -> str:
     """How the home's keys in Redis begin; the default where no settings say otherwise."""
-    from vidtopics.settings import OnlineSettings
+    from vidtopics.settings import load
 
-    known = config is not None or (home / FILE).is_file()
-    return settings(home, config).online.prefix if known else OnlineSettings().prefix
+    file = home / FILE
+    return load(config or (file if file.is_file() else None)).online.prefix
 
 
 def keep(home: Path, made_with: Settings) -> None:

@@ -29,6 +29,18 @@ def join(
             help="An earlier result (Parquet, Delta) or its pins (JSON): join the same rows again.",
         ),
     ] = None,
+    served: Annotated[
+        bool,
+        typer.Option(
+            "--served", help="Only what a live release could have served then, by the load log."
+        ),
+    ] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="NAME", help="With --served: in that store; else in the first."
+        ),
+    ] = None,
     home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +55,7 @@ def join(
     from vidtopics.cli import show
     from vidtopics.contracts import SERVICES
     from vidtopics.errors import SettingsError, explain
+    from vidtopics.releases.served import ANY
     from vidtopics.tables import Tables
     from vidtopics.tables.pins import read_pins
 
@@ -55,6 +68,8 @@ def join(
                 mend="name one of them",
             )
         )
+    if store and not served:
+        raise typer.BadParameter("--store goes with --served")
     refuse_existing(out)
     tables, views, started = Tables(home), SERVICES[service], time.monotonic()
     with show.working(f"Joining {service}"):
@@ -63,14 +78,17 @@ def join(
         )
         if pinned:
             versions = {name: pin.version for name, pin in pinned.views.items()}
-            known_by = all(pinned.views[view.name].rules.known_by for view in views)
+            rules = [pinned.views[view.name].rules for view in views]
+            known_by, source = all(rule.known_by for rule in rules), rules[0].served
         else:
             versions, known_by = tables.latest_release()["versions"], True
+            source = (store or ANY) if served else ""
         rows = join_stream(
             tables,
             open_spine(spine, views),
             views,
             known_by=known_by,
+            served=source,
             versions=versions,
             pins=pinned,
         )

@@ -46,6 +46,10 @@ def parity(
         ),
     ] = 0.001,
     examples: Annotated[int, typer.Option(min=0, help="Examples of each kind in each view.")] = 3,
+    served: Annotated[
+        bool,
+        typer.Option("--served", help="Count staleness as `vidtopics join --served` joins."),
+    ] = False,
     home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
@@ -60,7 +64,8 @@ def parity(
     from vidtopics.tables import Tables
 
     with show.working("Replaying the serving log"):
-        report = replay(Tables(home), log or home / "logs" / "served", examples=examples)
+        folder = log or home / "logs" / "served"
+        report = replay(Tables(home), folder, served=served, examples=examples)
     limits = Limits(max_stale, max_unchecked, max_skew)
     fine = report.is_fine(limits)
     if as_json:

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
+from vidtopics.cli import rounds
+from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 if TYPE_CHECKING:
     from spark_jobs.job import Run
     from spark_jobs.pipeline import Step
+    from spark_jobs.releasing import Decision
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
 
 def run(
+    context: typer.Context,
     job: Annotated[
         list[str] | None, typer.Argument(metavar="[JOB]...", help="All jobs if none is named.")
     ] = None,
@@ -25,33 +28,97 @@ def run(
         str | None,
         typer.Option(metavar="T", help="A backfill as of this time (ISO 8601); now if left out."),
     ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="1h",
+            parser=rounds.duration_s,
+            help="Go on in rounds as of now until SIGINT or SIGTERM, each a process of its own.",
+        ),
+    ] = None,
+    metrics_port: rounds.MetricsPort = None,
+    metrics_host: rounds.MetricsHost = "127.0.0.1",
+    log_format: rounds.LogFormat = "text",
+    log_level: rounds.LogLevel = "info",
+    max_failures: rounds.MaxFailures = None,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run producer jobs in dependency order; those that are up to date are skipped."""
+    """Run producer jobs in dependency order; those that are up to date are skipped.
+
+    Ends with 0 if all is well, also where tables wait as a candidate for a run of the jobs behind
+    them; with 2 if a job can't run, 3 if another run has the home, 4 if a gate blocks the release.
+    """
     from spark_jobs.job import Run
+    from spark_jobs.pipeline import find
     from vidtopics.cli import homes, show
     from vidtopics.tables import Tables
 
-    planned = Run.of_option(Tables(home), homes.settings(home, config), as_of)
-    done, release = jobs(planned, job or [])
+    rounds.refuse_without_every(context, every)
+    settings = homes.settings(home, config)
+    if every:
+        if as_of or as_json:
+            raise typer.BadParameter("--every goes with neither --as-of nor --json")
+        find(job or [])  # a wrong name is refused now rather than in each round
+        work = rounds.run_work(home, config, job or [], every)
+        watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
+        rounds.serve(home, False, settings.online, [work], watch)
+        return
+    planned = Run.of_option(Tables(home), settings, as_of)
+    done, decision = jobs(planned, job or [])
+    number = decision.release_id if decision else None
     if as_json:
-        print_json({"release": release, "steps": [asdict(step) for step in done]})
+        state = decision.state if decision else None
+        reasons = decision.objections if decision else []
+        plain = {"release": number, "state": state, "reasons": reasons}
+        print_json(plain | {"steps": [asdict(step) for step in done]})
     else:
-        show.steps(done, lambda _: release)
+        show.steps(done, lambda _: label(decision))
         print_left_out(done)
+        if decision:
+            print_decision(decision, planned)
+    end_with(decision)
 
 
-def jobs(planned: Run, names: list[str]) -> tuple[list[Step], int | None]:
+def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
     """Run jobs as of one time, with progress."""
     from spark_jobs.pipeline import describe, find, run_jobs
     from vidtopics.cli import show
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
-        release = run_jobs(replace(planned, progress=progress), find(names), done.append)
-    return done, release
+        decision = run_jobs(replace(planned, progress=progress), find(names), done.append)
+    return done, decision
+
+
+def label(decision: Decision | None) -> str | None:
+    """A release's number, with its state where it isn't in force."""
+    if decision is None or decision.state == "released":
+        return str(decision.release_id) if decision else None
+    return f"{decision.release_id} {decision.state}"
+
+
+def print_decision(decision: Decision, run: Run) -> None:
+    """Why a release isn't in force, or what warned of it."""
+    from vidtopics.cli.show import as_text, out
+    from vidtopics.gates import render
+    from vidtopics.times import moment
+
+    if decision.state == "candidate":
+        at = "" if run.live else f" --as-of {moment(run.as_of_us)}"
+        out.print(as_text(f"Release {decision.release_id} is a candidate, not in force:"))
+        for reason in decision.reasons:
+            out.print(as_text(f"  {reason}"))
+        out.print(as_text(f"Mend: vidtopics run{at}"))
+    if any(verdict.verdict in ("warn", "block") for verdict in decision.verdicts):
+        out.print(render(decision.verdicts))
+
+
+def end_with(decision: Decision | None) -> None:
+    """End the command with its exit status where a gate blocks."""
+    if decision and decision.state == "rejected":
+        raise typer.Exit(BLOCKED)
 
 
 def print_left_out(done: Sequence[Step]) -> None:
@@ -76,6 +143,11 @@ def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, 
     done: list[Step] = []
     releases: dict[int, int | None] = {}
     for as_of_us in schedule(tables, settings):
-        steps, releases[as_of_us] = jobs(Run.backfill(tables, settings, as_of_us), [])
+        run = Run.backfill(tables, settings, as_of_us)
+        steps, decision = jobs(run, [])
         done += steps
+        releases[as_of_us] = decision.release_id if decision else None
+        if decision and decision.state != "released":
+            print_decision(decision, run)
+            end_with(decision)
     return done, releases

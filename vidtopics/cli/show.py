@@ -96,7 +96,7 @@ def file_notes(file: FileReport) -> list[str]:
     return notes
 
 
-def steps(done: Sequence[Step], release: Callable[[int], int | None]) -> None:
+def steps(done: Sequence[Step], release: Callable[[int], object]) -> None:
     """Seconds and rows of each job at each as-of date."""
     from spark_jobs.pipeline import describe
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from vidtopics.online.connections import Connection
 
 TIMEOUT_S = 30.0
+
+
+def print_warning(text: str) -> None:
+    """A line on standard error."""
+    import typer
+
+    typer.echo(text, err=True)
 
 
 def client(url: str, prefix: str) -> OnlineClient:
@@ -33,14 +40,16 @@ def reached(home: Path, embedded: bool) -> Iterator[Connection]:
 
 
 @contextmanager
-def loaded(home: Path, embedded: bool) -> Iterator[Connection]:
+def loaded(
+    home: Path, embedded: bool, warn: Callable[[str], None] = print_warning
+) -> Iterator[Connection]:
     """As :func:`reached`, for a load: the home remembers the server once it has succeeded."""
     from vidtopics.server import url_of
 
     url = url_of(home, embedded=embedded)
     with _connection(url) as connection:
         yield connection
-    remember(home, url)
+    remember(home, url, warn)
 
 
 @contextmanager
@@ -51,24 +60,22 @@ def _connection(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def remember(home: Path, url: str) -> None:
+def remember(home: Path, url: str, warn: Callable[[str], None] = print_warning) -> None:
     """Let the home remember the server at `url`; a line where it was another before.
 
     A home that can't be written to (its tables may be mounted read-only) goes on without, and the
     line says so.
     """
-    import typer
-
     from vidtopics import server
 
     try:
         moved = server.remember(home, url)
     except OSError as error:
-        typer.echo(f"The home can't remember {server.plain(url)}: {error}", err=True)
+        warn(f"The home can't remember {server.plain(url)}: {error}")
         return
     if moved:
         before, now = moved
-        typer.echo(f"The home was loaded into {before} before, and into {now} now.", err=True)
+        warn(f"The home was loaded into {before} before, and into {now} now.")
 
 
 @contextmanager

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import signal
 import sys
 from typing import TextIO
 
 from vidtopics.errors import MachineError
 from vidtopics.faults import describe
 
+READER_GONE = 128 + signal.SIGPIPE
+"""What a shell shows for a program whose reader (`| head -1`) went away."""
+
 
 class StandardOutput(io.TextIOWrapper):
-    """Text to a stream; what can't be written (full, closed by its reader) is a MachineError."""
+    """Text to a stream; what can't be written is a MachineError.
+
+    Where its reader went away, the command ends with READER_GONE and no message, as others do.
+    """
 
     def write(self, text: str, /) -> int:
         """As TextIOWrapper."""
@@ -28,8 +36,10 @@ class StandardOutput(io.TextIOWrapper):
         except OSError as error:
             raise self._failed(error) from None
 
-    def _failed(self, error: OSError) -> MachineError:
+    def _failed(self, error: OSError) -> MachineError | SystemExit:
         _discard(self)  # what is buffered still would fail again when the interpreter ends
+        if error.errno == errno.EPIPE:
+            return SystemExit(READER_GONE)
         return MachineError(describe(error.errno or 0, None, "standard output"))
 
 

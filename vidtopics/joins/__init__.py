@@ -5,9 +5,11 @@ knows no table of ours: training frames, the offline store and parity all stand 
 `docs/time.md` has the rules.
 """
 
+from vidtopics.joins.gather import Gather
 from vidtopics.joins.history import History
 from vidtopics.joins.latest import latest
 from vidtopics.joins.payload import take_rows
 from vidtopics.joins.point_in_time import matches
+from vidtopics.joins.serving import Commits, Serving
 
-__all__ = ["History", "latest", "matches", "take_rows"]
+__all__ = ["Commits", "Gather", "History", "Serving", "latest", "matches", "take_rows"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import explain
 from vidtopics.joins.keys import KeyCodes, ordered
+from vidtopics.joins.serving import NEVER_US, Serving, Stretch
 
 Micros = NDArray[np.int64]
 PART = 1 << 15
@@ -24,11 +25,13 @@ class Rule(NamedTuple):
         distance_us: how far "known by" lies from the time asked for; None: no such bound.
         cut_us: one "known by" for all times; None: no such bound.
         strictly_before: an event at the time asked for doesn't count.
+        stretch: rows are known once they were served in it; None: from their created time on.
     """
 
     distance_us: int | None
     cut_us: int | None
     strictly_before: bool
+    stretch: Stretch | None = None
 
 
 class Timeline(NamedTuple):
@@ -99,6 +102,7 @@ class History:
         known_by: int | Micros | None = None,
         ttl_us: int = 0,
         strictly_before: bool = False,
+        served: Serving | None = None,
     ) -> NDArray[np.int64]:
         """For each key and time the latest (event, created) of the rows that held and were known.
 
@@ -114,6 +118,8 @@ class History:
             ttl_us: a latest row whose event is older than this is no match, exactly as old is; 0:
                 no limit.
             strictly_before: an event at the time asked for doesn't count yet.
+            served: a row is known while a release that has it is live, and not from its created
+                time on; with `known_by`.
 
         Returns:
             int64[N], row numbers, -1 where there is none; in the order asked for.
@@ -136,6 +142,22 @@ class History:
         if not len(times_us) or not len(self.event_us):
             return np.full(len(times_us), -1, np.int64)
         rule = _rule(times_us, known_by, strictly_before)
+        if served is None:
+            return self._look_up(keys, times_us, rule, ttl_us)
+        at = np.full(len(times_us), -1, np.int64)
+        places = served.places(
+            times_us if rule.cut_us is None else np.full_like(times_us, rule.cut_us)
+        )
+        for place in np.unique(places[places >= 0]).tolist():
+            inside = places == place
+            stretch = rule._replace(stretch=served.stretches[place])
+            part = self._look_up(keys.filter(pa.array(inside)), times_us[inside], stretch, ttl_us)
+            at[inside] = part
+        return at
+
+    def _look_up(
+        self, keys: pa.Table, times_us: Micros, rule: Rule, ttl_us: int
+    ) -> NDArray[np.int64]:
         # Sorting and searching don't hold the interpreter's lock.
         with ThreadPoolExecutor() as threads:
             timeline_future = threads.submit(self._timeline, rule)
@@ -156,16 +178,19 @@ class History:
         return self._timelines[rule]
 
     def _build(self, rule: Rule) -> Timeline:
-        usable = self._codes.rows >= 0
+        usable, known_us = self._codes.rows >= 0, self.created_us
+        if rule.stretch is not None:
+            known_us = rule.stretch.served_us(self.created_us)
+            usable &= known_us < NEVER_US
         if rule.cut_us is not None:
-            usable &= self.created_us <= rule.cut_us
+            usable &= known_us <= rule.cut_us
         rows = np.flatnonzero(usable)
         codes, event = self._codes.rows[rows], self.event_us[rows]
         order = ordered(codes, event, self.created_us[rows])
         codes, row = codes[order], rows[order]
         since = self.event_us[row] + rule.strictly_before
         if rule.distance_us is not None:
-            since = np.maximum(since, self.created_us[row] - rule.distance_us)
+            since = np.maximum(since, known_us[row] - rule.distance_us)
             later = ordered(codes, since)
             # What is seen from a time on is the latest of all that are seen by then; within a key,
             # order is rank.

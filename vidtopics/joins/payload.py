@@ -36,7 +36,7 @@ def take_rows(rows: pa.Table, at: NDArray[np.int64]) -> pa.Table:
 
 
 def _take_values(column: pa.Array, at: NDArray[np.int64], where: pa.Array) -> pa.Array:
-    fixed = _fixed_width(column)
+    fixed = fixed_lists(column)
     if fixed is None or len(at) * fixed[0].type.list_size > LARGEST:
         return column.take(where)
     lists, numbers = fixed
@@ -51,7 +51,7 @@ def _take_values(column: pa.Array, at: NDArray[np.int64], where: pa.Array) -> pa
     )
 
 
-def _fixed_width(column: pa.Array) -> tuple[pa.FixedSizeListArray, NDArray[np.int64] | None] | None:
+def fixed_lists(column: pa.Array) -> tuple[pa.FixedSizeListArray, NDArray[np.int64] | None] | None:
     """The lists as rows of a fixed width, nothing copied, and each list's number among them.
 
     A number is -1 for null; no numbers: each list is at its own place.

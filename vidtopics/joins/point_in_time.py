@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vidtopics.errors import explain
 from vidtopics.joins.history import History, Micros
+from vidtopics.joins.serving import Serving
 
 
 def matches(
@@ -20,6 +21,7 @@ def matches(
     known_by: int | Micros | None = None,
     ttl_us: int = 0,
     strictly_before: bool = False,
+    served: Serving | None = None,
 ) -> NDArray[np.int64]:
     """For each spine row the latest (event, created) of the rows that held and were known.
 
@@ -44,5 +46,10 @@ def matches(
             )
         )
     return History(held, event_us, created_us).matches(
-        spine_keys, spine_us, known_by=known_by, ttl_us=ttl_us, strictly_before=strictly_before
+        spine_keys,
+        spine_us,
+        known_by=known_by,
+        ttl_us=ttl_us,
+        strictly_before=strictly_before,
+        served=served,
     )

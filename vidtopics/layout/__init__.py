@@ -1,25 +1,30 @@
 """How a feature row lies in Redis: keys, header, payload; all that writers and readers share.
 
-A value is a 26-byte header and a payload::
+A value is a 30-byte header and a payload (numbers are little-endian)::
 
-    layout u1 | flags u1 | schema u4 | fingerprint u4 | event_us i8 | created_us i8  (little-endian)
+    layout u1 | flags u1 | schema u4 | fingerprint u4 | load u4 | event_us i8 | created_us i8
     null bits | fixed-width fields in the schema's order | bytes of variable-length fields
 
 `schema` names the fields (:class:`Schema`); `fingerprint` is a hash of view and id, so that a value
 under a foreign key is noticed; a tombstone (a value that ended) is a header alone. A
-variable-length field keeps, in the fixed part, where its bytes end.
+variable-length field keeps, in the fixed part, where its bytes end. `load` is the run of
+`materialize` that wrote the value (0: Feast); a value may have older ones behind it
+(:mod:`vidtopics.layout.chain`), and a reader shows the newest whose load its directory says is
+live.
 
->>> keys = KeySpace("vt", 1, 2, buckets=16)
+>>> keys = KeySpace("vt", 1, 2, Layout(16))
 >>> keys.of([b"v1", b"v2"])
-[b'vt:1:2:{5}v1', b'vt:1:2:{15}v2']
+[b'vt:1:2:{2}v1', b'vt:1:2:{t}v2']
 """
 
-from vidtopics.layout.directory import Directory, ViewEntry, layout_json, place
+from vidtopics.layout.directory import Directory, ViewEntry, place
 from vidtopics.layout.keys import KeySpace, Structures, Watermark
-from vidtopics.layout.schema import HEADER, LAYOUT, TOMBSTONE, Field, Schema
+from vidtopics.layout.layouts import Layout
+from vidtopics.layout.schema import CHAINED, HEADER, LAYOUT, TOMBSTONE, Field, Schema
 from vidtopics.layout.values import Decoded, decode, encode, headers, tombstones
 
 __all__ = [
+    "CHAINED",
     "HEADER",
     "LAYOUT",
     "TOMBSTONE",
@@ -27,6 +32,7 @@ __all__ = [
     "Directory",
     "Field",
     "KeySpace",
+    "Layout",
     "Schema",
     "Structures",
     "ViewEntry",
@@ -34,7 +40,6 @@ __all__ = [
     "decode",
     "encode",
     "headers",
-    "layout_json",
     "place",
     "tombstones",
 ]

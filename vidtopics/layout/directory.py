@@ -2,22 +2,25 @@
 
 A reader needs no contract, Feast or table.
 
-Four keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets), `views`
-(hash: view to JSON), `schemas` (hash: schema hash to fields), `directory` (a number that every
-change of the others raises: a reader reads it with its values and notices).
+Five keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets, hash tags),
+`views` (hash: view to JSON), `schemas` (hash: schema hash to fields), `structures` (hash: lists of
+a kind to JSON), `directory` (a number that every change of the others raises: a reader reads it
+with its values and notices).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout.keys import KeySpace
 from vidtopics.layout.known import known_fields
-from vidtopics.layout.schema import LAYOUT, Schema
+from vidtopics.layout.layouts import Layout
+from vidtopics.layout.schema import Schema
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class ViewEntry:
     """One view: number in keys, live generation, TTL (0: none), schema hash, join keys.
 
     Keys end with the ids alone, so the entry says whose they are; entries from before it did have
-    no join keys.
+    no join keys. `live`: the greatest load that readers see (0: only Feast wrote). `source`: what
+    is live, as the text of a :class:`Watermark`; empty where only Feast wrote.
 
     >>> ViewEntry.from_json(ViewEntry(4, 2, 0, 7, ("user_id",)).to_json()).keys
     ('user_id',)
@@ -38,6 +42,8 @@ class ViewEntry:
     ttl_us: int
     schema: int
     keys: tuple[str, ...] = ()
+    live: int = 0
+    source: str = ""
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ViewEntry:
@@ -59,16 +65,11 @@ def place(prefix: str, name: str) -> str:
     return f"{prefix}:{{directory}}:{name}"
 
 
-def layout_json(buckets: int) -> str:
-    """The text under `layout`."""
-    return json.dumps({"layout": LAYOUT, "buckets": buckets}, separators=(",", ":"))
-
-
 @dataclass(frozen=True)
 class Directory:
     """The parsed directory of one prefix.
 
-    >>> Directory.parse("vt", b"1", layout_json(16).encode(), {}, {}).view("video_topics")
+    >>> Directory.parse("vt", b"1", b'{"layout":1,"buckets":4}', {}, {}, {}).view("video_topics")
     Traceback (most recent call last):
     ...
     vidtopics.errors.StoreError: Redis, prefix 'vt': expected the view video_topics, found no views.
@@ -78,9 +79,10 @@ class Directory:
 
     prefix: str
     version: int
-    buckets: int
+    layout: Layout
     views: Mapping[str, ViewEntry]
     schemas: Mapping[int, Schema]
+    structures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def parse(
@@ -90,29 +92,35 @@ class Directory:
         layout: bytes | None,
         views: Mapping[bytes, bytes],
         schemas: Mapping[bytes, bytes],
+        structures: Mapping[bytes, bytes],
     ) -> Directory:
         """From what Redis holds; StoreError where there is nothing, or another layout."""
         if version is None or layout is None:
             raise _nothing(prefix, "a store", "nothing")
-        stored_layout = json.loads(layout)
-        if stored_layout["layout"] != LAYOUT:
-            raise StoreError(
-                explain(
-                    f"Redis, prefix {prefix!r}",
-                    expected=f"layout {LAYOUT}",
-                    found=f"layout {stored_layout['layout']}",
-                    mend="use the version of vidtopics that wrote it",
-                )
-            )
         entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
         known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
-        return cls(prefix, int(version), stored_layout["buckets"], entries, known)
+        trees = {name.decode(): json.loads(text) for name, text in structures.items()}
+        lists = {name: tree for name, tree in trees.items() if isinstance(tree, dict)}
+        stored_layout = Layout.from_json(prefix, layout)
+        return cls(prefix, int(version), stored_layout, entries, known, lists)
 
     def view(self, name: str) -> ViewEntry:
         """The entry of a view; StoreError names those that are there."""
         if name not in self.views:
             raise _nothing(self.prefix, f"the view {name}", ", ".join(self.views) or "no views")
         return self.views[name]
+
+    @property
+    def load(self) -> int:
+        """The live load: the greatest that a view or a kind of lists is at."""
+        lists = (int(tree.get("load", 0)) for tree in self.structures.values())
+        return max([0, *(entry.live for entry in self.views.values()), *lists])
+
+    def reads_alike(self, other: Directory, names: Iterable[str]) -> bool:
+        """Whether readers of these views and kinds of lists get the same from both directories."""
+        return self.layout == other.layout and all(
+            _what_readers_get(self, name) == _what_readers_get(other, name) for name in names
+        )
 
     def keys(self, name: str) -> KeySpace:
         """The keys of a view's live generation."""
@@ -122,9 +130,16 @@ class Directory:
     @cached_property
     def _spaces(self) -> dict[str, KeySpace]:
         return {
-            n: KeySpace(self.prefix, v.generation, v.number, self.buckets)
+            n: KeySpace(self.prefix, v.generation, v.number, self.layout)
             for n, v in self.views.items()
         }
+
+
+def _what_readers_get(directory: Directory, name: str) -> object:
+    entry = directory.views.get(name)
+    if entry is None:
+        return directory.structures.get(name)
+    return entry.number, entry.generation, entry.live
 
 
 def _nothing(prefix: str, expected: str, stored: str) -> StoreError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,14 +14,16 @@ from numpy.typing import NDArray
 from vidtopics.contracts import ENTITIES, Table
 from vidtopics.layout.known import known_fields
 
-LAYOUT = 1
+LAYOUT = 2
 TOMBSTONE = 1
+CHAINED = 2
 HEADER = np.dtype(
     [
         ("layout", "u1"),
         ("flags", "u1"),
         ("schema", "<u4"),
         ("fingerprint", "<u4"),
+        ("load", "<u4"),
         ("event_us", "<i8"),
         ("created_us", "<i8"),
     ]
@@ -43,9 +46,9 @@ NUMBERS = {
 class Field:
     """One field of a view: what a reader gets (`type`) and what is stored (`wire`).
 
-    `kind`: a "scalar", "slots" (a list of fixed `width`), a "vector" (all rows of one width, known
-    from the bytes), a "list" of any length, or "bytes" (`type` string or bytes). `pad` stands where
-    there is no value.
+    `kind`: a "scalar", "slots" (a list of fixed `width`), a "vector" (all rows of one `width`; 1:
+    not known, so that the bytes tell), a "list" of any length, or "bytes" (`type` string or bytes).
+    `pad` stands where there is no value.
     """
 
     name: str
@@ -58,19 +61,23 @@ class Field:
     @property
     def variable(self) -> bool:
         """Whether its bytes lie behind the fixed part."""
-        return self.kind in {"vector", "list", "bytes"}
+        return self.kind in {"list", "bytes"} or (self.kind == "vector" and self.width == 1)
+
+    @property
+    def shape(self) -> tuple[str, str, int]:
+        """What a reader's column depends on; of a vector not the width, which values may tell."""
+        return self.type, self.kind, 0 if self.kind == "vector" else self.width
+
+    @property
+    def many(self) -> bool:
+        """Whether all rows have `width` numbers."""
+        return self.kind == "slots" or (self.kind == "vector" and self.width > 1)
 
     def empty(self, rows: int) -> NDArray[np.generic]:
         """What a reader gets for `rows` without a value."""
         if self.kind in {"list", "bytes"}:
             return np.full(rows, None, object)
-        shape = (
-            (rows, self.width)
-            if self.kind == "slots"
-            else (rows, 0)
-            if self.kind == "vector"
-            else rows
-        )
+        shape = (rows, self.width) if self.many else (rows, 0) if self.kind == "vector" else rows
         return np.full(shape, self.pad, NUMBERS[self.type])
 
 
@@ -95,13 +102,31 @@ class Schema:
         """The schema of a contract's view.
 
         >>> from vidtopics.contracts import VIDEO_TOPICS
-        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 26 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
-        97
+        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 30 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
+        101
         """
         keys = (ENTITIES[table.view.entity].name,) if table.view else ()
         return cls(
             tuple(_field(c.name, c.type, c.width, c.pad, c.wire) for c in table.values), keys
         )
+
+    def sized(self, widths: Mapping[str, int]) -> Schema:
+        """The schema with the widths of its vectors, as far as they are named.
+
+        >>> vector = Field("v", "float32", "vector", "float16")
+        >>> Schema((vector,)).sized({"v": 128, "w": 3}).fields[0].width
+        128
+        """
+        fields = (
+            replace(f, width=widths[f.name]) if f.kind == "vector" and f.name in widths else f
+            for f in self.fields
+        )
+        return replace(self, fields=tuple(fields))
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The widths of its vectors that are known."""
+        return {f.name: f.width for f in self.fields if f.kind == "vector" and f.width > 1}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
@@ -135,7 +160,7 @@ class Schema:
                 (
                     f"f{i}",
                     END if f.variable else NUMBERS[f.wire],
-                    (f.width,) if f.kind == "slots" else (),
+                    (f.width,) if f.many else (),
                 )
             )
         return np.dtype(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ def encode(
     event_us: ArrayLike,
     created_us: ArrayLike,
     null: Mapping[str, NDArray[np.bool_]] | None = None,
+    ids: Sequence[bytes] = (),
 ) -> list[bytes]:
     r"""Values of N rows.
 
@@ -36,17 +37,19 @@ def encode(
         event_us: int64[N], microseconds.
         created_us: int64[N], microseconds.
         null: per field bool[N], true where it has no value.
+        ids: N ids, for messages.
 
     Raises:
-        ContractError: a number doesn't fit the type that is stored, or slots are not [N, width].
+        ContractError: a number doesn't fit the type that is stored, slots are not [N, width], or a
+            vector is of another width.
 
     >>> from vidtopics.layout.schema import EXAMPLE
     >>> columns, fingerprints = {"n": [300], "s": ["two"]}, np.array([9], np.uint32)
     >>> (value,) = encode(
     ...     EXAMPLE, columns, fingerprints=fingerprints, event_us=[5], created_us=[6]
     ... )
-    >>> value[:2], len(value), value[-3:]  # 26 header, 1 null bits, 2 for n, 4 + 3 for s
-    (b'\x01\x00', 36, b'two')
+    >>> value[:2], len(value), value[-3:]  # 30 header, 1 null bits, 2 for n, 4 + 3 for s
+    (b'\x02\x00', 40, b'two')
     >>> decoded = decode(EXAMPLE, [value])
     >>> decoded.columns["n"], decoded.columns["s"]
     (array([300]), array(['two'], dtype=object))
@@ -65,9 +68,12 @@ def encode(
         if field.variable:
             _put_variable(rows[f"f{i}"], tails, field, columns[field.name], bits[:, i])
         else:
-            rows[f"f{i}"] = _narrow(
-                field, _shaped(field, columns[field.name], len(rows)), bits[:, i]
-            )
+            column = columns[field.name]
+            if field.kind == "vector":
+                array = _stacked(field, column, bits[:, i], ids)
+            else:
+                array = _shaped(field, column, len(rows))
+            rows[f"f{i}"] = _narrow(field, array, bits[:, i])
     rows["nulls"] = np.packbits(bits, axis=1, bitorder="little")
     raw, size = rows.tobytes(), schema.row.itemsize
     fixed = [raw[i * size : (i + 1) * size] for i in range(len(rows))]
@@ -100,8 +106,8 @@ class Decoded:
 
     `readable` is false where the bytes don't fit.
 
-    A vector field has the width of the row known last; rows of another width aren't readable. It
-    has width 0 where no row has a vector.
+    A vector field whose width the schema doesn't know has that of the row known last; rows of
+    another width aren't readable. It has width 0 where no row has a vector.
     """
 
     columns: Mapping[str, NDArray[np.generic]]
@@ -168,6 +174,34 @@ def _shaped(field: Field, column: Column, rows: int) -> NDArray[np.generic]:
             )
         )
     return array
+
+
+def _stacked(
+    field: Field, column: Column, missing: NDArray[np.bool_], ids: Sequence[bytes]
+) -> NDArray[np.generic]:
+    """Vectors [N, width], padding where one is missing; ContractError names one of another width.
+
+    A reader takes the width from the schema: a single row of another one would be unreadable, and
+    rows of two widths mean that the table was made anew.
+    """
+    stacked = np.full((len(missing), field.width), field.pad, NUMBERS[field.type])
+    for row, vector in enumerate(cast("Sequence[Sequence[float] | None]", column)):
+        if vector is None:
+            missing[row] = True
+        if missing[row] or vector is None:
+            continue
+        if len(vector) != field.width:
+            name = f" (id {ids[row].decode(errors='replace')})" if ids else ""
+            raise ContractError(
+                explain(
+                    f"{field.name}, row {row}{name}",
+                    expected=f"a vector of {field.width} numbers, as the view's others",
+                    found=f"one of {len(vector)}",
+                    mend="correct the row; where the width changed, write all rows by it",
+                )
+            )
+        stacked[row] = vector
+    return stacked
 
 
 def _narrow(

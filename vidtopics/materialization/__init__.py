@@ -7,8 +7,17 @@ already are no news to the store. docs/materialization.md has the rules.
 
 from vidtopics.materialization.changes import Span
 from vidtopics.materialization.lock import LockError
-from vidtopics.materialization.releases import backfill, materialize, preview
+from vidtopics.materialization.releases import IncompleteError, backfill, materialize, preview
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.writer import StoreWriter
 
-__all__ = ["LockError", "Moved", "Span", "StoreWriter", "backfill", "materialize", "preview"]
+__all__ = [
+    "IncompleteError",
+    "LockError",
+    "Moved",
+    "Span",
+    "StoreWriter",
+    "backfill",
+    "materialize",
+    "preview",
+]

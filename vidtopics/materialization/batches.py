@@ -53,10 +53,10 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield part
 
 
-def bucket_of(key: bytes) -> int:
-    """The bucket that a key carries as its hash tag.
+def tag_of(key: bytes) -> str:
+    """The hash tag of a key, which names its bucket.
 
-    >>> bucket_of(b"vt:1:2:{5}v{1}")
-    5
+    >>> tag_of(b"vt:1:2:{5x}v{1}")
+    '5x'
     """
-    return int(key.partition(b"{")[2].partition(b"}")[0])
+    return key.partition(b"{")[2].partition(b"}")[0].decode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +12,19 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import local, require_plain, scan, scan_files
 from vidtopics.tables.whole import changed_by, readable, whole
 from vidtopics.timestamps import microseconds
 
 BATCH = 32_768
+OPEN_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ def changes(
     Raises:
         TableError: a data file is gone or damaged.
     """
-    dataset = scan(delta)
-    fragments = [f for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
-    dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
+    dataset = scan_files(delta, data_files(delta) if names is None else names)
     with readable(table, delta.version()):
         rows = dataset.to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME])
     event, created = (microseconds(rows[name]) for name in (EVENT_TIME, CREATED_TIME))
@@ -114,11 +113,34 @@ def files(delta: DeltaTable) -> frozenset[str]:
 
 
 def files_of(delta: DeltaTable, version: int) -> frozenset[str] | None:
-    """The data files of another version; None where it can't be opened any more."""
+    """The data files of another version; None where its log is gone.
+
+    Raises:
+        TableError: it couldn't be opened now, several times: that says nothing of its rows.
+    """
     try:
-        return files(DeltaTable(delta.table_uri, version=version))
-    except (DeltaError, OSError):
+        return files(_opened(delta.table_uri, version))
+    except DeltaError:
         return None
+    except OSError as error:
+        raise TableError(
+            explain(
+                f"{delta.table_uri}, version {version}",
+                expected="a log that can be read",
+                found=f"{error}, {OPEN_TRIES} times",
+                mend="see to the storage and run again",
+            )
+        ) from error
+
+
+@retry(
+    retry=retry_if_exception_type(OSError),
+    stop=stop_after_attempt(OPEN_TRIES),
+    wait=wait_random(0, 0.2),
+    reraise=True,
+)
+def _opened(uri: str, version: int) -> DeltaTable:
+    return DeltaTable(uri, version=version)
 
 
 def removes_rows(delta: DeltaTable, since: int) -> bool:
@@ -126,7 +148,7 @@ def removes_rows(delta: DeltaTable, since: int) -> bool:
 
     A commit whose log entry was cleaned up may have.
     """
-    folder = scan(delta).filesystem
+    folder = local(delta.table_uri) or scan(delta).filesystem
     commit_kinds = (
         changed_by(folder, version) for version in range(since + 1, delta.version() + 1)
     )
@@ -165,7 +187,7 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
                 mend=f"run `vidtopics run {table.name}`, which publishes a new release",
             )
         ) from error
-    scan(delta)
+    require_plain(delta)
     return delta
 
 

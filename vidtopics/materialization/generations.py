@@ -1,16 +1,19 @@
 """The directory as writers change it: views, which generation of each is live, which must go.
 
 A view's keys carry the number of a generation. A new one is filled beside the live one and becomes
-live with one change of the directory (:meth:`Generations.switch`). Generations that aren't live
-stand in a list, from before their first key is written until their last is gone, so that whoever
-comes after a crash finds and removes them (:meth:`Generations.sweep`).
+live with the load that filled it (:mod:`vidtopics.materialization.switching`). Generations that
+aren't live stand in a list, from before their first key is written until their last is gone, so
+that whoever comes after a crash finds those that no record names, and removes them
+(:meth:`Generations.sweep`).
 """
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -18,10 +21,12 @@ from typing import Any, TypeVar, cast
 import redis
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark, layout_json, place
-from vidtopics.materialization.batches import bucket_of, chunks
+from vidtopics.layout import KeySpace, Layout, Schema, ViewEntry, Watermark, place
+from vidtopics.materialization.batches import chunks, tag_of
 from vidtopics.materialization.lock import GUARD, Lease, fence, queue, transaction
+from vidtopics.materialization.records import generations_of, parse_records, queue_loads
 from vidtopics.materialization.registration import (
+    Generation,
     Registration,
     extends,
     is_shorter,
@@ -34,6 +39,7 @@ from vidtopics.materialization.registration import (
 from vidtopics.online.connections import Connection
 
 Result = TypeVar("Result")
+Trim = Callable[[Generation, list[bytes]], None]
 CLUSTER_GRACE_S = 5.0
 
 # KEYS: fence, then keys of its bucket. ARGV: the writer's number. Gives how many there were.
@@ -51,7 +57,7 @@ class Generations:
     ) -> None:
         self.connection = connection
         self.prefix = prefix
-        self.buckets = buckets
+        self.layout = Layout(buckets)
         self.lease = lease
 
     def open(self, *, create: bool) -> None:
@@ -60,19 +66,20 @@ class Generations:
         Raises:
             StoreError: the prefix has another layout or another number of buckets.
         """
-        layout, key = layout_json(self.buckets), place(self.prefix, "layout")
+        layout, key = self.layout.to_json(), place(self.prefix, "layout")
         stored = cast("bytes | None", self.connection.get(key))
         if stored is None and create:
             self._create(layout)
             stored = cast("bytes | None", self.connection.get(key))
-        if stored is not None and stored.decode() != layout:
+        stored_layout = Layout.from_json(self.prefix, stored) if stored else self.layout
+        if stored_layout != self.layout:
             raise StoreError(
                 explain(
                     f"Redis, prefix {self.prefix!r}",
-                    expected=layout,
-                    found=stored.decode(),
-                    mend="keep `buckets` as they were (a teardown leaves them), "
-                    "or choose another `prefix`",
+                    expected=str(self.layout),
+                    found=str(stored_layout),
+                    mend="keep `buckets` as they were (a teardown leaves them), or choose another "
+                    "`prefix`; `vidtopics materialize` and `feast apply` bring layout 1 to 2",
                 )
             )
 
@@ -83,7 +90,7 @@ class Generations:
         numbers at 1 (keys stay short), and at the clock where a bucket's fence shows that there was
         a directory.
         """
-        fences = [fence(self.prefix, bucket) for bucket in range(self.buckets)]
+        fences = [fence(self.prefix, tag) for tag in self.layout.tags]
         with self.connection.pipeline(transaction=False) as pipe:
             for name in fences:
                 pipe.exists(name)
@@ -105,14 +112,34 @@ class Generations:
                 pipe.set(name, 0, nx=True)
             pipe.execute()
 
+    @property
+    def address(self) -> str:
+        """The store in the home's load log: the server's address, without password, and the prefix.
+
+        Of a cluster it is that of the node that has the directory.
+        """
+        connection: Any = self.connection
+        if isinstance(connection, redis.RedisCluster):
+            cluster: Any = connection  # redis-py doesn't type the call
+            name = cluster.get_node_from_key(place(self.prefix, "directory")).name
+            return f"{name}/{self.prefix}"
+        at = connection.get_connection_kwargs()
+        where = at.get("path") or f"{at.get('host', 'localhost')}:{at.get('port', 6379)}"
+        return f"{where}/{at.get('db', 0)}/{self.prefix}"
+
     def entries(self) -> dict[str, ViewEntry]:
         """Every view's entry."""
-        return _entries(cast("dict[bytes, bytes]", self.connection.hgetall(self._views)))
+        return entries_of(cast("dict[bytes, bytes]", self.connection.hgetall(self._views)))
 
     def schemas(self) -> list[Schema]:
         """Every schema that values were written by."""
         texts = cast("dict[bytes, bytes]", self.connection.hgetall(self._schemas))
         return [Schema.from_json(text) for text in texts.values()]
+
+    def widths(self, entry: ViewEntry) -> dict[str, int]:
+        """The widths of the vectors in an entry's values."""
+        text = cast("bytes | None", self.connection.hget(self._schemas, str(entry.schema)))
+        return Schema.from_json(text).widths if text else {}
 
     def fits(self, entry: ViewEntry, schema: Schema) -> bool:
         """Whether values of `schema` may lie among the entry's.
@@ -127,9 +154,9 @@ class Generations:
         """Register a view by its contract, or update its TTL and schema. Returns its live entry.
 
         Where join keys changed, or fields otherwise than by new ones at the end, the view goes on
-        in a new generation, empty until it is written to: :meth:`begin` and :meth:`switch` are for
-        those who can fill it first. A contract of the first fields alone may be old: it leaves
-        schema and TTL as they are.
+        in a new generation, empty until it is written to: :meth:`begin` is for those who can fill
+        it first. A contract of the first fields alone may be old: it leaves schema and TTL as they
+        are.
         """
 
         def entry_for(state: Registration) -> ViewEntry:
@@ -188,8 +215,14 @@ class Generations:
 
         def change(pipe: Any) -> ViewEntry:
             state = self._registration(pipe, view)
-            is_known = pipe.hexists(self._schemas, str(schema.hash))
             entry, live = entry_for(state), state.live
+            fields = schema  # with the widths of the live values, where it has none
+            if entry and live and entry.generation == live.generation and not schema.widths:
+                fields = schema.sized(Schema(state.fields).widths)
+            is_known = entry is not None and pipe.hexists(
+                self._written, f"{fields.hash}:{field_of(entry)}"
+            )
+            texts = pipe.hgetall(self._releases)
             pipe.multi()
             if entry is None:
                 assert live is not None
@@ -199,17 +232,19 @@ class Generations:
                 pipe.hdel(self._applied, view)
             if entry != live or not is_known:
                 retired = live if live and live.generation != entry.generation else None
-                self._enter(pipe, view, entry, schema, retired=retired)
+                self.enter(pipe, view, entry, fields, retired=retired)
+                if retired:
+                    self._drop_from_records(pipe, view, texts)
             if not live:
                 pipe.set(self._numbers, entry.number)
             return entry
 
-        return self._change(change)
+        return self.change(change)
 
     def begin(self, view: str, schema: Schema, ttl_us: int) -> ViewEntry:
         """Begin the view's next generation, listed as half-made. Returns its entry to be.
 
-        Readers don't see it before :meth:`switch`.
+        Readers don't see it before its load goes live.
         """
 
         def change(pipe: Any) -> ViewEntry:
@@ -218,39 +253,24 @@ class Generations:
             entry = state.new_generation(schema, ttl_us)
             entry = replace(entry, keys=entry.keys or state.live.keys)
             pipe.multi()
-            pipe.hset(self._retired, _field(entry), view)
+            pipe.hset(self._retired, field_of(entry), view)
+            pipe.hset(self._last_generations, str(entry.number), entry.generation)
             return entry
 
-        return self._change(change)
-
-    def switch(self, view: str, entry: ViewEntry, schema: Schema, source: str) -> None:
-        """Make a generation the live one and list the one before it, in one transaction.
-
-        `source` is what :meth:`source` gives afterwards.
-        """
-
-        def change(pipe: Any) -> None:
-            live = _entries(pipe.hgetall(self._views))[view]
-            pipe.multi()
-            if live != entry:
-                pipe.hdel(self._retired, _field(entry))
-                pipe.hset(self._sources, view, source)
-                self._enter(pipe, view, entry, schema, retired=live)
-
-        self._change(change)
+        return self.change(change)
 
     def watermarks(self, entry: ViewEntry) -> list[Watermark | None]:
         """The watermark of each bucket."""
         space = self.keys(entry)
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(self.buckets):
+            for bucket in range(self.layout.buckets):
                 pipe.get(cast("str", space.watermark(bucket)))
             texts = cast("list[bytes | None]", pipe.execute())
         return [Watermark.parse(t) if t else None for t in texts]
 
     def keys(self, entry: ViewEntry) -> KeySpace:
         """The keys of a view in the entry's generation."""
-        return KeySpace(self.prefix, entry.generation, entry.number, self.buckets)
+        return KeySpace(self.prefix, entry.generation, entry.number, self.layout)
 
     def source(self, view: str) -> bytes | None:
         """What the view was loaded from, as its last load left it."""
@@ -263,47 +283,98 @@ class Generations:
             pipe.multi()
             pipe.hset(self._sources, view, source)
 
-        self._change(change)
+        self.change(change)
 
     def drop(self, view: str) -> None:
         """Take a view out; :meth:`sweep` removes its keys."""
 
         def change(pipe: Any) -> None:
-            live = _entries(pipe.hgetall(self._views)).get(view)
+            live = entries_of(pipe.hgetall(self._views)).get(view)
+            texts = pipe.hgetall(self._releases)
             pipe.multi()
             if live:
+                self._drop_from_records(pipe, view, texts)
                 pipe.hdel(self._views, view)
                 pipe.hdel(self._sources, view)
                 pipe.hdel(self._applied, view)
-                pipe.hset(self._retired, _field(live), view)
+                pipe.hset(self._retired, field_of(live), view)
                 pipe.incr(place(self.prefix, "directory"))
 
-        self._change(change)
+        self.change(change)
 
-    def sweep(self) -> int:
-        """Remove the keys of every listed generation, and no other key; returns their number.
+    def _drop_from_records(self, pipe: Any, view: str, texts: Mapping[bytes, bytes]) -> None:
+        """Nobody goes back to values of a view that was dropped or begun anew by other fields."""
+        for record in parse_records(texts):
+            if view in record.entries:
+                pipe.hset(self._releases, str(record.load), record.without_view(view).to_json())
+
+    def sweep(self, trims: Mapping[Generation, Trim] | None = None) -> int:
+        """Remove the keys of listed generations and sets of queues that nobody can read any more.
+
+        Those are neither live nor named by a record. One look through the keys removes all, and
+        hands those of the generations in `trims` to the function there. Returns how many went.
 
         It takes a lease: half-made generations are listed too.
         """
-        names = cast("dict[bytes, bytes]", self.connection.hgetall(self._retired))
-        if not names:
+        generations, queues = self._unneeded()
+        if not generations and not queues and not trims:
             return 0
         assert self.lease is not None
-        if isinstance(self.connection, redis.RedisCluster):
+        if generations and isinstance(self.connection, redis.RedisCluster):
             # There the directory's version and the values are on several nodes: a read of the old
             # version may still be under way.
             time.sleep(CLUSTER_GRACE_S)
         removed = 0
-        for number, generation in retired_generations(names):
-            for kind in (f"w{number}", f"{number}"):
-                pattern = f"{self.prefix}:{generation}:{kind}:{{*"
-                keys = self.connection.scan_iter(match=pattern, count=1_000)
-                removed += unlink(self.lease, keys)
-            self._change(partial(self._forget, f"{number}:{generation}"))
+        for part in chunks(self.keys_with_numbers(), 1_000):
+            removed += unlink(
+                self.lease,
+                [key for key, number in part if number in generations or number in queues],
+            )
+            for generation, trim in (trims or {}).items():
+                keys = [k for k, number in part if number == generation and not _is_watermark(k)]
+                if keys:
+                    trim(generation, keys)
+        self.change(partial(self._forget, generations, queues))
         return removed
 
+    def known_numbers(self) -> set[Generation | int]:
+        """Generations and loads of queues that are listed, live or in a record."""
+        listed, in_use = self._numbers_of_keys()
+        return listed | in_use
+
+    def _unneeded(self) -> tuple[set[Generation], set[int]]:
+        """Generations and loads of queues that are listed, not live and in no record."""
+        listed, in_use = self._numbers_of_keys()
+        unneeded = listed - in_use
+        queues = {number for number in unneeded if isinstance(number, int)}
+        return {number for number in unneeded if not isinstance(number, int)}, queues
+
+    def _numbers_of_keys(self) -> tuple[set[Generation | int], set[Generation | int]]:
+        """Those that are listed, and those that are live or in a record."""
+        with self.connection.pipeline(transaction=False) as pipe:
+            for name in ("generations", "queues", "structures", "releases", "views"):
+                pipe.hgetall(place(self.prefix, name))
+            listed, queues, structures, texts, views = pipe.execute()
+        records = parse_records(texts)
+        live = {(e.number, e.generation) for e in entries_of(views).values()}
+        facts = map(json.loads, structures.values())
+        loads = queue_loads(records) | {fact["load"] for fact in facts if "load" in fact}
+        return (
+            {*retired_generations(listed), *map(int, queues)},
+            {*live, *generations_of(records), *loads},
+        )
+
+    def keys_with_numbers(self) -> Iterator[tuple[bytes, Generation | int]]:
+        """Keys of values, watermarks (with their generation) and queues (with their load)."""
+        pattern = re.compile(
+            rb"%s:(?:(\d+):w?(\d+)|queue:(\d+)):\{[0-9a-z]+\}" % re.escape(self.prefix.encode())
+        )
+        for key in self.connection.scan_iter(match=f"{self.prefix}:[0-9q]*", count=1_000):
+            if match := pattern.match(key):
+                yield key, int(match[3]) if match[3] else (int(match[2]), int(match[1]))
+
     def _registration(self, pipe: Any, view: str) -> Registration:
-        entries = _entries(pipe.hgetall(self._views))
+        entries = entries_of(pipe.hgetall(self._views))
         live = entries.get(view)
         text = pipe.hget(self._schemas, str(live.schema)) if live else None
         return Registration(
@@ -313,13 +384,28 @@ class Generations:
             int(pipe.get(self._numbers) or 0),
             list(entries.values()),
             retired_generations(pipe.hgetall(self._retired)),
+            int(pipe.hget(self._last_generations, str(live.number)) or 0) if live else 0,
         )
 
-    def _forget(self, field: str, pipe: Any) -> None:
+    def _forget(self, generations: set[Generation], queues: set[int], pipe: Any) -> None:
+        """Take what is gone off the lists, and schemas that no value is written by any more."""
+        written = [field.decode().split(":") for field in pipe.hkeys(self._written)]
+        gone = {f"{number}:{generation}" for number, generation in generations}
+        dead = [parts for parts in written if ":".join(parts[1:]) in gone]
+        in_use = {parts[0] for parts in written if parts not in dead}
+        unused = {parts[0] for parts in dead} - in_use
         pipe.multi()
-        pipe.hdel(self._retired, field)
+        for fields, key in (
+            (gone, self._retired),
+            (gone, place(self.prefix, "dirty")),
+            ({":".join(parts) for parts in dead}, self._written),
+            (unused, self._schemas),
+            (set(map(str, queues)), place(self.prefix, "queues")),
+        ):
+            if fields:
+                pipe.hdel(key, *fields)
 
-    def _enter(
+    def enter(
         self,
         pipe: Any,
         view: str,
@@ -327,15 +413,19 @@ class Generations:
         schema: Schema,
         retired: ViewEntry | None = None,
     ) -> None:
+        """Queue the change of a view's entry; `retired` is the one that it takes the place of."""
         pipe.hset(self._schemas, str(schema.hash), schema.to_json())
+        pipe.hset(self._written, f"{schema.hash}:{field_of(entry)}", "")
         pipe.hset(self._views, view, entry.to_json())
+        pipe.hset(self._last_generations, str(entry.number), entry.generation)
         pipe.incr(place(self.prefix, "directory"))
         if retired:
-            pipe.hset(self._retired, _field(retired), view)
+            pipe.hset(self._retired, field_of(retired), view)
             pipe.hdel(self._applied, view)
 
-    def _change(self, change: Callable[[Any], Result]) -> Result:
-        names = ("views", "schemas", "generations", "numbers", "wanted")
+    def change(self, change: Callable[[Any], Result]) -> Result:
+        """Change the directory in one transaction, again where another writer came in between."""
+        names = ("views", "schemas", "generations", "numbers", "wanted", "releases")
         if self.lease:
             return self.lease.transaction(change, *names)
         return transaction(self.connection, change, *(place(self.prefix, name) for name in names))
@@ -347,6 +437,20 @@ class Generations:
     @property
     def _schemas(self) -> str:
         return place(self.prefix, "schemas")
+
+    @property
+    def _written(self) -> str:
+        """Schema and generation of which there may be values, as `schema:number:generation`."""
+        return place(self.prefix, "written")
+
+    @property
+    def _last_generations(self) -> str:
+        """Per number of a view the greatest that a generation of it ever had."""
+        return place(self.prefix, "last")
+
+    @property
+    def _releases(self) -> str:
+        return place(self.prefix, "releases")
 
     @property
     def _numbers(self) -> str:
@@ -374,19 +478,26 @@ def unlink(lease: Lease, keys: Iterable[bytes]) -> int:
     """
     removed = 0
     for part in chunks(keys, 1_000):
-        buckets: dict[int, list[bytes]] = defaultdict(list)
+        buckets: dict[str, list[bytes]] = defaultdict(list)
         for key in part:
-            buckets[bucket_of(key)].append(key)
+            buckets[tag_of(key)].append(key)
         with lease.connection.pipeline(transaction=False) as pipe:
-            for bucket, bucket_keys in buckets.items():
-                queue(pipe, UNLINK, [fence(lease.prefix, bucket), *bucket_keys], lease.number)
+            for tag, bucket_keys in buckets.items():
+                queue(pipe, UNLINK, [fence(lease.prefix, tag), *bucket_keys], lease.number)
             removed += sum(pipe.execute())
     return removed
 
 
-def _entries(texts: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:
+def _is_watermark(key: bytes) -> bool:
+    """Whether a key with a generation is a watermark's, and no value's."""
+    return key.split(b":", 3)[2].startswith(b"w")
+
+
+def entries_of(texts: Mapping[bytes, bytes]) -> dict[str, ViewEntry]:
+    """The entries of the hash `views`."""
     return {name.decode(): ViewEntry.from_json(text) for name, text in texts.items()}
 
 
-def _field(entry: ViewEntry) -> str:
+def field_of(entry: ViewEntry) -> str:
+    """An entry's generation as a field of hashes."""
     return f"{entry.number}:{entry.generation}"

@@ -19,7 +19,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """Files of a table's version, and the generation that their rows go to.
+    """Files of a table's version, and the generation that their rows go to, by which schema.
 
     Plain data: it travels to executors. `names`: of the files; None: all. `now_us`: rows that hold
     or are known later are not due yet. `span`: rows of these event times alone.
@@ -30,6 +30,7 @@ class Work:
     version: int
     names: frozenset[str] | None
     entry: ViewEntry
+    schema: Schema
     now_us: int
     span: Span | None = None
 
@@ -69,10 +70,10 @@ def load_here(work: Work, load: Load, progress: Progress) -> Loaded:
         now_us=work.now_us,
         span=work.span,
     )
-    schema, done = Schema.of(work.table), 0
+    done = 0
     progress(work.table.name, 0, new_rows.rows)
     for batch in new_rows.batches():
-        load.add(*encoded(work.table, schema, load.space, batch))
+        load.add(*encoded(work.table, work.schema, load.space, batch))
         failpoint("materialize.batch")
         done += batch.num_rows
         progress(work.table.name, done, new_rows.rows)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar, cast
 import redis
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import place
+from vidtopics.layout import Layout, place
 from vidtopics.online.connections import Connection
 
 LEASE_S = 10.0
@@ -32,9 +32,11 @@ FENCED = "VTFENCED"
 LOST = "VTLOST"
 Result = TypeVar("Result")
 
-# KEYS: lock, fence. ARGV: who, lease in ms. The clock keeps numbers rising where Redis lost the
-# last one. A client that sends it again, as it got no answer, finds the lock its own.
+# KEYS: lock, fence. ARGV: who, lease in ms, 1 to take it from whoever has it. The clock keeps
+# numbers rising where Redis lost the last one. A client that sends it again, as it got no answer,
+# finds the lock its own.
 ACQUIRE = """
+if ARGV[3] == '1' then redis.call('DEL', KEYS[1]) end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   local held = redis.call('GET', KEYS[1])
   if held ~= ARGV[1] then return {'', held} end
@@ -98,22 +100,22 @@ class LockError(StoreError):
     """Another run holds the lock, or took it from this one."""
 
 
-def fence(prefix: str, bucket: int) -> str:
-    """The key of the number that guards a bucket, in the bucket's own slot.
+def fence(prefix: str, tag: str) -> str:
+    """The key of the number that guards a bucket, by the bucket's hash tag.
 
-    >>> fence("vt", 3)
-    'vt:fence:{3}'
+    >>> fence("vt", "5x")
+    'vt:fence:{5x}'
     """
-    return f"{prefix}:fence:{{{bucket}}}"
+    return f"{prefix}:fence:{{{tag}}}"
 
 
-def count(prefix: str, bucket: int) -> str:
+def count(prefix: str, tag: str) -> str:
     """The key of what a run has sent to a bucket, beside its fence.
 
-    >>> count("vt", 3)
-    'vt:fence-count:{3}'
+    >>> count("vt", "5x")
+    'vt:fence-count:{5x}'
     """
-    return f"{prefix}:fence-count:{{{bucket}}}"
+    return f"{prefix}:fence-count:{{{tag}}}"
 
 
 @dataclass
@@ -127,35 +129,31 @@ class Lease:
     prefix: str
     number: str
 
-    def claim(self, buckets: int) -> None:
+    def claim(self, layout: Layout) -> None:
         """Raise every bucket's number to this one; no earlier holder changes a key afterwards.
 
         Where buckets have greater ones (the directory's node lost its own, and its clock is
         behind), the holder's rises above them.
         """
         try:
-            self._claim(buckets)
+            self._claim(layout)
         except redis.ResponseError as error:
-            if FENCED not in str(error) or not self._rise(buckets):
+            if FENCED not in str(error) or not self._rise(layout):
                 raise
-            self._claim(buckets)
+            self._claim(layout)
 
-    def _claim(self, buckets: int) -> None:
+    def _claim(self, layout: Layout) -> None:
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(buckets):
-                queue(
-                    pipe,
-                    CLAIM,
-                    [fence(self.prefix, bucket), count(self.prefix, bucket)],
-                    self.number,
-                )
+            for tag in layout.tags:
+                guards = [fence(self.prefix, tag), count(self.prefix, tag)]
+                queue(pipe, CLAIM, guards, self.number)
             pipe.execute()
 
-    def _rise(self, buckets: int) -> bool:
+    def _rise(self, layout: Layout) -> bool:
         """Take a number above all buckets' ones; false where another has the lock."""
         with self.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(buckets):
-                pipe.get(fence(self.prefix, bucket))
+            for tag in layout.tags:
+                pipe.get(fence(self.prefix, tag))
             number = str(max(int(n or 0) for n in pipe.execute()) + 1)
         if not self.connection.eval(RISE, 1, place(self.prefix, "fence"), self.number, number):
             return False
@@ -195,8 +193,8 @@ def transaction(connection: Connection, change: Callable[[Any], Result], *keys: 
 
 
 @contextmanager
-def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
-    """Hold the prefix's lock, renewed by a thread.
+def hold(connection: Connection, prefix: str, *, preempt: bool = False) -> Iterator[Lease]:
+    """Hold the prefix's lock, renewed by a thread; with `preempt` whoever has it is overtaken.
 
     Raises:
         LockError: another has it after :data:`WAIT_S` (it is named), or took it away.
@@ -210,7 +208,7 @@ def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
             "token": secrets.token_hex(8),
         }
     )
-    lease = Lease(connection, prefix, _acquire(connection, prefix, who))
+    lease = Lease(connection, prefix, _acquire(connection, prefix, who, preempt=preempt))
     keys, stop = [place(prefix, "lock"), place(prefix, "fence")], threading.Event()
 
     def renew(lease_ms: int) -> None:
@@ -239,12 +237,13 @@ def hold(connection: Connection, prefix: str) -> Iterator[Lease]:
             renew(0)
 
 
-def _acquire(connection: Connection, prefix: str, who: str) -> str:
+def _acquire(connection: Connection, prefix: str, who: str, *, preempt: bool = False) -> str:
     until = time.monotonic() + WAIT_S
     keys = [place(prefix, "lock"), place(prefix, "fence")]
     while True:
         number, holder = cast(
-            "list[bytes]", connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000)))
+            "list[bytes]",
+            connection.eval(ACQUIRE, 2, *keys, who, str(int(LEASE_S * 1000)), str(int(preempt))),
         )
         if number:
             return number.decode()

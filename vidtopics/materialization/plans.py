@@ -117,8 +117,12 @@ def plan(
             # Redis may have dropped what it lets in; Feast's writers, too, enter a TTL before they
             # write
         )
-    known = {} if why else _files(delta, versions)
-    why = why or removed_rows_reason(delta, known, source)
+    current: frozenset[str] = frozenset() if why else files(delta)
+    known = {
+        v: current if v == delta.version() else files_of(delta, v)
+        for v in (() if why else sorted(versions))
+    }
+    why = why or removed_rows_reason(delta, current, known, source)
     if why:
         return Plan(rebuild=why)
     if not all(marks):
@@ -128,7 +132,7 @@ def plan(
     since = min(m.version for m in marks if m)
     if since == delta.version():
         return Plan(up_to_date=True, since=since)
-    return Plan(files(delta) - (known[since] or frozenset()), since=since)
+    return Plan(current - (known[since] or frozenset()), since=since)
 
 
 def table_replaced_reason(
@@ -149,19 +153,15 @@ def table_replaced_reason(
     return ""
 
 
-def _files(delta: DeltaTable, versions: Iterable[int]) -> dict[int, frozenset[str] | None]:
-    """The data files of each version; None for one that can't be opened any more."""
-    return {
-        v: files(delta) if v == delta.version() else files_of(delta, v) for v in sorted(versions)
-    }
-
-
 def removed_rows_reason(
-    delta: DeltaTable, known: Mapping[int, frozenset[str] | None], source: LoadRecord | None
+    delta: DeltaTable,
+    current: frozenset[str],
+    known: Mapping[int, frozenset[str] | None],
+    source: LoadRecord | None,
 ) -> str:
     """Why rows may lie in Redis that the table has no more; empty where none do.
 
-    `known`: the files of each version that was written from.
+    `current`: the files of `delta`; `known`: those of each version that was written from.
     """
     written_files: set[str] = set()
     for version, names in known.items():
@@ -172,6 +172,6 @@ def removed_rows_reason(
         ) != files_digest(names):
             return f"version {version} is not the one that was loaded"
         written_files |= names
-    if written_files - files(delta) and removes_rows(delta, min(known)):
+    if written_files - current and removes_rows(delta, min(known)):
         return "rows were taken out of the table"
     return ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import cast
 
 import numpy as np
@@ -11,7 +12,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, STRUCTURES, VIEWS, Table
-from vidtopics.layout import HEADER, TOMBSTONE, Schema, ViewEntry, decode, headers
+from vidtopics.layout import (
+    HEADER,
+    TOMBSTONE,
+    Schema,
+    ViewEntry,
+    Watermark,
+    decode,
+    headers,
+    place,
+)
+from vidtopics.layout.chain import visible, with_load
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import Changes, changes, live, snapshot
 from vidtopics.materialization.generations import Generations
@@ -19,6 +30,8 @@ from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
 from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.rows import encoded
+from vidtopics.materialization.structures import CLICKS
+from vidtopics.materialization.switching import records
 from vidtopics.online.connections import Connection
 from vidtopics.online.served import canonical
 from vidtopics.settings import OnlineSettings
@@ -29,6 +42,7 @@ from vidtopics.timestamps import microseconds
 __all__ = ["Reconciled", "reconcile"]
 
 NEVER = -(2**63)
+TRIES = 3
 Times = tuple[int, int]
 
 
@@ -41,9 +55,10 @@ def reconcile(
     seed: int = 0,
     report: Callable[[Reconciled], None] = lambda reconciled: None,
 ) -> list[Reconciled]:
-    """Compare what was loaded with the tables at the versions that Redis names.
+    """Compare what readers see with the tables at the versions that Redis names.
 
-    Holds the lock, changes nothing.
+    Changes nothing. Where a run goes live meanwhile it begins again; the last of :data:`TRIES`
+    times it holds the lock.
 
     Args:
         tables: the home's tables.
@@ -56,29 +71,39 @@ def reconcile(
     Raises:
         LockError, TableError, StoreError, RedisError: as :func:`materialize`.
     """
-    with hold(connection, settings.prefix):
-        store = Generations(connection, settings.prefix, settings.buckets)
-        store.open(create=False)
-        done = []
-        for name, entry in store.entries().items():
-            if name in VIEWS:
-                done.append(
-                    _view(tables, store, VIEWS[name], entry, sample, np.random.default_rng(seed))
-                )
-                report(done[-1])
-        released = _released(tables)
-        for table in STRUCTURES.values():
-            if reconciled := lists(
-                tables,
-                store,
-                table,
-                sample,
-                np.random.default_rng(seed),
-                due=table.name in released,
-            ):
-                done.append(reconciled)
-                report(reconciled)
+    for last in [False] * (TRIES - 1) + [True]:
+        with hold(connection, settings.prefix) if last else nullcontext():
+            store = Generations(connection, settings.prefix, settings.buckets)
+            store.open(create=False)
+            before = _state(store)
+            done = list(_all(tables, store, sample, seed))
+            if _state(store) == before:
+                break
+    for reconciled in done:
+        report(reconciled)
     return done
+
+
+def _state(store: Generations) -> list[object]:
+    """What another run changes: the directory's version, and which clicks lie there."""
+    with store.connection.pipeline(transaction=False) as pipe:
+        pipe.get(place(store.prefix, "directory"))
+        pipe.hgetall(place(store.prefix, CLICKS))
+        return cast("list[object]", pipe.execute())
+
+
+def _all(tables: Tables, store: Generations, sample: int, seed: int) -> Iterator[Reconciled]:
+    live = records(store)
+    marks = live[-1].marks if live else {}
+    for name, entry in store.entries().items():
+        if name in VIEWS:
+            choice = np.random.default_rng(seed)
+            yield _view(tables, store, VIEWS[name], entry, marks.get(name, ""), sample, choice)
+    released = _released(tables)
+    for table in STRUCTURES.values():
+        choice = np.random.default_rng(seed)
+        if reconciled := lists(tables, store, table, sample, choice, due=table.name in released):
+            yield reconciled
 
 
 def _released(tables: Tables) -> Collection[str]:
@@ -96,13 +121,13 @@ def _view(
     store: Generations,
     table: Table,
     entry: ViewEntry,
+    live_mark: str,
     sample: int,
     choice: np.random.Generator,
 ) -> Reconciled:
-    marks = set(store.watermarks(entry))
-    mark = next(iter(marks))
-    if mark is None or len(marks) > 1:
+    if not live_mark or None in store.watermarks(entry):
         return Reconciled(table.name, None, faults={"not loaded to its end": 1})
+    mark = Watermark.parse(live_mark.encode())
     delta = snapshot(tables, table, mark.version)
     if str(delta.metadata().id) != mark.table_id:
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
@@ -112,11 +137,8 @@ def _view(
     may_lack = event_us + entry.ttl_us < now_us if entry.ttl_us else np.zeros(len(ids), np.bool_)
     missing, others, keys = _keys(store, entry, ids, may_lack)
     newest = int(event_us.max(initial=NEVER)), int(created_us.max(initial=NEVER))
-    extra = [
-        name
-        for name, at in zip(others, _times(store, entry, others), strict=True)
-        if not _any_later(at, newest)
-    ]
+    seen = [(name, at) for name, at in zip(others, _times(store, entry, others), strict=True) if at]
+    extra = [name for name, at in seen if not _any_later(at, newest)]
     chosen = choice.random(len(ids)) < sample / max(1, len(ids))
     wrong, later = _wrong(store, table, entry, rows, chosen)
     faults = {"missing": missing, "not in the table": extra, "another value": sorted(wrong)}
@@ -125,10 +147,10 @@ def _view(
         mark.version,
         int(alive),
         len(ids) - int(alive),
-        keys,
+        keys - (len(others) - len(seen)),
         int(chosen.sum()),
         faults,
-        newer=later + len(others) - len(extra),
+        newer=later + len(seen) - len(extra),
     )
 
 
@@ -172,9 +194,17 @@ def _keys(
     )
 
 
-def _times(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[Times]:
-    """Event and created time of the values of some ids."""
-    return [_time(value) for value in _values(store, store.keys(entry).of(ids))]
+def _times(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[Times | None]:
+    """Event and created time of the values of some ids; None where there is none to be seen yet.
+
+    A key that isn't where its id's should be has none at all.
+    """
+    values = _stored(store, entry, ids)
+    seen = [value and _visible(value, entry.live) for value in values]
+    return [
+        None if value and shown is None else _time(shown)
+        for value, shown in zip(values, seen, strict=True)
+    ]
 
 
 def _time(value: bytes | None) -> Times:
@@ -211,9 +241,9 @@ def _wrong(
 def _differing(
     store: Generations, table: Table, entry: ViewEntry, batch: pa.RecordBatch
 ) -> tuple[list[bytes], int]:
-    space, schema = store.keys(entry), Schema.of(table)
+    space, schema = store.keys(entry), Schema.of(table).sized(store.widths(entry))
     ids, expected = encoded(table, schema, space, batch)
-    stored = dict(zip(ids, _values(store, space.of(ids)), strict=True))
+    stored = dict(zip(ids, _values(store, entry, ids), strict=True))
     # A value that was written before a field came at the end has the bytes of the fields of then.
     older = [
         s for s in store.schemas() if s != schema and s.fields == schema.fields[: len(s.fields)]
@@ -268,11 +298,28 @@ def _begins_with(
     return bool(decoded[0].readable[0]) and all(same)
 
 
-def _values(store: Generations, keys: Iterable[bytes]) -> list[bytes | None]:
+def _values(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[bytes | None]:
+    """What readers see of some ids, as load 0 would have written it; None where there is none.
+
+    A damaged value is given as it is.
+    """
+    values = _stored(store, entry, ids)
+    return [value and _visible(value, entry.live) for value in values]
+
+
+def _stored(store: Generations, entry: ViewEntry, ids: Sequence[bytes]) -> list[bytes | None]:
     values: list[bytes | None] = []
-    for part in chunks(keys, 1_000):
+    for part in chunks(store.keys(entry).of(ids), 1_000):
         with store.connection.pipeline(transaction=False) as pipe:
             for key in part:
                 pipe.get(cast("str", key))
             values += pipe.execute()
     return values
+
+
+def _visible(value: bytes, live: int) -> bytes | None:
+    try:
+        shown = visible(value, live)
+    except ValueError:
+        return value
+    return shown and with_load(shown, 0)

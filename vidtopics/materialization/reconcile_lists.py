@@ -9,12 +9,11 @@ import numpy as np
 import redis
 
 from vidtopics.contracts import Table
-from vidtopics.layout import Structures
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.reports import Reconciled
-from vidtopics.materialization.structures import KINDS, everything, facts_of, is_from, keys_of
+from vidtopics.materialization.structures import everything, facts_of, is_from, keys_of
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable
 
@@ -33,7 +32,7 @@ def lists(
     None where nothing is loaded and nothing is `due`: named by the latest release.
     """
     known, whole = facts_of(store, table)
-    stored_keys = set(keys_of(store.connection, store.prefix, table))
+    stored_keys = set(keys_of(store, table, known))
     if not whole:
         is_expected = known or stored_keys or due
         return (
@@ -46,7 +45,7 @@ def lists(
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     with readable(table, known["version"]):
         rows = tables.read(table, version=known["version"])
-    expected = everything(Structures(store.prefix, store.buckets), table, rows)
+    expected = everything(store, table, rows, known)
     keys = sorted(expected.lists)
     chosen = choice.random(len(keys)) < sample / max(1, len(keys))
     compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]
@@ -60,7 +59,7 @@ def lists(
         "another list": differing - missing,
     }
     named = {
-        kind: sorted(_name(store, table, key) for key in keys_at_fault)
+        kind: sorted(_name(known, key) for key in keys_at_fault)
         for kind, keys_at_fault in faults.items()
     }
     named["another catalogue"] = _catalogue(known, expected.facts)
@@ -91,12 +90,10 @@ def _no_list(error: Exception) -> bool:
     return isinstance(error, redis.ResponseError) and "WRONGTYPE" in str(error)
 
 
-def _name(store: Generations, table: Table, key: bytes) -> bytes:
-    """What a key says behind its kind, the bucket aside: the user, or epoch:topic."""
-    epoch, _, rest = key.removeprefix(f"{store.prefix}:{KINDS[table.name]}:".encode()).partition(
-        b"{"
-    )
-    return epoch + rest.partition(b"}")[2]
+def _name(known: Mapping[str, Any], key: bytes) -> bytes:
+    """Whose list a key is: the user, or epoch:topic."""
+    name = key.partition(b"{")[2].partition(b"}")[2]
+    return b"%d:%b" % (known["epoch"], name) if "load" in known else name
 
 
 def _catalogue(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[bytes]:

@@ -27,6 +27,7 @@ class Registration:
         last_number: the greatest number that a view of this prefix ever had.
         entries: all views' entries.
         retired: generations that are not live and still have keys.
+        last_generation: the greatest number that a generation of the view ever had.
     """
 
     live: ViewEntry | None
@@ -35,6 +36,7 @@ class Registration:
     last_number: int
     entries: Sequence[ViewEntry]
     retired: Sequence[Generation]
+    last_generation: int = 0
 
     def continued(self, schema: Schema) -> ViewEntry | None:
         """The live entry with this schema; None where its values don't fit.
@@ -45,6 +47,8 @@ class Registration:
         if self.live is None or not same_keys(self.live, schema):
             return None
         entry = replace(self.live, keys=schema.keys or self.live.keys)
+        if schema.fields and not schema.widths:
+            schema = schema.sized(Schema(self.fields).widths)
         if is_shorter(schema, self.fields):
             return entry
         return replace(entry, schema=schema.hash) if extends(schema, self.fields) else None
@@ -65,10 +69,10 @@ class Registration:
         )
 
     def next_generation(self, number: int) -> int:
-        """A generation that the view of this number doesn't have, live or not."""
+        """A generation that the view of this number doesn't have and never had."""
         live = (entry.generation for entry in self.entries if entry.number == number)
         retired = (generation for n, generation in self.retired if n == number)
-        return 1 + max([0, *live, *retired])
+        return 1 + max([self.last_generation, *live, *retired])
 
 
 def same_keys(entry: ViewEntry, schema: Schema) -> bool:
@@ -97,8 +101,15 @@ def is_shorter(schema: Schema, fields: Sequence[Field]) -> bool:
 
 def _begins(fields: Sequence[Field], first: Sequence[Field], *, ordered: bool) -> bool:
     if ordered:
-        return tuple(fields[: len(first)]) == tuple(first)
-    return set(first) <= set(fields)
+        return len(first) <= len(fields) and all(map(_are_alike, fields, first))
+    return all(any(_are_alike(field, other) for field in fields) for other in first)
+
+
+def _are_alike(a: Field, b: Field) -> bool:
+    """Whether values of two fields may lie in one generation: the same, or the width not known."""
+    if a.kind == b.kind == "vector" and 1 in {a.width, b.width}:
+        return replace(a, width=b.width) == b
+    return a == b
 
 
 def note_of(schema: Schema) -> str:
@@ -119,7 +130,9 @@ def may_begin(note: bytes | None, schema: Schema) -> bool:
 
 def stale_registry_error(view: str, schema: Schema) -> StoreError:
     """The error of a push whose fields or join keys fit neither live values nor the last apply."""
-    fields = ", ".join(f"{f.name} {f.type}" for f in schema.fields)
+    fields = ", ".join(
+        f"{f.name} {f.type}" + (f"[{f.width}]" if f.many else "") for f in schema.fields
+    )
     return StoreError(
         explain(
             f"view {view}",

@@ -1,28 +1,55 @@
-"""One run: the latest release of the tables into Redis."""
+"""One run: a release of the tables into Redis, visible as a whole by its switch."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain
+from datetime import timedelta
+from itertools import chain, takewhile
 from typing import Any, cast
 
-from vidtopics.contracts import CREATED_TIME, RELEASES, STRUCTURES, VIEWS, Table
+import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
+
+from vidtopics.contracts import (
+    RELEASES,
+    STRUCTURES,
+    TOPIC_QUEUES,
+    VIDEO_TOPICS,
+    VIEWS,
+    Table,
+)
+from vidtopics.errors import ContractError, StoreError, TableError, explain
+from vidtopics.failpoints import failpoint
 from vidtopics.layout import place
-from vidtopics.materialization import strays, structures, views
+from vidtopics.materialization import cleaning, owners, pins, strays, structures, switching, views
 from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
-from vidtopics.materialization.lock import Lease, hold, lost
+from vidtopics.materialization.lock import Lease, LockError, hold, lost
 from vidtopics.materialization.reports import Moved
+from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
+from vidtopics.releases import loads
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import newest_released
 from vidtopics.tables.whole import readable
-from vidtopics.times import micros
 
 Report = Callable[[Moved], None]
+_logger = logging.getLogger(__name__)
+GROUPS = (frozenset({VIDEO_TOPICS.name, TOPIC_QUEUES.name}),)
+"""Views and structures that go live together or not at all: their topics are of one epoch."""
+
+
+class IncompleteError(TableError):
+    """A run brought all but what the message names; `moved` has what it did."""
+
+    def __init__(self, moved: Sequence[Moved]) -> None:
+        super().__init__("\n".join(m.error for m in moved if m.error))
+        self.moved = list(moved)
 
 
 def _silent(*_: object) -> None:
@@ -35,56 +62,186 @@ def materialize(
     settings: OnlineSettings,
     *,
     full: bool = False,
+    release: int | None = None,
+    pin: str = "",
+    take_over: bool = False,
     report: Report = _silent,
     progress: Progress = _silent,
     loader: Loader = load_here,
 ) -> list[Moved]:
-    """Bring Redis to the latest release; what each view and structure needed.
+    """Bring Redis to a release, by default the one in force; what each view and structure needed.
+
+    Nothing is seen of it before it is there as a whole. Where the prefix is pinned to a release, or
+    the one in force was rolled back here, nothing is done (:func:`vidtopics.materialization.pins`
+    says which).
 
     Args:
         tables: the home's tables.
         connection: Redis, one server or a cluster, answering in bytes.
-        settings: prefix, buckets, whether vectors go online.
+        settings: prefix, buckets, whether vectors go online, how long releases are retained.
         full: fill a new generation of every view, then switch; write every list again.
+        release: another release than the one in force.
+        pin: who asks for later runs to stay at `release`; empty: nobody.
+        take_over: the prefix becomes this home's, whoever loaded it before.
         report: called after each view and structure.
         progress: called with a view's name, the rows that are moved and those there are.
         loader: moves the rows of files, in this process or on Spark's executors.
 
     Raises:
         LockError: another run holds the lock, or took it from this one.
-        TableError: nothing was released, or a table of the release is missing or unreadable.
-        StoreError: the prefix was made with other buckets, or Redis lost writes of this run.
+        TableError: nothing was released, or a table of the release is missing or unreadable; then
+            all others were brought all the same (:class:`IncompleteError`).
+        StoreError: the prefix is another home's, was made with other buckets or is pinned to
+            another release; Redis has no room; or it lost writes of this run.
         redis.exceptions.RedisError: the server can't be reached or refuses. Run again.
     """
     with hold(connection, settings.prefix) as lease:
         # The release is looked up under the lock: one that was found before it may be older than
         # what the last holder loaded.
-        release = _latest(tables)
-        number, now_us = release["release_id"], time.time_ns() // 1000
+        store = Generations(connection, settings.prefix, settings.buckets, lease)
+        target = _target(tables, store, release)
+        if target is None:
+            _log_load(tables, store)
+            return []
+        owners.claim(lease, tables, take_over=take_over)
+        upgrade(lease, settings.buckets)
         writer = _writer(connection, settings, lease)
         writer.sweep()
-        servers = strays.servers(connection, settings.prefix, settings.buckets)
-        if not servers or servers != _entered(connection, settings.prefix, "servers"):
-            strays.remove(writer.generations, lease)
-            _enter(lease, "servers", servers)
-        run = views.Round(tables, writer, lease, number, now_us, full, loader, progress)
+        number, now_us = target["release_id"], time.time_ns() // 1000
+        after_failover = _clean_after_failover(writer, lease)
+        _go_back_to(writer.generations, number)
+        cleaning.reset(writer)
+        run = views.Round(
+            tables, writer, lease, number, now_us, full, loader, progress, after_failover
+        )
         done = []
         for name in _unwanted(writer.generations, settings):
             writer.drop(name)
             done.append(Moved(name, number, taken_out=True))
             report(done[-1])
-        for table, version in _parts(release, settings):
-            moved = (
-                views.bring(run, table, version)
-                if table.view
-                else structures.bring(tables, writer, lease, table, version, number, full=full)
-            )
-            report(moved)
-            done.append(moved)
+        done += _bring(run, list(_parts(target, settings)), report)
+        keep_us = settings.keep // timedelta(microseconds=1)
+        cleaning.expire(writer, keep_us, time.time_ns() // 1000)
         if not all(moved.up_to_date for moved in done):
-            _look_again(tables, writer.generations, release, settings, done)
-        _enter(lease, "release", str(number))
+            _look_again(tables, writer.generations, target, settings, done)
+        if not any(moved.error for moved in done):
+            _enter(lease, "release", str(number))
+        if pin:
+            pins.enter(lease, number, pin)
+        _log_load(tables, writer.generations)
+    if any(moved.error for moved in done):
+        raise IncompleteError(done)
     return done
+
+
+def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report) -> list[Moved]:
+    """Stage every view and structure of a release, then make all of them live at once."""
+    done: dict[str, Moved] = {}
+    staged: dict[str, switching.Staged] = {}
+    queues: str | None = None
+    # Clicks come last, as they are seen at once.
+    for table, version in sorted(parts, key=lambda part: part[0].name in STRUCTURES):
+        try:
+            if table.view:
+                done[table.name], view = views.stage(run, table, version)
+                if view:
+                    staged[table.name] = view
+            elif table is TOPIC_QUEUES:
+                done[table.name], queues = structures.stage_queues(run, version)
+            else:
+                done[table.name] = structures.bring_clicks(run, version)
+        except (TableError, ContractError, StoreError) as error:
+            if isinstance(error, LockError):
+                raise
+            done[table.name] = Moved(table.name, run.release, error=str(error))
+        report(done[table.name])
+    failed = _failed(done)
+    views_to_switch = [view for name, view in staged.items() if name not in failed]
+    fields = {TOPIC_QUEUES.name: queues} if queues and TOPIC_QUEUES.name not in failed else {}
+    if views_to_switch or fields or _is_news(run, failed):
+        live_us = time.time_ns() // 1000
+        switch = switching.Switch(
+            run.load, run.release, live_us, views_to_switch, fields, sorted(failed)
+        )
+        failpoint("materialize.staged")
+        switching.go_live(run.store, switch)
+        failpoint("materialize.switched")
+    return list(done.values())
+
+
+def _failed(done: dict[str, Moved]) -> set[str]:
+    """What stays at the release before: what failed, and what must not be of another than it."""
+    failed = {name for name, moved in done.items() if moved.error}
+    for group in GROUPS:
+        if group & failed:
+            failed |= group & done.keys()
+    return failed
+
+
+def _is_news(run: views.Round, failed: Collection[str]) -> bool:
+    """Whether the live record says another release, or other parts that were left behind."""
+    if not run.records:
+        return True
+    live = run.records[-1]
+    return live.release != run.release or set(live.incomplete) != set(failed)
+
+
+def _target(tables: Tables, store: Generations, release: int | None) -> dict[str, Any] | None:
+    """The release to bring; None where nothing is to be done."""
+    pin = pins.pinned(store)
+    if pin and release not in (None, pin.release):
+        raise StoreError(
+            explain(
+                f"Redis, prefix {store.prefix!r}",
+                expected=f"a prefix that may go to release {release}",
+                found=str(pin),
+                mend="`vidtopics materialize --unpin` first",
+            )
+        )
+    if release is not None:
+        return release_of(tables, release)
+    if pin:
+        live = switching.records(store)
+        is_there = bool(live) and live[-1].release == pin.release and not live[-1].incomplete
+        return None if is_there else release_of(tables, pin.release)
+    latest = _latest(tables)
+    rolled_back = pins.held(store)
+    return None if rolled_back and rolled_back.holds(latest["release_id"]) else latest
+
+
+def _go_back_to(store: Generations, release: int) -> None:
+    """Make the record of a release live where it is retained and another one is live."""
+    known = switching.records(store)
+    if known and known[-1].release != release and any(r.release == release for r in known):
+        switching.go_back(store, release)
+
+
+def release_of(tables: Tables, release: int) -> dict[str, Any]:
+    """A release by its number; TableError where there is none."""
+    with readable(RELEASES):
+        rows = tables.read(RELEASES, columns=["release_id", "versions"])
+    rows = rows.filter(pc.equal(rows["release_id"], release)).to_pylist()
+    if not rows:
+        raise TableError(
+            explain(
+                "releases",
+                expected=f"release {release}",
+                found="none of that number",
+                mend="`vidtopics releases` lists them",
+            )
+        )
+    return {"release_id": release, "versions": dict(rows[-1]["versions"])}
+
+
+def _clean_after_failover(writer: StoreWriter, lease: Lease) -> bool:
+    """Remove what a failover left, where other servers answer than at the end of the last run."""
+    store = writer.generations
+    servers, before = strays.servers(store), _entered(store.connection, store.prefix, "servers")
+    if servers and servers == before:
+        return False
+    strays.remove(store, lease)
+    _enter(lease, "servers", servers)
+    return bool(before)
 
 
 def backfill(
@@ -96,23 +253,32 @@ def backfill(
     report: Report = _silent,
     progress: Progress = _silent,
 ) -> list[Moved]:
-    """Write the latest release's rows with event times in `span` again; watermarks don't move.
+    """Write the live release's rows with event times in `span` again; watermarks don't move.
 
     Raises:
         As :func:`materialize`; TableError also where a view has to be loaded first.
     """
     with hold(connection, settings.prefix) as lease:
-        release = _latest(tables)
+        owners.claim(lease, tables)
         writer = _writer(connection, settings, lease)
-        now_us = time.time_ns() // 1000
-        run = views.Round(
-            tables, writer, lease, release["release_id"], now_us, False, load_here, progress
-        )
-        done = []
+        cleaning.reset(writer)
+        live = switching.records(writer.generations)
+        release = release_of(tables, live[-1].release) if live else _latest(tables)
+        number, now_us = release["release_id"], time.time_ns() // 1000
+        run = views.Round(tables, writer, lease, number, now_us, False, load_here, progress)
+        done, staged = [], []
         for table, version in _parts(release, settings):
             if table.view:
-                done.append(views.backfill(run, table, version, span))
-                report(done[-1])
+                moved, view = views.backfill(run, table, version, span)
+                staged.append(view)
+                done.append(moved)
+                report(moved)
+        if staged:
+            incomplete = live[-1].incomplete if live else ()
+            switching.go_live(
+                writer.generations,
+                switching.Switch(run.load, number, now_us, staged, {}, incomplete),
+            )
     return done
 
 
@@ -122,37 +288,45 @@ def preview(
     settings: OnlineSettings,
     *,
     full: bool = False,
+    release: int | None = None,
     report: Report = _silent,
 ) -> list[Moved]:
     """What :func:`materialize` would do now; nothing is written, no lock taken.
 
     `written` counts the values or lists that it would send.
     """
-    release = _latest(tables)
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
-    unwanted = (
-        Moved(name, release["release_id"], taken_out=True) for name in _unwanted(store, settings)
-    )
+    target = _target(tables, store, release)
+    if target is None:
+        return []
+    number = target["release_id"]
+    unwanted = (Moved(name, number, taken_out=True) for name in _unwanted(store, settings))
     done = []
-    for moved in chain(unwanted, _previews(tables, store, release, settings, full=full)):
+    for moved in chain(unwanted, _previews(tables, store, target, settings, full=full)):
         report(moved)
         done.append(moved)
     return done
 
 
-def lag_s(tables: Tables, loaded: int | None) -> float:
+def lag_s(tables: Tables, loaded: int | None, *, until: int | None = None) -> float:
     """Seconds since the oldest release after `loaded` became known; 0 where there is none.
+
+    `until`: a release that the prefix is pinned to; later ones don't count.
 
     A number that no release of the home has reached is another home's, or of before `releases` was
     lost: nothing of this one is loaded.
     """
     with readable(RELEASES):
-        rows = tables.read(RELEASES, columns=["release_id", CREATED_TIME]).to_pylist()
-    latest = max((row["release_id"] for row in rows), default=0)
-    since = loaded if loaded and loaded <= latest else 0
-    waiting = [micros(row[CREATED_TIME]) for row in rows if row["release_id"] > since]
-    return max(0.0, time.time() - min(waiting) / 1e6) if waiting else 0.0
+        known = newest_released(tables)
+        releases = (r for r in known if until is None or r.release_id <= until)
+        latest = next(releases, None)
+        if latest is None:
+            return 0.0
+        since = loaded if loaded and loaded <= latest.release_id else 0
+        after = takewhile(lambda release: release.release_id > since, chain([latest], releases))
+        oldest_us = min((release.created_us for release in after), default=None)
+    return 0.0 if oldest_us is None else max(0.0, time.time() - oldest_us / 1e6)
 
 
 def loaded_release(connection: Connection, prefix: str) -> int | None:
@@ -189,8 +363,14 @@ def _unwanted(store: Generations, settings: OnlineSettings) -> list[str]:
 
 def _writer(connection: Connection, settings: OnlineSettings, lease: Lease) -> StoreWriter:
     """The holder's writer; from here on no earlier holder changes a key."""
-    writer = StoreWriter(connection, prefix=settings.prefix, buckets=settings.buckets, lease=lease)
-    lease.claim(settings.buckets)
+    writer = StoreWriter(
+        connection,
+        prefix=settings.prefix,
+        buckets=settings.buckets,
+        lease=lease,
+        max_ahead_us=settings.max_ahead // timedelta(microseconds=1),
+    )
+    lease.claim(writer.layout)
     return writer
 
 
@@ -228,10 +408,30 @@ def _look_again(
     A view that would go to a new generation wasn't lost: somebody else has changed its fields or
     its TTL meanwhile.
     """
-    waiting = {moved.name for moved in done if moved.not_due}
+    waiting = {moved.name for moved in done if moved.not_due} | _failed({m.name: m for m in done})
     again = _previews(tables, store, release, settings, full=False, without=waiting)
     if not all(moved.up_to_date or moved.why for moved in again):
         raise lost(store.prefix)
+
+
+def _log_load(tables: Tables, store: Generations) -> None:
+    """Say in the home's log that the live release is live here, where it doesn't say so yet.
+
+    A home that can't be written to goes without; the next run that can says it.
+    """
+    known = switching.records(store)
+    if not known:
+        return
+    live = known[-1]
+    if _entered(store.connection, store.prefix, "logged") == str(live.release) or live.incomplete:
+        return
+    assert store.lease is not None
+    try:
+        loads.record(tables, live.release, store.address, live.load, live.live_us)
+    except (OSError, DeltaError) as error:
+        _logger.warning("the home's load log can't be written: %s", error)
+        return
+    _enter(store.lease, "logged", str(live.release))
 
 
 def _entered(connection: Connection, prefix: str, name: str) -> str:

@@ -23,6 +23,8 @@ class Moved:
         up_to_date: nothing had to be done.
         why: why a new generation took the live one's place; empty where the live one was written.
         taken_out: Redis held the view, and the settings don't want it online any more.
+        needs_bytes: of a preview, the memory that the new generation needs beside the live one.
+        error: why it was left behind at the release before; empty where it wasn't.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Moved:
     up_to_date: bool = False
     why: str = ""
     taken_out: bool = False
+    needs_bytes: int = 0
+    error: str = ""
 
 
 @dataclass(frozen=True)

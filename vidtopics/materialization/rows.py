@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from urllib.parse import unquote
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.layout import Field, KeySpace, Schema, encode, tombstones
 from vidtopics.layout.values import Column
 from vidtopics.materialization.changes import live
+from vidtopics.tables.scans import scan
+from vidtopics.tables.values import TOMBSTONE
+from vidtopics.tables.whole import readable
 from vidtopics.timestamps import microseconds
 
 
@@ -45,8 +53,31 @@ def encoded(
             event_us=event,
             created_us=created,
             null=null,
+            ids=names,
         )
     return ids, values
+
+
+def sized_schema(table: Table, delta: DeltaTable, names: Collection[str] | None) -> Schema:
+    """The schema of a view with the widths of the row known last in some data files.
+
+    A change of width is another schema, and so a new generation; a single row of another width is
+    refused by name when it is encoded. `names`: of the files; None: all of the snapshot.
+    """
+    schema = Schema.of(table)
+    vectors = [f.name for f in schema.fields if f.kind == "vector"]
+    if not vectors:
+        return schema
+    scanned, alive = scan(delta), pc.field(VALUE_HASH) != TOMBSTONE
+    parts = [f for f in scanned.get_fragments() if names is None or unquote(f.path) in names]
+    dataset = ds.FileSystemDataset(parts, scanned.schema, scanned.format, scanned.filesystem)
+    with readable(table, delta.version()):
+        created = dataset.to_table([CREATED_TIME], filter=alive)[CREATED_TIME]
+        if not len(created):
+            return schema
+        last = alive & (pc.field(CREATED_TIME) == pc.max(created))
+        row = dataset.filter(last).head(1, columns=vectors).to_pylist()[0]
+    return schema.sized({name: len(vector) for name, vector in row.items() if vector})
 
 
 def _column(field: Field, column: pa.Array, null: NDArray[np.bool_]) -> Column:

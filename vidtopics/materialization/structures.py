@@ -1,10 +1,17 @@
-"""Topic queues and recent clicks as lists in Redis, each list swapped as a whole.
+"""Topic queues and recent clicks as lists in Redis.
 
-A run knows which lists lie there from what the last one wrote (`facts`, a field of the hash
-`structures`). A second field stands while lists are swapped: a run that dies before the last one
-leaves lists that no facts name, and the next looks for them with SCAN. Each bucket has a mark (a
-field of the hash `lists:{bucket}`), written after its last list: where one isn't what the facts
-say, the bucket lost lists.
+Queues are a set of lists: a load writes all of them under its own number, and the switch that makes
+the load live names it in the hash `structures`, so that readers change from one set to the other
+with all else. Sets that aren't live stand in the hash `queues`, from before their first key to
+after their last.
+
+Recent clicks are what users did, no result of a model: each list is swapped as a whole, just before
+the switch. A run knows which lists lie there from what the last one wrote (`facts`, a field of the
+hash `clicks`). A second field stands while lists are swapped: a run that dies before the last one
+leaves lists that no facts name, and the next looks for them with SCAN.
+
+Each bucket has a mark (a field of the hash `lists:{bucket}`), written after its last list: where
+one isn't what the facts say, the bucket lost lists.
 """
 
 from __future__ import annotations
@@ -21,20 +28,21 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
-from vidtopics.layout import Structures, place
-from vidtopics.materialization.batches import Sender, bucket_of, chunks
+from vidtopics.failpoints import failpoint
+from vidtopics.layout import Layout, Structures, place
+from vidtopics.materialization.batches import Sender, chunks, tag_of
 from vidtopics.materialization.changes import files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.reports import Moved
-from vidtopics.materialization.writer import StoreWriter
+from vidtopics.materialization.views import Round
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import files_digest
 from vidtopics.tables.whole import readable
 
-KINDS = {TOPIC_QUEUES.name: "queue", USER_RECENT_CLICKS.name: "clicks"}
-"""What the keys of each table's lists say behind the prefix."""
+CLICKS = "clicks"
+MOVING = f"{USER_RECENT_CLICKS.name}:moving"
 
 # KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the
 # batch, the list's new items (none: it goes); Lua's stack holds some thousands at once.
@@ -45,7 +53,7 @@ for i = 4, #ARGV, 1000 do
 end
 """
 
-# KEYS: the bucket's fence and count, its marks. ARGV: as above, the table, its mark.
+# KEYS: the bucket's fence and count, its marks. ARGV: as above, the mark's name, its text.
 MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 
 
@@ -53,50 +61,59 @@ MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 class Swap:
     """Lists to write, lists to remove and the facts that hold then.
 
-    `removed` is None where all others of the kind go, wherever they are found.
+    `removed` is None where all others of the kind go, wherever they are found; of queues nothing is
+    removed, as their keys are the load's own.
     """
 
     lists: Mapping[bytes, Sequence[str]]
     removed: frozenset[bytes] | None
-    facts: Mapping[str, object]
+    facts: Mapping[str, Any]
     rows: int
 
 
-def bring(
-    tables: Tables,
-    writer: StoreWriter,
-    lease: Lease,
-    table: Table,
-    version: int,
-    release: int,
-    *,
-    full: bool,
-) -> Moved:
-    """Bring a structure to a version of its table."""
-    began = time.monotonic()
-    swap = look(tables, writer.generations, table, version, release, full=full)
+def stage_queues(run: Round, version: int) -> tuple[Moved, str | None]:
+    """Write the queues of a version beside the live ones. Returns the field of `structures`.
+
+    None where the live ones are of that version.
+    """
+    began, store, lease = time.monotonic(), run.store, run.lease
+    swap = look(run.tables, store, TOPIC_QUEUES, version, run.release, full=run.full)
     if swap is None:
-        return Moved(table.name, release, up_to_date=True, seconds=time.monotonic() - began)
-    lists = _Lists(lease, writer.buckets)
+        seconds = time.monotonic() - began
+        return Moved(TOPIC_QUEUES.name, run.release, up_to_date=True, seconds=seconds), None
+    names = Structures(store.prefix, store.layout)
+    lists, facts = _Lists(lease, store.layout), {**swap.facts, "load": run.load}
+    lists.enter("queues", {str(run.load): ""})  # before the first key
+    lists.swap({names.queue(run.load, int(t)): videos for t, videos in swap.lists.items()})
+    lists.mark(_mark_name(TOPIC_QUEUES, facts), _mark(facts))
+    failpoint("materialize.queues")
+    seconds = time.monotonic() - began
+    moved = Moved(TOPIC_QUEUES.name, run.release, swap.rows, len(swap.lists), seconds=seconds)
+    return moved, json.dumps(facts)
+
+
+def bring_clicks(run: Round, version: int) -> Moved:
+    """Bring the lists of recent clicks to a version of their table."""
+    began, table = time.monotonic(), USER_RECENT_CLICKS
+    swap = look(run.tables, run.store, table, version, run.release, full=run.full)
+    if swap is None:
+        return Moved(table.name, run.release, up_to_date=True, seconds=time.monotonic() - began)
+    lists = _Lists(run.lease, run.store.layout)
     # Stands until the last list is right.
-    lists.enter({_moving(table): str(release)})
+    lists.enter(CLICKS, {MOVING: str(run.release)})
     lists.swap(swap.lists)
-    if (
-        table is TOPIC_QUEUES
-    ):  # readers stay with the old epoch's lists until the new ones are all there
-        lists.enter({table.name: json.dumps(swap.facts)})
-    removed = lists.others(table, swap.lists) if swap.removed is None else swap.removed
+    removed = lists.others(swap.lists) if swap.removed is None else swap.removed
     lists.drop(removed)
-    lists.mark(table, _mark(swap.facts))
-    lists.enter({table.name: json.dumps(swap.facts), _moving(table): None})
-    written = len(swap.lists) + (0 if table is TOPIC_QUEUES else len(removed))
-    return Moved(table.name, release, swap.rows, written, seconds=time.monotonic() - began)
+    lists.mark(_mark_name(table, swap.facts), _mark(swap.facts))
+    lists.enter(CLICKS, {table.name: json.dumps(swap.facts), MOVING: None})
+    written, seconds = len(swap.lists) + len(removed), time.monotonic() - began
+    return Moved(table.name, run.release, swap.rows, written, seconds=seconds)
 
 
 def preview(
     tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool
 ) -> Moved:
-    """What :func:`bring` would swap. Reads alone."""
+    """What a run would swap. Reads alone."""
     began = time.monotonic()
     swap = look(tables, store, table, version, release, full=full)
     seconds = time.monotonic() - began
@@ -122,19 +139,20 @@ def look(
         "table_id": str(delta.metadata().id),
         "files": files_digest(files(delta)),
     }
-    names = Structures(store.prefix, store.buckets)
     if table is TOPIC_QUEUES:
-        return _queues(names, rows, facts, known, settled=bool(loaded))
+        return _queues(rows, facts, known)
+    names = Structures(store.prefix, store.layout)
     return _clicks(names, rows, _before(tables, table, loaded), facts)
 
 
-def everything(names: Structures, table: Table, rows: pa.Table) -> Swap:
-    """All lists of a table; its facts are the catalogue alone, for topic queues."""
-    return (
-        _queues(names, rows, {}, {}, settled=False)
-        if table is TOPIC_QUEUES
-        else _clicks(names, rows, None, {})
-    )
+def everything(store: Generations, table: Table, rows: pa.Table, known: Mapping[str, Any]) -> Swap:
+    """All lists of a table, by their keys; its facts are the catalogue alone, for topic queues."""
+    names = Structures(store.prefix, store.layout)
+    if table is not TOPIC_QUEUES:
+        return _clicks(names, rows, None, {})
+    swap = _queues(rows, {}, {})
+    keys = {names.queue(known["load"], int(topic)): videos for topic, videos in swap.lists.items()}
+    return Swap(keys, swap.removed, swap.facts, swap.rows)
 
 
 def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
@@ -142,20 +160,18 @@ def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
 
     It isn't where a run died over it or a bucket fell back.
     """
-    names = [table.name, _moving(table)]
-    text, halfway = cast(
-        "list[bytes | None]", store.connection.hmget(place(store.prefix, "structures"), names)
-    )
+    is_queues = table is TOPIC_QUEUES
+    key = place(store.prefix, "structures" if is_queues else CLICKS)
+    names = [table.name, MOVING]
+    text, halfway = cast("list[bytes | None]", store.connection.hmget(key, names))
     known: dict[str, Any] = json.loads(text) if text else {}
     return known, bool(known) and not halfway and _marked(store, table, known)
 
 
-def keys_of(connection: Connection, prefix: str, table: Table) -> Iterator[bytes]:
-    """The keys of the table's kind of lists that lie in Redis. SCAN may name a key twice."""
-    return cast(
-        "Iterator[bytes]",
-        connection.scan_iter(match=f"{prefix}:{KINDS[table.name]}:*", count=1_000),
-    )
+def keys_of(store: Generations, table: Table, known: Mapping[str, Any]) -> Iterator[bytes]:
+    """The keys of the lists of a table that readers may see. SCAN may name a key twice."""
+    kind = f"queue:{known.get('load', '*')}" if table is TOPIC_QUEUES else CLICKS
+    return _keys(store.connection, store.prefix, kind)
 
 
 def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
@@ -166,14 +182,11 @@ def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
     return names is not None and files_digest(names) == known.get("files")
 
 
-def _queues(
-    names: Structures,
-    rows: pa.Table,
-    facts: Mapping[str, object],
-    known: Mapping[str, Any],
-    *,
-    settled: bool,
-) -> Swap:
+def _keys(connection: Connection, prefix: str, kind: str) -> Iterator[bytes]:
+    return cast("Iterator[bytes]", connection.scan_iter(match=f"{prefix}:{kind}:*", count=1_000))
+
+
+def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any]) -> Swap:
     """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
     topic_rows = _query(
         "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos,"
@@ -181,14 +194,12 @@ def _queues(
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
-    lists = {names.queue(epoch, topic): videos for epoch, topic, videos, _ in topic_rows}
+    lists = {str(topic).encode(): videos for _, topic, videos, _ in topic_rows}
     catalogue = {
         "epoch": topic_rows[0][0] if topic_rows else known.get("epoch", 0),
         "topics": [row[1] for row in topic_rows],
     }
-    before = {names.queue(known["epoch"], topic) for topic in known["topics"]} if settled else None
-    removed = None if before is None else frozenset(before - lists.keys())
-    return Swap(lists, removed, {**catalogue, **facts}, len(rows))
+    return Swap(lists, frozenset(), {**catalogue, **facts}, len(rows))
 
 
 def _clicks(
@@ -223,8 +234,8 @@ def _before(tables: Tables, table: Table, loaded: Mapping[str, Any]) -> pa.Table
 def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
     """Whether every bucket has the mark of these facts; one that fell back has another or none."""
     with store.connection.pipeline(transaction=False) as pipe:
-        for bucket in range(store.buckets):
-            pipe.hget(_marks(store.prefix, bucket), table.name)
+        for tag in store.layout.tags:
+            pipe.hget(_marks(store.prefix, tag), _mark_name(table, known))
         return set(pipe.execute()) == {_mark(known).encode()}
 
 
@@ -232,8 +243,13 @@ def _mark(facts: Mapping[str, object]) -> str:
     return f"{facts['version']} {facts['files']}"
 
 
-def _marks(prefix: str, bucket: int) -> str:
-    return f"{prefix}:lists:{{{bucket}}}"
+def _mark_name(table: Table, facts: Mapping[str, object]) -> str:
+    """A field of a bucket's marks; each set of queues has its own."""
+    return f"{table.name}:{facts['load']}" if table is TOPIC_QUEUES else table.name
+
+
+def _marks(prefix: str, tag: str) -> str:
+    return f"{prefix}:lists:{{{tag}}}"
 
 
 @dataclass(frozen=True)
@@ -244,7 +260,7 @@ class _Lists:
     """
 
     lease: Lease
-    buckets: int
+    layout: Layout
     sender: Sender = field(default_factory=Sender)
 
     def swap(self, lists: Mapping[bytes, Sequence[str]]) -> None:
@@ -252,50 +268,42 @@ class _Lists:
         for part in chunks(lists.items(), 1_000):
             with self.lease.connection.pipeline(transaction=False) as pipe:
                 for key, videos in part:
-                    self._queue(pipe, SWAP, bucket_of(key), key, *videos)
+                    self._queue(pipe, SWAP, tag_of(key), key, *videos)
                 pipe.execute()
 
     def drop(self, keys: Iterable[bytes]) -> None:
         self.swap(dict.fromkeys(keys, ()))
 
-    def mark(self, table: Table, text: str) -> None:
+    def mark(self, name: str, text: str) -> None:
         """Say in every bucket which lists it has."""
         with self.lease.connection.pipeline(transaction=False) as pipe:
-            for bucket in range(self.buckets):
-                self._queue(pipe, MARK, bucket, _marks(self.lease.prefix, bucket), table.name, text)
+            for tag in self.layout.tags:
+                self._queue(pipe, MARK, tag, _marks(self.lease.prefix, tag), name, text)
             pipe.execute()
 
-    def _queue(
-        self, pipe: Any, script: str, bucket: int, key: bytes | str, *arguments: str
-    ) -> None:
-        guards = [fence(self.lease.prefix, bucket), count(self.lease.prefix, bucket)]
-        queue(
-            pipe, script, [*guards, key], self.lease.number, *self.sender.next(bucket), *arguments
-        )
+    def _queue(self, pipe: Any, script: str, tag: str, key: bytes | str, *arguments: str) -> None:
+        guards = [fence(self.lease.prefix, tag), count(self.lease.prefix, tag)]
+        batch = self.sender.next(self.layout.bucket_of_tag[tag])
+        queue(pipe, script, [*guards, key], self.lease.number, *batch, *arguments)
 
-    def others(self, table: Table, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
-        """The lists of the table's kind that lie in Redis and aren't among `kept`."""
-        return (
-            frozenset(keys_of(self.lease.connection, self.lease.prefix, table)) - remaining.keys()
-        )
+    def others(self, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
+        """The lists of clicks that lie in Redis and aren't among `remaining`."""
+        keys = _keys(self.lease.connection, self.lease.prefix, CLICKS)
+        return frozenset(keys) - remaining.keys()
 
-    def enter(self, fields: Mapping[str, str | None]) -> None:
-        """Set fields of `structures`; None removes one."""
-        key = place(self.lease.prefix, "structures")
+    def enter(self, name: str, fields: Mapping[str, str | None]) -> None:
+        """Set fields of a hash of the directory; None removes one."""
+        key = place(self.lease.prefix, name)
 
         def change(pipe: Any) -> None:
             pipe.multi()
-            for name, text in fields.items():
+            for field_, text in fields.items():
                 if text is None:
-                    pipe.hdel(key, name)
+                    pipe.hdel(key, field_)
                 else:
-                    pipe.hset(key, name, text)
+                    pipe.hset(key, field_, text)
 
         self.lease.transaction(change)
-
-
-def _moving(table: Table) -> str:
-    return f"{table.name}:moving"
 
 
 def _query(sql: str, **tables: pa.Table) -> list[tuple[Any, ...]]:

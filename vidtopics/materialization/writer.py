@@ -2,78 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 from zlib import crc32
 
+import numpy as np
 import redis
 
-from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark
+from vidtopics.errors import ContractError, explain
+from vidtopics.layout import KeySpace, Schema, ViewEntry, Watermark, headers
+from vidtopics.layout.chain import with_load
 from vidtopics.materialization.batches import Sender
 from vidtopics.materialization.generations import Generations, unlink
-from vidtopics.materialization.lock import COUNTED, LOST, Lease, count, fence, hold
+from vidtopics.materialization.lock import Lease, count, fence, hold
+from vidtopics.materialization.scripts import TRIM, WRITE
 from vidtopics.online.connections import Connection
+from vidtopics.times import moment
 
 BATCH = 500
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
-
-# KEYS: the bucket's fence and count, its watermark, then keys of it. ARGV: the writer's number or
-# "", sender and number of the batch, the new watermark or "", what other senders of the run have
-# sent (sender and number, again and again), how long Redis keeps a value from its event time on
-# (microseconds; 0: for ever) and how long from now on at least, then the values. Times stand at
-# byte 11 of a value's header; doubles hold microseconds exactly until the year 2255. A watermark
-# doesn't go back to an earlier version unless it is of another table (a home made anew; releases
-# may also be counted anew, from a backup). Gives the number of values written.
-WRITE = f"""{COUNTED}
-for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
-  if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then
-    return redis.error_reply('{LOST}')
-  end
-end
-local written, stay, least = 0, tonumber(ARGV[6]), 0
-if stay > 0 then
-  local now = redis.call('TIME')
-  least = now[1] * 1000000 + now[2] + ARGV[7]
-end
-for i = 4, #KEYS do
-  local value = ARGV[i + 4]
-  local old = redis.call('GETRANGE', KEYS[i], 0, 25)
-  local event, created = struct.unpack('<i8i8', value, 11)
-  local newer = #old < 26
-  if not newer then
-    local old_event, old_created = struct.unpack('<i8i8', old, 11)
-    newer = event > old_event or (event == old_event and created >= old_created)
-  end
-  if newer then
-    if stay > 0 then
-      local until_ms = math.ceil(math.max(event + stay, least) / 1000)
-      redis.call('SET', KEYS[i], value, 'PXAT', string.format('%.0f', until_ms))
-    else
-      redis.call('SET', KEYS[i], value)
-    end
-    written = written + 1
-  end
-end
-if ARGV[4] ~= '' then
-  local old = redis.call('GET', KEYS[3])
-  local version = tonumber(string.match(ARGV[4], '^%d+ (%d+)'))
-  if not old or tonumber(string.match(old, '^%d+ (%d+)')) <= version
-      or string.match(old, '%S+$') ~= string.match(ARGV[4], '%S+$') then
-    redis.call('SET', KEYS[3], ARGV[4])
-  end
-end
-return written
-"""
 
 
 class StoreWriter:
     """Writes views under one prefix, on one server or a cluster.
 
     Any number of writers may run at once: what they leave in a view doesn't depend on their order.
-    A writer with a lease stops with LockError where a later holder has been.
+    A writer with a lease stops with LockError where a later holder has been. `max_ahead_us`: how
+    far an event time may lie in the future.
     """
 
     def __init__(
@@ -83,13 +42,17 @@ class StoreWriter:
         prefix: str = "vt",
         buckets: int = 16,
         lease: Lease | None = None,
+        max_ahead_us: int = DAY_US,
     ) -> None:
         self.connection = connection
         self.prefix = prefix
-        self.buckets = buckets
         self.lease = lease
+        self.max_ahead_us = max_ahead_us
         self.generations = Generations(connection, prefix, buckets, lease)
-        self._script = cast("redis.Redis", connection).register_script(WRITE)
+        self.layout = self.generations.layout
+        self._write = cast("redis.Redis", connection).register_script(WRITE)
+        self._trim = cast("redis.Redis", connection).register_script(TRIM)
+        self._trims = Sender()
         self.generations.open(create=True)
 
     def register(self, view: str, schema: Schema, ttl_us: int = 0) -> ViewEntry:
@@ -131,9 +94,17 @@ class StoreWriter:
         """The watermark of each bucket."""
         return self.generations.watermarks(entry)
 
-    def load(self, entry: ViewEntry) -> Load:
-        """Begin to write rows of a view."""
-        return Load(self, self.keys(entry), entry.ttl_us)
+    def load(self, entry: ViewEntry, *, load: int = 0, retained: Sequence[int] = ()) -> Load:
+        """Begin to write rows of a view.
+
+        Args:
+            entry: the view's generation.
+            load: the run's number; its values are seen once the view's entry says so. 0: a writer
+                outside of runs, whose values are seen at once.
+            retained: the loads that readers may be on, now or after a rollback, the live one among
+                them; versions that none of them shows are dropped from each value that is written.
+        """
+        return Load(self, entry, load, retained)
 
     def stays(self, view: str, entry: ViewEntry, ids: Sequence[bytes]) -> bool:
         """Whether rows that were written to an entry are in the live generation.
@@ -173,21 +144,43 @@ class StoreWriter:
         watermark: str = "",
         *,
         ttl_us: int = 0,
+        load: int = 0,
+        retained: Sequence[int] = (),
         batch: tuple[str, str] = ("", "0"),
         others: str = "",
     ) -> int:
         """Write key and value pairs of one bucket by one script call. Returns how many were newer.
 
-        Values of a view with a TTL leave Redis some time after it has passed (:func:`grace_us`).
+        `load` and `retained` as in :meth:`load`. Values of a view with a TTL leave Redis some time
+        after it has passed (:func:`grace_us`).
         With a lease it fails with VTLOST where Redis hasn't all that the run sent to the bucket:
         the batches of the sender before `batch`, and those of `others`.
         """
-        guards = [fence(self.prefix, bucket), count(self.prefix, bucket)]
-        keys = [*guards, space.watermark(bucket), *(key for key, _ in rows)]
-        number = self.lease.number if self.lease else ""
+        keys = [*self._guards(bucket), space.watermark(bucket), *(key for key, _ in rows)]
+        versions = [load, " ".join(map(str, retained))]
         values = (value for _, value in rows)
-        args = cast("Any", [number, *batch, watermark, others, *_kept(ttl_us), *values])
-        return cast("int", self._script(keys=cast("Any", keys), args=args))
+        args = [self._number, *batch, watermark, others, *_lifetime(ttl_us), *versions, *values]
+        return cast("int", self._write(keys=cast("Any", keys), args=cast("Any", args)))
+
+    def trim(self, bucket: int, keys: Sequence[bytes], retained: Sequence[int]) -> int:
+        """Drop the versions of one bucket's keys that no retained load shows. Returns how many.
+
+        A key whose versions are all dropped goes. `retained` has to have the load that is being
+        written, where there is one. With a lease it fails with VTLOST where Redis hasn't all trims
+        before, as :meth:`write` does.
+        """
+        batch = self._trims.next(bucket)
+        args = [self._number, *batch, " ".join(map(str, retained))]
+        names = [*self._guards(bucket), *keys]
+        return cast("int", self._trim(keys=cast("Any", names), args=cast("Any", args)))
+
+    @property
+    def _number(self) -> str:
+        return self.lease.number if self.lease else ""
+
+    def _guards(self, bucket: int) -> list[str]:
+        tag = self.layout.tags[bucket]
+        return [fence(self.prefix, tag), count(self.prefix, tag)]
 
     @contextmanager
     def _leased(self) -> Iterator[Generations]:
@@ -195,8 +188,8 @@ class StoreWriter:
             yield self.generations
             return
         with hold(self.connection, self.prefix) as lease:
-            lease.claim(self.buckets)
-            yield Generations(self.connection, self.prefix, self.buckets, lease)
+            lease.claim(self.layout)
+            yield Generations(self.connection, self.prefix, self.layout.buckets, lease)
 
 
 class Load:
@@ -205,18 +198,30 @@ class Load:
     :meth:`finish` sends the rest with the watermark.
     """
 
-    def __init__(self, writer: StoreWriter, space: KeySpace, ttl_us: int = 0) -> None:
-        self.space = space
+    def __init__(
+        self, writer: StoreWriter, entry: ViewEntry, load: int, retained: Sequence[int]
+    ) -> None:
+        self.space = writer.keys(entry)
+        self.entry = entry
+        self.load = load
+        self.retained = tuple(retained)
         self.lease = writer.lease
         self.written = 0
         self._writer = writer
-        self._ttl_us = ttl_us
         self._sender = Sender()
         self._waiting: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
 
     def add(self, ids: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Send rows; some wait for the batch to fill."""
-        buckets = self._writer.buckets
+        """Send rows; some wait for the batch to fill.
+
+        Raises:
+            ContractError: an event time lies too far in the future; nothing of these rows is sent.
+                No later row could take such a value's place.
+        """
+        self._check_ahead(ids, values)
+        buckets = self.space.buckets
+        if self.load:
+            values = [with_load(value, self.load) for value in values]
         for name, key, value in zip(ids, self.space.of(ids), values, strict=True):
             bucket = crc32(name) % buckets
             waiting = self._waiting[bucket]
@@ -232,7 +237,7 @@ class Load:
         It moves where Redis still has what this load and others of the run sent there (`sent`:
         their :meth:`sent`), as :meth:`StoreWriter.write` says.
         """
-        for bucket in range(self._writer.buckets):
+        for bucket in range(self.space.buckets):
             if (
                 watermark
                 or sent
@@ -245,14 +250,45 @@ class Load:
 
     def sent(self) -> str:
         """What was sent to each bucket so far, as :meth:`finish` of another load takes it."""
-        return self._sender.counts(self._writer.buckets)
+        return self._sender.counts(self.space.buckets)
 
     def _send(self, bucket: int, watermark: str = "", others: str = "") -> None:
-        rows, batch = self._waiting.pop(bucket, []), self._sender.next(bucket)
-        write = self._writer.write
-        self.written += write(
-            self.space, bucket, rows, watermark, ttl_us=self._ttl_us, batch=batch, others=others
+        self.written += self._writer.write(
+            self.space,
+            bucket,
+            self._waiting.pop(bucket, []),
+            watermark,
+            ttl_us=self.entry.ttl_us,
+            load=self.load,
+            retained=self.retained,
+            batch=self._sender.next(bucket),
+            others=others,
         )
+
+    def _check_ahead(self, ids: Sequence[bytes], values: Sequence[bytes]) -> None:
+        event_us = headers(values)["event_us"]
+        latest_us = time.time_ns() // 1000 + self._writer.max_ahead_us
+        if (event_us <= latest_us).all():
+            return
+        at = int(np.argmax(event_us > latest_us))
+        entries = self._writer.generations.entries().items()
+        views = [view for view, entry in entries if entry.number == self.entry.number]
+        raise ContractError(
+            explain(
+                f"view {', '.join(views)}, id {ids[at].decode(errors='replace')}",
+                expected=f"an event time before {_instant(latest_us)} (`online.max_ahead`)",
+                found=_instant(int(event_us[at])),
+                mend="correct the row's event time; perhaps its unit is another one",
+            )
+        )
+
+
+def _instant(us: int) -> str:
+    """A time in a message; past the year 9999 as a number."""
+    try:
+        return moment(us)
+    except OverflowError:
+        return f"{us} microseconds since 1970"
 
 
 def _is_as(entry: ViewEntry, schema: Schema) -> bool:
@@ -274,7 +310,7 @@ def grace_us(ttl_us: int) -> int:
     return min(max(ttl_us, HOUR_US), DAY_US)
 
 
-def _kept(ttl_us: int) -> tuple[int, int]:
+def _lifetime(ttl_us: int) -> tuple[int, int]:
     """The script's two arguments on how long values stay."""
     if not ttl_us:
         return 0, 0

@@ -19,7 +19,7 @@ What not every service needs is imported where it is used: :mod:`vidtopics.onlin
 from vidtopics.online.client import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import connect, connect_async
 from vidtopics.online.features import Features, Status
-from vidtopics.online.requests import Catalogue
+from vidtopics.online.lists import Catalogue
 
 __all__ = [
     "AsyncOnlineClient",

@@ -19,8 +19,8 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
+from vidtopics.online.lists import Catalogue
 from vidtopics.online.reads import Parts, Read, Reads
-from vidtopics.online.requests import Catalogue
 from vidtopics.online.round_trip import send, send_async
 
 T = TypeVar("T")

@@ -281,11 +281,20 @@ def _check_number(name: str, value: Any, least: float, most: float) -> None:
     raise SettingsError(
         explain(
             f"the connection to Redis, {name}",
-            expected=f"a number from {least:g} to {most:g}",
+            expected=f"a number from {_digits(least)} to {_digits(most)}",
             found=repr(value),
             mend="correct it, or leave it out",
         )
     )
+
+
+def _digits(limit: float) -> str:
+    """A limit as people write it.
+
+    >>> _digits(0.001), _digits(86_400.0), _digits(2**31)
+    ('0.001', '86400', '2147483648')
+    """
+    return str(int(limit)) if limit == int(limit) else str(limit)
 
 
 def _decoding() -> SettingsError:

@@ -10,7 +10,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.layout import HEADER, LAYOUT, TOMBSTONE, Field, Schema, decode, headers
+from vidtopics.layout import CHAINED, HEADER, LAYOUT, TOMBSTONE, Field, Schema, decode, headers
+from vidtopics.layout.chain import TAIL, visible
 from vidtopics.layout.schema import NUMBERS
 
 NOTHING = bytes(HEADER.itemsize)
@@ -80,6 +81,7 @@ def gather(
     *,
     now_us: int,
     ttl_us: int = 0,
+    live: int = 0,
     names: Sequence[str] | None = None,
     expired_values: bool = False,
 ) -> Features:
@@ -92,14 +94,16 @@ def gather(
         fingerprints: uint32[N] that the values should bear.
         now_us: the time by which TTL is judged.
         ttl_us: the view's TTL; 0: none. Inclusive, as offline.
+        live: the view's live load; of each value the newest version up to it counts.
         names: the fields to decode; all by default.
         expired_values: a value past its TTL is in the columns, whatever its status.
     """
     fields = [f for f in schema.fields if names is None or f.name in names]
     least_us = now_us - ttl_us if ttl_us else EVER
-    common = _fixed(schema, fields, values, fingerprints, least_us)
+    common = _fixed(schema, fields, values, fingerprints, least_us, live)
     if common is not None:
         return common
+    values = [value and _visible(value, live) for value in values]
     status = np.full(len(values), Status.NOT_FOUND, np.uint8)
     times = np.zeros((2, len(values)), np.int64)
     padded = [v if v is not None and len(v) >= HEADER.itemsize else NOTHING for v in values]
@@ -135,32 +139,37 @@ def _fixed(
     values: Sequence[bytes | None],
     fingerprints: NDArray[np.uint32],
     least_us: int,
+    live: int,
 ) -> Features | None:
     """Decode the common case in a fifth of the time; None where it isn't that case.
 
-    Common: every value is missing, or whole, of today's schema and not too old; nothing is null,
-    and no field is of variable length.
+    Common: every value is missing, or all its versions are whole and of today's schema, and the
+    visible one isn't too old; nothing is null, and no field is of variable length.
     """
-    size, gone = schema.row.itemsize, False
-    payloads = cast("Sequence[bytes]", values)
+    if not schema.fixed or not values:
+        return None
+    size, payloads = schema.row.itemsize, cast("Sequence[bytes]", values)
+    missing = np.zeros(len(values), np.bool_)
     try:
         sizes = set(map(len, payloads))
     except TypeError:  # no key for one of them
-        gone, payloads = True, [v or bytes(size) for v in values]
+        missing = np.array([v is None for v in values], np.bool_)
+        payloads = [bytes(size) if v is None else v for v in values]
         sizes = set(map(len, payloads))
-    if sizes != {size} or not schema.fixed:
+    if any((length + TAIL) % (size + TAIL) for length in sizes):
         return None
-    rows = np.frombuffer(b"".join(payloads), schema.row)
+    flags: NDArray[np.uint8] | int = 0
+    rows = np.frombuffer(b"".join(payloads), schema.row) if sizes == {size} else None
+    if rows is None or (rows["header"]["load"] > live).any():
+        rows, flags, hidden = _visible_rows(schema, payloads, live)
+        missing |= hidden
     heads, nulls = rows["header"], rows["nulls"]
     good = (
         (heads["layout"] == LAYOUT)
         & (heads["schema"] == schema.hash)
         & (heads["fingerprint"] == fingerprints)
     )
-    good &= (heads["flags"] == 0) & (heads["event_us"] >= least_us)
-    missing = (
-        np.array([v is None for v in values], np.bool_) if gone else np.zeros(len(rows), np.bool_)
-    )
+    good &= (heads["flags"] == flags) & (heads["event_us"] >= least_us)
     if nulls.any() or not (good | missing).all():
         return None
     names = {f.name for f in fields}
@@ -170,12 +179,44 @@ def _fixed(
         if f.name in names
     }
     status = np.full(len(rows), PRESENT, np.uint8)
-    if gone:
+    if missing.any():
         status[missing] = Status.NOT_FOUND
         for f in fields:
             columns[f.name][missing] = f.pad
     null = {name: missing.copy() for name in columns}
     return Features(status, heads["event_us"].copy(), heads["created_us"].copy(), columns, null)
+
+
+def _visible_rows(
+    schema: Schema, payloads: Sequence[bytes], live: int
+) -> tuple[NDArray[np.void], NDArray[np.uint8], NDArray[np.bool_]]:
+    """The visible version of values whose versions all have the schema's size.
+
+    Gives rows [N] (zeros where no version is visible), the flags that they have to have, and
+    bool[N]: no version is visible.
+    """
+    size = schema.row.itemsize
+    lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+    starts, counts = np.cumsum(lengths) - lengths, (lengths + TAIL) // (size + TAIL)
+    joined = b"".join(payloads)
+    # One that begins at each byte: a gather of rows, whatever lies between them.
+    windows = np.ndarray(len(joined) - size + 1, f"V{size}", joined, strides=(1,))
+    rows = windows[starts].view(schema.row)
+    hidden, depth = rows["header"]["load"] > live, np.zeros(len(payloads), np.int64)
+    for place in range(1, int(counts.max())):
+        at = np.flatnonzero(hidden & (counts > place))
+        rows[at] = windows[starts[at] + place * size].view(schema.row)
+        hidden[at], depth[at] = rows["header"]["load"][at] > live, place
+    rows[hidden] = np.zeros((), schema.row)
+    return rows, np.where(depth < counts - 1, np.uint8(CHAINED), np.uint8(0)), hidden
+
+
+def _visible(value: bytes, live: int) -> bytes | None:
+    """The version that readers see; None: there is none, or nothing: the value is damaged."""
+    try:
+        return visible(value, live)
+    except ValueError:
+        return b""
 
 
 def _fill(
@@ -191,10 +232,8 @@ def _fill(
 
     Vectors of another width than those in place make their rows unreadable.
     """
-    shapes = {f.name: (f.type, f.kind, f.width) for f in written.fields}
-    if any(
-        shapes.get(f.name, shape) != shape for f in fields if (shape := (f.type, f.kind, f.width))
-    ):
+    shapes = {f.name: f.shape for f in written.fields}
+    if any(shapes.get(f.name, f.shape) != f.shape for f in fields):
         status[rows] = Status.UNREADABLE
         return
     decoded = decode(written, [values[i] for i in rows.tolist()], [f.name for f in fields])

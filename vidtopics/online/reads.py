@@ -7,11 +7,14 @@ thrown the transport's error) and returns its result. A client drives it with it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import redis
 
-from vidtopics.layout import Directory, place
+from vidtopics.errors import StoreError, explain
+from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
     TIMEOUT_S,
@@ -22,11 +25,9 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import Exchange
 from vidtopics.online.features import Features
+from vidtopics.online.lists import QUEUES, Catalogue, ListKeys, ListRequest, queues_number
 from vidtopics.online.requests import (
     Batches,
-    Catalogue,
-    ListKeys,
-    ListRequest,
     Request,
     check_one_key,
     directory_commands,
@@ -47,6 +48,13 @@ T = TypeVar("T")
 Read = Exchange[Sequence[Command], list[Any], T]
 FRESH = (False, True, True)
 """Attempts of a read: with the cached directory, then with one that was just read."""
+
+
+@dataclass
+class _Cache:
+    """The directory that was read last; a client and its snapshots share it."""
+
+    directory: Directory | None = None
 
 
 class Reads(Generic[C]):
@@ -73,7 +81,9 @@ class Reads(Generic[C]):
             if isinstance(connection, redis.RedisCluster | AsyncCluster)
             else Batches.whole
         )
-        self._directory: Directory | None = None
+        self._cache = _Cache()
+        self._is_snapshot = False
+        self._pinned: Directory | None = None
 
     @classmethod
     def from_url(
@@ -89,6 +99,18 @@ class Reads(Generic[C]):
         """A client with a connection pool of its own; see :func:`vidtopics.online.connect`."""
         connection = cls._connect(url, timeout_s=timeout_s, max_connections=max_connections)
         return cls(connection, prefix=prefix, log=log, metrics=metrics)
+
+    def snapshot(self) -> Self:
+        """A handle whose reads are all of one release, whatever goes live meanwhile.
+
+        It shares the client's connections and takes its directory with its first read. Its reads
+        raise StoreError once what they need is no longer retained (`online.keep` after the next
+        release, or the next rebuild of a view that only Feast writes). For one request, not to be
+        held for long; :meth:`recent_clicks` come as they are.
+        """
+        handle = copy(self)
+        handle._is_snapshot = True
+        return handle
 
     def _views(
         self, views: Sequence[str], ids: Sequence[str], names: Sequence[str] | None
@@ -116,52 +138,107 @@ class Reads(Generic[C]):
         for fresh in FRESH:
             directory = yield from self._current_directory(views, fresh=fresh)
             request = Request.of(directory, parts)
-            began_ns = self.log.begin(directory) if self.log else 0
             batches = self._batches(request)
             answers = batches.answers((yield batches.commands))
-            if request.stale(answers):
+            if not (yield from self._are_valid(request, answers, views)):
                 continue
             features = request.features(answers, names, expired_values=expired_values)
             # On a cluster a value may come from a node that is ahead of the directory's: look there
             # again, once.
-            if fresh or not any(f.unknown_schema for f in features):
+            if fresh or self._pinned or not any(f.unknown_schema for f in features):
                 break
         else:
             features = request.features(answers, names, expired_values=expired_values)
+        self._pin(directory)
         if self.log:
-            self.log.offer(began_ns, directory, parts, features)
+            self.log.offer(directory, parts, features)
         return features
 
     def _current_directory(
         self, views: Iterable[str] = (), *, fresh: bool = False
     ) -> Read[Directory]:
-        directory = self._directory  # another thread may replace the attribute by an older one
+        if self._pinned:
+            return self._pinned
+        directory = self._cache.directory  # another thread may replace it by an older one
         if directory is None or fresh or not directory.views.keys() >= set(views):
             answers = yield directory_commands(self.prefix)
-            directory = self._directory = Directory.parse(self.prefix, *answers)
+            directory = self._cache.directory = Directory.parse(self.prefix, *answers)
         return directory
+
+    def _pin(self, directory: Directory) -> None:
+        """Let a snapshot stay with the directory of its first read."""
+        if self._is_snapshot:
+            self._pinned = directory
+
+    def _are_valid(
+        self, request: Request | ListRequest, answers: Sequence[Any], names: Iterable[str]
+    ) -> Read[bool]:
+        """Whether the directory hasn't changed, or what a snapshot read is retained still.
+
+        `names`: the views, and the lists that go with releases, that were read.
+        """
+        if not request.stale(answers):
+            return True
+        if self._pinned is None:
+            return False
+        load = str(self._pinned.load)
+        is_retained, *current = yield [
+            ("HGET", place(self.prefix, "releases"), load),
+            *directory_commands(self.prefix),
+        ]
+        # Asked after the values: what is retained now was so when they were read.
+        if not is_retained and not self._pinned.reads_alike(
+            Directory.parse(self.prefix, *current), names
+        ):
+            raise _snapshot_gone(self.prefix, load)
+        return True
 
     def _recent_clicks(self, user_id: str) -> Read[list[str]]:
         encoded([user_id])
-        (videos,) = yield from self._lists(lambda names: [names.clicks(user_id)], None)
-        return videos
+        _, lists = yield from self._lists(lambda _, names: [names.clicks(user_id)], None, [])
+        return lists[0]
 
     def _queues(self, topic_ids: Sequence[int], epoch: int, limit: int) -> Read[list[list[str]]]:
         if limit < 1:
             return [[] for _ in topic_ids]  # LRANGE 0 -1 would give all
-        return (
-            yield from self._lists(lambda names: [names.queue(epoch, t) for t in topic_ids], limit)
-        )
 
-    def _lists(self, keys: ListKeys, limit: int | None) -> Read[list[list[str]]]:
+        def keys(directory: Directory, names: Structures) -> Iterable[bytes]:
+            number = queues_number(directory, epoch)
+            return [] if number is None else [names.queue(number, t) for t in topic_ids]
+
+        _, lists = yield from self._lists(keys, limit, [QUEUES])
+        return lists or [[] for _ in topic_ids]
+
+    def _lists(
+        self, keys: ListKeys, limit: int | None, names: Iterable[str]
+    ) -> Read[tuple[Directory, list[list[str]]]]:
         for fresh in FRESH:
-            directory = yield from self._current_directory(fresh=fresh)
+            directory = yield from self._current_directory(fresh=fresh or self._is_unversioned)
             request = ListRequest.of(directory, keys, limit)
             answers = yield request.commands
-            if not request.stale(answers):
+            if (yield from self._are_valid(request, answers, names)):
                 break
-        return request.lists(answers)
+        self._pin(directory)
+        return directory, request.lists(answers)
 
     def _catalogue(self) -> Read[Catalogue]:
-        (text,) = yield [("HGET", place(self.prefix, "structures"), "topic_queues")]
-        return Catalogue.parse(self.prefix, text)
+        directory, _ = yield from self._lists(lambda directory, names: [], None, [])
+        return Catalogue.of(directory)
+
+    @property
+    def _is_unversioned(self) -> bool:
+        """Whether lists may have changed without the directory's version, as under layout 1."""
+        directory = self._cache.directory
+        return directory is not None and directory.layout.version == 1
+
+
+def _snapshot_gone(prefix: str, load: str) -> StoreError:
+    """The error of a snapshot whose values, or some of them, may be gone."""
+    return StoreError(
+        explain(
+            f"Redis, prefix {prefix!r}, a snapshot at load {load}",
+            expected="its release to be retained",
+            found="that others took its place",
+            mend="take a new snapshot and read again; `online.keep` is how long releases stay",
+        )
+    )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
-from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vidtopics.errors import InputError, StoreError, explain
-from vidtopics.layout import Directory, KeySpace, Structures, place
+from vidtopics.layout import Directory, KeySpace, place
+from vidtopics.layout.chain import lifted
+from vidtopics.layout.hashes import HashedIds
 from vidtopics.online.features import Features, gather
 
 
@@ -24,7 +24,8 @@ def directory_commands(prefix: str) -> list[tuple[str, str]]:
     The version comes first: a change that lies between the answers shows as a newer version at the
     next read.
     """
-    kinds = {"directory": "GET", "layout": "GET", "views": "HGETALL", "schemas": "HGETALL"}
+    kinds = {"directory": "GET", "layout": "GET"}
+    kinds |= dict.fromkeys(("views", "schemas", "structures"), "HGETALL")
     return [(command, place(prefix, name)) for name, command in kinds.items()]
 
 
@@ -96,22 +97,16 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Ids of one view: `hashes` are their CRC-32, `fingerprints` uint32[N] of their values."""
+    """Ids of one view; `fingerprints` are uint32[N] of their values."""
 
     view: str
     space: KeySpace
-    ids: Sequence[bytes]
-    hashes: list[int]
-
-    @classmethod
-    def of(cls, directory: Directory, view: str, ids: Sequence[bytes]) -> Part:
-        """StoreError names a view that isn't there."""
-        return cls(view, directory.keys(view), ids, list(map(crc32, ids)))
+    hashed: HashedIds
 
     @property
     def fingerprints(self) -> NDArray[np.uint32]:
         """Of the view and each id."""
-        return self.space.marked(self.hashes)
+        return self.space.marked(self.hashed.hashes)
 
 
 @dataclass(frozen=True)
@@ -124,21 +119,27 @@ class Request:
     @classmethod
     def of(cls, directory: Directory, parts: Iterable[tuple[str, Sequence[bytes]]]) -> Request:
         """The request for (view, ids) pairs; StoreError names a view that isn't there."""
-        return cls(directory, [Part.of(directory, view, ids) for view, ids in parts])
+        pairs = [(view, directory.keys(view), ids) for view, ids in parts]
+        # Views are mostly read for the same ids: those are hashed once.
+        hashed = {
+            id(ids): HashedIds.of(ids) for ids in {id(ids): ids for *_, ids in pairs}.values()
+        }
+        return cls(directory, [Part(view, space, hashed[id(ids)]) for view, space, ids in pairs])
 
     def packed(self) -> bytes:
         r"""The MGET in Redis' protocol.
 
         redis-py makes a key of each id, then an argument of each key; this is one step.
 
-        >>> Request(Directory("vt", 1, 16, {}, {}), []).packed()
+        >>> from vidtopics.layout import Layout
+        >>> Request(Directory("vt", 1, Layout(16), {}, {}), []).packed()
         b'*2\r\n$4\r\nMGET\r\n$24\r\nvt:{directory}:directory\r\n'
         """
         version = place(self.directory.prefix, "directory").encode()
-        count = 2 + sum(len(part.ids) for part in self.parts)
+        count = 2 + sum(len(part.hashed.ids) for part in self.parts)
         pieces = [b"*%d\r\n$4\r\nMGET\r\n$%d\r\n%b" % (count, len(version), version)]
         for part in self.parts:
-            pieces += part.space.bulk_strings(part.ids, part.hashes)
+            pieces += part.space.bulk_strings(part.hashed)
         pieces.append(b"\r\n")
         return b"".join(pieces)
 
@@ -146,12 +147,12 @@ class Request:
         """The same as keys."""
         keys = [place(self.directory.prefix, "directory").encode()]
         for part in self.parts:
-            keys += part.space.of(part.ids)
+            keys += part.space.of(part.hashed.ids)
         return keys
 
     def stale(self, answers: Sequence[bytes | None]) -> bool:
         """Whether the directory has changed since it was read."""
-        return _stale(self.directory, answers[0])
+        return is_stale(self.directory, answers[0])
 
     def features(
         self,
@@ -173,8 +174,9 @@ class Request:
             entry, fingerprints = self.directory.view(part.view), part.fingerprints
             values = answers[start : start + len(fingerprints)]
             start += len(fingerprints)
+            if self.directory.layout.version == 1:
+                values = [value and lifted(value) for value in values]
             schemas = self.directory.schemas
-            ttl_us = entry.ttl_us
             features.append(
                 gather(
                     schemas[entry.schema],
@@ -182,7 +184,8 @@ class Request:
                     values,
                     fingerprints,
                     now_us=now_us,
-                    ttl_us=ttl_us,
+                    ttl_us=entry.ttl_us,
+                    live=entry.live,
                     names=names,
                     expired_values=expired_values,
                 )
@@ -233,11 +236,11 @@ class Batches:
     @classmethod
     def of_cluster(cls, request: Request) -> Batches:
         """One MGET per bucket."""
-        hashes = [h for part in request.parts for h in part.hashes]
-        return cls.by_slot(request.keys(), hashes, request.directory.buckets)
+        hashes = np.concatenate([np.empty(0, np.uint32), *(p.hashed.hashes for p in request.parts)])
+        return cls.by_slot(request.keys(), hashes, request.directory.layout.buckets)
 
     @classmethod
-    def by_slot(cls, keys: Sequence[bytes], hashes: Sequence[int], buckets: int) -> Batches:
+    def by_slot(cls, keys: Sequence[bytes], hashes: ArrayLike, buckets: int) -> Batches:
         """The version's key and N others with their CRC-32."""
         slots = np.concatenate(
             [[-1], np.array(hashes, np.int64) % buckets]
@@ -257,60 +260,6 @@ class Batches:
         return values
 
 
-ListKeys = Callable[[Structures], Iterable[bytes]]
-
-
-@dataclass(frozen=True)
-class ListRequest:
-    """The first elements of some lists, and behind them the directory's version.
-
-    On a server commands that come together may have others between them: a change of the directory
-    before or among the lists shows in a version that is read last. A cluster's nodes answer each
-    for itself; there a change that comes at the same moment shows with the next request.
-    """
-
-    directory: Directory
-    commands: list[tuple[Any, ...]]
-
-    @classmethod
-    def of(cls, directory: Directory, keys: ListKeys, limit: int | None) -> ListRequest:
-        """The request for the lists that `keys` names, of `limit` elements at most (None: all)."""
-        last = -1 if limit is None else limit - 1
-        names = Structures(directory.prefix, directory.buckets)
-        lists = [("LRANGE", key, 0, last) for key in keys(names)]
-        return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
-
-    def stale(self, answers: Sequence[Any]) -> bool:
-        """Whether the directory has changed since it was read."""
-        return _stale(self.directory, answers[-1])
-
-    def lists(self, answers: Sequence[Any]) -> list[list[str]]:
-        """The lists in their order; empty where there is none."""
-        return [[v.decode() for v in videos] for videos in answers[:-1]]
-
-
-def _stale(directory: Directory, version: bytes | None) -> bool:
+def is_stale(directory: Directory, version: bytes | None) -> bool:
+    """Whether a version that was read isn't that of a directory."""
     return version is None or int(version) != directory.version
-
-
-@dataclass(frozen=True)
-class Catalogue:
-    """The epoch of the topic queues, and the topics by falling number of clicks."""
-
-    epoch: int
-    topics: tuple[int, ...]
-
-    @classmethod
-    def parse(cls, prefix: str, text: bytes | None) -> Catalogue:
-        """From the field `topic_queues`; StoreError where no queue was ever written."""
-        if text is None:
-            raise StoreError(
-                explain(
-                    f"Redis, prefix {prefix!r}",
-                    expected="topic queues",
-                    found="none",
-                    mend="run `vidtopics run` and `vidtopics materialize`",
-                )
-            )
-        tree = json.loads(text)
-        return cls(tree["epoch"], tuple(tree["topics"]))

@@ -33,7 +33,7 @@ def plain(field: Field) -> bool:
     >>> plain(ids), plain(vector)
     (True, False)
     """
-    return not field.variable and field.empty(1).nbytes <= PLAIN_BYTES
+    return field.kind in {"scalar", "slots"} and field.empty(1).nbytes <= PLAIN_BYTES
 
 
 def canonical(field: Field, column: NDArray[np.generic]) -> NDArray[np.uint8]:

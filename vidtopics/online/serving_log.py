@@ -1,7 +1,8 @@
 """A sample of what was served, off the hot path, for `vidtopics parity` to hold against the tables.
 
-A read hands over a copy of its arrays and goes on; a thread adds clock and watermarks and writes.
-What doesn't fit its bounded memory is dropped and counted, never waited for. ::
+A read hands over a copy of its arrays and goes on; a thread adds the clock of Redis and writes.
+Which version of the table a view's answer is of stands in the directory that the read went by. What
+doesn't fit its bounded memory is dropped and counted, never waited for. ::
 
     log = ServingLog("logs/served", connect(url, timeout_s=5), share=0.01)
     client = OnlineClient.from_url(url, log=log)
@@ -15,7 +16,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,7 +38,6 @@ from vidtopics.online.served import Served, canonical
 
 INTERVAL_S = 0.25
 QUEUE_BYTES = 64 * 2**20
-ROUNDS_KEPT = 40
 Parts = Sequence[tuple[str, Sequence[bytes]]]
 _request: ContextVar[str] = ContextVar("request", default="")
 _logger = logging.getLogger(__name__)
@@ -48,22 +48,10 @@ class _Answer:
     """A request that waits to be written: per view its ids and a copy of its features."""
 
     request: str
-    began_ns: int
-    ended_ns: int
     client_us: int
     directory: Directory
     parts: Sequence[tuple[str, Sequence[bytes], Features]]
     size: int
-
-
-@dataclass(frozen=True)
-class _Round:
-    """Watermarks (lowest and highest of each view's buckets) and clock, between start and end."""
-
-    start_ns: int
-    end_ns: int
-    offset_us: int
-    marks: Mapping[tuple[str, int, int], tuple[Watermark | None, Watermark | None]]
 
 
 class ServingLog:
@@ -95,8 +83,8 @@ class ServingLog:
                 )
             )
         self.share, self.connection = share, connection
-        self.dropped = self.failed = self.written = 0
-        self._told = 0
+        self.dropped = self.failed = self.written = self._bytes = 0
+        self._reported = 0
         self._files = LogFiles(Path(folder))
         self._lock = threading.Lock()
         self._process = 0
@@ -121,17 +109,10 @@ class ServingLog:
             < self.share * 2**64
         )
 
-    def begin(self, directory: Directory) -> int:
-        """Called before a read is sent: when that was."""
+    def offer(self, directory: Directory, parts: Parts, features: Sequence[Features]) -> None:
+        """Called with a read's answer; keeps a copy if its request is chosen and there is room."""
         if self._process != os.getpid():
             self._start()
-        self._directories[directory.prefix] = directory
-        return time.monotonic_ns()
-
-    def offer(
-        self, began_ns: int, directory: Directory, parts: Parts, features: Sequence[Features]
-    ) -> None:
-        """Called with a read's answer; keeps a copy if its request is chosen and there is room."""
         request = _request.get() or f"{self._token}-{next(self._numbers)}"
         if not self.chosen(request):
             return
@@ -145,9 +126,7 @@ class ServingLog:
             (view, tuple(ids), _copy(f)) for (view, ids), f in zip(parts, features, strict=True)
         ]
         client_us = time.time_ns() // 1000
-        self._waiting.append(
-            _Answer(request, began_ns, time.monotonic_ns(), client_us, directory, copies, size)
-        )
+        self._waiting.append(_Answer(request, client_us, directory, copies, size))
 
     def close(self) -> None:
         """Write what waits and end the thread; a later read starts it again."""
@@ -164,10 +143,8 @@ class ServingLog:
         with self._lock:
             if self._process == os.getpid():
                 return
-            self._directories: dict[str, Directory] = {}
             self._token, self._numbers = secrets.token_hex(6), count(1)
             self._waiting: deque[_Answer] = deque()
-            self._rounds: deque[_Round] = deque(maxlen=ROUNDS_KEPT)
             self._bytes = 0
             self._files = LogFiles(self._files.folder)
             self._ended = threading.Event()
@@ -192,10 +169,12 @@ class ServingLog:
             self._ended.wait(INTERVAL_S)
 
     def _round(self, last: bool) -> None:
-        """Look at watermarks, then write every answer that was there before."""
+        """Look at the clock of Redis, then write every answer that was there before."""
         due = len(self._waiting)
+        if not due:
+            return
         try:
-            self._rounds.append(self._look())
+            offset_us = self._clock_offset_us()
         except (redis.RedisError, OSError):
             if last:
                 self.failed += due
@@ -204,39 +183,22 @@ class ServingLog:
         for _ in range(due):
             answer = self._waiting.popleft()
             try:
-                self._write(answer)
+                self._write(answer, offset_us)
             finally:
                 with self._lock:
                     self._bytes -= answer.size
 
-    def _look(self) -> _Round:
-        start_ns, sent_us = time.monotonic_ns(), time.time_ns() // 1000
+    def _clock_offset_us(self) -> int:
+        """The clock of Redis minus this one's, to half a round trip."""
+        sent_us = time.time_ns() // 1000
         seconds, micros = cast("tuple[int, int]", self.connection.time())
-        between_us = (sent_us + time.time_ns() // 1000) // 2
-        places = [(d, view) for d in list(self._directories.values()) for view in d.views]
-        with self.connection.pipeline(transaction=False) as pipe:
-            for directory, view in places:
-                space = directory.keys(view)
-                for bucket in range(directory.buckets):
-                    pipe.get(cast("str", space.watermark(bucket)))
-            texts = iter(cast("list[bytes | None]", pipe.execute()))
-        marks = {
-            _key(d, view): _range([next(texts) for _ in range(d.buckets)]) for d, view in places
-        }
-        return _Round(
-            start_ns, time.monotonic_ns(), seconds * 1_000_000 + micros - between_us, marks
-        )
+        return seconds * 1_000_000 + micros - (sent_us + time.time_ns() // 1000) // 2
 
-    def _write(self, answer: _Answer) -> None:
-        before = next((r for r in reversed(self._rounds) if r.end_ns <= answer.began_ns), None)
-        after = next(r for r in self._rounds if r.start_ns >= answer.ended_ns)
+    def _write(self, answer: _Answer, offset_us: int) -> None:
         for view, ids, features in answer.parts:
-            key = _key(answer.directory, view)
-            floor = before.marks.get(key, (None, None))[0] if before else None
-            fields = {
-                f.name: f
-                for f in answer.directory.schemas[answer.directory.view(view).schema].fields
-            }
+            entry = answer.directory.view(view)
+            source = Watermark.parse(entry.source.encode()) if entry.source else None
+            fields = {f.name: f for f in answer.directory.schemas[entry.schema].fields}
             missed = self.dropped + self.failed
             line = Served(
                 answer.request,
@@ -246,18 +208,18 @@ class ServingLog:
                 features.event_us,
                 features.created_us,
                 answer.client_us,
-                after.offset_us,
-                floor,
-                after.marks.get(key, (None, None))[1],
+                offset_us,
+                source,
+                source,
                 {
                     name: canonical(fields[name], column)
                     for name, column in features.columns.items()
                 },
                 features.null,
-                missed - self._told,
+                missed - self._reported,
             ).to_line()
             self._files.append(line)
-            self._told = missed
+            self._reported = missed
         self.written += 1
 
 
@@ -281,20 +243,3 @@ def _copy(features: Features) -> Features:
     return Features(
         features.status.copy(), features.event_us.copy(), features.created_us.copy(), columns, null
     )
-
-
-def _key(directory: Directory, view: str) -> tuple[str, int, int]:
-    entry = directory.view(view)
-    return directory.prefix, entry.generation, entry.number
-
-
-def _range(texts: Sequence[bytes | None]) -> tuple[Watermark | None, Watermark | None]:
-    """The lowest and the highest watermark of a view's buckets.
-
-    No lowest where a bucket has none, or one of another table.
-    """
-    marks = [Watermark.parse(text) for text in texts if text]
-    if not marks:
-        return None, None
-    whole = len(marks) == len(texts) and len({m.table_id for m in marks}) == 1
-    return (min(marks) if whole else None), max(marks)

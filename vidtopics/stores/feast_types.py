@@ -70,6 +70,18 @@ def schema_of(view: FeatureView) -> Schema:
     return Schema(tuple(fields), keys, ordered=not is_stream)
 
 
+def sized_schema(view: FeatureView, rows: Sequence[Mapping[str, Value]]) -> Schema:
+    """The schema with the width of each vector, as the first row that has one shows it."""
+    schema = schema_of(view)
+    widths: dict[str, int] = {}
+    for field in schema.fields:
+        if field.kind == "vector":
+            vectors = (_plain(field, row.get(field.name)) for row in rows)
+            if vector := next(filter(None, vectors), None):
+                widths[field.name] = len(vector)
+    return schema.sized(widths)
+
+
 def _field(field: Field) -> layout.Field:
     tags = field.tags or {}
     many = isinstance(field.dtype, Array)

@@ -32,14 +32,21 @@ from feast.repo_config import FeastConfigBaseModel
 from pydantic import Field, StrictBool, StrictStr, ValidationError
 
 from vidtopics.errors import SettingsError, StoreError, explain
-from vidtopics.layout import KeySpace, encode, tombstones
+from vidtopics.layout import KeySpace, Schema, encode, tombstones
 from vidtopics.materialization import StoreWriter
+from vidtopics.materialization.upgrade import upgrade_before_use
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import MAX_CONNECTIONS
-from vidtopics.server import remember, url_of
+from vidtopics.server import remember, url_of, with_password
 from vidtopics.settings import folder
 from vidtopics.stores.entity_ids import check_not_null, entity_rows_checked, ids_of_keys
-from vidtopics.stores.feast_types import columns_of, is_online, schema_of, ttl_us
+from vidtopics.stores.feast_types import (
+    columns_of,
+    is_online,
+    schema_of,
+    sized_schema,
+    ttl_us,
+)
 from vidtopics.stores.responses import (
     OnlineRow,
     check_fields,
@@ -131,12 +138,14 @@ class PackedRedisOnlineStore(OnlineStore):
         writer = self._writer(config)
         ids = ids_of_keys(table, [row[0] for row in data], config.entity_key_serialization_version)
         check_not_null(table, ids)
+        schema = sized_schema(table, [row[1] for row in data])
         for report in (progress, *[None] * TRIES):
-            entry = writer.register_for_push(table.name, schema_of(table), ttl_us(table))
+            entry = writer.register_for_push(table.name, schema, ttl_us(table))
             load = writer.load(entry)
             for start in range(0, len(data), PUSH_BATCH):
                 batch = slice(start, start + PUSH_BATCH)
-                load.add(ids[batch], _encoded(table, load.space, ids[batch], data[batch]))
+                values = _encoded(table.name, schema, load.space, ids[batch], data[batch])
+                load.add(ids[batch], values)
                 if report:
                     report(len(data[batch]))
             load.finish()
@@ -353,6 +362,8 @@ class PackedRedisOnlineStore(OnlineStore):
         A view whose fields or join keys changed so that its values don't fit is left as it is: the
         next load begins anew, not this call.
         """
+        client = self._client(config)
+        upgrade_before_use(client.connection, client.prefix, config.online_store.buckets)
         writer = self._writer(config)
         if tables_to_delete:
             writer.drop(*(table.name for table in tables_to_delete))
@@ -413,7 +424,7 @@ def _url(config: RepoConfig) -> str:
     """
     settings = config.online_store
     if settings.url and not settings.url.startswith("${"):
-        return str(settings.url)
+        return with_password(settings.url)
     if not settings.home:
         raise SettingsError(
             explain(
@@ -461,15 +472,21 @@ def _checked(
 
 
 def _encoded(
-    table: FeatureView, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
+    view: str, schema: Schema, space: KeySpace, ids: Sequence[bytes], rows: Sequence[Row]
 ) -> list[bytes]:
     """Values of rows; a row whose features are all null is a tombstone."""
-    schema, fingerprints = schema_of(table), space.fingerprints(ids)
+    fingerprints = space.fingerprints(ids)
     event = [micros(aware(row[2])) for row in rows]
     created = [micros(aware(row[3])) if row[3] else 0 for row in rows]
-    columns, null = columns_of(table.name, schema, [row[1] for row in rows])
+    columns, null = columns_of(view, schema, [row[1] for row in rows])
     values = encode(
-        schema, columns, fingerprints=fingerprints, event_us=event, created_us=created, null=null
+        schema,
+        columns,
+        fingerprints=fingerprints,
+        event_us=event,
+        created_us=created,
+        null=null,
+        ids=ids,
     )
     ended = np.logical_and.reduce(list(null.values()))
     stubs = tombstones(schema, fingerprints, event, created)

@@ -81,8 +81,8 @@ def _stamp(release: int, registry: Path) -> str:
 
 def _as_of(tables: Tables, release: int) -> datetime:
     with readable(RELEASES):
-        rows = tables.read(RELEASES, columns=["release_id", "as_of"]).to_pylist()
-    (as_of,) = (row["as_of"] for row in rows if row["release_id"] == release)
+        rows = tables.newest_rows(RELEASES)
+        as_of = next(row["as_of"] for row in rows if row["release_id"] == release)
     return datetime.fromtimestamp(as_of.timestamp(), UTC)
 
 

@@ -80,8 +80,7 @@ def check_fields(directory: Directory, table: FeatureView, requested: Sequence[s
     for field in schema.fields:
         stored = stored_fields.get(field.name)
         if (requested is None or field.name in requested) and (
-            stored is None
-            or (stored.type, stored.kind, stored.width) != (field.type, field.kind, field.width)
+            stored is None or stored.shape != field.shape
         ):
             raise StoreError(
                 explain(

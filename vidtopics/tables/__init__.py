@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
+    LOGBOOKS,
     PARTITION_DATE,
     RELEASES,
     TABLES,
@@ -32,13 +33,20 @@ from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableE
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
-from vidtopics.tables import deltalake_engine
-from vidtopics.tables.commits import Commit, commits, data_version, is_done, next_ordinal
+from vidtopics.tables import deltalake_engine, releases, tail
+from vidtopics.tables.commits import (
+    Commit,
+    CommitLog,
+    commits,
+    data_version,
+    is_done,
+    next_ordinal,
+)
 from vidtopics.tables.difference import RunTimes
-from vidtopics.tables.releases import latest_release
-from vidtopics.tables.releases import release as _release
+from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
+from vidtopics.tables.stamps import LateError, Lead, lead_of
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -82,7 +90,7 @@ class Tables:
 
     def exists(self, table: Table) -> bool:
         """Whether the table has been created."""
-        return DeltaTable.is_deltatable(self.uri(table))
+        return tail.latest_version(self.path(table) / tail.LOG) is not None
 
     def delta(
         self, table: Table, *, create: bool = False, version: int | None = None
@@ -125,7 +133,7 @@ class Tables:
 
     def version(self, table: Table) -> int:
         """The table's latest version; 0, as it is created, where it wasn't."""
-        return self.delta(table).version() if self.exists(table) else 0
+        return tail.latest_version(self.path(table) / tail.LOG) or 0
 
     def read(
         self,
@@ -182,9 +190,33 @@ class Tables:
 
         return spark_reader.as_of(self, table, at_us, known_by_us)
 
-    def commits(self, table: Table) -> list[Commit]:
+    def newest_rows(self, table: Table) -> Iterator[dict[str, Any]]:
+        """The rows of an append-only log, those of the last commit first, each when asked for.
+
+        They are read from the end of the table's log. Where that doesn't reach back far enough (or
+        up to a compaction) the whole table is read, and rows come by falling key.
+        """
+        passed = set()
+        try:
+            for row in tail.appended_rows(self.path(table)):
+                if any(column.name not in row for column in table.columns):
+                    break
+                passed.add(tuple(row[key] for key in table.key))
+                yield row
+            else:
+                return
+        except tail.RewrittenError:
+            pass
+        order = [(name, "descending") for name in table.key]
+        for row in self.read(table).sort_by(order).to_pylist():
+            if tuple(row[key] for key in table.key) not in passed:
+                yield row
+
+    def commits(self, table: Table) -> CommitLog:
         """Our commits to the table, oldest first; empty where it wasn't created."""
-        return commits(self.delta(table)) if self.exists(table) else []
+        log = self.path(table) / tail.LOG
+        version = tail.latest_version(log)
+        return CommitLog(log, -1 if version is None else version)
 
     def input_versions(
         self, tables: Iterable[Table], *, as_of_us: int, known_by_us: int
@@ -195,18 +227,20 @@ class Tables:
             for t in tables
         }
 
+    def data_version(self, table: Table) -> int:
+        """The table's last version that changed rows; 0 where there is none."""
+        log = self.commits(table)
+        return data_version(table, log, as_of_us=FOREVER, known_by_us=FOREVER)
+
     def data_versions(self) -> dict[str, int]:
-        """The last data-changing version of every table that has one, `releases` aside."""
-        versions = self.input_versions(
-            (t for t in TABLES.values() if t is not RELEASES), as_of_us=FOREVER, known_by_us=FOREVER
-        )
+        """The last data-changing version of every table that has one, logbooks aside."""
+        versions = {t.name: self.data_version(t) for t in TABLES.values() if t not in LOGBOOKS}
         return {name: version for name, version in versions.items() if version}
 
     def is_done(self, table: Table, commit: Commit) -> bool:
         """Whether the last run at this as-of time had the same skip key."""
         return is_done(self.commits(table), commit)
 
-    @_again
     def publish(
         self,
         table: Table,
@@ -229,34 +263,41 @@ class Tables:
         `widths` resolves the contract's named vector widths (`tag_width`). Another writer's commit
         in between makes it start over from the new version, up to eight times (ConflictError).
         With `judged_at`, the version that the rows were made from, it is an OutdatedError instead.
+
+        Rows of a live run that have no times of their own are stamped as known from a moment after
+        their commit on (:mod:`vidtopics.tables.stamps`).
         """
         _refuse_future(table, commit)
-        delta = self.delta(table, create=True)
-        _refuse_outdated(table, delta, judged_at)
-        log = commits(delta)
-        failpoint("publish.read")
-        commit = replace(
-            commit, ordinal=next_ordinal(log, commit.job), created_us=_after_reruns(log, commit)
-        )
-        done = self._dispatch(table, delta, rows, commit, log, changes, widths or {})
+        stamped = commit.live and not changes and table.kind != "log"
+        lead: Lead | None = None
+
+        @_again
+        def attempt() -> Commit:
+            nonlocal lead
+            delta = self.delta(table, create=True)
+            _refuse_outdated(table, delta, judged_at)
+            log = commits(delta)
+            failpoint("publish.read")
+            own = commit
+            if stamped:
+                lead = lead or lead_of(delta, log, commit.job, table.engine)
+                own = lead.stamp(commit)
+            own = replace(
+                own, ordinal=next_ordinal(delta, own.job), created_us=_after_reruns(log, own)
+            )
+            try:
+                return self._dispatch(table, delta, rows, own, log, changes, widths or {})
+            except LateError:
+                assert lead is not None
+                lead.grow()
+                raise
+
+        done = attempt()
         return Publication(table.name, done.version, done.rows)
 
-    def release(
-        self,
-        *,
-        as_of_us: int,
-        created_us: int,
-        settings: str,
-        quality: Mapping[str, float] | None = None,
-    ) -> int | None:
-        """Append a release if any table changed since the last; its id, or None."""
-        return _release(
-            self, as_of_us=as_of_us, created_us=created_us, settings=settings, quality=quality or {}
-        )
-
     def latest_release(self) -> dict[str, Any]:
-        """The latest release's row, as :func:`releases.latest_release`; TableError if none."""
-        return latest_release(self)
+        """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
+        return releases.latest_release(self)
 
     def _dispatch(
         self,
@@ -264,7 +305,7 @@ class Tables:
         delta: DeltaTable,
         rows: pa.Table | ds.Dataset | DataFrame,
         commit: Commit,
-        log: list[Commit],
+        log: CommitLog,
         changes: bool,
         widths: Mapping[str, int],
     ) -> Commit:
@@ -277,9 +318,7 @@ class Tables:
             if not isinstance(rows, DataFrame):
                 raise _wrong_kind(table, "a Spark DataFrame", rows)
             if table.kind == "snapshot":
-                return spark_engine.publish_snapshot(
-                    table, delta, rows, commit, log[-1] if log else None
-                )
+                return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
         dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
@@ -287,6 +326,8 @@ class Tables:
         if table.kind == "log":
             with tempfile.TemporaryDirectory(dir=self.home) as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
+        if table.kind == "snapshot":
+            return deltalake_engine.publish_snapshot(table, delta, dataset, commit)
         if changes:
             return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
         return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)
@@ -316,17 +357,18 @@ def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
     )
 
 
-def _after_reruns(log: list[Commit], commit: Commit) -> int:
+def _after_reruns(log: CommitLog, commit: Commit) -> int:
     """The created time: a second run at one as-of time is known 1 µs later, and wins."""
-    same = [c.created_us + 1 for c in log if c.job == commit.job and c.as_of_us == commit.as_of_us]
+    runs = log.as_of_or_later(commit.as_of_us)
+    same = [c.created_us + 1 for c in runs if c.job == commit.job and c.as_of_us == commit.as_of_us]
     return max([commit.created_us, *same])
 
 
-def _next_run(log: list[Commit], commit: Commit) -> RunTimes | None:
+def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
     later = [
         RunTimes(c.as_of_us, c.created_us)
-        for c in log
-        if c.job == commit.job and c.as_of_us > commit.as_of_us
+        for c in log.as_of_or_later(commit.as_of_us + 1)
+        if c.job == commit.job
     ]
     return min(later, key=lambda run: (run.event_us, run.created_us), default=None)
 

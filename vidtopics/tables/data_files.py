@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from deltalake import DeltaTable
 from pyarrow.fs import FileType
 
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import local, scan
 
 
 def data_files(delta: DeltaTable) -> frozenset[str]:
@@ -31,9 +31,16 @@ def files_digest(names: Collection[str]) -> str:
 
 def missing_files(delta: DeltaTable, names: Collection[str] | None = None) -> frozenset[str]:
     """The snapshot's data files (of `names`, if given) that its log names and its folder lacks."""
-    dataset = scan(delta)
-    paths = [f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names]
-    infos = dataset.filesystem.get_file_info(paths)
+    filesystem = local(delta.table_uri)
+    if filesystem is not None and not delta.metadata().partition_columns:
+        paths = [name for name in data_files(delta) if names is None or name in names]
+    else:
+        dataset = scan(delta)
+        filesystem = dataset.filesystem
+        paths = [
+            f.path for f in dataset.get_fragments() if names is None or unquote(f.path) in names
+        ]
+    infos = filesystem.get_file_info(paths)
     return frozenset(
         unquote(path)
         for path, info in zip(paths, infos, strict=True)

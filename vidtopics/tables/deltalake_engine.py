@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 import duckdb
 import numpy as np
@@ -34,6 +35,7 @@ from vidtopics.tables import difference
 from vidtopics.tables.commits import METADATA, Commit
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
+from vidtopics.tables.stamps import LateError, refuse_late
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 from vidtopics.times import moment
 
@@ -124,6 +126,27 @@ def publish_changes(
     return append(table, delta, batches, counted(commit, new.num_rows, new["created_us"]))
 
 
+def publish_snapshot(table: Table, delta: DeltaTable, rows: ds.Dataset, commit: Commit) -> Commit:
+    """Replace the table's rows; the commit's `content` is that of these rows already."""
+    count = rows.count_rows()
+
+    def batches() -> Batches:
+        for batch in rows.to_batches(batch_size=BATCH):
+            _raise_first(table, batch, violations(table, batch, {}))
+            times = (
+                pa.repeat(pa.scalar(us, pa.int64()), batch.num_rows)
+                for us in (commit.as_of_us, commit.created_us)
+            )
+            columns = [batch[c.name].cast(ARROW[c.type]) for c in table.columns]
+            yield pa.record_batch(
+                [*columns, *(t.cast(TIMESTAMP) for t in times)], schema=arrow_schema(table)
+            )
+
+    failpoint("publish.compared")
+    done = replace(commit, rows=count, created_min_us=commit.created_us)
+    return append(table, delta, batches(), done, mode="overwrite")
+
+
 def publish_log(
     table: Table,
     delta: DeltaTable,
@@ -184,19 +207,31 @@ def _partitions(table: Table) -> list[str]:
     return [PARTITION_DATE] if table.by_day else []
 
 
-def append(table: Table, delta: DeltaTable, batches: Batches, commit: Commit) -> Commit:
-    """Append to the version that `delta` was read at; ConflictError if another was first."""
+def append(
+    table: Table,
+    delta: DeltaTable,
+    batches: Batches,
+    commit: Commit,
+    mode: Literal["append", "overwrite"] = "append",
+) -> Commit:
+    """Commit rows on top of the version that `delta` was read at.
+
+    Raises:
+        ConflictError: another writer was first.
+        LateError: the rows would be readable only after their created time.
+    """
     schema = arrow_schema(table)
     properties = CommitProperties(
         custom_metadata={METADATA: commit.to_json()},
         app_transactions=[Transaction(commit.job, commit.ordinal)],
         max_commit_retries=0,
     )
+    late: list[LateError] = []
     try:
         write_deltalake(
             delta,
-            pa.RecordBatchReader.from_batches(schema, batches),
-            mode="append",
+            pa.RecordBatchReader.from_batches(schema, _in_time(table, batches, commit, late)),
+            mode=mode,
             partition_by=_partitions(table) or None,
             commit_properties=properties,
         )
@@ -209,8 +244,22 @@ def append(table: Table, delta: DeltaTable, batches: Batches, commit: Commit) ->
                 mend="run again",
             )
         ) from error
+    except Exception as error:
+        if late:  # delta-rs wraps what its reader raises
+            raise late[0] from error
+        raise
     failpoint("publish.committed")
     return replace(commit, version=delta.version())
+
+
+def _in_time(table: Table, batches: Batches, commit: Commit, late: list[LateError]) -> Batches:
+    """The batches; at their end LateError where a commit would come too late, also in `late`."""
+    yield from batches
+    try:
+        refuse_late(table.name, commit)
+    except LateError as error:
+        late.append(error)
+        raise
 
 
 def counted(commit: Commit, rows: int, *created: pa.ChunkedArray) -> Commit:

@@ -50,11 +50,11 @@ def check_columns(spine: Sequence[str], views: Sequence[Table], *, full: bool) -
         )
 
 
-def rules_of(delta: DeltaTable, view: Table, *, known_by: bool = True) -> Rules:
+def rules_of(delta: DeltaTable, view: Table, *, known_by: bool = True, served: str = "") -> Rules:
     """By which rules a join takes a view's features from a snapshot."""
     schema = scan(delta).schema
     types = {column.name: str(schema.field(column.name).type) for column in view.values}
-    return Rules(known_by, ttl_us(view), types)
+    return Rules(known_by, ttl_us(view), types, served)
 
 
 def ttl_us(view: Table) -> int:

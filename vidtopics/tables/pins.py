@@ -70,12 +70,14 @@ class Rules:
     """By which rules a join took its rows: what a view says today may be something else.
 
     `known_by`: whether rows had to be known by the spine's time (False where the table doesn't say
-    when they were). `types`: of the table's columns that features were taken from.
+    when they were). `types`: of the table's columns that features were taken from. `served`: the
+    store that rows had to be live in; empty where it was enough that they were committed.
     """
 
     known_by: bool
     ttl_us: int
     types: dict[str, str]
+    served: str = ""
 
     def others(self, now: Rules) -> dict[str, tuple[Any, Any]]:
         """What changed: name to (before, now). Columns that only one of them takes don't count."""
@@ -86,6 +88,7 @@ class Rules:
         pairs = {
             "known_by": (self.known_by, now.known_by),
             "ttl_us": (self.ttl_us, now.ttl_us),
+            "served": (self.served, now.served),
         } | kinds
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from urllib.parse import unquote
+
+import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaProtocolError
+from deltalake.table import MAX_SUPPORTED_READER_VERSION, SUPPORTED_READER_FEATURES
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from vidtopics.errors import TableError, explain
@@ -31,19 +35,49 @@ def scan(delta: DeltaTable) -> ds.Dataset:
         TableError: the table has a feature that Arrow reads wrong or not at all (deletion vectors,
             column mapping).
     """
+    require_plain(delta)
+    return delta.to_pyarrow_dataset(filesystem=local(delta.table_uri))
+
+
+def scan_files(delta: DeltaTable, names: Collection[str]) -> ds.FileSystemDataset:
+    """Some data files of the snapshot, by their names (:func:`~.data_files.data_files`).
+
+    Where names are paths, only these files are listed: a dataset of all costs 0.3 s per 1,000.
+
+    Raises:
+        TableError: as :func:`scan`.
+    """
+    filesystem = local(delta.table_uri)
+    if filesystem is None or delta.metadata().partition_columns:
+        dataset = scan(delta)
+        fragments = [f for f in dataset.get_fragments() if unquote(f.path) in names]
+        return ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
+    require_plain(delta)
+    file_format = ds.ParquetFileFormat(
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
+    )
+    fragments = [file_format.make_fragment(name, filesystem) for name in sorted(names)]
+    schema = pa.schema(delta.schema().to_arrow())
+    return ds.FileSystemDataset(fragments, schema, file_format, filesystem)
+
+
+def require_plain(delta: DeltaTable) -> None:
+    """TableError where the table's files alone don't say what its rows are."""
     mode = delta.metadata().configuration.get("delta.columnMapping.mode") or "none"
     if mode != "none":
         # In reader version 2 no feature is listed: delta-rs hands out a dataset whose columns are
         # all null.
         raise _unreadable(delta, "columnMapping")
-    try:
-        return delta.to_pyarrow_dataset(filesystem=_local(delta.table_uri))
-    except DeltaProtocolError as error:
-        features = delta.protocol().reader_features or []
-        raise _unreadable(delta, ", ".join(sorted(features)) or str(error)) from error
+    protocol = delta.protocol()
+    features = set(protocol.reader_features or ())
+    if features - set(SUPPORTED_READER_FEATURES) or features & MENDS.keys():
+        raise _unreadable(delta, ", ".join(sorted(features)))
+    if protocol.min_reader_version > MAX_SUPPORTED_READER_VERSION:
+        raise _unreadable(delta, f"of version {protocol.min_reader_version}")
 
 
-def _local(uri: str) -> FileSystem | None:
+def local(uri: str) -> FileSystem | None:
+    """The file system of a local table, rooted at its folder; None for one of an object store."""
     if is_url(uri) and not uri.startswith("file:"):
         return None
     return SubTreeFileSystem(str(from_uri(uri)), LocalFileSystem())

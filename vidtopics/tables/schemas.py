@@ -27,6 +27,7 @@ ARROW: dict[str, pa.DataType] = {
     "list<float32>": pa.list_(pa.float32()),
     "map<string,int64>": pa.map_(pa.string(), pa.int64()),
     "map<string,float64>": pa.map_(pa.string(), pa.float64()),
+    "map<string,string>": pa.map_(pa.string(), pa.string()),
 }
 # 400 days: with Delta's defaults old versions stop opening after 30 (docs/tables.md).
 RETENTION = "interval 400 days"
@@ -52,5 +53,6 @@ def configuration(table: Table) -> dict[str, str | None]:
     return {
         "delta.logRetentionDuration": RETENTION,
         "delta.deletedFileRetentionDuration": RETENTION,
+        "delta.checkpointInterval": "100",
         **append_only,
     }

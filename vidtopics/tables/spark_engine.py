@@ -24,6 +24,7 @@ from vidtopics.paths import to_spark
 from vidtopics.tables import difference
 from vidtopics.tables.commits import Commit, commits
 from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.stamps import refuse_late
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 
 _FAULT = "_fault"
@@ -209,6 +210,7 @@ def _rows_to_write(
 def _append(
     table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append"
 ) -> Commit:
+    refuse_late(table.name, commit)
     writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
     try:
         writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(
@@ -220,15 +222,12 @@ def _append(
         raise _conflict(table, delta, str(error).splitlines()[0]) from error
     failpoint("publish.committed")
     fresh = DeltaTable(delta.table_uri)
-    own_commits = [c for c in commits(fresh) if c.job == commit.job and c.ordinal == commit.ordinal]
-    between = [c for c in commits(fresh) if delta.version() < c.version and c.job != commit.job]
-    if (
-        not own_commits
-        or replace(own_commits[-1], version=-1) != replace(commit, version=-1)
-        or between
-    ):
+    since = commits(fresh).since(delta.version())
+    own = next((c for c in since if c.job == commit.job and c.ordinal == commit.ordinal), None)
+    between = any(c.job != commit.job for c in since)
+    if own is None or replace(own, version=-1) != replace(commit, version=-1) or between:
         raise _conflict(table, delta, "another run's commit under this transaction number")
-    return own_commits[-1]
+    return own
 
 
 def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:

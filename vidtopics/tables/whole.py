@@ -14,7 +14,7 @@ from pyarrow.fs import FileSystem
 from vidtopics.contracts import Table
 from vidtopics.errors import TableError, explain
 from vidtopics.tables.data_files import missing_files
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import local, scan
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def whole(delta: DeltaTable, names: Collection[str] | None = None) -> DeltaTable
     """
     if not missing_files(delta, names):
         return delta
-    folder = scan(delta).filesystem
+    folder = local(delta.table_uri) or scan(delta).filesystem
     for version in count(delta.version() + 1):
         if changed_by(folder, version) != set():  # or there is no such commit
             break

@@ -44,6 +44,7 @@ def features(
         rows.created,
         known_by=spine.known_by_us if known_by else None,
         ttl_us=ttl_us(source.view),
+        served=source.serving,
     )
     prefix = f"{projection.name_alias or projection.name}__" if full_names else ""
     payload = rows.payload(at, wanted)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from vidtopics.errors import TableError, explain
-from vidtopics.joins import take_rows
+from vidtopics.joins import Gather
 from vidtopics.tables.pins import NEVER
+from vidtopics.tables.row_groups import read_at_once, row_groups
 from vidtopics.timestamps import microseconds, not_timestamps
-
-BATCH = 4_096
-BUFFER = 1 << 20
-TAKEN_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -82,26 +78,18 @@ class SnapshotRows:
     def payload(self, at: NDArray[np.int64], columns: Mapping[str, str]) -> pa.Table:
         """Columns (name to column) of the rows `at` int64[N], in that order; null where it is -1.
 
-        Only row groups with such a row are read, and only such rows are held.
+        Only row groups with such a row are read, several at a time, and only such rows are held.
         """
-        needed, back = np.unique(at[at >= 0], return_inverse=True)
-        places = self.place[needed]
         schema = pa.schema(
             [
                 self.dataset.schema.field(column).with_name(name).with_nullable(True)
                 for name, column in columns.items()
             ]
         )
-        payload = pa.Table.from_batches(
-            (b.cast(schema) for b in _batches_at(self.dataset, places, columns)), schema
-        ).combine_chunks()
-        numbers = np.full(len(at), -1, np.int64)
-        numbers[at >= 0] = back
-        # A result chunk of many wide lists would overflow their 32-bit offsets.
-        starts = range(0, max(len(at), 1), TAKEN_AT_ONCE)
-        return pa.concat_tables(
-            [take_rows(payload, numbers[start : start + TAKEN_AT_ONCE]) for start in starts]
-        )
+        gather = Gather(schema, np.where(at < 0, -1, self.place[at]) if len(self.place) else at)
+        needed = [g for g in row_groups(self.dataset) if gather.needs(g.first_row, g.rows)]
+        read_at_once(needed, schema, columns, gather.add)
+        return gather.table()
 
     def restricted_to(self, kept: NDArray[np.bool_]) -> SnapshotRows:
         """Those of the rows that a mask bool[M] names."""
@@ -205,73 +193,6 @@ def require(dataset: ds.Dataset, columns: Iterable[str], where: str) -> None:
                 "field_mapping of its source",
             )
         )
-
-
-def _batches_at(
-    dataset: ds.FileSystemDataset, places: NDArray[np.int64], columns: Mapping[str, str]
-) -> Iterator[pa.RecordBatch]:
-    """Batches of the rows at `places`, ascending, from the row groups that have one."""
-    start = 0
-    for fragment in dataset.get_fragments():
-        groups = {}
-        for group in fragment.row_groups:
-            low, high = np.searchsorted(places, [start, start + group.num_rows])
-            if low < high:
-                groups[group.id] = places[low:high] - start
-            start += group.num_rows
-        if groups:
-            yield from _batches_of_file(fragment, groups, dataset.schema, columns)
-
-
-def _batches_of_file(
-    fragment: ds.ParquetFileFragment,
-    groups: Mapping[int, NDArray[np.int64]],
-    schema: pa.Schema,
-    columns: Mapping[str, str],
-) -> Iterator[pa.RecordBatch]:
-    """The rows of some row groups, as the table's schema has them.
-
-    Columns that the file lacks are partition values, or null.
-
-    Not through the dataset's own scanner: that decodes whole row groups, six times the memory and
-    three times the time for vectors.
-    """
-    fixed = ds.get_partition_keys(fragment.partition_expression)
-    with fragment.open() as source:
-        file = pq.ParquetFile(
-            source, pre_buffer=False, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
-        )
-        stored = [
-            column
-            for column in dict.fromkeys(columns.values())
-            if column in file.schema_arrow.names
-        ]
-        for group, places in groups.items():
-            for batch in _rows_at(
-                file.iter_batches(BATCH, row_groups=[group], columns=stored), places
-            ):
-                yield pa.record_batch(
-                    {
-                        name: batch[column].cast(schema.field(column).type)
-                        if column in stored
-                        else pa.repeat(
-                            pa.scalar(fixed.get(column), schema.field(column).type), batch.num_rows
-                        )
-                        for name, column in columns.items()
-                    }
-                )
-
-
-def _rows_at(
-    batches: Iterable[pa.RecordBatch], places: NDArray[np.int64]
-) -> Iterator[pa.RecordBatch]:
-    """The rows at `places`, ascending, counted over all batches."""
-    start = 0
-    for batch in batches:
-        low, high = np.searchsorted(places, [start, start + batch.num_rows])
-        if low < high:
-            yield batch.take(pa.array(places[low:high] - start))
-        start += batch.num_rows
 
 
 def _pruned(dataset: ds.FileSystemDataset, where: ds.Expression | None) -> ds.FileSystemDataset:

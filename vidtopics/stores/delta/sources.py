@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
@@ -12,11 +13,16 @@ from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID
 
+from vidtopics.contracts import TABLES
 from vidtopics.errors import TableError, explain
+from vidtopics.joins import Serving
+from vidtopics.paths import from_uri, is_url
+from vidtopics.releases.served import ANY, servings
 from vidtopics.stores.delta.pins import reopen_at
 from vidtopics.stores.delta.rows import SnapshotRows, require
 from vidtopics.stores.delta.tables import Place, dataset_of, open_table, place_of
 from vidtopics.stores.feast_types import ttl_us
+from vidtopics.tables import FOREVER, Tables
 from vidtopics.tables.pins import Pin, Pins, Rules, Snapshot, beyond_pin, rows_seen, same_rules
 
 
@@ -40,7 +46,7 @@ class ViewSource:
 
     `columns`: what the view calls a column, and what the table calls it, where they differ. `pin`:
     of the result that is made again, if one is; `gone`: its version is, and the newest is read up
-    to the pin's cut.
+    to the pin's cut. `serving`: when its rows were served, where that counts.
     """
 
     view: FeatureView
@@ -51,6 +57,7 @@ class ViewSource:
     version: int
     pin: Pin | None = None
     gone: bool = False
+    serving: Serving | None = None
 
     @property
     def name(self) -> str:
@@ -86,7 +93,8 @@ class ViewSource:
             self.dataset, [*keys.values(), event, *filter(None, [created])], f"view {self.name}"
         )
         types = {name: str(self.dataset.schema.field(name).type) for name in columns}
-        rules = Rules(known and bool(created), ttl_us(self.view), types)
+        store = ANY if self.serving else ""
+        rules = Rules(known and bool(created), ttl_us(self.view), types, store)
         if self.pin:
             same_rules(self.pin, rules, f"view {self.name}")
         rows = SnapshotRows.read(
@@ -112,14 +120,32 @@ class ViewSource:
 
 
 def open_sources(
-    config: RepoConfig, views: list[FeatureView], pins: Pins | None
+    config: RepoConfig, views: list[FeatureView], pins: Pins | None, *, served: bool = False
 ) -> list[ViewSource]:
-    """The views' tables, at their pins if there are any.
+    """The views' tables, at their pins if there are any; with `served`, when rows were served.
 
     Each is opened once, so that two views of one table see one version.
     """
     tables: dict[Place, DeltaTable] = {}
-    return [_open(config, view, pins, tables) for view in views]
+    sources = [_open(config, view, pins, tables) for view in views]
+    return [replace(s, serving=_serving(s)) for s in sources] if served else sources
+
+
+def _serving(source: ViewSource) -> Serving:
+    """When the rows of a view's table were served; TableError where it is no table of a home."""
+    name = Path(from_uri(source.place.uri)).name
+    home = Path(from_uri(source.place.uri)).parent.parent
+    if is_url(source.place.uri) or name not in TABLES:
+        raise TableError(
+            explain(
+                f"view {source.name}, known_by: served",
+                expected="a table of a home, whose load log says what was served",
+                found=source.place.uri,
+                mend="join with known_by: true",
+            )
+        )
+    until_us = source.pin.pinned_us if source.pin else FOREVER
+    return servings(Tables(home), [TABLES[name]], until_us=until_us)[name]
 
 
 def _open(

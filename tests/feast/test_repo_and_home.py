@@ -1,0 +1,81 @@
+"""A Feast repo beside homes: whose prefix it is, and how `feast apply` leaves layout 1."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from feast.types import Int64
+from packed_shop import make_store, push, read, register, view
+
+from benchmarks.homes import release_tables
+from vidtopics.contracts import VIDEO_STATISTICS
+from vidtopics.errors import StoreError
+from vidtopics.layout import Layout, place
+from vidtopics.materialization import materialize
+from vidtopics.online import OnlineClient
+from vidtopics.settings import OnlineSettings
+from vidtopics.tables import Commit, Tables
+from vidtopics.tables.schemas import arrow_schema
+
+SETTINGS = OnlineSettings(prefix="shop")
+SAMPLE = Path(__file__).parent.parent / "layout" / "layout1_store.json"
+
+
+def home(folder: Path, exposures: int) -> Tables:
+    """A home with one released video."""
+    import pyarrow as pa
+
+    tables = Tables(folder)
+    row: dict[str, Any] = {
+        "video_id": "v1",
+        "video_exposures": exposures,
+        "video_clicks": 1,
+        "video_ctr": 0.5,
+    }
+    times = {"event_timestamp": 1, "created_timestamp": 1, "value_hash": 1}
+    rows = pa.Table.from_pylist([row | times], arrow_schema(VIDEO_STATISTICS))
+    tables.publish(VIDEO_STATISTICS, rows, Commit("by hand", 1, 1))
+    release_tables(tables, as_of_us=1, created_us=1, settings="s")
+    return tables
+
+
+def test_a_repo_has_no_home_and_a_home_that_loads_its_prefix_owns_it(
+    store: redis.Redis, valkey: str, tmp_path: Path
+) -> None:
+    shop = make_store(tmp_path, valkey, "shop")
+    register(shop, view("facts", {"n": Int64}))
+    push(shop, "facts", [{"user_id": "a", "n": 1}])
+    assert not store.exists(place("shop", "owner"))
+    materialize(home(tmp_path / "ours", 7), store, SETTINGS)
+    with pytest.raises(StoreError, match=r"the keys of the home .*other.*, found those of .*ours"):
+        materialize(home(tmp_path / "other", 9), store, SETTINGS)
+    push(shop, "facts", [{"user_id": "b", "n": 2}])  # a repo asks nobody
+    rows = read(shop, ["facts:n"], [{"user_id": "a"}, {"user_id": "b"}])
+    assert [v.int64_val for v in rows.results[-1].values] == [1, 2]
+    client = OnlineClient(store, prefix="shop")
+    assert client.read("video_statistics", ["v1"])["video_exposures"].tolist() == [7]
+
+
+def test_apply_brings_a_prefix_of_layout_1_to_layout_2(
+    store: redis.Redis, valkey: str, tmp_path: Path
+) -> None:
+    for key, stored in json.loads(SAMPLE.read_text()).items():
+        if isinstance(stored, str):
+            store.set(key, b64decode(stored))
+        elif isinstance(stored, list):
+            store.rpush(key, *map(b64decode, stored))
+        else:
+            store.hset(key, mapping={name: b64decode(text) for name, text in stored.items()})
+    repo = make_store(tmp_path, valkey, "vt")
+    register(repo, view("facts", {"n": Int64}))
+    assert store.get(place("vt", "layout")) == Layout(16).to_json().encode()
+    push(repo, "facts", [{"user_id": "a", "n": 1}])
+    client = OnlineClient(store)
+    assert client.read("numbers", ["v7", "v8"])["n"].tolist() == [7, 8]
+    assert client.recent_clicks("u1") == ["b", "a"]
+    assert {key.split(b":")[1] for key in store.scan_iter(match="vt:[0-9]*")} == {b"1", b"2"}

@@ -1,0 +1,86 @@
+"""Recall reads the release that its topics came from, whatever goes live between its reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import redis
+
+from consumers.retrieval import Recall
+from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.layout import Layout, Schema, Structures, ViewEntry, encode, place
+from vidtopics.materialization import StoreWriter
+from vidtopics.online import OnlineClient
+from vidtopics.settings import RecallSettings
+
+SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1)
+VIDEOS = ["x", "y"]
+
+
+def release(store: redis.Redis, load: int) -> None:
+    """Topic 5 of epoch `load`: in each release another thing by the same number."""
+    writer, schema = StoreWriter(store), Schema.of(VIDEO_TOPICS)
+    entry = writer.register("video_topics", schema)
+    sender = writer.load(entry, load=load, retained=range(1, load))
+    ids = [v.encode() for v in VIDEOS]
+    columns = {
+        "topic_ids": [[5, *[-1] * 7]] * 2,
+        "topic_weights": [[1.0, *[0.0] * 7]] * 2,
+        "topic_count": [1, 1],
+        "below_threshold": [False, False],
+        "topic_epoch": [load, load],
+    }
+    prints = sender.space.fingerprints(ids)
+    values = encode(schema, columns, fingerprints=prints, event_us=[load] * 2, created_us=[1] * 2)
+    sender.add(ids, values)
+    sender.finish()
+    store.rpush(Structures("vt", Layout()).queue(load, 5), f"of release {load}")
+    live = ViewEntry.from_json(store.hget(place("vt", "views"), "video_topics") or b"")
+    facts = json.dumps({"load": load, "epoch": load, "topics": [5]})
+    with store.pipeline() as pipe:
+        entry = ViewEntry(live.number, live.generation, 0, live.schema, live.keys, load)
+        pipe.hset(place("vt", "views"), "video_topics", entry.to_json())
+        pipe.hset(place("vt", "structures"), "topic_queues", facts)
+        pipe.hset(place("vt", "releases"), str(load), "{}")
+        pipe.incr(place("vt", "directory"))
+        pipe.execute()
+
+
+@pytest.fixture
+def client(store: redis.Redis) -> OnlineClient:
+    release(store, 1)
+    store.rpush(Structures("vt", Layout()).clicks("ann"), *VIDEOS)
+    store.rpush(Structures("vt", Layout()).clicks("bob"), "unknown")
+    return OnlineClient(store)
+
+
+@pytest.mark.parametrize(("user", "reads"), [("ann", 3), ("bob", 4), ("nobody", 3)])
+def test_a_switch_between_any_two_reads_mixes_nothing(
+    client: OnlineClient,
+    store: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    user: str,
+    reads: int,
+) -> None:
+    """Of ann's own topics; of popular ones, as bob's click has no topic and nobody has no click."""
+    seen, real = [], OnlineClient._run
+    for switch_at in range(reads + 1):
+        load, done = 2 * switch_at + 1, 0
+        release(store, load)
+
+        def run(self: Any, read: Any, load: int = load, switch_at: int = switch_at) -> Any:
+            nonlocal done
+            if done == switch_at:
+                release(store, load + 1)
+            done += 1
+            return real(self, read)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(OnlineClient, "_run", run)
+            candidates = Recall(client, SETTINGS).recall(user)
+        assert candidates.video_ids == [f"of release {candidates.epoch}"]
+        seen.append(candidates.epoch - load)
+        assert done == reads
+    assert seen == [1, *[0] * reads]

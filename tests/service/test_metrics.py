@@ -1,0 +1,138 @@
+"""Metrics of a service: what a status and rounds show, and the table of them in the docs."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+import redis
+from exported import WORKS, labels_of, service_registry
+
+from vidtopics.materialization.reports import Moved
+from vidtopics.online.connections import Connection
+from vidtopics.service import status
+from vidtopics.service.metrics import ServiceMetrics
+from vidtopics.service.rounds import BlockedError, Outcome, Round
+from vidtopics.service.status import Status, read_status
+from vidtopics.tables import Tables
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+ROW = re.compile(r"^\| `(vidtopics_\w+)(?:\{([\w, ]+)\})?` \| (histogram)?", re.MULTILINE)
+
+
+def test_the_docs_name_every_metric_and_its_labels() -> None:
+    documented = {}
+    for name, labels, histogram in ROW.findall(PAGE.read_text(encoding="utf-8")):
+        documented[f"{name}_bucket" if histogram else name] = set(
+            filter(None, labels.split(", "))
+        ) | ({"le"} if histogram else set())
+    exported = {
+        name: labels
+        for name, labels in labels_of(service_registry()).items()
+        if not name.endswith(("_created", "_sum", "_count"))
+    }
+    plain = {n for n in exported if {f"{n}_total", f"{n}_bucket"} & exported.keys()}
+    assert documented == {n: labels for n, labels in exported.items() if n not in plain}
+
+
+def log(*rows: dict[str, Any]) -> Tables:
+    """A home whose release log has these rows."""
+    schema = pa.schema(
+        {
+            "release_id": pa.int64(),
+            "state": pa.string(),
+            "figures": pa.map_(pa.string(), pa.float64()),
+            "verdicts": pa.map_(pa.string(), pa.string()),
+            "created_timestamp": pa.int64(),
+        }
+    )
+    stamped = [{"created_timestamp": i, **row} for i, row in enumerate(rows)]
+    table = pa.Table.from_pylist(stamped, schema)
+    return cast("Tables", SimpleNamespace(exists=lambda _: bool(rows), read=lambda _: table))
+
+
+def nobody() -> AbstractContextManager[Connection]:
+    raise redis.ConnectionError("no answer")
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has release 2 live and is pinned to 3, which became known 40 s ago."""
+    monkeypatch.setattr(status, "loaded_release", lambda connection, prefix: 2)
+    monkeypatch.setattr(status, "pinned", lambda store: SimpleNamespace(release=3))
+    monkeypatch.setattr(status, "lag_s", lambda tables, loaded, until: 40.0 if until == 3 else 0)
+
+
+def judged(number: int, state: str, **verdicts: str) -> dict[str, Any]:
+    figures = [(name, 0.25) for name in verdicts]
+    return {
+        "release_id": number,
+        "state": state,
+        "figures": figures,
+        "verdicts": list(verdicts.items()),
+    }
+
+
+@pytest.mark.usefixtures("live")
+def test_a_status_shows_states_and_the_newest_verdicts() -> None:
+    tables = log(
+        judged(1, "released", ended="ok"),
+        judged(2, "released", ended="warn .25 > .2"),
+        judged(3, "rejected", ended="block .25 > .1", psi="allowed: sale"),
+    )
+    seen = read_status(tables, lambda: nullcontext(cast("Connection", None)), "vt")
+    assert (seen.in_force, seen.live, seen.latest) == (2, 2, {"released": 2, "rejected": 3})
+    assert seen.verdicts == {"ended": 2, "psi": 0}
+    metrics = ServiceMetrics(Path(), WORKS)
+    metrics.observe(seen)
+    value = metrics.registry.get_sample_value
+    assert value("vidtopics_release_in_force") == 2
+    assert value("vidtopics_release_live") == 2
+    assert value("vidtopics_release_latest", {"state": "rejected"}) == 3
+    assert value("vidtopics_gate_verdict", {"gate": "ended"}) == 2
+    assert value("vidtopics_gate_figure", {"gate": "psi"}) == 0.25
+    assert (value("vidtopics_materialize_lag_seconds") or 0) >= 40
+    metrics.observe(Status(in_force=3, verdicts={"psi": 1}))
+    assert value("vidtopics_gate_verdict", {"gate": "ended"}) is None  # of a release before
+    assert value("vidtopics_gate_verdict", {"gate": "psi"}) == 1
+
+
+@pytest.mark.usefixtures("live")
+def test_what_cannot_be_read_is_nan_and_never_0() -> None:
+    broken = cast("Tables", SimpleNamespace(exists=lambda _: True, read=lambda _: 1 / 0))
+    for tables, in_force in ((log(judged(2, "released")), 2), (broken, None), (log(), None)):
+        seen = read_status(tables, nobody, "vt")
+        assert (seen.in_force, seen.live, str(seen.lag_now_s())) == (in_force, None, "nan")
+    metrics = ServiceMetrics(Path("/no/such/home"), WORKS)
+    for name in ("release_in_force", "release_live", "materialize_lag_seconds", "home_free_bytes"):
+        assert str(metrics.registry.get_sample_value(f"vidtopics_{name}")) == "nan"
+
+
+def test_a_lag_grows_until_the_next_round_and_none_stays_none() -> None:
+    assert Status(lag_s=10, read_s=-1e9).lag_now_s() >= 1e9
+    assert Status(lag_s=0, read_s=-1e9).lag_now_s() == 0
+
+
+def test_rounds_are_counted_from_0_by_how_they_end() -> None:
+    metrics = ServiceMetrics(Path(), WORKS)
+    value = metrics.registry.get_sample_value
+    run = {"work": "run"}
+    outcomes = {o: value("vidtopics_round_outcomes_total", run | {"outcome": o}) for o in Outcome}
+    assert outcomes == dict.fromkeys(Outcome, 0)
+    began = value("vidtopics_round_last_success_timestamp_seconds", run)
+    metrics.ended(Round("run", 1, Outcome.FAILED, 2.0, 1, {}, OSError()))
+    metrics.ended(Round("run", 2, Outcome.BLOCKED, 2.0, 0, {}, BlockedError()))
+    assert value("vidtopics_round_last_success_timestamp_seconds", run) == began
+    assert value("vidtopics_round_errors_total", run | {"kind": "OSError"}) == 1
+    assert value("vidtopics_round_errors_total", run | {"kind": "BlockedError"}) is None
+    moved = [Moved("topics", 3, written=4, why="asked for"), Moved("topics", 3, written=1)]
+    metrics.ended(Round("materialize", 1, Outcome.OK, 0.3, 0, {"moved": moved}))
+    assert value("vidtopics_materialize_rows_total", {"view": "topics"}) == 5
+    assert value("vidtopics_materialize_rebuilds_total", {"view": "topics"}) == 1
+    assert value("vidtopics_round_seconds_count", run) == 2
+    assert value("vidtopics_round_interval_seconds", run) == 3_600

@@ -1,0 +1,81 @@
+"""Row groups of a dataset are read several at once, each a few rows at a time."""
+
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from vidtopics.tables import row_groups as module
+from vidtopics.tables.row_groups import read_at_once, row_groups
+
+SCHEMA = pa.schema([("n", pa.int64()), ("day", pa.string()), ("later", pa.int32())])
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two days of two row groups each; no file has the column `later`."""
+    for day in ("a", "b"):
+        (tmp_path / f"day={day}").mkdir()
+        numbers = pa.table({"n": np.arange(4) + 10 * (day == "b")})
+        pq.write_table(numbers, tmp_path / f"day={day}" / "part.parquet", row_group_size=2)
+    return ds.dataset(tmp_path, schema=SCHEMA, partitioning=ds.partitioning(flavor="hive"))
+
+
+def test_each_batch_has_the_number_of_its_first_row(dataset, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_ROWS", (1, 1))
+    columns = {"number": "n", "day": "day", "later": "later"}
+    schema = pa.schema([("number", pa.int64()), ("day", pa.string()), ("later", pa.int32())])
+    rows = {}
+    read_at_once(
+        row_groups(dataset),
+        schema,
+        columns,
+        lambda batch, first: rows.update({first + i: r for i, r in enumerate(batch.to_pylist())}),
+    )
+    expected = dataset.to_table().rename_columns(schema.names).to_pylist()
+    assert [rows[i] for i in range(8)] == expected
+    assert expected[4] == {"number": 10, "day": "b", "later": None}
+
+
+def test_two_row_groups_are_read_at_once(dataset):
+    """Each reader waits for another: one after the other would wait in vain."""
+    cores, barrier = pa.cpu_count(), threading.Barrier(2)
+    pa.set_cpu_count(2)
+    try:
+        read_at_once(
+            row_groups(dataset),
+            pa.schema([SCHEMA.field("n")]),
+            {"n": "n"},
+            lambda *_: barrier.wait(timeout=30),
+        )
+    finally:
+        pa.set_cpu_count(cores)
+
+
+def test_an_error_of_a_reader_is_the_callers(dataset):
+    def fail(batch, first_row):
+        raise OSError(f"row {first_row}")
+
+    with pytest.raises(OSError, match="row 0"):
+        read_at_once(row_groups(dataset), pa.schema([SCHEMA.field("n")]), {"n": "n"}, fail)
+
+
+def test_a_batch_of_wide_rows_fits_a_cores_cache(tmp_path):
+    """4 MB: 4,000 rows of 256 float32 are 4.1 MB."""
+    vectors = np.random.default_rng(1).random((8_000, 256), np.float32)
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 256)
+    rows = pa.table({"vector": lists.cast(pa.list_(pa.float32())), "n": np.arange(8_000)})
+    pq.write_table(rows, tmp_path / "wide.parquet")
+    (group,) = row_groups(ds.dataset(tmp_path, schema=rows.schema))
+
+    def sizes(names):
+        schema = pa.schema([rows.schema.field(name) for name in names])
+        return [batch.num_rows for _, batch in group.batches(schema, {n: n for n in names})]
+
+    assert sizes(["n"]) == [8_000]
+    wide = sizes(["vector", "n"])
+    assert 3_500 < wide[0] < 4_200
+    assert sum(wide) == 8_000

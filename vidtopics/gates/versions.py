@@ -1,0 +1,209 @@
+"""The tables of two releases: live rows by narrow columns, and the rows that came since."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import numpy as np
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from numpy.typing import NDArray
+
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, TABLES, VALUE_HASH, Column, Table
+from vidtopics.errors import TableError, explain
+from vidtopics.gates.verdicts import FIRST_LOAD
+from vidtopics.joins.latest import latest
+from vidtopics.tables import Tables
+from vidtopics.tables.data_files import data_files
+from vidtopics.tables.scans import scan
+from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.whole import readable, whole
+from vidtopics.timestamps import microseconds
+
+MEMORY_LIMIT = "1GB"
+NUMBERS = ("int64", "int32", "float32", "float64", "bool")
+Versions = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Two releases side by side, in one DuckDB that spills beside the tables.
+
+    A table's `live` rows are what consumers see at its version: of each key the latest (event,
+    created), without those that have ended, and without retired topics. `lost`: versions of the
+    release in force that don't open any more, as a table was replaced or its log cleaned.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    tables: Tables
+    before: Versions
+    after: Versions
+    lost: Versions
+
+    def nothing_before(self, table: Table) -> str:
+        """Why there are no rows of before to compare with."""
+        if table.name in self.lost:
+            return f"version {self.lost[table.name]}, to compare with, doesn't open"
+        return FIRST_LOAD
+
+    def old(self, table: Table) -> str:
+        """Name of the relation of rows that are live in the release in force."""
+        return self._live(table, "before", self.before)
+
+    def new(self, table: Table) -> str:
+        """Name of the relation of rows that are live in the candidate."""
+        return self._live(table, "after", self.after)
+
+    def count(self, sql: str) -> int:
+        """The single number that a query gives; 0 where it is null."""
+        return int(self.row(sql)[0] or 0)
+
+    def row(self, sql: str) -> tuple[Any, ...]:
+        """The single row that a query gives."""
+        return tuple(self.con.execute(sql).fetchall()[0])
+
+    def ids(self, sql: str) -> list[int]:
+        """The numbers of a query's first column."""
+        return [int(row[0]) for row in self.con.execute(sql).fetchall()]
+
+    def keys(self, sql: str) -> list[str]:
+        """The texts of a query's first column, ten at most."""
+        return [str(row[0]) for row in self.con.execute(f"{sql} LIMIT 10").fetchall()]
+
+    def forget(self, table: Table) -> None:
+        """Free what was read of a table."""
+        for side in ("before", "after"):
+            self.con.execute(f"DROP TABLE IF EXISTS {side}_{table.name}")
+
+    def _live(self, table: Table, side: str, versions: Versions) -> str:
+        name = f"{side}_{table.name}"
+        made = "SELECT 1 FROM duckdb_tables() WHERE table_name = ?"
+        if not self.con.execute(made, [name]).fetchall():
+            self.con.register("rows", dataset_of(self.tables, table, versions.get(table.name)))
+            with readable(table, versions.get(table.name)):
+                self.con.execute(f"CREATE TEMP TABLE {name} AS {live_rows(table)}")
+            self.con.unregister("rows")
+        return name
+
+
+@contextmanager
+def opened(tables: Tables, before: Versions | None, after: Versions) -> Iterator[Releases]:
+    """Two releases' tables, read as they are asked for."""
+    known = {name: version for name, version in (before or {}).items() if name in TABLES}
+    changed = {name: v for name, v in known.items() if after.get(name) != v}
+    lost = {name: v for name, v in changed.items() if not _opens(tables, TABLES[name], v)}
+    usable = {name: v for name, v in known.items() if name not in lost}
+    with (
+        tempfile.TemporaryDirectory(dir=tables.home, prefix=".gates-") as spill,
+        duckdb.connect(config={"temp_directory": spill, "memory_limit": MEMORY_LIMIT}) as con,
+    ):
+        yield Releases(con, tables, usable, after, lost)
+
+
+def live_rows(table: Table) -> str:
+    """SQL over `rows`: key, its text, value hash, and narrow columns of the live rows.
+
+    Of columns that aren't numbers only whether they are null is kept; vectors are left out.
+    """
+    key = ", ".join(table.key)
+    text = " || '/' || ".join(f"CAST({name} AS VARCHAR)" for name in table.key)
+    narrow = [column for column in table.values if column.type != "list<float32>"]
+    columns = ", ".join([key, f"{text} AS key_text", *map(_shortened, narrow)])
+    if table.kind != "history":
+        hashed = ", ".join(column.name for column in table.values)
+        return f"SELECT {columns}, hash({hashed}) AS {VALUE_HASH} FROM rows"
+    retired = " AND retired IS NULL" if table.name == "topics" else ""
+    read = ", ".join([key, *(column.name for column in narrow), VALUE_HASH])
+    return f"""
+        SELECT {columns}, {VALUE_HASH} FROM (
+          SELECT {read} FROM rows QUALIFY ROW_NUMBER() OVER (
+            PARTITION BY {key} ORDER BY {EVENT_TIME} DESC, {CREATED_TIME} DESC) = 1)
+        WHERE {VALUE_HASH} IS DISTINCT FROM 0{retired}"""
+
+
+def is_number(column: Column) -> bool:
+    """Whether a column holds numbers or truth values."""
+    return column.type in NUMBERS
+
+
+def _shortened(column: Column) -> str:
+    if is_number(column) or column.type == "list<int64>":
+        return column.name
+    return f"CASE WHEN {column.name} IS NOT NULL THEN true END AS {column.name}"
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Rows of a table that came since a version: of each key the latest of them, without ends."""
+
+    dataset: ds.Dataset
+    is_arrival: NDArray[np.bool_]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.is_arrival.sum())
+
+
+def arrivals(releases: Releases, table: Table) -> Arrivals:
+    """What the candidate brings: rows of its data files that the release in force doesn't have.
+
+    A rejected run's rows lie among them; where a later run wrote a key again, only that counts.
+    """
+    delta = _whole(releases.tables, table, releases.after[table.name])
+    names, before = data_files(delta), releases.before.get(table.name)
+    if before is not None:
+        names -= data_files(_snapshot(releases.tables, table, before))
+    dataset = scan(delta)
+    fragments = [f for f in dataset.get_fragments() if unquote(f.path) in names]
+    dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
+    if table.kind != "history":
+        return Arrivals(dataset, np.ones(dataset.count_rows(), bool))
+    columns = [*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
+    with readable(table, delta.version()):
+        rows = dataset.to_table(columns=columns)
+    event, created = (microseconds(rows[name]) for name in (EVENT_TIME, CREATED_TIME))
+    is_arrival = np.zeros(len(rows), bool)
+    is_arrival[latest(rows.select(list(table.key)), event, created)] = True
+    is_arrival &= rows[VALUE_HASH].to_numpy() != 0
+    return Arrivals(dataset, is_arrival)
+
+
+def _opens(tables: Tables, table: Table, version: int) -> bool:
+    try:
+        tables.delta(table, version=version)
+    except (DeltaError, TableError):
+        return False
+    return True
+
+
+def dataset_of(tables: Tables, table: Table, version: int | None) -> ds.Dataset:
+    """A version's rows; none where the release doesn't have the table."""
+    if version is None:
+        return ds.dataset(arrow_schema(table).empty_table())
+    return scan(_whole(tables, table, version))
+
+
+def _whole(tables: Tables, table: Table, version: int) -> DeltaTable:
+    return whole(_snapshot(tables, table, version))
+
+
+def _snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
+    try:
+        return tables.delta(table, version=version)
+    except DeltaError as error:
+        raise TableError(
+            explain(
+                f"{table.name}, version {version}, which a release names",
+                expected="a version that opens",
+                found=str(error),
+                mend=f"restore its log from a backup, or run `vidtopics run {table.name}`",
+            )
+        ) from error

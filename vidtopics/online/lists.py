@@ -1,0 +1,75 @@
+"""A read of lists without its transport: topic queues, recent clicks, and the queues' catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vidtopics.errors import StoreError, explain
+from vidtopics.layout import Directory, Structures, place
+from vidtopics.online.requests import is_stale
+
+ListKeys = Callable[[Directory, Structures], Iterable[bytes]]
+QUEUES = "topic_queues"
+
+
+def queues_number(directory: Directory, epoch: int) -> int | None:
+    """The number in the keys of an epoch's topic queues; None where they are of another epoch.
+
+    It is the load that brought them; under layout 1 it was the epoch.
+    """
+    facts = directory.structures.get(QUEUES, {})
+    return facts.get("load", epoch) if facts.get("epoch") == epoch else None
+
+
+@dataclass(frozen=True)
+class ListRequest:
+    """The first elements of some lists, and behind them the directory's version.
+
+    On a server commands that come together may have others between them: a change of the directory
+    before or among the lists shows in a version that is read last. A cluster's nodes answer each
+    for itself; there a change that comes at the same moment shows with the next request.
+    """
+
+    directory: Directory
+    commands: list[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, directory: Directory, keys: ListKeys, limit: int | None) -> ListRequest:
+        """The request for the lists that `keys` names, of `limit` elements at most (None: all)."""
+        last = -1 if limit is None else limit - 1
+        names = Structures(directory.prefix, directory.layout)
+        lists = [("LRANGE", key, 0, last) for key in keys(directory, names)]
+        return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
+
+    def stale(self, answers: Sequence[Any]) -> bool:
+        """Whether the directory has changed since it was read."""
+        return is_stale(self.directory, answers[-1])
+
+    def lists(self, answers: Sequence[Any]) -> list[list[str]]:
+        """The lists in their order; empty where there is none."""
+        return [[v.decode() for v in videos] for videos in answers[:-1]]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The epoch of the topic queues, and the topics by falling number of clicks."""
+
+    epoch: int
+    topics: tuple[int, ...]
+
+    @classmethod
+    def of(cls, directory: Directory) -> Catalogue:
+        """From the directory; StoreError where no queue was ever written."""
+        facts = directory.structures.get(QUEUES)
+        if facts is None:
+            raise StoreError(
+                explain(
+                    f"Redis, prefix {directory.prefix!r}",
+                    expected="topic queues",
+                    found="none",
+                    mend="run `vidtopics run` and `vidtopics materialize`",
+                )
+            )
+        return cls(facts["epoch"], tuple(facts["topics"]))
