@@ -174,6 +174,8 @@ def test_every_verb_takes_home_and_config():
         ("bench",),
         ("join",),
         ("parity",),
+        ("release",),
+        ("releases",),
     }  # nothing of theirs is a setting
     assert {
         name: flags

@@ -58,7 +58,8 @@ def round_ended(ended: Round, home: Path) -> None:
     facts = dict(ended.facts)
     for moved in facts.pop("moved", ()):
         if not moved.up_to_date:
-            info("moved", **{k: v for k, v in asdict(moved).items() if v != "" and v is not False})
+            fields = asdict(moved) | {"needs_bytes": ""}  # of a preview alone
+            info("moved", **{k: v for k, v in fields.items() if v != "" and v is not False})
     fields = {
         "work": ended.work,
         "round": ended.number,
