@@ -102,7 +102,12 @@ def run(
     tasks = spark.sparkContext.defaultParallelism * 4
     with connect(url, timeout_s=TIMEOUT_S) as connection:
         return materialize(
-            tables, connection, settings.online, full=full, loader=spread(spark, url, tasks)
+            tables,
+            connection,
+            settings.online,
+            gates=settings.gates,
+            full=full,
+            loader=spread(spark, url, tasks),
         )
 
 

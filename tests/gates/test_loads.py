@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gate_worlds import World, statistics
@@ -12,6 +11,7 @@ from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError
 from vidtopics.gates import before_load
 from vidtopics.settings import GateSettings, Limits
+from vidtopics.tables.releases import Release, State
 
 VIDEOS = [f"v{i:02d}" for i in range(40)]
 
@@ -26,17 +26,17 @@ def world(tmp_path: Path) -> World:
 
 
 def load(
-    world: World, loaded: int | None, *log: dict[str, Any], settings: GateSettings | None = None
+    world: World, loaded: int | None, *log: Release, settings: GateSettings | None = None
 ) -> list[str]:
     limits = settings or GateSettings()
     verdicts = before_load(world.tables, VIDEO_STATISTICS, loaded, 2, log=log, settings=limits)
     return [verdict.text for verdict in verdicts]
 
 
-def row(version: int, state: str = "released", **verdicts: str) -> dict[str, Any]:
-    """A row of `releases`, as Arrow gives maps: pairs."""
-    gates = [(f"video_statistics.{name}", text) for name, text in verdicts.items()]
-    return {"state": state, "versions": [("video_statistics", version)], "verdicts": gates}
+def row(version: int, state: State = "released", **verdicts: str) -> Release:
+    """A row of `releases`."""
+    gates = {f"video_statistics.{name}": text for name, text in verdicts.items()}
+    return Release(version, state, 0, 0, {"video_statistics": version}, verdicts=gates)
 
 
 def test_an_unjudged_version_that_ends_half_of_a_view_is_refused(world: World) -> None:

@@ -19,7 +19,7 @@ from vidtopics.materialization import IncompleteError
 from vidtopics.materialization.lock import LockError
 from vidtopics.materialization.reports import Moved
 from vidtopics.service.rounds import BlockedError, PartialError, ProcessError, StandbyError
-from vidtopics.settings import OnlineSettings
+from vidtopics.settings import OnlineSettings, Settings
 
 PYTHON = [sys.executable, "-c"]
 
@@ -126,7 +126,7 @@ def test_a_lock_that_another_holds_is_a_standby(
 
     monkeypatch.setattr("vidtopics.cli.materialize.move", move)
     with pytest.raises(StandbyError, match="process 7"):
-        rounds.materialize_work(home, False, OnlineSettings(), 1).once()
+        rounds.materialize_work(home, False, Settings(), 1).once()
 
 
 def test_a_damaged_table_fails_the_round_and_what_the_others_did_counts(
@@ -139,7 +139,7 @@ def test_a_damaged_table_fails_the_round_and_what_the_others_did_counts(
 
     monkeypatch.setattr("vidtopics.cli.materialize.move", move)
     with pytest.raises(PartialError, match="video_statistics") as error:
-        rounds.materialize_work(home, True, OnlineSettings(), 1).once()
+        rounds.materialize_work(home, True, Settings(), 1).once()
     assert error.value.facts == {"moved": moved, "release": 3}
 
 

@@ -41,7 +41,7 @@ def daemon(
 
     if not (run_every or materialize_every):
         raise typer.BadParameter("say --run-every, --materialize-every or both")
-    settings = homes.settings(home, config).online
+    settings = homes.settings(home, config)
     loads = (
         [rounds.materialize_work(home, embedded, settings, materialize_every)]
         if materialize_every
@@ -53,4 +53,4 @@ def daemon(
         else []
     )
     watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
-    rounds.serve(home, embedded, settings, [*loads, *runs], watch)
+    rounds.serve(home, embedded, settings.online, [*loads, *runs], watch)

@@ -111,7 +111,7 @@ def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
     with show.working("Registering the feature repo with Feast"):
         register(tables.home, settings.online, embedded)
     with show.working("Materialising the latest release into Redis") as progress:
-        done = move(tables.home, embedded, settings.online, lambda moved: progress(moved.name))
+        done = move(tables.home, embedded, settings, lambda moved: progress(moved.name))
     show.moved(done)
     return plain(url_of(tables.home, embedded=embedded))
 

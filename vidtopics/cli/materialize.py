@@ -23,7 +23,7 @@ from vidtopics.cli.common import (
 if TYPE_CHECKING:
     from vidtopics.materialization import Moved
     from vidtopics.materialization.loading import Progress
-    from vidtopics.settings import OnlineSettings
+    from vidtopics.settings import OnlineSettings, Settings
 
 LOCKED = 3
 
@@ -118,10 +118,11 @@ def materialize(
         )
     if since is not None and until is not None and since >= until:
         raise typer.BadParameter("--since has to lie before --until")
-    settings = homes.settings(home, config).online
+    whole = homes.settings(home, config)
+    settings = whole.online
     with lock_errors():
         if every:
-            work = rounds.materialize_work(home, embedded, settings, every)
+            work = rounds.materialize_work(home, embedded, whole, every)
             watch = rounds.Monitoring(
                 metrics_port, metrics_host, log_format, log_level, max_failures
             )
@@ -132,7 +133,7 @@ def materialize(
             _show(_backfill(home, embedded, settings, since, until), as_json)
         else:
             asked = Asked(full, release or pin, pin is not None, unpin, take_over)
-            _show(_once(home, embedded, settings, asked), as_json)
+            _show(_once(home, embedded, whole, asked), as_json)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Asked:
 def move(
     home: Path,
     embedded: bool,
-    settings: OnlineSettings,
+    settings: Settings,
     report: Callable[[Moved], None],
     warn: Callable[[str], None] = stores.print_warning,
 ) -> list[Moved]:
@@ -160,16 +161,16 @@ def move(
 
     with stores.loaded(home, embedded, warn) as connection:
         try:
-            moved = bring(Tables(home), connection, settings, report=report)
+            moved = bring(
+                Tables(home), connection, settings.online, gates=settings.gates, report=report
+            )
         except IncompleteError as error:
             _recorded(home, error.moved)
             raise
         return _recorded(home, moved)
 
 
-def _once(
-    home: Path, embedded: bool, settings: OnlineSettings, asked: Asked = Asked()
-) -> list[Moved]:
+def _once(home: Path, embedded: bool, settings: Settings, asked: Asked = Asked()) -> list[Moved]:
     """One run; where it brought all but some views, Feast's registry knows of the others."""
     from vidtopics.cli import show
     from vidtopics.materialization import IncompleteError, pins
@@ -180,12 +181,13 @@ def _once(
     bar = _bar("Materialising the release in force" if asked.release is None else "Materialising")
     with bar as progress, stores.loaded(home, embedded) as connection:
         if asked.unpin:
-            pins.unpin(connection, settings.prefix)
+            pins.unpin(connection, settings.online.prefix)
         try:
             moved = bring(
                 tables,
                 connection,
-                settings,
+                settings.online,
+                gates=settings.gates,
                 full=asked.full,
                 release=asked.release,
                 pin=pins.who() if asked.pin else "",
@@ -196,7 +198,7 @@ def _once(
             _recorded(home, error.moved)
             raise
         if not moved:
-            show.console.print(show.as_text(pins.standing(connection, settings.prefix)))
+            show.console.print(show.as_text(pins.standing(connection, settings.online.prefix)))
         return _recorded(home, moved)
 
 

@@ -48,9 +48,9 @@ def rollback(
     from vidtopics.releases.rollback import restore, take_back, target_of
     from vidtopics.tables import Tables
 
-    tables, settings = Tables(home), homes.settings(home, config).online
+    tables, settings = Tables(home), homes.settings(home, config)
     target = target_of(tables, to)
-    switched = "" if target.done else _switch(home, embedded, settings, tables, target)
+    switched = "" if target.done else _switch(home, embedded, settings.online, tables, target)
     if switched:
         _say(switched, as_json)
     release = target.done

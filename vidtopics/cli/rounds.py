@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vidtopics.online.connections import Connection
     from vidtopics.service.rounds import Facts, Listener, Work
     from vidtopics.service.status import Status
-    from vidtopics.settings import OnlineSettings
+    from vidtopics.settings import OnlineSettings, Settings
 
 LOCKED, FAILURES = 3, 5
 """Exit statuses: the lock is another's, too many rounds failed."""
@@ -81,7 +81,7 @@ def refuse_without_every(context: typer.Context, every: float | None) -> None:
             raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --every")
 
 
-def materialize_work(home: Path, embedded: bool, settings: OnlineSettings, every_s: float) -> Work:
+def materialize_work(home: Path, embedded: bool, settings: Settings, every_s: float) -> Work:
     """Rounds of materialisation, in this process; SettingsError for a lost address or password."""
     from vidtopics.server import named_url
     from vidtopics.service.rounds import Work
@@ -90,7 +90,7 @@ def materialize_work(home: Path, embedded: bool, settings: OnlineSettings, every
     return Work("materialize", every_s, partial(_materialize, home, embedded, settings))
 
 
-def _materialize(home: Path, embedded: bool, settings: OnlineSettings) -> Facts:
+def _materialize(home: Path, embedded: bool, settings: Settings) -> Facts:
     from vidtopics.cli.materialize import move
     from vidtopics.materialization import IncompleteError
     from vidtopics.materialization.lock import LockError

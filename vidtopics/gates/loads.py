@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from vidtopics.contracts import Table
 from vidtopics.errors import StoreError, explain
@@ -12,9 +11,9 @@ from vidtopics.gates.verdicts import Verdict, grade
 from vidtopics.gates.versions import opened
 from vidtopics.settings import GateSettings
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import Release
 
 SHARES = ("ended_share", "appeared_share")
-Row = Mapping[str, Any]
 
 
 def before_load(
@@ -23,7 +22,7 @@ def before_load(
     loaded: int | None,
     version: int,
     *,
-    log: Iterable[Row],
+    log: Iterable[Release],
     settings: GateSettings,
 ) -> list[Verdict]:
     """Refuse a load that would end, or bring, too large a share of a view's keys.
@@ -36,7 +35,7 @@ def before_load(
         table: of the view that is to be loaded.
         loaded: the version that the view was loaded from; None: it holds nothing (a first load).
         version: the version to load.
-        log: rows of `releases` with `state`, `versions` and `verdicts`.
+        log: the rows of `releases`.
         settings: the limits.
 
     Returns:
@@ -58,21 +57,22 @@ def before_load(
     return verdicts
 
 
-def is_judged(log: Iterable[Row], table: Table, version: int) -> bool:
+def is_judged(log: Iterable[Release], table: Table, version: int) -> bool:
     """Whether a release of this version of a table has verdicts on it.
 
     A release that doesn't change a table has none; then an earlier one that names the version has.
 
+    >>> from dataclasses import replace
     >>> from vidtopics.contracts import TOPICS
-    >>> row = {"state": "released", "versions": {"topics": 3}, "verdicts": {"topics.rows": "ok"}}
+    >>> row = Release(1, "released", 0, 0, {"topics": 3}, verdicts={"topics.rows": "ok"})
     >>> is_judged([row], TOPICS, 3), is_judged([row], TOPICS, 4)
     (True, False)
-    >>> is_judged([{**row, "state": "rejected"}], TOPICS, 3)
+    >>> is_judged([replace(row, state="rejected")], TOPICS, 3)
     False
     """
-    rows = (row for row in log if row["state"] == "released")
-    named = (row for row in rows if dict(row["versions"]).get(table.name) == version)
-    return any(gate.startswith(f"{table.name}.") for row in named for gate in dict(row["verdicts"]))
+    rows = (row for row in log if row.state == "released")
+    named = (row for row in rows if row.versions.get(table.name) == version)
+    return any(gate.startswith(f"{table.name}.") for row in named for gate in row.verdicts)
 
 
 def _refused(table: Table, verdict: Verdict, loaded: int | None, version: int) -> StoreError:

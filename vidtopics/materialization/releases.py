@@ -33,7 +33,7 @@ from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
 from vidtopics.releases import loads
-from vidtopics.settings import OnlineSettings
+from vidtopics.settings import GateSettings, OnlineSettings
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import newest_released
 from vidtopics.tables.whole import readable
@@ -65,6 +65,7 @@ def materialize(
     release: int | None = None,
     pin: str = "",
     take_over: bool = False,
+    gates: GateSettings | None = None,
     report: Report = _silent,
     progress: Progress = _silent,
     loader: Loader = load_here,
@@ -83,6 +84,7 @@ def materialize(
         release: another release than the one in force.
         pin: who asks for later runs to stay at `release`; empty: nobody.
         take_over: the prefix becomes this home's, whoever loaded it before.
+        gates: limits of versions that no release's gates have judged; None: any version is loaded.
         report: called after each view and structure.
         progress: called with a view's name, the rows that are moved and those there are.
         loader: moves the rows of files, in this process or on Spark's executors.
@@ -112,7 +114,7 @@ def materialize(
         _go_back_to(writer.generations, number)
         cleaning.reset(writer)
         run = views.Round(
-            tables, writer, lease, number, now_us, full, loader, progress, after_failover
+            tables, writer, lease, number, now_us, full, loader, progress, after_failover, gates
         )
         done = []
         for name in _unwanted(writer.generations, settings):

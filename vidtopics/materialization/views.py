@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from vidtopics.contracts import Table
 from vidtopics.errors import TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.gates import before_load
 from vidtopics.layout import Schema, ViewEntry, Watermark
 from vidtopics.materialization import rebuilds
 from vidtopics.materialization.changes import Span, changes, files, snapshot, stand_in
@@ -28,15 +29,18 @@ from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.rows import sized_schema
 from vidtopics.materialization.switching import Staged, dirty, next_load, records
 from vidtopics.materialization.writer import StoreWriter
+from vidtopics.settings import GateSettings
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
+from vidtopics.tables.releases import Release, read_log
 
 
 @dataclass
 class Round:
     """What all views of a run share.
 
-    `after_failover`: other servers answer than in the last run.
+    `after_failover`: other servers answer than in the last run. `gates`: limits of versions that no
+    release's gates have judged; None: any version is loaded.
     """
 
     tables: Tables
@@ -48,6 +52,19 @@ class Round:
     loader: Loader
     progress: Progress
     after_failover: bool = False
+    gates: GateSettings | None = None
+
+    def judge(self, table: Table, delta: DeltaTable, marks: Sequence[Watermark | None]) -> None:
+        """StoreError where a version that no release judged ends, or brings, too many keys."""
+        if self.gates is not None:
+            known = [m.version for m in marks if m and m.table_id == str(delta.metadata().id)]
+            loaded = min(known) if known and len(known) == len(marks) else None
+            log = self._release_log
+            before_load(self.tables, table, loaded, delta.version(), log=log, settings=self.gates)
+
+    @cached_property
+    def _release_log(self) -> Sequence[Release]:
+        return read_log(self.tables)
 
     @cached_property
     def load(self) -> int:
@@ -101,6 +118,7 @@ def stage(run: Round, table: Table, version: int) -> tuple[Moved, Staged | None]
         if source != state.source.to_json():  # a run died after its watermarks
             store.remember(table.name, source)
         return Moved(table.name, run.release, up_to_date=True, seconds=moved.seconds), None
+    run.judge(table, delta, state.marks)
     todo = _with_widths(store, table, delta, state)
     if todo.plan.rebuild:
         with rebuilds.attempt(run, table, todo.read, todo.plan.rebuild, state.entry):

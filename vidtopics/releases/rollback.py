@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vidtopics.tables import Tables
 
 BATCH = 8_192
+RESTORED = "values of an earlier release"
 WHY = re.compile(r"rollback to (\d+): ")
 
 
@@ -141,7 +142,7 @@ def restore(tables: Tables, target: Target, because: str, lock: RunLock) -> Rele
         as_of_us=at_us,
         created_us=now_us(),
         versions=versions,
-        verdicts={},
+        verdicts={f"{name}.rollback": f"not applied: {RESTORED}" for name in versions},
         by=operator(),
         why=f"rollback to {target.release.release_id}: {because}",
     )
