@@ -27,6 +27,7 @@ from vidtopics.materialization import (
 )
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import hold
+from vidtopics.materialization.releases import loaded_release
 from vidtopics.materialization.rollback import retained, switch_back
 from vidtopics.online import OnlineClient, Status
 from vidtopics.releases.loads import read_loads
@@ -98,12 +99,14 @@ def test_going_back_and_on_again(home: OnlineHome, store: redis.Redis) -> None:
     back = switch_back(store, KEEP, 2)
     assert (back.release, set(back.views)) == (2, {"video_statistics", "video_topics"})
     assert (seen(store), retained(store, "vt")) == ({2}, [1, 2])
+    assert loaded_release(store, "vt") == 2  # what monitoring shows as live, and its lag goes by
     assert home.run(store, KEEP) == {}  # release 3 is in force in the tables still
     assert pins.standing(store, "vt").startswith("rolled back to release 2 at ")
     assert seen(store) == {2}
     publish(home, 4)
     home.run(store, KEEP)
     assert (seen(store), retained(store, "vt")) == ({4}, [1, 2, 4])
+    assert loaded_release(store, "vt") == 4
     assert as_clean(home, store)
 
 

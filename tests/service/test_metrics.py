@@ -6,20 +6,28 @@ import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import NoReturn, cast
 
-import pyarrow as pa
 import pytest
 import redis
 from exported import WORKS, labels_of, service_registry
 
+from vidtopics.contracts import RELEASES
 from vidtopics.materialization.reports import Moved
 from vidtopics.online.connections import Connection
 from vidtopics.service import status
 from vidtopics.service.metrics import ServiceMetrics
-from vidtopics.service.rounds import BlockedError, Outcome, Round
+from vidtopics.service.rounds import (
+    BlockedError,
+    Outcome,
+    PartialError,
+    Round,
+    Work,
+    _attempt,
+)
 from vidtopics.service.status import Status, read_status
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import Release, State, append
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 ROW = re.compile(r"^\| `(vidtopics_\w+)(?:\{([\w, ]+)\})?` \| (histogram)?", re.MULTILINE)
@@ -40,20 +48,12 @@ def test_the_docs_name_every_metric_and_its_labels() -> None:
     assert documented == {n: labels for n, labels in exported.items() if n not in plain}
 
 
-def log(*rows: dict[str, Any]) -> Tables:
-    """A home whose release log has these rows."""
-    schema = pa.schema(
-        {
-            "release_id": pa.int64(),
-            "state": pa.string(),
-            "figures": pa.map_(pa.string(), pa.float64()),
-            "verdicts": pa.map_(pa.string(), pa.string()),
-            "created_timestamp": pa.int64(),
-        }
-    )
-    stamped = [{"created_timestamp": i, **row} for i, row in enumerate(rows)]
-    table = pa.Table.from_pylist(stamped, schema)
-    return cast("Tables", SimpleNamespace(exists=lambda _: bool(rows), read=lambda _: table))
+def log(home: Path, *rows: Release) -> Tables:
+    """A home whose release log has these rows, each a commit of its own."""
+    tables = Tables(home)
+    for row in rows:
+        append(tables, [row], run=1)
+    return tables
 
 
 def nobody() -> AbstractContextManager[Connection]:
@@ -68,20 +68,16 @@ def live(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "lag_s", lambda tables, loaded, until: 40.0 if until == 3 else 0)
 
 
-def judged(number: int, state: str, **verdicts: str) -> dict[str, Any]:
-    figures = [(name, 0.25) for name in verdicts]
-    return {
-        "release_id": number,
-        "state": state,
-        "figures": figures,
-        "verdicts": list(verdicts.items()),
-    }
+def judged(number: int, state: State, **verdicts: str) -> Release:
+    figures = dict.fromkeys(verdicts, 0.25)
+    return Release(number, state, number, number, {}, figures=figures, verdicts=verdicts)
 
 
 @pytest.mark.usefixtures("live")
-def test_a_status_shows_states_and_the_newest_verdicts() -> None:
+def test_a_status_shows_states_and_the_newest_verdicts(tmp_path: Path) -> None:
     tables = log(
-        judged(1, "released", ended="ok"),
+        tmp_path,
+        judged(1, "rejected", ended="ok"),
         judged(2, "released", ended="warn .25 > .2"),
         judged(3, "rejected", ended="block .25 > .1", psi="allowed: sale"),
     )
@@ -103,14 +99,30 @@ def test_a_status_shows_states_and_the_newest_verdicts() -> None:
 
 
 @pytest.mark.usefixtures("live")
-def test_what_cannot_be_read_is_nan_and_never_0() -> None:
-    broken = cast("Tables", SimpleNamespace(exists=lambda _: True, read=lambda _: 1 / 0))
-    for tables, in_force in ((log(judged(2, "released")), 2), (broken, None), (log(), None)):
+def test_what_cannot_be_read_is_nan_and_never_0(tmp_path: Path) -> None:
+    broken = cast("Tables", SimpleNamespace(newest_rows=lambda _: 1 / 0))
+    homes = (log(tmp_path / "a", judged(2, "released")), 2), (broken, None), (log(tmp_path), None)
+    for tables, in_force in homes:
         seen = read_status(tables, nobody, "vt")
         assert (seen.in_force, seen.live, str(seen.lag_now_s())) == (in_force, None, "nan")
     metrics = ServiceMetrics(Path("/no/such/home"), WORKS)
     for name in ("release_in_force", "release_live", "materialize_lag_seconds", "home_free_bytes"):
         assert str(metrics.registry.get_sample_value(f"vidtopics_{name}")) == "nan"
+
+
+@pytest.mark.usefixtures("live")
+def test_rows_before_the_release_in_force_are_not_read(tmp_path: Path) -> None:
+    """A look after each round costs the same after a year: their commits may be gone."""
+    tables = log(
+        tmp_path,
+        judged(1, "rejected"),
+        judged(2, "released", ended="ok"),
+        judged(3, "released"),
+        judged(3, "rolled_back"),
+    )
+    (tables.path(RELEASES) / "_delta_log" / f"{1:020}.json").unlink()  # of release 1
+    seen = read_status(tables, nobody, "vt")
+    assert (seen.in_force, seen.latest) == (2, {"released": 3, "rolled_back": 3})
 
 
 def test_a_lag_grows_until_the_next_round_and_none_stays_none() -> None:
@@ -136,3 +148,22 @@ def test_rounds_are_counted_from_0_by_how_they_end() -> None:
     assert value("vidtopics_materialize_rebuilds_total", {"view": "topics"}) == 1
     assert value("vidtopics_round_seconds_count", run) == 2
     assert value("vidtopics_round_interval_seconds", run) == 3_600
+
+
+def test_a_view_left_behind_shows_until_a_round_brings_it() -> None:
+    metrics = ServiceMetrics(Path(), WORKS)
+    value = metrics.registry.get_sample_value
+    behind = [Moved("topics", 3, error="no file"), Moved("video_topics", 3, written=2)]
+    supervised = Work(
+        "materialize", 300, lambda: raised(PartialError("no file", {"moved": behind}))
+    )
+    metrics.ended(_attempt(supervised, 1, 0))
+    damaged = [value("vidtopics_materialize_damaged", {"view": m.name}) for m in behind]
+    assert damaged == [1, 0]
+    assert value("vidtopics_materialize_rows_total", {"view": "video_topics"}) == 2
+    metrics.ended(Round("materialize", 2, Outcome.OK, 0.3, 0, {"moved": [Moved("topics", 3)]}))
+    assert value("vidtopics_materialize_damaged", {"view": "topics"}) == 0
+
+
+def raised(error: Exception) -> NoReturn:
+    raise error

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
-from vidtopics.contracts import RELEASES
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.pins import pinned
 from vidtopics.materialization.releases import lag_s, loaded_release
 from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
+from vidtopics.tables.releases import Release, newest, newest_released
 
 VERDICTS = {"ok": 0, "warn": 1, "block": 2}
-RELEASED = "released"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Status:
     Attributes:
         in_force: the release that consumers move to; None: none, or the tables can't be read.
         live: the release that Redis has live; None: none, or Redis can't be asked.
-        latest: for each state of the release log its greatest release id.
+        latest: for each state of the release log its greatest release id, of the rows since the
+            release in force was released (with it).
         figures: of the newest release that gates judged, by "table.figure".
         verdicts: of the same: 0 ok (or not applied, or allowed by a person), 1 warn, 2 block.
         lag_s: at `read_s`, the age of the oldest release that isn't loaded; 0: none; NaN: tables or
@@ -53,8 +52,9 @@ def read_status(
 ) -> Status:
     """The status now; what can't be read is None or NaN, as a service goes on without it."""
     try:
-        rows = tables.read(RELEASES).to_pylist() if tables.exists(RELEASES) else []
-        in_force = _in_force(rows)
+        in_force = next(newest_released(tables), None)
+        recent = list(_since(tables, in_force))
+        judged = next((row for row in newest(tables) if row.verdicts), None)
     except Exception:
         return Status(read_s=time.monotonic())
     live, lag = None, math.nan
@@ -66,37 +66,25 @@ def read_status(
     except Exception:  # noqa: S110  the round says why Redis doesn't answer
         pass
     latest: dict[str, int] = {}
-    for row in rows:
-        state = row.get("state", RELEASED)
-        latest[state] = max(latest.get(state, 0), row["release_id"])
-    judged = _judged(rows)
+    for row in recent:
+        latest[row.state] = max(latest.get(row.state, 0), row.release_id)
     return Status(
-        in_force,
+        in_force.release_id if in_force else None,
         live,
         latest,
-        dict(judged.get("figures") or {}),
-        {name: _severity(text) for name, text in dict(judged.get("verdicts") or {}).items()},
+        dict(judged.figures) if judged else {},
+        {name: _severity(text) for name, text in judged.verdicts.items()} if judged else {},
         lag,
         time.monotonic(),
     )
 
 
-def _in_force(rows: list[dict[str, Any]]) -> int | None:
-    """The greatest id with a row `released` and none `rolled_back`.
-
-    >>> states = [(1, "released"), (2, "released"), (3, "rejected"), (2, "rolled_back")]
-    >>> _in_force([{"release_id": number, "state": state} for number, state in states])
-    1
-    """
-    back = {row["release_id"] for row in rows if row.get("state") == "rolled_back"}
-    released = {row["release_id"] for row in rows if row.get("state", RELEASED) == RELEASED}
-    return max(released - back, default=None)
-
-
-def _judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The newest row with verdicts; empty where there is none."""
-    judged = [row for row in rows if row.get("verdicts")]
-    return max(judged, key=lambda row: (row["release_id"], row["created_timestamp"]), default={})
+def _since(tables: Tables, in_force: Release | None) -> Iterator[Release]:
+    """The rows from the end of the log back to the one that released the release in force."""
+    for row in newest(tables):
+        yield row
+        if in_force and (row.release_id, row.state) == (in_force.release_id, in_force.state):
+            return
 
 
 def _severity(verdict: str) -> int:

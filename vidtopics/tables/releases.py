@@ -55,8 +55,13 @@ class Release:
 
 def read_log(tables: Tables) -> list[Release]:
     """All rows, oldest first; empty where nothing was released."""
-    rows = [*map(_parse, tables.newest_rows(RELEASES))][::-1]
+    rows = [*newest(tables)][::-1]
     return sorted(rows, key=lambda row: (row.release_id, row.created_us))
+
+
+def newest(tables: Tables) -> Iterator[Release]:
+    """The rows from the end of the log on, each read when it is asked for."""
+    return map(_parse, tables.newest_rows(RELEASES))
 
 
 def released(log: Iterable[Release]) -> list[Release]:
@@ -84,7 +89,7 @@ def newest_released(tables: Tables) -> Iterator[Release]:
     Releases are released in the order of their numbers, and taken back after that.
     """
     taken_back = set()
-    for release in map(_parse, tables.newest_rows(RELEASES)):
+    for release in newest(tables):
         if release.state == "rolled_back":
             taken_back.add(release.release_id)
         elif release.state == "released" and release.release_id not in taken_back:
