@@ -429,6 +429,8 @@ def test_another_home_is_refused_until_it_takes_over(
     before = dump(store)
     with pytest.raises(StoreError, match=rf"the keys of the home .*other.*those of .*{home.root}"):
         other.run(store, KEEP)
+    with pytest.raises(StoreError, match="expected the keys of the home"):
+        preview(other.tables, store, KEEP)
     assert (dump(store), seen(store)) == (before, {1})
     other.run(store, KEEP.model_copy(update={"prefix": "other"}))
     assert seen(store) == {1}

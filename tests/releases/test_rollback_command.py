@@ -151,6 +151,20 @@ def test_a_release_that_redis_has_no_more_comes_with_the_tables(
     assert home.look() == [1, 2]
 
 
+def test_the_keys_of_another_home_are_not_rolled_back(
+    home: Home, store: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for clicks in ({"a": 1}, {"a": 2}):
+        home.publish(clicks)
+        assert home.ask("materialize") == 0
+    owner = json.loads(store.get("vt:{directory}:owner") or b"")
+    store.set("vt:{directory}:owner", json.dumps(owner | {"home": "another"}))
+    states = home.states
+    assert home.ask("rollback", "--because", "slip") == 2
+    assert "(another)" in capsys.readouterr().err
+    assert (home.look(), home.states) == ([2, None], states)
+
+
 def test_without_a_release_before_nothing_is_touched(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:

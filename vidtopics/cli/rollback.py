@@ -73,6 +73,7 @@ def _switch(
     """Switch Redis, and enter it in the load log; what came of it, for people."""
     from vidtopics.cli import stores
     from vidtopics.errors import StoreError
+    from vidtopics.materialization import owners
     from vidtopics.materialization.generations import Generations
     from vidtopics.materialization.rollback import switch_back
     from vidtopics.releases.loads import record
@@ -80,9 +81,12 @@ def _switch(
     number = target.release.release_id
     try:
         with stores.reached(home, embedded) as connection:
+            owners.check(connection, settings.prefix, tables)
             back = switch_back(connection, settings, number)
             store = Generations(connection, settings.prefix, settings.buckets).address
             record(tables, number, store, back.load, back.live_us)
+    except owners.OwnerError:
+        raise
     except StoreError as error:
         return f"Redis isn't switched, it follows with the tables: {error}"
     return f"Redis serves release {number} again, after {back.seconds:.3f} s"

@@ -16,6 +16,7 @@ from vidtopics.errors import StoreError, explain
 from vidtopics.layout import place
 from vidtopics.layout.known import read_known
 from vidtopics.materialization.lock import Lease
+from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
 
 FILE = "home-id"
@@ -50,16 +51,25 @@ def home_id(tables: Tables) -> str:
     return name
 
 
+class OwnerError(StoreError):
+    """The prefix has another home's keys."""
+
+
+def check(connection: Connection, prefix: str, tables: Tables) -> None:
+    """OwnerError where the prefix is another home's; it may be nobody's."""
+    text: Any = connection.get(place(prefix, "owner"))
+    if text:
+        _refuse_another(prefix, _own(tables), read_known(Owner, text))
+
+
 def claim(lease: Lease, tables: Tables, *, take_over: bool = False) -> None:
     """Enter the home as the prefix's owner where there is none, or with `take_over`.
 
     Raises:
-        StoreError: the prefix is another home's. Nothing was changed.
+        OwnerError: the prefix is another home's. Nothing was changed.
     """
     key = place(lease.prefix, "owner")
-    where = f"{socket.gethostname()}:{os.fspath(tables.home)}"
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    own = Owner(home_id(tables), where, now)
+    own = _own(tables)
 
     def change(pipe: Any) -> Owner | None:
         text = pipe.get(key)
@@ -73,13 +83,24 @@ def claim(lease: Lease, tables: Tables, *, take_over: bool = False) -> None:
     if owner is None or owner.home == own.home:
         return
     if not take_over:
-        raise StoreError(
-            explain(
-                f"Redis, prefix {lease.prefix!r}",
-                expected=f"the keys of {own}",
-                found=f"those of {owner}, since {owner.since}",
-                mend="give this home a prefix of its own (`online.prefix`), or say --take-over "
-                "to replace what the other has loaded",
-            )
-        )
+        _refuse_another(lease.prefix, own, owner)
     _logger.warning("Redis, prefix %r: %s took over from %s", lease.prefix, own, owner)
+
+
+def _own(tables: Tables) -> Owner:
+    where = f"{socket.gethostname()}:{os.fspath(tables.home)}"
+    return Owner(home_id(tables), where, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _refuse_another(prefix: str, own: Owner, owner: Owner) -> None:
+    if owner.home == own.home:
+        return
+    raise OwnerError(
+        explain(
+            f"Redis, prefix {prefix!r}",
+            expected=f"the keys of {own}",
+            found=f"those of {owner}, since {owner.since}",
+            mend="give this home a prefix of its own (`online.prefix`), or load it with "
+            "`vidtopics materialize --take-over`, which replaces what the other has loaded",
+        )
+    )

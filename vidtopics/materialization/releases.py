@@ -295,10 +295,11 @@ def preview(
 ) -> list[Moved]:
     """What :func:`materialize` would do now; nothing is written, no lock taken.
 
-    `written` counts the values or lists that it would send.
+    `written` counts the values or lists that it would send. Raises as :func:`materialize`.
     """
     store = Generations(connection, settings.prefix, settings.buckets)
     store.open(create=False)
+    owners.check(connection, settings.prefix, tables)
     target = _target(tables, store, release)
     if target is None:
         return []
