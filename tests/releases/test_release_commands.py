@@ -40,7 +40,7 @@ def test_releases_lists_states_what_blocked_and_where_it_is_live(
     lines = out.splitlines()
     first = next(line for line in lines if line.startswith(" 1 "))
     assert "in force" in first
-    assert "2026-01-01T01:00:00" in first
+    assert "2026-01-01 01:00" in first
     assert "localhost:6379/0/vt" in first
     second = next(line for line in lines if line.startswith(" 2 "))
     assert "rejected" in second

@@ -56,11 +56,10 @@ def _weights(config: Config) -> tuple[str, ...]:
 
 
 def _show(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    from vidtopics.cli.show import as_text
+    from vidtopics.cli.show import as_text, out
 
     table = Table(
         "check",
@@ -71,4 +70,4 @@ def _show(findings: list[Finding]) -> None:
     )
     for f in findings:
         table.add_row(f.name, Text(f.state, COLOURS[f.state]), as_text(f.found), as_text(f.mend))
-    Console().print(table)
+    out.print(table)

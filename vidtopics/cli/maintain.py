@@ -65,6 +65,8 @@ def _show(done: list[Maintained]) -> None:
 
     header = ("table", "files", "size", "compacted", "removed", "log entries", "checkpoint")
     table = Table(*header, box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
     for m in done:
         merged = f"{m.compacted:,} ({size(m.compacted_bytes)})" if m.compacted else ""
         removed = f"{m.removed_files:,} ({size(m.removed_bytes)})" if m.removed_files else ""

@@ -59,40 +59,30 @@ def _show(rows: list[Release], in_force: int | None, stores: dict[int, list[str]
     from vidtopics.cli.show import as_text, out
     from vidtopics.times import moment
 
-    table = Table(
-        "release",
-        "state",
-        "at",
-        "as of",
-        "by",
-        "gates and reason",
-        "live in",
-        box=None,
-        header_style="bold",
-    )
+    table = Table(box=None, header_style="bold")
+    for name in ("release", "state", "at (UTC)", "as of (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("by", "live in"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         state = "in force" if row.release_id == in_force else row.state.replace("_", " ")
-        cells = (moment(us)[:19] for us in (row.created_us, row.as_of_us))
+        times = (moment(us)[:16].replace("T", " ") for us in (row.created_us, row.as_of_us))
         live = "\n".join(stores.get(row.release_id, ()))
-        table.add_row(
-            str(row.release_id),
-            state,
-            *cells,
-            as_text(row.by),
-            as_text(_remarks(row)),
-            as_text(live),
-        )
+        table.add_row(str(row.release_id), state, *times, as_text(row.by), as_text(live))
     out.print(table)
+    for row in rows:
+        for remark in _remarks(row):
+            out.print(as_text(f"Release {row.release_id}: {remark}"), soft_wrap=True)
 
 
-def _remarks(row: Release) -> str:
-    r"""What gates blocked, warned of or were told to let pass, and why.
+def _remarks(row: Release) -> list[str]:
+    """Why it came, and what gates blocked, warned of or were told to let pass.
 
     >>> from vidtopics.tables.releases import Release
     >>> verdicts = {"topics.gini": "warn: 0.9 is above 0.8", "topics.rows": "ok"}
     >>> _remarks(Release(1, "released", 0, 0, {}, verdicts=verdicts, why="rollback to 3: slip"))
-    'rollback to 3: slip\ntopics.gini warn: 0.9 is above 0.8'
+    ['rollback to 3: slip', 'topics.gini warn: 0.9 is above 0.8']
     """
     prefixes = ("block", "warn", "allowed")
     notes = [f"{name} {text}" for name, text in row.verdicts.items() if text.startswith(prefixes)]
-    return "\n".join([*([row.why] if row.why else []), *notes])
+    return [*([row.why] if row.why else []), *notes]
