@@ -57,5 +57,9 @@ class MachineError(VidtopicsError):
 
 
 def explain(where: str, *, expected: str, found: str, mend: str) -> str:
-    """One sentence for a message: where, expected, found, and the mend."""
-    return f"{where}: expected {expected}, found {found}. Mend: {mend}."
+    """One sentence for a message: where, expected, found, and the mend.
+
+    >>> explain("Redis", expected="an answer", found="Connection refused.", mend="start it")
+    'Redis: expected an answer, found Connection refused. Mend: start it.'
+    """
+    return f"{where}: expected {expected}, found {found.removesuffix('.')}. Mend: {mend}."

@@ -68,6 +68,15 @@ def fault_message(error: BaseException, place: Path | None = None) -> str | None
     return None if number is None else describe(number, path)
 
 
+def without_stack(error: BaseException) -> str:
+    r"""An error's text without the stack of its own that delta-rs appends.
+
+    >>> without_stack(OSError("Json error: cut\n   0: <unknown>\n   1: start_thread\n at x.c:1"))
+    'Json error: cut'
+    """
+    return re.sub(r"\s+\d+: <unknown>.*", "", str(error), flags=re.DOTALL).rstrip()
+
+
 @contextmanager
 def naming(place: Path) -> Iterator[None]:
     """Faults in the block that name no path are faults at `place`.

@@ -133,7 +133,8 @@ def materialize(
             _show(_backfill(home, embedded, settings, since, until), as_json)
         else:
             asked = Asked(full, release or pin, pin is not None, unpin, take_over)
-            _show(_once(home, embedded, whole, asked), as_json)
+            with _showing_what_was_moved(as_json):
+                _show(_once(home, embedded, whole, asked), as_json)
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,18 @@ def _show(done: list[Moved], as_json: bool, *, dry: bool = False) -> None:
         if m.why:
             needs = f"; it needs about {megabytes(m.needs_bytes)} of Redis" if dry else ""
             show.out.print(show.as_text(f"{m.name}: a new generation, as {m.why}{needs}"))
+
+
+@contextmanager
+def _showing_what_was_moved(as_json: bool) -> Iterator[None]:
+    """Where a run brought all but some views, what it did to each, before the error."""
+    from vidtopics.materialization import IncompleteError
+
+    try:
+        yield
+    except IncompleteError as error:
+        _show(error.moved, as_json)
+        raise
 
 
 @contextmanager

@@ -130,7 +130,8 @@ def moved(done: Sequence[Moved]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for m in done:
-        state = "up to date" if m.up_to_date else "taken out" if m.taken_out else ""
+        states = {"left behind": m.error, "up to date": m.up_to_date, "taken out": m.taken_out}
+        state = next((state for state, holds in states.items() if holds), "")
         counts = (
             [state, "", "", ""]
             if state

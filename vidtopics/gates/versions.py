@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, TABLES, VALUE_HASH, Column, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.faults import without_stack
 from vidtopics.gates.verdicts import FIRST_LOAD
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
@@ -203,7 +204,7 @@ def _snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
             explain(
                 f"{table.name}, version {version}, which a release names",
                 expected="a version that opens",
-                found=str(error),
+                found=without_stack(error),
                 mend=f"restore its log from a backup, or run `vidtopics run {table.name}`",
             )
         ) from error

@@ -13,6 +13,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from vidtopics.contracts import TABLES, Table
 from vidtopics.errors import VidtopicsError
+from vidtopics.faults import without_stack
 from vidtopics.maintenance.names import Names, named_versions
 from vidtopics.maintenance.reports import Maintained
 from vidtopics.maintenance.upkeep import Upkeep
@@ -64,7 +65,7 @@ def _table(
         delta = tables.delta(table)
         Upkeep(delta, settings, names.get(table.name, frozenset()), now_us, maintained).run(dry_run)
     except CommitFailedError as error:
-        maintained.skipped = f"another writer was first: {error}"
+        maintained.skipped = f"another writer was first: {without_stack(error)}"
     except (VidtopicsError, DeltaError) as error:
-        maintained.fault = str(error)
+        maintained.fault = without_stack(error)
     return maintained

@@ -16,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.faults import without_stack
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
@@ -183,8 +184,9 @@ def snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
             explain(
                 f"{table.name}, version {version} of its release",
                 expected="a version that opens",
-                found=str(error),
-                mend=f"run `vidtopics run {table.name}`, which publishes a new release",
+                found=without_stack(error),
+                mend=f"restore its log from a backup, or run `vidtopics run {table.name}`, which "
+                "publishes a new release where the log's end is whole",
             )
         ) from error
     require_plain(delta)

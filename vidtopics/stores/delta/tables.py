@@ -16,6 +16,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from feast import FileSource, RepoConfig
 
 from vidtopics.errors import TableError, explain
+from vidtopics.faults import without_stack
 from vidtopics.paths import addressable, is_url
 from vidtopics.tables.scans import scan
 
@@ -164,8 +165,7 @@ def one_line(error: Exception) -> str:
     >>> one_line(OSError(f"S3 error\n \x1b[31m↳\x1b[0m {answer}"))
     'S3 error: GET http://h/b in 2ms NoSuchBucket'
     """
-    text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
-    text = re.sub(r"\s+\d+: <unknown>.*", "", text, flags=re.DOTALL)
+    text = re.sub(r"\x1b\[[\d;]*m", "", without_stack(error))
     text = re.sub(r"(<\?xml.*|<Error>.*)<Code>(\w+)</Code>.*", r"\2", text, flags=re.DOTALL)
     text = re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", text)
     text = re.sub(r"(https?://)[^/@\s]*@", r"\1", text)
