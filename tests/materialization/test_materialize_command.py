@@ -177,7 +177,9 @@ def test_a_redis_out_of_reach_or_a_missing_table_end_with_2(
     command: Command, home: OnlineHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(home.root / "tables" / "topic_queues")
-    assert command()[0] == 2
+    code, done = command()
+    left_behind = {moved["name"] for moved in done if moved["error"]}
+    assert (code, left_behind, len(done) > 1) == (2, {"topic_queues"}, True)
     monkeypatch.setenv("REDIS_URL", f"redis://:secret@127.0.0.1:{free_port()}")
     code, message = command()
     assert (code, "secret" in message, "expected a server that answers" in message) == (
@@ -185,6 +187,24 @@ def test_a_redis_out_of_reach_or_a_missing_table_end_with_2(
         False,
         True,
     )
+
+
+def test_a_full_redis_is_not_one_that_is_gone(command: Command, store: redis.Redis) -> None:
+    store.config_set("maxmemory", 1)
+    try:
+        code, message = command()
+    finally:
+        store.config_set("maxmemory", 0)
+    assert (code, "expected room, found" in message, "maxmemory" in message) == (2, True, True)
+
+
+def test_a_preview_says_what_keeps_the_prefix(
+    home: OnlineHome, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("--pin", "1")[0] == 0
+    assert common.run(["materialize", "--home", str(home.root), "--dry-run"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, "pinned at release 1 since" in printed.err) == ("", True)
 
 
 def free_port() -> int:

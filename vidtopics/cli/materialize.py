@@ -215,11 +215,15 @@ def _recorded(home: Path, moved: list[Moved]) -> list[Moved]:
 def _preview(
     home: Path, embedded: bool, settings: OnlineSettings, full: bool, release: int | None
 ) -> list[Moved]:
-    from vidtopics.materialization import preview
+    from vidtopics.cli import show
+    from vidtopics.materialization import pins, preview
     from vidtopics.tables import Tables
 
     with stores.reached(home, embedded) as connection:
-        return preview(Tables(home), connection, settings, full=full, release=release)
+        would_move = preview(Tables(home), connection, settings, full=full, release=release)
+        if not would_move:
+            show.console.print(show.as_text(pins.standing(connection, settings.prefix)))
+        return would_move
 
 
 def _backfill(
@@ -241,7 +245,8 @@ def _show(done: list[Moved], as_json: bool, *, dry: bool = False) -> None:
     if as_json:
         print_json([asdict(m) for m in done])
         return
-    show.moved(done)
+    if done:
+        show.moved(done)
     for m in done:
         if m.why:
             needs = f"; it needs about {megabytes(m.needs_bytes)} of Redis" if dry else ""

@@ -81,18 +81,24 @@ def remember(home: Path, url: str, warn: Callable[[str], None] = print_warning) 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
     """Turns redis-py's errors into one that says what to do."""
-    from redis.exceptions import RedisError
+    from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 
     from vidtopics.server import plain
 
     try:
         yield
     except RedisError as error:
+        expected = "a server that answers"
+        mend = "check REDIS_URL, or unset it to use the embedded server"
+        if isinstance(error, OutOfMemoryError):
+            expected, mend = "room", "raise `maxmemory`, or load into a larger server"
+        elif isinstance(error, ReadOnlyError):
+            expected, mend = "a server that takes writes", "name the primary in REDIS_URL"
         raise StoreError(
             explain(
                 f"Redis at {plain(url)}",
-                expected="a server that answers",
+                expected=expected,
                 found=str(error) or type(error).__name__,
-                mend="check REDIS_URL, or unset it to use the embedded server",
+                mend=mend,
             )
         ) from error
