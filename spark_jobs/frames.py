@@ -13,8 +13,9 @@ from vidtopics.settings import StatisticsSettings
 
 def live_videos(run: Run) -> DataFrame:
     """The catalogue's videos that are not taken down as of the run."""
+    videos = run.frame(VIDEO_CATALOG)  # the first to need a session, which columns go by
     removed = F.unix_micros("removed_at")
-    return run.frame(VIDEO_CATALOG).filter(removed.isNull() | (removed > run.as_of_us))
+    return videos.filter(removed.isNull() | (removed > run.as_of_us))
 
 
 def tags_of_live_videos(run: Run) -> DataFrame:

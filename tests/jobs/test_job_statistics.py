@@ -1,11 +1,14 @@
 """video_statistics: what was shown and clicked strictly before the as-of time and known by it."""
 
+from types import SimpleNamespace
+
 import plain
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from small_home import T1, T2
 
+from spark_jobs import frames
 from spark_jobs.job import Run
 from spark_jobs.pipeline import find
 from vidtopics.contracts import (
@@ -162,3 +165,11 @@ def test_a_live_run_is_not_up_to_date_once_a_removal_has_come_due(home):
     assert removal["removed_at"] is None
     keys = [JOB.commit(Run(home.tables, home.settings, at, live=True)).skip_key for at in (T1, T2)]
     assert keys[0] != keys[1]
+
+
+def test_a_run_that_this_job_begins_has_its_session_before_a_column(monkeypatch):
+    """As after the table was moved away, where all jobs before it are up to date."""
+    run = SimpleNamespace(frame=lambda table: pytest.fail("begun"), as_of_us=T1)
+    monkeypatch.setattr(frames.F, "unix_micros", lambda name: pytest.fail("no session"))
+    with pytest.raises(pytest.fail.Exception, match="begun"):
+        frames.live_videos(run)
