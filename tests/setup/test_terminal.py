@@ -50,7 +50,7 @@ def ingested():
 
 def moved():
     names = ("read", "written", "older", "not_due", "seconds")
-    counts = dict.fromkeys(names, 0) | {"up_to_date": False, "taken_out": False}
+    counts = dict.fromkeys(names, 0) | {"up_to_date": False, "taken_out": False, "error": ""}
     show.moved([SimpleNamespace(name=HOSTILE, release=1, **counts)])
 
 

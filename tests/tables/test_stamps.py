@@ -1,5 +1,6 @@
 """Rows of a live run count as known only once they can be read."""
 
+import os
 import time
 from pathlib import Path
 
@@ -73,8 +74,20 @@ def test_the_next_lead_follows_what_the_last_write_took(
     log, delta = tables.commits(TAG_EMBEDDING), tables.delta(TAG_EMBEDDING)
     took_us = readable_from_us(tables, commit.version) - (commit.created_us - commit.lead_us)
     assert took_us > 300_000
-    assert lead_of(delta, log, "job", "deltalake").us == 3 * took_us
+    lead_us = lead_of(delta, log, "job", "deltalake").us
+    assert 3 * 300_000 < lead_us <= 3 * took_us  # the entry is stamped just before it is there
     assert lead_of(delta, log, "another", "deltalake").us == LEAST_US
+
+
+def test_a_copied_home_has_the_leads_of_its_original(tables: Tables) -> None:
+    """A copy's files are as old as the copy: a run would wait for three times their age."""
+    commit = publish_live(tables, {"a": 1})
+    entry = tables.path(TAG_EMBEDDING) / "_delta_log" / f"{commit.version:020}.json"
+    log, delta = tables.commits(TAG_EMBEDDING), tables.delta(TAG_EMBEDDING)
+    lead = lead_of(delta, log, "job", "deltalake")
+    os.utime(entry, (time.time() + 3_600,) * 2)
+    assert lead_of(delta, log, "job", "deltalake") == lead
+    assert lead.us <= 3 * commit.lead_us
 
 
 def test_a_write_that_is_never_in_time_is_an_error_and_leaves_nothing(

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from vidtopics.contracts import Engine
 from vidtopics.errors import ConflictError, explain
 from vidtopics.paths import from_uri
+from vidtopics.tables import tail
 from vidtopics.tables.commits import Commit, CommitLog
 from vidtopics.times import moment
 
@@ -52,13 +53,17 @@ class Lead:
 
 
 def lead_of(delta: DeltaTable, log: CommitLog, job: str, engine: Engine) -> Lead:
-    """Three times what the job's last live write took, from its stamp to its commit."""
+    """Three times what the job's last live write took, from its stamp to its commit.
+
+    When it was committed is what the log's entry says: the file's time is that of the copy where
+    the home was copied or restored. No write took longer than its lead (:func:`refuse_late`).
+    """
     last = next((c for c in reversed(log) if c.job == job and c.lead_us), None)
     if last is None:
         return Lead(FIRST_US[engine])
-    entry = from_uri(delta.table_uri) / "_delta_log" / f"{last.version:020}.json"
-    took_us = entry.stat().st_mtime_ns // 1000 - (last.created_us - last.lead_us)
-    return Lead(max(LEAST_US, 3 * took_us))
+    entry = next(tail.entries(from_uri(delta.table_uri) / tail.LOG, last.version), None)
+    took_us = entry.committed_us - (last.created_us - last.lead_us) if entry else last.lead_us
+    return Lead(max(LEAST_US, 3 * min(took_us, last.lead_us)))
 
 
 def refuse_late(table: str, commit: Commit) -> None:
