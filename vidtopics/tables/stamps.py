@@ -56,7 +56,8 @@ def lead_of(delta: DeltaTable, log: CommitLog, job: str, engine: Engine) -> Lead
     """Three times what the job's last live write took, from its stamp to its commit.
 
     When it was committed is what the log's entry says: the file's time is that of the copy where
-    the home was copied or restored. No write took longer than its lead (:func:`refuse_late`).
+    the home was copied or restored. A write of Spark's that took longer than its lead counts as
+    long as that.
     """
     last = next((c for c in reversed(log) if c.job == job and c.lead_us), None)
     if last is None:
