@@ -120,11 +120,6 @@ TRIPS = (
         "block video_tag_embedding.tag_embedding.zero_share 1 is above 0.5",
     ),
     Trip(
-        "video_topics.topic_count.psi",
-        lambda w: everything_to(w, topic_count=7),
-        "block video_topics.topic_count.psi",
-    ),
-    Trip(
         "video_topics.topic_ids.psi",
         lambda w: topic_pairs(w, [[0, 1], [2, 3], [4, 5], [6, 7]]),
         "block video_topics.topic_ids.psi",
