@@ -329,7 +329,7 @@ class GateSettings(Section):
     """Mean length of the queues that there are, at least."""
     input_age_hours: Limits = Limits(warn=48, block=None)
     tables: dict[str, Limits] = {}
-    """Of one table or column: `video_topics.ended_share`, `video_statistics.video_ctr.psi`."""
+    """Of one table or column: `video_topics.ended_share`, `video_topics.topic_count.psi`."""
 
     @field_validator("*")
     @classmethod

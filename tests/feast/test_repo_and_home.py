@@ -36,7 +36,6 @@ def home(folder: Path, exposures: int) -> Tables:
         "video_id": "v1",
         "video_exposures": exposures,
         "video_clicks": 1,
-        "video_ctr": 0.5,
     }
     times = {"event_timestamp": 1, "created_timestamp": 1, "value_hash": 1}
     rows = pa.Table.from_pylist([row | times], arrow_schema(VIDEO_STATISTICS))

@@ -96,13 +96,12 @@ def topic(topic_id: int, **change: Any) -> dict[str, Any]:
     }
 
 
-def statistics(video: str, exposures: int, ctr: float = 0.1, **change: Any) -> dict[str, Any]:
+def statistics(video: str, exposures: int, **change: Any) -> dict[str, Any]:
     """A row of video_statistics."""
     return {
         "video_id": video,
         "video_exposures": exposures,
         "video_clicks": 1,
-        "video_ctr": ctr,
         **change,
     }
 
@@ -151,7 +150,7 @@ def healthy(root: Path) -> World:
     )
     world.put(
         contracts.VIDEO_STATISTICS,
-        [statistics(v, 10, i / VIDEOS) for i, v in enumerate(videos)],
+        [statistics(v, 10) for v in videos],
     )
     world.put(
         contracts.TOPIC_QUEUES, [queue_entry(t, v, 1) for t in range(TOPICS) for v in videos[:2]]

@@ -93,7 +93,6 @@ def test_a_version_in_force_that_does_not_open_blocks_until_it_is_let_pass(tmp_p
     assert verdicts["video_statistics.lost_history"].text == "block: 1 is above 0"
     reason = "not applied: version 7, to compare with, doesn't open"
     assert verdicts["video_statistics.ended_share"].text == reason
-    assert verdicts["video_statistics.video_ctr.psi"].text == reason
     assert world.judge(None)["video_statistics.lost_history"].verdict == "ok"
 
 

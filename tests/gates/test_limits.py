@@ -26,10 +26,10 @@ def test_the_columns_limits_come_before_the_tables_and_those_before_the_figures(
         psi={"warn": 1, "block": 2},
         tables={
             "video_statistics.psi": {"warn": 3, "block": 4},
-            "video_statistics.video_ctr.psi": {"warn": 5, "block": None},
+            "video_statistics.video_clicks.psi": {"warn": 5, "block": None},
         },
     )
-    assert settings.of("video_statistics.video_ctr.psi") == Limits(warn=5, block=None)
+    assert settings.of("video_statistics.video_clicks.psi") == Limits(warn=5, block=None)
     assert settings.of("video_statistics.other.psi") == Limits(warn=3, block=4)
     assert settings.of("video_topics.topic_ids.psi") == Limits(warn=1, block=2)
 

@@ -90,9 +90,9 @@ TRIPS = (
         "block video_statistics.changed_share 0.75 is above 0.5",
     ),
     Trip(
-        "video_statistics.video_ctr.null_share",
-        lambda w: w.put(VIDEO_STATISTICS, [statistics(V[3], 10, video_ctr=None)]),
-        "block video_statistics.video_ctr.null_share 0.005 is above 0",
+        "video_statistics.video_clicks.null_share",
+        lambda w: w.put(VIDEO_STATISTICS, [statistics(V[3], 10, video_clicks=None)]),
+        "block video_statistics.video_clicks.null_share 0.005 is above 0",
     ),
     Trip(
         "video_tag_embedding.tag_embedding.null_share",
@@ -118,11 +118,6 @@ TRIPS = (
         "video_tag_embedding.tag_embedding.zero_share",
         lambda w: vectors(w, *((v, [0.0] * 4) for v in V)),
         "block video_tag_embedding.tag_embedding.zero_share 1 is above 0.5",
-    ),
-    Trip(
-        "video_statistics.video_ctr.psi",
-        lambda w: w.put(VIDEO_STATISTICS, [statistics(v, 10, 0.99) for v in V]),
-        "block video_statistics.video_ctr.psi",
     ),
     Trip(
         "video_topics.topic_ids.psi",

@@ -80,10 +80,10 @@ def test_videos_without_tags_are_zero(home):
 
 def test_a_catalogue_without_tags_has_an_empty_graph_and_zero_vectors(home, fork):
     bare = fork([VIDEO_CATALOG], models=False)
-    assert (
-        run_jobs(bare.at(T1), find(["tag_cooccurrence", "tag_embedding", "video_tag_embedding"]))
-        == 1
-    )
+    names = ["tag_cooccurrence", "tag_embedding", "video_tag_embedding"]
+    decision = run_jobs(bare.at(T1), find(names))
+    assert decision is not None
+    assert (decision.release_id, decision.state) == (1, "released")
     rows = bare.holds(VIDEO_TAG_EMBEDDING, T1)
     assert {r["video_id"] for r in rows} == plain.live_videos(home, T1).keys()
     assert {(r["tag_count"], *r["tag_embedding"]) for r in rows} == {(0,) * 9}

@@ -26,7 +26,7 @@ GOLDEN = {
     "video_tag_embedding": 2114179545,
     "video_joint_representation": 3567140315,
     "video_topics": 1021965333,
-    "video_statistics": 4095485621,
+    "video_statistics": 2386086727,
 }
 
 

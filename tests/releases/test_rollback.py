@@ -56,7 +56,7 @@ def edge(videos: int) -> dict[str, object]:
 
 
 def views(video: str, clicks: int) -> dict[str, object]:
-    counts = {"video_exposures": 10, "video_clicks": clicks, "video_ctr": clicks / 10}
+    counts = {"video_exposures": 10, "video_clicks": clicks}
     return {"video_id": video, **counts}
 
 

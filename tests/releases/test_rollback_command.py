@@ -38,8 +38,7 @@ class Home:
         """A live run of one job, and its release."""
         now = time.time_ns() // 1000
         rows = [
-            {"video_id": v, "video_exposures": 100, "video_clicks": n, "video_ctr": n / 100}
-            for v, n in clicks.items()
+            {"video_id": v, "video_exposures": 100, "video_clicks": n} for v, n in clicks.items()
         ]
         columns = [c.name for c in VIDEO_STATISTICS.columns]
         rows = [{name: row[name] for name in columns} for row in rows]
