@@ -80,13 +80,13 @@ def expected(homes: list[OnlineHome], valkey: str) -> list[dict[Any, Any]]:
 
 @pytest.fixture
 def zygote() -> Iterator[subprocess.Popen[str]]:
-    folder = Path(__file__).parent
+    script = Path(__file__).with_name("kill_zygote.py")
     child = subprocess.Popen(
-        [sys.executable, str(folder / "kill_zygote.py")],
+        [sys.executable, str(script)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(folder)},
+        env=os.environ | {"PYTHONPATH": str(script.parents[2])},
     )
     assert child.stdout is not None
     assert child.stdout.readline().startswith("ready")
