@@ -326,5 +326,5 @@ def test_kills_at_random_moments_change_no_row(tables: Tables, seed: int) -> Non
     assert died
     settings = MaintenanceSettings(keep_versions=NOTHING)
     maintain(tables, settings)
-    assert all(m.idle for m in maintain(tables, settings))
+    assert [m for m in maintain(tables, settings) if not m.idle] == []
     assert contents(tables) == before

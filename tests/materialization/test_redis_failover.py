@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread, Timer, get_ident
@@ -37,7 +38,7 @@ from vidtopics.settings import OnlineSettings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUNDS = 12
-SETTINGS = OnlineSettings(buckets=16)
+SETTINGS = OnlineSettings(buckets=16, keep=timedelta(0))
 VIDEOS = [f"v{i}" for i in range(1_500)]
 USERS = [f"u{i}" for i in range(60)]
 TOPICS = range(40)
