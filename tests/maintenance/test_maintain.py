@@ -297,11 +297,12 @@ maintain(Tables(sys.argv[1]), settings)
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_change_no_row(tables: Tables) -> None:
-    """40 runs die by SIGKILL anywhere in their work; each release reads as before, and the next
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_at_random_moments_change_no_row(tables: Tables, seed: int) -> None:
+    """Five runs die by SIGKILL anywhere in their work; each release reads as before, and the next
     run ends it."""
-    rng, before, number, died = random.Random(7), contents(tables), 18, 0
-    for _ in range(40):
+    rng, before, number, died = random.Random(seed), contents(tables), 18, 0
+    for turn in range(5):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(tables.home)],
             stdin=subprocess.PIPE,
@@ -317,12 +318,13 @@ def test_kills_at_random_moments_change_no_row(tables: Tables) -> None:
         died += child.wait() == -signal.SIGKILL
         after = contents(tables)
         assert {key: after[key] for key in before} == before
-        for _ in range(rng.choice([0, 0, 17])):
-            number += 1
-            publish(tables, number)
+        if turn == 2:  # enough for another compaction
+            for _ in range(17):
+                number += 1
+                publish(tables, number)
         before = contents(tables)
-    assert died > 20
+    assert died
     settings = MaintenanceSettings(keep_versions=NOTHING)
-    maintain(tables, settings)
-    assert all(m.idle for m in maintain(tables, settings))
+    assert not [m for m in maintain(tables, settings) if m.skipped or m.fault]
+    assert not [m for m in maintain(tables, settings) if not m.idle]
     assert contents(tables) == before

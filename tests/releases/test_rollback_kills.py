@@ -45,7 +45,7 @@ def test_random_kills_of_a_rollback_end_as_an_undisturbed_one(tmp_path: Path) ->
     assert start(tmp_path / "timing").wait(120) == 0
     length, moments, landed = time.monotonic() - began, random.Random(7), 0
     good = {**values(tables, T1), "video_statistics": []}
-    for i in range(8):
+    for i in range(4):
         shutil.copytree(home, tmp_path / f"home{i}")
         killed = Tables(tmp_path / f"home{i}")
         for _ in range(3):
@@ -59,4 +59,4 @@ def test_random_kills_of_a_rollback_end_as_an_undisturbed_one(tmp_path: Path) ->
         assert start(killed.home).wait(120) == 0
         assert values(killed) == good
         assert states(killed) == AFTER
-    assert landed >= 6
+    assert landed >= 3

@@ -140,12 +140,12 @@ def test_a_killed_process_at_every_step_is_made_good_by_the_next(
 
 @pytest.mark.slow
 def test_random_kills_of_the_writer_lose_and_double_nothing(tmp_path: Path) -> None:
-    """Forty kills at random moments, each followed by a run; every table readable in between."""
+    """Twenty kills at random moments, each followed by a run; every table readable in between."""
     expected = undisturbed(tmp_path / "other")
     began = time.monotonic()
     assert writer(tmp_path / "timing").wait(60) == 0
     length, moments, landed = time.monotonic() - began, random.Random(7), 0
-    for i in range(8):
+    for i in range(4):
         home = tmp_path / f"home{i}"
         for _ in range(5):
             process = writer(home)
@@ -156,4 +156,4 @@ def test_random_kills_of_the_writer_lose_and_double_nothing(tmp_path: Path) -> N
             assert len({row[:3] for row in rows}) == len(rows)
         assert writer(home).wait(60) == 0
         assert state(Tables(home)) == expected
-    assert landed >= 10
+    assert landed >= 5
