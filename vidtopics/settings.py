@@ -289,6 +289,8 @@ TABLE_LIMITS: Mapping[str, Limits] = {
     # Running totals: each run shifts all of their bins.
     "video_statistics.video_exposures.psi": OFF,
     "video_statistics.video_clicks.psi": OFF,
+    "video_counts.video_exposures.psi": OFF,
+    "video_counts.video_clicks.psi": OFF,
     "topic_queues.queue_exposures.psi": OFF,
     "topics.size.psi": OFF,
     # A queue's places change with its click-through rates.
