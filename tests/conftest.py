@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -60,6 +63,23 @@ def _demo_home_is_left_alone() -> Iterator[None]:
     before = file.read_bytes() if file.exists() else None
     yield
     assert (file.read_bytes() if file.exists() else None) == before, file
+
+
+@pytest.fixture(scope="session")
+def restore_layout1() -> Callable[[Any], None]:
+    """Fills an empty store, server or cluster, with what commit ada0568 wrote: layout 1."""
+    sample = json.loads((Path(__file__).parent / "layout" / "layout1_store.json").read_text())
+
+    def restore(store: Any) -> None:
+        for key, stored in sample.items():
+            if isinstance(stored, str):
+                store.set(key, b64decode(stored))
+            elif isinstance(stored, list):
+                store.rpush(key, *map(b64decode, stored))
+            else:
+                store.hset(key, mapping={n: b64decode(text) for n, text in stored.items()})
+
+    return restore
 
 
 class Together(LoadScopeScheduling):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
 SETTINGS = OnlineSettings(prefix="shop")
-SAMPLE = Path(__file__).parent.parent / "layout" / "layout1_store.json"
 
 
 def home(folder: Path, exposures: int) -> Tables:
@@ -64,15 +62,12 @@ def test_a_repo_has_no_home_and_a_home_that_loads_its_prefix_owns_it(
 
 
 def test_apply_brings_a_prefix_of_layout_1_to_layout_2(
-    store: redis.Redis, valkey: str, tmp_path: Path
+    store: redis.Redis,
+    valkey: str,
+    tmp_path: Path,
+    restore_layout1: Callable[[Any], None],
 ) -> None:
-    for key, stored in json.loads(SAMPLE.read_text()).items():
-        if isinstance(stored, str):
-            store.set(key, b64decode(stored))
-        elif isinstance(stored, list):
-            store.rpush(key, *map(b64decode, stored))
-        else:
-            store.hset(key, mapping={name: b64decode(text) for name, text in stored.items()})
+    restore_layout1(store)
     repo = make_store(tmp_path, valkey, "vt")
     register(repo, view("facts", {"n": Int64}))
     assert store.get(place("vt", "layout")) == Layout(16).to_json().encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,6 @@ from vidtopics.online import Catalogue, OnlineClient
 from vidtopics.settings import OnlineSettings
 
 SETTINGS = OnlineSettings()
-SAMPLE = Path(__file__).parent.parent / "layout" / "layout1_store.json"
-
-
-def restore(store: Any) -> None:
-    """Fill an empty store with what commit ada0568 wrote."""
-    for key, stored in json.loads(SAMPLE.read_text()).items():
-        if isinstance(stored, str):
-            store.set(key, b64decode(stored))
-        elif isinstance(stored, list):
-            store.rpush(key, *map(b64decode, stored))
-        else:
-            store.hset(key, mapping={name: b64decode(text) for name, text in stored.items()})
 
 
 def answers(store: Any) -> list[Any]:
@@ -54,10 +42,12 @@ def answers(store: Any) -> list[Any]:
 
 @pytest.mark.parametrize("topology", ["single", "cluster"])
 def test_all_that_layout_1_had_is_read_from_layout_2(
-    request: pytest.FixtureRequest, topology: str
+    request: pytest.FixtureRequest,
+    topology: str,
+    restore_layout1: Callable[[Any], None],
 ) -> None:
     store = request.getfixturevalue("store" if topology == "single" else "cluster_store")
-    restore(store)
+    restore_layout1(store)
     before, reader = answers(store), OnlineClient(store)
     reader.read("numbers", ["v1"])
     with hold(store, "vt") as lease:
@@ -72,8 +62,11 @@ def test_all_that_layout_1_had_is_read_from_layout_2(
     assert {str(mark) for mark in generations.watermarks(entry)} == {"3 2 table"}
 
 
-def test_an_upgrade_that_dies_leaves_layout_1_and_is_made_again(store: redis.Redis) -> None:
-    restore(store)
+def test_an_upgrade_that_dies_leaves_layout_1_and_is_made_again(
+    store: redis.Redis,
+    restore_layout1: Callable[[Any], None],
+) -> None:
+    restore_layout1(store)
     before = answers(store)
     with armed("materialize.staged"), pytest.raises(Crash), hold(store, "vt") as lease:
         upgrade(lease, 16)
@@ -88,9 +81,11 @@ def test_an_upgrade_that_dies_leaves_layout_1_and_is_made_again(store: redis.Red
 
 
 def test_the_next_run_brings_layout_1_to_layout_2_and_goes_on(
-    store: redis.Redis, tmp_path: Path
+    store: redis.Redis,
+    tmp_path: Path,
+    restore_layout1: Callable[[Any], None],
 ) -> None:
-    restore(store)
+    restore_layout1(store)
     before = answers(store)
     home = OnlineHome(tmp_path)
     home.statistics(("a", 1, 1, 10))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from base64 import b64decode
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -15,24 +14,15 @@ from vidtopics.materialization import StoreWriter
 from vidtopics.online import Catalogue, OnlineClient, Status
 from vidtopics.online.connections import Connection
 
-SAMPLE = Path(__file__).parent.parent / "layout" / "layout1_store.json"
-
-
-def restore(store: Connection) -> None:
-    """Fill an empty store with the sample."""
-    for key, stored in json.loads(SAMPLE.read_text()).items():
-        if isinstance(stored, str):
-            store.set(key, b64decode(stored))
-        elif isinstance(stored, list):
-            store.rpush(key, *map(b64decode, stored))
-        else:
-            store.hset(key, mapping={name: b64decode(text) for name, text in stored.items()})
-
 
 @pytest.fixture(params=["server", "cluster"])
-def store(request: pytest.FixtureRequest, store: redis.Redis) -> Connection:
+def store(
+    request: pytest.FixtureRequest,
+    store: redis.Redis,
+    restore_layout1: Callable[[Any], None],
+) -> Connection:
     connection = store if request.param == "server" else request.getfixturevalue("cluster_store")
-    restore(connection)
+    restore_layout1(connection)
     return connection
 
 

@@ -12,6 +12,7 @@ import typer
 
 from vidtopics.cli import rounds, stores
 from vidtopics.cli.common import (
+    BUSY,
     DEFAULT_HOME,
     AsJson,
     Config,
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from vidtopics.materialization import Moved
     from vidtopics.materialization.loading import Progress
     from vidtopics.settings import OnlineSettings, Settings
-
-LOCKED = 3
 
 
 def time_us(text: str) -> int:
@@ -267,14 +266,14 @@ def _showing_what_was_moved(as_json: bool) -> Iterator[None]:
 
 @contextmanager
 def lock_errors() -> Iterator[None]:
-    """Ends the command with LOCKED, and the message, where another run has the lock."""
+    """Ends the command with BUSY, and the message, where another run has the lock."""
     from vidtopics.materialization.lock import LockError
 
     try:
         yield
     except LockError as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(LOCKED) from error
+        raise typer.Exit(BUSY) from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidtopics.cli import stores
-from vidtopics.cli.common import BLOCKED
+from vidtopics.cli.common import BLOCKED, BUSY
 from vidtopics.service.logs import Format, Level
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from vidtopics.service.status import Status
     from vidtopics.settings import OnlineSettings, Settings
 
-LOCKED, FAILURES = 3, 5
-"""Exit statuses: the lock is another's, too many rounds failed."""
+FAILURES = 5
+"""Exit status: too many rounds failed."""
 PROBE_TIMEOUT_S = 2.0
 """Of a look at Redis for monitoring, which waits no longer."""
 CAUSE_LINES = 5
@@ -149,7 +149,7 @@ def _run(command: Sequence[str]) -> Facts:
     )
     report = json.loads(done.stdout or "{}")
     if done.returncode:
-        kind = {LOCKED: StandbyError, BLOCKED: BlockedError}.get(done.returncode, ProcessError)
+        kind = {BUSY: StandbyError, BLOCKED: BlockedError}.get(done.returncode, ProcessError)
         raise kind("; ".join(report.get("reasons", ())) or _cause(done.returncode, done.stderr))
     published = [step["publication"] for step in report["steps"]]
     rows = {p["table"]: p["rows"] for p in published if not p["skipped"]}

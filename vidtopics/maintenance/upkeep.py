@@ -127,14 +127,14 @@ class Upkeep:
         removals = [
             version for version, path in log_files(self.log, "json") if actions(path, "remove")
         ]
-        kept = covering_versions(self.named, removals)
-        names = self.delta.vacuum(full=True, keep_versions=kept)
+        needed = covering_versions(self.named, removals)
+        names = self.delta.vacuum(full=True, keep_versions=needed)
         folder = self.log.parent
         self.maintained.removed_files = len(names)
         paths = [folder / name for name in names]
         self.maintained.removed_bytes = sum(path.stat().st_size for path in paths if path.exists())
         if names and not dry_run:
-            self.delta.vacuum(dry_run=False, full=True, keep_versions=kept)
+            self.delta.vacuum(dry_run=False, full=True, keep_versions=needed)
 
     def _expired_entries(self) -> int:
         """Files of the log before the last checkpoint that a version within the horizon needs."""
