@@ -25,7 +25,8 @@ from online_home import OnlineHome, dump
 from benchmarks.homes import release_tables
 from benchmarks.redis_nodes import wait
 from vidtopics import server
-from vidtopics.cli import common, materialize
+from vidtopics.cli import common
+from vidtopics.cli.common import BUSY
 from vidtopics.materialization import lock
 from vidtopics.materialization.lock import hold
 from vidtopics.materialization.releases import lag_s
@@ -168,8 +169,8 @@ def test_a_second_run_ends_with_3_and_names_the_first(
     monkeypatch.setattr(lock, "WAIT_S", 0.1)
     with hold(store, "vt"):
         code, message = command()
-    assert (code, f"process {os.getpid()} on" in message) == (materialize.LOCKED, True)
-    assert materialize.LOCKED == 3
+    assert (code, f"process {os.getpid()} on" in message) == (BUSY, True)
+    assert BUSY == 3
     assert command()[0] == 0
 
 
