@@ -318,7 +318,7 @@ def test_half_precision_is_half_as_wide_and_rounds_to_it(store, url):
     with connect(url) as connection:
         (key,) = connection.scan_iter("shop:1:1:*")
         assert (
-            connection.strlen(key) == 30 + 1 + 2 + 4 * 2 + 16 * 2
+            connection.strlen(key) == 29 + 1 + 2 + 4 * 2 + 16 * 2
         )  # header, nulls, score, weights, z
     with pytest.raises(
         ContractError, match="score, row 0: expected numbers that fit float16, found 70000"

@@ -37,7 +37,7 @@ def value_bytes(
         else:
             tail += b"" if value is None else _variable(field, value)
             fixed += struct.pack("<I", len(tail))
-    header = struct.pack("<BBIIIqq", 2, 0, schema.hash, fingerprint, 0, event_us, created_us)
+    header = struct.pack("<BIIIqq", 2, schema.hash, fingerprint, 0, event_us, created_us)
     return header + bytes(nulls) + fixed + tail
 
 

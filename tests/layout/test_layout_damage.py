@@ -19,7 +19,7 @@ SCHEMA = Schema(
         Field("t", "string", "list"),
     )
 )
-FIXED = 30 + 1 + 4 + 3 * 4
+FIXED = 29 + 1 + 4 + 3 * 4
 ROWS = {
     "n": [1, 2, 3],
     "v": [[1, 2], [3, 4], [5, 6]],
@@ -40,7 +40,7 @@ def values(created: list[int] | None = None) -> list[bytes]:
 
 def ends(value: bytes, v: int, s: int, t: int) -> bytes:
     """The value with other ends of its three variable fields."""
-    return value[: 30 + 5] + struct.pack("<3I", v, s, t) + value[FIXED:]
+    return value[: 29 + 5] + struct.pack("<3I", v, s, t) + value[FIXED:]
 
 
 GOOD = values()[1]
@@ -49,7 +49,7 @@ DAMAGED = {
     "cut": GOOD[:-1],
     "a byte too long": GOOD + b"x",
     "cut within the fixed part": GOOD[: FIXED - 2],
-    "a header alone": GOOD[:30],
+    "a header alone": GOOD[:29],
     "ends that run backwards": ends(GOOD, 11, 8, 26),
     "a vector of seven bytes": ends(GOOD, 7, 11, 26),
     "a vector of three numbers": ends(GOOD + bytes(4), 12, 15, 30),

@@ -80,8 +80,8 @@ def test_columns_of_a_contract_become_the_fields_that_fit_them() -> None:
 
 
 def test_the_fixed_part_of_the_joint_representation() -> None:
-    # 30 header, 1 null bits, 4 end of the vector, 8 blocks, 4 end of the version
-    assert Schema.of(VIDEO_JOINT_REPRESENTATION).row.itemsize == 47
+    # 29 header, 1 null bits, 4 end of the vector, 8 blocks, 4 end of the version
+    assert Schema.of(VIDEO_JOINT_REPRESENTATION).row.itemsize == 46
 
 
 @given(st.lists(st.text(max_size=8).map(str.encode), max_size=5), st.integers(1, 40))

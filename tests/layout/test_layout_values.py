@@ -149,8 +149,7 @@ def test_one_value_by_hand() -> None:
     )
     assert value == b"".join(
         [
-            b"\x02",  # layout 2
-            b"\x00",  # flags: no tombstone
+            b"\x02",  # layout 2, no flags
             schema.hash.to_bytes(4, "little"),
             b"\x04\x03\x02\x01",  # fingerprint
             bytes(4),  # load
@@ -168,14 +167,14 @@ def test_one_value_by_hand() -> None:
     )
     # null bits: share is field 1, name (None) is field 2, so 2 + 4; a null number is stored as its
     # padding
-    assert other[30:] == b"\x06" + bytes(8) + bytes(4) + bytes(4) + b"\x04\x00\x00\x00" + bytes(4)
+    assert other[29:] == b"\x06" + bytes(8) + bytes(4) + bytes(4) + b"\x04\x00\x00\x00" + bytes(4)
 
 
 def test_a_tombstone_is_a_header_alone() -> None:
     schema = Schema((Field("n", "int64", "scalar", "int64"),))
     (value,) = tombstones(schema, np.array([9], np.uint32), [5], [6])
-    assert value == struct.pack("<BBIIIqq", 2, TOMBSTONE, schema.hash, 9, 0, 5, 6)
-    assert len(value) == HEADER.itemsize == 30
+    assert value == struct.pack("<BIIIqq", 2 + TOMBSTONE, schema.hash, 9, 0, 5, 6)
+    assert len(value) == HEADER.itemsize == 29
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_ended_rows_are_headers_with_their_own_times() -> None:
     ids, values = encoded(TABLE, SCHEMA, SPACE, batch([FULL, NOTHING, FULL, NOTHING]))
     assert ids == [b"v0", b"v2", b"v1", b"v3"]
     heads = headers(values)
-    assert heads["flags"].tolist() == [0, 0, TOMBSTONE, TOMBSTONE]
+    assert heads["mark"].tolist() == [2, 2, 2 + TOMBSTONE, 2 + TOMBSTONE]
     assert heads["event_us"].tolist() == [0, 2, 1, 3]
     assert heads["created_us"].tolist() == [10, 12, 11, 13]
     assert heads["fingerprint"].tolist() == SPACE.fingerprints(ids).tolist()

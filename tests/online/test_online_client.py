@@ -112,7 +112,7 @@ def test_every_status_from_a_store(
     monkeypatch.setattr("vidtopics.online.requests.time", SimpleNamespace(time_ns=lambda: 101_000))
     assert reader().read("topics", ids[:1]).status.tolist() == [
         Status.OUTSIDE_MAX_AGE
-    ]  # 60 < 101 - 40
+    ]  # 60 < 100 - 40
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -176,7 +176,7 @@ def test_names_choose_fields(store: Connection, reader: Readers) -> None:
 
 
 def test_weights_and_vectors_in_half_precision(store: Connection, reader: Readers) -> None:
-    """1/3 is 1365/4096 in half precision (11 bits); a row is 8 x 2 bytes shorter than 101."""
+    """1/3 is 1365/4096 in half precision (11 bits); a row is 8 x 2 bytes shorter than 100."""
     narrow = tuple(
         replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns
     )
@@ -190,13 +190,13 @@ def test_weights_and_vectors_in_half_precision(store: Connection, reader: Reader
         "topic_epoch": 1,
     }
     space = put(store, {"a": row}, schema=topics)
-    assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 101 - 8 * 2
+    assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 100 - 8 * 2
     features = reader().read("topics", ["a", "b"])
     assert features["topic_weights"].dtype == np.float32
     assert features["topic_weights"].tolist() == [[1365 / 4096, 0.25, *[0.0] * 6], [0.0] * 8]
     wide = Schema((Field("z", "float32", "vector", "float16"),))
     space = put(store, {"a": {"z": [1 / 3] * 64}}, schema=wide, view="vectors")
-    assert store.strlen(space.of([b"a"])[0]) == 30 + 1 + 4 + 64 * 2  # header, nulls, end, vector
+    assert store.strlen(space.of([b"a"])[0]) == 29 + 1 + 4 + 64 * 2  # header, nulls, end, vector
     assert reader().read("vectors", ["a"])["z"].tolist() == [[1365 / 4096] * 64]
     with pytest.raises(
         ContractError, match="z, row 0: expected numbers that fit float16, found 70000"

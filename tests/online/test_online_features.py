@@ -70,16 +70,16 @@ def test_every_row_has_its_own_status_and_padding_where_it_has_no_value() -> Non
 
 DAMAGED: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda value: b"",
-    "cut in the header": lambda value: value[:29],
-    "a header without the flag of a tombstone": lambda value: value[:30],
+    "cut in the header": lambda value: value[:28],
+    "a header without the flag of a tombstone": lambda value: value[:29],
     "cut": lambda value: value[:-1],
     "too long": lambda value: value + b"\0",
     "another layout": lambda value: b"\x03" + value[1:],
-    "a schema nobody knows": lambda value: value[:2] + b"\xde\xad\xbe\xef" + value[6:],
+    "a schema nobody knows": lambda value: value[:1] + b"\xde\xad\xbe\xef" + value[5:],
     "zeros": lambda value: bytes(len(value)),
     "another id's value": lambda value: values(TOPICS, [value_of(9)], [99], 1)[0],
     "another id's tombstone": lambda value: values(TOPICS, [None], [99], 1)[0],
-    "another layout's tombstone": lambda value: b"\x03\x01" + value[2:30],
+    "another layout's tombstone": lambda value: b"\x13" + value[1:29],
 }
 
 

@@ -184,12 +184,12 @@ def test_a_trim_leaves_the_expiry_and_damaged_values(store: redis.Redis) -> None
     view.run([("a", 2, 2)], crash=False)
     key, other = view.space.of([b"a"])[0], view.space.of([b"b"])[0]
     store.pexpire(key, 60_000)
-    store.set(other, b"\x02\x02" + bytes(30))
+    store.set(other, b"\x22" + bytes(30))
     for name in ("a", "b"):
         view.writer.trim(crc32(name.encode()) % 2, view.space.of([name.encode()]), [2])
     assert loads(view) == [2]
     assert 0 < store.pttl(key) <= 60_000
-    assert store.get(other) == b"\x02\x02" + bytes(30)
+    assert store.get(other) == b"\x22" + bytes(30)
 
 
 def test_a_row_far_in_the_future_is_refused_by_name_and_nothing_of_its_batch_is_sent(

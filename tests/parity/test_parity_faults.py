@@ -134,8 +134,8 @@ def test_an_end_that_was_not_served_is_stale_by_status(filled: ParityHome) -> No
 
 
 def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome) -> None:
-    # 30 header, 1 null bits, exposures int64 at 31, clicks at 39
-    filled.store.setrange(filled.key("a"), 39, (5).to_bytes(8, "little"))
+    # 29 header, 1 null bits, exposures int64 at 30, clicks at 38
+    filled.store.setrange(filled.key("a"), 38, (5).to_bytes(8, "little"))
     filled.read("a", "b", request="r7")
     report = filled.replay()
     assert verdicts(report) == {V.WRONG_VALUE: 1, V.FINE: 1}
@@ -156,7 +156,7 @@ def test_the_smallest_change_of_a_vector_is_seen(home: ParityHome, fault: str) -
     key = home.key("a", "video_joint_representation")
     value = bytearray(home.store.get(key))
     at = (
-        value.index(np.float32(1).tobytes()) if fault == "bit" else 30
+        value.index(np.float32(1).tobytes()) if fault == "bit" else 29
     )  # 7 / 7; the byte of null bits
     value[at] ^= 1
     home.store.set(key, bytes(value))
@@ -207,7 +207,7 @@ def test_a_foreign_value_is_unreadable_and_a_forged_one_wrong(filled: ParityHome
     filled.read("a")
     fingerprint = filled.space().fingerprints([b"a"]).tobytes()
     filled.store.set(
-        filled.key("a"), foreign[:6] + fingerprint + foreign[10:]
+        filled.key("a"), foreign[:5] + fingerprint + foreign[9:]
     )  # b's row of three hours ago, under a's name
     filled.store.delete(filled.key("b"))
     filled.read("a")
@@ -228,7 +228,7 @@ def test_times_that_the_table_does_not_have(filled: ParityHome) -> None:
 
 def test_a_tombstone_that_never_was_is_a_wrong_status(filled: ParityHome) -> None:
     value = filled.store.get(filled.key("b"))
-    filled.store.set(filled.key("b"), (value[:1] + b"\x01" + value[2:])[:30])
+    filled.store.set(filled.key("b"), (b"\x12" + value[1:])[:29])
     assert statuses(filled.read("b")) == ["NULL"]
     assert verdicts(filled.replay()) == {V.WRONG_STATUS: 1}
 
@@ -285,11 +285,11 @@ def overwrite(home: ParityHome, video: str, n: int, time_us: int) -> None:
     home.store.setrange(
         home.key(video), HEADER.fields["event_us"][1], time_us.to_bytes(8, "little") * 2
     )
-    home.store.setrange(home.key(video), 31, n.to_bytes(8, "little"))
+    home.store.setrange(home.key(video), 30, n.to_bytes(8, "little"))
 
 
 def test_without_a_watermark_values_are_checked_and_absence_is_not(filled: ParityHome) -> None:
-    filled.store.setrange(filled.key("b"), 39, (5).to_bytes(8, "little"))
+    filled.store.setrange(filled.key("b"), 38, (5).to_bytes(8, "little"))
     filled.say_live("")
     filled.read("a", "b", "unknown")
     report = filled.replay()

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vidtopics.layout.schema import CHAINED, END, HEADER, LAYOUT
+from vidtopics.layout.schema import CHAINED, END, HEADER, LAYOUT, LAYOUTS, TOMBSTONE
 
-FLAGS = 1
-LOAD = slice(10, 14)
+LOAD = slice(9, 13)
 TAIL = END.itemsize
 
 
@@ -26,21 +25,21 @@ def versions(value: bytes) -> list[bytes]:
     Raises:
         ValueError: the value is damaged.
 
-    >>> new, old = (bytes([2, 0, *bytes(8), n]) + bytes(19) + b"payload" for n in (7, 4))
+    >>> new, old = (bytes([2, *bytes(8), n]) + bytes(19) + b"payload" for n in (7, 4))
     >>> value = chained([new, old])
     >>> len(value), versions(value) == [new, old]
-    (78, True)
+    (76, True)
     """
     parts: list[bytes] = []
     while True:
-        if len(value) < HEADER.itemsize or value[0] != LAYOUT:
+        if len(value) < HEADER.itemsize or value[0] & LAYOUTS != LAYOUT:
             raise ValueError("no header of this layout")
-        if not value[FLAGS] & CHAINED:
+        if not value[0] & CHAINED:
             return [*parts, value]
         length = int.from_bytes(value[-TAIL:], "little")
         if not HEADER.itemsize <= length <= len(value) - TAIL - HEADER.itemsize:
             raise ValueError("a head that ends elsewhere")
-        parts.append(_with_flags(value[:length], value[FLAGS] & ~CHAINED))
+        parts.append(_marked(value[:length], value[0] & ~CHAINED))
         value = value[length:-TAIL]
 
 
@@ -48,8 +47,7 @@ def chained(parts: Sequence[bytes]) -> bytes:
     """One value of one or more versions, newest first: the inverse of :func:`versions`."""
     *heads, value = parts
     for head in reversed(heads):
-        marked = _with_flags(head, head[FLAGS] | CHAINED)
-        value = marked + value + len(head).to_bytes(TAIL, "little")
+        value = _marked(head, head[0] | CHAINED) + value + len(head).to_bytes(TAIL, "little")
     return value
 
 
@@ -59,7 +57,7 @@ def visible(value: bytes, live: int) -> bytes | None:
     Raises:
         ValueError: the value is damaged.
 
-    >>> new, old = (bytes([2, 0, *bytes(8), n]) + bytes(19) for n in (7, 4))
+    >>> new, old = (bytes([2, *bytes(8), n]) + bytes(19) for n in (7, 4))
     >>> value = chained([new, old])
     >>> visible(value, 7) == new, visible(value, 6) == old, visible(value, 3)
     (True, True, None)
@@ -75,21 +73,22 @@ def load_of(value: bytes) -> int:
 def with_load(value: bytes, load: int) -> bytes:
     """The value as that load writes it.
 
-    >>> load_of(with_load(bytes(30), 7))
+    >>> load_of(with_load(bytes(29), 7))
     7
     """
     return value[: LOAD.start] + load.to_bytes(4, "little") + value[LOAD.stop :]
 
 
 def lifted(value: bytes) -> bytes:
-    """A value of layout 1, whose header had no load, as one of this layout.
+    """A value of layout 1, whose header had a byte of flags and no load, as one of this layout.
 
     What isn't of layout 1 is given back.
     """
     if value[:1] != b"\x01":
         return value
-    return bytes([LAYOUT]) + value[1 : LOAD.start] + bytes(4) + value[LOAD.start :]
+    mark = LAYOUT | (TOMBSTONE if value[1:2] == b"\x01" else 0)
+    return bytes([mark]) + value[2:10] + bytes(4) + value[10:]
 
 
-def _with_flags(value: bytes, flags: int) -> bytes:
-    return value[:FLAGS] + bytes([flags]) + value[FLAGS + 1 :]
+def _marked(value: bytes, mark: int) -> bytes:
+    return bytes([mark]) + value[1:]

@@ -15,12 +15,12 @@ from vidtopics.contracts import ENTITIES, Table
 from vidtopics.layout.known import known_fields
 
 LAYOUT = 2
-TOMBSTONE = 1
-CHAINED = 2
+LAYOUTS = 15  # the bits of a value's first byte that say its layout; the others are flags
+TOMBSTONE = 16
+CHAINED = 32
 HEADER = np.dtype(
     [
-        ("layout", "u1"),
-        ("flags", "u1"),
+        ("mark", "u1"),
         ("schema", "<u4"),
         ("fingerprint", "<u4"),
         ("load", "<u4"),
@@ -102,8 +102,8 @@ class Schema:
         """The schema of a contract's view.
 
         >>> from vidtopics.contracts import VIDEO_TOPICS
-        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 30 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
-        101
+        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 29 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
+        100
         """
         keys = (ENTITIES[table.view.entity].name,) if table.view else ()
         return cls(

@@ -48,15 +48,15 @@ def encode(
     >>> (value,) = encode(
     ...     EXAMPLE, columns, fingerprints=fingerprints, event_us=[5], created_us=[6]
     ... )
-    >>> value[:2], len(value), value[-3:]  # 30 header, 1 null bits, 2 for n, 4 + 3 for s
-    (b'\x02\x00', 40, b'two')
+    >>> value[:1], len(value), value[-3:]  # 29 header, 1 null bits, 2 for n, 4 + 3 for s
+    (b'\x02', 39, b'two')
     >>> decoded = decode(EXAMPLE, [value])
     >>> decoded.columns["n"], decoded.columns["s"]
     (array([300]), array(['two'], dtype=object))
     """
     rows = np.zeros(len(fingerprints), schema.row)
     header = rows["header"]
-    header["layout"], header["schema"], header["fingerprint"] = LAYOUT, schema.hash, fingerprints
+    header["mark"], header["schema"], header["fingerprint"] = LAYOUT, schema.hash, fingerprints
     header["event_us"], header["created_us"] = event_us, created_us
     null = null or {}
     bits = np.zeros((len(rows), len(schema.fields)), bool)
@@ -85,7 +85,7 @@ def tombstones(
 ) -> list[bytes]:
     """Values that ended: headers alone, whose times keep an older row from coming back."""
     heads = np.zeros(len(fingerprints), HEADER)
-    heads["layout"], heads["flags"], heads["schema"] = LAYOUT, TOMBSTONE, schema.hash
+    heads["mark"], heads["schema"] = LAYOUT | TOMBSTONE, schema.hash
     heads["fingerprint"], heads["event_us"], heads["created_us"] = (
         fingerprints,
         event_us,

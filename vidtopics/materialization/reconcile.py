@@ -282,10 +282,10 @@ def _begins_with(
     if stored is None or len(stored) < HEADER.itemsize:
         return False
     more, plain = headers([stored, value])
-    compared = ("layout", "flags", "fingerprint", "event_us", "created_us")
+    compared = ("mark", "fingerprint", "event_us", "created_us")
     if int(more["schema"]) not in longer or any(more[name] != plain[name] for name in compared):
         return False
-    if plain["flags"] & TOMBSTONE:
+    if plain["mark"] & TOMBSTONE:
         return True
     names = [f.name for f in schema.fields]
     decoded = decode(longer[int(more["schema"])], [stored], names), decode(schema, [value], names)

@@ -5,7 +5,7 @@ Both keep the rule of :mod:`vidtopics.layout.chain`; `docs/materialization.md` h
 
 from __future__ import annotations
 
-from vidtopics.layout import CHAINED, HEADER, LAYOUT
+from vidtopics.layout import CHAINED, HEADER, LAYOUT, LAYOUTS
 from vidtopics.materialization.lock import COUNTED, LOST
 
 # Versions of a value as a list, newest first; an empty list where the value is absent or damaged.
@@ -13,22 +13,21 @@ from vidtopics.materialization.lock import COUNTED, LOST
 # of the loads shows; load 0 is always visible.
 CHAINS = f"""
 local function version(body)
-  local load, event, created = struct.unpack('<I4i8i8', body, 11)
+  local load, event, created = struct.unpack('<I4i8i8', body, 10)
   return {{body = body, load = load, event = event, created = created}}
 end
 local function split(value)
   local list = {{}}
   while value do
-    if #value < {HEADER.itemsize} or string.byte(value, 1) ~= {LAYOUT} then return {{}} end
-    local flags = string.byte(value, 2)
-    if flags % {2 * CHAINED} < {CHAINED} then
+    local mark = string.byte(value, 1)
+    if #value < {HEADER.itemsize} or mark % {LAYOUTS + 1} ~= {LAYOUT} then return {{}} end
+    if mark % {2 * CHAINED} < {CHAINED} then
       list[#list + 1] = version(value)
       return list
     end
     local length = struct.unpack('<I4', value, #value - 3)
     if length < {HEADER.itemsize} or length > #value - {HEADER.itemsize + 4} then return {{}} end
-    local head = string.sub(value, 1, 1) .. string.char(flags - {CHAINED})
-    list[#list + 1] = version(head .. string.sub(value, 3, length))
+    list[#list + 1] = version(string.char(mark - {CHAINED}) .. string.sub(value, 2, length))
     value = string.sub(value, length + 1, -5)
   end
   return list
@@ -37,8 +36,8 @@ local function join(list)
   local value = list[#list].body
   for i = #list - 1, 1, -1 do
     local head = list[i].body
-    value = string.sub(head, 1, 1) .. string.char(string.byte(head, 2) + {CHAINED})
-        .. string.sub(head, 3) .. value .. struct.pack('<I4', #head)
+    value = string.char(string.byte(head, 1) + {CHAINED}) .. string.sub(head, 2)
+        .. value .. struct.pack('<I4', #head)
   end
   return value
 end
@@ -95,8 +94,8 @@ local function is_later(a, b)
 end
 local function is_copy(a, b)
   return a.event == b.event and a.created == b.created
-      and string.sub(a.body, 1, 10) == string.sub(b.body, 1, 10)
-      and string.sub(a.body, 15) == string.sub(b.body, 15)
+      and string.sub(a.body, 1, 9) == string.sub(b.body, 1, 9)
+      and string.sub(a.body, 14) == string.sub(b.body, 14)
 end
 local load, retained = tonumber(ARGV[8]), numbers(ARGV[9])
 retained[#retained + 1] = load

@@ -10,7 +10,17 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.layout import CHAINED, HEADER, LAYOUT, TOMBSTONE, Field, Schema, decode, headers
+from vidtopics.layout import (
+    CHAINED,
+    HEADER,
+    LAYOUT,
+    LAYOUTS,
+    TOMBSTONE,
+    Field,
+    Schema,
+    decode,
+    headers,
+)
 from vidtopics.layout.chain import TAIL, visible
 from vidtopics.layout.schema import NUMBERS
 
@@ -109,10 +119,10 @@ def gather(
     padded = [v if v is not None and len(v) >= HEADER.itemsize else NOTHING for v in values]
     heads = headers(padded)
     exists = np.array([v is not None for v in values], bool)
-    good = (heads["layout"] == LAYOUT) & (heads["fingerprint"] == fingerprints)
+    good = (heads["mark"] & LAYOUTS == LAYOUT) & (heads["fingerprint"] == fingerprints)
     status[exists] = Status.PRESENT
     status[exists & (heads["event_us"] < least_us)] = Status.OUTSIDE_MAX_AGE
-    status[exists & (heads["flags"] & TOMBSTONE > 0)] = Status.NULL
+    status[exists & (heads["mark"] & TOMBSTONE > 0)] = Status.NULL
     status[exists & ~good] = Status.UNREADABLE
     times[:, good] = heads["event_us"][good], heads["created_us"][good]
     decoded = (Status.PRESENT, Status.OUTSIDE_MAX_AGE) if expired_values else (Status.PRESENT,)
@@ -158,18 +168,18 @@ def _fixed(
         sizes = set(map(len, payloads))
     if any((length + TAIL) % (size + TAIL) for length in sizes):
         return None
-    flags: NDArray[np.uint8] | int = 0
+    marks: NDArray[np.uint8] | int = LAYOUT
     rows = np.frombuffer(b"".join(payloads), schema.row) if sizes == {size} else None
     if rows is None or (rows["header"]["load"] > live).any():
-        rows, flags, hidden = _visible_rows(schema, payloads, live)
+        rows, marks, hidden = _visible_rows(schema, payloads, live)
         missing |= hidden
     heads, nulls = rows["header"], rows["nulls"]
     good = (
-        (heads["layout"] == LAYOUT)
+        (heads["mark"] == marks)
         & (heads["schema"] == schema.hash)
         & (heads["fingerprint"] == fingerprints)
     )
-    good &= (heads["flags"] == flags) & (heads["event_us"] >= least_us)
+    good &= heads["event_us"] >= least_us
     if nulls.any() or not (good | missing).all():
         return None
     names = {f.name for f in fields}
@@ -192,7 +202,7 @@ def _visible_rows(
 ) -> tuple[NDArray[np.void], NDArray[np.uint8], NDArray[np.bool_]]:
     """The visible version of values whose versions all have the schema's size.
 
-    Gives rows [N] (zeros where no version is visible), the flags that they have to have, and
+    Gives rows [N] (zeros where no version is visible), the marks that they have to have, and
     bool[N]: no version is visible.
     """
     size = schema.row.itemsize
@@ -208,7 +218,8 @@ def _visible_rows(
         rows[at] = windows[starts[at] + place * size].view(schema.row)
         hidden[at], depth[at] = rows["header"]["load"][at] > live, place
     rows[hidden] = np.zeros((), schema.row)
-    return rows, np.where(depth < counts - 1, np.uint8(CHAINED), np.uint8(0)), hidden
+    marks = np.where(depth < counts - 1, np.uint8(LAYOUT | CHAINED), np.uint8(LAYOUT))
+    return rows, marks, hidden
 
 
 def _visible(value: bytes, live: int) -> bytes | None:
