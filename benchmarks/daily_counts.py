@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from spark_jobs import user_recent_clicks, video_counts
-from spark_jobs.increments import log_frame, plan
-from spark_jobs.job import Run
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, Table
+from vidtopics.jobs.increments import log_frame, plan
+from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings
 from vidtopics.tables import Commit, Tables
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema

@@ -60,7 +60,7 @@ def release_tables(
 ) -> int | None:
     """Release the tables as they are, for homes that no run of jobs fills; None: nothing changed.
 
-    A run's own release names what it computed itself (`spark_jobs/releasing.py`).
+    A run's own release names what it computed itself (`vidtopics/jobs/releasing.py`).
     """
     versions, log = tables.data_versions(), read_log(tables)
     current = in_force(log)

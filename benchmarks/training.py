@@ -87,8 +87,8 @@ def prepare_turns(home: str, rounds: int) -> Callable[[], Seconds]:
 
 def _spark(home: Path, out: str) -> None:
     """A session if none runs, then the join as `spark_jobs/training_set.py` makes it."""
-    from spark_jobs.session import session
     from spark_jobs.training_set import join, read
+    from vidtopics.jobs.session import session
 
     spark = session("benchmark")
     views = [(VIDEO_TOPICS, read(spark, Tables(home).delta(VIDEO_TOPICS)))]

@@ -113,7 +113,7 @@ def run(
 
 def main() -> None:
     """The command line."""
-    from spark_jobs.session import session
+    from vidtopics.jobs.session import session
     from vidtopics.server import remember, url_of
     from vidtopics.settings import load
 

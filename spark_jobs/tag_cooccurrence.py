@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 
 def compute(run: Run) -> Computed:
@@ -14,7 +14,7 @@ def compute(run: Run) -> Computed:
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    from spark_jobs.frames import tags_of_live_videos
+    from vidtopics.jobs.frames import tags_of_live_videos
 
     settings = run.settings.tags
     tags = tags_of_live_videos(run)
@@ -46,7 +46,7 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS),
     compute=compute,
     settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video),
-    code=("spark_jobs.tag_cooccurrence", "spark_jobs.frames"),
+    code=("spark_jobs.tag_cooccurrence", "vidtopics.jobs.frames"),
     empty="no live video has two tags that tags.min_videos live videos carry",
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
@@ -15,7 +15,7 @@ def compute(run: Run) -> Computed:
     """Walk, learn, and turn the space onto the last run's, so that vectors stay comparable."""
     from producers.tags.graph import build_graph
     from producers.tags.skipgram import TagVectors, embed_tags
-    from spark_jobs.inputs import lists, live_videos, tag_lists, vectors
+    from vidtopics.jobs.inputs import lists, live_videos, tag_lists, vectors
 
     settings = run.settings.tags
     counts = pc.value_counts(tag_lists(run, live_videos(run)["video_id"]).flatten())
@@ -51,7 +51,7 @@ JOB = Job(
     settings=lambda s: s.tags,
     code=(
         "spark_jobs.tag_embedding",
-        "spark_jobs.inputs",
+        "vidtopics.jobs.inputs",
         "producers.tags",
         "producers.unit_length",
     ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG, VIDEO_STATISTICS, VIDEO_TOPICS
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 SCHEMA = (
     "topic_id bigint, video_id string, queue_position bigint, queue_ctr double, "
@@ -20,7 +20,7 @@ def compute(run: Run) -> Computed:
     from pyspark.sql import functions as F
 
     from producers.queues.rules import topic_queue
-    from spark_jobs.frames import live_videos, statistics_prior
+    from vidtopics.jobs.frames import live_videos, statistics_prior
     from vidtopics.rates import smoothed_ctr
 
     settings, seed = run.settings.queues, run.settings.seed
@@ -54,7 +54,12 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TOPICS, VIDEO_STATISTICS),
     compute=compute,
     settings=lambda s: (s.queues, s.statistics),
-    code=("spark_jobs.topic_queues", "spark_jobs.frames", "producers.queues", "vidtopics.rates"),
+    code=(
+        "spark_jobs.topic_queues",
+        "vidtopics.jobs.frames",
+        "producers.queues",
+        "vidtopics.rates",
+    ),
     empty="no video with a topic reaches queues.min_exposures and queues.min_ctr, or is fresh",
 )
 

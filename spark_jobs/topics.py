@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs.checks import require_videos_for_clusters
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import (
     TOPICS,
     VIDEO_CATALOG,
@@ -20,6 +18,8 @@ from vidtopics.contracts import (
     VIDEO_TAG_EMBEDDING,
     VIDEO_TAGS,
 )
+from vidtopics.jobs.checks import require_videos_for_clusters
+from vidtopics.jobs.job import Computed, Job, Run, main
 from vidtopics.settings import digest
 from vidtopics.tables.commits import CommitLog
 from vidtopics.tables.schemas import arrow_schema
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 def compute(run: Run) -> Computed:
     """Cluster from the last run's centres, so that IDs stay, and label the result."""
     from producers.topics.stable_ids import learn_topics
-    from spark_jobs.inputs import lists, moments
-    from spark_jobs.topic_blocks import read_blocks, represent
+    from vidtopics.jobs.inputs import lists, moments
+    from vidtopics.jobs.topic_blocks import read_blocks, represent
 
     blocks, settings = read_blocks(run), run.settings.topics
     a = represent(settings, blocks)
@@ -114,7 +114,7 @@ def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:
 def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
     """The living topics of the last run."""
     from producers.topics.stable_ids import Topics
-    from spark_jobs.inputs import vectors
+    from vidtopics.jobs.inputs import vectors
 
     live = old.filter(pc.is_null(old["retired"]))
     none = np.empty(0, np.int64)
@@ -139,7 +139,7 @@ def labels(
     """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
     from producers.topics.assignment import top_centroids
     from producers.topics.labels import label_terms
-    from spark_jobs.inputs import live_videos, tag_lists
+    from vidtopics.jobs.inputs import live_videos, tag_lists
 
     nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
     topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
@@ -173,8 +173,8 @@ JOB = Job(
     settings=lambda s: s.topics,
     code=(
         "spark_jobs.topics",
-        "spark_jobs.topic_blocks",
-        "spark_jobs.inputs",
+        "vidtopics.jobs.topic_blocks",
+        "vidtopics.jobs.inputs",
         "producers.topics",
         "producers.unit_length",
     ),

@@ -21,9 +21,9 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 
-from spark_jobs.session import session
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.jobs.session import session
 from vidtopics.joins.serving import NEVER_US, Serving
 from vidtopics.paths import is_url, to_spark, to_uri
 from vidtopics.releases.served import ANY, servings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spark_jobs.checks import require_live_videos
-from spark_jobs.increments import log_frame, plan
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import CLICKS, EVENT_TIME, USER_RECENT_CLICKS
+from vidtopics.jobs.checks import require_live_videos
+from vidtopics.jobs.increments import log_frame, plan
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 NEWEST = f"""
 WITH last_clicks AS (
@@ -75,7 +75,7 @@ JOB = Job(
     inputs=(CLICKS,),
     compute=compute,
     settings=lambda s: s.recall.recent_clicks,
-    code=("spark_jobs.user_recent_clicks", "spark_jobs.increments"),
+    code=("spark_jobs.user_recent_clicks", "vidtopics.jobs.increments"),
     check=require_live_videos,
     empty="no clicks yet",
 )

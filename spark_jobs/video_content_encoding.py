@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs.job import Computed, Job, Run, main
-from spark_jobs.weights import encoder_identity
+from producers.content.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 if TYPE_CHECKING:
     from vidtopics.images import Problem
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def compute(run: Run) -> Computed:
     """Encode covers and titles whose content hash has no encoding by these encoders yet."""
     from producers.content.encoding import encode
-    from spark_jobs.inputs import lists, live_videos, moments
-    from spark_jobs.weights import load_image_encoder, load_title_encoder
+    from producers.content.weights import load_image_encoder, load_title_encoder
+    from vidtopics.jobs.inputs import lists, live_videos, moments
 
     settings, encoder = run.settings.content, encoder_identity(run.settings.content)
     known = run.tables.read(VIDEO_CONTENT_ENCODING, columns=["content_hash", "encoder"])
@@ -107,7 +107,7 @@ JOB = Job(
     ),  # what else counts is part of the encoders' identity
     code=(
         "spark_jobs.video_content_encoding",
-        "spark_jobs.inputs",
+        "vidtopics.jobs.inputs",
         "producers.content.encoding",
         "producers.content.images",
         "producers.content.image_encoder",

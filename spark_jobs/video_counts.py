@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spark_jobs.checks import require_live_videos
-from spark_jobs.increments import log_frame, plan
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
+from vidtopics.jobs.checks import require_live_videos
+from vidtopics.jobs.increments import log_frame, plan
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 COUNT = """
 SELECT video_id, CAST(SUM(exposures) AS BIGINT) AS video_exposures,
@@ -38,7 +38,7 @@ JOB = Job(
     inputs=(IMPRESSIONS, CLICKS),
     compute=compute,
     settings=lambda s: None,
-    code=("spark_jobs.video_counts", "spark_jobs.increments"),
+    code=("spark_jobs.video_counts", "vidtopics.jobs.increments"),
     check=require_live_videos,
     empty="no impressions yet",
 )

@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_jobs.checks import require_training_videos
-from spark_jobs.job import Computed, Job, Run, main
-from spark_jobs.weights import encoder_identity
+from producers.content.weights import encoder_identity
 from vidtopics.contracts import (
     VIDEO_CATALOG,
     VIDEO_CONTENT_ENCODING,
@@ -20,6 +18,8 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.errors import TableError, explain
+from vidtopics.jobs.checks import require_training_videos
+from vidtopics.jobs.job import Computed, Job, Run, main
 from vidtopics.settings import ContentSettings, digest
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def compute(run: Run) -> Computed:
     """Train on the videos that aren't held out, from the last run's weights; represent all."""
     from producers.content.dataset import holdout
     from producers.content.training import joint_representation
-    from spark_jobs.inputs import lists, live_videos
-    from spark_jobs.weights import save_model
+    from vidtopics.jobs.inputs import lists, live_videos
+    from vidtopics.jobs.model_files import save_model
 
     settings = run.settings.content
     videos = live_videos(run, "content_hash", "primary_classes", "secondary_classes")
@@ -85,7 +85,7 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
     Raises:
         TableError: a content has no encoding by these encoders.
     """
-    from spark_jobs.inputs import vectors
+    from vidtopics.jobs.inputs import vectors
 
     rows = run.tables.read(VIDEO_CONTENT_ENCODING)
     encoder = encoder_identity(run.settings.content)
@@ -112,7 +112,7 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
 def read_targets(videos: pa.Table, train: NDArray[np.int64], run: Run) -> Targets:
     """Classes and tags of the rows of `videos` that train."""
     from producers.content.dataset import make_targets
-    from spark_jobs.inputs import tag_lists
+    from vidtopics.jobs.inputs import tag_lists
 
     settings = run.settings.content
     names = (
@@ -197,7 +197,7 @@ def last_commit(run: Run) -> Commit | None:
 def last_model(run: Run) -> JointModel | None:
     """The last run's model, or None where its z could not be compared."""
     from producers.content.joint_model import JointModel
-    from spark_jobs.weights import load_model
+    from vidtopics.jobs.model_files import load_model
 
     before = last_commit(run)
     if before is None:
@@ -210,7 +210,7 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS, VIDEO_CONTENT_ENCODING),
     compute=compute,
     settings=lambda s: s.content,
-    code=("spark_jobs.video_joint_representation", "spark_jobs.inputs", "producers.content"),
+    code=("spark_jobs.video_joint_representation", "vidtopics.jobs.inputs", "producers.content"),
     weights=lambda s: encoder_identity(s.content),
     warm=True,
     check=check_training_videos,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS, VIDEO_STATISTICS
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 
 def compute(run: Run) -> Computed:
     """The counts of videos that aren't taken down; 0 where a video was never shown."""
-    from spark_jobs.frames import live_videos
+    from vidtopics.jobs.frames import live_videos
 
     live = live_videos(run).select("video_id")
     rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0)
@@ -21,7 +21,7 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_COUNTS),
     compute=compute,
     settings=lambda s: None,
-    code=("spark_jobs.video_statistics", "spark_jobs.frames"),
+    code=("spark_jobs.video_statistics", "vidtopics.jobs.frames"),
 )
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDING, VIDEO_TAGS
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 
 def compute(run: Run) -> Computed:
@@ -16,8 +16,8 @@ def compute(run: Run) -> Computed:
 
     from producers.tags.pooling import pool_lists
     from producers.tags.skipgram import TagVectors
-    from spark_jobs.frames import live_videos, tags_of_live_videos
-    from spark_jobs.inputs import lists, vectors
+    from vidtopics.jobs.frames import live_videos, tags_of_live_videos
+    from vidtopics.jobs.inputs import lists, vectors
 
     tag_vectors = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
     shared = run.spark.sparkContext.broadcast(
@@ -48,8 +48,8 @@ JOB = Job(
     settings=lambda s: s.tags.dimensions,
     code=(
         "spark_jobs.video_tag_embedding",
-        "spark_jobs.frames",
-        "spark_jobs.inputs",
+        "vidtopics.jobs.frames",
+        "vidtopics.jobs.inputs",
         "producers.tags.pooling",
         "producers.unit_length",
     ),

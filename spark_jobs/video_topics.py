@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs.job import Computed, Job, Run, main
 from vidtopics.contracts import (
     TOPICS,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_TAG_EMBEDDING,
     VIDEO_TOPICS,
 )
+from vidtopics.jobs.job import Computed, Job, Run, main
 
 NOTHING_TO_SEE = "no cover, no title and no tag that has a vector"
 SCHEMA = (
@@ -27,8 +27,8 @@ def compute(run: Run) -> Computed:
     from pyspark.sql import functions as F
 
     from producers.topics.assignment import assign
-    from spark_jobs.inputs import lists, vectors
-    from spark_jobs.topic_blocks import Blocks, represent
+    from vidtopics.jobs.inputs import lists, vectors
+    from vidtopics.jobs.topic_blocks import Blocks, represent
 
     learned = run.commit_of(TOPICS).facts
     topics = run.read(TOPICS)
@@ -96,8 +96,8 @@ JOB = Job(
     ),
     code=(
         "spark_jobs.video_topics",
-        "spark_jobs.topic_blocks",
-        "spark_jobs.inputs",
+        "vidtopics.jobs.topic_blocks",
+        "vidtopics.jobs.inputs",
         "producers.topics",
         "producers.unit_length",
     ),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import prometheus_client  # before Feast, which turns on values that all registries share
+import prometheus_client  # noqa: F401  before Feast, which turns on values that all registries share
 import pytest
 import redis
 from hypothesis import HealthCheck, settings

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs.pipeline import JOBS
 from vidtopics.contracts import (
     COMMIT_VERSION,
     CREATED_TIME,
@@ -24,6 +23,7 @@ from vidtopics.contracts import (
     rejected,
 )
 from vidtopics.ingest.reasons import REFUSALS, WARNINGS
+from vidtopics.jobs.pipeline import JOBS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

@@ -38,7 +38,7 @@ def incomes_store(kind: str, folder, rows: pa.Table, entities=(USER,), times=TIM
     else:
         from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
-        from spark_jobs.session import session
+        from vidtopics.jobs.session import session
 
         session("defects", log=folder / "spark.log")
         pq.write_table(rows, path)

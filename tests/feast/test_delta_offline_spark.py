@@ -14,7 +14,7 @@ SPINE = spine(("a", 9), ("a", 2), ("b", 9), ("c", 9))
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
-    from spark_jobs.session import session
+    from vidtopics.jobs.session import session
 
     return session("offline-store", log=tmp_path_factory.mktemp("log") / "spark.log")
 

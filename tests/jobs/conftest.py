@@ -13,9 +13,9 @@ import small_world
 import yaml
 from small_home import SETTINGS, T1, T2, SmallHome, execute, spy_on_encoder
 
-from spark_jobs.job import Run
 from vidtopics.contracts import INPUTS, Table
 from vidtopics.ingest import Source, ingest
+from vidtopics.jobs.job import Run
 from vidtopics.settings import load
 from vidtopics.tables import Tables
 

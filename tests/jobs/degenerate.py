@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from spark_jobs.job import Run
-from spark_jobs.pipeline import find, run_jobs
 from vidtopics.contracts import DERIVED
 from vidtopics.ingest import Source, ingest
+from vidtopics.jobs.job import Run
+from vidtopics.jobs.pipeline import find, run_jobs
 from vidtopics.settings import Settings, parse
 from vidtopics.tables import Tables
 from vidtopics.times import micros
@@ -133,8 +133,7 @@ NOTHING_TO_LEARN = World([video(name, title=f"{name} {name} word") for name in S
 
 def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
     """Vectors drawn by the hash of cover and title, zero for none; no weights are read."""
-    from producers.content import encoding
-    from spark_jobs import weights
+    from producers.content import encoding, weights
 
     def encode(_image, _title, covers, titles, **_options) -> encoding.Encodings:
         images = [drawn(cover or b"", 5) for cover in covers]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import small_world
 
-from spark_jobs.job import Run
-from spark_jobs.pipeline import Step, find, run_jobs
-from spark_jobs.releasing import Decision
 from vidtopics.contracts import Table
+from vidtopics.jobs.job import Run
+from vidtopics.jobs.pipeline import Step, find, run_jobs
+from vidtopics.jobs.releasing import Decision
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 from vidtopics.times import micros

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs import session
-from spark_jobs.as_of import parse_past_time
 from vidtopics.cli import common
 from vidtopics.errors import SettingsError
+from vidtopics.jobs import session
+from vidtopics.jobs.as_of import parse_past_time
 from vidtopics.times import micros
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

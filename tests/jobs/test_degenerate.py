@@ -30,9 +30,6 @@ from degenerate import (
     video,
 )
 
-from spark_jobs import session
-from spark_jobs.job import Computed, Run
-from spark_jobs.pipeline import JOBS, find, run_jobs
 from vidtopics.cli import common
 from vidtopics.contracts import (
     DERIVED,
@@ -47,6 +44,9 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
 )
 from vidtopics.errors import SettingsError, TableError
+from vidtopics.jobs import session
+from vidtopics.jobs.job import Computed, Run
+from vidtopics.jobs.pipeline import JOBS, find, run_jobs
 from vidtopics.times import micros
 
 pytestmark = pytest.mark.timeout(600)

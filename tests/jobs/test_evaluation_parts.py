@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark_jobs.evaluation import clusterable_features, comparable_levels
 from vidtopics.errors import TableError
+from vidtopics.evaluate.representations import clusterable_features, comparable_levels
 
 ONE_CLASS, TWO_CLASSES = np.zeros(4, np.int64), np.array([0, 1, 0, 1])
 

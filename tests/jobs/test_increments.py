@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from benchmarks import daily_counts
 from spark_jobs import user_recent_clicks, video_counts
-from spark_jobs.increments import COUNTED, Plan, log_frame, plan
-from spark_jobs.job import Job, Run
 from vidtopics.contracts import CLICKS, IMPRESSIONS, USER_RECENT_CLICKS, VIDEO_COUNTS
+from vidtopics.jobs.increments import COUNTED, Plan, log_frame, plan
+from vidtopics.jobs.job import Job, Run
 from vidtopics.settings import Settings
 from vidtopics.tables import Commit, Tables, deltalake_engine
 from vidtopics.tables.commits import METADATA

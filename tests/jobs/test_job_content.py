@@ -11,13 +11,13 @@ import small_world
 from small_home import T1, T2
 
 from producers.content.dataset import holdout
-from spark_jobs.pipeline import find
 from vidtopics.contracts import (
     VIDEO_CATALOG,
     VIDEO_CONTENT_ENCODING,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_TAGS,
 )
+from vidtopics.jobs.pipeline import find
 from vidtopics.tables import Commit
 
 [JOINT] = find(["video_joint_representation"])

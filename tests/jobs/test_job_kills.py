@@ -56,7 +56,7 @@ def test_kills_at_random_moments_and_the_same_rows(home, fork):
     seconds = duration(fork(needed, models=False))
 
     killed = fork(needed, models=False)
-    from spark_jobs.pipeline import find
+    from vidtopics.jobs.pipeline import find
 
     find(["video_counts"])[0].run(killed.at(T1))
     assert killed.rows(VIDEO_COUNTS) == before

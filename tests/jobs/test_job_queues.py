@@ -10,7 +10,6 @@ import small_world
 from small_home import T1, T2, of_the_change
 
 from producers.queues.rules import topic_queue
-from spark_jobs.pipeline import find
 from vidtopics.contracts import (
     CLICKS,
     IMPRESSIONS,
@@ -19,6 +18,7 @@ from vidtopics.contracts import (
     VIDEO_STATISTICS,
     VIDEO_TOPICS,
 )
+from vidtopics.jobs.pipeline import find
 from vidtopics.tables import Commit
 
 QUEUES, RECENT = find(["topic_queues", "user_recent_clicks"])[::-1]
@@ -174,7 +174,7 @@ def add_clicks(home, user, clicks):
 def test_a_rerun_with_equal_rows_is_recorded_and_writes_none(fork):
     same = fork()
     for job in (QUEUES, RECENT):
-        assert replace(job, code=("spark_jobs.inputs",)).run(same.at(same.live_us)).rows == 0
+        assert replace(job, code=("vidtopics.jobs.inputs",)).run(same.at(same.live_us)).rows == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 import small_world
 from small_home import T1, T2, execute, of_the_change, spy_on_encoder
 
-from spark_jobs.pipeline import JOBS, find, run_jobs, schedule
 from vidtopics.contracts import (
     DERIVED,
     IMPRESSIONS,
@@ -27,6 +26,7 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
 )
 from vidtopics.errors import SettingsError
+from vidtopics.jobs.pipeline import JOBS, find, run_jobs, schedule
 from vidtopics.settings import parse
 from vidtopics.times import moment
 
@@ -112,8 +112,8 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
 AGAIN = """
 import json, sys
 from pathlib import Path
-from spark_jobs.job import Run
-from spark_jobs.pipeline import find, run_jobs
+from vidtopics.jobs.job import Run
+from vidtopics.jobs.pipeline import find, run_jobs
 from vidtopics.settings import load
 from vidtopics.tables import Tables
 HEAVY = ("pyspark", "torch", "transformers", "timm", "gensim", "numba")
@@ -225,7 +225,7 @@ def test_new_encodings_make_the_joint_representation_run_and_nothing_else(home, 
 def test_a_run_that_changes_nothing_makes_no_release(fork):
     same = fork()
     [job] = find(["video_content_encoding"])
-    other_code = replace(job, code=("spark_jobs.inputs",))
+    other_code = replace(job, code=("vidtopics.jobs.inputs",))
     assert run_jobs(same.at(T2), [other_code]) is None
     assert outdated(same) == {"video_content_encoding"}  # the code that ran was another
 
@@ -233,7 +233,7 @@ def test_a_run_that_changes_nothing_makes_no_release(fork):
 def test_a_run_that_leaves_the_tag_graph_as_it_was_makes_no_release_and_no_new_vectors(fork):
     same = fork()
     [job] = find(["tag_cooccurrence"])
-    decision = run_jobs(same.at(T2), [replace(job, code=("spark_jobs.inputs",))])
+    decision = run_jobs(same.at(T2), [replace(job, code=("vidtopics.jobs.inputs",))])
     assert same.tables.commits(TAG_COOCCURRENCE)[-1].rows == 0
     assert (decision, "tag_embedding" in outdated(same)) == (None, False)
 
@@ -274,7 +274,12 @@ def test_without_impressions_there_is_one_date_after_the_last_video(fork):
 
 
 # Reading, refusing, running and publishing change no value; `weights` is covered by their hash.
-PLUMBING = {"spark_jobs.job", "spark_jobs.checks", "spark_jobs.session", "spark_jobs.weights"}
+PLUMBING = {
+    "vidtopics.jobs.job",
+    "vidtopics.jobs.checks",
+    "vidtopics.jobs.session",
+    "producers.content.weights",
+}
 # Imported for a class that only holds arrays, and for the type of a callback.
 TYPES = {
     "video_tag_embedding": {"producers.tags.skipgram"},

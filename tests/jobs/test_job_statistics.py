@@ -8,9 +8,6 @@ import pyarrow.compute as pc
 import pytest
 from small_home import T1, T2
 
-from spark_jobs import frames
-from spark_jobs.job import Run
-from spark_jobs.pipeline import find
 from vidtopics.contracts import (
     CLICKS,
     IMPRESSIONS,
@@ -18,6 +15,9 @@ from vidtopics.contracts import (
     VIDEO_COUNTS,
     VIDEO_STATISTICS,
 )
+from vidtopics.jobs import frames
+from vidtopics.jobs.job import Run
+from vidtopics.jobs.pipeline import find
 from vidtopics.tables import Commit
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import moment

@@ -6,8 +6,8 @@ import pytest
 import small_world
 from small_home import T1, T2
 
-from spark_jobs.pipeline import find, run_jobs
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDING
+from vidtopics.jobs.pipeline import find, run_jobs
 
 TIMES = pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 

@@ -105,8 +105,8 @@ def feast_store(tables):
 
 
 def spark(tables, world, known_by):
-    from spark_jobs.session import session
     from spark_jobs.training_set import join, read
+    from vidtopics.jobs.session import session
 
     engine = session("contract")
     spine = spine_table(world)

@@ -12,7 +12,7 @@ import contract_cases
 from contract_engines import ENGINES
 from contract_worlds import SEED, VIDEOS, create, fill_by_spark, random_world
 
-from spark_jobs.session import session
+from vidtopics.jobs.session import session
 from vidtopics.tables import Tables
 
 

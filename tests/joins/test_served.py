@@ -173,8 +173,8 @@ def feast(tables: Tables, world: World, store: str) -> list[int | None]:
 
 
 def spark(tables: Tables, world: World, store: str) -> list[int | None]:
-    from spark_jobs.session import session
     from spark_jobs.training_set import join, read
+    from vidtopics.jobs.session import session
 
     engine = session("served")
     numbered = spine_of(world).append_column("row_no", pa.array(range(len(world.asks)), pa.int64()))

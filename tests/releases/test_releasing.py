@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from spark_jobs.job import Computed, Job, Run
-from spark_jobs.pipeline import run_jobs
-from spark_jobs.releasing import Decision
 from vidtopics.contracts import TAG_EMBEDDING, TOPICS, VIDEO_TAGS, Table
 from vidtopics.errors import BusyError, SettingsError, TableError
+from vidtopics.jobs.job import Computed, Job, Run
+from vidtopics.jobs.pipeline import run_jobs
+from vidtopics.jobs.releasing import Decision
 from vidtopics.releases.allowing import allow
 from vidtopics.releases.lock import FILE, STALE_S, acquire, hold
 from vidtopics.settings import Settings
@@ -190,7 +190,7 @@ def test_tables_of_two_epochs_are_never_released(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs = {"topics": 2, "video_topics": 2, "topic_queues": 1}
-    monkeypatch.setattr("spark_jobs.composition.topic_epochs", lambda tables: epochs)
+    monkeypatch.setattr("vidtopics.jobs.composition.topic_epochs", lambda tables: epochs)
     decision = home.run()
     assert decision is not None
     found = "topics of epoch 2, video_topics of epoch 2, topic_queues of epoch 1"
@@ -231,13 +231,13 @@ def test_a_run_that_was_overtaken_just_before_its_release_is_refused(
     monkeypatch.setattr("vidtopics.releases.lock.RunLock.check", lambda lock: None)
 
     def overtake(*_: object) -> None:
-        monkeypatch.setattr("spark_jobs.releasing.wait_until_known", lambda logs: None)
+        monkeypatch.setattr("vidtopics.jobs.releasing.wait_until_known", lambda logs: None)
         path = home.tables.home / FILE
         then = path.stat().st_mtime - STALE_S - 1
         os.utime(path, (then, then))
         assert Home(home.tables, tags=home.tags | {"t0": 3}).run() is not None
 
-    monkeypatch.setattr("spark_jobs.releasing.wait_until_known", overtake)
+    monkeypatch.setattr("vidtopics.jobs.releasing.wait_until_known", overtake)
     with pytest.raises(BusyError, match=r"that it was overtaken: run \d+ has written since"):
         home.run()
     assert home.states == [(1, "released"), (2, "released")]

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_packages_and_never_tests_or_feature_repo(wheel):
     assert {
         "vidtopics/contracts.py",
         "vidtopics/cli/doctor.py",
-        "spark_jobs/spark-defaults.conf",
+        "vidtopics/jobs/spark-defaults.conf",
     } <= set(names)
 
 

@@ -4,7 +4,7 @@ import os
 
 import psutil
 
-from spark_jobs.session import session, stop
+from vidtopics.jobs.session import session, stop
 
 if __name__ == "__main__":
     assert session("first").range(3).count() == 3

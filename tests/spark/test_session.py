@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs.session import defaults, session
 from vidtopics.errors import MachineError
+from vidtopics.jobs.session import defaults, session
 
 HERE = Path(__file__).parent
 # 07:30 UTC on that day is 02:30 in New York, an hour that the clock change leaves out.
@@ -86,7 +86,7 @@ def test_a_jvm_that_does_not_start_is_explained(monkeypatch, tmp_path):
 
 def test_the_package_carries_the_settings_of_conf():
     root = HERE.parents[1]
-    packaged = root / "spark_jobs" / "spark-defaults.conf"
+    packaged = root / "vidtopics" / "jobs" / "spark-defaults.conf"
     assert packaged.read_bytes() == (root / "conf" / "spark-defaults.conf").read_bytes()
     assert all(
         key.startswith("spark.") and value == value.strip() for key, value in defaults().items()

@@ -15,7 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.session import session
+from vidtopics.jobs.session import session
 from vidtopics.paths import to_spark
 
 ODD_NAME = " -a b#%{ü}e\u0301?x=1*'\"$HOME&@v1,~[1]%20 "

@@ -3,8 +3,8 @@
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 
-from spark_jobs.session import session
 from vidtopics.errors import MachineError
+from vidtopics.jobs.session import session
 
 if __name__ == "__main__":
     SparkContext._ensure_initialized(

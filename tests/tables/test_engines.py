@@ -29,7 +29,7 @@ RUNS = [  # event, created, values
 
 @pytest.fixture(scope="module")
 def spark() -> SparkSession:
-    from spark_jobs.session import session
+    from vidtopics.jobs.session import session
 
     return session("tests")
 

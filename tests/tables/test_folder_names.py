@@ -124,7 +124,7 @@ def test_files_of_a_home_follow_the_umask(tmp_path: Path, umask: str, mode: int)
 import os, sys
 from pathlib import Path
 os.umask(0o{umask})
-from spark_jobs.weights import save_model
+from vidtopics.jobs.model_files import save_model
 from vidtopics.cli.common import run
 import torch
 home = Path(sys.argv[1])

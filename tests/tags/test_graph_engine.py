@@ -14,7 +14,7 @@ LONE = ["k", "\U0001f3ac"]
 
 
 def run_local() -> dict[str, object]:
-    from spark_jobs.session import session
+    from vidtopics.jobs.session import session
 
     return run_engine(session("tests"), "local")
 
@@ -31,8 +31,8 @@ def run_graphframes() -> dict[str, object]:
 def run_engine(spark, engine: str) -> dict[str, object]:
     from pyspark.sql import functions as F
 
-    from spark_jobs.graph_engine import available_engine, components, degrees, number_components
     from vidtopics.errors import MachineError
+    from vidtopics.jobs.graph_engine import available_engine, components, degrees, number_components
 
     edges = spark.createDataFrame(EDGES, "tag_a string, tag_b string, videos long")
     names = sorted({tag for a, b, _ in EDGES for tag in (a, b)} | set(LONE))

@@ -102,7 +102,7 @@ def test_a_submitted_training_set_equals_the_stream(tables, tmp_path):
 
 @pytest.fixture(scope="module")
 def engine():
-    from spark_jobs.session import session
+    from vidtopics.jobs.session import session
 
     return session("training set")
 

@@ -73,10 +73,10 @@ def results(home: Path, url: str, page: Path) -> str:
 
 def _produce(tables: Tables, settings: Settings) -> None:
     """Every job at each as-of date, then Table I."""
-    from spark_jobs.evaluation import evaluate
-    from spark_jobs.session import stop
     from vidtopics.cli import reports, show
     from vidtopics.cli.run import backfill, print_left_out
+    from vidtopics.evaluate.representations import evaluate
+    from vidtopics.jobs.session import stop
 
     steps, releases = backfill(tables, settings)
     stop()

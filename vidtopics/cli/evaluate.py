@@ -19,8 +19,8 @@ def representations(
     home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
     """Table I and Fig. 3: do the joint representation and tags cluster as the classes do?"""
-    from spark_jobs.evaluation import evaluate
     from vidtopics.cli import homes, reports, show
+    from vidtopics.evaluate.representations import evaluate
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config)

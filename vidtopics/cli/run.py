@@ -12,9 +12,9 @@ from vidtopics.cli import rounds
 from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 if TYPE_CHECKING:
-    from spark_jobs.job import Run
-    from spark_jobs.pipeline import Step
-    from spark_jobs.releasing import Decision
+    from vidtopics.jobs.job import Run
+    from vidtopics.jobs.pipeline import Step
+    from vidtopics.jobs.releasing import Decision
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -50,9 +50,9 @@ def run(
     Ends with 0 if all is well, also where tables wait as a candidate for a run of the jobs behind
     them; with 2 if a job can't run, 3 if another run has the home, 4 if a gate blocks the release.
     """
-    from spark_jobs.job import Run
-    from spark_jobs.pipeline import find
     from vidtopics.cli import homes, show
+    from vidtopics.jobs.job import Run
+    from vidtopics.jobs.pipeline import find
     from vidtopics.tables import Tables
 
     rounds.refuse_without_every(context, every)
@@ -83,8 +83,8 @@ def run(
 
 def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
     """Run jobs as of one time, with progress."""
-    from spark_jobs.pipeline import describe, find, run_jobs
     from vidtopics.cli import show
+    from vidtopics.jobs.pipeline import describe, find, run_jobs
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
@@ -125,8 +125,8 @@ def print_left_out(done: Sequence[Step]) -> None:
     """What each job's rows lack and why, with the as-of time where there are several."""
     from rich.text import Text
 
-    from spark_jobs.pipeline import describe
     from vidtopics.cli.show import out
+    from vidtopics.jobs.pipeline import describe
 
     several = len({step.as_of_us for step in done}) > 1
     for step in done:
@@ -137,8 +137,8 @@ def print_left_out(done: Sequence[Step]) -> None:
 
 def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
     """Run all jobs at every as-of date of the schedule."""
-    from spark_jobs.job import Run
-    from spark_jobs.pipeline import schedule
+    from vidtopics.jobs.job import Run
+    from vidtopics.jobs.pipeline import schedule
 
     done: list[Step] = []
     releases: dict[int, int | None] = {}

@@ -18,8 +18,8 @@ from vidtopics.faults import visible
 if TYPE_CHECKING:
     import psutil
 
-    from spark_jobs.pipeline import Step
     from vidtopics.ingest import FileReport, Ingested
+    from vidtopics.jobs.pipeline import Step
     from vidtopics.materialization import Moved
 
 IGNORED_INPUT = {
@@ -98,7 +98,7 @@ def file_notes(file: FileReport) -> list[str]:
 
 def steps(done: Sequence[Step], release: Callable[[int], object]) -> None:
     """Seconds and rows of each job at each as-of date."""
-    from spark_jobs.pipeline import describe
+    from vidtopics.jobs.pipeline import describe
 
     dates = sorted({s.as_of_us for s in done})
     days = [describe(d)[:10] for d in dates]  # the time only where a day occurs twice

@@ -5,7 +5,8 @@ A value is a 29-byte header and a payload (numbers are little-endian)::
     mark u1 | schema u4 | fingerprint u4 | load u4 | event_us i8 | created_us i8
     null bits | fixed-width fields in the schema's order | bytes of variable-length fields
 
-`mark` is the layout and, from bit 4 on, flags; `schema` names the fields (:class:`Schema`); `fingerprint` is a hash of view and id, so that a value
+`mark` is the layout and, from bit 4 on, flags; `schema` names the fields (:class:`Schema`);
+`fingerprint` is a hash of view and id, so that a value
 under a foreign key is noticed; a tombstone (a value that ended) is a header alone. A
 variable-length field keeps, in the fixed part, where its bytes end. `load` is the run of
 `materialize` that wrote the value (0: Feast); a value may have older ones behind it

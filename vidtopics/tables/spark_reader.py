@@ -24,7 +24,7 @@ def at_version(tables: Tables, table: Table, version: int) -> DataFrame:
                 table.name,
                 expected="an active Spark session",
                 found="none",
-                mend="start one with spark_jobs.session",
+                mend="start one with vidtopics.jobs.session",
             )
         )
     tables.delta(table, create=True)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from spark_jobs.job import Run
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.jobs.job import Run
 from vidtopics.tables.schemas import TIMESTAMP
 
 

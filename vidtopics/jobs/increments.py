@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spark_jobs.job import Job, Run
 from vidtopics.contracts import COMMIT_VERSION, CREATED_TIME, EVENT_TIME, PARTITION_DATE, Table
+from vidtopics.jobs.job import Job, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.scans import scan

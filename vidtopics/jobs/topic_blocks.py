@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from producers.topics.representation import topic_representation
-from spark_jobs.inputs import vectors
-from spark_jobs.job import Run
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
+from vidtopics.jobs.inputs import vectors
+from vidtopics.jobs.job import Run
 from vidtopics.settings import TopicSettings
 
 

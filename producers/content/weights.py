@@ -1,4 +1,4 @@
-"""Finds, checks and stores weights: of both pre-trained encoders and of the joint model.
+"""Finds, checks and loads the weights of both pre-trained encoders.
 
 No pickle is loaded. Nothing heavy is imported before a model is asked for, as whether a job is up
 to date is decided from :func:`encoder_identity` alone.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vidtopics.errors import EncoderError, explain
-from vidtopics.files import write_whole
 from vidtopics.settings import ContentSettings, ImageEncoderSettings, TitleEncoderSettings, digest
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 PACKAGE = "package:"
 IMAGE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 TITLE_FILES = ("config.json", "model.safetensors")
-METADATA = "vidtopics"
 
 
 def load_image_encoder(settings: ImageEncoderSettings) -> ImageEncoder:
@@ -120,54 +117,6 @@ def file_hash(file: Path) -> str:
     """SHA-256 of the file's bytes in hex, computed once for as long as its size and time stay."""
     status = file.stat()
     return _hash(file, status.st_size, status.st_mtime_ns)
-
-
-def save_model(directory: Path, state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """Writes `<version>.safetensors` in one step; returns the version, the SHA-256 of its bytes.
-
-    Args:
-        directory: made if absent.
-        state: the model's tensors.
-        metadata: plain JSON values that say how to build the model (`vars(model.shape)`).
-    """
-    from safetensors.torch import save
-
-    text = json.dumps(metadata, sort_keys=True)
-    data = save(
-        {name: x.detach().cpu().contiguous() for name, x in state.items()}, {METADATA: text}
-    )
-    version = hashlib.sha256(data).hexdigest()
-    directory.mkdir(parents=True, exist_ok=True)
-    write_whole(model_file(directory, version), data)
-    return version
-
-
-def load_model(directory: Path, version: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State and metadata of a saved model; EncoderError if absent or not of its version's hash."""
-    from safetensors.torch import load
-
-    file = model_file(directory, version)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise _error(str(file), "a saved joint model", str(error.strerror)) from error
-    digest_of_data = hashlib.sha256(data).hexdigest()
-    if digest_of_data != version:
-        raise EncoderError(
-            explain(
-                str(file),
-                expected=f"bytes of SHA-256 {version[:16]}",
-                found=digest_of_data[:16],
-                mend="restore the file from a backup, or move the models' folder away and run",
-            )
-        )
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return load(data), json.loads(header["__metadata__"][METADATA])
-
-
-def model_file(directory: Path, version: str) -> Path:
-    """Where a version of the joint model lies."""
-    return directory / f"{version}.safetensors"
 
 
 @lru_cache(maxsize=256)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from spark_jobs.job import REPEATS_US, Run
 from vidtopics.contracts import DERIVED, TABLES, TOPIC_QUEUES, TOPICS, VIDEO_TOPICS, Table
+from vidtopics.jobs.job import REPEATS_US, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.commits import CommitLog, data_version, latest_commit
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spark_jobs import composition
-from spark_jobs.job import Job, Run
 from vidtopics.contracts import DERIVED, INPUTS
 from vidtopics.gates import Verdict, judge
+from vidtopics.jobs import composition
+from vidtopics.jobs.job import Job, Run
 from vidtopics.releases.allowing import NEVER_ALLOWED
 from vidtopics.settings import digest
 from vidtopics.tables import Publication

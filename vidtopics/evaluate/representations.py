@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from producers.content.weights import encoder_identity
 from producers.unit_length import to_unit_length
-from spark_jobs.job import Run
-from spark_jobs.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
 from vidtopics.files import write_cache
+from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables import Tables
@@ -39,8 +39,8 @@ def evaluate(
     """
     release = tables.latest_release()
     code = source_hash(
-        "spark_jobs.evaluation",
-        "spark_jobs.topic_blocks",
+        "vidtopics.evaluate.representations",
+        "vidtopics.jobs.topic_blocks",
         "producers.topics.evaluation",
         "producers.topics.kmeans",
         "producers.unit_length",
@@ -170,8 +170,8 @@ def held_out(
         all live videos by level, and the release's figures of its topics.
     """
     from producers.content.dataset import holdout
-    from spark_jobs.inputs import live_videos, vectors
-    from spark_jobs.topic_blocks import read_blocks, represent
+    from vidtopics.jobs.inputs import live_videos, vectors
+    from vidtopics.jobs.topic_blocks import read_blocks, represent
 
     blocks = read_blocks(run)
     a = represent(run.settings.topics, blocks)

@@ -16,7 +16,7 @@ from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.times import moment
 
 if TYPE_CHECKING:
-    from spark_jobs.job import Run
+    from vidtopics.jobs.job import Run
 
 CHUNK_VIDEOS = 1_000
 

@@ -78,7 +78,7 @@ def stop() -> None:
 def defaults() -> dict[str, str]:
     """The settings of `conf/spark-defaults.conf`; the wheel carries a copy."""
     data = pkgutil.get_data(
-        "spark_jobs", "spark-defaults.conf"
+        "vidtopics.jobs", "spark-defaults.conf"
     )  # also where the code came in a zip
     assert data is not None
     lines = (

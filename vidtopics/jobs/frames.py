@@ -5,8 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.job import Run
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.jobs.job import Run
 from vidtopics.rates import Prior
 from vidtopics.settings import StatisticsSettings
 

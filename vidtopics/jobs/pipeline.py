@@ -11,10 +11,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_jobs.job import Job, Run
-from spark_jobs.releasing import Decision, decide, updated_versions
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
+from vidtopics.jobs.job import Job, Run
+from vidtopics.jobs.releasing import Decision, decide, updated_versions
 from vidtopics.releases.lock import hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables

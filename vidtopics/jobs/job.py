@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from spark_jobs import checks
-from spark_jobs.as_of import parse_past_time
 from vidtopics import contracts
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.errors import BusyError, TableError, VidtopicsError, explain
+from vidtopics.jobs import checks
+from vidtopics.jobs.as_of import parse_past_time
 from vidtopics.releases.lock import RunLock, hold
 from vidtopics.settings import Settings, digest, load
 from vidtopics.source import source_hash
@@ -98,7 +98,7 @@ class Run:
     @cached_property
     def live_video_ids(self) -> pa.ChunkedArray:
         """IDs of the videos that are not taken down as of this run, ascending; read once."""
-        from spark_jobs.inputs import live_videos
+        from vidtopics.jobs.inputs import live_videos
 
         return live_videos(self)["video_id"]
 
@@ -139,7 +139,7 @@ class Run:
     @property
     def spark(self) -> SparkSession:
         """The session, started on first use."""
-        from spark_jobs.session import session
+        from vidtopics.jobs.session import session
 
         return session("vidtopics", log=self.tables.home / "logs" / "spark.log")
 

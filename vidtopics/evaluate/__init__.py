@@ -1,0 +1,1 @@
+"""Evaluations that read a home: of representations on held-out videos."""
