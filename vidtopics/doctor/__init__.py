@@ -93,9 +93,9 @@ def java(_: Path) -> Finding:
 
 def delta_jar(_: Path) -> Finding:
     """Delta in Ivy's cache, from where Spark takes it without the network."""
-    spec = find_spec("spark_jobs")
+    spec = find_spec("vidtopics.jobs")
     if spec is None or not spec.submodule_search_locations:
-        return Finding("Delta jar", "missing", "no package spark_jobs", SETUP)
+        return Finding("Delta jar", "missing", "no package vidtopics.jobs", SETUP)
     text = (Path(spec.submodule_search_locations[0]) / "spark-defaults.conf").read_text(
         encoding="utf-8"
     )
