@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score
 
 from producers.topics.assignment import Assignment, assign
 from producers.topics.calibration import Calibration, calibrate_space
 from producers.topics.clustering import best_clustering, clusters_for
 from producers.topics.evaluation import Level, representation_scores
+from producers.topics.kmeans import spherical_kmeans
 from producers.topics.space import TopicSpace, mean_tag_block
 from producers.topics.thresholds import Thresholds, calibrate_thresholds
 from producers.unit_length import to_unit_length
@@ -47,6 +49,7 @@ COLOURS, STYLES, DEPARTMENTS = 12, 15, 10
 DEPARTMENT_OF_CLASS = 0.6
 """Share of videos whose department follows the class."""
 RESTARTS, ITERATIONS = 3, 25
+FACTORS = (0.25, 0.5, 1.0, 2.0)
 Vectors = NDArray[np.float32]
 
 
@@ -79,7 +82,7 @@ def with_attributes(catalogue: Catalogue, seed: int) -> Catalogue:
 
 def measure(catalogue: Catalogue, settings: Settings, old_clusters: int, trainings: int) -> str:
     """The catalogue's part of the page, as Markdown."""
-    features, figures, calibration = [], {}, None
+    features, figures, calibration, by_clusters = [], {}, None, ""
     for seed in range(settings.seed, settings.seed + trainings):
         blocks = train_blocks(catalogue, settings, seed)
         pooled = train_tags(catalogue, settings, seed, graph_of_all=True)
@@ -93,6 +96,7 @@ def measure(catalogue: Catalogue, settings: Settings, old_clusters: int, trainin
             figures["before"] = topic_figures(catalogue, before, old, old_clusters, None)
             clusters = clusters_for(int(after.any(axis=1).sum()))
             figures["after"] = topic_figures(catalogue, after, blocks, clusters, TARGET)
+            by_clusters = "\n".join(cluster_rows(catalogue, after))
         image, title, _, _ = catalogue.encodings
         features.append(
             {
@@ -105,7 +109,8 @@ def measure(catalogue: Catalogue, settings: Settings, old_clusters: int, trainin
         )
     assert calibration is not None
     table = "\n".join(table_1(catalogue, features, settings))
-    return "\n\n".join([table, "\n".join(topic_rows(figures)), f"Weights: {calibration.reason}."])
+    weights_line = f"Weights: {calibration.reason}."
+    return "\n\n".join([table, "\n".join(topic_rows(figures)), weights_line, by_clusters])
 
 
 def represent(space: TopicSpace, blocks: TrainedBlocks) -> Vectors:
@@ -186,6 +191,32 @@ def table_1(
                 step = table.differences[a, "after", level, metric]
                 cells.append(f"{step.mean:+.4f} ± {step.high - step.mean:.4f}")
             yield f"| {metric.upper()} {level} (K = {counts[level]}) | {' | '.join(cells)} |"
+
+
+def cluster_rows(catalogue: Catalogue, a: Vectors) -> Iterator[str]:
+    """What fewer and more topics than the rule's do to held-out videos, line by line.
+
+    Stability: adjusted Rand index of the topics that centres of one half of the videos that train
+    give, and those of the other half. Classes: adjusted mutual information, which doesn't grow with
+    K, of topics and secondary classes.
+    """
+    rule = clusters_for(int(a.any(axis=1).sum()))
+    train = np.flatnonzero(~catalogue.held_out)
+    halves = np.array_split(np.random.default_rng(0).permutation(train), 2)
+    judged = np.flatnonzero(catalogue.held_out & a.any(axis=1))
+    truth = catalogue.classes()["secondary"][judged]
+    yield "| K of the rule's | K | stability | secondary classes |"
+    yield "|" + "---|" * 4
+    for factor in FACTORS:
+        clusters = max(2, round(factor * rule))
+        centres = [
+            spherical_kmeans(a[half], clusters, iterations=ITERATIONS, seed=0).centroids
+            for half in halves
+        ]
+        one, two = ((a[judged] @ c.T).argmax(axis=1) for c in centres)
+        stability = adjusted_rand_score(one, two)
+        agreement = np.mean([adjusted_mutual_info_score(truth, x) for x in (one, two)])
+        yield f"| {factor:g} | {clusters} | {stability:.3f} | {agreement:.3f} |"
 
 
 def topic_rows(figures: dict[str, TopicFigures]) -> Iterator[str]:

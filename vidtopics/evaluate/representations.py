@@ -60,9 +60,7 @@ def evaluate(
         report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    run = Run(
-        tables, settings, release["as_of_us"], live=True
-    )  # all that is known by now of that time
+    run = released_run(tables, settings)
     report = {
         "key": key,
         "release": release["release_id"],
@@ -71,6 +69,11 @@ def evaluate(
     }
     write_cache(file, json.dumps(report, indent=1))
     return report
+
+
+def released_run(tables: Tables, settings: Settings) -> Run:
+    """A run as of the last release, with all that is known by now of that time."""
+    return Run(tables, settings, tables.latest_release()["as_of_us"], live=True)
 
 
 def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
