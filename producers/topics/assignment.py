@@ -196,7 +196,8 @@ def _least_of_greatest(values: NDArray[np.float32], count: int) -> np.float32:
                 greatest[place] = greatest[place + 1]
                 place += 1
             greatest[place] = value
-    return greatest[0]
+    least: np.float32 = greatest[0]
+    return least
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})

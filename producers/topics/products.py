@@ -45,7 +45,8 @@ def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         rough_centres = centres.bfloat16()
         parts = [_settle(x[rows], centres, rough_centres) for rows in chunks(len(x), len(centres))]
     else:
-        parts = [tuple((x[rows] @ centres.T).max(dim=1)) for rows in chunks(len(x), len(centres))]
+        maxima = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
+        parts = [(greatest.values, greatest.indices) for greatest in maxima]
     cosines, labels = zip(*parts, strict=True)
     return torch.cat(labels), torch.cat(cosines)
 
