@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -166,6 +166,8 @@ class TagSettings(Section):
     window: Positive = 5
     negatives: Positive = 5
     epochs: Positive = 1
+    engine: Literal["local", "graphframes"] = "local"
+    """What finds the graph's components: scipy, or GraphFrames on Spark with its jar."""
 
 
 class TopicSettings(Section):
