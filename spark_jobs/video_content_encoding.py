@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from producers.content.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
+from vidtopics.jobs.inputs import encoder_of
 from vidtopics.jobs.job import Computed, Job, Run, main
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def compute(run: Run) -> Computed:
     """Encode covers and titles whose content hash has no encoding by these encoders yet."""
     from producers.content.encoding import encode
     from producers.content.weights import load_image_encoder, load_title_encoder
-    from vidtopics.jobs.inputs import lists, live_videos, moments
+    from vidtopics.jobs.inputs import content_settings, lists, live_videos, moments
 
-    settings, encoder = run.settings.content, encoder_identity(run.settings.content)
+    settings, encoder = content_settings(run), encoder_of(run)
     known = run.tables.read(VIDEO_CONTENT_ENCODING, columns=["content_hash", "encoder"])
     known = known.filter(pc.equal(known["encoder"], encoder))["content_hash"]
     videos = live_videos(run, "content_hash", "cover", "title")
@@ -114,7 +114,7 @@ JOB = Job(
         "producers.content.title_encoder",
         "vidtopics.images",
     ),
-    weights=lambda s: encoder_identity(s.content),
+    weights=encoder_of,
 )
 
 if __name__ == "__main__":

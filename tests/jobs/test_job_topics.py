@@ -6,6 +6,7 @@ import pytest
 import small_world
 from small_home import T1, T2, utc
 
+from vidtopics import topic_models
 from vidtopics.contracts import (
     TOPICS,
     VIDEO_JOINT_REPRESENTATION,
@@ -77,7 +78,7 @@ def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
     assert [r["event_timestamp"] for r in history] == [T1, T2, home.live_us]
     alive, retired, ended = history
     assert (alive["retired"], retired["retired"], retired["size"]) == (None, utc(T2), 0)
-    assert ended["value_hash"] == 0  # the run after ends it
+    assert ended["value_hash"] == 0  # the next version ends it
     assert ended["centroid"] is None
 
 
@@ -98,14 +99,14 @@ def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
 
 
 def test_an_id_is_given_once(home):
-    facts = [home.at(at).commit_of(TOPICS).facts for at in (T1, T2)]
+    first, then = topic_models.versions(home.tables.home)[:2]
     ids = [set(centroids(home, at)) for at in (T1, T2)]
     assert ids[0] == set(range(1, 9))
-    assert facts[0]["next_topic_id"] == 9
+    assert first.next_topic_id == 9
     born = ids[1] - ids[0]
-    assert born == set(range(9, int(facts[1]["next_topic_id"])))
+    assert born == set(range(9, then.next_topic_id))
     assert born  # a centre came in the dead one's place
-    assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (
+    assert (then.evaluation["born"], then.evaluation["retired"]) == (
         len(born),
         len(ids[0] - ids[1]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vidtopics.jobs.job import Run
     from vidtopics.jobs.pipeline import Step
     from vidtopics.jobs.releasing import Decision
+    from vidtopics.jobs.training import Training
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -82,13 +84,18 @@ def run(
 
 
 def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
-    """Run jobs as of one time, with progress."""
-    from vidtopics.cli import show
+    """Run jobs as of one time, with progress; on Spark where `SPARK_MASTER` says which one."""
+    from vidtopics.cli import show, train
     from vidtopics.jobs.pipeline import describe, find, run_jobs
+
+    def trained(training: Training) -> None:
+        text = "No topic model version yet. " + "\n".join(train.lines(training))
+        show.console.print(show.as_text(text), soft_wrap=True)
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
-        decision = run_jobs(replace(planned, progress=progress), find(names), done.append)
+        run = replace(planned, progress=progress, on_spark="SPARK_MASTER" in os.environ)
+        decision = run_jobs(run, find(names), done.append, trained)
     return done, decision
 
 

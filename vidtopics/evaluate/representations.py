@@ -174,7 +174,7 @@ def held_out(
     from vidtopics.jobs.topic_blocks import read_blocks, represent
 
     blocks = read_blocks(run)
-    a = represent(run.settings.topics, blocks)
+    a = represent(run.model, blocks)
     videos = live_videos(run, "content_hash", "primary_classes", "secondary_classes")
     videos = videos.take(
         pc.index_in(

@@ -1,19 +1,25 @@
-"""The two blocks of a topic representation, video by video."""
+"""The two blocks of a topic representation, video by video, and what a model does with them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from producers.topics.representation import topic_representation
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
-from vidtopics.settings import TopicSettings
+from vidtopics.topic_models import TopicModel
+
+if TYPE_CHECKING:
+    from producers.content.joint_model import JointModel
+    from producers.topics.stable_ids import Topics
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +33,20 @@ class Blocks:
     has_joint: NDArray[np.bool_]
 
 
-def read_blocks(run: Run) -> Blocks:
-    """Both blocks of every video that has them as of the run."""
+def read_blocks(run: Run, *, without: pa.Array | None = None) -> Blocks:
+    """Both blocks of every video that has them as of the run, but those of `without`."""
+    where = None if without is None else ~ds.field("video_id").isin(without)
     tags, joint = (
-        run.read(table).sort_by("video_id")
+        run.read(table, where=where).sort_by("video_id")
         for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
     )
     tags = tags.filter(pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks()))
     joint = joint.filter(pc.is_in(joint["video_id"], value_set=tags["video_id"].combine_chunks()))
+    return blocks_of(tags, joint)
+
+
+def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
+    """Rows of `video_tag_embedding` and `video_joint_representation` of the same videos."""
     return Blocks(
         tags["video_id"],
         vectors(tags["tag_embedding"]),
@@ -44,13 +56,47 @@ def read_blocks(run: Run) -> Blocks:
     )
 
 
-def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
+def represent(model: TopicModel, blocks: Blocks) -> NDArray[np.float32]:
     """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
+    numbers = model.version.numbers
+    return represent_with(numbers["tag_weight"], numbers["joint_weight"], blocks)
+
+
+def represent_with(tag_weight: float, joint_weight: float, blocks: Blocks) -> NDArray[np.float32]:
+    """The same with weights that no model has yet."""
     return topic_representation(
         blocks.tag,
         blocks.joint,
         has_tag=blocks.has_tag,
         has_joint=blocks.has_joint,
-        tag_weight=settings.tag_weight,
-        joint_weight=settings.joint_weight,
+        tag_weight=tag_weight,
+        joint_weight=joint_weight,
     ).a
+
+
+def restore_joint(model: TopicModel) -> JointModel:
+    """The joint model of a version, ready to represent."""
+    import torch
+
+    from producers.content.joint_model import JointModel
+
+    state = {name: torch.from_numpy(array) for name, array in model.joint.items()}
+    return JointModel.restore(state, model.version.shape)
+
+
+def topics_of(model: TopicModel) -> Topics:
+    """The living topics of a version."""
+    from producers.topics.stable_ids import Topics
+
+    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    none = np.empty(0, np.int64)
+    return Topics(
+        living["topic_id"].to_numpy(),
+        vectors(living["centroid"]).copy(),
+        living["size"].to_numpy(),
+        born=none,
+        retired=none,
+        next_id=model.version.next_topic_id,
+        epoch=model.version.epoch,
+        threshold=model.version.numbers["threshold"],
+    )
