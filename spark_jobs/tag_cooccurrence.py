@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 
 from vidtopics.contracts import TAG_COOCCURRENCE, VIDEO_CATALOG, VIDEO_TAGS
@@ -25,17 +26,17 @@ SELECT *, videos / CAST(SUM(videos) OVER () AS DOUBLE) AS probability FROM edges
 
 
 def compute(run: Run) -> Computed:
-    """Count pairs of tags per video.
+    """Count pairs of tags per video that trains: held-out videos stay out of the graph.
 
     Pairs grow with the square: a video with very many tags gives its most frequent ones.
     """
-    from vidtopics.jobs.inputs import live_videos
+    from vidtopics.jobs.inputs import training_videos
 
     settings = run.settings.tags
-    of_live = ds.field("video_id").isin(live_videos(run)["video_id"].combine_chunks())
+    that_train = ds.field("video_id").isin(training_videos(run))
     limits = {"min_videos": settings.min_videos, "max_tags": settings.max_tags_per_video}
     with connect(run) as con:
-        con.register("tags", run.read(VIDEO_TAGS, "video_id", "tag", where=of_live))
+        con.register("tags", run.read(VIDEO_TAGS, "video_id", "tag", where=that_train))
         return Computed(con.sql(COUNT, params=limits).to_arrow_table())
 
 
@@ -45,9 +46,11 @@ def distribute(run: Run) -> Computed:
     from pyspark.sql import functions as F
 
     from vidtopics.jobs.frames import tags_of_live_videos
+    from vidtopics.jobs.inputs import training_videos
 
     settings = run.settings.tags
-    tags = tags_of_live_videos(run)
+    that_train = run.spark.createDataFrame(pa.table({"video_id": training_videos(run)}))
+    tags = tags_of_live_videos(run).join(that_train, "video_id")
     counted = tags.join(
         tags.groupBy("tag").count().filter(F.col("count") >= settings.min_videos), "tag"
     )
@@ -76,9 +79,14 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TAGS),
     compute=compute,
     distribute=distribute,
-    settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video),
-    code=("spark_jobs.tag_cooccurrence", "vidtopics.jobs.frames", "vidtopics.jobs.inputs"),
-    empty="no live video has two tags that tags.min_videos live videos carry",
+    settings=lambda s: (s.tags.min_videos, s.tags.max_tags_per_video, s.content.holdout_share),
+    code=(
+        "spark_jobs.tag_cooccurrence",
+        "vidtopics.jobs.frames",
+        "vidtopics.jobs.inputs",
+        "producers.content.dataset",
+    ),
+    empty="no video that trains has two tags that tags.min_videos of them carry",
 )
 
 if __name__ == "__main__":

@@ -72,12 +72,12 @@ def assigned(model: TopicModel, blocks: Blocks) -> pa.Table:
     """Rows of `video_topics` for some videos."""
     from producers.topics.assignment import assign
     from vidtopics.jobs.inputs import lists
-    from vidtopics.jobs.topic_blocks import represent, topics_of
+    from vidtopics.jobs.topic_blocks import represent, space_of, thresholds_of, topics_of
 
     topics = topics_of(model)
-    assignment = assign(
-        represent(model, blocks), topics.centroids, topics.topic_ids, topics.threshold
-    )
+    least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
+    a = represent(space_of(model), blocks)
+    assignment = assign(a, topics.centroids, topics.topic_ids, least)
     columns = {
         "video_id": blocks.video_ids,
         "topic_ids": lists(assignment.topic_ids),

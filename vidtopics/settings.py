@@ -418,8 +418,10 @@ def _gates(settings: type[GateSettings]) -> list[str]:
 class EvaluationSettings(Section):
     """Table I and Fig. 3; AUC with and without topics."""
 
-    clusterings: Annotated[int, Field(ge=2)] = 10
-    """Seeds that an interval is over; one has none."""
+    trainings: Annotated[int, Field(ge=2)] = 3
+    """Models trained from other seeds that Table I's intervals are over; one has none."""
+    clusterings: Positive = 4
+    """Of each of those."""
     ranking_seeds: Positive = 3
     """Models trained per row of the ranking table; the interval is over them."""
 

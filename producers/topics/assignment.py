@@ -34,7 +34,7 @@ def assign(
     a: NDArray[np.float32],
     centroids: NDArray[np.float32],
     topic_ids: NDArray[np.int64],
-    threshold: float,
+    threshold: float | NDArray[np.float32],
     *,
     slots: int = TOPIC_SLOTS,
     device: str = "cpu",
@@ -50,7 +50,7 @@ def assign(
         a: float32[N, D], topic representations of length 1; zero where a video has none.
         centroids: float32[K, D], length 1, K at least 1.
         topic_ids: int64[K], all different.
-        threshold: tau_3, least cosine, itself included.
+        threshold: tau_3, least cosine, itself included; of all videos, or of each, float32[N].
         slots: topics a video may have.
         device: where torch computes.
 
@@ -67,8 +67,9 @@ def assign(
         topic_ids
     )  # then a stable sort by weight leaves equal weights in the order of ids
     rank, cosine = top_centroids(a, centroids[order], slots, device=device)
-    below = cosine[:, 0] < np.float32(threshold)
-    count = np.where(present, np.maximum((cosine >= np.float32(threshold)).sum(axis=1), 1), 0)
+    least = np.broadcast_to(np.asarray(threshold, np.float32), len(a))
+    below = cosine[:, 0] < least
+    count = np.where(present, np.maximum((cosine >= least[:, None]).sum(axis=1), 1), 0)
     used = np.arange(slots) < count[:, None]
     ids = np.where(used, topic_ids[order][rank], -1)
     return Assignment(ids, np.where(used, cosine, np.float32(0)), count, below | ~present)

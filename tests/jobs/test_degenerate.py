@@ -64,8 +64,8 @@ REFUSED = {
 }
 ALL_HELD_OUT = {
     "one video": (
-        World([video("v33", title="piano")], settings={"content": {"holdout_share": 0.1}}),
-        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(0\.",
+        World([video("v33", title="piano")], settings={"content": {"holdout_share": 1}}),
+        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(1\)",
     ),
     "six videos": (
         replace(GOOD, settings={"content": {"holdout_share": 1}}),
@@ -162,7 +162,7 @@ def test_videos_with_nothing_make_no_version_and_say_why(tmp_path: Path) -> None
     assert topic_models.versions(run.tables.home) == []
     [edges] = run.tables.commits(TAG_COOCCURRENCE)
     assert edges.facts == {
-        "left_out": "no live video has two tags that tags.min_videos live videos carry"
+        "left_out": "no video that trains has two tags that tags.min_videos of them carry"
     }
 
 

@@ -8,7 +8,6 @@ import pytest
 import small_world
 from small_home import T1, T2
 
-from producers.content.dataset import holdout
 from vidtopics.contracts import (
     VIDEO_CATALOG,
     VIDEO_CONTENT_ENCODING,
@@ -66,9 +65,7 @@ def test_every_live_video_is_represented_held_out_or_not(home):
 
 @pytest.fixture(scope="module")
 def held_out(home) -> set[str]:
-    ids = sorted(plain.live_videos(home, T1))
-    chosen = holdout(ids, home.settings.content.holdout_share)
-    return {v for v, out in zip(ids, chosen, strict=True) if out}
+    return plain.live_videos(home, T1).keys() - plain.training_tags(home, T1).keys()
 
 
 def test_labels_of_held_out_videos_do_not_reach_the_model(home, fork, held_out):

@@ -28,8 +28,10 @@ def centroids(home, at: int) -> dict[int, np.ndarray]:
 
 
 def representations(home, at: int) -> dict[str, np.ndarray]:
+    # The mean is that of the epoch's first training, which was as of T1.
+    mean = plain.tag_mean(home.holds(VIDEO_TAG_EMBEDDING, T1), plain.training_tags(home, T1))
     return plain.representations(
-        home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at)
+        home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at), mean
     )
 
 
@@ -110,6 +112,15 @@ def test_an_id_is_given_once(home):
         len(born),
         len(ids[0] - ids[1]),
     )
+
+
+@TIMES
+def test_each_living_topic_has_a_parent_and_says_what_it_was_split_from(home, at):
+    living = [r for r in home.holds(TOPICS, at) if r["retired"] is None]
+    parents = {r["parent_topic_id"] for r in living}
+    assert None not in parents
+    assert 1 < len(parents) < len(living)
+    assert {r["split_from"] for r in living} <= {0, *(r["topic_id"] for r in home.rows(TOPICS))}
 
 
 def test_all_is_of_one_epoch(home):

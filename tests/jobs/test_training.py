@@ -283,3 +283,35 @@ def learned(run: Run) -> dict[str, dict]:
         t.name: {row[t.key[0]]: row for row in run.read(t).to_pylist()}
         for t in (TOPICS, VIDEO_TOPICS)
     }
+
+
+def test_a_training_if_needed_says_why_it_did_or_did_not(tmp_path: Path) -> None:
+    run = CATALOGUE.run(tmp_path)
+    first = train_topics(run, if_needed=True)  # there is none
+    assert (first.version.number, first.is_new, first.figures) == (1, True, ())
+    day_later = replace(run, as_of_us=AS_OF + DAY)
+    serves = train_topics(day_later, if_needed=True)
+    assert (serves.version.number, serves.is_new, serves.reasons) == (1, False, ())
+    assert [text.split()[0] for text in serves.figures] == ["cosine", "below", "new", "age"]
+    assert serves.figures[3] == "age 1.0 days (at most 30.0)"
+
+    month_later = replace(run, as_of_us=AS_OF + 31 * DAY)
+    old = train_topics(month_later, if_needed=True)
+    assert (old.version.number, old.is_new) == (2, True)
+    assert list(old.reasons) == ["age 31.0 days (at most 30.0)"]
+    other = train_topics(with_clusters(day_later, 5), if_needed=True)
+    assert (other.is_new, list(other.reasons)) == (True, ["settings changed: topics"])
+
+
+def test_new_tags_make_a_training_needed(tmp_path: Path) -> None:
+    run = CATALOGUE.run(tmp_path)
+    train_topics(run)
+    new = [
+        themed(number, tags="kitten|purr", published_at="2026-01-05T06:00:00Z")
+        for number in range(300, 320)
+    ]
+    later = deliver(run, tmp_path / "later", world(new))
+    later = Run.backfill(later.tables, later.settings, AS_OF + DAY)
+    training = train_topics(later, if_needed=True)
+    assert training.is_new
+    assert "new tags 9.1% (at most 5.0%)" in training.reasons

@@ -143,14 +143,18 @@ def print_left_out(done: Sequence[Step]) -> None:
 
 
 def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
-    """Run all jobs at every as-of date of the schedule."""
+    """Train where it is needed and run all jobs, at every as-of date of the schedule."""
+    from vidtopics.cli import show, train
     from vidtopics.jobs.job import Run
-    from vidtopics.jobs.pipeline import schedule
+    from vidtopics.jobs.pipeline import describe, schedule, train_topics
 
     done: list[Step] = []
     releases: dict[int, int | None] = {}
     for as_of_us in schedule(tables, settings):
         run = Run.backfill(tables, settings, as_of_us)
+        with show.working(f"Training as of {describe(as_of_us)} if needed") as progress:
+            training = train_topics(replace(run, progress=progress), if_needed=True)
+        show.out.print(show.as_text("\n".join(train.lines(training))), soft_wrap=True)
         steps, decision = jobs(run, [])
         done += steps
         releases[as_of_us] = decision.release_id if decision else None

@@ -50,6 +50,10 @@ def topics(
         str | None,
         typer.Option(metavar="T", help="From what held then (ISO 8601); now if left out."),
     ] = None,
+    if_needed: Annotated[
+        bool,
+        typer.Option("--if-needed", help="Only where the version in force serves no more."),
+    ] = False,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
@@ -69,7 +73,7 @@ def topics(
     settings = homes.settings(home, config)
     run = Run.of_option(Tables(home), settings, as_of)
     with show.working("Training a topic model version") as progress:
-        training = train_topics(replace(run, progress=progress))
+        training = train_topics(replace(run, progress=progress), if_needed=if_needed)
     if as_json:
         print_json(describe(training))
     else:
@@ -80,7 +84,8 @@ def describe(training: Training) -> dict[str, object]:
     """The version as plain values, and whether it is new."""
     from vidtopics.cli.models import plain
 
-    return {**plain(training.version), "is_new": training.is_new}
+    asked = {"figures": list(training.figures), "reasons": list(training.reasons)}
+    return {**plain(training.version), "is_new": training.is_new, **asked}
 
 
 def lines(training: Training) -> list[str]:
@@ -90,7 +95,11 @@ def lines(training: Training) -> list[str]:
 
     version = training.version
     name = f"Topic model {version.number} (as of {moment(version.as_of_us)[:19]})"
+    if not training.is_new and training.figures and not training.reasons:
+        return [f"{name} serves: {'; '.join(training.figures)}"]
     if not training.is_new:
         return [f"{name}: up to date, nothing that it was trained from has changed"]
     origin = f"from version {version.previous}" if version.previous else "the first"
-    return [f"{name}, {origin}: {figures(version)}", *(f"  {text}" for text in version.left_out)]
+    because = f", as {'; '.join(training.reasons)}" if training.reasons else ""
+    remarks = [f"  {text}" for text in version.left_out]
+    return [f"{name}, {origin}{because}: {figures(version)}", *remarks]

@@ -31,6 +31,20 @@ def live_videos(run: Run, *columns: str) -> pa.Table:
     return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
 
 
+def held_out(content_hashes: pa.ChunkedArray, settings: ContentSettings) -> NDArray[np.bool_]:
+    """Which videos never train, by cover and title: copies are on one side."""
+    from producers.content.dataset import holdout
+
+    return holdout(content_hashes.to_pylist(), settings.holdout_share)
+
+
+def training_videos(run: Run) -> pa.Array:
+    """IDs of the live videos that train, string."""
+    videos = live_videos(run, "content_hash")
+    trains = ~held_out(videos["content_hash"], run.settings.content)
+    return videos["video_id"].filter(pa.array(trains)).combine_chunks()
+
+
 def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
     """The tags of each of `video_ids`, in byte order; an empty list where there are none."""
     pairs = run.read(VIDEO_TAGS, "video_id", "tag").sort_by(

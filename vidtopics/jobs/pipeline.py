@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.jobs.job import Job, Run
+from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
 from vidtopics.jobs.training import Training, train
 from vidtopics.releases.lock import hold
@@ -71,15 +72,25 @@ def find(names: Iterable[str]) -> list[Job]:
     return [importlib.import_module(module).JOB for module in modules]
 
 
-def train_topics(run: Run) -> Training:
+def train_topics(run: Run, *, if_needed: bool = False) -> Training:
     """Train the topic model version of a run's time under the home's lock, unless it is there.
+
+    With `if_needed`, only where there is none or the one in force serves no more.
 
     Raises:
         TableError, SettingsError: before anything is written, where there is too little to learn.
         BusyError: another run has the lock.
     """
     with hold(run.tables.home, "vidtopics train topics") as lock:
-        return train(replace(run, lock=lock), find(TRAINING_JOBS))
+        run = replace(run, lock=lock)
+        version = run.model_version if if_needed else None
+        if version is None:
+            return train(run, find(TRAINING_JOBS))
+        need = find_need(run, version, find(["video_content_encoding"]))
+        if not need.reasons:
+            return Training(version, is_new=False, figures=need.figures)
+        training = train(run, find(TRAINING_JOBS))
+        return replace(training, figures=need.figures, reasons=need.reasons)
 
 
 def run_jobs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from producers.topics.representation import topic_representation
+from producers.topics.space import TopicSpace
+from producers.topics.thresholds import Thresholds
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
@@ -19,7 +20,8 @@ from vidtopics.topic_models import TopicModel
 
 if TYPE_CHECKING:
     from producers.content.joint_model import JointModel
-    from producers.topics.stable_ids import Topics
+    from producers.topics.evolution import Topics
+    from producers.topics.parents import Parents
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +58,22 @@ def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
     )
 
 
-def represent(model: TopicModel, blocks: Blocks) -> NDArray[np.float32]:
+def represent(space: TopicSpace, blocks: Blocks) -> NDArray[np.float32]:
     """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
+    return space.represent(blocks.tag, blocks.joint, blocks.has_tag, blocks.has_joint)
+
+
+def space_of(model: TopicModel) -> TopicSpace:
+    """How a version joins two blocks."""
     numbers = model.version.numbers
-    return represent_with(numbers["tag_weight"], numbers["joint_weight"], blocks)
+    mean = np.asarray(model.arrays["tag_mean"], np.float32)
+    return TopicSpace(mean, numbers["tag_weight"], numbers["joint_weight"])
 
 
-def represent_with(tag_weight: float, joint_weight: float, blocks: Blocks) -> NDArray[np.float32]:
-    """The same with weights that no model has yet."""
-    return topic_representation(
-        blocks.tag,
-        blocks.joint,
-        has_tag=blocks.has_tag,
-        has_joint=blocks.has_joint,
-        tag_weight=tag_weight,
-        joint_weight=joint_weight,
-    ).a
+def thresholds_of(model: TopicModel) -> Thresholds:
+    """The least cosines of a version."""
+    names = (field.name for field in fields(Thresholds))
+    return Thresholds(**{name: model.version.numbers[f"threshold_{name}"] for name in names})
 
 
 def restore_joint(model: TopicModel) -> JointModel:
@@ -86,7 +88,7 @@ def restore_joint(model: TopicModel) -> JointModel:
 
 def topics_of(model: TopicModel) -> Topics:
     """The living topics of a version."""
-    from producers.topics.stable_ids import Topics
+    from producers.topics.evolution import Topics
 
     living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
     none = np.empty(0, np.int64)
@@ -94,9 +96,26 @@ def topics_of(model: TopicModel) -> Topics:
         living["topic_id"].to_numpy(),
         vectors(living["centroid"]).copy(),
         living["size"].to_numpy(),
+        cohesion=np.asarray(model.arrays["cohesion"], np.float32),
+        split_from=pc.fill_null(living["split_from"], 0).to_numpy(),
         born=none,
         retired=none,
         next_id=model.version.next_topic_id,
         epoch=model.version.epoch,
         threshold=model.version.numbers["threshold"],
+        training=int(model.version.numbers["training"]),
+    )
+
+
+def parents_of(model: TopicModel) -> Parents:
+    """The groups of a version's living topics."""
+    from producers.topics.parents import Parents
+
+    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    return Parents(
+        living["topic_id"].to_numpy(),
+        living["parent_topic_id"].to_numpy(),
+        np.asarray(model.arrays["parent_ids"], np.int64),
+        np.asarray(model.arrays["parent_centroids"], np.float32),
+        int(model.version.numbers["next_parent_id"]),
     )

@@ -7,8 +7,8 @@ and topic IDs stay comparable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from producers.content.joint_model import JointModel
     from producers.content.training import TrainedModel
     from producers.tags.skipgram import TagVectors
-    from producers.topics.stable_ids import Topics
+    from producers.topics.evolution import Topics
+    from producers.topics.parents import Parents
+    from producers.topics.space import TopicSpace
+    from producers.topics.thresholds import Thresholds
     from vidtopics.jobs.inputs import Encodings
     from vidtopics.jobs.topic_blocks import Blocks
 
@@ -58,10 +61,15 @@ NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, n
 
 @dataclass(frozen=True)
 class Training:
-    """A version, and whether it is new."""
+    """A version, whether it is new, and what was asked before: figures, and why it was trained.
+
+    Both are empty where nothing was asked.
+    """
 
     version: Version
     is_new: bool
+    figures: Sequence[str] = ()
+    reasons: Sequence[str] = ()
 
 
 def train(run: Run, jobs: Sequence[Job]) -> Training:
@@ -77,7 +85,7 @@ def train(run: Run, jobs: Sequence[Job]) -> Training:
     run = replace(run, trains=True)
     check(run)
     current = run.model_version_at(run.as_of_us)
-    if current and current.key == _key(run, current.previous) and _is_of(run, current):
+    if current and current.key == training_key(run, current.previous) and _is_of(run, current):
         return Training(current, is_new=False)
     for job in jobs:
         run.progress(job.name)
@@ -101,29 +109,50 @@ def check(run: Run) -> None:
 
 def learn(run: Run, previous: TopicModel | None) -> TopicModel:
     """The model of a run's time; nothing is written."""
-    from vidtopics.jobs.inputs import live_videos, read_encodings, tag_lists
+    from producers.topics.parents import group_topics
+    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists
+    from vidtopics.jobs.topic_blocks import parents_of, represent
 
     columns = ("content_hash", "primary_classes", "secondary_classes", "title")
     videos = live_videos(run, *columns)
+    trains = ~held_out(videos["content_hash"], run.settings.content)
     encodings = read_encodings(videos["content_hash"], run)
     tags = tag_lists(run, videos["video_id"])
-    joint, losses, left_out = learn_joint(run, videos, tags, encodings, previous)
-    tag_rows, vectors, remarks = learn_tags(run, tags, previous)
+    joint, losses, left_out = learn_joint(run, videos, tags, encodings, trains, previous)
+    tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
     blocks = make_blocks(videos["video_id"], joint, encodings, tags, vectors)
-    topics = learn_topics_of(run, blocks, previous)
-    rows = topic_rows(run, topics, blocks, tags, videos["title"], previous)
+    space = learn_space(run, blocks, trains, previous)
+    a = represent(space, blocks)
+    topics = learn_topics_of(run, a, previous)
+    thresholds = learn_thresholds(run, a, blocks, topics, previous)
+    parents = group_topics(
+        topics.topic_ids,
+        topics.centroids,
+        topics.sizes,
+        parents_of(previous) if previous else None,
+        seed=run.settings.seed,
+    )
+    rows = topic_rows(run, a, topics, parents, tags, videos["title"], previous)
     left_out += [*remarks, *_unused_topics(run.settings.topics.clusters, rows)]
-    figures = losses | {
-        "videos": len(videos),
-        "topics": len(topics.topic_ids),
-        "born": len(topics.born),
-        "retired": len(topics.retired),
+    figures = losses | judge(a, blocks, topics, thresholds)
+    numbers = {
+        "tag_weight": space.tag_weight,
+        "joint_weight": space.joint_weight,
+        **{f"threshold_{name}": value for name, value in asdict(thresholds).items()},
+        "threshold": topics.threshold,
+        "training": topics.training,
+        "next_parent_id": parents.next_id,
     }
-    version = _manifest(run, previous, joint, topics, figures)
+    version = _manifest(run, previous, joint, topics)
     return TopicModel(
-        replace(version, left_out=left_out),
+        replace(version, left_out=left_out, evaluation=figures, numbers=numbers),
         {name: x.numpy() for name, x in joint.state_dict().items()},
-        {},
+        {
+            "tag_mean": space.tag_mean,
+            "cohesion": topics.cohesion,
+            "parent_ids": parents.ids,
+            "parent_centroids": parents.centroids,
+        },
         tag_rows,
         rows,
     )
@@ -134,6 +163,7 @@ def learn_joint(
     videos: pa.Table,
     tags: pa.ListArray,
     encodings: Encodings,
+    trains: NDArray[np.bool_],
     previous: TopicModel | None,
 ) -> tuple[JointModel, dict[str, float], list[str]]:
     """Eq. 2 on the videos that aren't held out, from the last version's weights where comparable.
@@ -141,11 +171,9 @@ def learn_joint(
     Returns:
         The joint model, its last losses by task, and what it could not learn.
     """
-    from producers.content.dataset import holdout
     from vidtopics.jobs.inputs import take
 
-    settings = run.settings.content
-    train_rows = np.flatnonzero(~holdout(videos["video_id"].to_pylist(), settings.holdout_share))
+    settings, train_rows = run.settings.content, np.flatnonzero(trains)
     initial = _initial(run, previous)
     if initial is not None and not len(train_rows):
         reason = f"no training, all {len(videos)} videos are held out: the last model serves"
@@ -262,14 +290,26 @@ def make_blocks(
     return Blocks(video_ids, pooled.tag_embedding, z, pooled.tag_count > 0, content_blocks > 0)
 
 
-def learn_topics_of(run: Run, blocks: Blocks, previous: TopicModel | None) -> Topics:
-    """Cluster from the last version's centres, so that IDs stay."""
-    from producers.topics.stable_ids import learn_topics
-    from vidtopics.jobs.topic_blocks import represent_with, topics_of
+def learn_space(
+    run: Run, blocks: Blocks, trains: NDArray[np.bool_], previous: TopicModel | None
+) -> TopicSpace:
+    """How the blocks are joined: as before in an epoch, else by the videos that train."""
+    from producers.topics.space import TopicSpace, mean_tag_block
+    from vidtopics.jobs.topic_blocks import space_of
+
+    if previous and previous.version.comparable == comparable(run.settings):
+        return space_of(previous)
+    settings = run.settings.topics
+    mean = mean_tag_block(blocks.tag[trains], blocks.has_tag[trains])
+    return TopicSpace(mean, settings.tag_weight, settings.joint_weight)
+
+
+def learn_topics_of(run: Run, a: NDArray[np.float32], previous: TopicModel | None) -> Topics:
+    """Learn topics from the last version's, so that IDs stay."""
+    from producers.topics.evolution import learn_topics
+    from vidtopics.jobs.topic_blocks import topics_of
 
     run.progress("topics")
-    settings = run.settings.topics
-    a = represent_with(settings.tag_weight, settings.joint_weight, blocks)
     saved = versions(run.tables.home)
     before = topics_of(previous) if previous else None
     if before:  # an ID is given once, whatever became of the version that gave it
@@ -278,7 +318,7 @@ def learn_topics_of(run: Run, blocks: Blocks, previous: TopicModel | None) -> To
     topics = learn_topics(
         a,
         previous=before,
-        settings=settings,
+        settings=run.settings.topics,
         seed=run.settings.seed,
         new_epoch=previous is not None and previous.version.comparable != comparable(run.settings),
     )
@@ -288,10 +328,58 @@ def learn_topics_of(run: Run, blocks: Blocks, previous: TopicModel | None) -> To
     return topics
 
 
+def learn_thresholds(
+    run: Run,
+    a: NDArray[np.float32],
+    blocks: Blocks,
+    topics: Topics,
+    previous: TopicModel | None,
+) -> Thresholds:
+    """As before in an epoch, as others would move all videos; else as set, or calibrated."""
+    from producers.topics.thresholds import Thresholds, calibrate_thresholds
+    from vidtopics.jobs.topic_blocks import thresholds_of
+
+    settings = run.settings.topics
+    if not settings.target_topics:
+        return Thresholds(settings.threshold, settings.threshold, settings.threshold)
+    if previous and previous.version.epoch == topics.epoch:
+        return thresholds_of(previous)
+    return calibrate_thresholds(
+        a,
+        blocks.has_tag,
+        blocks.has_joint,
+        topics.centroids,
+        settings.target_topics,
+        tag_width=blocks.tag.shape[1],
+        seed=run.settings.seed,
+    )
+
+
+def judge(
+    a: NDArray[np.float32], blocks: Blocks, topics: Topics, thresholds: Thresholds
+) -> dict[str, float]:
+    """Figures of the training, which later ones are compared with."""
+    from producers.topics.assignment import assign
+
+    least = thresholds.of_rows(blocks.has_tag, blocks.has_joint)
+    assignment = assign(a, topics.centroids, topics.topic_ids, least)
+    has = assignment.topic_count > 0
+    return {
+        "videos": len(a),
+        "topics": len(topics.topic_ids),
+        "born": len(topics.born),
+        "retired": len(topics.retired),
+        "topics_per_video": float(assignment.topic_count.mean()),
+        "cosine": float(assignment.topic_weights[has, 0].mean(dtype=np.float64)),
+        "below_threshold": float(assignment.below_threshold[has].mean()),
+    }
+
+
 def topic_rows(
     run: Run,
+    a: NDArray[np.float32],
     topics: Topics,
-    blocks: Blocks,
+    parents: Parents,
     tags: pa.ListArray,
     titles: pa.ChunkedArray,
     previous: TopicModel | None,
@@ -307,27 +395,31 @@ def topic_rows(
         "topic_id": ids,
         "centroid": lists(topics.centroids),
         "size": pa.array(topics.sizes),
-        "label_terms": label_terms_of(run, topics, blocks, tags, titles),
+        "label_terms": label_terms_of(run, a, topics, tags, titles),
         "topic_epoch": pa.repeat(topics.epoch, len(ids)),
         "born": pc.fill_null(
             old["born"].take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())), now
         ),
         "retired": pa.nulls(len(ids), now.type),
+        "split_from": pa.array(topics.split_from),
+        "parent_topic_id": pa.array(parents.parent_ids),
     }
     gone = _retired(old, topics, now).cast(schema)
     return pa.concat_tables([pa.table(living, schema=schema), gone]).combine_chunks()
 
 
 def label_terms_of(
-    run: Run, topics: Topics, blocks: Blocks, tags: pa.ListArray, titles: pa.ChunkedArray
+    run: Run,
+    a: NDArray[np.float32],
+    topics: Topics,
+    tags: pa.ListArray,
+    titles: pa.ChunkedArray,
 ) -> pa.Array:
     """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
     from producers.topics.assignment import top_centroids
     from producers.topics.labels import label_terms
-    from vidtopics.jobs.topic_blocks import represent_with
 
     settings = run.settings.topics
-    a = represent_with(settings.tag_weight, settings.joint_weight, blocks)
     nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
     topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
     terms = label_terms(
@@ -351,7 +443,7 @@ def _unused_topics(clusters: int, rows: pa.Table) -> list[str]:
     labels = rows.filter(pc.is_null(rows["retired"]))["label_terms"]
     topics, unlabelled = len(labels), pc.sum(pc.equal(pc.list_value_length(labels), 0)).as_py()
     left_out = []
-    if empty := clusters - topics:
+    if (empty := clusters - topics) > 0:
         left_out.append(f"no video for {empty} of {clusters} clusters: too few differ")
     if unlabelled:
         left_out.append(f"no label for {unlabelled} of {topics} topics: no tag and no title")
@@ -388,7 +480,6 @@ def _manifest(
     previous: TopicModel | None,
     joint: JointModel,
     topics: Topics,
-    evaluation: Mapping[str, float],
 ) -> Version:
     number = previous.version.number if previous else 0
     settings = run.settings
@@ -402,7 +493,7 @@ def _manifest(
         trained_us=micros(datetime.now(UTC)),
         live=run.live,
         previous=number,
-        key=_key(run, number),
+        key=training_key(run, number),
         encoder=encoder_identity(settings.content),
         comparable=comparable(settings),
         settings={
@@ -413,16 +504,12 @@ def _manifest(
         epoch=topics.epoch,
         next_topic_id=topics.next_id,
         shape=vars(joint.shape),
-        numbers={
-            "tag_weight": settings.topics.tag_weight,
-            "joint_weight": settings.topics.joint_weight,
-            "threshold": topics.threshold,
-        },
-        evaluation=dict(evaluation),
+        numbers={},
+        evaluation={},
     )
 
 
-def _key(run: Run, previous: int) -> str:
+def training_key(run: Run, previous: int) -> str:
     """Equal where a training would give the same version."""
     inputs: dict[str, int] = {}
     for table in INPUTS:
