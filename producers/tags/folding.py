@@ -24,7 +24,9 @@ class FoldedTags(NamedTuple):
     nearest: NDArray[np.int64]
 
 
-def fold_in(tags: pa.ListArray, new: pa.StringArray, space: TagVectors) -> FoldedTags:
+def fold_in(
+    tags: pa.LargeListArray | pa.ListArray, new: pa.StringArray, space: TagVectors
+) -> FoldedTags:
     r"""Each new tag's vector is the mean of its neighbours' vectors, weighted by common videos.
 
     .. math:: e_j = \sum_i x_{ij} e_i / \sum_i x_{ij}
@@ -62,7 +64,7 @@ def _heaviest(counts: csr_array, row: int) -> int:
     return int(counts.indices[first + np.argmax(counts.data[first:last])])
 
 
-def _members(tags: pa.ListArray, names: pa.StringArray) -> csr_array:
+def _members(tags: pa.LargeListArray | pa.ListArray, names: pa.StringArray) -> csr_array:
     """float64[N, names], 1 where a video carries the tag."""
     video = pc.list_parent_indices(tags).to_numpy().astype(np.int64)
     column = pc.index_in(pc.list_flatten(tags), value_set=names.cast(tags.type.value_type))

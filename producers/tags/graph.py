@@ -46,7 +46,17 @@ class TagGraph:
         [1, 1, 0, 0, 0]
         """
         matrix = csr_array((self.weights, self.indices, self.indptr), shape=(len(self), len(self)))
-        count, label = connected_components(matrix, directed=False)
+        return self.number_components(connected_components(matrix, directed=False)[1])
+
+    def number_components(self, labels: ArrayLike) -> NDArray[np.int64]:
+        """int64[T]: any labels of components become 0, 1, ... by falling size, then smallest tag.
+
+        >>> graph = build_graph(["a", "c", "d"], ["b", "d", "e"], [1, 2, 1])
+        >>> graph.number_components([40, 40, 7, 7, 7]).tolist()
+        [1, 1, 0, 0, 0]
+        """
+        distinct, label = np.unique(labels, return_inverse=True)
+        count = len(distinct)
         smallest = np.full(count, len(self))
         np.minimum.at(smallest, label, np.arange(len(self)))
         rank = np.empty(count, np.int64)

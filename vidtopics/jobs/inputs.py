@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +22,8 @@ Encodings: TypeAlias = tuple[
     NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]
 ]
 """Image float32[N, image], title float32[N, title], has_image bool[N], has_title bool[N]."""
+CHUNK_VALUES = 2**30
+"""Values of a chunk of lists at most: Arrow's list offsets are of 32 bits."""
 
 
 def live_videos(run: Run, *columns: str) -> pa.Table:
@@ -45,26 +48,31 @@ def training_videos(run: Run) -> pa.Array:
     return videos["video_id"].filter(pa.array(trains)).combine_chunks()
 
 
-def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
+def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.LargeListArray:
     """The tags of each of `video_ids`, in byte order; an empty list where there are none."""
-    pairs = run.read(VIDEO_TAGS, "video_id", "tag").sort_by(
-        [("video_id", "ascending"), ("tag", "ascending")]
-    )
+    return group_tags(run.read(VIDEO_TAGS, "video_id", "tag"), video_ids)
+
+
+def group_tags(pairs: pa.Table, video_ids: pa.ChunkedArray) -> pa.LargeListArray:
+    """large_list<large_string>[N] from (video_id, tag): offsets of 64 bits, whatever the number.
+
+    >>> pairs = pa.table({"video_id": ["b", "a", "b"], "tag": ["y", "z", "x"]})
+    >>> group_tags(pairs, pa.chunked_array([["a", "b", "c"]])).to_pylist()
+    [['z'], ['x', 'y'], []]
+    """
     at = pc.index_in(pairs["video_id"], value_set=video_ids.combine_chunks())
-    pairs = (
-        pairs.append_column("at", at)
-        .filter(pc.is_valid(at))
-        .sort_by([("at", "ascending"), ("tag", "ascending")])
-    )
+    pairs = pa.table({"at": at, "tag": pairs["tag"].cast(pa.large_string())})
+    pairs = pairs.filter(pc.is_valid(at)).sort_by([("at", "ascending"), ("tag", "ascending")])
     counts = np.bincount(pairs["at"].to_numpy(), minlength=len(video_ids))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
 
 
-def count_tags(tags: pa.ListArray, min_videos: int) -> pa.Table:
+def count_tags(tags: pa.LargeListArray, min_videos: int) -> pa.Table:
     """(tag, video_count) of the tags that at least `min_videos` of the lists have."""
     counts = pc.value_counts(tags.flatten())
-    counted = pa.table({"tag": counts.field("values"), "video_count": counts.field("counts")})
+    names = counts.field("values").cast(pa.string())
+    counted = pa.table({"tag": names, "video_count": counts.field("counts")})
     return counted.filter(pc.greater_equal(counted["video_count"], min_videos))
 
 
@@ -90,7 +98,7 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
     """
     hashes = content_hashes.combine_chunks()
     of_videos = ds.field("content_hash").isin(hashes) & (ds.field("encoder") == encoder_of(run))
-    rows = run.tables.read(VIDEO_CONTENT_ENCODING, where=of_videos).combine_chunks()
+    rows = run.tables.read(VIDEO_CONTENT_ENCODING, where=of_videos)
     at = pc.index_in(hashes, value_set=rows["content_hash"].combine_chunks())
     if at.null_count:
         raise TableError(
@@ -101,12 +109,12 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
                 mend="vidtopics run video_content_encoding",
             )
         )
-    rows = rows.take(at)
+    of_video = at.to_numpy()
     return (
-        vectors(rows["image_encoding"]),
-        vectors(rows["title_encoding"]),
-        rows["has_image"].to_numpy(),
-        rows["has_title"].to_numpy(),
+        vectors(rows["image_encoding"], rows=of_video),
+        vectors(rows["title_encoding"], rows=of_video),
+        rows["has_image"].to_numpy()[of_video],
+        rows["has_title"].to_numpy()[of_video],
     )
 
 
@@ -116,19 +124,51 @@ def take(encodings: Encodings, rows: NDArray[np.int64]) -> Encodings:
     return image[rows], title[rows], has_image[rows], has_title[rows]
 
 
-def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
-    """A column of equally long lists as float32[rows, width]; without rows `width` is used."""
-    array = column.combine_chunks()
-    flat: NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), -1) if len(array) else np.empty((0, width), np.float32)
+def vectors(
+    column: pa.ListArray | pa.ChunkedArray,
+    width: int = 0,
+    *,
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
+    """A column of equally long lists as float32[N, width]; without rows `width` is used.
+
+    Chunks are read where they lie and never joined as lists: their offsets of 32 bits end at 2^31
+    values, 932,000 videos of 2,304. `rows` int64[M] picks rows in that order, float32[M, width].
+
+    >>> vectors(pa.chunked_array([[[1.0, 2.0]], [[3.0, 4.0]]]), rows=np.array([1, 1, 0])).tolist()
+    [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
+    """
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts: list[NDArray[np.float32]] = [
+        chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    if not parts:
+        return np.empty((0, width), np.float32)
+    if rows is None:
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    order = np.argsort(rows, kind="stable")
+    bounds = np.searchsorted(rows[order], starts)
+    gathered = np.empty((len(rows), parts[0].shape[1]), parts[0].dtype)
+    for part, start, (first, end) in zip(parts, starts, pairwise(bounds), strict=False):
+        places = order[first:end]
+        gathered[places] = part[rows[places] - start]
+    return gathered
 
 
-def lists(rows: NDArray[np.generic]) -> pa.ListArray:
-    """`rows`[N, width] as a column of lists."""
+def lists(rows: NDArray[np.generic]) -> pa.ListArray | pa.ChunkedArray:
+    """`rows`[N, width] as a column of lists: several chunks where one's offsets would overflow."""
+    size = max(1, CHUNK_VALUES // max(rows.shape[1], 1))
+    chunks = [_list_array(rows[first : first + size]) for first in range(0, len(rows) or 1, size)]
+    return chunks[0] if len(chunks) == 1 else pa.chunked_array(chunks)
+
+
+def _list_array(rows: NDArray[np.generic]) -> pa.ListArray:
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(np.ascontiguousarray(rows).reshape(-1))
-    )
+    values = pa.array(np.ascontiguousarray(rows).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def moments(us: NDArray[np.int64]) -> pa.Array:

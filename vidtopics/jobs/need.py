@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.files import write_cache
@@ -82,7 +81,7 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
 
     videos = live_videos(run, "content_hash")
     tags = tag_lists(run, videos["video_id"])
-    known = model.tags["tag"].combine_chunks().cast(pa.string())
+    known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     dimensions = int(model.version.settings["tags"]["dimensions"])
     space = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
     encodings = read_encodings(videos["content_hash"], run)

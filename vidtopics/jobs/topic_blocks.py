@@ -39,22 +39,27 @@ def read_blocks(run: Run, *, without: pa.Array | None = None) -> Blocks:
     """Both blocks of every video that has them as of the run, but those of `without`."""
     where = None if without is None else ~ds.field("video_id").isin(without)
     tags, joint = (
-        run.read(table, where=where).sort_by("video_id")
-        for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
+        run.read(table, where=where) for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
     )
-    tags = tags.filter(pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks()))
-    joint = joint.filter(pc.is_in(joint["video_id"], value_set=tags["video_id"].combine_chunks()))
     return blocks_of(tags, joint)
 
 
 def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
-    """Rows of `video_tag_embedding` and `video_joint_representation` of the same videos."""
+    """Rows of `video_tag_embedding` and `video_joint_representation` of videos that both have."""
+    has_both = pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks())
+    video_ids = tags["video_id"].filter(has_both)
+    video_ids = video_ids.take(pc.sort_indices(video_ids))
+    # Ordered as arrays: a sort of the tables would join their lists, whose offsets overflow.
+    tag_rows, joint_rows = (
+        pc.index_in(video_ids, value_set=rows["video_id"].combine_chunks()).to_numpy()
+        for rows in (tags, joint)
+    )
     return Blocks(
-        tags["video_id"],
-        vectors(tags["tag_embedding"]),
-        vectors(joint["joint_embedding"]),
-        tags["tag_count"].to_numpy() > 0,
-        joint["content_blocks"].to_numpy() > 0,
+        video_ids,
+        vectors(tags["tag_embedding"], rows=tag_rows),
+        vectors(joint["joint_embedding"], rows=joint_rows),
+        tags["tag_count"].to_numpy()[tag_rows] > 0,
+        joint["content_blocks"].to_numpy()[joint_rows] > 0,
     )
 
 

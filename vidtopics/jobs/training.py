@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from producers.content.dataset import Targets
     from producers.content.joint_model import JointModel
     from producers.content.training import TrainedModel
+    from producers.tags.graph import TagGraph
     from producers.tags.skipgram import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
@@ -161,7 +162,7 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
 def learn_joint(
     run: Run,
     videos: pa.Table,
-    tags: pa.ListArray,
+    tags: pa.LargeListArray,
     encodings: Encodings,
     trains: NDArray[np.bool_],
     previous: TopicModel | None,
@@ -195,7 +196,7 @@ def _initial(run: Run, previous: TopicModel | None) -> JointModel | None:
 
 
 def _targets(
-    videos: pa.Table, tags: pa.ListArray, rows: NDArray[np.int64], settings: ContentSettings
+    videos: pa.Table, tags: pa.LargeListArray, rows: NDArray[np.int64], settings: ContentSettings
 ) -> Targets:
     """Classes and tags of the videos that train."""
     from producers.content.dataset import make_targets
@@ -239,7 +240,7 @@ def untrained_tasks(classes: Sequence[Sequence[str]]) -> list[str]:
 
 
 def learn_tags(
-    run: Run, tags: pa.ListArray, previous: TopicModel | None
+    run: Run, tags: pa.LargeListArray, previous: TopicModel | None
 ) -> tuple[pa.Table, TagVectors, list[str]]:
     """Walk, learn, and turn the space onto the last version's, so that vectors stay comparable.
 
@@ -267,17 +268,26 @@ def learn_tags(
         "video_count": counted["video_count"].take(
             pc.index_in(embedding.tags, value_set=counted["tag"].combine_chunks())
         ),
-        "component": graph.components(),
+        "component": components_by_engine(run, graph),
     }
     remarks = [NOT_LEARNED] if len(graph) and not len(edges) else []
     return pa.table(columns), embedding, remarks
+
+
+def components_by_engine(run: Run, graph: TagGraph) -> NDArray[np.int64]:
+    """Each tag's component, int64[T]; both engines give the same numbers."""
+    if run.settings.tags.engine == "local" or not len(graph):
+        return graph.components()
+    from vidtopics.jobs.graph_engine import components
+
+    return components(graph, run.spark)
 
 
 def make_blocks(
     video_ids: pa.ChunkedArray,
     joint: JointModel,
     encodings: Encodings,
-    tags: pa.ListArray,
+    tags: pa.LargeListArray,
     vectors: TagVectors,
 ) -> Blocks:
     """Both blocks of every video, as a run with the model will compute them."""
@@ -380,7 +390,7 @@ def topic_rows(
     a: NDArray[np.float32],
     topics: Topics,
     parents: Parents,
-    tags: pa.ListArray,
+    tags: pa.LargeListArray,
     titles: pa.ChunkedArray,
     previous: TopicModel | None,
 ) -> pa.Table:
@@ -412,7 +422,7 @@ def label_terms_of(
     run: Run,
     a: NDArray[np.float32],
     topics: Topics,
-    tags: pa.ListArray,
+    tags: pa.LargeListArray,
     titles: pa.ChunkedArray,
 ) -> pa.Array:
     """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
