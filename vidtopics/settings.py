@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -190,12 +190,15 @@ class TagSettings(Section):
     window: Positive = 5
     negatives: Positive = 5
     epochs: Positive = 1
+    engine: Literal["local", "graphframes"] = "local"
+    """What finds the graph's components: scipy, or GraphFrames on Spark with its jar."""
 
 
 class TopicSettings(Section):
     """Clustering and assignment (III-A3)."""
 
     clusters: Positive = 6_000
+    """Topics of an epoch's first training; births and retirements change their number then."""
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
     """tau_3: least cosine to a centre."""
     target_topics: Annotated[float, Field(ge=0, le=8)] = 0.0
@@ -206,6 +209,28 @@ class TopicSettings(Section):
     sample: Positive = 100_000
     """Videos that k-means++ and Lloyd's steps see at most; assignment sees all."""
     label_terms: Positive = 5
+    min_size: Positive = 4
+    """Videos that found a topic, and that each part of a split has, at least."""
+    growth: Share = 0.1
+    """A training adds at most this share of the topics there are, beyond those that retire."""
+    overfull: Annotated[float, Field(gt=1)] = 4.0
+    """A topic of more than this many times the mean number of videos splits."""
+    loose: Share = 0.75
+    """A topic splits whose mean cosine of videos to centre is below this share of the median's."""
+    keep_first: Share = 0.95
+    """A training leaves at least this share of the unchanged videos their first topic ..."""
+    keep_set: Share = 0.85
+    """... and this share their set of topics; what would move more waits for the next training."""
+    least_cosine: Share = 0.95
+    """`train topics --if-needed` trains where the mean cosine of videos to their centre is below
+    this share of what it was after the last training, ..."""
+    most_below_threshold: Share = 0.05
+    """... the share of videos without a topic within the threshold has risen by more than this, ...
+    """
+    most_new_tags: Share = 0.05
+    """... more than this share of the tags that videos carry is new since, ..."""
+    most_age: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=30)
+    """... or the last training is older than this."""
 
 
 class StatisticsSettings(Section):
@@ -419,8 +444,10 @@ def _gates(settings: type[GateSettings]) -> list[str]:
 class EvaluationSettings(Section):
     """Table I and Fig. 3; AUC with and without topics."""
 
-    clusterings: Annotated[int, Field(ge=2)] = 10
-    """Seeds that an interval is over; one has none."""
+    trainings: Annotated[int, Field(ge=2)] = 3
+    """Models trained from other seeds that Table I's intervals are over; one has none."""
+    clusterings: Positive = 4
+    """Of each of those."""
     ranking_seeds: Positive = 3
     """Models trained per row of the ranking table; the interval is over them."""
 
