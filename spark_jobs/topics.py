@@ -25,12 +25,12 @@ from vidtopics.tables.commits import CommitLog
 from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
-    from producers.topics.stable_ids import Topics
+    from producers.topics.evolution import Topics
 
 
 def compute(run: Run) -> Computed:
     """Cluster from the last run's centres, so that IDs stay, and label the result."""
-    from producers.topics.stable_ids import learn_topics
+    from producers.topics.evolution import learn_topics
     from vidtopics.jobs.inputs import lists, moments
     from vidtopics.jobs.topic_blocks import read_blocks, represent
 
@@ -78,6 +78,7 @@ def compute(run: Run) -> Computed:
         "topics_born": len(topics.born),
         "topics_retired": len(topics.retired),
         "next_topic_id": topics.next_id,
+        "topic_training": topics.training,
         "threshold": topics.threshold,
     }
     return Computed(
@@ -112,8 +113,8 @@ def unused_topics(clusters: int, label_terms: pa.Array) -> list[str]:
 
 
 def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
-    """The living topics of the last run."""
-    from producers.topics.stable_ids import Topics
+    """The living topics of the last run; how closely videos lay to them isn't in the table."""
+    from producers.topics.evolution import Topics
     from vidtopics.jobs.inputs import vectors
 
     live = old.filter(pc.is_null(old["retired"]))
@@ -122,11 +123,14 @@ def last_topics(old: pa.Table, facts: Mapping[str, float | str]) -> Topics:
         live["topic_id"].to_numpy(),
         vectors(live["centroid"]).copy(),
         live["size"].to_numpy(),
+        cohesion=np.zeros(len(live), np.float32),
+        split_from=np.zeros(len(live), np.int64),
         born=none,
         retired=none,
         next_id=int(facts["next_topic_id"]),
         epoch=int(facts["topic_epoch"]),
         threshold=float(facts["threshold"]),
+        training=int(facts.get("topic_training", 1)),
     )
 
 

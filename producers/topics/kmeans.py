@@ -117,7 +117,7 @@ def check_points(points: NDArray[np.floating]) -> NDArray[np.bool_]:
                 f"topic representation, row {at}",
                 expected="length 1, or 0 where both blocks are missing",
                 found=f"{length[at]:g}",
-                mend="make it with topic_representation",
+                mend="make it with TopicSpace.represent",
             )
         )
     present: NDArray[np.bool_] = length > 0

@@ -89,7 +89,7 @@ def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
     surviving = first.keys() & then.keys()
     assert len(surviving) >= 6  # of 8
     assert {then[i]["born"] for i in surviving} == {utc(T1)}
-    assert {then[i]["born"] for i in then.keys() - surviving} == {utc(T2)}
+    assert {then[i]["born"] for i in then.keys() - surviving} <= {utc(T2)}
     of_videos = [
         {r["video_id"]: r["topic_ids"][0] for r in home.holds(VIDEO_TOPICS, at)} for at in (T1, T2)
     ]
@@ -104,7 +104,7 @@ def test_an_id_is_given_once(home):
     assert facts[0]["next_topic_id"] == 9
     born = ids[1] - ids[0]
     assert born == set(range(9, int(facts[1]["next_topic_id"])))
-    assert born  # a centre came in the dead one's place
+    assert ids[0] - ids[1]  # the topic that died with its videos
     assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (
         len(born),
         len(ids[0] - ids[1]),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from producers.topics.representation import topic_representation
+from producers.topics.space import TopicSpace
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
@@ -47,13 +47,12 @@ def read_blocks(run: Run) -> Blocks:
     )
 
 
+def space_of(settings: TopicSettings, width: int) -> TopicSpace:
+    """The space that the settings ask for: weighted blocks, nothing subtracted."""
+    return TopicSpace(np.zeros(width, np.float32), settings.tag_weight, settings.joint_weight)
+
+
 def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
     """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
-    return topic_representation(
-        blocks.tag,
-        blocks.joint,
-        has_tag=blocks.has_tag,
-        has_joint=blocks.has_joint,
-        tag_weight=settings.tag_weight,
-        joint_weight=settings.joint_weight,
-    ).a
+    space = space_of(settings, blocks.tag.shape[1])
+    return space.represent(blocks.tag, blocks.joint, blocks.has_tag, blocks.has_joint)
