@@ -188,6 +188,19 @@ def test_a_map_of_half_precision_is_read_in_blocks_and_clustered_alike(tmp_path,
     assert np.allclose(np.linalg.norm(mapped.centroids, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("add", [kmeans._add, kmeans._add_sorted])
+def test_sums_are_those_of_a_loop_on_either_device(add):
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(50, 600)).astype(np.float32), rng.integers(0, 7, 50)
+    labels[labels == 3] = 4
+    expected = rng.normal(size=(7, 600))
+    sums = torch.from_numpy(expected.copy())
+    for row, label in zip(x, labels, strict=True):
+        expected[label] += row.astype(np.float64)
+    add(sums, torch.from_numpy(x), torch.from_numpy(labels))
+    assert np.allclose(sums, expected, atol=1e-12)
+
+
 def test_sums_of_many_points_keep_their_precision():
     """Float32 sums of that many equal terms are off in the third digit."""
     rows = 2**17
