@@ -23,6 +23,7 @@ MODULES = {
     "training": "training",
     "wide": "wide",
     "age": "age",
+    "encoding": "encoding",
 }
 
 __all__ = ["MODULES", "Figure", "Scale", "run"]

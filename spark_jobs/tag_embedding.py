@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Computed, Job, Run, main
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from producers.tags.graph import TagGraph
 
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
@@ -38,10 +46,19 @@ def compute(run: Run) -> Computed:
         "tag": embedding.tags,
         "tag_vector": lists(embedding.vectors),
         "video_count": videos,
-        "component": graph.components(),
+        "component": components_by_engine(run, graph),
     }
     left_out = [NOT_LEARNED] if len(graph) and not len(edges) else []
     return Computed(pa.table(columns), widths={"tag_width": settings.dimensions}, left_out=left_out)
+
+
+def components_by_engine(run: Run, graph: TagGraph) -> NDArray[np.int64]:
+    """Each tag's component, int64[T]; both engines give the same numbers."""
+    if run.settings.tags.engine == "local" or not len(graph):
+        return graph.components()
+    from vidtopics.jobs.graph_engine import components
+
+    return components(graph, run.spark)
 
 
 JOB = Job(
@@ -52,6 +69,7 @@ JOB = Job(
     code=(
         "spark_jobs.tag_embedding",
         "vidtopics.jobs.inputs",
+        "vidtopics.jobs.graph_engine",
         "producers.tags",
         "producers.unit_length",
     ),

@@ -4,109 +4,150 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from producers.content.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
-from vidtopics.jobs.job import Computed, Job, Run, main
+from vidtopics.jobs.covers import Covers
+from vidtopics.jobs.inputs import lists, live_videos, moments
+from vidtopics.jobs.job import Computed, Job, Parts, Run, main
+from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
+    from producers.content.encoding import Encodings
+    from producers.content.image_encoder import ImageEncoder
+    from producers.content.title_encoder import TitleEncoder
     from vidtopics.images import Problem
+
+PART_ROWS = 2_048
+"""Contents per commit: what a run that dies has encoded in vain, at most."""
 
 
 def compute(run: Run) -> Computed:
     """Encode covers and titles whose content hash has no encoding by these encoders yet."""
-    from producers.content.encoding import encode
+    contents = new_contents(run)
+    if not len(contents):
+        return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
     from producers.content.weights import load_image_encoder, load_title_encoder
-    from vidtopics.jobs.inputs import lists, live_videos, moments
 
-    settings, encoder = run.settings.content, encoder_identity(run.settings.content)
-    known = run.tables.read(VIDEO_CONTENT_ENCODING, columns=["content_hash", "encoder"])
-    known = known.filter(pc.equal(known["encoder"], encoder))["content_hash"]
-    videos = live_videos(run, "content_hash", "cover", "title")
-    videos = videos.filter(
-        pc.invert(pc.is_in(videos["content_hash"], value_set=known.combine_chunks()))
+    settings = run.settings.content
+    image_encoder = load_image_encoder(settings.image_encoder)
+    title_encoder = load_title_encoder(settings.title_encoder)
+    unusable = UnusableCovers()
+    parts = encode_parts(run, contents, image_encoder, title_encoder, unusable)
+    return Computed(
+        Parts(ceil(len(contents) / PART_ROWS), parts),
+        widths={"image_width": image_encoder.width, "title_width": title_encoder.width},
+        left_out=unusable,
     )
+
+
+def encode_parts(
+    run: Run,
+    contents: pa.Table,
+    image_encoder: ImageEncoder,
+    title_encoder: TitleEncoder,
+    unusable: UnusableCovers,
+) -> Iterator[pa.Table]:
+    """Rows of the table for `PART_ROWS` contents at a time; what was no cover is counted."""
+    from producers.content.encoding import encode
+
+    settings = run.settings.content
+    for start in range(0, len(contents), PART_ROWS):
+        part = contents.slice(start, PART_ROWS)
+        covers = part["cover"].to_pylist()
+        encodings = encode(
+            image_encoder,
+            title_encoder,
+            Covers(covers),
+            part["title"].to_pylist(),
+            max_pixels=run.settings.ingest.max_image_pixels,
+            image_batch=settings.image_encoder.batch_size,
+            title_batch=settings.title_encoder.batch_size,
+            progress=lambda done, _, start=start: run.progress(
+                f"contents {start + done}/{len(contents)}"
+            ),
+        )
+        unusable.add(covers, encodings.problems)
+        yield to_rows(run, part["content_hash"], encodings)
+
+
+def new_contents(run: Run) -> pa.Table:
+    """Columns `content_hash`, `cover`, `title` of each content to encode, by hash."""
+    known = run.tables.read(
+        VIDEO_CONTENT_ENCODING,
+        columns=["content_hash"],
+        where=ds.field("encoder") == encoder_identity(run.settings.content),
+    )["content_hash"]
+    videos = live_videos(run, "content_hash", "cover", "title")
+    is_known = pc.is_in(videos["content_hash"], value_set=known.combine_chunks())
     first = (
-        videos.group_by("content_hash")
+        videos.filter(pc.invert(is_known))
+        .group_by("content_hash")
         .aggregate([("cover", "min"), ("title", "min")])
         .sort_by("content_hash")
     )
-    encodings = encode(
-        load_image_encoder(settings.image_encoder),
-        load_title_encoder(settings.title_encoder),
-        Covers(first["cover_min"].to_pylist()),
-        first["title_min"].to_pylist(),
-        max_pixels=run.settings.ingest.max_image_pixels,
-        image_batch=settings.image_encoder.batch_size,
-        title_batch=settings.title_encoder.batch_size,
-        progress=lambda done, total: run.progress(f"covers {done}/{total}"),
-    )
-    columns = {
-        "content_hash": first["content_hash"],
-        "encoder": pa.repeat(encoder, len(first)),
-        "image_encoding": lists(encodings.image),
-        "title_encoding": lists(encodings.title),
-        "has_image": pa.array(encodings.has_image),
-        "has_title": pa.array(encodings.has_title),
-        "event_timestamp": moments(pc.cast(pa.repeat(run.as_of_us, len(first)), pa.int64())),
-        "created_timestamp": moments(pc.cast(pa.repeat(run.created_us, len(first)), pa.int64())),
-    }
-    widths = {"image_width": encodings.image.shape[1], "title_width": encodings.title.shape[1]}
-    return Computed(
-        pa.table(columns),
-        widths=widths,
-        left_out=unusable_covers(first["cover_min"], encodings.problems),
+    return first.rename_columns({"cover_min": "cover", "title_min": "title"})
+
+
+def to_rows(run: Run, content_hashes: pa.ChunkedArray, encodings: Encodings) -> pa.Table:
+    """Encodings in the table's columns."""
+    count = len(content_hashes)
+    return pa.table(
+        {
+            "content_hash": content_hashes,
+            "encoder": pa.repeat(encoder_identity(run.settings.content), count),
+            "image_encoding": lists(encodings.image),
+            "title_encoding": lists(encodings.title),
+            "has_image": pa.array(encodings.has_image),
+            "has_title": pa.array(encodings.has_title),
+            "event_timestamp": moments(np.repeat(run.as_of_us, count)),
+            "created_timestamp": moments(np.repeat(run.created_us, count)),
+        }
     )
 
 
-def unusable_covers(covers: pa.ChunkedArray, problems: Sequence[Problem | None]) -> list[str]:
-    """How many of the covers that have a path can't be used, by problem.
+class UnusableCovers:
+    """How many of the covers that have a path can't be used, by problem; as lines of text.
 
-    >>> unusable_covers(pa.chunked_array([["", "a.jpg", "b.jpg"]]), ["missing", None, "missing"])
+    >>> unusable = UnusableCovers()
+    >>> unusable.add(["", "a.jpg"], ["missing", None])
+    >>> unusable.add(["b.jpg"], ["missing"])
+    >>> list(unusable)
     ['1 of 2 new covers: missing 1']
     """
-    paths = [path for path in covers.to_pylist() if path]
-    tally = Counter(
-        problem
-        for path, problem in zip(covers.to_pylist(), problems, strict=True)
-        if path and problem
-    )
-    reasons = ", ".join(f"{problem} {count}" for problem, count in sorted(tally.items()))
-    return [f"{tally.total()} of {len(paths)} new covers: {reasons}"] if tally else []
 
+    def __init__(self) -> None:
+        self.paths = 0
+        self.problems: Counter[str] = Counter()
 
-class Covers(Sequence[bytes | None]):
-    """Cover files, each read when it is asked for."""
+    def add(self, covers: Sequence[str], problems: Sequence[Problem | None]) -> None:
+        """Count the covers of one part."""
+        of_path = [problem for path, problem in zip(covers, problems, strict=True) if path]
+        self.paths += len(of_path)
+        self.problems.update(problem for problem in of_path if problem)
 
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    # A sequence also takes slices; encoding asks for one item at a time.
-    def __getitem__(self, i: int) -> bytes | None:  # type: ignore[override]
-        path = Path(self.paths[i])
-        return path.read_bytes() if self.paths[i] and path.is_file() else None
-
-    def __iter__(self) -> Iterator[bytes | None]:
-        return (self[i] for i in range(len(self)))
+    def __iter__(self) -> Iterator[str]:
+        if self.problems:
+            reasons = ", ".join(f"{name} {count}" for name, count in sorted(self.problems.items()))
+            yield f"{self.problems.total()} of {self.paths} new covers: {reasons}"
 
 
 JOB = Job(
     VIDEO_CONTENT_ENCODING,
     inputs=(VIDEO_CATALOG,),
     compute=compute,
-    settings=lambda s: (
-        s.ingest.max_image_pixels
-    ),  # what else counts is part of the encoders' identity
+    # What else counts is part of the encoders' identity.
+    settings=lambda s: s.ingest.max_image_pixels,
     code=(
         "spark_jobs.video_content_encoding",
+        "vidtopics.jobs.covers",
         "vidtopics.jobs.inputs",
         "producers.content.encoding",
         "producers.content.images",

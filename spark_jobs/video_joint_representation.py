@@ -89,8 +89,9 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
 
     rows = run.tables.read(VIDEO_CONTENT_ENCODING)
     encoder = encoder_identity(run.settings.content)
-    rows = rows.filter(pc.equal(rows["encoder"], encoder)).combine_chunks()
-    at = pc.index_in(content_hashes, value_set=rows["content_hash"].combine_chunks())
+    by_encoder = np.flatnonzero(pc.equal(rows["encoder"], encoder).to_numpy())
+    hashes = rows["content_hash"].combine_chunks().take(pa.array(by_encoder))
+    at = pc.index_in(content_hashes, value_set=hashes)
     if at.null_count:
         raise TableError(
             explain(
@@ -100,12 +101,12 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
                 mend="vidtopics run video_content_encoding",
             )
         )
-    rows = rows.take(at.combine_chunks())
+    of_video = by_encoder[at.to_numpy()]
     return (
-        vectors(rows["image_encoding"]),
-        vectors(rows["title_encoding"]),
-        rows["has_image"].to_numpy(),
-        rows["has_title"].to_numpy(),
+        vectors(rows["image_encoding"], rows=of_video),
+        vectors(rows["title_encoding"], rows=of_video),
+        rows["has_image"].to_numpy()[of_video],
+        rows["has_title"].to_numpy()[of_video],
     )
 
 

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
@@ -112,7 +112,8 @@ class ImageEncoderSettings(Section):
 
     name: str = "inception_resnet_v2"
     weights: str = ""
-    """A safetensors or state-dict file, or `package:NAME` of a package that ships one."""
+    """A safetensors or state-dict file, a folder in Hugging Face's layout, `package:NAME` of a
+    package that ships either, or `random:SEED`: as drawn, untrained."""
     pixels: Positive = 299
     batch_size: Positive = 32
 
@@ -121,7 +122,8 @@ class TitleEncoderSettings(Section):
     """f_T of Eq. 1, a transformers model directory."""
 
     weights: str = ""
-    """A local model directory, or `package:NAME` for a package that ships one."""
+    """A folder in Hugging Face's layout, `package:NAME` of a package that ships one, or
+    `random:SEED`: BERT base over bytes as it is drawn, untrained."""
     max_tokens: Positive = 32
     batch_size: Positive = 64
 
@@ -147,9 +149,31 @@ class ContentSettings(Section):
     """True: each task's targets sum to 1. False: binary vectors, as Eq. 2 is printed."""
     holdout_share: Share = 0.1
     """Share of videos that never train, chosen by a hash of the id; Table I is measured on them."""
+    validation_share: Share = 0.05
+    """Share of the learning videos that fine-tuning is judged on instead, by a hash of cover and
+    title; 1,000 of them at most. Not used where `patience` is 0."""
+    patience: Count = 5
+    """Checks without a better validation loss after which fine-tuning stops and goes back to the
+    best; 0: all iterations (the paper)."""
+    check_every: Positive = 10
+    """Iterations between two checks of the validation loss."""
+    checkpoint_every: Positive = 20
+    """Iterations between two checkpoints of fine-tuning, from which a run that died goes on."""
+    processes: Positive = 1
+    """That fine-tune together, each with a part of every batch (Spark's TorchDistributor)."""
     max_tags: Positive = 12_000
     """Tag classes of the third task, by falling number of videos (paper: 12,000)."""
     min_tag_videos: Positive = 2
+
+    @model_validator(mode="after")
+    def _refuse_to_train_nothing(self) -> Self:
+        """Frozen encoders without a projection: the MMoE would learn, and z stay as it is."""
+        if not self.train_encoders and self.projection_width == 0:
+            raise PydanticCustomError(
+                "trains_nothing",
+                "something to train that reaches z: train_encoders: true or projection_width > 0",
+            )
+        return self
 
 
 class TagSettings(Section):
@@ -166,6 +190,8 @@ class TagSettings(Section):
     window: Positive = 5
     negatives: Positive = 5
     epochs: Positive = 1
+    engine: Literal["local", "graphframes"] = "local"
+    """What finds the graph's components: scipy, or GraphFrames on Spark with its jar."""
 
 
 class TopicSettings(Section):
@@ -418,8 +444,10 @@ def _gates(settings: type[GateSettings]) -> list[str]:
 class EvaluationSettings(Section):
     """Table I and Fig. 3; AUC with and without topics."""
 
-    clusterings: Annotated[int, Field(ge=2)] = 10
-    """Seeds that an interval is over; one has none."""
+    trainings: Annotated[int, Field(ge=2)] = 3
+    """Models trained from other seeds that Table I's intervals are over; one has none."""
+    clusterings: Positive = 4
+    """Of each of those."""
     ranking_seeds: Positive = 3
     """Models trained per row of the ranking table; the interval is over them."""
 
@@ -541,6 +569,13 @@ def _message(error: Any, where: str, variables: Mapping[KeyPath, str]) -> str:
     path = tuple(str(part) for part in error["loc"])
     variable = next((v for p, v in variables.items() if p[: len(path)] == path[: len(p)]), None)
     where = variable or f"{where}, {'.'.join(path)}"
+    if error["type"] == "trains_nothing":
+        return explain(
+            where,
+            expected=error["msg"],
+            found="train_encoders: false, projection_width: 0",
+            mend="set one of the two",
+        )
     if error["type"] != "extra_forbidden":
         return explain(
             where,

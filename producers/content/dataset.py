@@ -14,6 +14,9 @@ from scipy.sparse import csr_array
 TASKS = ("primary", "secondary", "tags")
 """The N = 3 tasks, coarse to fine."""
 
+VALIDATION_VIDEOS = 1_000
+"""More would cost a check more time than they make its mean surer."""
+
 Classes = tuple[tuple[str, ...], ...]
 """Per task the names of its classes: names[k][j] is class j of task k."""
 
@@ -92,18 +95,43 @@ def multi_hot(names: Sequence[Collection[str]], known: Sequence[str]) -> csr_arr
     )
 
 
-def holdout(video_ids: Iterable[str], share: float) -> NDArray[np.bool_]:
-    """True for the videos that never train: their hash is in the first `share` of all hashes.
+def holdout(contents: Iterable[str], share: float) -> NDArray[np.bool_]:
+    """True for what never trains: its hash is in the first `share` of all hashes.
 
-    A video's answer depends on its id alone, so it stays out in every later run, whatever is added.
+    The answer for a content depends on its hash alone, so it stays out in every later run, whatever
+    is added, and all videos with one cover and title are on one side.
 
-    >>> ids = [f"v{i}" for i in range(10_000)]
-    >>> held_out = holdout(ids, 0.1)
-    >>> round(float(held_out.mean()), 2), bool((holdout(ids, 0.2) >= held_out).all())
+    Args:
+        contents: each video's content hash.
+        share: of all contents.
+
+    >>> contents = [f"c{i}" for i in range(10_000)]
+    >>> held_out = holdout(contents, 0.1)
+    >>> round(float(held_out.mean()), 2), bool((holdout(contents, 0.2) >= held_out).all())
     (0.1, True)
     """
+    return _places(contents, b"holdout") < share * 2**64
+
+
+def validation_part(contents: Iterable[str], share: float) -> NDArray[np.bool_]:
+    """True for the learning videos that fine-tuning is judged on, and doesn't learn from.
+
+    Those whose hash is in the first `share`, of another hash than :func:`holdout`'s, and of them
+    the first :data:`VALIDATION_VIDEOS` (more where videos share a content).
+
+    >>> part = validation_part([f"c{i}" for i in range(40_000)], 0.05)
+    >>> int(part.sum()), int(validation_part(["a"] * 3, 1.0).sum())
+    (1000, 3)
+    """
+    places = _places(contents, b"validation")
+    last = np.sort(places)[:VALIDATION_VIDEOS][-1:]
+    return (places < share * 2**64) & (places <= last)
+
+
+def _places(contents: Iterable[str], purpose: bytes) -> NDArray[np.uint64]:
+    """A hash of each, 0 to 2^64 - 1."""
     hashes = (
-        hashlib.blake2b(video.encode(), digest_size=8, person=b"holdout").digest()
-        for video in video_ids
+        hashlib.blake2b(content.encode(), digest_size=8, person=purpose).digest()
+        for content in contents
     )
-    return np.array([int.from_bytes(h, "big") < share * 2**64 for h in hashes], dtype=np.bool_)
+    return np.array([int.from_bytes(h, "big") for h in hashes], dtype=np.uint64)

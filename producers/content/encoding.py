@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from producers.content.image_encoder import ImageEncoder
 from producers.content.images import ImageTransform
@@ -23,6 +23,7 @@ from vidtopics.images import Problem, decode_cover
 
 DECODED_AHEAD = 128  # covers that wait for the encoder
 Decoded: TypeAlias = NDArray[np.float32] | Problem
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +91,15 @@ def _image_features(encoder: ImageEncoder, batch: list[Decoded]) -> NDArray[np.f
     return features
 
 
-def _encoding_threads(encoder: ImageEncoder) -> int:
+def _encoding_threads(encoder: nn.Module) -> int:
     """Batches at once: one a core on a CPU, where each then runs on one thread; one on a GPU."""
     return (os.cpu_count() or 1) if next(encoder.parameters()).device.type == "cpu" else 1
 
 
 def _ahead(
-    work: Callable[[list[Decoded]], NDArray[np.float32]],
-    items: Iterator[list[Decoded]],
-    threads: int,
-) -> Iterator[tuple[list[Decoded], NDArray[np.float32]]]:
-    """Each item with the result of `work` on it, in order, `threads` at once and few ahead.
+    work: Callable[[Batch], NDArray[np.float32]], batches: Iterator[Batch], threads: int
+) -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+    """Each batch with the result of `work` on it, in order, `threads` at once and few ahead.
 
     Small convolutions gain nothing from torch's own threads (2.7 s for 256 covers with two, 2.3 s
     with one), and lose ten times that when another process wants the cores; two batches side by
@@ -110,11 +109,13 @@ def _ahead(
     torch.set_num_threads(1 if threads > 1 else before)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            waiting = deque((item, pool.submit(work, item)) for item in islice(items, threads + 1))
+            waiting = deque(
+                (batch, pool.submit(work, batch)) for batch in islice(batches, threads + 1)
+            )
             while waiting:
-                item, result = waiting.popleft()
-                yield item, result.result()
-                waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
+                batch, result = waiting.popleft()
+                yield batch, result.result()
+                waiting.extend((batch, pool.submit(work, batch)) for batch in islice(batches, 1))
     finally:
         torch.set_num_threads(before)
 
@@ -132,22 +133,34 @@ def encode_titles(
         `(titles, width)`, zero for a title of white space alone, and `(titles,)`, false for those.
     """
     encoder.eval()
-    device = next(encoder.parameters()).device
     output = np.zeros((len(titles), encoder.width), np.float32)
     has_title = np.array([bool(title.strip()) for title in titles], np.bool_)
     lengths = np.array([len(title) for title in titles])
     order = np.argsort(lengths, kind="stable")  # titles of like length pad each other least
     order = order[has_title[order]]
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        tokens = {
-            name: x.to(device) for name, x in encoder.tokens([titles[i] for i in rows]).items()
-        }
-        with torch.inference_mode():
-            output[rows] = encoder(tokens).float().cpu().numpy()
+    # Tokens are made in this thread: a tokenizer isn't for two at once.
+    batches = (
+        (rows, encoder.tokens([titles[i] for i in rows]))
+        for rows in (order[i : i + batch_size] for i in range(0, len(order), batch_size))
+    )
+    done = 0
+    for (rows, _), features in _ahead(
+        lambda batch: _title_features(encoder, batch[1]), batches, _encoding_threads(encoder)
+    ):
+        output[rows] = features
+        done += len(rows)
         if progress:
-            progress(start + len(rows), len(order))
+            progress(done, len(order))
     return output, has_title
+
+
+def _title_features(encoder: TitleEncoder, tokens: Mapping[str, Tensor]) -> NDArray[np.float32]:
+    """f_T of a batch of tokenized titles."""
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        features = encoder({name: x.to(device) for name, x in tokens.items()})
+    array: NDArray[np.float32] = features.float().cpu().numpy()
+    return array
 
 
 def encode(
@@ -180,10 +193,10 @@ def decoded_covers(
     rows: Sequence[int],
     *,
     max_pixels: int,
-) -> Iterator[NDArray[np.float32] | Problem]:
+) -> Iterator[Decoded]:
     """Each `covers[i]` of `rows`, transformed in threads a few ahead, or its problem."""
 
-    def decode(i: int) -> NDArray[np.float32] | Problem:
+    def decode(i: int) -> Decoded:
         cover = decode_cover(covers[i], max_pixels=max_pixels)
         return (
             transform(cover.pixels) if cover.pixels is not None else cover.problem or "unreadable"
@@ -198,7 +211,7 @@ def decoded_covers(
             waiting.extend(pool.submit(decode, i) for i in islice(todo, 1))
 
 
-def present(batch: Iterable[NDArray[np.float32] | Problem], pixels: int) -> tuple[Tensor, Tensor]:
+def present(batch: Iterable[Decoded], pixels: int) -> tuple[Tensor, Tensor]:
     """Decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and flags `(B,)`."""
     arrays = [None if isinstance(x, str) else x for x in batch]
     zero = np.zeros((3, pixels, pixels), np.float32)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    BertConfig,
+    BertModel,
+    ByT5Tokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 
 class TitleEncoder(nn.Module):
@@ -50,10 +57,20 @@ class TitleEncoder(nn.Module):
         return mean_pool(states, tokens["attention_mask"])
 
 
+def random_title_encoder(seed: int, *, max_tokens: int) -> TitleEncoder:
+    """BERT base as it is drawn, over the bytes of a title: the shape of f_T without its weights.
+
+    Its tokenizer needs no vocabulary, which only pre-trained weights could make sense of.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = BertModel(BertConfig())
+    return TitleEncoder(transformer, ByT5Tokenizer(), max_tokens=max_tokens)
+
+
 def mean_pool(states: Tensor, mask: Tensor) -> Tensor:
     """`(B, T, width)` averaged over the tokens whose mask `(B, T)` is 1.
 
-    >>> import torch
     >>> mean_pool(torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[1, 1, 0]])).tolist()
     [[2.0]]
     """

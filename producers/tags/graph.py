@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, triu
 from scipy.sparse.csgraph import connected_components
 
 from vidtopics.errors import ContractError, explain
@@ -46,7 +46,17 @@ class TagGraph:
         [1, 1, 0, 0, 0]
         """
         matrix = csr_array((self.weights, self.indices, self.indptr), shape=(len(self), len(self)))
-        count, label = connected_components(matrix, directed=False)
+        return self.number_components(connected_components(matrix, directed=False)[1])
+
+    def number_components(self, labels: ArrayLike) -> NDArray[np.int64]:
+        """int64[T]: any labels of components become 0, 1, ... by falling size, then smallest tag.
+
+        >>> graph = build_graph(["a", "c", "d"], ["b", "d", "e"], [1, 2, 1])
+        >>> graph.number_components([40, 40, 7, 7, 7]).tolist()
+        [1, 1, 0, 0, 0]
+        """
+        distinct, label = np.unique(labels, return_inverse=True)
+        count = len(distinct)
         smallest = np.full(count, len(self))
         np.minimum.at(smallest, label, np.arange(len(self)))
         rank = np.empty(count, np.int64)
@@ -89,6 +99,41 @@ def build_graph(
     matrix.sort_indices()
     return TagGraph(
         tags, matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
+    )
+
+
+def count_pairs(tags: pa.ListArray, *, min_videos: int, max_tags_per_video: int) -> TagGraph:
+    """The tag graph of these videos, as job tag_cooccurrence counts it.
+
+    Args:
+        tags: list<string>[N], the tags of each video, each once.
+        min_videos: a tag on fewer videos is left out.
+        max_tags_per_video: of a video with more the most frequent ones count, as pairs grow with
+            the square; equally frequent ones by the tag.
+
+    >>> tags = pa.array([["a", "b"], ["a", "b", "c"], ["c"], ["d"]])
+    >>> graph = count_pairs(tags, min_videos=2, max_tags_per_video=2)
+    >>> graph.tags.to_pylist(), graph.weights.tolist()
+    (['a', 'b', 'c'], [2.0, 2.0])
+    """
+    video, tag = pc.list_parent_indices(tags), pc.list_flatten(tags).cast(pa.string())
+    counted = pc.value_counts(tag)
+    names = counted.field("values").filter(pc.greater_equal(counted.field("counts"), min_videos))
+    names = names.take(pc.array_sort_indices(names))
+    column = pc.index_in(tag, value_set=names)
+    row = video.filter(pc.is_valid(column)).to_numpy()
+    column = pc.drop_null(column).to_numpy()
+    videos_with = np.bincount(column, minlength=len(names))
+    order = np.lexsort((column, -videos_with[column], row))  # in byte order where equal
+    row, column = row[order], column[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    frequent = place < max_tags_per_video
+    member = csr_array(
+        (np.ones(frequent.sum()), (row[frequent], column[frequent])), shape=(len(tags), len(names))
+    )
+    pairs = triu(member.T @ member, k=1).tocoo()
+    return build_graph(
+        names.take(pa.array(pairs.row)), names.take(pa.array(pairs.col)), pairs.data, isolated=names
     )
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from producers.topics.kmeans import check_points, chunks
+from producers.topics.kmeans import check_points
+from producers.topics.products import chunks
+from producers.unit_length import lengths
 from vidtopics.contracts import TOPIC_SLOTS
 from vidtopics.errors import SettingsError, explain
+
+UNIT_ROUNDOFF = 2.0**-24
+"""Of float32: a product of D terms is off by at most D times this (Higham 2002, section 3.1)."""
 
 
 class Assignment(NamedTuple):
@@ -34,23 +39,22 @@ def assign(
     a: NDArray[np.float32],
     centroids: NDArray[np.float32],
     topic_ids: NDArray[np.int64],
-    threshold: float,
+    threshold: float | NDArray[np.float32],
     *,
     slots: int = TOPIC_SLOTS,
     device: str = "cpu",
 ) -> Assignment:
     """Give each video the topics whose centroid lies within the threshold, the nearest ones first.
 
-    Cosines are summed in double precision and rounded to single, so that a video's row has the same
-    bytes in any batch and on any number of threads: unchanged videos make no new rows in a history
-    table. (A float32 product settled in float64 for the nearest few was slower at 250 centroids.)
-    Memory is bounded as in K-means.
+    A video's row has the same bytes in any batch and on any number of threads
+    (:func:`top_centroids`): unchanged videos make no new rows in a history table. Memory is bounded
+    as in K-means.
 
     Args:
         a: float32[N, D], topic representations of length 1; zero where a video has none.
         centroids: float32[K, D], length 1, K at least 1.
         topic_ids: int64[K], all different.
-        threshold: tau_3, least cosine, itself included.
+        threshold: tau_3, least cosine, itself included; float32[N] where videos differ in it.
         slots: topics a video may have.
         device: where torch computes.
 
@@ -67,11 +71,11 @@ def assign(
         topic_ids
     )  # then a stable sort by weight leaves equal weights in the order of ids
     rank, cosine = top_centroids(a, centroids[order], slots, device=device)
-    below = cosine[:, 0] < np.float32(threshold)
-    count = np.where(present, np.maximum((cosine >= np.float32(threshold)).sum(axis=1), 1), 0)
+    near = cosine >= np.broadcast_to(np.asarray(threshold, np.float32), len(a))[:, None]
+    count = np.where(present, np.maximum(near.sum(axis=1), 1), 0)
     used = np.arange(slots) < count[:, None]
     ids = np.where(used, topic_ids[order][rank], -1)
-    return Assignment(ids, np.where(used, cosine, np.float32(0)), count, below | ~present)
+    return Assignment(ids, np.where(used, cosine, np.float32(0)), count, ~(near[:, 0] & present))
 
 
 def calibrate_threshold(
@@ -115,36 +119,91 @@ def calibrate_threshold(
 
 
 def top_centroids(
-    a: NDArray[np.float32], centroids: NDArray[np.float32], slots: int, *, device: str
+    a: NDArray[np.floating], centroids: NDArray[np.float32], slots: int, *, device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Ranks int64[N, slots] and values float32[N, slots] of each row's greatest cosines.
 
+    One pass of float32 products says which centroids may be among the greatest: all within twice
+    the products' error bound of the last slot's. Those few are summed in double precision, each in
+    one order, and rounded to single: the result is that of double precision throughout.
+
     Ties go to the earlier centroid. With fewer centroids than slots, the rest is centroid 0 with
     cosine -inf.
+
+    Args:
+        a: float32 or float16 [N, D], length 1 or zero; may be a memory map.
+        centroids: float32[K, D].
+        slots: values a row.
+        device: where torch makes the products.
     """
-    x, centres = torch.as_tensor(a, device=device), _unit(torch.as_tensor(centroids, device=device))
-    rank = torch.zeros((len(a), slots), dtype=torch.int64)
-    cosine = torch.full((len(a), slots), -torch.inf)
-    width = min(slots, len(centroids))
-    for rows in chunks(len(a), max(centroids.shape)):
-        value, column = _top((_unit(x[rows]) @ centres.T).float(), width)
-        rank[rows, :width], cosine[rows, :width] = column.cpu(), value.cpu()
-    return rank.numpy(), cosine.numpy()
+    centres = np.array(centroids, np.float32)  # Arrow's are read-only, and another type for numba
+    norms = lengths(centres)
+    transposed = torch.as_tensor((centres / norms[:, None]).astype(np.float32), device=device).T
+    rank = np.zeros((len(a), slots), np.int64)
+    cosine = np.full((len(a), slots), -np.inf, np.float32)
+    margin = np.float32((2 * a.shape[1] + 32) * UNIT_ROUNDOFF)
+    for rows in chunks(len(a), max(centres.shape)):
+        x = np.array(a[rows], np.float32)
+        rough = (torch.from_numpy(x).to(device) @ transposed).cpu().numpy()
+        _settle(x, centres, norms, rough, margin, rank[rows], cosine[rows])
+    return rank, cosine
 
 
-def _top(cosine: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """The greatest values of each row and their columns; ties by column, unlike in topk."""
-    value, column = torch.topk(cosine, width, dim=1)
-    column, order = column.sort(dim=1)
-    value, again = value.gather(1, order).sort(dim=1, descending=True, stable=True)
-    column = column.gather(1, again)
-    tied = torch.nonzero((cosine >= value[:, -1:]).sum(dim=1) > width)[
-        :, 0
-    ]  # the last slot has a rival
-    if len(tied):
-        column[tied] = cosine[tied].sort(dim=1, descending=True, stable=True).indices[:, :width]
-    return value, column
+@numba.njit(cache=True, parallel=True)
+def _settle(
+    x: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    rough: NDArray[np.float32],
+    margin: np.float32,
+    rank: NDArray[np.int64],
+    cosine: NDArray[np.float32],
+) -> None:
+    """Fill `rank` and `cosine` from the centres whose product is within `margin` of the slots'."""
+    slots = min(rank.shape[1], len(centres))
+    for row in numba.prange(len(x)):
+        length = np.sqrt(_dot(x[row], x[row]))
+        limit = _least_of_greatest(rough[row], slots) - margin
+        used = 0
+        for centre in range(len(centres)):
+            if length == 0 and used == slots:
+                break
+            if rough[row, centre] < limit:
+                continue
+            value = np.float32(0)
+            if length > 0:
+                value = np.float32(_dot(x[row], centres[centre]) / (length * norms[centre]))
+            place = used
+            while place > 0 and cosine[row, place - 1] < value:
+                place -= 1
+            if place == slots:
+                continue
+            used = min(used + 1, slots)
+            for later in range(used - 1, place, -1):
+                rank[row, later] = rank[row, later - 1]
+                cosine[row, later] = cosine[row, later - 1]
+            rank[row, place], cosine[row, place] = centre, value
 
 
-def _unit(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows.double(), dim=1)
+@numba.njit(cache=True)
+def _least_of_greatest(values: NDArray[np.float32], count: int) -> np.float32:
+    """The `count`-th greatest value."""
+    greatest = np.full(count, -np.inf, np.float32)  # ascending
+    for value in values:
+        if value > greatest[0]:
+            place = 0
+            while place + 1 < count and greatest[place + 1] < value:
+                greatest[place] = greatest[place + 1]
+                place += 1
+            greatest[place] = value
+    least: np.float32 = greatest[0]
+    return least
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Double precision, in one order for one length: the order that vectors of the CPU give."""
+    total = 0.0
+    for i in range(len(x)):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from producers.topics.kmeans import check_points, spherical_kmeans
@@ -35,9 +36,10 @@ class Scores(NamedTuple):
     """Table I.
 
     Attributes:
-        scores: (features, level, metric) -> mean over clusterings, with its interval over seeds.
-        differences: (features, later features, level, metric) -> the later mean less the earlier,
-            an interval over videos and seeds together.
+        scores: (features, level, metric) -> mean over trainings and clusterings; a t interval over
+            trainings.
+        differences: (features, later features, level, metric) -> the later mean less the earlier;
+            an interval over videos, clusterings and trainings together.
     """
 
     scores: dict[tuple[str, Level, Metric], Estimate]
@@ -45,7 +47,7 @@ class Scores(NamedTuple):
 
 
 def representation_scores(
-    features: Mapping[str, NDArray[np.float32]],
+    trainings: Sequence[Mapping[str, NDArray[np.float32]]],
     classes: Mapping[Level, NDArray[np.int64]],
     *,
     clusters: Mapping[Level, int],
@@ -58,16 +60,19 @@ def representation_scores(
     Clustering is spherical K-means; videos with a zero vector form one further cluster, so that all
     features are judged on the same videos.
 
-    Intervals of differences are paired: features are compared on the same halves of the videos,
+    A difference varies with the videos that happen to be held out and with the training. The first
+    part comes from paired half-samples: features are compared on the same halves of the videos,
     drawn without replacement, each with another clustering's seed. A half-sample of n/2 out of n
     spreads as the whole does around the truth (Politis and Romano 1994); a bootstrap would not do,
-    as its copies of a video share cluster and class and lift ARI.
+    as its copies of a video share cluster and class and lift ARI. The second is a t interval over
+    the trainings. The two are added in quadrature.
 
     Args:
-        features: name -> float32[N, D], rows of length 1 or zero, in the order of the columns.
+        trainings: of each training, name -> float32[N, D], rows of length 1 or zero, in the order
+            of the columns; at least 2.
         classes: level -> int64[N], one class a video.
         clusters: level -> K, classes in the whole data set (paper, IV-C); videos may miss some.
-        clusterings: seeds, at least 2.
+        clusterings: of each training, with seeds of their own.
         seed: the seeds are seed, seed + 1, ...
 
     Raises:
@@ -78,35 +83,33 @@ def representation_scores(
     >>> unit = np.eye(2, dtype=np.float32)
     >>> features = {"bad": unit[[0, 1, 0, 1]], "good": unit[[0, 0, 1, 1]]}
     >>> table = representation_scores(
-    ...     features, classes, clusters={"primary": 2}, clusterings=2, seed=0)
+    ...     [features, features], classes, clusters={"primary": 2}, clusterings=1, seed=0)
     >>> difference = table.differences["bad", "good", "primary", "nmi"]
     >>> table.scores["good", "primary", "ari"].mean, difference.mean
     (1.0, 1.0)
     """
-    _check(features, classes)
+    for features in trainings:
+        _check(features, classes)
     scores: dict[tuple[str, Level, Metric], Estimate] = {}
     differences: dict[tuple[str, str, Level, Metric], Estimate] = {}
     for level, truth in classes.items():
-        labels = {
-            name: _clusterings(x, clusters[level], clusterings, seed)
-            for name, x in features.items()
+        labels = {  # int64[trainings, clusterings, N]
+            name: np.stack(
+                [
+                    _clusterings(f[name], clusters[level], clusterings, seed + r * clusterings)
+                    for r, f in enumerate(trainings)
+                ]
+            )
+            for name in trainings[0]
         }
         for metric in METRICS:
-            whole = {
-                name: _measure(metric, truth, labels_by_seed)
-                for name, labels_by_seed in labels.items()
-            }
-            halves = {
-                name: _halves(metric, truth, labels_by_seed, seed)
-                for name, labels_by_seed in labels.items()
-            }
+            whole = {name: _measure(metric, truth, of_name) for name, of_name in labels.items()}
+            halves = {name: _halves(metric, truth, x, seed) for name, x in labels.items()}
             for name, values in whole.items():
-                scores[name, level, metric] = _estimate(
-                    values.mean(), values.std(ddof=1) / np.sqrt(clusterings)
-                )
-            for a, b in combinations(features, 2):
-                spread = (halves[b] - halves[a]).std(ddof=1)
-                differences[a, b, level, metric] = _estimate((whole[b] - whole[a]).mean(), spread)
+                scores[name, level, metric] = _estimate(values, 0.0)
+            for a, b in combinations(labels, 2):
+                spread = float((halves[b] - halves[a]).std(ddof=1))
+                differences[a, b, level, metric] = _estimate(whole[b] - whole[a], spread)
     return Scores(scores, differences)
 
 
@@ -160,23 +163,33 @@ def _clusterings(
 def _measure(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    return np.array([METRICS[metric](truth, assigned) for assigned in labels])
+    """The metric of each training, the mean over its clusterings: float64[R] of int64[R, C, N]."""
+    return np.array([np.mean([METRICS[metric](truth, x) for x in of_one]) for of_one in labels])
 
 
 def _halves(
     metric: Metric, truth: NDArray[np.int64], labels: NDArray[np.int64], seed: int
 ) -> NDArray[np.float64]:
-    """The metric on half-samples, the same for every representation: float64[HALF_SAMPLES]."""
+    """The metric on half-samples, the same for every representation: float64[HALF_SAMPLES].
+
+    Each is the mean over trainings, as the whole is: what is left varies with the videos.
+    """
     rng = np.random.default_rng(seed)
     values = np.empty(HALF_SAMPLES)
     for i in range(HALF_SAMPLES):
         half = rng.permutation(len(truth))[: len(truth) // 2]
-        values[i] = METRICS[metric](truth[half], labels[i % len(labels), half])
+        clusterings = labels[:, i % labels.shape[1]]
+        values[i] = np.mean([METRICS[metric](truth[half], x[half]) for x in clusterings])
     return values
 
 
-def _estimate(mean: float, deviation: float) -> Estimate:
-    return Estimate(float(mean), float(mean - 1.96 * deviation), float(mean + 1.96 * deviation))
+def _estimate(of_trainings: NDArray[np.float64], spread: float) -> Estimate:
+    """The mean of float64[R], with a t interval over R and 1.96 `spread` beside it."""
+    count = len(of_trainings)
+    error = of_trainings.std(ddof=1) / np.sqrt(count)
+    margin = float(np.hypot(student.ppf(0.975, count - 1) * error, 1.96 * spread))
+    mean = float(of_trainings.mean())
+    return Estimate(mean, mean - margin, mean + margin)
 
 
 def _chord(cosine: NDArray[np.float32]) -> NDArray[np.float64]:

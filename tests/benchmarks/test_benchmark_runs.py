@@ -196,3 +196,10 @@ def test_an_aged_home_is_read_from_its_end():
     round_ = figures[1]
     assert round_.ours > 0
     assert int(round_.note.split()[0].replace(",", "")) < 500
+
+
+def test_encoding_beside_the_bare_models():
+    covers, titles = smoke("encoding")
+    assert (covers.unit, titles.unit) == ("covers/s", "titles/s")
+    assert covers.target == titles.target == "≥ 0.85x as fast"
+    assert all(f.ours > 0 and f.peer > 0 and len(f.ours_rounds) == 2 for f in (covers, titles))

@@ -1,263 +1,144 @@
 """End to end on tiny encoders with drawn covers: what Eq. 2 must do to f_C, f_T and z."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from drawn_videos import LIMIT, VIDEOS, encoders, settings, tune, videos, weights
 from sklearn.metrics import silhouette_score
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from producers.content.dataset import make_targets
 from producers.content.encoding import encode
-from producers.content.fine_tuning import EndToEndModel, fine_tune
-from producers.content.image_encoder import ImageEncoder
-from producers.content.title_encoder import TitleEncoder
+from producers.content.end_to_end import EndToEndModel
+from producers.content.fine_tuning import fine_tune
 from producers.content.training import joint_representation
-from vidtopics.errors import ContractError
-from vidtopics.settings import ContentSettings, ImageEncoderSettings
-
-SHAPES, MOODS = ("disc", "bars"), ("calm", "loud")
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "calm",
-    "loud",
-    *(f"w{i}" for i in range(20)),
-]
-LIMIT = 10_000
-VIDEOS = 64
+from vidtopics.errors import ContractError, SettingsError
+from vidtopics.settings import ContentSettings
 
 
-def draw(shape: str, random: np.random.Generator) -> bytes:
-    """A disc or bars in random colours and place, so that no single pixel tells them apart."""
-    ground, ink = (tuple(int(c) for c in random.integers(0, 256, 3)) for _ in range(2))
-    image = Image.new("RGB", (40, 40), ground)
-    pen = ImageDraw.Draw(image)
-    x, y = (int(v) for v in random.integers(0, 12, 2))
-    if shape == "disc":
-        pen.ellipse((x, y, x + 26, y + 26), fill=ink)
-    else:
-        for i in range(0, 28, 6):
-            pen.rectangle((x + i, y, x + i + 2, y + 26), fill=ink)
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
-
-
-def videos(seed: int = 0):
-    """Primary class: the cover's shape; secondary: shape and mood, a word of the title."""
-    random = np.random.default_rng(seed)
-    shape = [SHAPES[i % 2] for i in range(VIDEOS)]
-    mood = [MOODS[i // 2 % 2] for i in range(VIDEOS)]
-    covers: list[bytes | None] = [draw(s, random) for s in shape]
-    titles = [" ".join([f"w{random.integers(20)}", m, f"w{random.integers(20)}"]) for m in mood]
-    label = np.array(
-        [2 * SHAPES.index(s) + MOODS.index(m) for s, m in zip(shape, mood, strict=True)]
-    )
-    targets = make_targets(
-        [[s] for s in shape],
-        [[s + m] for s, m in zip(shape, mood, strict=True)],
-        [[m] for m in mood],
-        min_tag_videos=2,
-        max_tags=9,
-    )
-    return covers, titles, targets, label
-
-
-def encoders(dropout: float = 0.0) -> tuple[ImageEncoder, TitleEncoder]:
-    torch.manual_seed(5)
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate(WORDS)})
-    return ImageEncoder("test_efficientnet", pixels=32), TitleEncoder(
-        BertModel(config), tokenizer, max_tokens=8
-    )
-
-
-def settings(piece: int = 16, **changes) -> ContentSettings:
-    base = {
-        "experts": 4,
-        "expert_width": 16,
-        "tower_width": 16,
-        "batch_size": 32,
-        "iterations": 40,
-        "learning_rate": 3e-3,
-    }
-    return ContentSettings(
-        image_encoder=ImageEncoderSettings(batch_size=piece), **{**base, **changes}
-    )
-
-
-def representation(joint, image_encoder, title_encoder, covers, titles) -> np.ndarray:
-    e = encode(
-        image_encoder,
-        title_encoder,
-        covers,
-        titles,
-        max_pixels=LIMIT,
-        image_batch=64,
-        title_batch=64,
-    )
+def representation(joint, trained, covers, titles) -> np.ndarray:
+    e = encode(*trained, covers, titles, max_pixels=LIMIT, image_batch=64, title_batch=64)
     return joint_representation(joint, e.image, e.title, e.has_image, e.has_title)[0]
 
 
 def test_fine_tuning_teaches_both_encoders_the_planted_classes():
-    covers, titles, targets, label = videos()
-    image_encoder, title_encoder = encoders()
-    start = {k: v.clone() for e in (image_encoder, title_encoder) for k, v in e.named_parameters()}
-    untrained = fine_tune(
-        *encoders(),
-        covers,
-        titles,
-        targets,
-        settings(iterations=1, learning_rate=1e-9),
-        seed=1,
-        max_pixels=LIMIT,
-    )
-    before = representation(untrained.model, image_encoder, title_encoder, covers, titles)
-    seen = []
-    trained = fine_tune(
-        image_encoder,
-        title_encoder,
-        covers,
-        titles,
-        targets,
-        settings(),
-        seed=1,
-        max_pixels=LIMIT,
-        progress=lambda done, total: seen.append((done, total)),
-    )
-    after = representation(trained.model, image_encoder, title_encoder, covers, titles)
-    assert trained.losses.shape == (40, 3)
-    assert (trained.losses[-5:].mean(0) < 0.7 * trained.losses[:2].mean(0)).all()
-    for encoder in (image_encoder, title_encoder):
+    covers, titles, _, label = videos()
+    trained = encoders()
+    start = {k: v.clone() for e in trained for k, v in e.named_parameters()}
+    untrained = tune(encoders(), settings(iterations=1, learning_rate=1e-9))
+    before = representation(untrained.joint, trained, covers, titles)
+    log = []
+    tuned = tune(trained, settings(), log=log.append)
+    after = representation(tuned.joint, trained, covers, titles)
+    assert tuned.losses.shape == (40, 3)
+    assert (tuned.losses[-5:].mean(0) < 0.7 * tuned.losses[:2].mean(0)).all()
+    for encoder in trained:
         moved = [n for n, p in encoder.named_parameters() if not torch.equal(p, start[n])]
         assert len(moved) > 0.8 * len(list(encoder.parameters()))
     assert silhouette_score(after, label) > silhouette_score(before, label) + 0.2
     unseen_covers, unseen_titles, _, unseen_label = videos(seed=1)
-    unseen = representation(
-        trained.model, image_encoder, title_encoder, unseen_covers, unseen_titles
-    )
+    unseen = representation(tuned.joint, trained, unseen_covers, unseen_titles)
     assert silhouette_score(unseen, unseen_label) > silhouette_score(before, label) + 0.05
-    assert seen[-1] == (40, 40)
+    assert [facts.step for facts in log] == list(range(1, 41))
+    assert log[-1].losses == tuple(tuned.losses[-1].tolist())
+    assert str(log[-1]).startswith("iteration 40/40: loss primary 0.")
+    assert "videos/s (CPU, threads: " in str(log[-1])
+    assert (tuned.best_step, tuned.stopped_early, tuned.checks) == (40, False, {})
 
 
 def test_pieces_of_a_batch_add_up_to_the_batch():
-    covers, titles, targets, _ = videos()
-    covers[3], titles[4] = None, ""
-    losses = []
+    drawn = videos()
+    drawn[0][3], drawn[1][4] = None, ""
+    results = []
     for piece in (32, 5):
-        image_encoder, title_encoder = encoders()
-        short = settings(piece, iterations=3, learning_rate=1e-3)
-        losses.append(
-            fine_tune(
-                image_encoder,
-                title_encoder,
-                covers,
-                titles,
-                targets,
-                short,
-                seed=1,
-                max_pixels=LIMIT,
-            ).losses
-        )
-    np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)
+        trained = encoders()
+        tuned = tune(trained, settings(piece, iterations=3, learning_rate=1e-3), drawn=drawn)
+        results.append((tuned.losses, weights(trained, tuned)))
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-4)
 
 
 def test_same_seed_same_losses_with_dropout_and_the_global_state_untouched():
-    covers, titles, targets, _ = videos()
-    short = settings(iterations=2)
     runs = []
     for seed in (1, 1, 2):
-        image_encoder, title_encoder = encoders(dropout=0.3)
+        trained = encoders(dropout=0.3)
         torch.manual_seed(77)
         state = torch.get_rng_state()
-        runs.append(
-            fine_tune(
-                image_encoder,
-                title_encoder,
-                covers,
-                titles,
-                targets,
-                short,
-                seed=seed,
-                max_pixels=LIMIT,
-            ).losses
-        )
+        runs.append(tune(trained, settings(iterations=2), seed=seed).losses)
         assert torch.equal(torch.get_rng_state(), state)
     assert runs[0].tobytes() == runs[1].tobytes() != runs[2].tobytes()
 
 
 def test_batch_normalisation_keeps_its_statistics():
-    covers, titles, targets, _ = videos()
-    image_encoder, title_encoder = encoders()
-    before = {k: v.clone() for k, v in image_encoder.named_buffers()}
-    fine_tune(
-        image_encoder,
-        title_encoder,
-        covers,
-        titles,
-        targets,
-        settings(iterations=2),
-        seed=1,
-        max_pixels=LIMIT,
-    )
+    trained = encoders()
+    before = {k: v.clone() for k, v in trained[0].named_buffers()}
+    tune(trained, settings(iterations=2))
     assert before
-    for key, value in image_encoder.named_buffers():
+    for key, value in trained[0].named_buffers():
         assert torch.equal(value, before[key]), key
 
 
 @pytest.mark.parametrize("task", range(3))
 def test_gradient_of_each_task_reaches_both_encoders(task):
-    image_encoder, title_encoder = encoders()
-    covers, titles, targets, _ = videos()
-    joint = fine_tune(
-        image_encoder,
-        title_encoder,
-        covers,
-        titles,
-        targets,
-        settings(iterations=1),
-        seed=1,
-        max_pixels=LIMIT,
-    ).model
-    model = EndToEndModel(image_encoder, title_encoder, joint)
+    image_encoder, title_encoder = trained = encoders()
+    model = EndToEndModel(*trained, tune(trained, settings(iterations=1)).joint)
     present = torch.ones(2, dtype=torch.bool)
     model.zero_grad()
-    model(torch.randn(2, 3, 32, 32), title_encoder.tokens(titles[:2]), present, present)[
-        task
-    ].square().sum().backward()
-    assert model.image_encoder.network.conv_stem.weight.grad.abs().sum() > 0
-    assert model.title_encoder.transformer.embeddings.word_embeddings.weight.grad.abs().sum() > 0
+    tokens = title_encoder.tokens(videos()[1][:2])
+    model(torch.randn(2, 3, 32, 32), tokens, present, present)[task].square().sum().backward()
+    assert image_encoder.network.conv_stem.weight.grad.abs().sum() > 0
+    assert title_encoder.transformer.embeddings.word_embeddings.weight.grad.abs().sum() > 0
 
 
 def test_a_missing_modality_teaches_its_encoder_nothing():
-    _covers, titles, targets, _ = videos()
-    image_encoder, title_encoder = encoders()
-    start = {k: v.clone() for k, v in image_encoder.named_parameters()}
-    fine_tune(
-        image_encoder,
-        title_encoder,
-        [None] * VIDEOS,
-        titles,
-        targets,
-        settings(iterations=2),
-        seed=1,
-        max_pixels=LIMIT,
-    )
-    assert all(torch.equal(p, start[k]) for k, p in image_encoder.named_parameters())
+    trained, drawn = encoders(), videos()
+    start = {k: v.clone() for k, v in trained[0].named_parameters()}
+    tune(trained, settings(iterations=2), drawn=([None] * VIDEOS, *drawn[1:]))
+    assert all(torch.equal(p, start[k]) for k, p in trained[0].named_parameters())
+
+
+def test_the_validation_part_stops_training_and_gives_the_best_weights_back():
+    """Its labels are those of other videos: what is learned makes them worse sooner or later."""
+    covers, titles, targets, _ = videos()
+    validation = np.arange(VIDEOS) % 4 == 0
+    wrong = targets.labels[0].toarray()
+    wrong[validation] = wrong[validation][:, ::-1]
+    misled = type(targets)(targets.classes, (type(targets.labels[0])(wrong), *targets.labels[1:]))
+    content = settings(patience=2, check_every=3, learning_rate=1e-2)
+    trained = encoders()
+    tuned = tune(trained, content, drawn=(covers, titles, misled, None), validation=validation)
+    steps = list(tuned.checks)
+    assert tuned.stopped_early
+    assert tuned.best_step == min(tuned.checks, key=tuned.checks.get)
+    assert len(tuned.losses) == steps[-1] == tuned.best_step + 2 * 3 < 40
+    # As many iterations and no more, from the start: the same weights.
+    short, other = content.model_copy(update={"iterations": tuned.best_step}), encoders()
+    expected = tune(other, short, drawn=(covers, titles, misled, None), validation=validation)
+    given_back = weights(trained, tuned)
+    for name, array in weights(other, expected).items():
+        np.testing.assert_array_equal(given_back[name], array, err_msg=name)
+
+
+def test_a_validation_video_teaches_nothing():
+    """With other labels and another cover it changes the checks and no weight."""
+    validation, results = np.arange(VIDEOS) < 8, []
+    for seed in (0, 1):
+        covers, titles, targets, _ = videos()
+        others = videos(seed=seed)
+        drawn = ([*others[0][:8], *covers[8:]], [*others[1][:8], *titles[8:]], targets, None)
+        trained = encoders()
+        content = settings(iterations=4, patience=9, check_every=4)
+        tuned = tune(trained, content, drawn=drawn, validation=validation)
+        results.append((tuned.checks, weights(trained, tuned)))
+    (checks, first), (other_checks, second) = results
+    assert checks.keys() == other_checks.keys() == {4}
+    assert checks != other_checks
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_learning_rate_that_overflows_is_named_before_it_reaches_the_weights():
+    trained = encoders()
+    with pytest.raises(SettingsError, match=r"lower content\.learning_rate"):
+        tune(trained, settings(learning_rate=1e12))
+    assert all(p.isfinite().all() for p in trained[0].parameters())
 
 
 @pytest.mark.timeout(60)

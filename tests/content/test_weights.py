@@ -1,5 +1,6 @@
 """Weights from files and packages: the right ones load, every wrong one is refused by name."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+import tiny_encoders
 import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -19,7 +21,9 @@ from producers.content.weights import (
     image_weights,
     load_image_encoder,
     load_title_encoder,
+    save_encoders,
     title_weights,
+    with_saved_encoders,
 )
 from vidtopics.errors import EncoderError
 from vidtopics.settings import ContentSettings, ImageEncoderSettings, TitleEncoderSettings
@@ -109,7 +113,7 @@ def test_an_unknown_model_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("", "content.image_encoder.weights: expected a path or package:NAME, found nothing"),
+        ("", "image_encoder.weights: expected a path, package:NAME or random:SEED, found nothing"),
         ("nowhere/weights.pth", "found 'nowhere/weights.pth'"),
         ("package:no_such_package", "found 'no_such_package'"),
         ("package:os.path", "found 'os.path'"),
@@ -156,7 +160,7 @@ def test_a_package_is_found_without_being_executed(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("raise RuntimeError('executed')")
     (package / "models" / "net.pth").write_bytes(b"")
     monkeypatch.syspath_prepend(tmp_path)
-    assert image_weights(image_settings("package:ships_weights")).name == "net.pth"
+    assert [f.name for f in image_weights(image_settings("package:ships_weights"))] == ["net.pth"]
     with pytest.raises(
         EncoderError, match=r"found 'ships_weights\.models'"
     ):  # looking inside would import its parent
@@ -263,3 +267,116 @@ def test_the_sentence_encoder_of_the_demo_knows_what_titles_mean():
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(cat, kitten, dim=0) > cosine(cat, engine, dim=0) + 0.3
     assert title_weights(TitleEncoderSettings(weights=MINILM)).name == "model"
+
+
+def in_shards(folder: Path, state: dict[str, torch.Tensor]) -> None:
+    """A model's tensors over two files and an index, as Hugging Face's libraries save them."""
+    names, weight_map = sorted(state), {}
+    for i, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"model-0000{i}-of-00002.safetensors"
+        save_file({name: state[name].contiguous() for name in part}, folder / file)
+        weight_map |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture
+def image_model(tmp_path: Path, state) -> Path:
+    """A folder as timm saves one for Hugging Face's hub, with the pickle that often lies beside."""
+    folder = tmp_path / "image_model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architecture": NAME}))
+    save_file(state, folder / "model.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    return folder
+
+
+def outputs(encoder, inputs) -> torch.Tensor:
+    with torch.inference_mode():
+        return encoder(inputs)
+
+
+def test_an_image_model_in_hugging_faces_layout_loads_in_one_file_or_in_shards(image_model, state):
+    images = torch.randn(2, 3, 32, 32)
+    one_file = load_image_encoder(image_settings(image_model))
+    (image_model / "model.safetensors").unlink()
+    in_shards(image_model, state)
+    two_files = load_image_encoder(image_settings(image_model))
+    assert torch.equal(outputs(one_file, images), outputs(two_files, images))
+    assert len(image_weights(image_settings(image_model))) == 2
+    settings = ContentSettings(
+        image_encoder=image_settings(image_model), title_encoder={"weights": "random:1"}
+    )
+    before = encoder_identity(settings)
+    in_shards(image_model, {name: x + 1 for name, x in state.items()})
+    for file in image_weights(image_settings(image_model)):
+        os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    assert encoder_identity(settings) != before
+
+
+def test_a_title_model_in_shards_loads_as_in_one_file(title_model):
+    settings = TitleEncoderSettings(weights=str(title_model))
+    one_file = load_title_encoder(settings)
+    tokens = one_file.tokens(["cats and dogs"])
+    (title_model / "model.safetensors").unlink()
+    in_shards(title_model, one_file.transformer.state_dict())
+    assert torch.equal(outputs(load_title_encoder(settings), tokens), outputs(one_file, tokens))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("{}", "expected a weight_map"),
+        ("[", "expected a weight_map"),
+        ('{"weight_map": []}', "expected a weight_map"),
+        ('{"weight_map": {"w": "../model.pth"}}', r"not there: \.\./model\.pth"),
+        ('{"weight_map": {"w": "gone.safetensors"}}', r"not there: gone\.safetensors"),
+    ],
+)
+def test_an_index_without_its_shards_is_refused_by_name(image_model, title_model, index, message):
+    for folder in (image_model, title_model):
+        (folder / "model.safetensors").unlink()
+        (folder / "model.safetensors.index.json").write_text(index)
+    (image_model.parent / "model.pth").write_bytes(b"")
+    with pytest.raises(EncoderError, match=message):
+        load_image_encoder(image_settings(image_model))
+    with pytest.raises(EncoderError, match=message):
+        load_title_encoder(TitleEncoderSettings(weights=str(title_model)))
+
+
+def test_random_weights_are_drawn_from_their_seed_and_named_as_such():
+    images = torch.randn(2, 3, 32, 32)
+    first, same, other = (
+        outputs(load_image_encoder(image_settings(f"random:{seed}")), images) for seed in (7, 7, 8)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    settings = ContentSettings(
+        image_encoder=image_settings("random:7"), title_encoder={"weights": "random:8"}
+    )
+    assert encoder_identity(settings) == (
+        "test_efficientnet@random weights, seed 7/32px+title@random weights, seed 8/32tokens"
+    )
+
+
+@pytest.mark.parametrize("seed", ["", "seven", "-1", "1" * 10, "٣"])
+def test_random_weights_without_a_seed_are_refused(seed):
+    with pytest.raises(EncoderError, match="expected random:SEED, a whole number"):
+        load_image_encoder(image_settings(f"random:{seed}"))
+    with pytest.raises(EncoderError, match=r"title_encoder\.weights: expected random:SEED"):
+        load_title_encoder(TitleEncoderSettings(weights=f"random:{seed}"))
+
+
+def test_saved_encoders_load_again_to_the_same_outputs(tmp_path):
+    image, title = tiny_encoders.image_encoder(), tiny_encoders.title_encoder(["cats", "dogs"])
+    save_encoders(tmp_path, image, title)
+    settings = ContentSettings(
+        image_encoder=image_settings("nowhere"), title_encoder={"weights": "x", "max_tokens": 8}
+    )
+    saved = with_saved_encoders(settings, tmp_path)
+    images, tokens = torch.randn(2, 3, 32, 32), title.tokens(["cats dogs"])
+    again = load_image_encoder(saved.image_encoder), load_title_encoder(saved.title_encoder)
+    assert torch.equal(outputs(again[0], images), outputs(image.eval(), images))
+    assert again[1].tokens(["cats dogs"])["input_ids"].tolist() == tokens["input_ids"].tolist()
+    assert torch.equal(outputs(again[1], tokens), outputs(title.eval(), tokens))
+    assert encoder_identity(saved).startswith("test_efficientnet@")

@@ -38,7 +38,19 @@ def test_the_papers_values_are_exactly_the_papers() -> None:
         0.001,
     )
     assert (content.holdout_share, content.max_tags, tags.walk_length) == (0.1, 12_000, 100)
+    assert (content.projection_width, content.patience) == (0, 0)
     assert (topics.clusters, topics.threshold) == (6_000, 0.6)
+
+
+def test_a_preset_that_trains_nothing_that_reaches_z_is_refused_by_name() -> None:
+    """Frozen encoders and no projection: the MMoE would learn, and no vector would move."""
+    frozen = {"train_encoders": False, "projection_width": 0}
+    with pytest.raises(SettingsError) as error:
+        parse({"content": frozen}, where="mine.yaml")
+    assert str(error.value).startswith("mine.yaml, content: expected something to train that")
+    assert "found train_encoders: false, projection_width: 0" in str(error.value)
+    for setting in ({"train_encoders": True}, {"projection_width": 1}):
+        parse({"content": {**frozen, **setting}}, where="mine.yaml")
 
 
 def test_every_mistake_is_named_at_once() -> None:

@@ -1,12 +1,15 @@
 """The tag graph against a hand-worked five-node example and a plain oracle."""
 
+from collections import Counter
+from itertools import combinations
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.tags.graph import build_graph, edge_probabilities
+from producers.tags.graph import build_graph, count_pairs, edge_probabilities
 from vidtopics.errors import ContractError
 
 # a-b 2, a-c 1, b-c 1 and, apart from them, d-e 5.
@@ -117,3 +120,28 @@ def test_components_and_degrees_equal_the_plain_oracle(pairs):
     )
     assert dict(zip(nodes, graph.components().tolist(), strict=True)) == _oracle(nodes, edges)
     assert graph.degrees.tolist() == [sum(tag in edge for edge in edges) for tag in nodes]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abcdefg"), unique=True, max_size=6), max_size=12),
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+def test_pairs_are_counted_as_a_dictionary_counts_them(videos, min_videos, most):
+    counts = Counter(tag for tags in videos for tag in tags)
+    frequent = {tag for tag, n in counts.items() if n >= min_videos}
+    pairs: Counter[tuple[str, str]] = Counter()
+    for tags in videos:
+        chosen = sorted(frequent & set(tags), key=lambda t: (-counts[t], t))[:most]
+        pairs.update(combinations(sorted(chosen), 2))
+    lists = pa.array(videos, pa.list_(pa.string()))
+    graph = count_pairs(lists, min_videos=min_videos, max_tags_per_video=most)
+    assert graph.tags.to_pylist() == sorted(frequent)
+    names = graph.tags.to_pylist()
+    ends = np.repeat(np.arange(len(names)), graph.degrees)
+    edges = {
+        (names[a], names[b]): weight
+        for a, b, weight in zip(ends, graph.indices, graph.weights, strict=True)
+        if a < b
+    }
+    assert edges == pairs

@@ -3,98 +3,99 @@
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from types import SimpleNamespace
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from producers.tags.graph import build_graph
+from vidtopics.errors import MachineError
+from vidtopics.settings import Settings
 
 JAR = os.environ.get("GRAPHFRAMES_JAR")
 EDGES = [("a", "b", 2), ("b", "c", 1), ("m", "n", 3), ("d", "e", 1), ("x", "é", 1), ("y", "é", 1)]
 LONE = ["k", "\U0001f3ac"]
+EXPECTED = {
+    **{"a": 0, "b": 0, "c": 0, "x": 1, "y": 1, "é": 1},
+    **{"d": 2, "e": 2, "m": 3, "n": 3, "k": 4, LONE[1]: 5},
+}
 
 
-def run_local() -> dict[str, object]:
+def graph(edges=tuple(EDGES)):
+    a, b, videos = zip(*edges, strict=True) if edges else ((), (), ())
+    return build_graph(a, b, videos, isolated=LONE)
+
+
+def by_tag(tags, components):
+    return dict(zip(tags.to_pylist(), components.tolist(), strict=True))
+
+
+def run_graphframes():
+    """In a new process, which ends with its JVM."""
+    from vidtopics.jobs.graph_engine import components
     from vidtopics.jobs.session import session
 
-    return run_engine(session("tests"), "local")
+    spark = session("tests")
+    return [components(graph(edges), spark).tolist() for edges in (EDGES, [])]
 
 
-def run_graphframes() -> dict[str, object]:
-    """In a new process, which ends with its JVM."""
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.sql.shuffle.partitions", 1)
-    return run_engine(builder.config("spark.jars", JAR).getOrCreate(), "graphframes")
+def test_local_engine():
+    assert by_tag(graph().tags, graph().components()) == EXPECTED
 
 
-def run_engine(spark, engine: str) -> dict[str, object]:
-    from pyspark.sql import functions as F
-
-    from vidtopics.errors import MachineError
-    from vidtopics.jobs.graph_engine import available_engine, components, degrees, number_components
-
-    edges = spark.createDataFrame(EDGES, "tag_a string, tag_b string, videos long")
-    names = sorted({tag for a, b, _ in EDGES for tag in (a, b)} | set(LONE))
-    tags = spark.createDataFrame([(tag,) for tag in names], "tag string")
-    frame = components(edges, tags, engine=engine)
-    result: dict[str, object] = {
-        "engine": available_engine(spark),
-        "components": dict(frame.collect()),
-        "degrees": dict(degrees(edges, tags, engine=engine).collect()),
-        "types": frame.dtypes,
-        "renumbered": dict(
-            number_components(
-                frame.select("tag", (F.lit(7) - F.col("component")).alias("label"))
-            ).collect()
-        ),
-    }
-    if engine == "local":
-        try:
-            components(edges, tags, engine="graphframes")
-        except MachineError as error:
-            result["error"] = str(error)
-    return result
+@pytest.mark.skipif(not JAR, reason="GRAPHFRAMES_JAR names no GraphFrames jar")
+def test_graphframes_agrees_with_the_local_engine():
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        full, without_edges = pool.submit(run_graphframes).result()
+    assert full == graph().components().tolist()
+    assert without_edges == graph([]).components().tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "engine",
-    [
-        "local",
-        pytest.param(
-            "graphframes",
-            marks=pytest.mark.skipif(not JAR, reason="GRAPHFRAMES_JAR names no GraphFrames jar"),
-        ),
-    ],
-)
-def test_engine_agrees_with_the_graph(engine):
-    if engine == "local":
-        report = run_local()
-    else:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            report = pool.submit(run_graphframes).result()
-    a, b, videos = zip(*EDGES, strict=True)
-    graph = build_graph(a, b, videos, isolated=LONE)
-    expected = dict(zip(graph.tags.to_pylist(), graph.components().tolist(), strict=True))
-    assert expected == {
-        "a": 0,
-        "b": 0,
-        "c": 0,
-        "x": 1,
-        "y": 1,
-        "é": 1,
-        "d": 2,
-        "e": 2,
-        "m": 3,
-        "n": 3,
-        "k": 4,
-        LONE[1]: 5,
-    }
-    assert report["components"] == report["renumbered"] == expected
-    assert report["degrees"] == dict(
-        zip(graph.tags.to_pylist(), graph.degrees.tolist(), strict=True)
+class Frames:
+    """Stands in for a session and a GraphFrame: rows as GraphFrames gives them, in any order."""
+
+    def createDataFrame(self, table):  # noqa: N802
+        return table
+
+    def __call__(self, vertices, edges):
+        self.edges = edges
+        return self
+
+    def connectedComponents(self, **options):  # noqa: N802
+        ids = np.array([11, 4, 0, 1, 2, 3, 5, 6, 7, 8, 9, 10])
+        names = graph().tags.to_pylist()
+        far = [EXPECTED[names[i]] * -7 + 2**40 for i in ids]
+        return SimpleNamespace(
+            select=lambda *names: SimpleNamespace(
+                toArrow=lambda: pa.table({"id": ids, "component": far})
+            )
+        )
+
+
+def test_labels_of_graphframes_become_the_numbers_of_the_local_engine(monkeypatch):
+    from vidtopics.jobs import graph_engine
+
+    monkeypatch.setattr(graph_engine, "require_jar", lambda spark: None)
+    frames = Frames()
+    assert by_tag(graph().tags, graph_engine.components(graph(), frames, frame=frames)) == EXPECTED
+    tags = graph().tags.to_pylist()
+    ends = zip(*(frames.edges[end].to_pylist() for end in ("src", "dst")), strict=True)
+    assert sorted((tags[a], tags[b]) for a, b in ends) == sorted((a, b) for a, b, _ in EDGES)
+
+
+@pytest.mark.skipif(bool(JAR), reason="the session has the jar")
+def test_the_job_asks_the_engine_that_is_set_and_without_its_jar_says_so():
+    from spark_jobs.tag_embedding import components_by_engine
+    from vidtopics.jobs.session import session
+
+    local = Settings()
+    asked = Settings.model_validate({"tags": {"engine": "graphframes"}})
+    assert components_by_engine(SimpleNamespace(settings=local), graph()).tolist() == list(
+        graph().components()
     )
-    assert report["types"] == [("tag", "string"), ("component", "bigint")]
-    assert report["engine"] == engine
-    if engine == "local":
-        assert "org.graphframes.GraphFrame" in report["error"]
+    run = SimpleNamespace(settings=asked, spark=session("tests"))
+    with pytest.raises(
+        MachineError, match=r"tags.engine: expected the GraphFrames jar .* found no"
+    ):
+        components_by_engine(run, graph())

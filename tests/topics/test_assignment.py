@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.topics import kmeans
+from producers.topics import products
 from producers.topics.assignment import assign, calibrate_threshold
 from vidtopics.errors import SettingsError
 
@@ -59,6 +59,16 @@ def test_equals_the_oracle(seed, clusters, threshold):
     assert dtypes == [np.int64, np.float32, np.int64, np.bool_]
 
 
+@given(st.integers(0, 2**32 - 1), st.lists(st.floats(-1, 1, width=32), min_size=5, max_size=5))
+def test_each_video_is_held_to_its_own_threshold(seed, thresholds):
+    a, centroids, ids = random_unit(seed, 5), random_unit(seed + 1, 12), np.arange(12)
+    together = assign(a, centroids, ids, np.array(thresholds, np.float32))
+    for row, threshold in enumerate(thresholds):
+        alone = assign(a[[row]], centroids, ids, threshold)
+        for column, value in zip(together, alone, strict=True):
+            assert np.array_equal(column[[row]], value)
+
+
 @given(st.permutations(range(20)))
 def test_ties_go_to_the_smaller_id_also_at_the_last_slot(order):
     """Twenty centroids, ten of them twice: equal cosines throughout, and eight slots for twenty."""
@@ -84,11 +94,25 @@ def test_threshold_is_inclusive_and_none_within_it_gives_the_nearest():
     assert (alone.topic_count.tolist(), alone.below_threshold.tolist()) == ([1], [True])
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_centroids_that_float32_products_cannot_tell_apart(seed):
+    """Their cosines differ in the seventh digit; more of them than slots."""
+    rng = np.random.default_rng(seed)
+    a, centre = random_unit(seed, 3, 300), random_unit(seed + 1, 1, 300)
+    centroids = unit(centre + 3e-7 * rng.normal(size=(40, 300)))
+    ids = rng.permutation(40)
+    assignment = assign(a, centroids, ids, -1)
+    for row in range(3):
+        topics, weights, *_ = oracle(a[row], centroids, ids, -1)
+        assert assignment.topic_ids[row].tolist() == topics
+        assert assignment.topic_weights[row].tolist() == weights
+
+
 def test_batches_and_chunks_change_no_byte(monkeypatch):
     a, centroids, ids = random_unit(0, 301, 64), random_unit(1, 150, 64), np.arange(150)
     whole = assign(a, centroids, ids, 0.1)
     parts = [assign(part, centroids, ids, 0.1) for part in np.array_split(a, 7)]
-    monkeypatch.setattr(kmeans, "CHUNK_ELEMENTS", 1000)
+    monkeypatch.setattr(products, "CHUNK_ELEMENTS", 1000)
     small = assign(a, centroids, ids, 0.1)
     for column, value in enumerate(whole):
         assert (

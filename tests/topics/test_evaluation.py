@@ -28,10 +28,10 @@ K = {level: len(np.unique(truth)) for level, truth in CLASSES.items()}
 
 @pytest.fixture(scope="module")
 def table():
-    return representation_scores(FEATURES, CLASSES, clusters=K, clusterings=4, seed=3)
+    return representation_scores([FEATURES] * 2, CLASSES, clusters=K, clusterings=2, seed=3)
 
 
-def test_scores_are_the_means_over_seeds(table):
+def test_scores_are_means_over_seeds_with_a_t_interval_over_trainings(table):
     assert len(table.scores) == 3 * 2 * 2
     runs = [
         adjusted_rand_score(
@@ -41,7 +41,22 @@ def test_scores_are_the_means_over_seeds(table):
     ]
     mean, low, high = table.scores["strong", "secondary", "ari"]
     assert mean == pytest.approx(np.mean(runs))
-    assert high - low == pytest.approx(2 * 1.96 * np.std(runs, ddof=1) / 2)
+    trainings = np.mean([runs[:2], runs[2:]], axis=1)
+    error = np.std(trainings, ddof=1) / np.sqrt(2)
+    assert high - low == pytest.approx(2 * 12.7062 * error, rel=1e-4)  # t, 97.5%, 1 degree
+
+
+def test_trainings_that_differ_widen_the_interval():
+    """A step that one training takes and another doesn't is no finding."""
+    worse = FEATURES | {"strong": FEATURES["weak"]}
+    one, two = (
+        representation_scores(
+            trainings, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=3
+        ).differences["weak", "strong", "primary", "nmi"]
+        for trainings in ([FEATURES] * 3, [FEATURES, FEATURES, worse])
+    )
+    assert one.low > 0
+    assert two.mean > 0 > two.low
 
 
 @pytest.mark.parametrize("level", ["primary", "secondary"])
@@ -67,10 +82,10 @@ def test_half_samples_spread_as_fresh_samples_do():
             "some": unit(centres + 0.6 * rng.normal(size=(200, 2))),
         }
         table_of_scores = representation_scores(
-            features,
+            [features] * 2,
             {"primary": truth},
             clusters={"primary": len(np.unique(truth))},
-            clusterings=2,
+            clusterings=1,
             seed=0,
         )
         mean, low, high = table_of_scores.differences["none", "some", "primary", "ari"]
@@ -82,7 +97,7 @@ def test_half_samples_spread_as_fresh_samples_do():
 def test_same_seed_same_table():
     one, two, other = (
         representation_scores(
-            FEATURES, {"primary": PRIMARY}, clusters=K, clusterings=2, seed=s
+            [FEATURES] * 2, {"primary": PRIMARY}, clusters=K, clusterings=1, seed=s
         ).scores
         for s in (3, 3, 4)
     )
@@ -92,7 +107,7 @@ def test_same_seed_same_table():
 def test_zero_vectors_are_one_more_cluster():
     half = np.where(np.arange(240)[:, None] % 2, FEATURES["strong"], 0).astype(np.float32)
     table_of_scores = representation_scores(
-        {"half": half, "whole": FEATURES["strong"]},
+        [{"half": half, "whole": FEATURES["strong"]}] * 2,
         {"primary": PRIMARY},
         clusters=K,
         clusterings=2,
@@ -125,7 +140,11 @@ def test_distance_ratio_by_hand_and_in_order():
 def test_other_videos_are_named():
     with pytest.raises(ContractError, match="weak: 240, primary: 239"):
         representation_scores(
-            {"weak": FEATURES["weak"]}, {"primary": PRIMARY[1:]}, clusters=K, clusterings=2, seed=0
+            [{"weak": FEATURES["weak"]}] * 2,
+            {"primary": PRIMARY[1:]},
+            clusters=K,
+            clusterings=2,
+            seed=0,
         )
 
 
@@ -135,7 +154,11 @@ def test_one_class_is_refused(classes):
     points = np.eye(4, dtype=np.float32)[: len(classes)]
     with pytest.raises(TableError, match="Table I, primary classes: expected at least 2 classes"):
         representation_scores(
-            {"x": points}, {"primary": np.array(classes)}, clusters=K, clusterings=2, seed=0
+            [{"x": points}] * 2,
+            {"primary": np.array(classes)},
+            clusters=K,
+            clusterings=2,
+            seed=0,
         )
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from producers.topics import kmeans
-from producers.topics.kmeans import nearest, plus_plus, spherical_kmeans
+from producers.topics import kmeans, products, seeding
+from producers.topics.kmeans import spherical_kmeans
+from producers.topics.products import nearest
 from vidtopics.errors import ContractError, SettingsError
 
 
@@ -93,14 +94,12 @@ def test_an_empty_cluster_takes_the_farthest_point():
 
 
 def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
-    x = torch.as_tensor(unit(np.array([[1, 0.1], [1, 0.5], [-1, 0.1]])))
+    points = unit(np.array([[1, 0.1], [1, 0.5], [-1, 0.1]]))
     centres = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    labels, cosines = (
-        torch.tensor([0, 0, 1]),
-        torch.tensor([0.995, 0.894, 0.0995]),
-    )  # the last lies farthest, but alone
-    assert kmeans._reseed(x, labels, cosines, centres).tolist() == [2]
-    assert torch.equal(centres[2], x[1])
+    labels = np.array([0, 0, 1])
+    cosines = np.array([0.995, 0.894, 0.0995], np.float32)  # the last lies farthest, but alone
+    assert kmeans._reseed(points, labels, cosines, centres).tolist() == [2]
+    assert np.array_equal(centres[2], points[1])
 
 
 def test_fewer_different_points_than_clusters_leave_clusters_empty():
@@ -129,14 +128,108 @@ def test_plus_plus_is_greedy_and_near_to_the_best_start():
 
 def start(points, seed):
     x = torch.as_tensor(points)
-    return plus_plus(x, 12, x[:0], np.random.default_rng(seed))
+    known, rng = x[:0], np.random.default_rng(seed)
+    return seeding.first_centres(points, np.arange(len(points)), 12, known, rng)
+
+
+def test_candidates_of_a_sample_start_as_well_as_all_points(monkeypatch):
+    """48 planted clusters of 40: k-means|| on 8 points a cluster, then greedy on its candidates."""
+    points, truth = planted(clusters=48)
+    direct = spherical_kmeans(points, 48, iterations=25, seed=0).cosines.mean()
+    monkeypatch.setattr(seeding, "DIRECT", 100)
+    sampled = [spherical_kmeans(points, 48, iterations=25, seed=s) for s in range(5)]
+    assert np.mean([clustering.cosines.mean() for clustering in sampled]) > direct - 0.005
+    assert np.mean([adjusted_rand_score(truth, c.labels) for c in sampled]) > 0.95
+
+
+def test_candidates_are_drawn_by_distance_and_weigh_their_points():
+    points = np.eye(3, dtype=np.float32)[[0] * 90 + [1] * 9 + [2]]
+    rng = np.random.default_rng(0)
+    chosen, weights = seeding.oversample(torch.as_tensor(points), 2, np.ones(100, np.float32), rng)
+    # One a round; what lies on a candidate is never drawn again, and the last is no exception.
+    assert sorted(points[chosen].argmax(axis=1)) == [0, 1, 2]
+    assert dict(zip(points[chosen].argmax(axis=1).tolist(), weights, strict=True)) == {
+        0: 90,
+        1: 9,
+        2: 1,
+    }
+
+
+def test_few_different_points_leave_clusters_empty_after_sampling_too(monkeypatch):
+    monkeypatch.setattr(seeding, "DIRECT", 4)
+    points = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    clustering = spherical_kmeans(points, 6, iterations=5, seed=0)
+    assert np.allclose(clustering.cosines, 1)
+    assert len(set(clustering.labels.tolist())) == 3
+
+
+def test_a_map_of_half_precision_is_read_in_blocks_and_clustered_alike(tmp_path, monkeypatch):
+    points, _ = planted()
+    points[5] = 0
+    half = np.memmap(tmp_path / "points", np.float16, mode="w+", shape=points.shape)
+    half[:] = points
+    read = []
+    read_rows = kmeans.read_rows
+
+    def count(points, rows, device):
+        x = read_rows(points, rows, device)
+        read.append(len(x))
+        return x
+
+    monkeypatch.setattr(products, "CHUNK_ELEMENTS", 16 * 50)
+    monkeypatch.setattr(kmeans, "read_rows", count)
+    mapped = spherical_kmeans(half, 12, iterations=25, seed=0)
+    assert max(read) <= 50
+    assert sum(read) == (mapped.iterations + 1) * 479  # one pass a step, and one at first
+    exact = spherical_kmeans(points, 12, iterations=25, seed=0)
+    assert np.array_equal(mapped.labels, exact.labels)
+    assert mapped.labels[5] == -1
+    assert np.allclose(mapped.centroids, exact.centroids, atol=1e-3)
+    assert np.allclose(np.linalg.norm(mapped.centroids, axis=1), 1, atol=1e-6)
+
+
+def test_sums_of_many_points_keep_their_precision():
+    """Float32 sums of that many equal terms are off in the third digit."""
+    rows = 2**17
+    points = np.repeat(np.array([[0.6, 0.8]], np.float32), rows, axis=0)
+    start = np.array([[1, 0]], np.float32)
+    clustering = spherical_kmeans(points, 1, iterations=1, seed=0, initial=start)
+    assert np.allclose(clustering.centroids, [[0.6, 0.8]], atol=1e-7)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([2, 64, 700]))
+def test_bfloat16_gives_the_answer_of_float32(seed, clusters, width):
+    rng = np.random.default_rng(seed)
+    centres = unit(rng.normal(size=(clusters, width)))
+    near = unit(centres[rng.integers(clusters, size=40)] + 0.002 * rng.normal(size=(40, width)))
+    x = torch.as_tensor(np.concatenate([near, unit(rng.normal(size=(40, width))), centres]))
+    centres = torch.as_tensor(centres)
+    labels, cosines = nearest(x, centres)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products, "has_bfloat16_units", lambda: True)
+        assert products.product_type("cpu") == "bfloat16"
+        rough_labels, rough_cosines = nearest(x, centres)
+    assert torch.allclose(rough_cosines, cosines, atol=1e-6)
+    second = (x @ centres.T).topk(min(2, clusters)).values[:, -1]
+    clear = cosines - second > 1e-6 if clusters > 1 else cosines > -2
+    assert torch.equal(rough_labels[clear], labels[clear])
+
+
+def test_bfloat16_alone_would_err():
+    """What the test above would not see if its points were too easy."""
+    x, centres = (
+        torch.as_tensor(unit(np.random.default_rng(s).normal(size=(200, 700)))) for s in (0, 1)
+    )
+    rough = (x.bfloat16() @ centres.bfloat16().T).argmax(dim=1)
+    assert (rough != nearest(x, centres)[0]).any()
 
 
 def test_same_seed_same_bytes_and_chunks_only_round(monkeypatch):
     points, _ = planted(spread=0.5)
     one, two = (spherical_kmeans(points, 12, iterations=25, seed=5) for _ in range(2))
     assert one.centroids.tobytes() == two.centroids.tobytes()
-    monkeypatch.setattr(kmeans, "CHUNK_ELEMENTS", 12 * 7)
+    monkeypatch.setattr(products, "CHUNK_ELEMENTS", 12 * 7)
     small = spherical_kmeans(points, 12, iterations=25, seed=5)
     assert np.array_equal(small.labels, one.labels)
     assert np.allclose(small.centroids, one.centroids, atol=1e-5)

@@ -25,7 +25,7 @@ def bench(
         typer.Argument(
             metavar="[NAME...]",
             help="online, clients, feast-read, materialize, memory, join, rounds, training, wide,"
-            " age; all if none is named.",
+            " age, encoding; all if none is named.",
         ),
     ] = None,
     scale: Annotated[

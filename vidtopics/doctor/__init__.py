@@ -319,6 +319,8 @@ def _normal(name: str) -> str:
 def _weights(weights: str) -> Finding:
     """Weights of an encoder: a package that ships them, or a local file."""
     kind, _, name = weights.rpartition(":")
+    if kind == "random":
+        return Finding("weights", "ok", f"random weights, seed {name}: untrained")
     exists = find_spec(name) is not None if kind == "package" else Path(weights).exists()
     if exists:
         return Finding("weights", "ok", weights)

@@ -1,19 +1,16 @@
-"""Table I and Fig. 3 from the published tables, as of the last release."""
+"""Table I, Fig. 3 and linear probes of representations trained anew, as of the last release."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from producers.content.weights import encoder_identity
 from producers.unit_length import to_unit_length
-from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.errors import TableError, explain
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Run
@@ -22,11 +19,14 @@ from vidtopics.source import source_hash
 from vidtopics.tables import Tables
 from vidtopics.times import moment
 
-FEATURES = ("image", "title", "joint", "joint + tag")
+FIGURE_3 = ("image", "joint", "joint + tag")
+FIGURE_3_CLUSTERINGS = 10
+LEAST_VIDEOS = 20
 Vectors = NDArray[np.float32]
 
 if TYPE_CHECKING:
     from producers.topics.evaluation import Level
+    from vidtopics.evaluate.retraining import Catalogue
 
 
 def evaluate(
@@ -34,22 +34,24 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report as plain values, kept in the home's `reports/` until something changes.
 
-    Representations are those of videos whose labels never trained (`content.holdout_share`), as of
-    the last release.
+    Representations are those of videos that never trained (`content.holdout_share`), as of the last
+    release, by `evaluation.trainings` models trained from other seeds on the other videos.
     """
     release = tables.latest_release()
     code = source_hash(
-        "vidtopics.evaluate.representations",
-        "vidtopics.jobs.topic_blocks",
-        "producers.topics.evaluation",
-        "producers.topics.kmeans",
+        "vidtopics.evaluate",
+        "vidtopics.jobs.inputs",
+        "producers.content",
+        "producers.tags",
+        "producers.topics",
         "producers.unit_length",
     )
     key = digest(
         release["versions"],
         settings.evaluation,
+        settings.content,
+        settings.tags,
         settings.topics,
-        settings.content.holdout_share,
         settings.seed,
         code,
     )
@@ -58,9 +60,7 @@ def evaluate(
         report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    run = Run(
-        tables, settings, release["as_of_us"], live=True
-    )  # all that is known by now of that time
+    run = released_run(tables, settings)
     report = {
         "key": key,
         "release": release["release_id"],
@@ -71,31 +71,44 @@ def evaluate(
     return report
 
 
-def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
-    from producers.topics.evaluation import distance_ratios, representation_scores
+def released_run(tables: Tables, settings: Settings) -> Run:
+    """A run as of the last release, with all that is known by now of that time."""
+    return Run(tables, settings, tables.latest_release()["as_of_us"], live=True)
 
-    features, classes, class_counts, topics = held_out(run)
-    seeds = {"clusterings": run.settings.evaluation.clusterings, "seed": run.settings.seed}
-    videos = len(features["image"])
-    classes, left_out = comparable_levels(classes)
-    class_counts = {level: class_counts[level] for level in classes}
-    clusters = max(2, videos // 10)
-    features, reasons = clusterable_features(features, max(clusters, *class_counts.values()))
-    left_out += reasons
-    scores = representation_scores(features, classes, clusters=class_counts, **seeds)
-    ratios = {}
-    for name in ("image", "joint", "joint + tag"):
-        if name not in features:
-            continue
-        progress(f"Fig. 3, {name}")
-        try:
-            ratios[name] = distance_ratios(features[name], clusters, **seeds).tolist()
-        except TableError as error:
-            left_out.append(f"{name}: {error}")
+
+def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
+    from producers.topics.evaluation import representation_scores
+    from vidtopics.evaluate.retraining import read_catalogue
+
+    settings = run.settings.evaluation
+    catalogue = read_catalogue(run)
+    trainings = [
+        features_of(catalogue, run.settings, run.settings.seed + r, partial(_say, progress, r))
+        for r in range(settings.trainings)
+    ]
+    classes = catalogue.classes()
+    rows = judged_videos(catalogue.held_out, classes)
+    held_out = [{name: x[rows] for name, x in features.items()} for features in trainings]
+    truth, left_out = comparable_levels({level: of[rows] for level, of in classes.items()})
+    class_counts = {level: len(np.unique(classes[level][classes[level] >= 0])) for level in truth}
+    clusters = max(2, len(rows) // 10)
+    usable, reasons = clusterable_features(held_out[0], max(clusters, *class_counts.values()))
+    held_out = [{name: features[name] for name in usable} for features in held_out]
+    progress("Table I")
+    scores = representation_scores(
+        held_out,
+        truth,
+        clusters=class_counts,
+        clusterings=settings.clusterings,
+        seed=run.settings.seed,
+    )
+    figure3, more_reasons = distances(held_out[0], clusters, run.settings)
     return {
-        "videos": videos,
+        "videos": len(rows),
         "classes": class_counts,
-        **seeds,
+        "trainings": settings.trainings,
+        "clusterings": settings.clusterings,
+        "seed": run.settings.seed,
         "table1": [
             {"level": level, "metric": metric, "features": name, **estimate._asdict()}
             for (name, level, metric), estimate in scores.scores.items()
@@ -104,9 +117,119 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
             {"level": level, "metric": metric, "from": a, "to": b, **estimate._asdict()}
             for (a, b, level, metric), estimate in scores.differences.items()
         ],
-        "figure3": {"clusters": clusters, "ratios": ratios},
-        "topics": topics,
-        "left_out": left_out,
+        "figure3": figure3,
+        "separation": separation(held_out[0], truth),
+        "probes": probes(trainings[0], classes, catalogue.held_out, rows),
+        "topics": run.tables.latest_release()["quality"],
+        "left_out": left_out + reasons + more_reasons,
+    }
+
+
+def _say(progress: Callable[[str], None], training: int, step: str) -> None:
+    progress(f"training {training + 1}, {step}")
+
+
+def features_of(
+    catalogue: Catalogue, settings: Settings, seed: int, progress: Callable[[str], None]
+) -> dict[str, Vectors]:
+    """All videos' representations by one training, float32[N, D] of length 1 or zero by name."""
+    from producers.topics.space import TopicSpace, mean_tag_block
+    from vidtopics.evaluate.retraining import train_blocks
+
+    progress("projections, MMoE and tags")
+    blocks = train_blocks(catalogue, settings, seed)
+    learned = ~catalogue.held_out
+    mean = mean_tag_block(blocks.tag[learned], blocks.has_tag[learned])
+    space = TopicSpace(mean, settings.topics.tag_weight, settings.topics.joint_weight)
+    image, title, _, _ = catalogue.encodings
+    return {
+        "image": to_unit_length(image).astype(np.float32),
+        "title": to_unit_length(title).astype(np.float32),
+        "joint": blocks.joint,
+        "joint + tag": space.represent(blocks.tag, blocks.joint, blocks.has_tag, blocks.has_joint),
+    }
+
+
+def judged_videos(
+    held_out: NDArray[np.bool_], classes: Mapping[Level, NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """The held-out videos that have classes of all levels, int64.
+
+    Raises:
+        TableError: there are fewer than 20.
+    """
+    rows = np.flatnonzero(held_out & np.all([of >= 0 for of in classes.values()], axis=0))
+    if len(rows) < LEAST_VIDEOS:
+        raise TableError(
+            explain(
+                "held-out videos",
+                expected=f"at least {LEAST_VIDEOS} with classes",
+                found=str(len(rows)),
+                mend="raise content.holdout_share or add videos",
+            )
+        )
+    return rows
+
+
+def distances(
+    features: Mapping[str, Vectors], clusters: int, settings: Settings
+) -> tuple[dict[str, Any], list[str]]:
+    """Fig. 3 as the paper has it and at matched dimensions, and what was left out and why."""
+    from producers.topics.evaluation import distance_ratios
+    from producers.topics.separation import intrinsic_dimension, matched_dimensions
+
+    chosen = {name: features[name] for name in FIGURE_3 if name in features}
+    dimensions, matched = matched_dimensions(chosen)
+    seeds = {"clusterings": FIGURE_3_CLUSTERINGS, "seed": settings.seed}
+    ratios, matched_ratios, reasons = {}, {}, []
+    for name, x in chosen.items():
+        try:
+            ratios[name] = distance_ratios(x, clusters, **seeds).tolist()
+            matched_ratios[name] = distance_ratios(matched[name], clusters, **seeds).tolist()
+        except TableError as error:
+            reasons.append(f"{name}: {error}")
+    figure = {
+        "clusters": clusters,
+        "ratios": ratios,
+        "intrinsic_dimensions": {name: intrinsic_dimension(x) for name, x in chosen.items()},
+        "matched_dimensions": dimensions,
+        "matched_ratios": matched_ratios,
+    }
+    return figure, reasons
+
+
+def separation(
+    features: Mapping[str, Vectors], classes: Mapping[Level, NDArray[np.int64]]
+) -> list[dict[str, Any]]:
+    """Silhouette, Davies-Bouldin and neighbours of the same class, by features and level."""
+    from producers.topics.separation import class_separation
+
+    return [
+        {"features": name, "level": level, **class_separation(x, truth)}
+        for level, truth in classes.items()
+        for name, x in features.items()
+    ]
+
+
+def probes(
+    features: Mapping[str, Vectors],
+    classes: Mapping[Level, NDArray[np.int64]],
+    held_out: NDArray[np.bool_],
+    judged: NDArray[np.int64],
+) -> dict[str, float]:
+    """Accuracy of linear probes of the primary class, learned on videos that train."""
+    from producers.topics.separation import probe_accuracy
+
+    truth = classes["primary"]
+    train = ~held_out & (truth >= 0)
+    rows = np.concatenate([np.flatnonzero(train), judged])
+    if len(np.unique(truth[train])) < 2:
+        return {}
+    learn = np.arange(len(rows)) < train.sum()
+    with_pair = {"title + image": np.concatenate([features["title"], features["image"]], axis=1)}
+    return {
+        name: probe_accuracy(x[rows], truth[rows], learn)
+        for name, x in ({**features, **with_pair}).items()
     }
 
 
@@ -158,68 +281,3 @@ def clusterable_features(
             )
         )
     return chosen, reasons
-
-
-def held_out(
-    run: Run,
-) -> tuple[dict[str, Vectors], dict[Level, NDArray[np.int64]], dict[Level, int], dict[str, float]]:
-    """Features and classes of held-out videos that have both classes, and what goes with them.
-
-    Returns:
-        Features float32[N, D] by name, first classes int64[N] by level, the number of classes of
-        all live videos by level, and the release's figures of its topics.
-    """
-    from producers.content.dataset import holdout
-    from vidtopics.jobs.inputs import live_videos, vectors
-    from vidtopics.jobs.topic_blocks import read_blocks, represent
-
-    blocks = read_blocks(run)
-    a = represent(run.settings.topics, blocks)
-    videos = live_videos(run, "content_hash", "primary_classes", "secondary_classes")
-    videos = videos.take(
-        pc.index_in(
-            blocks.video_ids, value_set=videos["video_id"].combine_chunks()
-        ).combine_chunks()
-    )
-    mask = holdout(videos["video_id"].to_pylist(), run.settings.content.holdout_share)
-    for level in ("primary_classes", "secondary_classes"):
-        mask &= pc.greater(pc.list_value_length(videos[level]), 0).to_numpy()
-    chosen = np.flatnonzero(mask)
-    if len(chosen) < 20:
-        raise TableError(
-            explain(
-                "held-out videos",
-                expected="at least 20 with classes",
-                found=str(len(chosen)),
-                mend="raise content.holdout_share or add videos",
-            )
-        )
-    rows = videos.take(pa.array(chosen))
-    encodings = run.tables.read(VIDEO_CONTENT_ENCODING).combine_chunks()
-    encodings = encodings.filter(
-        pc.equal(encodings["encoder"], encoder_identity(run.settings.content))
-    ).combine_chunks()
-    encodings = encodings.take(
-        pc.index_in(
-            rows["content_hash"], value_set=encodings["content_hash"].combine_chunks()
-        ).combine_chunks()
-    )
-    features = {
-        "image": to_unit_length(vectors(encodings["image_encoding"])).astype(np.float32),
-        "title": to_unit_length(vectors(encodings["title_encoding"])).astype(np.float32),
-        "joint": blocks.joint[chosen],
-        "joint + tag": a[chosen],
-    }
-    levels: tuple[Level, ...] = ("primary", "secondary")
-    classes = {level: _first_class(rows[f"{level}_classes"]) for level in levels}
-    quality = run.tables.latest_release()["quality"]
-    known = {level: len(pc.unique(pc.list_flatten(videos[f"{level}_classes"]))) for level in levels}
-    return features, classes, known, quality
-
-
-def _first_class(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    first = pc.list_element(column, 0)
-    codes: NDArray[np.int64] = (
-        first.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    )
-    return codes

@@ -1,108 +1,67 @@
-"""Components and degrees of the tag graph: scipy on the driver, or GraphFrames with its jar.
+"""Components of the tag graph by GraphFrames, where `tags.engine` asks for it (III-A2).
 
-Both engines are functions DataFrame -> DataFrame with the same rows; one contract test holds them
-to it.
+Both engines give the same numbers, for which one contract test stands. scipy is the default: it
+finds the components of 12,000 tags in milliseconds. GraphFrames is for a graph whose job runs on a
+cluster that has its jar.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 from graphframes import GraphFrame
-from pyspark.sql import DataFrame, SparkSession, Window
-from pyspark.sql import functions as F
+from numpy.typing import NDArray
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
 
-from producers.tags.graph import TagGraph, build_graph
+from producers.tags.graph import TagGraph
 from vidtopics.errors import MachineError, explain
 
-Engine = Literal["local", "graphframes"]
 JVM_CLASS = "org.graphframes.GraphFrame"
 
 
-def available_engine(spark: SparkSession) -> Engine:
-    """GraphFrames if its jar is on the session's class path, as who puts it there wants it used."""
+def components(
+    graph: TagGraph, spark: SparkSession, *, frame: Callable[..., GraphFrame] = GraphFrame
+) -> NDArray[np.int64]:
+    """int64[T], as :meth:`TagGraph.components`, from GraphFrames' connected components.
+
+    Args:
+        graph: the tag graph, T nodes.
+        spark: the session.
+        frame: makes the graph of vertices (id) and edges (src, dst), each edge once.
+
+    Raises:
+        MachineError: GraphFrames' jar is not on the session's class path.
+    """
+    require_jar(spark)
+    nodes = np.arange(len(graph))
+    source = np.repeat(nodes, graph.degrees)
+    once = source < graph.indices
+    vertices = spark.createDataFrame(pa.table({"id": nodes}))
+    ends = {"src": source[once], "dst": graph.indices[once].astype(np.int64)}
+    edges = spark.createDataFrame(pa.table(ends))
+    labels = frame(vertices, edges).connectedComponents(
+        broadcastThreshold=-1, use_local_checkpoints=True
+    )
+    rows = labels.select("id", "component").toArrow().sort_by("id")
+    return graph.number_components(rows["component"].to_numpy())
+
+
+def require_jar(spark: SparkSession) -> None:
+    """MachineError where the session's JVM has no GraphFrames."""
     jvm = spark.sparkContext._jvm
     assert jvm is not None  # a session has one
     try:
         jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(JVM_CLASS)
-    except Exception as error:
-        if "ClassNotFoundException" not in str(error):
-            raise
-        return "local"
-    return "graphframes"
-
-
-def components(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
-    """(tag, component): connected components, from 0 by falling size, ties by smallest tag.
-
-    Args:
-        edges: (tag_a, tag_b, videos), each undirected edge once with tag_a < tag_b.
-        tags: (tag), the nodes; at least all that have an edge.
-        engine: "local" brings edges to the driver: 16 bytes an edge beside the tags.
-
-    Raises:
-        MachineError: "graphframes" without its jar.
-    """
-    if engine == "local":
-        graph = _local_graph(edges, tags)
-        return _frame(edges, pa.table({"tag": graph.tags, "component": graph.components()}))
-    labels = _graph_frame(edges, tags).connectedComponents(
-        broadcastThreshold=-1, use_local_checkpoints=True
-    )
-    return number_components(
-        labels.select(F.col("id").alias("tag"), F.col("component").alias("label"))
-    )
-
-
-def degrees(edges: DataFrame, tags: DataFrame, *, engine: Engine) -> DataFrame:
-    """(tag, degree): number of neighbours, 0 included; otherwise as :func:`components`."""
-    if engine == "local":
-        graph = _local_graph(edges, tags)
-        return _frame(edges, pa.table({"tag": graph.tags, "degree": graph.degrees}))
-    neighbours = _graph_frame(edges, tags).degrees.select(
-        F.col("id").alias("tag"), F.col("degree").cast("long")
-    )
-    return tags.select("tag").join(neighbours, "tag", "left").fillna(0, ["degree"])
-
-
-def number_components(labels: DataFrame) -> DataFrame:
-    """(tag, component) from (tag, label): any labels become 0, 1, ... by falling size."""
-    sizes = labels.groupBy("label").agg(F.count("*").alias("size"), F.min("tag").alias("smallest"))
-    # One partition sorts the components, not the tags.
-    by_size = Window.orderBy(F.col("size").desc(), "smallest")
-    numbered = sizes.select(
-        "label", (F.row_number().over(by_size) - 1).cast("long").alias("component")
-    )
-    return labels.join(numbered, "label").select("tag", "component")
-
-
-def _local_graph(edges: DataFrame, tags: DataFrame) -> TagGraph:
-    table = edges.select("tag_a", "tag_b", "videos").toArrow()
-    return build_graph(
-        table["tag_a"],
-        table["tag_b"],
-        table["videos"],
-        isolated=tags.select("tag").toArrow()["tag"],
-    )
-
-
-def _frame(like: DataFrame, table: pa.Table) -> DataFrame:
-    return like.sparkSession.createDataFrame(table)
-
-
-def _graph_frame(edges: DataFrame, tags: DataFrame) -> GraphFrame:
-    if available_engine(edges.sparkSession) != "graphframes":
+    except Py4JJavaError:
         raise MachineError(
             explain(
-                "tag graph",
-                expected=f"the GraphFrames jar ({JVM_CLASS})",
+                "tags.engine",
+                expected=f"the GraphFrames jar ({JVM_CLASS}), as `graphframes` asks for",
                 found="no such class in Spark's JVM",
-                mend="add io.graphframes:graphframes-spark4_2.13 to spark.jars.packages, "
-                "or use the local engine",
+                mend="let GRAPHFRAMES_JAR name the jar (io.graphframes:graphframes-spark4_2.13), "
+                "start with `spark-submit --jars`, or set tags.engine: local",
             )
-        )
-    return GraphFrame(
-        tags.select(F.col("tag").alias("id")),
-        edges.select(F.col("tag_a").alias("src"), F.col("tag_b").alias("dst")),
-    )
+        ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +12,9 @@ from numpy.typing import NDArray
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Run
 from vidtopics.tables.schemas import TIMESTAMP
+
+CHUNK_VALUES = 2**30
+"""Values of a chunk of lists at most: Arrow's list offsets are of 32 bits."""
 
 
 def live_videos(run: Run, *columns: str) -> pa.Table:
@@ -20,35 +25,71 @@ def live_videos(run: Run, *columns: str) -> pa.Table:
     return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
 
 
-def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.ListArray:
+def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.LargeListArray:
     """The tags of each of `video_ids`, in byte order; an empty list where there are none."""
-    pairs = run.read(VIDEO_TAGS, "video_id", "tag").sort_by(
-        [("video_id", "ascending"), ("tag", "ascending")]
-    )
+    return group_tags(run.read(VIDEO_TAGS, "video_id", "tag"), video_ids)
+
+
+def group_tags(pairs: pa.Table, video_ids: pa.ChunkedArray) -> pa.LargeListArray:
+    """large_list<large_string>[N] from (video_id, tag): offsets of 64 bits, whatever the number.
+
+    >>> pairs = pa.table({"video_id": ["b", "a", "b"], "tag": ["y", "z", "x"]})
+    >>> group_tags(pairs, pa.chunked_array([["a", "b", "c"]])).to_pylist()
+    [['z'], ['x', 'y'], []]
+    """
     at = pc.index_in(pairs["video_id"], value_set=video_ids.combine_chunks())
-    pairs = (
-        pairs.append_column("at", at)
-        .filter(pc.is_valid(at))
-        .sort_by([("at", "ascending"), ("tag", "ascending")])
-    )
+    pairs = pa.table({"at": at, "tag": pairs["tag"].cast(pa.large_string())})
+    pairs = pairs.filter(pc.is_valid(at)).sort_by([("at", "ascending"), ("tag", "ascending")])
     counts = np.bincount(pairs["at"].to_numpy(), minlength=len(video_ids))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
 
 
-def vectors(column: pa.ChunkedArray, width: int = 0) -> NDArray[np.float32]:
-    """A column of equally long lists as float32[rows, width]; without rows `width` is used."""
-    array = column.combine_chunks()
-    flat: NDArray[np.float32] = array.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(array), -1) if len(array) else np.empty((0, width), np.float32)
+def vectors(
+    column: pa.ListArray | pa.ChunkedArray,
+    width: int = 0,
+    *,
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
+    """A column of equally long lists as float32[N, width]; without rows `width` is used.
+
+    Chunks are read where they lie and never joined as lists: their offsets of 32 bits end at 2^31
+    values, 932,000 videos of 2,304. `rows` int64[M] picks rows in that order, float32[M, width].
+
+    >>> vectors(pa.chunked_array([[[1.0, 2.0]], [[3.0, 4.0]]]), rows=np.array([1, 1, 0])).tolist()
+    [[3.0, 4.0], [3.0, 4.0], [1.0, 2.0]]
+    """
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    parts: list[NDArray[np.float32]] = [
+        chunk.flatten().to_numpy(zero_copy_only=False).reshape(len(chunk), -1)
+        for chunk in chunks
+        if len(chunk)
+    ]
+    if not parts:
+        return np.empty((0, width), np.float32)
+    if rows is None:
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    order = np.argsort(rows, kind="stable")
+    bounds = np.searchsorted(rows[order], starts)
+    gathered = np.empty((len(rows), parts[0].shape[1]), parts[0].dtype)
+    for part, start, (first, end) in zip(parts, starts, pairwise(bounds), strict=False):
+        places = order[first:end]
+        gathered[places] = part[rows[places] - start]
+    return gathered
 
 
-def lists(rows: NDArray[np.generic]) -> pa.ListArray:
-    """`rows`[N, width] as a column of lists."""
+def lists(rows: NDArray[np.generic]) -> pa.ListArray | pa.ChunkedArray:
+    """`rows`[N, width] as a column of lists: several chunks where one's offsets would overflow."""
+    size = max(1, CHUNK_VALUES // max(rows.shape[1], 1))
+    chunks = [_list_array(rows[first : first + size]) for first in range(0, len(rows) or 1, size)]
+    return chunks[0] if len(chunks) == 1 else pa.chunked_array(chunks)
+
+
+def _list_array(rows: NDArray[np.generic]) -> pa.ListArray:
     offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(np.ascontiguousarray(rows).reshape(-1))
-    )
+    values = pa.array(np.ascontiguousarray(rows).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 
 def moments(us: NDArray[np.int64]) -> pa.Array:

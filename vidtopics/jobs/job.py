@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -44,17 +44,32 @@ REPEATS_US = 1_000_000
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Rows of a log in parts, each published in a commit of its own as soon as it is computed.
+
+    A run that dies keeps the parts that it published: its next one leaves their keys out and, as
+    only the last part's commit has the run's skip key, is not taken for up to date.
+
+    * `count`: how many tables `tables` yields, 1 at least.
+    """
+
+    count: int
+    tables: Iterator[pa.Table]
+
+
+@dataclass(frozen=True)
 class Computed:
     """What `compute` gives: rows in the contract's columns, and what publishing has to know.
 
     `widths` resolves the contract's named vector widths, `facts` go with the commit, `left_out`
-    says what the rows lack and why, `close` is called once all is written.
+    says what the rows lack and why (of :class:`Parts` it is read after the last), `close` is called
+    once all is written.
     """
 
-    rows: pa.Table | ds.Dataset | DataFrame
+    rows: pa.Table | ds.Dataset | DataFrame | Parts
     widths: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, float | str] = field(default_factory=dict)
-    left_out: Sequence[str] = ()
+    left_out: Iterable[str] = ()
     close: Callable[[], object] = lambda: None
 
 
@@ -231,16 +246,40 @@ class Job:
         self.check_inputs(run)
         computed = self.compute(run)
         try:
+            rows, earlier_rows = computed.rows, 0
+            if isinstance(rows, Parts):
+                earlier_rows = self._publish_but_last(run, rows, commit, computed.widths)
+                rows = next(rows.tables)
             facts = dict(computed.facts)
-            if left_out := [*computed.left_out, *self._reason_if_empty(run, computed.rows)]:
+            if left_out := [*computed.left_out, *self._reason_if_empty(run, rows)]:
                 facts["left_out"] = "; ".join(left_out)
                 run.progress(f"{self.name}: {facts['left_out']}")
-            commit = replace(commit, created_us=run.created_us, facts=facts)
-            if run.lock:
-                run.lock.check()
-            return run.tables.publish(self.table, computed.rows, commit, widths=computed.widths)
+            done = self._publish(run, rows, replace(commit, facts=facts), computed.widths)
+            return replace(done, rows=earlier_rows + done.rows)
         finally:
             computed.close()
+
+    def _publish(
+        self,
+        run: Run,
+        rows: pa.Table | ds.Dataset | DataFrame,
+        commit: Commit,
+        widths: Mapping[str, int],
+    ) -> Publication:
+        if run.lock:
+            run.lock.check()
+        commit = replace(commit, created_us=run.created_us)
+        return run.tables.publish(self.table, rows, commit, widths=widths)
+
+    def _publish_but_last(
+        self, run: Run, parts: Parts, commit: Commit, widths: Mapping[str, int]
+    ) -> int:
+        """Publish all parts but the last, under skip keys of their own; returns their rows."""
+        rows = 0
+        for part in range(1, parts.count):
+            own = replace(commit, inputs={**commit.inputs, "part": part})
+            rows += self._publish(run, next(parts.tables), own, widths).rows
+        return rows
 
     def check_inputs(self, run: Run) -> None:
         """TableError or SettingsError if the run has no live videos or fails the job's `check`."""

@@ -105,6 +105,8 @@ def _start(log: Path | None) -> None:
         # Loopback: nothing listens outside, and a host name that doesn't resolve is no error.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= LOCAL
+    if jar := os.environ.get("GRAPHFRAMES_JAR"):
+        settings["spark.jars"] = jar
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     if log:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,7 @@ from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.stamps import LateError, Lead, lead_of
+from vidtopics.tables.taking import take
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -182,7 +183,7 @@ class Tables:
         times = [] if table.kind == "log" else [EVENT_TIME, CREATED_TIME, VALUE_HASH]
         wanted = list(dict.fromkeys([*names, *table.key, *times]))
         rows = self.read(table, columns=wanted, where=before & (created <= known))
-        return (rows if table.kind == "log" else _latest(table, rows)).select(names)
+        return rows.select(names) if table.kind == "log" else _latest(table, rows, names)
 
     def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
         """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
@@ -420,21 +421,20 @@ def _time(us: int) -> pa.Scalar:
     return pa.scalar(us, pa.int64()).cast(TIMESTAMP)
 
 
-def _latest(table: Table, rows: pa.Table) -> pa.Table:
-    """Per key the row with the latest (event, created), ended values left out."""
-    order = [(name, "ascending") for name in table.key] + [
-        (EVENT_TIME, "descending"),
-        (CREATED_TIME, "descending"),
-    ]
-    ordered = rows.sort_by(order)
+def _latest(table: Table, rows: pa.Table, names: list[str]) -> pa.Table:
+    """Per key, in its order, the row with the latest (event, created), without ended values."""
     import numpy as np
     import pyarrow.compute as pc
 
-    first = np.ones(ordered.num_rows, bool)
-    if ordered.num_rows:
-        same = np.ones(ordered.num_rows - 1, bool)
-        for key in table.key:
-            column = ordered[key].combine_chunks()
-            same &= pc.equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-        first[1:] = ~same
-    return ordered.filter(pc.and_(pa.array(first), pc.not_equal(ordered[VALUE_HASH], 0)))
+    times = (EVENT_TIME, CREATED_TIME)
+    order = pc.sort_indices(
+        rows.select([*table.key, *times]),
+        [(name, "ascending") for name in table.key] + [(name, "descending") for name in times],
+    ).to_numpy()
+    latest = np.ones(len(rows), bool)
+    for part, key in enumerate(table.key):
+        column = rows[key].take(pa.array(order)).combine_chunks()
+        differs = pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
+        latest[1:] = differs | latest[1:] if part else differs
+    latest &= rows[VALUE_HASH].to_numpy()[order] != 0
+    return take(rows.select(names), order[latest])

@@ -1,0 +1,148 @@
+"""Least cosines to a centre, tau_3, one for each pattern of present blocks (paper, III-A3).
+
+A video without tags fills its length with the joint block, so that its cosine to a centre that has
+both is less by about the joint block's weight: one threshold for all leaves most of them without a
+topic. So each pattern has the threshold at which its videos have the topics that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from producers.topics.assignment import top_centroids
+from producers.unit_length import to_unit_length
+from vidtopics.contracts import TOPIC_SLOTS
+from vidtopics.errors import SettingsError, explain
+
+UNMATCHED_TAGGED, UNMATCHED_UNTAGGED = 0.10, 0.15
+"""Shares of videos with and without tags that may have no centre within the threshold."""
+LEAST_VIDEOS = 100
+"""A pattern of fewer videos is calibrated on whole videos whose other block is taken away."""
+CALIBRATION_VIDEOS = 20_000
+"""Cosines of more say no more: the share at a threshold is off by 0.4 points at most."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """tau_3 of videos with both blocks, with tags alone, and with cover or title alone.
+
+    >>> Thresholds(0.6, 0.5, 0.4).of_rows(np.array([1, 1, 0, 0]) > 0, np.array([1, 0, 1, 0]) > 0)
+    array([0.6, 0.5, 0.4, 0.6], dtype=float32)
+    """
+
+    whole: float
+    tag_alone: float
+    joint_alone: float
+
+    def of_rows(
+        self, has_tag: NDArray[np.bool_], has_joint: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """float32[N], each video's threshold by the blocks that it has, flags bool[N]."""
+        alone = np.where(has_tag, self.tag_alone, self.joint_alone)
+        return np.where(has_tag == has_joint, self.whole, alone).astype(np.float32)
+
+
+def calibrate_thresholds(
+    a: NDArray[np.float32],
+    has_tag: NDArray[np.bool_],
+    has_joint: NDArray[np.bool_],
+    centroids: NDArray[np.float32],
+    target: float,
+    *,
+    tag_width: int,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Thresholds:
+    """The thresholds at which videos of each pattern have `target` topics on average (paper: 4).
+
+    Where more than :data:`UNMATCHED_TAGGED` (:data:`UNMATCHED_UNTAGGED`) of a pattern's videos
+    would have no centre within it, the threshold is the one at which that share have none, and they
+    have more topics than asked for.
+
+    Args:
+        a: float32[N, D], topic representations of length 1 or zero.
+        has_tag: bool[N], the video has a tag block.
+        has_joint: bool[N], it has a joint block.
+        centroids: float32[K, D].
+        target: mean number of topics, 1 to the slots and to K.
+        tag_width: d, columns of the tag block.
+        seed: of the sample of :data:`CALIBRATION_VIDEOS` at most.
+        device: where torch computes.
+
+    Raises:
+        SettingsError: the target is below 1 or above what slots and centroids allow, or no video
+            has a representation.
+
+    >>> a = to_unit_length(np.random.default_rng(0).normal(size=(500, 4))).astype(np.float32)
+    >>> every, centroids = np.ones(500, bool), a[:40]
+    >>> thresholds = calibrate_thresholds(a, every, every, centroids, 3, tag_width=2)
+    >>> float(((a @ centroids.T) >= thresholds.whole).sum(axis=1).clip(1, 8).mean().round(1))
+    3.0
+    """
+    slots = min(TOPIC_SLOTS, len(centroids))
+    present = np.flatnonzero(a.any(axis=1))
+    if not (1 <= target <= slots and len(present)):
+        raise SettingsError(
+            explain(
+                "topics.target_topics",
+                expected=f"1 to {slots}, and videos with a representation",
+                found=f"{target:g} and {len(present)} videos",
+                mend="set 0 to use topics.threshold as it is",
+            )
+        )
+    rng = np.random.default_rng(seed)
+    values = {}
+    for name, rows in _patterns(a, has_tag, has_joint, present, tag_width, rng):
+        unmatched = UNMATCHED_UNTAGGED if name == "joint_alone" else UNMATCHED_TAGGED
+        cosines = top_centroids(rows, centroids, TOPIC_SLOTS, device=device)[1][:, :slots]
+        values[name] = _threshold(cosines, target, unmatched)
+    return Thresholds(**values)
+
+
+def _patterns(
+    a: NDArray[np.float32],
+    has_tag: NDArray[np.bool_],
+    has_joint: NDArray[np.bool_],
+    present: NDArray[np.int64],
+    tag_width: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Each pattern's name and topic representations of videos to calibrate it on."""
+    blocks = {
+        "whole": slice(None),
+        "tag_alone": slice(tag_width),
+        "joint_alone": slice(tag_width, None),
+    }
+    whole = present[(has_tag & has_joint)[present]]
+    of_pattern = {
+        "whole": whole,
+        "tag_alone": present[(has_tag & ~has_joint)[present]],
+        "joint_alone": present[(~has_tag & has_joint)[present]],
+    }
+    for name, videos in of_pattern.items():
+        source = videos if len(videos) >= LEAST_VIDEOS or not len(whole) else whole
+        if not len(source):
+            source = present  # no video is whole, and none has this pattern
+        if len(source) > CALIBRATION_VIDEOS:
+            source = rng.choice(source, CALIBRATION_VIDEOS, replace=False)
+        rows = np.zeros((len(source), a.shape[1]), np.float32)
+        rows[:, blocks[name]] = a[source][:, blocks[name]]
+        unit = to_unit_length(rows).astype(np.float32)
+        yield name, unit[unit.any(axis=1)] if unit.any() else a[source]
+
+
+def _threshold(cosines: NDArray[np.float32], target: float, unmatched: float) -> float:
+    """The threshold for cosines float32[N, slots] that fall along each row.
+
+    The mean number of topics is 1 + (cosines of second and later slots at or above it) / N, as a
+    video without any has its nearest; so it is the (target - 1) N-th greatest of those.
+    """
+    further = np.sort(cosines[:, 1:], axis=None)[::-1]
+    count = round((target - 1) * len(cosines))
+    at_target = further[count - 1] if count else np.float32(1)
+    nearest = np.sort(cosines[:, 0])
+    return float(min(at_target, nearest[int(unmatched * len(nearest))]))
