@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -122,9 +122,9 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
     joint, losses, left_out = learn_joint(run, videos, tags, encodings, trains, previous)
     tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
     blocks = make_blocks(videos["video_id"], joint, encodings, tags, vectors)
-    space = learn_space(run, blocks, trains, previous)
+    space, calibration = learn_space(run, videos, tags, encodings, blocks, trains, previous)
     a = represent(space, blocks)
-    topics = learn_topics_of(run, a, previous)
+    topics = learn_topics_of(run, a, blocks, previous)
     thresholds = learn_thresholds(run, a, blocks, topics, previous)
     parents = group_topics(
         topics.topic_ids,
@@ -135,12 +135,11 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
     )
     rows = topic_rows(run, a, topics, parents, tags, videos["title"], previous)
     left_out += [*remarks, *_unused_topics(run.settings.topics.clusters, rows)]
-    figures = losses | judge(a, blocks, topics, thresholds)
+    figures = losses | judge(a, blocks, topics, thresholds) | {"calibration": calibration}
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
         **{f"threshold_{name}": value for name, value in asdict(thresholds).items()},
-        "threshold": topics.threshold,
         "training": topics.training,
         "next_parent_id": parents.next_id,
     }
@@ -301,23 +300,36 @@ def make_blocks(
 
 
 def learn_space(
-    run: Run, blocks: Blocks, trains: NDArray[np.bool_], previous: TopicModel | None
-) -> TopicSpace:
-    """How the blocks are joined: as before in an epoch, else by the videos that train."""
-    from producers.topics.space import TopicSpace, mean_tag_block
+    run: Run,
+    videos: pa.Table,
+    tags: pa.LargeListArray,
+    encodings: Encodings,
+    blocks: Blocks,
+    trains: NDArray[np.bool_],
+    previous: TopicModel | None,
+) -> tuple[TopicSpace, dict[str, Any]]:
+    """How the blocks are joined: as before in an epoch, else by the videos that train.
+
+    Returns:
+        The space, and the calibration that it came from: why, and its curve.
+    """
+    from vidtopics.jobs.space_calibration import learn_calibration
     from vidtopics.jobs.topic_blocks import space_of
 
     if previous and previous.version.comparable == comparable(run.settings):
-        return space_of(previous)
-    settings = run.settings.topics
-    mean = mean_tag_block(blocks.tag[trains], blocks.has_tag[trains])
-    return TopicSpace(mean, settings.tag_weight, settings.joint_weight)
+        return space_of(previous), dict(previous.version.evaluation.get("calibration", {}))
+    run.progress("block weights")
+    calibration = learn_calibration(run.settings, videos, tags, encodings, blocks, trains)
+    curve = [point._asdict() for point in calibration.curve]
+    return calibration.space, {"reason": calibration.reason, "curve": curve}
 
 
-def learn_topics_of(run: Run, a: NDArray[np.float32], previous: TopicModel | None) -> Topics:
+def learn_topics_of(
+    run: Run, a: NDArray[np.float32], blocks: Blocks, previous: TopicModel | None
+) -> Topics:
     """Learn topics from the last version's, so that IDs stay."""
     from producers.topics.evolution import learn_topics
-    from vidtopics.jobs.topic_blocks import topics_of
+    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
 
     run.progress("topics")
     saved = versions(run.tables.home)
@@ -330,6 +342,9 @@ def learn_topics_of(run: Run, a: NDArray[np.float32], previous: TopicModel | Non
         previous=before,
         settings=run.settings.topics,
         seed=run.settings.seed,
+        threshold=(
+            thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint) if previous else None
+        ),
         new_epoch=previous is not None and previous.version.comparable != comparable(run.settings),
     )
     if before is None or topics.epoch != before.epoch:
@@ -359,7 +374,7 @@ def learn_thresholds(
         blocks.has_tag,
         blocks.has_joint,
         topics.centroids,
-        settings.target_topics,
+        min(settings.target_topics, len(topics.topic_ids)),
         tag_width=blocks.tag.shape[1],
         seed=run.settings.seed,
     )
@@ -405,7 +420,7 @@ def topic_rows(
         "topic_id": ids,
         "centroid": lists(topics.centroids),
         "size": pa.array(topics.sizes),
-        "label_terms": label_terms_of(run, a, topics, tags, titles),
+        **labels_of(run, a, topics, parents, tags, titles),
         "topic_epoch": pa.repeat(topics.epoch, len(ids)),
         "born": pc.fill_null(
             old["born"].take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())), now
@@ -418,24 +433,28 @@ def topic_rows(
     return pa.concat_tables([pa.table(living, schema=schema), gone]).combine_chunks()
 
 
-def label_terms_of(
+def labels_of(
     run: Run,
     a: NDArray[np.float32],
     topics: Topics,
+    parents: Parents,
     tags: pa.LargeListArray,
     titles: pa.ChunkedArray,
-) -> pa.Array:
-    """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
+) -> dict[str, pa.Array]:
+    """Label terms of each topic and of its parent, by the videos whose nearest topic it is."""
     from producers.topics.assignment import top_centroids
-    from producers.topics.labels import label_terms
+    from vidtopics.jobs.labellers import label_topics
 
-    settings = run.settings.topics
-    nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
-    topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
-    terms = label_terms(
-        topics.topic_ids, topic, tags, titles.combine_chunks(), terms=settings.label_terms
+    rank, cosine = top_centroids(a, topics.centroids, 1, device="cpu")
+    topic = np.where(np.linalg.norm(a, axis=1) > 0, topics.topic_ids[rank[:, 0]], -1)
+    labels = label_topics(
+        run.settings.topics, parents, topic, cosine[:, 0], tags, titles.combine_chunks()
     )
-    return pa.array(terms, pa.list_(pa.string()))
+    names = ("label_terms", "parent_label_terms")
+    return {
+        name: pa.array(terms, pa.list_(pa.string()))
+        for name, terms in zip(names, labels, strict=True)
+    }
 
 
 def _retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
@@ -466,6 +485,7 @@ def comparable(settings: Settings) -> str:
         joint_space(settings.content),
         settings.topics.tag_weight,
         settings.topics.joint_weight,
+        settings.topics.centre_tags,
         settings.tags.dimensions,
     )
 
