@@ -208,12 +208,12 @@ def test_a_training_is_repeated_only_where_something_changed(tmp_path: Path) -> 
     assert (first.version.number, first.is_new, first.version.previous) == (1, True, 0)
     again = train_topics(run)
     assert (again.version, again.is_new) == (first.version, False)
-    topics = run.settings.topics.model_copy(update={"threshold": 0.5})
+    topics = run.settings.topics.model_copy(update={"threshold": 0.5, "target_topics": 0})
     changed = replace(run, settings=run.settings.model_copy(update={"topics": topics}))
     other = train_topics(changed)
     assert (other.version.number, other.is_new, other.version.previous) == (2, True, 0)
     assert other.version.files["joint.safetensors"] == first.version.files["joint.safetensors"]
-    assert other.version.numbers["threshold"] == 0.5
+    assert other.version.numbers["threshold_whole"] == 0.5
     assert other.version.epoch > first.version.epoch  # no ID of the first is given again
     assert min(topic_models.load(run.tables.home, 2).topics["topic_id"].to_pylist()) >= 1
 
