@@ -16,7 +16,7 @@ from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.jobs.job import Job, Run
 from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
-from vidtopics.jobs.training import Training, train
+from vidtopics.jobs.training import Training, is_current, train
 from vidtopics.releases.lock import hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
@@ -86,6 +86,8 @@ def train_topics(run: Run, *, if_needed: bool = False) -> Training:
         version = run.model_version if if_needed else None
         if version is None:
             return train(run, *find(TRAINING_JOBS))
+        if is_current(run, version):
+            return Training(version, is_new=False)
         need = find_need(run, version, find(["video_content_encoding"]))
         if not need.reasons:
             return Training(version, is_new=False, figures=need.figures)

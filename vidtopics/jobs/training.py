@@ -87,7 +87,7 @@ def train(run: Run, graph: Job, encoding: Job) -> Training:
     run = replace(run, trains=True)
     check(run)
     current = run.model_version_at(run.as_of_us)
-    if current and current.key == training_key(run, current.previous) and _is_of(run, current):
+    if current and is_current(run, current):
         return Training(current, is_new=False)
     run.progress(graph.name)
     graph.run(run)
@@ -117,6 +117,7 @@ def learn(
 
     Nothing is written but encodings of what is new.
     """
+    from producers.tags.folding import with_new_tags
     from producers.topics.parents import group_topics
     from vidtopics.jobs.content_training import learn_content
     from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
@@ -128,6 +129,7 @@ def learn(
     tags = tag_lists(run, videos["video_id"])
     content = learn_content(run, videos, tags, trains, previous, encoding)
     tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
+    vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
     blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
     space = learn_space(run, blocks, trains, previous)
     a = represent(space, blocks)
@@ -459,6 +461,7 @@ def training_key(run: Run, previous: int) -> str:
     )
 
 
-def _is_of(run: Run, version: Version) -> bool:
-    """Whether a run like this one made the version."""
-    return version.live if run.live else version.as_of_us == run.as_of_us
+def is_current(run: Run, version: Version) -> bool:
+    """Whether a training as of the run would give the version again."""
+    same_time = version.live if run.live else version.as_of_us == run.as_of_us
+    return same_time and version.key == training_key(run, version.previous)
