@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from producers.content.weights import encoder_identity, save_encoders, with_saved_encoders
+from producers.content.weights import encoder_identity, with_saved_encoders
 from vidtopics.jobs.job import Job, Run
 from vidtopics.settings import ContentSettings, digest
 from vidtopics.topic_models import TopicModel, Version, encoders
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from producers.content.dataset import Targets
     from producers.content.joint_model import JointModel
     from producers.content.training import TrainedModel
-    from vidtopics.jobs.fine_tuning import Task
     from vidtopics.jobs.inputs import Encodings
 
 TASKS = ("primary", "secondary", "tags")
@@ -35,7 +34,7 @@ class LearnedContent:
         joint: projections and MMoE.
         encodings: outputs of its encoders, of all live videos.
         encoder: the encoders' identity.
-        losses: the last ones by task.
+        losses: the last ones by task, and how fine-tuning went.
         left_out: what could not be learned.
         folder: where encoders that were trained too lie; None: they weren't.
         clear: removes what only a training that died needs.
@@ -107,52 +106,29 @@ def _fine_tune(
     encoding: Job,
 ) -> LearnedContent:
     """Train both encoders end to end, then encode every live video with them."""
-    from vidtopics.jobs.fine_tuning import Task, fine_tune_encoders
+    from vidtopics.jobs.fine_tuning import forget_training, tune_encoders
     from vidtopics.jobs.inputs import encoder_of, read_encodings
 
-    task = _task(run, videos.take(pa.array(rows)), targets, initial, previous, Task)
-    image_encoder, title_encoder, tuned = fine_tune_encoders(task, run.progress, lambda: run.spark)
-    folder = task.folder / "encoders"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    save_encoders(folder, image_encoder, title_encoder)
-    tuned_run = replace(run, content=with_saved_encoders(run.settings.content, folder))
+    settings, version = run.settings.content, previous.version if previous and initial else None
+    own = encoders(run.tables.home, version) if version else None
+    tuned = tune_encoders(
+        run,
+        videos.take(pa.array(rows)),
+        targets,
+        with_saved_encoders(settings, own) if own else settings,
+        initial=initial,
+        initial_version=version.weights if version else "",
+    )
+    tuned_run = replace(run, content=tuned.content)
     encoding.run(tuned_run)
     return LearnedContent(
         tuned.joint.cpu().eval(),
         read_encodings(videos["content_hash"], tuned_run),
         encoder_of(tuned_run),
-        _last(tuned.losses) | {"best_step": tuned.best_step},
+        tuned.figures,
         untrained_tasks(targets.classes),
-        folder,
-        lambda: (task.checkpoints.clear(), shutil.rmtree(folder)),
-    )
-
-
-def _task(
-    run: Run,
-    videos: pa.Table,
-    targets: Targets,
-    initial: JointModel | None,
-    previous: TopicModel | None,
-    kind: type[Task],
-) -> Task:
-    from vidtopics.jobs.covers import Covers
-
-    settings, own = run.settings.content, None
-    if previous is not None and initial is not None:
-        own = encoders(run.tables.home, previous.version)
-    return kind(
-        settings=with_saved_encoders(settings, own) if own else settings,
-        contents=videos["content_hash"].to_pylist(),
-        covers=Covers(videos["cover"].to_pylist()),
-        titles=videos["title"].to_pylist(),
-        targets=targets,
-        seed=run.settings.seed,
-        max_pixels=run.settings.ingest.max_image_pixels,
-        folder=run.tables.home / "models" / "fine_tuning",
-        initial=initial,
-        initial_version=previous.version.weights if previous and initial else "",
+        tuned.folder,
+        lambda: forget_training(run.tables.home),
     )
 
 

@@ -144,7 +144,7 @@ def learn(
     )
     rows = topic_rows(run, a, topics, parents, tags, videos["title"], previous)
     unused = _unused_topics(run.settings.topics.clusters, rows)
-    figures = content.losses | judge(a, blocks, topics, thresholds)
+    figures = dict(content.losses) | judge(a, blocks, topics, thresholds)
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
