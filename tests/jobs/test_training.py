@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import degenerate
 import numpy as np
 import pytest
+import yaml
 from degenerate import AS_OF, World, shown, video
 
 from vidtopics import topic_models
+from vidtopics.cli import common
 from vidtopics.contracts import (
     DERIVED,
     TAG_EMBEDDING,
@@ -28,6 +31,7 @@ from vidtopics.releases.lock import hold
 from vidtopics.releases.rollback import restore, take_back, target_of
 from vidtopics.tables.commits import latest_commit
 from vidtopics.tables.releases import read_log
+from vidtopics.times import moment
 
 DAY = 86_400_000_000
 VIDEOS = 200
@@ -315,3 +319,46 @@ def test_new_tags_make_a_training_needed(tmp_path: Path) -> None:
     training = train_topics(later, if_needed=True)
     assert training.is_new
     assert "new tags 9.1% (at most 5.0%)" in training.reasons
+
+
+def test_the_commands_say_what_was_trained_and_what_is_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_MASTER")
+    run = CATALOGUE.run(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(yaml.safe_dump(run.settings.model_dump(mode="json")), encoding="utf-8")
+    options = ["--home", str(run.tables.home), "--config", str(config)]
+    at = ["--as-of", moment(AS_OF)]
+    assert common.run(["train", "topics", *options, *at]) == 0
+    assert "Topic model 1 (as of 2026-01-05T00:00:00), the first: 200 videos, 4 topics" in (
+        capsys.readouterr().out
+    )
+    assert common.run(["train", "topics", *options, *at]) == 0
+    assert "up to date, nothing that it was trained from has changed" in capsys.readouterr().out
+    assert common.run(["run", *options, *at, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["release"] == 1
+    assert common.run(["train", "topics", *options, "--if-needed", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["number"], report["previous"], report["is_new"]) == (2, 1, True)
+    assert report["reasons"][0].startswith("age ")
+    assert common.run(["models", "--home", str(run.tables.home), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [(row["number"], row["releases"], row["in_force"]) for row in rows] == [
+        (1, [1], ["release in force"]),
+        (2, [], ["next run"]),
+    ]
+    assert common.run(["models", "--home", str(run.tables.home)]) == 0
+    assert "release in force" in capsys.readouterr().out
+
+
+def test_a_run_without_a_version_trains_the_first_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_MASTER")
+    run = CATALOGUE.run(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(yaml.safe_dump(run.settings.model_dump(mode="json")), encoding="utf-8")
+    options = ["--home", str(run.tables.home), "--config", str(config), "--as-of", moment(AS_OF)]
+    assert common.run(["run", *options]) == 0
+    assert "No topic model version yet. Topic model 1" in capsys.readouterr().err

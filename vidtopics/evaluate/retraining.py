@@ -20,7 +20,14 @@ from producers.topics.calibration import Fold
 from producers.topics.cross_fitting import Encodings, cross_fitted_folds, first_codes
 from producers.topics.evaluation import Level
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
-from vidtopics.jobs.inputs import encoder_of, held_out, live_videos, read_encodings, tag_lists
+from vidtopics.jobs.inputs import (
+    encoder_of,
+    held_out,
+    live_videos,
+    read_encodings,
+    tag_lists,
+    take,
+)
 from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings
 
@@ -134,9 +141,8 @@ def training_folds(
 ) -> list[Fold]:
     """The videos that train, with joint blocks of models that haven't seen them."""
     train = np.flatnonzero(~catalogue.held_out)
-    image, title, has_image, has_title = (x[train] for x in catalogue.encodings)
     return cross_fitted_folds(
-        (image, title, has_image, has_title),
+        take(catalogue.encodings, train),
         catalogue.names(train),
         blocks.tag[train],
         blocks.has_tag[train],

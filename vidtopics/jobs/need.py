@@ -67,6 +67,7 @@ def changed_settings(run: Run, version: Version) -> list[str]:
 
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     """Figures of the catalogue as the model sees it now, beside those of its training."""
+    from producers.tags.folding import with_new_tags
     from producers.tags.skipgram import TagVectors
     from producers.topics.assignment import assign
     from producers.topics.drift import TrainedFigures, drift
@@ -83,7 +84,8 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     tags = tag_lists(run, videos["video_id"])
     known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     dimensions = int(model.version.settings["tags"]["dimensions"])
-    space = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
+    trained = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
+    space = with_new_tags(trained, tags, int(model.version.settings["tags"]["min_videos"]))
     encodings = read_encodings(videos["content_hash"], run)
     blocks = make_blocks(videos["video_id"], restore_joint(model), encodings, tags, space)
     topics = topics_of(model)

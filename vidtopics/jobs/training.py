@@ -25,28 +25,29 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.jobs import checks
+from vidtopics.jobs.content_training import continues, joint_space
 from vidtopics.jobs.job import Job, Run, removals_due
-from vidtopics.settings import ContentSettings, Settings, digest
+from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import micros
 from vidtopics.topic_models import TopicModel, Version, load, save, versions
 
 if TYPE_CHECKING:
-    from producers.content.dataset import Targets
     from producers.content.joint_model import JointModel
-    from producers.content.training import TrainedModel
     from producers.tags.graph import TagGraph
     from producers.tags.skipgram import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
     from producers.topics.space import TopicSpace
     from producers.topics.thresholds import Thresholds
+    from vidtopics.jobs.content_training import LearnedContent
     from vidtopics.jobs.inputs import Encodings
     from vidtopics.jobs.topic_blocks import Blocks
 
 CODE = (
     "vidtopics.jobs.training",
+    "vidtopics.jobs.content_training",
     "vidtopics.jobs.topic_blocks",
     "vidtopics.jobs.inputs",
     "producers.content",
@@ -56,7 +57,6 @@ CODE = (
 )
 """Modules whose source a version depends on."""
 INPUTS = (VIDEO_CATALOG, VIDEO_TAGS)
-TASKS = ("primary", "secondary", "tags")
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
 
@@ -73,12 +73,13 @@ class Training:
     reasons: Sequence[str] = ()
 
 
-def train(run: Run, jobs: Sequence[Job]) -> Training:
+def train(run: Run, graph: Job, encoding: Job) -> Training:
     """Train the version of a run's time, or find that nothing it depends on has changed.
 
     Args:
         run: as of when; its lock is held.
-        jobs: those that make the training's own inputs, the tag graph and encodings.
+        graph: the job that makes the tag graph.
+        encoding: the job that encodes what the encoders haven't seen.
 
     Raises:
         TableError, SettingsError: before anything is written, where there is too little to learn.
@@ -86,43 +87,51 @@ def train(run: Run, jobs: Sequence[Job]) -> Training:
     run = replace(run, trains=True)
     check(run)
     current = run.model_version_at(run.as_of_us)
-    if current and current.key == training_key(run, current.previous) and _is_of(run, current):
+    if current and is_current(run, current):
         return Training(current, is_new=False)
-    for job in jobs:
-        run.progress(job.name)
-        job.run(run)
+    run.progress(graph.name)
+    graph.run(run)
     before = run.model_version_at(run.as_of_us - 1)
     previous = load(run.tables.home, before.number) if before else None
-    model = learn(run, previous)
+    model, content = learn(run, previous, encoding)
     if run.lock:
         run.lock.check()
-    return Training(save(run.tables.home, model), is_new=True)
+    version = save(run.tables.home, model, content.copy_encoders)
+    content.clear()
+    return Training(version, is_new=True)
 
 
 def check(run: Run) -> None:
     """TableError or SettingsError where a training as of the run can't give a version."""
     checks.require_live_videos(run)
     previous = run.model_version_at(run.as_of_us - 1)
-    if previous is None or not _continues(run.settings.content, previous):
+    if previous is None or not continues(run.settings.content, previous):
         checks.require_training_videos(run)
     checks.require_videos_for_clusters(run)
 
 
-def learn(run: Run, previous: TopicModel | None) -> TopicModel:
-    """The model of a run's time; nothing is written."""
+def learn(
+    run: Run, previous: TopicModel | None, encoding: Job
+) -> tuple[TopicModel, LearnedContent]:
+    """The model of a run's time, and the encoders where they are trained too.
+
+    Nothing is written but encodings of what is new.
+    """
+    from producers.tags.folding import with_new_tags
     from producers.topics.parents import group_topics
-    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists
+    from vidtopics.jobs.content_training import learn_content
+    from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
     from vidtopics.jobs.topic_blocks import parents_of, represent
 
-    columns = ("content_hash", "primary_classes", "secondary_classes", "title")
+    columns = ("content_hash", "primary_classes", "secondary_classes", "title", "cover")
     videos = live_videos(run, *columns)
     trains = ~held_out(videos["content_hash"], run.settings.content)
-    encodings = read_encodings(videos["content_hash"], run)
     tags = tag_lists(run, videos["video_id"])
-    joint, losses, left_out = learn_joint(run, videos, tags, encodings, trains, previous)
+    content = learn_content(run, videos, tags, trains, previous, encoding)
     tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
-    blocks = make_blocks(videos["video_id"], joint, encodings, tags, vectors)
-    space, calibration = learn_space(run, videos, tags, encodings, blocks, trains, previous)
+    vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
+    blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
+    space, calibration = learn_space(run, videos, tags, content.encodings, blocks, trains, previous)
     a = represent(space, blocks)
     topics = learn_topics_of(run, a, blocks, previous)
     thresholds = learn_thresholds(run, a, blocks, topics, previous)
@@ -134,8 +143,12 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
         seed=run.settings.seed,
     )
     rows = topic_rows(run, a, topics, parents, tags, videos["title"], previous)
-    left_out += [*remarks, *_unused_topics(run.settings.topics.clusters, rows)]
-    figures = losses | judge(a, blocks, topics, thresholds) | {"calibration": calibration}
+    unused = _unused_topics(run.settings.topics.clusters, rows)
+    figures = {
+        **content.losses,
+        **judge(a, blocks, topics, thresholds),
+        "calibration": calibration,
+    }
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
@@ -143,10 +156,15 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
         "training": topics.training,
         "next_parent_id": parents.next_id,
     }
-    version = _manifest(run, previous, joint, topics)
-    return TopicModel(
-        replace(version, left_out=left_out, evaluation=figures, numbers=numbers),
-        {name: x.numpy() for name, x in joint.state_dict().items()},
+    version = replace(
+        _manifest(run, previous, content, topics),
+        left_out=[*content.left_out, *remarks, *unused],
+        evaluation=figures,
+        numbers=numbers,
+    )
+    model = TopicModel(
+        version,
+        {name: x.cpu().numpy() for name, x in content.joint.state_dict().items()},
         {
             "tag_mean": space.tag_mean,
             "cohesion": topics.cohesion,
@@ -156,86 +174,7 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
         tag_rows,
         rows,
     )
-
-
-def learn_joint(
-    run: Run,
-    videos: pa.Table,
-    tags: pa.LargeListArray,
-    encodings: Encodings,
-    trains: NDArray[np.bool_],
-    previous: TopicModel | None,
-) -> tuple[JointModel, dict[str, float], list[str]]:
-    """Eq. 2 on the videos that aren't held out, from the last version's weights where comparable.
-
-    Returns:
-        The joint model, its last losses by task, and what it could not learn.
-    """
-    from vidtopics.jobs.inputs import take
-
-    settings, train_rows = run.settings.content, np.flatnonzero(trains)
-    initial = _initial(run, previous)
-    if initial is not None and not len(train_rows):
-        reason = f"no training, all {len(videos)} videos are held out: the last model serves"
-        return initial, {}, [reason]
-    targets = _targets(videos, tags, train_rows, settings)
-    trained = _fit(take(encodings, train_rows), targets, initial, run)
-    last = trained.losses[-10:].mean(axis=0).tolist()
-    losses = {f"loss_{task}": loss for task, loss in zip(TASKS, last, strict=True)}
-    return trained.model, losses, untrained_tasks(targets.classes)
-
-
-def _initial(run: Run, previous: TopicModel | None) -> JointModel | None:
-    """The last version's joint model; None where its z could not be compared."""
-    from vidtopics.jobs.topic_blocks import restore_joint
-
-    if previous is None or not _continues(run.settings.content, previous.version):
-        return None
-    return restore_joint(previous)
-
-
-def _targets(
-    videos: pa.Table, tags: pa.LargeListArray, rows: NDArray[np.int64], settings: ContentSettings
-) -> Targets:
-    """Classes and tags of the videos that train."""
-    from producers.content.dataset import make_targets
-
-    names = (videos["primary_classes"], videos["secondary_classes"], tags)
-    return make_targets(
-        *(column.take(pa.array(rows)).to_pylist() for column in names),
-        min_tag_videos=settings.min_tag_videos,
-        max_tags=settings.max_tags,
-    )
-
-
-def _fit(
-    encodings: Encodings, targets: Targets, initial: JointModel | None, run: Run
-) -> TrainedModel:
-    """Fewer iterations from a last model."""
-    from producers.content.training import train_joint
-
-    settings = run.settings.content
-    iterations = settings.iterations if initial is None else settings.warm_iterations
-    return train_joint(
-        *encodings,
-        targets,
-        settings.model_copy(update={"iterations": iterations}),
-        seed=run.settings.seed,
-        initial=initial,
-        progress=lambda done, total: run.progress(f"MMoE {done}/{total}"),
-    )
-
-
-def untrained_tasks(classes: Sequence[Sequence[str]]) -> list[str]:
-    """Which of Eq. 2's tasks have fewer than two classes to tell apart, so that nothing is learned.
-
-    >>> untrained_tasks([["music", "sport"], ["jazz"], []])
-    ['nothing learned from secondary classes (1) and tags (0): two differing ones are needed']
-    """
-    names = ("primary classes", "secondary classes", "tags")
-    few = [f"{n} ({len(c)})" for n, c in zip(names, classes, strict=True) if len(c) < 2]
-    listed = " and ".join(part for part in (", ".join(few[:-1]), *few[-1:]) if part)
-    return [f"nothing learned from {listed}: two differing ones are needed"] if few else []
+    return model, content
 
 
 def learn_tags(
@@ -490,25 +429,10 @@ def comparable(settings: Settings) -> str:
     )
 
 
-def joint_space(settings: ContentSettings) -> str:
-    """Equal where two joint models' z can be compared: same encoders, same shape."""
-    return digest(
-        encoder_identity(settings),
-        settings.projection_width,
-        settings.experts,
-        settings.expert_width,
-        settings.tower_width,
-    )
-
-
-def _continues(settings: ContentSettings, previous: Version) -> bool:
-    return joint_space(settings) == str(previous.settings["joint_space"])
-
-
 def _manifest(
     run: Run,
     previous: TopicModel | None,
-    joint: JointModel,
+    content: LearnedContent,
     topics: Topics,
 ) -> Version:
     number = previous.version.number if previous else 0
@@ -524,7 +448,7 @@ def _manifest(
         live=run.live,
         previous=number,
         key=training_key(run, number),
-        encoder=encoder_identity(settings.content),
+        encoder=content.encoder,
         comparable=comparable(settings),
         settings={
             **sections,
@@ -533,7 +457,7 @@ def _manifest(
         },
         epoch=topics.epoch,
         next_topic_id=topics.next_id,
-        shape=vars(joint.shape),
+        shape=vars(content.joint.shape),
         numbers={},
         evaluation={},
     )
@@ -561,6 +485,7 @@ def training_key(run: Run, previous: int) -> str:
     )
 
 
-def _is_of(run: Run, version: Version) -> bool:
-    """Whether a run like this one made the version."""
-    return version.live if run.live else version.as_of_us == run.as_of_us
+def is_current(run: Run, version: Version) -> bool:
+    """Whether a training as of the run would give the version again."""
+    same_time = version.live if run.live else version.as_of_us == run.as_of_us
+    return same_time and version.key == training_key(run, version.previous)
