@@ -26,6 +26,7 @@ from vidtopics.contracts import (
 from vidtopics.errors import TableError
 from vidtopics.jobs import session
 from vidtopics.jobs.job import Run
+from vidtopics.jobs.need import find_need
 from vidtopics.jobs.pipeline import find, run_jobs, train_topics
 from vidtopics.releases.lock import hold
 from vidtopics.releases.rollback import restore, take_back, target_of
@@ -303,6 +304,9 @@ def test_a_training_if_needed_says_why_it_did_or_did_not(tmp_path: Path) -> None
     old = train_topics(month_later, if_needed=True)
     assert (old.version.number, old.is_new) == (2, True)
     assert list(old.reasons) == ["age 31.0 days (at most 30.0)"]
+    topics = run.settings.topics.model_copy(update={"most_age": timedelta(hours=1)})
+    strict = replace(day_later, settings=run.settings.model_copy(update={"topics": topics}))
+    assert find_need(strict, first.version, []).reasons == ["age 1.0 days (at most 0.0)"]
     other = train_topics(with_clusters(day_later, 5), if_needed=True)
     assert (other.is_new, list(other.reasons)) == (True, ["settings changed: topics"])
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Job, Run
-from vidtopics.jobs.training import make_blocks, training_key
+from vidtopics.jobs.training import LIMITS, make_blocks, training_key
 from vidtopics.topic_models import TopicModel, Version, load
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def find_need(run: Run, version: Version, jobs: Sequence[Job]) -> Need:
 
 def changed_settings(run: Run, version: Version) -> list[str]:
     """The sections that a training would read otherwise than the version's did."""
-    names = ("content", "tags", "topics")
-    return [
-        name
-        for name in names
-        if getattr(run.settings, name).model_dump(mode="json") != version.settings[name]
-    ]
+    changed = []
+    for name in ("content", "tags", "topics"):
+        now = getattr(run.settings, name).model_dump(mode="json", exclude=LIMITS)
+        then = {key: value for key, value in version.settings[name].items() if key not in LIMITS}
+        changed += [name] if now != then else []
+    return changed
 
 
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:

@@ -58,6 +58,8 @@ CODE = (
 )
 """Modules whose source a version depends on."""
 INPUTS = (VIDEO_CATALOG, VIDEO_TAGS)
+LIMITS = {"least_cosine", "most_below_threshold", "most_new_tags", "most_age"}
+"""Settings of `topics` that say when a training is needed, and change nothing of what it gives."""
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
 
@@ -480,7 +482,7 @@ def training_key(run: Run, previous: int) -> str:
         removals_due(run) if run.live else run.as_of_us,
         settings.content,
         settings.tags,
-        settings.topics,
+        settings.topics.model_dump(mode="json", exclude=LIMITS),
         settings.ingest.max_image_pixels,
         settings.seed,
         encoder_identity(settings.content),
