@@ -13,7 +13,6 @@ from producers.topics.kmeans import check_points
 from producers.topics.products import chunks
 from producers.unit_length import lengths
 from vidtopics.contracts import TOPIC_SLOTS
-from vidtopics.errors import SettingsError, explain
 
 UNIT_ROUNDOFF = 2.0**-24
 """Of float32: a product of D terms is off by at most D times this (Higham 2002, section 3.1)."""
@@ -76,46 +75,6 @@ def assign(
     used = np.arange(slots) < count[:, None]
     ids = np.where(used, topic_ids[order][rank], -1)
     return Assignment(ids, np.where(used, cosine, np.float32(0)), count, ~(near[:, 0] & present))
-
-
-def calibrate_threshold(
-    a: NDArray[np.float32],
-    centroids: NDArray[np.float32],
-    target_mean: float,
-    *,
-    device: str = "cpu",
-) -> float:
-    """The threshold at which videos have `target_mean` topics on average (paper: 4).
-
-    That mean is 1 + (cosines of second and later slots at or above the threshold) / N over the N
-    videos that have a representation, so the threshold is the (target - 1) N-th greatest of those
-    cosines.
-
-    Raises:
-        SettingsError: the target is below 1 or above what slots and centroids allow.
-
-    >>> a = np.array([[1, 0], [0.8, 0.6]], np.float32)
-    >>> threshold = calibrate_threshold(a, np.eye(2, dtype=np.float32), 1.5)
-    >>> given = assign(a, np.eye(2, dtype=np.float32), np.arange(2), threshold)
-    >>> round(threshold, 6), given.topic_count.tolist()
-    (0.6, [1, 2])
-    """
-    present = a[check_points(a)]
-    slots = min(TOPIC_SLOTS, len(centroids))
-    if not (1 <= target_mean <= slots and len(present)):
-        raise SettingsError(
-            explain(
-                "topics.target_topics",
-                expected=f"1 to {slots}, and videos with a representation",
-                found=f"{target_mean:g} and {len(present)} videos",
-                mend="set 0 to use topics.threshold as it is",
-            )
-        )
-    further = np.sort(
-        top_centroids(present, centroids, TOPIC_SLOTS, device=device)[1][:, 1:slots], axis=None
-    )[::-1]
-    slot_count = round((target_mean - 1) * len(present))
-    return float(further[slot_count - 1]) if slot_count else 1.0
 
 
 def top_centroids(

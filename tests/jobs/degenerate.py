@@ -55,6 +55,7 @@ VIDEO_COLUMNS = (
     "tags",
     "published_at",
     "removed_at",
+    "effective_from",
 )
 IMPRESSION_COLUMNS = ("user_id", "video_id", "event_timestamp", "clicked")
 Row = dict[str, str]
@@ -85,7 +86,8 @@ class World:
 
     def parsed(self) -> Settings:
         """:data:`TINY` with the world's changes."""
-        tree = {name: {**TINY.get(name, {}), **self.settings.get(name, {})} for name in TINY}
+        names = TINY | self.settings
+        tree = {name: {**TINY.get(name, {}), **self.settings.get(name, {})} for name in names}
         return parse(tree, where="test")
 
 
@@ -159,10 +161,12 @@ def drawn(content: bytes, width: int) -> NDArray[np.float64]:
 
 
 def run_all(run: Run) -> dict[str, str]:
-    """Run every job; what each left out."""
-    steps = []
-    run_jobs(run, find([]), steps.append)
-    return {step.publication.table: step.left_out for step in steps if step.left_out}
+    """Run every job; what each left out, and the training where one was needed."""
+    steps, trained = [], []
+    run_jobs(run, find([]), steps.append, trained.append)
+    left_out = {"training": "; ".join(reason for t in trained for reason in t.version.left_out)}
+    left_out |= {step.publication.table: step.left_out for step in steps}
+    return {name: reasons for name, reasons in left_out.items() if reasons}
 
 
 def versions(tables: Tables) -> dict[str, int]:

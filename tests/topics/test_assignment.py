@@ -4,13 +4,11 @@ import math
 
 import faiss
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.topics import products
-from producers.topics.assignment import assign, calibrate_threshold
-from vidtopics.errors import SettingsError
+from producers.topics.assignment import assign
 
 
 def unit(x):
@@ -141,20 +139,3 @@ def test_agrees_with_faiss():
     assignment = assign(a, centroids, np.arange(90), -1)
     assert np.array_equal(assignment.topic_ids, topics)
     assert np.allclose(assignment.topic_weights, weights, atol=1e-6)
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(1, 8))
-def test_calibration_meets_its_target(seed, target):
-    a, centroids = random_unit(seed, 80), random_unit(seed + 1, 25)
-    assignment = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
-    assert abs(assignment.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
-    zeros = np.insert(a, [0, 40], 0, axis=0)
-    assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(
-        a, centroids, target
-    )
-
-
-@pytest.mark.parametrize("target", [0.5, 4])
-def test_a_target_out_of_reach_is_named(target):
-    with pytest.raises(SettingsError, match=r"target_topics: expected 1 to 3.*found"):
-        calibrate_threshold(random_unit(0, 5), random_unit(1, 3), target)
