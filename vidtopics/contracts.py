@@ -329,6 +329,9 @@ TOPICS = Table(
         ),
         Column("split_from", "int64", "the topic that it was a part of; 0: none", optional=True),
         Column("parent_topic_id", "int64", "the group of topics that it is in", optional=True),
+        Column(
+            "parent_label_terms", "list<string>", "terms that set that group apart", optional=True
+        ),
     ),
     unit_norm={"centroid": None},
 )

@@ -58,6 +58,25 @@ def fold_in(
     )
 
 
+def with_new_tags(space: TagVectors, tags: pa.LargeListArray, min_videos: int) -> TagVectors:
+    """The space with the tags on at least `min_videos` videos that it lacks, in byte order.
+
+    >>> space = TagVectors(pa.array(["cat"]), np.array([[3, 0]], np.float32))
+    >>> tags = pa.array([["cat", "a"], ["cat", "a"], ["cat", "rare"]])
+    >>> with_new_tags(space, tags, 2).tags.to_pylist()
+    ['a', 'cat']
+    """
+    counts = pc.value_counts(pc.list_flatten(tags))
+    frequent = pc.greater_equal(counts.field("counts"), min_videos)
+    names = counts.field("values").filter(frequent).cast(space.tags.type)
+    new = names.filter(pc.invert(pc.is_in(names, value_set=space.tags)))
+    folded = fold_in(tags, new, space)
+    every = pa.concat_arrays([space.tags, folded.tags])
+    order = pc.array_sort_indices(every)
+    vectors = np.concatenate([space.vectors, folded.vectors])[order.to_numpy()]
+    return TagVectors(every.take(order), vectors)
+
+
 def _heaviest(counts: csr_array, row: int) -> int:
     """The column of a row's greatest count, the first of equals."""
     first, last = counts.indptr[row], counts.indptr[row + 1]

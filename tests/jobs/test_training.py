@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import degenerate
 import numpy as np
 import pytest
+import yaml
 from degenerate import AS_OF, World, shown, video
 
 from vidtopics import topic_models
+from vidtopics.cli import common
 from vidtopics.contracts import (
     DERIVED,
     TAG_EMBEDDING,
@@ -23,11 +26,13 @@ from vidtopics.contracts import (
 from vidtopics.errors import TableError
 from vidtopics.jobs import session
 from vidtopics.jobs.job import Run
+from vidtopics.jobs.need import find_need
 from vidtopics.jobs.pipeline import find, run_jobs, train_topics
 from vidtopics.releases.lock import hold
 from vidtopics.releases.rollback import restore, take_back, target_of
 from vidtopics.tables.commits import latest_commit
 from vidtopics.tables.releases import read_log
+from vidtopics.times import moment
 
 DAY = 86_400_000_000
 VIDEOS = 200
@@ -208,12 +213,12 @@ def test_a_training_is_repeated_only_where_something_changed(tmp_path: Path) -> 
     assert (first.version.number, first.is_new, first.version.previous) == (1, True, 0)
     again = train_topics(run)
     assert (again.version, again.is_new) == (first.version, False)
-    topics = run.settings.topics.model_copy(update={"threshold": 0.5})
+    topics = run.settings.topics.model_copy(update={"threshold": 0.5, "target_topics": 0})
     changed = replace(run, settings=run.settings.model_copy(update={"topics": topics}))
     other = train_topics(changed)
     assert (other.version.number, other.is_new, other.version.previous) == (2, True, 0)
     assert other.version.files["joint.safetensors"] == first.version.files["joint.safetensors"]
-    assert other.version.numbers["threshold"] == 0.5
+    assert other.version.numbers["threshold_whole"] == 0.5
     assert other.version.epoch > first.version.epoch  # no ID of the first is given again
     assert min(topic_models.load(run.tables.home, 2).topics["topic_id"].to_pylist()) >= 1
 
@@ -299,6 +304,9 @@ def test_a_training_if_needed_says_why_it_did_or_did_not(tmp_path: Path) -> None
     old = train_topics(month_later, if_needed=True)
     assert (old.version.number, old.is_new) == (2, True)
     assert list(old.reasons) == ["age 31.0 days (at most 30.0)"]
+    topics = run.settings.topics.model_copy(update={"most_age": timedelta(hours=1)})
+    strict = replace(day_later, settings=run.settings.model_copy(update={"topics": topics}))
+    assert find_need(strict, first.version, []).reasons == ["age 1.0 days (at most 0.0)"]
     other = train_topics(with_clusters(day_later, 5), if_needed=True)
     assert (other.is_new, list(other.reasons)) == (True, ["settings changed: topics"])
 
@@ -315,3 +323,46 @@ def test_new_tags_make_a_training_needed(tmp_path: Path) -> None:
     training = train_topics(later, if_needed=True)
     assert training.is_new
     assert "new tags 9.1% (at most 5.0%)" in training.reasons
+
+
+def test_the_commands_say_what_was_trained_and_what_is_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_MASTER")
+    run = CATALOGUE.run(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(yaml.safe_dump(run.settings.model_dump(mode="json")), encoding="utf-8")
+    options = ["--home", str(run.tables.home), "--config", str(config)]
+    at = ["--as-of", moment(AS_OF)]
+    assert common.run(["train", "topics", *options, *at]) == 0
+    assert "Topic model 1 (as of 2026-01-05T00:00:00), the first: 200 videos, 4 topics" in (
+        capsys.readouterr().out
+    )
+    assert common.run(["train", "topics", *options, *at]) == 0
+    assert "up to date, nothing that it was trained from has changed" in capsys.readouterr().out
+    assert common.run(["run", *options, *at, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["release"] == 1
+    assert common.run(["train", "topics", *options, "--if-needed", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["number"], report["previous"], report["is_new"]) == (2, 1, True)
+    assert report["reasons"][0].startswith("age ")
+    assert common.run(["models", "--home", str(run.tables.home), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["models"]
+    assert [(row["number"], row["releases"], row["in_force"]) for row in rows] == [
+        (1, [1], ["release in force"]),
+        (2, [], ["next run"]),
+    ]
+    assert common.run(["models", "--home", str(run.tables.home)]) == 0
+    assert "release in force" in capsys.readouterr().out
+
+
+def test_a_run_without_a_version_trains_the_first_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPARK_MASTER")
+    run = CATALOGUE.run(tmp_path)
+    config = tmp_path / "settings.yaml"
+    config.write_text(yaml.safe_dump(run.settings.model_dump(mode="json")), encoding="utf-8")
+    options = ["--home", str(run.tables.home), "--config", str(config), "--as-of", moment(AS_OF)]
+    assert common.run(["run", *options]) == 0
+    assert "No topic model version yet. Topic model 1" in capsys.readouterr().err

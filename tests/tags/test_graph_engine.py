@@ -86,8 +86,8 @@ def test_labels_of_graphframes_become_the_numbers_of_the_local_engine(monkeypatc
 
 @pytest.mark.skipif(bool(JAR), reason="the session has the jar")
 def test_the_job_asks_the_engine_that_is_set_and_without_its_jar_says_so():
-    from vidtopics.jobs.training import components_by_engine
     from vidtopics.jobs.session import session
+    from vidtopics.jobs.training import components_by_engine
 
     local = Settings()
     asked = Settings.model_validate({"tags": {"engine": "graphframes"}})

@@ -14,7 +14,7 @@ from producers.topics.steps import shrunk_means
 from vidtopics.errors import ContractError, SettingsError, TableError
 from vidtopics.settings import TopicSettings
 
-SETTINGS = TopicSettings(clusters=10)
+SETTINGS = TopicSettings(clusters=10, restarts=1)
 FREE = {"keep_first": 0.0, "keep_set": 0.0, "growth": 1.0}
 """Settings under which nothing holds births and steps back."""
 

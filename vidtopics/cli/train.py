@@ -102,4 +102,10 @@ def lines(training: Training) -> list[str]:
     origin = f"from version {version.previous}" if version.previous else "the first"
     because = f", as {'; '.join(training.reasons)}" if training.reasons else ""
     remarks = [f"  {text}" for text in version.left_out]
-    return [f"{name}, {origin}{because}: {figures(version)}", *remarks]
+    calibration = version.evaluation.get("calibration", {})
+    weights = [f"  {calibration['reason']}"] if "reason" in calibration else []
+    points = calibration.get("curve", ())
+    if points:
+        curve = ", ".join(f"{p['tag_weight']:.2g}: {p['smooth']:.3f}" for p in points)
+        weights.append(f"  tag block's weight and mean of ARI and NMI: {curve}")
+    return [f"{name}, {origin}{because}: {figures(version)}", *weights, *remarks]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from vidtopics.errors import MachineError, VidtopicsError, explain
 from vidtopics.jobs.checkpoints import Checkpoints
+from vidtopics.jobs.covers import Covers
 from vidtopics.jobs.event_files import event_file
 from vidtopics.settings import ContentSettings, digest
 from vidtopics.source import source_hash
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from numpy.typing import NDArray
     from pyspark.sql import SparkSession
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from producers.content.image_encoder import ImageEncoder
     from producers.content.joint_model import JointModel
     from producers.content.title_encoder import TitleEncoder
+    from vidtopics.jobs.job import Run
 
     Trained: TypeAlias = tuple[ImageEncoder, TitleEncoder, FineTuned]
 
@@ -77,6 +81,80 @@ class Task:
             "first joint model": self.initial_version or "drawn",
         }
         return Checkpoints(self.folder / "checkpoints", identity)
+
+
+@dataclass(frozen=True, eq=False)
+class TunedEncoders:
+    """Encoders that were trained for a topic model version, and saved below the home.
+
+    * `content`: settings that name their weights.
+    * `folder`: theirs, to be copied into the version.
+    * `joint`: the joint model over them.
+    * `figures`: how they learned, for the version's manifest.
+    """
+
+    content: ContentSettings
+    folder: Path
+    joint: JointModel
+    figures: Mapping[str, float]
+
+
+def tune_encoders(
+    run: Run,
+    videos: pa.Table,
+    targets: Targets,
+    content: ContentSettings,
+    *,
+    initial: JointModel | None,
+    initial_version: str,
+) -> TunedEncoders:
+    """Fine-tune for a run that trains; what a run before it left half done is gone on from.
+
+    Args:
+        run: whose home, seed and session are used.
+        videos: those that train, with `content_hash`, `cover` and `title`.
+        targets: of the same videos.
+        content: settings that name the weights to start from.
+        initial: the last version's joint model, over those weights.
+        initial_version: names it.
+    """
+    from producers.content.dataset import TASKS
+    from producers.content.weights import save_encoders, with_saved_encoders
+
+    task = Task(
+        content,
+        videos["content_hash"].to_pylist(),
+        Covers(videos["cover"].to_pylist()),
+        videos["title"].to_pylist(),
+        targets,
+        run.settings.seed,
+        run.settings.ingest.max_image_pixels,
+        training_folder(run.tables.home),
+        initial,
+        initial_version,
+    )
+    image_encoder, title_encoder, tuned = fine_tune_encoders(task, run.progress, lambda: run.spark)
+    folder = task.folder / "encoders"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_encoders(folder, image_encoder, title_encoder)
+    last = tuned.losses[max(tuned.best_step - 10, 0) : tuned.best_step].mean(axis=0).tolist()
+    figures = {f"loss_{name}": loss for name, loss in zip(TASKS, last, strict=True)}
+    if tuned.checks:
+        figures["validation_loss"] = tuned.checks[tuned.best_step]
+    figures |= {"iterations": len(tuned.losses), "best_iteration": tuned.best_step}
+    return TunedEncoders(with_saved_encoders(content, folder), folder, tuned.joint, figures)
+
+
+def training_folder(home: Path) -> Path:
+    """Where a home's training in progress lies: checkpoints, encoders, the TensorBoard file."""
+    return home / "models" / "training"
+
+
+def forget_training(home: Path) -> None:
+    """Remove what a training in progress left, once its version is saved; the curves stay."""
+    for name in ("checkpoints", "encoders"):
+        shutil.rmtree(training_folder(home) / name, ignore_errors=True)
 
 
 def fine_tune_encoders(

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from producers.content.weights import encoder_identity
+from producers.content.weights import encoder_identity, with_saved_encoders
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_TAGS
 from vidtopics.errors import TableError, explain
 from vidtopics.jobs.job import Run
 from vidtopics.settings import ContentSettings
 from vidtopics.tables.schemas import TIMESTAMP
+from vidtopics.topic_models import encoders
 
 Encodings: TypeAlias = tuple[
     NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]
@@ -77,17 +78,20 @@ def count_tags(tags: pa.LargeListArray, min_videos: int) -> pa.Table:
 
 
 def content_settings(run: Run) -> ContentSettings:
-    """How the run encodes and represents: as its topic model version did, else as set."""
+    """How the run encodes: with the weights of its topic model version, else as set."""
     version = run.model_version
-    if version is None:
-        return run.settings.content
-    return ContentSettings.model_validate(version.settings["content"])
+    if run.content is not None or version is None:
+        return run.content or run.settings.content
+    settings = ContentSettings.model_validate(version.settings["content"])
+    own = encoders(run.tables.home, version)
+    return with_saved_encoders(settings, own) if own else settings
 
 
 def encoder_of(run: Run) -> str:
     """Identity of the encoders whose outputs the run reads."""
-    version = run.model_version
-    return version.encoder if version else encoder_identity(run.settings.content)
+    if run.content is None and run.model_version is not None:
+        return run.model_version.encoder
+    return encoder_identity(content_settings(run))
 
 
 def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:

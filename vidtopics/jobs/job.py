@@ -26,7 +26,7 @@ from vidtopics.errors import BusyError, TableError, VidtopicsError, explain
 from vidtopics.jobs import checks
 from vidtopics.jobs.as_of import parse_past_time
 from vidtopics.releases.lock import RunLock, hold
-from vidtopics.settings import Settings, digest, load
+from vidtopics.settings import ContentSettings, Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
 from vidtopics.tables.commits import last_run, latest_commit
@@ -84,6 +84,7 @@ class Run:
     time in the past, and its rows count as known `settings.schedule.delay` later. `lock`: the
     home's, which a run that publishes holds. `trains`: it makes a topic model version rather than
     infer with one. `on_spark`: jobs that can run on executors do; without, no session is started.
+    `content`: how to encode, where it isn't as the topic model version says.
     """
 
     tables: Tables
@@ -94,6 +95,7 @@ class Run:
     lock: RunLock | None = None
     trains: bool = False
     on_spark: bool = False
+    content: ContentSettings | None = None
 
     @classmethod
     def backfill(cls, tables: Tables, settings: Settings, as_of_us: int) -> Run:

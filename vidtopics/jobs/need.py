@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Job, Run
-from vidtopics.jobs.training import make_blocks, training_key
+from vidtopics.jobs.training import LIMITS, make_blocks, training_key
 from vidtopics.topic_models import TopicModel, Version, load
 
 if TYPE_CHECKING:
@@ -57,16 +57,17 @@ def find_need(run: Run, version: Version, jobs: Sequence[Job]) -> Need:
 
 def changed_settings(run: Run, version: Version) -> list[str]:
     """The sections that a training would read otherwise than the version's did."""
-    names = ("content", "tags", "topics")
-    return [
-        name
-        for name in names
-        if getattr(run.settings, name).model_dump(mode="json") != version.settings[name]
-    ]
+    changed = []
+    for name in ("content", "tags", "topics"):
+        now = getattr(run.settings, name).model_dump(mode="json", exclude=LIMITS)
+        then = {key: value for key, value in version.settings[name].items() if key not in LIMITS}
+        changed += [name] if now != then else []
+    return changed
 
 
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     """Figures of the catalogue as the model sees it now, beside those of its training."""
+    from producers.tags.folding import with_new_tags
     from producers.tags.skipgram import TagVectors
     from producers.topics.assignment import assign
     from producers.topics.drift import TrainedFigures, drift
@@ -83,7 +84,8 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     tags = tag_lists(run, videos["video_id"])
     known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     dimensions = int(model.version.settings["tags"]["dimensions"])
-    space = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
+    trained = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
+    space = with_new_tags(trained, tags, int(model.version.settings["tags"]["min_videos"]))
     encodings = read_encodings(videos["content_hash"], run)
     blocks = make_blocks(videos["video_id"], restore_joint(model), encodings, tags, space)
     topics = topics_of(model)

@@ -16,7 +16,7 @@ from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.jobs.job import Job, Run
 from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
-from vidtopics.jobs.training import Training, train
+from vidtopics.jobs.training import Training, is_current, train
 from vidtopics.releases.lock import hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
@@ -85,11 +85,13 @@ def train_topics(run: Run, *, if_needed: bool = False) -> Training:
         run = replace(run, lock=lock)
         version = run.model_version if if_needed else None
         if version is None:
-            return train(run, find(TRAINING_JOBS))
+            return train(run, *find(TRAINING_JOBS))
+        if is_current(run, version):
+            return Training(version, is_new=False)
         need = find_need(run, version, find(["video_content_encoding"]))
         if not need.reasons:
             return Training(version, is_new=False, figures=need.figures)
-        training = train(run, find(TRAINING_JOBS))
+        training = train(run, *find(TRAINING_JOBS))
         return replace(training, figures=need.figures, reasons=need.reasons)
 
 
@@ -113,7 +115,7 @@ def run_jobs(
     with hold(run.tables.home, "vidtopics run") as lock:
         run = replace(run, lock=lock)
         if any(job.infers for job in jobs) and run.model_version is None:
-            trained(train(run, find(TRAINING_JOBS)))
+            trained(train(run, *find(TRAINING_JOBS)))
             run = replace(run)  # which finds the version now
         versions = run.tables.data_versions()
         quality: dict[str, float] = {}

@@ -107,7 +107,6 @@ def topics_of(model: TopicModel) -> Topics:
         retired=none,
         next_id=model.version.next_topic_id,
         epoch=model.version.epoch,
-        threshold=model.version.numbers["threshold"],
         training=int(model.version.numbers["training"]),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,28 +25,30 @@ from vidtopics.contracts import (
     VIDEO_TAGS,
 )
 from vidtopics.jobs import checks
+from vidtopics.jobs.content_training import continues, joint_space
 from vidtopics.jobs.job import Job, Run, removals_due
-from vidtopics.settings import ContentSettings, Settings, digest
+from vidtopics.jobs.labellers import load_labeller
+from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import micros
 from vidtopics.topic_models import TopicModel, Version, load, save, versions
 
 if TYPE_CHECKING:
-    from producers.content.dataset import Targets
     from producers.content.joint_model import JointModel
-    from producers.content.training import TrainedModel
     from producers.tags.graph import TagGraph
     from producers.tags.skipgram import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
     from producers.topics.space import TopicSpace
     from producers.topics.thresholds import Thresholds
+    from vidtopics.jobs.content_training import LearnedContent
     from vidtopics.jobs.inputs import Encodings
     from vidtopics.jobs.topic_blocks import Blocks
 
 CODE = (
     "vidtopics.jobs.training",
+    "vidtopics.jobs.content_training",
     "vidtopics.jobs.topic_blocks",
     "vidtopics.jobs.inputs",
     "producers.content",
@@ -56,7 +58,8 @@ CODE = (
 )
 """Modules whose source a version depends on."""
 INPUTS = (VIDEO_CATALOG, VIDEO_TAGS)
-TASKS = ("primary", "secondary", "tags")
+LIMITS = {"least_cosine", "most_below_threshold", "most_new_tags", "most_age"}
+"""Settings of `topics` that say when a training is needed, and change nothing of what it gives."""
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
 
@@ -73,12 +76,13 @@ class Training:
     reasons: Sequence[str] = ()
 
 
-def train(run: Run, jobs: Sequence[Job]) -> Training:
+def train(run: Run, graph: Job, encoding: Job) -> Training:
     """Train the version of a run's time, or find that nothing it depends on has changed.
 
     Args:
         run: as of when; its lock is held.
-        jobs: those that make the training's own inputs, the tag graph and encodings.
+        graph: the job that makes the tag graph.
+        encoding: the job that encodes what the encoders haven't seen.
 
     Raises:
         TableError, SettingsError: before anything is written, where there is too little to learn.
@@ -86,45 +90,55 @@ def train(run: Run, jobs: Sequence[Job]) -> Training:
     run = replace(run, trains=True)
     check(run)
     current = run.model_version_at(run.as_of_us)
-    if current and current.key == training_key(run, current.previous) and _is_of(run, current):
+    if current and is_current(run, current):
         return Training(current, is_new=False)
-    for job in jobs:
-        run.progress(job.name)
-        job.run(run)
+    run.progress(graph.name)
+    graph.run(run)
     before = run.model_version_at(run.as_of_us - 1)
     previous = load(run.tables.home, before.number) if before else None
-    model = learn(run, previous)
+    model, content = learn(run, previous, encoding)
     if run.lock:
         run.lock.check()
-    return Training(save(run.tables.home, model), is_new=True)
+    version = save(run.tables.home, model, content.copy_encoders)
+    content.clear()
+    return Training(version, is_new=True)
 
 
 def check(run: Run) -> None:
     """TableError or SettingsError where a training as of the run can't give a version."""
     checks.require_live_videos(run)
     previous = run.model_version_at(run.as_of_us - 1)
-    if previous is None or not _continues(run.settings.content, previous):
+    if previous is None or not continues(run.settings.content, previous):
         checks.require_training_videos(run)
     checks.require_videos_for_clusters(run)
+    if run.settings.topics.labeller:
+        load_labeller(run.settings.topics.labeller)
 
 
-def learn(run: Run, previous: TopicModel | None) -> TopicModel:
-    """The model of a run's time; nothing is written."""
+def learn(
+    run: Run, previous: TopicModel | None, encoding: Job
+) -> tuple[TopicModel, LearnedContent]:
+    """The model of a run's time, and the encoders where they are trained too.
+
+    Nothing is written but encodings of what is new.
+    """
+    from producers.tags.folding import with_new_tags
     from producers.topics.parents import group_topics
-    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists
+    from vidtopics.jobs.content_training import learn_content
+    from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
     from vidtopics.jobs.topic_blocks import parents_of, represent
 
-    columns = ("content_hash", "primary_classes", "secondary_classes", "title")
+    columns = ("content_hash", "primary_classes", "secondary_classes", "title", "cover")
     videos = live_videos(run, *columns)
     trains = ~held_out(videos["content_hash"], run.settings.content)
-    encodings = read_encodings(videos["content_hash"], run)
     tags = tag_lists(run, videos["video_id"])
-    joint, losses, left_out = learn_joint(run, videos, tags, encodings, trains, previous)
+    content = learn_content(run, videos, tags, trains, previous, encoding)
     tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
-    blocks = make_blocks(videos["video_id"], joint, encodings, tags, vectors)
-    space = learn_space(run, blocks, trains, previous)
+    vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
+    blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
+    space, calibration = learn_space(run, videos, tags, content.encodings, blocks, trains, previous)
     a = represent(space, blocks)
-    topics = learn_topics_of(run, a, previous)
+    topics = learn_topics_of(run, a, blocks, previous)
     thresholds = learn_thresholds(run, a, blocks, topics, previous)
     parents = group_topics(
         topics.topic_ids,
@@ -134,20 +148,28 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
         seed=run.settings.seed,
     )
     rows = topic_rows(run, a, topics, parents, tags, videos["title"], previous)
-    left_out += [*remarks, *_unused_topics(run.settings.topics.clusters, rows)]
-    figures = losses | judge(a, blocks, topics, thresholds)
+    unused = _unused_topics(run.settings.topics.clusters, rows)
+    figures = {
+        **content.losses,
+        **judge(a, blocks, topics, thresholds),
+        "calibration": calibration,
+    }
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
         **{f"threshold_{name}": value for name, value in asdict(thresholds).items()},
-        "threshold": topics.threshold,
         "training": topics.training,
         "next_parent_id": parents.next_id,
     }
-    version = _manifest(run, previous, joint, topics)
-    return TopicModel(
-        replace(version, left_out=left_out, evaluation=figures, numbers=numbers),
-        {name: x.numpy() for name, x in joint.state_dict().items()},
+    version = replace(
+        _manifest(run, previous, content, topics),
+        left_out=[*content.left_out, *remarks, *unused],
+        evaluation=figures,
+        numbers=numbers,
+    )
+    model = TopicModel(
+        version,
+        {name: x.cpu().numpy() for name, x in content.joint.state_dict().items()},
         {
             "tag_mean": space.tag_mean,
             "cohesion": topics.cohesion,
@@ -157,86 +179,7 @@ def learn(run: Run, previous: TopicModel | None) -> TopicModel:
         tag_rows,
         rows,
     )
-
-
-def learn_joint(
-    run: Run,
-    videos: pa.Table,
-    tags: pa.LargeListArray,
-    encodings: Encodings,
-    trains: NDArray[np.bool_],
-    previous: TopicModel | None,
-) -> tuple[JointModel, dict[str, float], list[str]]:
-    """Eq. 2 on the videos that aren't held out, from the last version's weights where comparable.
-
-    Returns:
-        The joint model, its last losses by task, and what it could not learn.
-    """
-    from vidtopics.jobs.inputs import take
-
-    settings, train_rows = run.settings.content, np.flatnonzero(trains)
-    initial = _initial(run, previous)
-    if initial is not None and not len(train_rows):
-        reason = f"no training, all {len(videos)} videos are held out: the last model serves"
-        return initial, {}, [reason]
-    targets = _targets(videos, tags, train_rows, settings)
-    trained = _fit(take(encodings, train_rows), targets, initial, run)
-    last = trained.losses[-10:].mean(axis=0).tolist()
-    losses = {f"loss_{task}": loss for task, loss in zip(TASKS, last, strict=True)}
-    return trained.model, losses, untrained_tasks(targets.classes)
-
-
-def _initial(run: Run, previous: TopicModel | None) -> JointModel | None:
-    """The last version's joint model; None where its z could not be compared."""
-    from vidtopics.jobs.topic_blocks import restore_joint
-
-    if previous is None or not _continues(run.settings.content, previous.version):
-        return None
-    return restore_joint(previous)
-
-
-def _targets(
-    videos: pa.Table, tags: pa.LargeListArray, rows: NDArray[np.int64], settings: ContentSettings
-) -> Targets:
-    """Classes and tags of the videos that train."""
-    from producers.content.dataset import make_targets
-
-    names = (videos["primary_classes"], videos["secondary_classes"], tags)
-    return make_targets(
-        *(column.take(pa.array(rows)).to_pylist() for column in names),
-        min_tag_videos=settings.min_tag_videos,
-        max_tags=settings.max_tags,
-    )
-
-
-def _fit(
-    encodings: Encodings, targets: Targets, initial: JointModel | None, run: Run
-) -> TrainedModel:
-    """Fewer iterations from a last model."""
-    from producers.content.training import train_joint
-
-    settings = run.settings.content
-    iterations = settings.iterations if initial is None else settings.warm_iterations
-    return train_joint(
-        *encodings,
-        targets,
-        settings.model_copy(update={"iterations": iterations}),
-        seed=run.settings.seed,
-        initial=initial,
-        progress=lambda done, total: run.progress(f"MMoE {done}/{total}"),
-    )
-
-
-def untrained_tasks(classes: Sequence[Sequence[str]]) -> list[str]:
-    """Which of Eq. 2's tasks have fewer than two classes to tell apart, so that nothing is learned.
-
-    >>> untrained_tasks([["music", "sport"], ["jazz"], []])
-    ['nothing learned from secondary classes (1) and tags (0): two differing ones are needed']
-    """
-    names = ("primary classes", "secondary classes", "tags")
-    few = [f"{n} ({len(c)})" for n, c in zip(names, classes, strict=True) if len(c) < 2]
-    listed = " and ".join(part for part in (", ".join(few[:-1]), *few[-1:]) if part)
-    return [f"nothing learned from {listed}: two differing ones are needed"] if few else []
+    return model, content
 
 
 def learn_tags(
@@ -301,23 +244,36 @@ def make_blocks(
 
 
 def learn_space(
-    run: Run, blocks: Blocks, trains: NDArray[np.bool_], previous: TopicModel | None
-) -> TopicSpace:
-    """How the blocks are joined: as before in an epoch, else by the videos that train."""
-    from producers.topics.space import TopicSpace, mean_tag_block
+    run: Run,
+    videos: pa.Table,
+    tags: pa.LargeListArray,
+    encodings: Encodings,
+    blocks: Blocks,
+    trains: NDArray[np.bool_],
+    previous: TopicModel | None,
+) -> tuple[TopicSpace, dict[str, Any]]:
+    """How the blocks are joined: as before in an epoch, else by the videos that train.
+
+    Returns:
+        The space, and the calibration that it came from: why, and its curve.
+    """
+    from vidtopics.jobs.space_calibration import learn_calibration
     from vidtopics.jobs.topic_blocks import space_of
 
     if previous and previous.version.comparable == comparable(run.settings):
-        return space_of(previous)
-    settings = run.settings.topics
-    mean = mean_tag_block(blocks.tag[trains], blocks.has_tag[trains])
-    return TopicSpace(mean, settings.tag_weight, settings.joint_weight)
+        return space_of(previous), dict(previous.version.evaluation.get("calibration", {}))
+    run.progress("block weights")
+    calibration = learn_calibration(run.settings, videos, tags, encodings, blocks, trains)
+    curve = [point._asdict() for point in calibration.curve]
+    return calibration.space, {"reason": calibration.reason, "curve": curve}
 
 
-def learn_topics_of(run: Run, a: NDArray[np.float32], previous: TopicModel | None) -> Topics:
+def learn_topics_of(
+    run: Run, a: NDArray[np.float32], blocks: Blocks, previous: TopicModel | None
+) -> Topics:
     """Learn topics from the last version's, so that IDs stay."""
     from producers.topics.evolution import learn_topics
-    from vidtopics.jobs.topic_blocks import topics_of
+    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
 
     run.progress("topics")
     saved = versions(run.tables.home)
@@ -330,6 +286,9 @@ def learn_topics_of(run: Run, a: NDArray[np.float32], previous: TopicModel | Non
         previous=before,
         settings=run.settings.topics,
         seed=run.settings.seed,
+        threshold=(
+            thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint) if previous else None
+        ),
         new_epoch=previous is not None and previous.version.comparable != comparable(run.settings),
     )
     if before is None or topics.epoch != before.epoch:
@@ -359,7 +318,7 @@ def learn_thresholds(
         blocks.has_tag,
         blocks.has_joint,
         topics.centroids,
-        settings.target_topics,
+        min(settings.target_topics, len(topics.topic_ids)),
         tag_width=blocks.tag.shape[1],
         seed=run.settings.seed,
     )
@@ -405,7 +364,7 @@ def topic_rows(
         "topic_id": ids,
         "centroid": lists(topics.centroids),
         "size": pa.array(topics.sizes),
-        "label_terms": label_terms_of(run, a, topics, tags, titles),
+        **labels_of(run, a, topics, parents, tags, titles),
         "topic_epoch": pa.repeat(topics.epoch, len(ids)),
         "born": pc.fill_null(
             old["born"].take(pc.index_in(ids, value_set=old["topic_id"].combine_chunks())), now
@@ -418,24 +377,28 @@ def topic_rows(
     return pa.concat_tables([pa.table(living, schema=schema), gone]).combine_chunks()
 
 
-def label_terms_of(
+def labels_of(
     run: Run,
     a: NDArray[np.float32],
     topics: Topics,
+    parents: Parents,
     tags: pa.LargeListArray,
     titles: pa.ChunkedArray,
-) -> pa.Array:
-    """Label terms of each topic, from tags and titles of the videos whose nearest topic it is."""
+) -> dict[str, pa.Array]:
+    """Label terms of each topic and of its parent, by the videos whose nearest topic it is."""
     from producers.topics.assignment import top_centroids
-    from producers.topics.labels import label_terms
+    from vidtopics.jobs.labellers import label_topics
 
-    settings = run.settings.topics
-    nearest = topics.topic_ids[top_centroids(a, topics.centroids, 1, device="cpu")[0][:, 0]]
-    topic = np.where(np.linalg.norm(a, axis=1) > 0, nearest, -1)
-    terms = label_terms(
-        topics.topic_ids, topic, tags, titles.combine_chunks(), terms=settings.label_terms
+    rank, cosine = top_centroids(a, topics.centroids, 1, device="cpu")
+    topic = np.where(np.linalg.norm(a, axis=1) > 0, topics.topic_ids[rank[:, 0]], -1)
+    labels = label_topics(
+        run.settings.topics, parents, topic, cosine[:, 0], tags, titles.combine_chunks()
     )
-    return pa.array(terms, pa.list_(pa.string()))
+    names = ("label_terms", "parent_label_terms")
+    return {
+        name: pa.array(terms, pa.list_(pa.string()))
+        for name, terms in zip(names, labels, strict=True)
+    }
 
 
 def _retired(old: pa.Table, topics: Topics, now: pa.Scalar) -> pa.Table:
@@ -466,29 +429,15 @@ def comparable(settings: Settings) -> str:
         joint_space(settings.content),
         settings.topics.tag_weight,
         settings.topics.joint_weight,
+        settings.topics.centre_tags,
         settings.tags.dimensions,
     )
-
-
-def joint_space(settings: ContentSettings) -> str:
-    """Equal where two joint models' z can be compared: same encoders, same shape."""
-    return digest(
-        encoder_identity(settings),
-        settings.projection_width,
-        settings.experts,
-        settings.expert_width,
-        settings.tower_width,
-    )
-
-
-def _continues(settings: ContentSettings, previous: Version) -> bool:
-    return joint_space(settings) == str(previous.settings["joint_space"])
 
 
 def _manifest(
     run: Run,
     previous: TopicModel | None,
-    joint: JointModel,
+    content: LearnedContent,
     topics: Topics,
 ) -> Version:
     number = previous.version.number if previous else 0
@@ -504,7 +453,7 @@ def _manifest(
         live=run.live,
         previous=number,
         key=training_key(run, number),
-        encoder=encoder_identity(settings.content),
+        encoder=content.encoder,
         comparable=comparable(settings),
         settings={
             **sections,
@@ -513,7 +462,7 @@ def _manifest(
         },
         epoch=topics.epoch,
         next_topic_id=topics.next_id,
-        shape=vars(joint.shape),
+        shape=vars(content.joint.shape),
         numbers={},
         evaluation={},
     )
@@ -533,7 +482,7 @@ def training_key(run: Run, previous: int) -> str:
         removals_due(run) if run.live else run.as_of_us,
         settings.content,
         settings.tags,
-        settings.topics,
+        settings.topics.model_dump(mode="json", exclude=LIMITS),
         settings.ingest.max_image_pixels,
         settings.seed,
         encoder_identity(settings.content),
@@ -541,6 +490,7 @@ def training_key(run: Run, previous: int) -> str:
     )
 
 
-def _is_of(run: Run, version: Version) -> bool:
-    """Whether a run like this one made the version."""
-    return version.live if run.live else version.as_of_us == run.as_of_us
+def is_current(run: Run, version: Version) -> bool:
+    """Whether a training as of the run would give the version again."""
+    same_time = version.live if run.live else version.as_of_us == run.as_of_us
+    return same_time and version.key == training_key(run, version.previous)
