@@ -26,6 +26,7 @@ from producers.topics.assignment import Assignment, assign
 from producers.topics.churn import compare_rows
 from producers.topics.evolution import Topics, learn_topics
 from producers.topics.kmeans import spherical_kmeans
+from producers.topics.thresholds import calibrate_thresholds
 from producers.unit_length import to_unit_length
 from vidtopics.errors import explain
 from vidtopics.settings import TopicSettings
@@ -146,25 +147,40 @@ def simulate(videos: int, settings: TopicSettings, seed: int) -> list[DayFigures
     for way in WAYS:
         topics: Topics | None = None
         before: Rows | None = None
+        tau = 0.0
         for day in days(videos, seed):
             began = time.process_time()
             old = topics
             if topics is None:
                 topics = learn_topics(day.a, previous=None, settings=settings, seed=seed)
+                tau = _threshold(day.a, topics, settings)
             elif way == "evolved" and day.number in TRAINED_ON:
                 assert before is not None
-                last = before.slots_of(day.videos)
                 topics = learn_topics(
-                    day.a, previous=topics, settings=settings, seed=seed, last=last
+                    day.a,
+                    previous=topics,
+                    settings=settings,
+                    seed=seed,
+                    last=before.slots_of(day.videos),
+                    threshold=np.full(len(day.a), tau, np.float32),
                 )
             elif way == "every day":
                 topics = lloyd(day.a, topics, settings, seed)
-            assignment = assign(day.a, topics.centroids, topics.topic_ids, topics.threshold)
+            assignment = assign(day.a, topics.centroids, topics.topic_ids, tau)
             cpu = time.process_time() - began
             now = Rows(day.videos, assignment)
             figures.append(_figures(day.number, way, (old, topics), (before, now), cpu))
             before = now
     return figures
+
+
+def _threshold(a: NDArray[np.float32], topics: Topics, settings: TopicSettings) -> float:
+    """tau_3 of all days, as the first training calibrates it; every video has both blocks."""
+    every = np.ones(len(a), bool)
+    thresholds = calibrate_thresholds(
+        a, every, every, topics.centroids, settings.target_topics, tag_width=WIDTH // 2
+    )
+    return thresholds.whole
 
 
 def lloyd(a: NDArray[np.float32], topics: Topics, settings: TopicSettings, seed: int) -> Topics:
@@ -322,7 +338,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    settings = TopicSettings(clusters=options.clusters, target_topics=4)
+    settings = TopicSettings(clusters=options.clusters)
     figures = simulate(options.videos, settings, options.seed)
     for way in WAYS:
         print(f"\n{way}\n\n{table(figures, way)}")  # noqa: T201

@@ -10,7 +10,7 @@ from vidtopics.settings import TopicSettings
 
 @pytest.fixture(scope="module")
 def figures():
-    rows = simulate(1_500, TopicSettings(clusters=60, target_topics=4), seed=7)
+    rows = simulate(1_500, TopicSettings(clusters=60), seed=7)
     return {way: [row for row in rows if row.way == way] for way in WAYS}
 
 
