@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Computed, Job, Run, main
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from producers.tags.graph import TagGraph
 
 NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
 
@@ -23,6 +15,7 @@ def compute(run: Run) -> Computed:
     """Walk, learn, and turn the space onto the last run's, so that vectors stay comparable."""
     from producers.tags.graph import build_graph
     from producers.tags.skipgram import TagVectors, embed_tags
+    from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.inputs import lists, live_videos, tag_lists, vectors
 
     settings = run.settings.tags
@@ -46,19 +39,10 @@ def compute(run: Run) -> Computed:
         "tag": embedding.tags,
         "tag_vector": lists(embedding.vectors),
         "video_count": videos,
-        "component": components_by_engine(run, graph),
+        "component": find_components(run, graph),
     }
     left_out = [NOT_LEARNED] if len(graph) and not len(edges) else []
     return Computed(pa.table(columns), widths={"tag_width": settings.dimensions}, left_out=left_out)
-
-
-def components_by_engine(run: Run, graph: TagGraph) -> NDArray[np.int64]:
-    """Each tag's component, int64[T]; both engines give the same numbers."""
-    if run.settings.tags.engine == "local" or not len(graph):
-        return graph.components()
-    from vidtopics.jobs.graph_engine import components
-
-    return components(graph, run.spark)
 
 
 JOB = Job(
