@@ -225,9 +225,9 @@ class TopicSettings(Section):
     """Videos that found a topic, and that each part of a split has, at least."""
     growth: Share = 0.1
     """A training adds at most this share of the topics there are, beyond those that retire."""
-    overfull: Annotated[float, Field(gt=1)] = 4.0
+    overfull: Annotated[float, Field(gt=1)] = 3.0
     """A topic of more than this many times the mean number of videos splits."""
-    loose: Share = 0.75
+    loose: Share = 0.85
     """A topic splits whose mean cosine of videos to centre is below this share of the median's."""
     keep_first: Share = 0.95
     """A training leaves at least this share of the unchanged videos their first topic ..."""

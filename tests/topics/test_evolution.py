@@ -178,7 +178,7 @@ def test_a_split_that_would_move_too_many_waits():
 
 
 def test_a_loose_topic_splits():
-    """Mean cosines .707 and 1, 1: below .75 times the median, with no more videos than others."""
+    """Mean cosines .707 and 1, 1: below .75 of the median, with no more videos than others."""
     a = np.eye(4, dtype=np.float32)[[0] * 5 + [1] * 4 + [2] * 9 + [3] * 9]
     before = topics_at([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     for loose, ids in ((0.75, [1, 2, 3, 4]), (0.70, [1, 2, 3])):

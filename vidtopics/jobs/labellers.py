@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from producers.topics.labels import label_terms, name_topics
 from vidtopics.errors import SettingsError, explain
 from vidtopics.settings import TopicSettings
 
@@ -39,6 +38,8 @@ def label_topics(
         tags: list<string>[N].
         titles: string[N].
     """
+    from producers.topics.labels import label_terms, name_topics
+
     terms = label_terms(parents.topic_ids, topic, tags, titles, terms=settings.label_terms)
     if settings.labeller:
         examples = central_titles(parents.topic_ids, topic, cosine, titles)

@@ -27,6 +27,7 @@ from vidtopics.contracts import (
 from vidtopics.jobs import checks
 from vidtopics.jobs.content_training import continues, joint_space
 from vidtopics.jobs.job import Job, Run, removals_due
+from vidtopics.jobs.labellers import load_labeller
 from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables.schemas import arrow_schema
@@ -110,6 +111,8 @@ def check(run: Run) -> None:
     if previous is None or not continues(run.settings.content, previous):
         checks.require_training_videos(run)
     checks.require_videos_for_clusters(run)
+    if run.settings.topics.labeller:
+        load_labeller(run.settings.topics.labeller)
 
 
 def learn(
