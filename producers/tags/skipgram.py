@@ -151,6 +151,21 @@ class _Sentences:
             yield from self.walks[first : first + 1024].tolist()
 
 
+def keep_known(space: TagVectors, known: TagVectors) -> TagVectors:
+    """The space with the old vectors of the tags that were known; both lie in one space.
+
+    >>> old = TagVectors(pa.array(["a", "c"]), np.array([[1, 0], [0, 1]], np.float32))
+    >>> new = TagVectors(pa.array(["a", "b"]), np.array([[0.9, 0.1], [0.5, 0.5]], np.float32))
+    >>> keep_known(new, old).vectors.tolist()
+    [[1.0, 0.0], [0.5, 0.5]]
+    """
+    row = pc.fill_null(pc.index_in(space.tags, value_set=known.tags.cast(space.tags.type)), -1)
+    at = row.to_numpy(zero_copy_only=False)
+    vectors = space.vectors.copy()
+    vectors[at >= 0] = known.vectors[at[at >= 0]]
+    return TagVectors(space.tags, vectors)
+
+
 def _check_width(vectors: NDArray[np.float32], settings: TagSettings) -> None:
     if vectors.shape[1] != settings.dimensions:
         raise ContractError(

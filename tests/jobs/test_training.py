@@ -223,6 +223,37 @@ def test_a_training_is_repeated_only_where_something_changed(tmp_path: Path) -> 
     assert min(topic_models.load(run.tables.home, 2).topics["topic_id"].to_pylist()) >= 1
 
 
+def test_a_training_that_keeps_the_space_keeps_representations_and_sets(tmp_path: Path) -> None:
+    """Of tags and videos that it knows; without that setting both are trained on."""
+    run = CATALOGUE.run(tmp_path)
+    first = train_topics(run)
+    new = [themed(300 + number, tags="cat|kitten") for number in range(10)]
+    later = deliver(run, tmp_path / "later", world(new))
+    topics = later.settings.topics.model_copy(update={"keep_space": False})
+    trained_on = replace(later, settings=later.settings.model_copy(update={"topics": topics}))
+    old, second, third = (
+        topic_models.load(run.tables.home, version.number)
+        for version in (
+            first.version,
+            train_topics(later).version,
+            train_topics(replace(trained_on, as_of_us=later.as_of_us + 1)).version,
+        )
+    )
+    before, after, anew = (
+        dict(zip(*(m.tags[name].to_pylist() for name in ("tag", "tag_vector")), strict=True))
+        for m in (old, second, third)
+    )
+    assert after.keys() - before.keys() == {"kitten"}
+    assert {tag: after[tag] for tag in before} == before
+    assert {tag: anew[tag] for tag in before} != before
+    joint = [m.version.weights for m in (old, second, third)]
+    assert joint[0] == joint[1] != joint[2]
+    evaluation = second.version.evaluation
+    assert evaluation["first_kept"] >= 0.95
+    assert evaluation["set_kept"] >= 0.85
+    assert "first_kept" not in first.version.evaluation
+
+
 def test_ids_are_given_once_whatever_becomes_of_a_version(tmp_path: Path) -> None:
     run = CATALOGUE.run(tmp_path)
     train_topics(run)

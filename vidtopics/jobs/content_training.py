@@ -68,6 +68,8 @@ def learn_content(
     trains: NDArray[np.bool_],
     previous: TopicModel | None,
     encoding: Job,
+    *,
+    keeps_space: bool,
 ) -> LearnedContent:
     """Eq. 2 on the videos that train, from the last version's weights where comparable.
 
@@ -78,10 +80,13 @@ def learn_content(
         trains: bool[N].
         previous: the version to go on from.
         encoding: the job that encodes what the encoders haven't seen.
+        keeps_space: the version's joint model and encoders stay as they are.
     """
     from vidtopics.jobs.inputs import encoder_of, read_encodings, take
 
     settings, rows = run.settings.content, np.flatnonzero(trains)
+    if previous is not None and keeps_space:
+        return _as_before(run, videos, previous, encoding)
     initial = _initial(run, previous)
     targets = _targets(videos, tags, rows, settings)
     if settings.train_encoders and len(rows):
@@ -94,6 +99,19 @@ def learn_content(
     trained = _fit(take(encodings, rows), targets, initial, run)
     losses, left_out = _last(trained.losses), untrained_tasks(targets.classes)
     return LearnedContent(trained.model, encodings, encoder_of(run), losses, left_out)
+
+
+def _as_before(run: Run, videos: pa.Table, previous: TopicModel, encoding: Job) -> LearnedContent:
+    """The version's joint model, and what its encoders give of every live video."""
+    from vidtopics.jobs.inputs import encoder_of, read_encodings
+    from vidtopics.jobs.topic_blocks import restore_joint
+
+    own = encoders(run.tables.home, previous.version)
+    if own:
+        run = replace(run, content=with_saved_encoders(run.settings.content, own))
+    encoding.run(run)
+    encodings = read_encodings(videos["content_hash"], run)
+    return LearnedContent(restore_joint(previous), encodings, encoder_of(run), {}, folder=own)
 
 
 def _fine_tune(

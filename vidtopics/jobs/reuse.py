@@ -19,6 +19,7 @@ from vidtopics.tables import FOREVER, Commit
 from vidtopics.tables.commits import ROLLBACK, latest_commit
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.releases import TOPIC_MODEL
+from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,14 +34,10 @@ def reusable_rows(run: Run, job: Job, *inputs: Table) -> pa.Table:
     base = latest_commit(run.tables.commits(job.table), run.as_of_us)
     own = job.commit(run)
     if base is None or not _made_alike(base, own) or not _readable(run, base, inputs):
-        return run.tables.read(job.table, columns=_names(job)).slice(0, 0)
-    rows = run.tables.as_of(job.table, base.as_of_us, base.created_us, columns=_names(job))
+        return arrow_schema(job.table, job.table.columns).empty_table()
+    rows = run.tables.as_of(job.table, base.as_of_us, base.created_us)
     unchanged = reduce(_intersection, _unchanged(run, base, inputs))
     return rows.filter(pc.is_in(rows[job.table.key[0]], value_set=unchanged))
-
-
-def _names(job: Job) -> list[str]:
-    return [column.name for column in job.table.columns]
 
 
 def _made_alike(base: Commit, own: Commit) -> bool:

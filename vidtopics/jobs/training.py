@@ -131,13 +131,15 @@ def learn(
     videos = live_videos(run, *columns)
     trains = ~held_out(videos["content_hash"], run.settings.content)
     tags = tag_lists(run, videos["video_id"])
-    content = learn_content(run, videos, tags, trains, previous, encoding)
+    keeps = keeps_space(run.settings, previous)
+    content = learn_content(run, videos, tags, trains, previous, encoding, keeps_space=keeps)
     tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
     vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
     blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
     space, calibration = learn_space(run, videos, tags, content.encodings, blocks, trains, previous)
     a = represent(space, blocks)
-    topics = learn_topics_of(run, a, blocks, previous)
+    last = last_topics(run, a, blocks, previous)
+    topics = learn_topics_of(run, a, blocks, last, previous)
     thresholds = learn_thresholds(run, a, blocks, topics, previous)
     parents = group_topics(
         topics.topic_ids,
@@ -150,7 +152,7 @@ def learn(
     unused = _unused_topics(run.settings.topics.clusters, rows)
     figures = {
         **content.losses,
-        **judge(a, blocks, topics, thresholds),
+        **judge(a, blocks, topics, thresholds, last),
         "calibration": calibration,
     }
     numbers = {
@@ -190,7 +192,7 @@ def learn_tags(
         Rows of `tag_embedding`, the same as vectors, and what could not be learned.
     """
     from producers.tags.graph import build_graph
-    from producers.tags.skipgram import TagVectors, embed_tags
+    from producers.tags.skipgram import TagVectors, embed_tags, keep_known
     from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.inputs import count_tags, lists, vectors
 
@@ -205,6 +207,8 @@ def learn_tags(
     if previous and len(old) and old.shape[1] == settings.dimensions:
         initial = TagVectors(previous.tags["tag"].combine_chunks(), old)
     embedding = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
+    if initial is not None and keeps_space(run.settings, previous):
+        embedding = keep_known(embedding, initial)
     columns = {
         "tag": embedding.tags,
         "tag_vector": lists(embedding.vectors),
@@ -259,8 +263,33 @@ def learn_space(
     return calibration.space, {"reason": calibration.reason, "curve": curve}
 
 
-def learn_topics_of(
+def last_topics(
     run: Run, a: NDArray[np.float32], blocks: Blocks, previous: TopicModel | None
+) -> NDArray[np.int64] | None:
+    """What the last version's centres give to the videos that it was trained from, -1 to others.
+
+    int64[N, slots]; None where there is no version, or its topics aren't comparable.
+    """
+    from producers.topics.assignment import assign
+    from vidtopics.jobs.inputs import live_videos
+    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
+
+    if previous is None or previous.version.comparable != comparable(run.settings):
+        return None
+    then = live_videos(replace(run, as_of_us=previous.version.as_of_us))["video_id"]
+    known = pc.is_in(blocks.video_ids, value_set=then.combine_chunks()).to_numpy()
+    topics = topics_of(previous)
+    least = thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint)
+    slots = assign(a, topics.centroids, topics.topic_ids, least).topic_ids
+    return np.where(known[:, None], slots, -1)
+
+
+def learn_topics_of(
+    run: Run,
+    a: NDArray[np.float32],
+    blocks: Blocks,
+    last: NDArray[np.int64] | None,
+    previous: TopicModel | None,
 ) -> Topics:
     """Learn topics from the last version's, so that IDs stay."""
     from producers.topics.evolution import learn_topics
@@ -277,6 +306,7 @@ def learn_topics_of(
         previous=before,
         settings=run.settings.topics,
         seed=run.settings.seed,
+        last=last,
         threshold=(
             thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint) if previous else None
         ),
@@ -316,15 +346,30 @@ def learn_thresholds(
 
 
 def judge(
-    a: NDArray[np.float32], blocks: Blocks, topics: Topics, thresholds: Thresholds
+    a: NDArray[np.float32],
+    blocks: Blocks,
+    topics: Topics,
+    thresholds: Thresholds,
+    last: NDArray[np.int64] | None,
 ) -> dict[str, float]:
-    """Figures of the training, which later ones are compared with."""
+    """Figures of the training, which later ones are compared with.
+
+    `first_kept` and `set_kept`: shares of the videos with topics in `last` that have the same first
+    topic, and the same set.
+    """
     from producers.topics.assignment import assign
+    from producers.topics.churn import compare_rows
 
     least = thresholds.of_rows(blocks.has_tag, blocks.has_joint)
     assignment = assign(a, topics.centroids, topics.topic_ids, least)
     has = assignment.topic_count > 0
+    stays = {}
+    if last is not None:
+        had = last[:, 0] >= 0
+        shares = compare_rows(last[had], assignment.topic_ids[had])
+        stays = {"first_kept": shares.first, "set_kept": shares.whole}
     return {
+        **stays,
         "videos": len(a),
         "topics": len(topics.topic_ids),
         "born": len(topics.born),
@@ -412,6 +457,14 @@ def _unused_topics(clusters: int, rows: pa.Table) -> list[str]:
     if unlabelled:
         left_out.append(f"no label for {unlabelled} of {topics} topics: no tag and no title")
     return left_out
+
+
+def keeps_space(settings: Settings, previous: TopicModel | None) -> bool:
+    """Whether a training leaves joint model and known tags' vectors as they are in a version."""
+    comparable_version = previous is not None and previous.version.comparable == comparable(
+        settings
+    )
+    return settings.topics.keep_space and comparable_version
 
 
 def comparable(settings: Settings) -> str:
