@@ -123,6 +123,7 @@ def learn(
     """
     from producers.tags.folding import with_new_tags
     from producers.topics.parents import group_topics
+    from producers.topics.products import product_type
     from vidtopics.jobs.content_training import learn_content
     from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
     from vidtopics.jobs.topic_blocks import parents_of, represent
@@ -154,6 +155,7 @@ def learn(
         **content.losses,
         **judge(a, blocks, topics, thresholds, last),
         "calibration": calibration,
+        "products": product_type("cpu"),
     }
     numbers = {
         "tag_weight": space.tag_weight,
