@@ -58,7 +58,7 @@ def catalogue(tables: Tables) -> None:
 
 def measure(tables: Tables, day: int) -> list[str]:
     """Run both jobs as of the beginning of a day; a line for each."""
-    run, lines = Run.backfill(tables, Settings(), START_US + day * DAY_US), []
+    run, lines = Run(tables, Settings(), START_US + day * DAY_US, on_spark=True), []
     run.spark  # noqa: B018  starts the session
     for job, logs in JOBS:
         chosen = plan(run, job, *logs)

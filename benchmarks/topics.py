@@ -82,7 +82,9 @@ def with_attributes(catalogue: Catalogue, seed: int) -> Catalogue:
 
 def measure(catalogue: Catalogue, settings: Settings, old_clusters: int, trainings: int) -> str:
     """The catalogue's part of the page, as Markdown."""
-    features, figures, calibration, by_clusters = [], {}, None, ""
+    features: list[dict[str, Vectors]] = []
+    figures: dict[str, TopicFigures] = {}
+    calibration, by_clusters = None, ""
     for seed in range(settings.seed, settings.seed + trainings):
         blocks = train_blocks(catalogue, settings, seed)
         pooled = train_tags(catalogue, settings, seed, graph_of_all=True)

@@ -1,78 +1,74 @@
-"""tag_embedding: walks on the tag graph and skip-gram give each tag a vector (paper, III-A2)."""
+"""tag_embedding: the topic model version's tag vectors, and those of tags that came since."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vidtopics.contracts import TAG_COOCCURRENCE, TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Computed, Job, Run, main
+from vidtopics.tables.releases import TOPIC_MODEL
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from producers.tags.graph import TagGraph
-
-NOT_LEARNED = "no two tags share a video: tag vectors stay as they were drawn, nothing was learned"
+REFRESHED_AT = 2
+"""A new tag's vector is made again once this many times as many videos carry the tag."""
 
 
 def compute(run: Run) -> Computed:
-    """Walk, learn, and turn the space onto the last run's, so that vectors stay comparable."""
-    from producers.tags.graph import build_graph
-    from producers.tags.skipgram import TagVectors, embed_tags
-    from vidtopics.jobs.inputs import lists, live_videos, tag_lists, vectors
+    """The tag space as it was trained; a new tag gets its neighbours' weighted mean (fold-in)."""
+    from producers.tags.folding import fold_in
+    from producers.tags.skipgram import TagVectors
+    from vidtopics.jobs.inputs import count_tags, lists, live_videos, tag_lists, vectors
 
-    settings = run.settings.tags
-    counts = pc.value_counts(tag_lists(run, live_videos(run)["video_id"]).flatten())
-    counted = pa.table({"tag": counts.field("values"), "video_count": counts.field("counts")})
-    counted = counted.filter(pc.greater_equal(counted["video_count"], settings.min_videos))
-    edges = run.read(TAG_COOCCURRENCE).combine_chunks()
-    a, b = edges["tag_a"].combine_chunks(), edges["tag_b"].combine_chunks()
-    graph = build_graph(a, b, edges["videos"].to_numpy(), isolated=counted["tag"].combine_chunks())
-    before = run.read_before(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
-    old = vectors(before["tag_vector"])
-    same = (
-        len(old) and old.shape[1] == settings.dimensions
-    )  # another width is another space, and a new topic epoch
-    initial = TagVectors(before["tag"].combine_chunks(), old) if same else None
-    embedding = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
-    videos = counted["video_count"].take(
-        pc.index_in(embedding.tags, value_set=counted["tag"].combine_chunks())
-    )
+    dimensions = int(run.model.version.settings["tags"]["dimensions"])
+    trained = run.model.tags
+    tags = tag_lists(run, live_videos(run)["video_id"])
+    counted = count_tags(tags, int(run.model.version.settings["tags"]["min_videos"]))
+    new = counted.filter(pc.invert(pc.is_in(counted["tag"], value_set=_names(trained))))
+    earlier = _earlier(run, new)
+    new = new.filter(pc.invert(pc.is_in(new["tag"], value_set=_names(earlier))))
+    space = TagVectors(_names(trained), vectors(trained["tag_vector"], dimensions))
+    folded = fold_in(tags, _names(new).sort(), space)
     columns = {
-        "tag": embedding.tags,
-        "tag_vector": lists(embedding.vectors),
-        "video_count": videos,
-        "component": components_by_engine(run, graph),
+        "tag": folded.tags,
+        "tag_vector": lists(folded.vectors),
+        "video_count": new["video_count"].take(pc.index_in(folded.tags, value_set=_names(new))),
+        "component": trained["component"].take(pa.array(folded.nearest)),
     }
-    left_out = [NOT_LEARNED] if len(graph) and not len(edges) else []
-    return Computed(pa.table(columns), widths={"tag_width": settings.dimensions}, left_out=left_out)
+    rows = pa.concat_tables([trained, earlier, pa.table(columns, schema=trained.schema)])
+    return Computed(
+        rows, widths={"tag_width": dimensions}, facts={"new_tags": len(rows) - len(trained)}
+    )
 
 
-def components_by_engine(run: Run, graph: TagGraph) -> NDArray[np.int64]:
-    """Each tag's component, int64[T]; both engines give the same numbers."""
-    if run.settings.tags.engine == "local" or not len(graph):
-        return graph.components()
-    from vidtopics.jobs.graph_engine import components
+def _earlier(run: Run, new: pa.Table) -> pa.Table:
+    """Rows of new tags that the last run with this version made, and that hold still."""
+    before = run.before(TAG_EMBEDDING)
+    names = run.model.tags.column_names
+    rows = run.read_before(TAG_EMBEDDING, *names).cast(run.model.tags.schema)
+    if before is None or before.inputs.get(TOPIC_MODEL) != run.model.version.number:
+        return rows.slice(0, 0)
+    at = pc.index_in(rows["tag"], value_set=_names(new))
+    counts = new["video_count"].take(at.combine_chunks())
+    still = pc.less(counts, pc.multiply(rows["video_count"], REFRESHED_AT))
+    return rows.filter(pc.fill_null(still, False))
 
-    return components(graph, run.spark)
+
+def _names(tags: pa.Table) -> pa.StringArray:
+    return tags["tag"].combine_chunks().cast(pa.string())
 
 
 JOB = Job(
     TAG_EMBEDDING,
-    inputs=(VIDEO_CATALOG, VIDEO_TAGS, TAG_COOCCURRENCE),
+    inputs=(VIDEO_CATALOG, VIDEO_TAGS),
     compute=compute,
-    settings=lambda s: s.tags,
+    settings=lambda s: None,
     code=(
         "spark_jobs.tag_embedding",
         "vidtopics.jobs.inputs",
-        "vidtopics.jobs.graph_engine",
         "producers.tags",
         "producers.unit_length",
     ),
+    infers=True,
     warm=True,
     empty="no tag is on tags.min_videos live videos",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vidtopics.contracts import CLICKS, EVENT_TIME, USER_RECENT_CLICKS
 from vidtopics.jobs.checks import require_live_videos
-from vidtopics.jobs.increments import log_frame, plan
+from vidtopics.jobs.increments import connect, log_frame, plan, view_rows
 from vidtopics.jobs.job import Computed, Job, Run, main
 
 NEWEST = f"""
@@ -37,8 +37,43 @@ every video of the earlier list.
 """
 
 
+ALL_LISTS = f"""
+SELECT user_id, list(video_id ORDER BY place) AS recent_video_ids
+FROM ({NEWEST}) changed GROUP BY user_id
+UNION ALL SELECT user_id, recent_video_ids FROM earlier ANTI JOIN new_clicks USING (user_id)
+"""
+"""The lists of all users, for DuckDB."""
+
+
 def compute(run: Run) -> Computed:
     """A video counts at its last click; at one microsecond the greater event_id is newer."""
+    chosen = plan(run, JOB, CLICKS)
+    at_us = chosen.base_seen.at_us if chosen.base_seen else -(2**62)
+    version = chosen.base.version if chosen.base else 0
+    with connect(run) as con:
+        view_rows(con, "new_clicks", run, CLICKS, chosen.seen, chosen.new_rows(CLICKS))
+        view_rows(con, "seen_clicks", run, CLICKS, chosen.seen, chosen.seen.rows(CLICKS))
+        columns = ["user_id", "recent_video_ids"]
+        con.register(
+            "earlier", run.tables.read(USER_RECENT_CLICKS, columns=columns, version=version)
+        )
+        con.execute(
+            "CREATE VIEW late_users_clicks AS FROM seen_clicks SEMI JOIN (SELECT user_id FROM"
+            f" new_clicks WHERE epoch_us({EVENT_TIME}) < {at_us}) late USING (user_id)"
+        )
+        con.execute(
+            "CREATE VIEW base AS SELECT user_id, unnest(recent_video_ids) AS video_id,"
+            " unnest(range(len(recent_video_ids))) AS place"
+            " FROM earlier SEMI JOIN new_clicks USING (user_id)"
+        )
+        names = {name: name for name in ("new_clicks", "late_users_clicks", "base")}
+        limit = run.settings.recall.recent_clicks
+        rows = con.sql(ALL_LISTS.format(limit=limit, **names)).to_arrow_table()
+    return Computed(rows, facts=chosen.facts)
+
+
+def distribute(run: Run) -> Computed:
+    """The same on executors."""
     from pyspark.sql import functions as F
 
     from vidtopics.tables.spark_reader import at_version
@@ -74,6 +109,7 @@ JOB = Job(
     USER_RECENT_CLICKS,
     inputs=(CLICKS,),
     compute=compute,
+    distribute=distribute,
     settings=lambda s: s.recall.recent_clicks,
     code=("spark_jobs.user_recent_clicks", "vidtopics.jobs.increments"),
     check=require_live_videos,

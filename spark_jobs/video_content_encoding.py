@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from producers.content.weights import encoder_identity
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
 from vidtopics.jobs.covers import Covers
-from vidtopics.jobs.inputs import lists, live_videos, moments
+from vidtopics.jobs.inputs import content_settings, encoder_of, lists, live_videos, moments
 from vidtopics.jobs.job import Computed, Job, Parts, Run, main
 from vidtopics.tables.schemas import arrow_schema
 
@@ -37,7 +36,7 @@ def compute(run: Run) -> Computed:
         return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
     from producers.content.weights import load_image_encoder, load_title_encoder
 
-    settings = run.settings.content
+    settings = content_settings(run)
     image_encoder = load_image_encoder(settings.image_encoder)
     title_encoder = load_title_encoder(settings.title_encoder)
     unusable = UnusableCovers()
@@ -59,7 +58,7 @@ def encode_parts(
     """Rows of the table for `PART_ROWS` contents at a time; what was no cover is counted."""
     from producers.content.encoding import encode
 
-    settings = run.settings.content
+    settings = content_settings(run)
     for start in range(0, len(contents), PART_ROWS):
         part = contents.slice(start, PART_ROWS)
         covers = part["cover"].to_pylist()
@@ -82,7 +81,7 @@ def new_contents(run: Run) -> pa.Table:
     known = run.tables.read(
         VIDEO_CONTENT_ENCODING,
         columns=["content_hash"],
-        where=ds.field("encoder") == encoder_identity(run.settings.content),
+        where=ds.field("encoder") == encoder_of(run),
     )["content_hash"]
     videos = live_videos(run, "content_hash", "cover", "title")
     is_known = pc.is_in(videos["content_hash"], value_set=known.combine_chunks())
@@ -106,7 +105,7 @@ def to_rows(run: Run, content_hashes: pa.ChunkedArray, encodings: Encodings) -> 
     return pa.table(
         {
             "content_hash": content_hashes,
-            "encoder": pa.repeat(encoder_identity(run.settings.content), count),
+            "encoder": pa.repeat(encoder_of(run), count),
             "image_encoding": lists(encodings.image),
             "title_encoding": lists(encodings.title),
             "has_image": pa.array(encodings.has_image),
@@ -159,7 +158,7 @@ JOB = Job(
         "producers.content.title_encoder",
         "vidtopics.images",
     ),
-    weights=lambda s: encoder_identity(s.content),
+    weights=encoder_of,
 )
 
 if __name__ == "__main__":

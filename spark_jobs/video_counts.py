@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
 from vidtopics.jobs.checks import require_live_videos
-from vidtopics.jobs.increments import log_frame, plan
+from vidtopics.jobs.increments import Plan, connect, log_frame, plan, view_rows
 from vidtopics.jobs.job import Computed, Job, Run, main
 
 COUNT = """
@@ -22,21 +22,40 @@ GROUP BY video_id
 def compute(run: Run) -> Computed:
     """Add the events that came since the last run to its counts."""
     chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
+    with connect(run) as con:
+        for log in (IMPRESSIONS, CLICKS):
+            view_rows(con, log.name, run, log, chosen.seen, chosen.new_rows(log))
+        con.register("base", run.tables.as_of(VIDEO_COUNTS, *_times(chosen)))
+        names = {"base": "base", "impressions": IMPRESSIONS.name, "clicks": CLICKS.name}
+        rows = con.sql(COUNT.format(**names)).to_arrow_table()
+    return Computed(rows, facts=chosen.facts, left_out=_left_out(run))
+
+
+def distribute(run: Run) -> Computed:
+    """The same on executors."""
+    chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
     impressions, clicks = (
         log_frame(run, log, chosen.seen, chosen.new_rows(log)) for log in (IMPRESSIONS, CLICKS)
     )
-    tables, base = run.tables, chosen.base
-    at_us, known_by_us = (base.as_of_us, base.created_us) if base else (-1, -1)
-    counts = tables.spark_as_of(VIDEO_COUNTS, at_us, known_by_us)
+    counts = run.tables.spark_as_of(VIDEO_COUNTS, *_times(chosen))
     rows = run.spark.sql(COUNT, base=counts, impressions=impressions, clicks=clicks)
-    left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet"]
-    return Computed(rows, facts=chosen.facts, left_out=left_out)
+    return Computed(rows, facts=chosen.facts, left_out=_left_out(run))
+
+
+def _times(chosen: Plan) -> tuple[int, int]:
+    """As of when, and as known when, the counts to go on from are; before all without any."""
+    return (chosen.base.as_of_us, chosen.base.created_us) if chosen.base else (-1, -1)
+
+
+def _left_out(run: Run) -> list[str]:
+    return [] if run.has_events(IMPRESSIONS) else ["no impressions yet"]
 
 
 JOB = Job(
     VIDEO_COUNTS,
     inputs=(IMPRESSIONS, CLICKS),
     compute=compute,
+    distribute=distribute,
     settings=lambda s: None,
     code=("spark_jobs.video_counts", "vidtopics.jobs.increments"),
     check=require_live_videos,

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import pyarrow.compute as pc
+
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS, VIDEO_STATISTICS
 from vidtopics.jobs.job import Computed, Job, Run, main
 
 
 def compute(run: Run) -> Computed:
     """The counts of videos that aren't taken down; 0 where a video was never shown."""
+    from vidtopics.jobs.inputs import live_videos
+
+    rows = live_videos(run).join(run.read(VIDEO_COUNTS), "video_id", join_type="left outer")
+    for name in ("video_exposures", "video_clicks"):
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, name, pc.fill_null(rows[name], 0))
+    return Computed(rows, left_out=_left_out(run))
+
+
+def distribute(run: Run) -> Computed:
+    """The same on executors."""
     from vidtopics.jobs.frames import live_videos
 
     live = live_videos(run).select("video_id")
     rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0)
-    left_out = [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
-    return Computed(rows, left_out=left_out)
+    return Computed(rows, left_out=_left_out(run))
+
+
+def _left_out(run: Run) -> list[str]:
+    return [] if run.has_events(IMPRESSIONS) else ["no impressions yet: every count is 0"]
 
 
 JOB = Job(
     VIDEO_STATISTICS,
     inputs=(VIDEO_CATALOG, VIDEO_COUNTS),
     compute=compute,
+    distribute=distribute,
     settings=lambda s: None,
-    code=("spark_jobs.video_statistics", "vidtopics.jobs.frames"),
+    code=("spark_jobs.video_statistics", "vidtopics.jobs.frames", "vidtopics.jobs.inputs"),
 )
 
 if __name__ == "__main__":

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAG_EMBEDDING, VIDEO_TAGS
 from vidtopics.jobs.job import Computed, Job, Run, main
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from producers.tags.skipgram import TagVectors
+
 
 def compute(run: Run) -> Computed:
-    """Pool the tag vectors of every live video on the executors; the vectors are broadcast."""
+    """Pool the tag vectors of every live video."""
+    from producers.tags.pooling import pool_lists
+    from vidtopics.jobs.inputs import lists, live_videos, tag_lists
+
+    space = _space(run)
+    video_ids = live_videos(run)["video_id"]
+    pooled = pool_lists(tag_lists(run, video_ids), space)
+    columns = {
+        "video_id": video_ids,
+        "tag_embedding": lists(pooled.tag_embedding),
+        "tag_count": pooled.tag_count,
+    }
+    return _computed(run, pa.table(columns), space)
+
+
+def distribute(run: Run) -> Computed:
+    """The same on executors; the vectors are broadcast."""
     from pyspark.sql import functions as F
 
     from producers.tags.pooling import pool_lists
     from producers.tags.skipgram import TagVectors
     from vidtopics.jobs.frames import live_videos, tags_of_live_videos
-    from vidtopics.jobs.inputs import lists, vectors
+    from vidtopics.jobs.inputs import lists
 
-    tag_vectors = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
-    shared = run.spark.sparkContext.broadcast(
-        (
-            tag_vectors["tag"].combine_chunks(),
-            vectors(tag_vectors["tag_vector"], run.settings.tags.dimensions),
-        )
-    )
+    space = _space(run)
+    shared = run.spark.sparkContext.broadcast(tuple(space))
 
     def pool(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         embedding = TagVectors(*shared.value)
@@ -37,15 +54,33 @@ def compute(run: Run) -> Computed:
     tags = tags_of_live_videos(run).groupBy("video_id").agg(F.collect_list("tag").alias("tags"))
     videos = live_videos(run).select("video_id").join(tags, "video_id", "left")
     rows = videos.mapInArrow(pool, "video_id string, tag_embedding array<float>, tag_count bigint")
-    left_out = [] if len(tag_vectors) else ["no tag has a vector: every tag embedding is zero"]
-    return Computed(rows, widths={"tag_width": run.settings.tags.dimensions}, left_out=left_out)
+    return _computed(run, rows, space)
+
+
+def _space(run: Run) -> TagVectors:
+    """Tags and vectors, those of new tags among them."""
+    from producers.tags.skipgram import TagVectors
+    from vidtopics.jobs.inputs import vectors
+
+    rows = run.read(TAG_EMBEDDING, "tag", "tag_vector").sort_by("tag")
+    return TagVectors(rows["tag"].combine_chunks(), vectors(rows["tag_vector"], _width(run)))
+
+
+def _width(run: Run) -> int:
+    return int(run.model.version.settings["tags"]["dimensions"])
+
+
+def _computed(run: Run, rows: pa.Table | DataFrame, space: TagVectors) -> Computed:
+    left_out = [] if len(space.tags) else ["no tag has a vector: every tag embedding is zero"]
+    return Computed(rows, widths={"tag_width": _width(run)}, left_out=left_out)
 
 
 JOB = Job(
     VIDEO_TAG_EMBEDDING,
     inputs=(VIDEO_CATALOG, VIDEO_TAGS, TAG_EMBEDDING),
     compute=compute,
-    settings=lambda s: s.tags.dimensions,
+    distribute=distribute,
+    settings=lambda s: None,
     code=(
         "spark_jobs.video_tag_embedding",
         "vidtopics.jobs.frames",
@@ -53,6 +88,7 @@ JOB = Job(
         "producers.tags.pooling",
         "producers.unit_length",
     ),
+    infers=True,
 )
 
 if __name__ == "__main__":

@@ -251,7 +251,12 @@ TAG_EMBEDDING = Table(
     columns=(
         Column("tag", "string", "the tag"),
         Column("tag_vector", "list<float32>", "e_j, as skip-gram gives it", width="tag_width"),
-        Column("video_count", "int64", "videos that carry the tag", unit="videos"),
+        Column(
+            "video_count",
+            "int64",
+            "videos that carried the tag when its vector was made",
+            unit="videos",
+        ),
         Column(
             "component", "int64", "connected component of the tag graph, numbered by falling size"
         ),
@@ -315,11 +320,18 @@ TOPICS = Table(
         Column(
             "centroid", "list<float32>", "centre of a = [tag, joint], length 1", width="topic_width"
         ),
-        Column("size", "int64", "videos whose nearest centre it is", unit="videos"),
+        Column("size", "int64", "videos whose nearest centre it was at training", unit="videos"),
         Column("label_terms", "list<string>", "terms that set the topic apart, best first"),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
-        Column("born", "timestamp", "as-of date of its first run"),
-        Column("retired", "timestamp", "as-of date of the run that found it empty", optional=True),
+        Column("born", "timestamp", "as-of date of its first training"),
+        Column(
+            "retired", "timestamp", "as-of date of the training that found it empty", optional=True
+        ),
+        Column("split_from", "int64", "the topic that it was a part of; 0: none", optional=True),
+        Column("parent_topic_id", "int64", "the group of topics that it is in", optional=True),
+        Column(
+            "parent_label_terms", "list<string>", "terms that set that group apart", optional=True
+        ),
     ),
     unit_norm={"centroid": None},
 )

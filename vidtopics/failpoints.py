@@ -25,6 +25,8 @@ Point = Literal[
     "publish.committed",  # the commit is in the log, its caller doesn't know yet
     "release.read",
     "release.committed",
+    "model.files",  # the files of a topic model version lie in a hidden folder, without a manifest
+    "model.manifest",  # the manifest too; the folder hasn't its name
     "rollback.taken_back",  # the releases since are marked, no table has its old values yet
     "rollback.table",  # one more table has
     "materialize.batch",  # some rows of a view are in Redis

@@ -1,7 +1,7 @@
 """Settings as one typed tree that mirrors `conf/*.yaml`; defaults are the paper's values.
 
->>> Settings().topics.threshold
-0.6
+>>> Settings().topics.target_topics
+4.0
 >>> parse({"topics": {"treshold": 0.5}}, where="conf/mine.yaml")
 Traceback (most recent call last):
 ...
@@ -148,7 +148,8 @@ class ContentSettings(Section):
     normalize_targets: bool = True
     """True: each task's targets sum to 1. False: binary vectors, as Eq. 2 is printed."""
     holdout_share: Share = 0.1
-    """Share of videos that never train, chosen by a hash of the id; Table I is measured on them."""
+    """Share of contents that never train, chosen by a hash of cover and title; Table I is measured
+    on their videos."""
     validation_share: Share = 0.05
     """Share of the learning videos that fine-tuning is judged on instead, by a hash of cover and
     title; 1,000 of them at most. Not used where `patience` is 0."""
@@ -197,25 +198,36 @@ class TagSettings(Section):
 class TopicSettings(Section):
     """Clustering and assignment (III-A3)."""
 
-    clusters: Positive = 6_000
-    """Topics of an epoch's first training; births and retirements change their number then."""
+    clusters: Count = 0
+    """Topics of an epoch's first training (paper: 6,000); 0: by the catalogue's size, 3.5 times the
+    square root of its videos. Births and retirements change their number then."""
+    restarts: Positive = 3
+    """Clusterings of an epoch's first training; the one of the greatest mean cosine is taken."""
+    target_topics: Annotated[float, Field(ge=0, le=8)] = 4.0
+    """Mean number of topics that an epoch's first training calibrates the thresholds to (paper: 4),
+    one for each pattern of blocks; 0: `threshold` holds for all."""
     threshold: Annotated[float, Field(ge=-1, le=1)] = 0.6
-    """tau_3: least cosine to a centre."""
-    target_topics: Annotated[float, Field(ge=0, le=8)] = 0.0
-    """If above 0, the first run calibrates the threshold to this mean number of topics."""
-    tag_weight: Annotated[float, Field(ge=0)] = 1.0
+    """tau_3: least cosine to a centre; used where `target_topics` is 0."""
+    centre_tags: bool = True
+    """True: subtract what all tag blocks have in common. False: as the paper has it."""
+    tag_weight: Annotated[float, Field(ge=0)] | None = None
+    """Of the tag block, beside `joint_weight` (paper: 1 and 1); null: chosen on videos that train.
+    """
     joint_weight: Annotated[float, Field(ge=0)] = 1.0
     iterations: Positive = 25
     sample: Positive = 100_000
     """Videos that k-means++ and Lloyd's steps see at most; assignment sees all."""
     label_terms: Positive = 5
+    labeller: str = ""
+    """A function that names topics (`package.module:function`), from a language model say; empty:
+    their terms alone."""
     min_size: Positive = 4
     """Videos that found a topic, and that each part of a split has, at least."""
     growth: Share = 0.1
     """A training adds at most this share of the topics there are, beyond those that retire."""
-    overfull: Annotated[float, Field(gt=1)] = 4.0
+    overfull: Annotated[float, Field(gt=1)] = 3.0
     """A topic of more than this many times the mean number of videos splits."""
-    loose: Share = 0.75
+    loose: Share = 0.85
     """A topic splits whose mean cosine of videos to centre is below this share of the median's."""
     keep_first: Share = 0.95
     """A training leaves at least this share of the unchanged videos their first topic ..."""

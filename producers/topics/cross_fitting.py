@@ -55,7 +55,7 @@ def cross_fitted_folds(
     for number in range(FOLDS):
         train, rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         targets = make_targets(
-            *([column[row] for row in train] for column in names),
+            *([column[row] for row in train.tolist()] for column in names),
             min_tag_videos=settings.min_tag_videos,
             max_tags=settings.max_tags,
         )

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from producers.topics.assignment import calibrate_threshold
 from producers.topics.births import Birth, found_topics, split_topics
 from producers.topics.churn import Judge, draw_judge
-from producers.topics.kmeans import check_points, nearest, spherical_kmeans
+from producers.topics.clustering import best_clustering, clusters_for
+from producers.topics.kmeans import check_points, nearest
 from producers.topics.steps import mean_cosines, take_steps
 from vidtopics.errors import ContractError, explain
 from vidtopics.settings import TopicSettings
@@ -46,7 +46,6 @@ class Topics:
         retired: int64[R], topics of the last training without videos now; never to be used again.
         next_id: above every ID that was ever given, in any epoch.
         epoch: IDs are comparable within one epoch; the first is 1.
-        threshold: tau_3 of this epoch, as set or as calibrated on its first training.
         training: 1 for the first of the epoch, then counting on: each draws another sample.
     """
 
@@ -59,7 +58,6 @@ class Topics:
     retired: NDArray[np.int64]
     next_id: int
     epoch: int
-    threshold: float
     training: int
 
     @property
@@ -76,13 +74,15 @@ def learn_topics(
     seed: int,
     new_epoch: bool = False,
     last: NDArray[np.int64] | None = None,
+    threshold: NDArray[np.float32] | None = None,
     device: str = "cpu",
 ) -> Topics:
     """Learn topics such that one keeps its ID for as long as it has videos.
 
-    The first training of an epoch is spherical K-means with `settings.clusters` centres. Later ones
-    go on from the last centres: they retire, add and split topics and move centres, as this
-    module's head says. Of the videos with topics in `last` at least `settings.keep_first` keep
+    The first training of an epoch is spherical K-means with `settings.clusters` centres (0: as many
+    as the catalogue's size asks for), the best of `settings.restarts` by mean cosine. Later ones go
+    on from the last centres: they retire, add and split topics and move centres, as this module's
+    head says. Of the videos with topics in `last` at least `settings.keep_first` keep
     their first topic and `settings.keep_set` their set of topics: births and steps beyond are left
     to the next training. (Retirements and new representations may move more; then nothing is added
     to it.) Where every topic has as many videos at the same mean cosine as at the last training,
@@ -101,6 +101,8 @@ def learn_topics(
         last: int64[N, slots], topics of each video before, in any order, padded with -1 behind the
             first; all -1 for a video that is new or has changed, on which no limit holds. None:
             those that the last centres give now to videos within the threshold.
+        threshold: float32[N], tau_3 of each video, by the blocks that it has; None:
+            `settings.threshold` for all.
         device: where torch computes.
 
     Raises:
@@ -129,8 +131,10 @@ def learn_topics(
         training = 1
     else:
         rows = last if last is None else last[present]
+        if threshold is None:
+            threshold = np.full(len(a), settings.threshold, np.float32)
         rng = np.random.default_rng([seed, epoch, previous.training + 1])
-        evolved = _evolve(points, rows, previous, settings, rng, device)
+        evolved = _evolve(points, threshold[present], rows, previous, settings, rng, device)
         if evolved is None:
             return replace(previous, born=previous.born[:0], retired=previous.retired[:0])
         centres, training = evolved, previous.training + 1
@@ -149,7 +153,6 @@ def learn_topics(
         retired=np.setdiff1d(old_ids, topic_ids),
         next_id=max(next_id, int(topic_ids[-1]) + 1),
         epoch=epoch,
-        threshold=_threshold(previous, epoch, points, centroids, settings, device=device),
         training=training,
     )
 
@@ -183,9 +186,10 @@ def _cluster(
     points: NDArray[np.float32], first_id: int, settings: TopicSettings, seed: int, device: str
 ) -> _Centres:
     """The centres of an epoch's first training, numbered from `first_id` on."""
-    centroids = spherical_kmeans(
+    centroids = best_clustering(
         _sample(points, settings.sample, np.random.default_rng(seed)),
-        settings.clusters,
+        settings.clusters or clusters_for(len(points)),
+        restarts=settings.restarts,
         iterations=settings.iterations,
         seed=seed,
         device=device,
@@ -198,6 +202,7 @@ def _cluster(
 
 def _evolve(
     points: NDArray[np.float32],
+    threshold: NDArray[np.float32],
     last: NDArray[np.int64] | None,
     previous: Topics,
     settings: TopicSettings,
@@ -216,7 +221,6 @@ def _evolve(
     centres = _Centres(
         previous.topic_ids[live], previous.split_from[live], previous.centroids[live]
     )
-    threshold = np.full(len(points), previous.threshold, np.float32)
     alone = cosines < threshold
     known = ~alone if last is None else last[:, 0] >= 0
     judge = draw_judge(
@@ -263,23 +267,6 @@ def _add(centres: _Centres, births: list[Birth], next_id: int) -> _Centres:
         np.concatenate([centres.split_from, parents]),
         np.concatenate([centroids, [birth.centroid for birth in births]]),
     )
-
-
-def _threshold(
-    previous: Topics | None,
-    epoch: int,
-    points: NDArray[np.float32],
-    centroids: NDArray[np.float32],
-    settings: TopicSettings,
-    *,
-    device: str,
-) -> float:
-    """As set, or as calibrated in the epoch's first training: a new one would move all videos."""
-    if not settings.target_topics:
-        return settings.threshold
-    if previous is not None and previous.epoch == epoch:
-        return previous.threshold
-    return calibrate_threshold(points, centroids, settings.target_topics, device=device)
 
 
 def _sample(

@@ -85,7 +85,8 @@ class TopicSpace:
         """Unit tag blocks less their mean, at length 1; zero for missing or negligible ones."""
         if not self.tag_mean.any():
             return unit_tag
-        centred = np.where(unit_tag.any(axis=1)[:, None], unit_tag - self.tag_mean, 0.0)
+        present = lengths(unit_tag)[:, None] > 0
+        centred = np.where(present, unit_tag - self.tag_mean, 0.0)
         return to_unit_length(np.where(lengths(centred)[:, None] > NEGLIGIBLE, centred, 0.0))
 
 
@@ -104,10 +105,8 @@ def mean_tag_block(tag: NDArray[np.float32], has_tag: NDArray[np.bool_]) -> NDAr
     for start in range(0, len(tag), CHUNK_ROWS):
         rows = slice(start, start + CHUNK_ROWS)
         total += _unit_block(tag[rows], has_tag[rows], "tag", start).sum(axis=0)
-    mean = total / max(np.count_nonzero(has_tag), 1)
-    if np.linalg.norm(mean) > 1 - NEGLIGIBLE:
-        mean[:] = 0
-    return mean.astype(np.float32)
+    mean = (total / max(int(has_tag.sum()), 1)).astype(np.float32)
+    return np.zeros_like(mean) if np.linalg.norm(mean) > 1 - NEGLIGIBLE else mean
 
 
 def _unit_block(

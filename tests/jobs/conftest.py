@@ -1,4 +1,4 @@
-"""One small home for all tests of jobs: run at two past times and once live, in one session."""
+"""One small home for all tests of jobs: trained and run at two past times and live."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> SmallHome:
     for us in (T1, T2):
         with pytest.MonkeyPatch.context() as patch:
             made.encoded[us] = spy_on_encoder(patch)
-            execute(made, made.at(us))
+            execute(made, made.at(us), train=True)
     live = Run.now(made.tables, made.settings)
     made.live_us = live.as_of_us
     began = time.time()
-    execute(made, live)
+    execute(made, live, train=True)
     made.live_seconds = (began, time.time())
     return made
 

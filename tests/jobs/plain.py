@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from producers.content.dataset import holdout
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS
 
 Rows = Iterable[dict]
@@ -45,9 +46,18 @@ def videos_with(of_videos: dict[str, set[str]], at_least: int) -> dict[str, int]
     return {tag: n for tag, n in counts.items() if n >= at_least}
 
 
+def training_tags(home, at: int) -> dict[str, set[str]]:
+    """The tags of the live videos that train: those whose content isn't held out."""
+    live = live_videos(home, at)
+    contents = [row["content_hash"] for row in live.values()]
+    out = holdout(contents, home.settings.content.holdout_share)
+    of_videos = tags(home, at)
+    return {v: of_videos[v] for v, is_out in zip(live, out, strict=True) if not is_out}
+
+
 def cooccurrence(home, at: int) -> dict[tuple[str, str], int]:
-    """x_e: pairs among each video's most frequent tags."""
-    of_videos, settings = tags(home, at), home.settings.tags
+    """x_e: pairs among the most frequent tags of each video that trains."""
+    of_videos, settings = training_tags(home, at), home.settings.tags
     counts = videos_with(of_videos, settings.min_videos)
     edges: Counter[tuple[str, str]] = Counter()
     for names in of_videos.values():
@@ -89,18 +99,32 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector / length if length > 0 else vector
 
 
-def representations(tag_rows: Rows, joint_rows: Rows) -> dict[str, np.ndarray]:
-    """Each video's [tag, joint]: both blocks at length 1, joined, and at length 1 (III-A3)."""
+def tag_mean(tag_rows: Rows, videos: Iterable[str]) -> np.ndarray:
+    """The mean of the tag blocks, at length 1, of those of some videos that have one."""
+    chosen = set(videos)
+    rows = [r for r in tag_rows if r["video_id"] in chosen and r["tag_count"]]
+    return np.mean([unit(np.array(row["tag_embedding"], float)) for row in rows], axis=0)
+
+
+def representations(tag_rows: Rows, joint_rows: Rows, mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Each video's [tag, joint]: both blocks at length 1, joined, and at length 1 (III-A3).
+
+    `mean` is subtracted from the tag block, which has length 1 again.
+    """
     joint = {row["video_id"]: np.array(row["joint_embedding"], float) for row in joint_rows}
     return {
         row["video_id"]: unit(
             np.concatenate(
-                [unit(np.array(row["tag_embedding"], float)), unit(joint[row["video_id"]])]
+                [centred(np.array(row["tag_embedding"], float), mean), unit(joint[row["video_id"]])]
             )
         )
         for row in tag_rows
         if row["video_id"] in joint
     }
+
+
+def centred(tag: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    return unit(unit(tag) - mean) if tag.any() else tag
 
 
 def assignment(

@@ -11,7 +11,7 @@ import small_world
 
 from vidtopics.contracts import Table
 from vidtopics.jobs.job import Run
-from vidtopics.jobs.pipeline import Step, find, run_jobs
+from vidtopics.jobs.pipeline import Step, find, run_jobs, train_topics
 from vidtopics.jobs.releasing import Decision
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
@@ -36,7 +36,7 @@ SETTINGS = {
         "holdout_share": 0.25,
     },
     "tags": {"dimensions": 8, "walk_length": 20, "max_tags_per_video": 6},
-    "topics": {"clusters": 8},
+    "topics": {"clusters": 8, "target_topics": 0},
     "evaluation": {"clusterings": 2},
     # Eight topics of a hundred videos are others at the next date: what a gate is there to say.
     "gates": {"psi": {"warn": None, "block": None}},
@@ -82,8 +82,10 @@ class SmallHome:
         )
 
 
-def execute(home: SmallHome, run: Run) -> None:
-    """All jobs of one run, with what they did noted."""
+def execute(home: SmallHome, run: Run, *, train: bool = False) -> None:
+    """All jobs of one run, after a training if asked for, with what they did noted."""
+    if train:
+        train_topics(run)
     home.steps[run.as_of_us] = []
     decision = run_jobs(run, find([]), home.steps[run.as_of_us].append)
     home.decisions[run.as_of_us] = decision

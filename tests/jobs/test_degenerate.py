@@ -30,6 +30,7 @@ from degenerate import (
     video,
 )
 
+from vidtopics import topic_models
 from vidtopics.cli import common
 from vidtopics.contracts import (
     DERIVED,
@@ -40,13 +41,12 @@ from vidtopics.contracts import (
     VIDEO_CONTENT_ENCODING,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_STATISTICS,
-    VIDEO_TAG_EMBEDDING,
     VIDEO_TOPICS,
 )
 from vidtopics.errors import SettingsError, TableError
 from vidtopics.jobs import session
 from vidtopics.jobs.job import Computed, Run
-from vidtopics.jobs.pipeline import JOBS, find, run_jobs
+from vidtopics.jobs.pipeline import JOBS, TRAINING_JOBS, find, run_jobs, train_topics
 from vidtopics.times import micros
 
 pytestmark = pytest.mark.timeout(600)
@@ -64,8 +64,8 @@ REFUSED = {
 }
 ALL_HELD_OUT = {
     "one video": (
-        World([video("v33", title="piano")], settings={"content": {"holdout_share": 0.1}}),
-        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(0\.",
+        World([video("v33", title="piano")], settings={"content": {"holdout_share": 1}}),
+        r"2026-01-05T.*found 1 video, which is held out\. Mend: lower content\.holdout_share \(1\)",
     ),
     "six videos": (
         replace(GOOD, settings={"content": {"holdout_share": 1}}),
@@ -93,8 +93,8 @@ def test_without_a_live_video_every_job_is_refused_before_spark_starts(
     with pytest.raises(TableError, match=message):
         run_all(run)
     for job in find([]):
-        without_topics = "topics: expected a run up to this one, found none"
-        expected = without_topics if job.table is VIDEO_TOPICS else message
+        without_model = "topic models as of .*: expected a version to infer with, found none"
+        expected = without_model if job.table in (TOPICS, VIDEO_TOPICS) else message
         with pytest.raises(TableError, match=expected):
             job.run(run)
     assert versions(run.tables) == {}
@@ -103,7 +103,7 @@ def test_without_a_live_video_every_job_is_refused_before_spark_starts(
 @pytest.mark.usefixtures("_no_spark")
 def test_a_home_where_nothing_was_ingested_is_refused_and_not_made(tmp_path: Path, capsys) -> None:
     home = tmp_path / "home"
-    for jobs in ([], *([name] for name in JOBS if name != "video_topics")):
+    for jobs in ([], *([name] for name in JOBS)):
         assert common.run(["run", *jobs, "--home", str(home)]) == common.FAILED
         error = capsys.readouterr().err
         assert error.startswith(f"Error --home {home}: expected a home, which `vidtopics ingest`")
@@ -116,10 +116,10 @@ def test_a_first_model_without_training_videos_is_refused(
     tmp_path: Path, world: World, message: str
 ) -> None:
     run = world.run(tmp_path)
-    [job] = find(["video_joint_representation"])
-    for attempt in (lambda: run_all(run), lambda: job.run(run)):
+    for attempt in (run_all, train_topics):
         with pytest.raises(TableError, match=message):
-            attempt()
+            attempt(run)
+    assert topic_models.versions(run.tables.home) == []
     assert versions(run.tables) == {}
 
 
@@ -134,8 +134,8 @@ def test_more_clusters_than_videos_are_refused_before_any_job(tmp_path: Path) ->
 def test_one_video_is_its_own_topic_and_candidate(tmp_path: Path) -> None:
     run = ONE.run(tmp_path)
     left_out = run_all(run)
-    assert set(left_out) == {"video_joint_representation"}
-    assert left_out["video_joint_representation"] == (
+    assert set(left_out) == {"training"}
+    assert left_out["training"] == (
         "nothing learned from primary classes (1), secondary classes (1) and tags (0):"
         " two differing ones are needed"
     )
@@ -153,32 +153,16 @@ def test_one_video_is_its_own_topic_and_candidate(tmp_path: Path) -> None:
     assert (place["video_id"], place["queue_ctr"]) == ("only", 0.5)  # (1 + 10 * 1/2) / (2 + 10)
 
 
-def test_videos_with_nothing_end_at_the_topics_with_the_cause(tmp_path: Path) -> None:
-    """What comes before is right as it is: no tag, no cover and no title make zero vectors."""
+def test_videos_with_nothing_make_no_version_and_say_why(tmp_path: Path) -> None:
+    """The training's own inputs are right as they are; nothing is made of them."""
     run = ALL_NULL.run(tmp_path)
     with pytest.raises(TableError, match="topics: expected a video with a cover, a title or a tag"):
         run_all(run)
-    assert set(versions(run.tables)) == set(JOBS[:5])
-    assert {r["tag_count"] for r in rows(run, VIDEO_TAG_EMBEDDING)} == {0}
-    joint = rows(run, VIDEO_JOINT_REPRESENTATION)
-    assert [r["content_blocks"] for r in joint] == [0] * 6
-    assert not np.any([r["joint_embedding"] for r in joint])
-    assert not run.tables.exists(TOPICS)
-    assert_sensible(run)
-    left_out = {
-        table.name: str(run.tables.commits(table)[-1].facts.get("left_out", ""))
-        for table in DERIVED[:5]
-    }
-    assert left_out == {
-        "tag_cooccurrence": "no live video has two tags that tags.min_videos live videos carry",
-        "tag_embedding": "no tag is on tags.min_videos live videos",
-        "video_tag_embedding": "no tag has a vector: every tag embedding is zero",
-        "video_content_encoding": "",
-        "video_joint_representation": (
-            "no video has a cover or a title: z is zero there; nothing learned from"
-            " primary classes (0), secondary classes (0) and tags (0):"
-            " two differing ones are needed"
-        ),
+    assert set(versions(run.tables)) == set(TRAINING_JOBS)
+    assert topic_models.versions(run.tables.home) == []
+    [edges] = run.tables.commits(TAG_COOCCURRENCE)
+    assert edges.facts == {
+        "left_out": "no video that trains has two tags that tags.min_videos of them carry"
     }
 
 
@@ -186,8 +170,8 @@ def test_equal_videos_make_one_topic(tmp_path: Path) -> None:
     """And a rule that would empty every queue is refused, as the queues have videos."""
     run = ALL_EQUAL.run(tmp_path)
     left_out = run_all(run)
-    assert left_out["topics"] == "no video for 1 of 2 clusters: too few differ"
-    assert "primary classes (1)" in left_out["video_joint_representation"]
+    assert "no video for 1 of 2 clusters: too few differ" in left_out["training"]
+    assert "primary classes (1)" in left_out["training"]
     assert_sensible(run)
     [topic] = rows(run, TOPICS)
     assert topic["size"] == 6
@@ -208,9 +192,8 @@ def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None
     run = NOTHING_TO_LEARN.run(tmp_path)
     left_out = run_all(run)
     assert_sensible(run)
-    assert left_out["video_joint_representation"].startswith(
-        "no video has a cover: z is zero there; nothing learned from primary classes (0)"
-    )
+    assert left_out["training"].startswith("nothing learned from primary classes (0)")
+    assert left_out["video_joint_representation"] == "no video has a cover: z is zero there"
     assert left_out["video_statistics"] == "no impressions yet: every count is 0"
     assert left_out["user_recent_clicks"] == "no clicks yet"
     assert left_out["tag_embedding"] == "no tag is on tags.min_videos live videos"
@@ -224,17 +207,20 @@ def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("_no_spark")
-def test_all_held_out_are_represented_by_the_last_model(tmp_path: Path) -> None:
+def test_all_held_out_are_represented_by_the_last_joint_model(tmp_path: Path) -> None:
     run = replace(GOOD, settings={"content": {"holdout_share": 0.5}}).run(tmp_path)
-    run_jobs(run, find(["video_content_encoding", "video_joint_representation"]))
+    names = ["video_content_encoding", "video_joint_representation"]
+    run_jobs(run, find(names))
     before = arrays(run, VIDEO_JOINT_REPRESENTATION)
     later = replace(
         run,
         settings=replace(GOOD, settings={"content": {"holdout_share": 1}}).parsed(),
         as_of_us=AS_OF + 1,
     )
-    [step] = steps_of(later, ["video_joint_representation"])
-    assert step.left_out.startswith("no training, all 6 videos are held out: the last model")
+    training = train_topics(later)
+    assert (training.version.number, training.is_new) == (2, True)
+    assert training.version.left_out[0].startswith("no training, all 6 videos are held out: the l")
+    step = steps_of(replace(later), names)[-1]
     after = arrays(later, VIDEO_JOINT_REPRESENTATION)
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old["joint_embedding"], new["joint_embedding"])
@@ -289,7 +275,7 @@ def test_a_skipped_job_still_says_what_its_rows_lack(tmp_path: Path) -> None:
     first, again = steps_of(run, names), steps_of(run, names)
     assert [step.publication.skipped for step in again] == [True, True]
     assert [step.left_out for step in again] == [step.left_out for step in first]
-    assert again[1].left_out.startswith("no video has a cover")
+    assert again[1].left_out == "no video has a cover: z is zero there"
 
 
 def steps_of(run: Run, names: list[str], jobs=None) -> list:

@@ -27,6 +27,7 @@ SETTINGS = parse(
             "batch_size": 40,
         },
         "tags": {"dimensions": 4, "walk_length": 10, "walks_per_tag": 3},
+        "topics": {"tag_weight": 1},
         "evaluation": {"trainings": 2, "clusterings": 1},
     },
     where="test",
@@ -101,7 +102,7 @@ def test_the_report_as_it_is_printed(catalogue, monkeypatch):
             return {"quality": {}}
 
     class Run:
-        settings, tables = SETTINGS, Tables()
+        settings, tables, model_version = SETTINGS, Tables(), None
 
     monkeypatch.setattr("vidtopics.evaluate.retraining.read_catalogue", lambda run: catalogue)
     report = representations._measure(Run(), lambda step: None)

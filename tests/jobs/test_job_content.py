@@ -1,7 +1,5 @@
 """Content jobs: each content is encoded once, and held-out videos never train."""
 
-from hashlib import sha256
-
 import numpy as np
 import plain
 import pyarrow as pa
@@ -10,17 +8,19 @@ import pytest
 import small_world
 from small_home import T1, T2
 
-from producers.content.dataset import holdout
 from vidtopics.contracts import (
     VIDEO_CATALOG,
     VIDEO_CONTENT_ENCODING,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_TAGS,
 )
-from vidtopics.jobs.pipeline import find
+from vidtopics.jobs.pipeline import train_topics
 from vidtopics.tables import Commit
 
-[JOINT] = find(["video_joint_representation"])
+
+def weights_as_of(home, at: int) -> str:
+    """The hash of the joint model of the version in force."""
+    return home.at(at).model.version.weights
 
 
 def test_each_content_is_encoded_once(home):
@@ -58,38 +58,28 @@ def test_every_live_video_is_represented_held_out_or_not(home):
     for at in (T1, T2):
         rows = home.holds(VIDEO_JOINT_REPRESENTATION, at)
         assert {r["video_id"] for r in rows} == plain.live_videos(home, at).keys()
-        model = home.at(at).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
+        weights = weights_as_of(home, at)
         # A zero vector is the same by every model: its row is not written again.
-        assert {r["encoder_version"] for r in rows if r["content_blocks"]} == {model}
-        file = home.tables.home / "models" / f"{model}.safetensors"
-        assert sha256(file.read_bytes()).hexdigest() == model
+        assert {r["encoder_version"] for r in rows if r["content_blocks"]} == {weights}
 
 
 @pytest.fixture(scope="module")
 def held_out(home) -> set[str]:
-    ids = sorted(plain.live_videos(home, T1))
-    chosen = holdout(ids, home.settings.content.holdout_share)
-    return {v for v, out in zip(ids, chosen, strict=True) if out}
+    return plain.live_videos(home, T1).keys() - plain.training_tags(home, T1).keys()
 
 
 def test_labels_of_held_out_videos_do_not_reach_the_model(home, fork, held_out):
     assert 20 < len(held_out) < 50
-    assert (
-        trained_on(home, fork, relabelled=held_out)
-        == home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
-    )
+    assert trained_on(home, fork, relabelled=held_out) == weights_as_of(home, T1)
 
 
 def test_labels_of_one_video_that_trains_do(home, fork, held_out):
     other = min(plain.live_videos(home, T1).keys() - held_out)
-    assert (
-        trained_on(home, fork, relabelled={other})
-        != home.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
-    )
+    assert trained_on(home, fork, relabelled={other}) != weights_as_of(home, T1)
 
 
 def trained_on(home, fork, *, relabelled: set[str]) -> object:
-    """The version of the model trained as of T1 where some have other classes and tags."""
+    """The hash of the joint model trained as of T1 where some have other classes and tags."""
     changed = fork([VIDEO_CONTENT_ENCODING], models=False)
     catalog, tags = home.tables.read(VIDEO_CATALOG), home.tables.read(VIDEO_TAGS)
     names = pa.array(sorted(relabelled))
@@ -104,5 +94,4 @@ def trained_on(home, fork, *, relabelled: set[str]) -> object:
     commit = Commit("ingest", T2, T2, live=True)
     changed.tables.publish(VIDEO_CATALOG, catalog.drop_columns("value_hash"), commit, changes=True)
     changed.tables.publish(VIDEO_TAGS, tags.drop_columns("value_hash"), commit, changes=True)
-    JOINT.run(changed.at(T1))
-    return changed.at(T1).commit_of(VIDEO_JOINT_REPRESENTATION).facts["model"]
+    return train_topics(changed.at(T1)).version.weights

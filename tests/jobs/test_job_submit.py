@@ -136,7 +136,7 @@ NEEDS = {
 def test_executors_run_the_code_that_is_shipped(
     home, fork, tmp_path, table, node_python, spark_home, shipped
 ):
-    remote = fork(NEEDS[table.name], models=False)
+    remote = fork(NEEDS[table.name])
     done = submit(
         remote,
         table,
@@ -152,7 +152,7 @@ def test_executors_run_the_code_that_is_shipped(
 
 
 def test_executors_have_no_other(fork, tmp_path, node_python, spark_home):
-    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name], models=False)
+    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name])
     done = submit(
         remote,
         VIDEO_TAG_EMBEDDING,
@@ -167,7 +167,7 @@ def test_executors_have_no_other(fork, tmp_path, node_python, spark_home):
 
 
 def test_a_driver_runs_the_code_that_is_shipped(home, fork, tmp_path, node_python, shipped):
-    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name], models=False)
+    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name])
     options = ("--py-files", shipped, "--master", "local[2]")
     done = submit(
         remote,

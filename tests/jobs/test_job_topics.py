@@ -6,6 +6,7 @@ import pytest
 import small_world
 from small_home import T1, T2, utc
 
+from vidtopics import topic_models
 from vidtopics.contracts import (
     TOPICS,
     VIDEO_JOINT_REPRESENTATION,
@@ -27,8 +28,10 @@ def centroids(home, at: int) -> dict[int, np.ndarray]:
 
 
 def representations(home, at: int) -> dict[str, np.ndarray]:
+    # The mean is that of the epoch's first training, which was as of T1.
+    mean = plain.tag_mean(home.holds(VIDEO_TAG_EMBEDDING, T1), plain.training_tags(home, T1))
     return plain.representations(
-        home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at)
+        home.holds(VIDEO_TAG_EMBEDDING, at), home.holds(VIDEO_JOINT_REPRESENTATION, at), mean
     )
 
 
@@ -77,7 +80,7 @@ def test_the_outliers_are_a_topic_that_dies_when_they_are_taken_down(home):
     assert [r["event_timestamp"] for r in history] == [T1, T2, home.live_us]
     alive, retired, ended = history
     assert (alive["retired"], retired["retired"], retired["size"]) == (None, utc(T2), 0)
-    assert ended["value_hash"] == 0  # the run after ends it
+    assert ended["value_hash"] == 0  # the next version ends it
     assert ended["centroid"] is None
 
 
@@ -98,17 +101,26 @@ def test_living_topics_keep_their_ids_and_their_day_of_birth(home):
 
 
 def test_an_id_is_given_once(home):
-    facts = [home.at(at).commit_of(TOPICS).facts for at in (T1, T2)]
+    first, then = topic_models.versions(home.tables.home)[:2]
     ids = [set(centroids(home, at)) for at in (T1, T2)]
     assert ids[0] == set(range(1, 9))
-    assert facts[0]["next_topic_id"] == 9
+    assert first.next_topic_id == 9
     born = ids[1] - ids[0]
-    assert born == set(range(9, int(facts[1]["next_topic_id"])))
+    assert born == set(range(9, then.next_topic_id))
     assert ids[0] - ids[1]  # the topic that died with its videos
-    assert (facts[1]["topics_born"], facts[1]["topics_retired"]) == (
+    assert (then.evaluation["born"], then.evaluation["retired"]) == (
         len(born),
         len(ids[0] - ids[1]),
     )
+
+
+@TIMES
+def test_each_living_topic_has_a_parent_and_says_what_it_was_split_from(home, at):
+    living = [r for r in home.holds(TOPICS, at) if r["retired"] is None]
+    parents = {r["parent_topic_id"] for r in living}
+    assert None not in parents
+    assert 1 < len(parents) < len(living)
+    assert {r["split_from"] for r in living} <= {0, *(r["topic_id"] for r in home.rows(TOPICS))}
 
 
 def test_all_is_of_one_epoch(home):

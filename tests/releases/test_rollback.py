@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.homes import release_tables
-from spark_jobs.topics import unused_epoch
 from vidtopics.contracts import (
     RELEASES,
     TABLES,
@@ -162,7 +161,6 @@ def test_the_next_run_starts_from_the_release_gone_back_to(tables: Tables) -> No
     assert between is not None
     assert between.as_of_us == T1
     assert latest_commit(tables.commits(VIDEO_STATISTICS), now) is None
-    assert [unused_epoch(n, tables.commits(TOPICS)) for n in (1, 2, 3)] == [1, 3, 3]
     assert tables.commits(TAG_COOCCURRENCE)[-1].content == "('tag_cooccurrence', 1)"
     assert run(tables, now, {TAG_EMBEDDING.name: [tag("a", 1)]}, 1) == 4
 

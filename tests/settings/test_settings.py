@@ -39,7 +39,8 @@ def test_the_papers_values_are_exactly_the_papers() -> None:
     )
     assert (content.holdout_share, content.max_tags, tags.walk_length) == (0.1, 12_000, 100)
     assert (content.projection_width, content.patience) == (0, 0)
-    assert (topics.clusters, topics.threshold) == (6_000, 0.6)
+    assert (topics.clusters, topics.threshold, topics.target_topics) == (6_000, 0.6, 0)
+    assert (topics.centre_tags, topics.tag_weight, topics.joint_weight) == (False, 1, 1)
 
 
 def test_a_preset_that_trains_nothing_that_reaches_z_is_refused_by_name() -> None:

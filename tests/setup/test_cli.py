@@ -173,6 +173,7 @@ def test_every_verb_takes_home_and_config():
         ("redis", "stop"),
         ("bench",),
         ("join",),
+        ("models",),
         ("parity",),
         ("release",),
         ("releases",),

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.topics import products
-from producers.topics.assignment import assign, calibrate_threshold
-from vidtopics.errors import SettingsError
+from producers.topics.assignment import assign
 
 
 def unit(x):
@@ -95,17 +94,20 @@ def test_threshold_is_inclusive_and_none_within_it_gives_the_nearest():
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_centroids_that_float32_products_cannot_tell_apart(seed):
+def test_centroids_that_products_cannot_tell_apart(seed):
     """Their cosines differ in the seventh digit; more of them than slots."""
     rng = np.random.default_rng(seed)
     a, centre = random_unit(seed, 3, 300), random_unit(seed + 1, 1, 300)
     centroids = unit(centre + 3e-7 * rng.normal(size=(40, 300)))
     ids = rng.permutation(40)
-    assignment = assign(a, centroids, ids, -1)
-    for row in range(3):
-        topics, weights, *_ = oracle(a[row], centroids, ids, -1)
-        assert assignment.topic_ids[row].tolist() == topics
-        assert assignment.topic_weights[row].tolist() == weights
+    for is_half in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(products, "has_bfloat16_units", lambda is_half=is_half: is_half)
+            assignment = assign(a, centroids, ids, -1)
+        for row in range(3):
+            topics, weights, *_ = oracle(a[row], centroids, ids, -1)
+            assert assignment.topic_ids[row].tolist() == topics
+            assert assignment.topic_weights[row].tolist() == weights
 
 
 def test_batches_and_chunks_change_no_byte(monkeypatch):
@@ -141,20 +143,3 @@ def test_agrees_with_faiss():
     assignment = assign(a, centroids, np.arange(90), -1)
     assert np.array_equal(assignment.topic_ids, topics)
     assert np.allclose(assignment.topic_weights, weights, atol=1e-6)
-
-
-@given(st.integers(0, 2**32 - 1), st.floats(1, 8))
-def test_calibration_meets_its_target(seed, target):
-    a, centroids = random_unit(seed, 80), random_unit(seed + 1, 25)
-    assignment = assign(a, centroids, np.arange(25), calibrate_threshold(a, centroids, target))
-    assert abs(assignment.topic_count.mean() - target) <= 0.5 / 80 + 1e-9
-    zeros = np.insert(a, [0, 40], 0, axis=0)
-    assert calibrate_threshold(zeros, centroids, target) == calibrate_threshold(
-        a, centroids, target
-    )
-
-
-@pytest.mark.parametrize("target", [0.5, 4])
-def test_a_target_out_of_reach_is_named(target):
-    with pytest.raises(SettingsError, match=r"target_topics: expected 1 to 3.*found"):
-        calibrate_threshold(random_unit(0, 5), random_unit(1, 3), target)

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.topics.assignment import assign
+from producers.topics.clustering import clusters_for
 from producers.topics.evolution import Topics, learn_topics
 from producers.topics.steps import shrunk_means
 from vidtopics.errors import ContractError, SettingsError, TableError
 from vidtopics.settings import TopicSettings
 
-SETTINGS = TopicSettings(clusters=10)
+SETTINGS = TopicSettings(clusters=10, restarts=1)
 FREE = {"keep_first": 0.0, "keep_set": 0.0, "growth": 1.0}
 """Settings under which nothing holds births and steps back."""
 
@@ -37,7 +38,7 @@ def learn(a, previous=None, settings=SETTINGS, **kwargs):
 
 
 def slots(topics, a):
-    return assign(a, topics.centroids, topics.topic_ids, topics.threshold).topic_ids
+    return assign(a, topics.centroids, topics.topic_ids, SETTINGS.threshold).topic_ids
 
 
 def nearest_id(topics, a):
@@ -58,7 +59,6 @@ def topics_at(centroids, **fields):
         retired=none,
         next_id=k + 1,
         epoch=1,
-        threshold=0.6,
         training=1,
     )
     return replace(before, **fields)
@@ -68,10 +68,9 @@ def is_same(one, two):
     """Whether two trainings left the same topics, to the byte."""
     names = ("topic_ids", "centroids", "sizes", "cohesion", "split_from")
     arrays = all(getattr(one, name).tobytes() == getattr(two, name).tobytes() for name in names)
-    return arrays and (one.next_id, one.epoch, one.threshold, one.training) == (
+    return arrays and (one.next_id, one.epoch, one.training) == (
         two.next_id,
         two.epoch,
-        two.threshold,
         two.training,
     )
 
@@ -179,7 +178,7 @@ def test_a_split_that_would_move_too_many_waits():
 
 
 def test_a_loose_topic_splits():
-    """Mean cosines .707 and 1, 1: below .75 times the median, with no more videos than others."""
+    """Mean cosines .707 and 1, 1: below .75 of the median, with no more videos than others."""
     a = np.eye(4, dtype=np.float32)[[0] * 5 + [1] * 4 + [2] * 9 + [3] * 9]
     before = topics_at([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     for loose, ids in ((0.75, [1, 2, 3, 4]), (0.70, [1, 2, 3])):
@@ -293,19 +292,6 @@ def test_an_epoch_ends_with_the_width_or_by_word():
     assert learn(a, first).epoch == 1
 
 
-def test_the_threshold_is_calibrated_once_in_an_epoch():
-    target = TopicSettings(clusters=10, target_topics=3)
-    a = videos(TEN, 1, spread=0.4)
-    first = learn(a, settings=target)
-    assert assign(
-        a, first.centroids, first.topic_ids, first.threshold
-    ).topic_count.mean() == pytest.approx(3, abs=0.01)
-    b = videos(TEN, 2, spread=0.2)
-    assert learn(b, first, target).threshold == first.threshold
-    assert learn(b, first, target, new_epoch=True).threshold != first.threshold
-    assert learn(b, first).threshold == SETTINGS.threshold  # no target: as set, at once
-
-
 def test_zero_rows_are_no_videos():
     a = videos(TEN, 1)
     one, two = learn(a), learn(np.insert(a, [0, 150], 0, axis=0))
@@ -379,3 +365,21 @@ def test_equal_videos_make_one_topic_of_all(videos, clusters):
     for topics in (first, again):
         assert (topics.topic_ids.tolist(), topics.sizes.tolist()) == ([1], [videos])
         np.testing.assert_allclose(topics.centroids, a[:1], atol=1e-6)
+
+
+def test_a_videos_own_threshold_says_whether_it_matches_nothing():
+    """Eight videos at a cosine of about .5 to topic 1: alone at .6, not at their own .3."""
+    one, two, off = np.eye(3, dtype=np.float32)
+    far = unit(0.5 * one + 0.87 * off + 0.01 * np.random.default_rng(3).normal(size=(8, 3)))
+    a = np.concatenate([unit(np.tile([one, two], (20, 1)) + 0.01), far])
+    before = learn(a[:40], settings=TopicSettings(clusters=2))
+    settings = TopicSettings(clusters=2, min_size=4, growth=0.5, keep_first=0, keep_set=0, loose=0)
+    assert len(learn(a, before, settings).born) == 1
+    own = np.full(48, 0.6, np.float32)
+    own[40:] = 0.3
+    assert len(learn(a, before, settings, threshold=own).born) == 0
+
+
+def test_k_follows_the_catalogue_where_none_is_set():
+    a = videos(TEN, 1, spread=0.5)
+    assert len(learn(a, settings=TopicSettings(restarts=1)).topic_ids) == clusters_for(len(a))

@@ -92,6 +92,8 @@ def home(tmp_path_factory):
                 "topic_epoch": 1,
                 "born": T1,
                 "retired": None,
+                "split_from": 7 if i == 9 else 0,
+                "parent_topic_id": 1,
             }
             for i, terms in living.items()
         ]
@@ -114,12 +116,16 @@ def test_only_unchanged_videos_count(home):
     report = changes_report(home, find_release(home, 1), find_release(home, None))
     assert report["unchanged_videos"] == 3
     assert (report["first_kept"], report["set_kept"]) == pytest.approx((1 / 3, 2 / 3))
-    assert [t["topic_id"] for t in report["born"]] == [9]
-    assert (report["born"][0]["before"], report["born"][0]["after"]) == (0, 4)
-    assert [v["video_id"] for v in report["born"][0]["videos"]] == ["c", "d", "e", "f"]
+    (part,) = report["split"]
+    assert (part["topic_id"], part["before"], part["after"]) == (9, 0, 4)
+    assert (part["split_from"]["topic_id"], part["split_from"]["label_terms"]) == (
+        7,
+        ["dog", "fur"],
+    )
+    assert [v["video_id"] for v in part["videos"]] == ["c", "d", "e", "f"]
     moved = [(v["video_id"], v["before"], v["label_after"]) for v in report["moved"]]
     assert moved == [("a", 4, ["dog", "fur"]), ("c", 7, ["owl"])]
-    assert report["retired"] == report["merged"] == report["split"] == []
+    assert report["retired"] == report["merged"] == report["born"] == []
 
 
 def test_a_release_is_compared_as_it_was(home):
@@ -133,7 +139,7 @@ def test_the_command_prints_lines_json_and_a_page(home, capsys, tmp_path):
     assert run(["topics", "diff", "1", "2", "--home", str(home.home)]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Of 3 unchanged videos 33.3% kept their first topic, 66.7% their set of topics." in text
-    assert "born: 9 (owl; 0 to 4 videos)" in text
+    assert "split: 9 (owl; 0 to 4 videos), from 7 (dog, fur; 1 to 1 videos)" in text
     assert "moved: c 'Title of c' from 7 (dog) to 9 (owl)" in text
     page = tmp_path / "new" / "page.html"
     command = ["topics", "diff", "1", "--html", str(page), "--json", "--home", str(home.home)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vidtopics.jobs.job import Run
     from vidtopics.jobs.pipeline import Step
     from vidtopics.jobs.releasing import Decision
+    from vidtopics.jobs.training import Training
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -82,13 +84,18 @@ def run(
 
 
 def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
-    """Run jobs as of one time, with progress."""
-    from vidtopics.cli import show
+    """Run jobs as of one time, with progress; on Spark where `SPARK_MASTER` says which one."""
+    from vidtopics.cli import show, train
     from vidtopics.jobs.pipeline import describe, find, run_jobs
+
+    def trained(training: Training) -> None:
+        text = "No topic model version yet. " + "\n".join(train.lines(training))
+        show.console.print(show.as_text(text), soft_wrap=True)
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
-        decision = run_jobs(replace(planned, progress=progress), find(names), done.append)
+        run = replace(planned, progress=progress, on_spark="SPARK_MASTER" in os.environ)
+        decision = run_jobs(run, find(names), done.append, trained)
     return done, decision
 
 
@@ -136,14 +143,18 @@ def print_left_out(done: Sequence[Step]) -> None:
 
 
 def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
-    """Run all jobs at every as-of date of the schedule."""
+    """Train where it is needed and run all jobs, at every as-of date of the schedule."""
+    from vidtopics.cli import show, train
     from vidtopics.jobs.job import Run
-    from vidtopics.jobs.pipeline import schedule
+    from vidtopics.jobs.pipeline import describe, schedule, train_topics
 
     done: list[Step] = []
     releases: dict[int, int | None] = {}
     for as_of_us in schedule(tables, settings):
         run = Run.backfill(tables, settings, as_of_us)
+        with show.working(f"Training as of {describe(as_of_us)} if needed") as progress:
+            training = train_topics(replace(run, progress=progress), if_needed=True)
+        show.out.print(show.as_text("\n".join(train.lines(training))), soft_wrap=True)
         steps, decision = jobs(run, [])
         done += steps
         releases[as_of_us] = decision.release_id if decision else None

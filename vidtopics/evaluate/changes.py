@@ -95,10 +95,9 @@ def read_state(tables: Tables, release: Release) -> TopicState:
 
     topics = _living(tables, release)
     rows = read_at(tables, release, VIDEO_TOPICS).sort_by("video_id").combine_chunks()
-    parents = topics["split_from"] if "split_from" in topics.column_names else None
     return TopicState(
         topics["topic_id"].to_numpy(),
-        np.zeros(len(topics), np.int64) if parents is None else parents.to_numpy(),
+        pc.fill_null(topics["split_from"], 0).to_numpy(),
         release.topic_epoch,
         rows["video_id"].combine_chunks(),
         _content(tables, release, rows["video_id"]),

@@ -82,8 +82,9 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
 
     settings = run.settings.evaluation
     catalogue = read_catalogue(run)
+    chosen = with_model_weights(run)
     trainings = [
-        features_of(catalogue, run.settings, run.settings.seed + r, partial(_say, progress, r))
+        features_of(catalogue, chosen, run.settings.seed + r, partial(_say, progress, r))
         for r in range(settings.trainings)
     ]
     classes = catalogue.classes()
@@ -125,6 +126,15 @@ def _measure(run: Run, progress: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
+def with_model_weights(run: Run) -> Settings:
+    """The run's settings with the block weights of the topic model version in force."""
+    version = run.model_version
+    numbers = version.numbers if version else {"tag_weight": 1.0, "joint_weight": 1.0}
+    weights = {name: numbers[name] for name in ("tag_weight", "joint_weight")}
+    topics = run.settings.topics.model_copy(update=weights)
+    return run.settings.model_copy(update={"topics": topics})
+
+
 def _say(progress: Callable[[str], None], training: int, step: str) -> None:
     progress(f"training {training + 1}, {step}")
 
@@ -138,9 +148,12 @@ def features_of(
 
     progress("projections, MMoE and tags")
     blocks = train_blocks(catalogue, settings, seed)
-    learned = ~catalogue.held_out
-    mean = mean_tag_block(blocks.tag[learned], blocks.has_tag[learned])
-    space = TopicSpace(mean, settings.topics.tag_weight, settings.topics.joint_weight)
+    learned, topics = ~catalogue.held_out, settings.topics
+    mean = np.zeros(blocks.tag.shape[1], np.float32)
+    if topics.centre_tags:
+        mean = mean_tag_block(blocks.tag[learned], blocks.has_tag[learned])
+    assert topics.tag_weight is not None  # a version has chosen it
+    space = TopicSpace(mean, topics.tag_weight, topics.joint_weight)
     image, title, _, _ = catalogue.encodings
     return {
         "image": to_unit_length(image).astype(np.float32),

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from producers.content.dataset import holdout, make_targets
+from producers.content.dataset import make_targets
 from producers.content.training import joint_representation, train_joint
-from producers.content.weights import encoder_identity
 from producers.tags.graph import count_pairs
 from producers.tags.pooling import Pooled, pool_lists
 from producers.tags.skipgram import embed_tags
@@ -20,7 +20,14 @@ from producers.topics.calibration import Fold
 from producers.topics.cross_fitting import Encodings, cross_fitted_folds, first_codes
 from producers.topics.evaluation import Level
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
-from vidtopics.jobs.inputs import live_videos, tag_lists, vectors
+from vidtopics.jobs.inputs import (
+    encoder_of,
+    held_out,
+    live_videos,
+    read_encodings,
+    tag_lists,
+    take,
+)
 from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings
 
@@ -39,7 +46,7 @@ class Catalogue:
     """
 
     videos: pa.Table
-    tags: pa.ListArray
+    tags: pa.LargeListArray
     encodings: Encodings
     held_out: NDArray[np.bool_]
 
@@ -74,20 +81,18 @@ def read_catalogue(run: Run) -> Catalogue:
     """The run's live videos, left out those whose content has no encoding yet."""
     columns = ("title", "cover", "content_hash", "primary_classes", "secondary_classes")
     videos = live_videos(run, *columns)
-    rows = run.tables.read(VIDEO_CONTENT_ENCODING)
-    rows = rows.filter(pc.equal(rows["encoder"], encoder_identity(run.settings.content)))
-    rows = rows.combine_chunks()
-    hashes = rows["content_hash"].combine_chunks()
-    videos = videos.filter(pc.is_in(videos["content_hash"], value_set=hashes)).combine_chunks()
-    rows = rows.take(pc.index_in(videos["content_hash"], value_set=hashes).combine_chunks())
-    encodings = (
-        vectors(rows["image_encoding"]),
-        vectors(rows["title_encoding"]),
-        rows["has_image"].to_numpy(),
-        rows["has_title"].to_numpy(),
+    encoded = run.tables.read(
+        VIDEO_CONTENT_ENCODING,
+        columns=["content_hash"],
+        where=ds.field("encoder") == encoder_of(run),
+    )["content_hash"].combine_chunks()
+    videos = videos.filter(pc.is_in(videos["content_hash"], value_set=encoded)).combine_chunks()
+    return Catalogue(
+        videos,
+        tag_lists(run, videos["video_id"]),
+        read_encodings(videos["content_hash"], run),
+        held_out(videos["content_hash"], run.settings.content),
     )
-    held_out = holdout(videos["content_hash"].to_pylist(), run.settings.content.holdout_share)
-    return Catalogue(videos, tag_lists(run, videos["video_id"]), encodings, held_out)
 
 
 def train_blocks(catalogue: Catalogue, settings: Settings, seed: int) -> TrainedBlocks:
@@ -136,9 +141,8 @@ def training_folds(
 ) -> list[Fold]:
     """The videos that train, with joint blocks of models that haven't seen them."""
     train = np.flatnonzero(~catalogue.held_out)
-    image, title, has_image, has_title = (x[train] for x in catalogue.encodings)
     return cross_fitted_folds(
-        (image, title, has_image, has_title),
+        take(catalogue.encodings, train),
         catalogue.names(train),
         blocks.tag[train],
         blocks.has_tag[train],

@@ -58,16 +58,17 @@ def require_live_videos(run: Run) -> None:
 
 def require_training_videos(run: Run) -> None:
     """TableError where every live video is held out, so that a first model has nothing to learn."""
-    from producers.content.dataset import holdout
+    from vidtopics.jobs.inputs import held_out, live_videos
 
-    ids, share = run.live_video_ids, run.settings.content.holdout_share
-    for start in range(0, len(ids), CHUNK_VIDEOS):  # the first chunk nearly always has one
-        if not holdout(ids.slice(start, CHUNK_VIDEOS).to_pylist(), share).all():
+    contents = live_videos(run, "content_hash")["content_hash"]
+    share = run.settings.content.holdout_share
+    for start in range(0, len(contents), CHUNK_VIDEOS):  # the first chunk nearly always has one
+        if not held_out(contents.slice(start, CHUNK_VIDEOS), run.settings.content).all():
             return
-    videos = "1 video, which is" if len(ids) == 1 else f"{len(ids)} videos, all of them"
+    videos = "1 video, which is" if len(contents) == 1 else f"{len(contents)} videos, all of them"
     raise TableError(
         explain(
-            f"video_joint_representation as of {moment(run.as_of_us)}",
+            f"a training as of {moment(run.as_of_us)}",
             expected="a video to train on",
             found=f"{videos} held out",
             mend=f"lower content.holdout_share ({share:g}), or ingest more videos",

@@ -9,6 +9,7 @@ from vidtopics.contracts import DERIVED, TABLES, TOPIC_QUEUES, TOPICS, VIDEO_TOP
 from vidtopics.jobs.job import REPEATS_US, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.commits import CommitLog, data_version, latest_commit
+from vidtopics.tables.releases import TOPIC_MODEL
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ def _compare(logs: Mapping[str, CommitLog], as_of_us: int) -> Iterator[Behind]:
                 yield Behind(name, reads, commit.inputs[reads], now)
 
 
+def topic_models(tables: Tables) -> dict[str, int]:
+    """The topic model version that each table's latest rows were made with, where one was."""
+    commits = {t.name: latest_commit(tables.commits(t), FOREVER) for t in DERIVED}
+    return {
+        name: int(commit.facts[TOPIC_MODEL])
+        for name, commit in commits.items()
+        if commit and TOPIC_MODEL in commit.facts
+    }
+
+
 def topic_epochs(tables: Tables) -> dict[str, int]:
     """The epoch of the topics that each of three tables' latest rows were made from.
 
@@ -81,13 +92,13 @@ def topic_epochs(tables: Tables) -> dict[str, int]:
     }
 
 
-def describe_epochs(epochs: Mapping[str, int]) -> str:
-    """Which table has which epoch.
+def describe(of_tables: Mapping[str, int], what: str) -> str:
+    """Which table has which epoch or topic model.
 
-    >>> describe_epochs({"topics": 2, "topic_queues": 1})
+    >>> describe({"topics": 2, "topic_queues": 1}, "epoch")
     'topics of epoch 2, topic_queues of epoch 1'
     """
-    return ", ".join(f"{name} of epoch {epoch}" for name, epoch in epochs.items())
+    return ", ".join(f"{name} of {what} {number}" for name, number in of_tables.items())
 
 
 def _read_by(commit: Commit | None, log: CommitLog, table: Table) -> Commit | None:

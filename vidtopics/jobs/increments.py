@@ -11,15 +11,20 @@ from, everything is counted anew, and the commit's facts say why
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import duckdb
 
 from vidtopics.contracts import COMMIT_VERSION, CREATED_TIME, EVENT_TIME, PARTITION_DATE, Table
 from vidtopics.jobs.job import Job, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.scans import scan
+from vidtopics.tables.schemas import arrow_schema
 from vidtopics.tables.whole import changed_by
 from vidtopics.times import moment
 
@@ -172,6 +177,30 @@ def _state(tables: Tables, log: Table) -> tuple[str, int]:
 
 def _time(us: int) -> str:
     return f"TIMESTAMP '{moment(us).removesuffix('+00:00').replace('T', ' ')}'"
+
+
+@contextmanager
+def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine for SQL in this process, in UTC; what is beyond memory goes to the home's disk."""
+    with (
+        tempfile.TemporaryDirectory(dir=run.tables.home) as spill,
+        duckdb.connect(config={"temp_directory": spill}) as con,
+    ):
+        con.execute("SET TimeZone = 'UTC'")
+        yield con
+
+
+def view_rows(
+    con: duckdb.DuckDBPyConnection, name: str, run: Run, log: Table, seen: Seen, where: str
+) -> str:
+    """A view of a log's rows at the version that a run sees; its name."""
+    version = seen.logs[log.name][1]
+    if run.tables.exists(log):
+        con.register(f"all_{name}", scan(run.tables.delta(log, version=version)))
+    else:
+        con.register(f"all_{name}", arrow_schema(log).empty_table())
+    con.execute(f"CREATE VIEW {name} AS FROM all_{name} WHERE {where}")
+    return name
 
 
 def log_frame(run: Run, log: Table, seen: Seen, where: str) -> DataFrame:

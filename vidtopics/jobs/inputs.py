@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
+from producers.content.weights import encoder_identity, with_saved_encoders
+from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_TAGS
+from vidtopics.errors import TableError, explain
 from vidtopics.jobs.job import Run
+from vidtopics.settings import ContentSettings
 from vidtopics.tables.schemas import TIMESTAMP
+from vidtopics.topic_models import encoders
 
+Encodings: TypeAlias = tuple[
+    NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]
+]
+"""Image float32[N, image], title float32[N, title], has_image bool[N], has_title bool[N]."""
 CHUNK_VALUES = 2**30
 """Values of a chunk of lists at most: Arrow's list offsets are of 32 bits."""
 
@@ -23,6 +33,20 @@ def live_videos(run: Run, *columns: str) -> pa.Table:
     rows = run.read(VIDEO_CATALOG, *names)
     live = pc.greater(pc.fill_null(rows["removed_at"].cast(pa.int64()), 2**62), run.as_of_us)
     return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
+
+
+def held_out(content_hashes: pa.ChunkedArray, settings: ContentSettings) -> NDArray[np.bool_]:
+    """Which videos never train, by cover and title: copies are on one side."""
+    from producers.content.dataset import holdout
+
+    return holdout(content_hashes.to_pylist(), settings.holdout_share)
+
+
+def training_videos(run: Run) -> pa.Array:
+    """IDs of the live videos that train, string."""
+    videos = live_videos(run, "content_hash")
+    trains = ~held_out(videos["content_hash"], run.settings.content)
+    return videos["video_id"].filter(pa.array(trains)).combine_chunks()
 
 
 def tag_lists(run: Run, video_ids: pa.ChunkedArray) -> pa.LargeListArray:
@@ -43,6 +67,65 @@ def group_tags(pairs: pa.Table, video_ids: pa.ChunkedArray) -> pa.LargeListArray
     counts = np.bincount(pairs["at"].to_numpy(), minlength=len(video_ids))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return pa.LargeListArray.from_arrays(pa.array(offsets), pairs["tag"].combine_chunks())
+
+
+def count_tags(tags: pa.LargeListArray, min_videos: int) -> pa.Table:
+    """(tag, video_count) of the tags that at least `min_videos` of the lists have."""
+    counts = pc.value_counts(tags.flatten())
+    names = counts.field("values").cast(pa.string())
+    counted = pa.table({"tag": names, "video_count": counts.field("counts")})
+    return counted.filter(pc.greater_equal(counted["video_count"], min_videos))
+
+
+def content_settings(run: Run) -> ContentSettings:
+    """How the run encodes: with the weights of its topic model version, else as set."""
+    version = run.model_version
+    if run.content is not None or version is None:
+        return run.content or run.settings.content
+    settings = ContentSettings.model_validate(version.settings["content"])
+    own = encoders(run.tables.home, version)
+    return with_saved_encoders(settings, own) if own else settings
+
+
+def encoder_of(run: Run) -> str:
+    """Identity of the encoders whose outputs the run reads."""
+    if run.content is None and run.model_version is not None:
+        return run.model_version.encoder
+    return encoder_identity(content_settings(run))
+
+
+def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
+    """Encoder outputs of each video's content, whenever it was encoded.
+
+    Raises:
+        TableError: a content has no encoding by the run's encoders.
+    """
+    hashes = content_hashes.combine_chunks()
+    of_videos = ds.field("content_hash").isin(hashes) & (ds.field("encoder") == encoder_of(run))
+    rows = run.tables.read(VIDEO_CONTENT_ENCODING, where=of_videos)
+    at = pc.index_in(hashes, value_set=rows["content_hash"].combine_chunks())
+    if at.null_count:
+        raise TableError(
+            explain(
+                "video_content_encoding",
+                expected="every live video",
+                found=f"{at.null_count} missing",
+                mend="vidtopics run video_content_encoding",
+            )
+        )
+    of_video = at.to_numpy()
+    return (
+        vectors(rows["image_encoding"], rows=of_video),
+        vectors(rows["title_encoding"], rows=of_video),
+        rows["has_image"].to_numpy()[of_video],
+        rows["has_title"].to_numpy()[of_video],
+    )
+
+
+def take(encodings: Encodings, rows: NDArray[np.int64]) -> Encodings:
+    """Those rows of each array."""
+    image, title, has_image, has_title = encodings
+    return image[rows], title[rows], has_image[rows], has_title[rows]
 
 
 def vectors(

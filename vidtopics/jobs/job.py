@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -27,13 +26,17 @@ from vidtopics.errors import BusyError, TableError, VidtopicsError, explain
 from vidtopics.jobs import checks
 from vidtopics.jobs.as_of import parse_past_time
 from vidtopics.releases.lock import RunLock, hold
-from vidtopics.settings import Settings, digest, load
+from vidtopics.settings import ContentSettings, Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
 from vidtopics.tables.commits import last_run, latest_commit
+from vidtopics.tables.releases import TOPIC_MODEL, read_log
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP
 from vidtopics.times import micros, moment
+from vidtopics.topic_models import TopicModel, Version
+from vidtopics.topic_models import in_force as model_in_force
+from vidtopics.topic_models import load as load_model
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -79,7 +82,9 @@ class Run:
 
     A live run is as of now, and its rows are known when they are published. A backfill is as of a
     time in the past, and its rows count as known `settings.schedule.delay` later. `lock`: the
-    home's, which a run that publishes holds.
+    home's, which a run that publishes holds. `trains`: it makes a topic model version rather than
+    infer with one. `on_spark`: jobs that can run on executors do; without, no session is started.
+    `content`: how to encode, where it isn't as the topic model version says.
     """
 
     tables: Tables
@@ -88,6 +93,9 @@ class Run:
     live: bool = False
     progress: Callable[[str], None] = lambda text: None
     lock: RunLock | None = None
+    trains: bool = False
+    on_spark: bool = False
+    content: ContentSettings | None = None
 
     @classmethod
     def backfill(cls, tables: Tables, settings: Settings, as_of_us: int) -> Run:
@@ -140,10 +148,10 @@ class Run:
             return FOREVER
         return self.as_of_us if table in contracts.INPUTS else self.created_us + REPEATS_US
 
-    def read(self, table: Table, *columns: str) -> pa.Table:
+    def read(self, table: Table, *columns: str, where: ds.Expression | None = None) -> pa.Table:
         """The rows of `table` that hold as of this run (all columns by default)."""
         return self.tables.as_of(
-            table, self.as_of_us, self.known_by(table), columns=columns or None
+            table, self.as_of_us, self.known_by(table), columns=columns or None, where=where
         )
 
     def frame(self, table: Table) -> DataFrame:
@@ -182,20 +190,46 @@ class Run:
             table, self.as_of_us - 1, self.known_by(table), columns=columns or None
         )
 
-    @property
-    def models(self) -> Path:
-        """Where trained models lie."""
-        return self.tables.home / "models"
+    @cached_property
+    def model_version(self) -> Version | None:
+        """The topic model version that this run infers with; None: there is none, or it trains."""
+        return None if self.trains else self.model_version_at(self.as_of_us)
+
+    def model_version_at(self, as_of_us: int) -> Version | None:
+        """The topic model version in force at a time, as this run may know it."""
+        return model_in_force(
+            self.tables.home,
+            as_of_us=as_of_us,
+            known_by_us=self.known_by(contracts.TOPICS),
+            releases=read_log(self.tables),
+        )
+
+    @cached_property
+    def model(self) -> TopicModel:
+        """The same with its contents, read once; TableError where there is none."""
+        if self.model_version is None:
+            raise TableError(
+                explain(
+                    f"topic models as of {moment(self.as_of_us)}",
+                    expected="a version to infer with",
+                    found="none",
+                    mend="vidtopics train topics",
+                )
+            )
+        return load_model(self.tables.home, self.model_version.number)
 
 
 @dataclass(frozen=True)
 class Job:
     """A table, what it is computed from, and how.
 
+    `compute` works in this process; `distribute`, where there is one, on Spark's executors, with
+    the same rows (`tests/jobs/test_job_submit.py`).
     `settings` picks the sections that the result depends on; `code` names the modules and packages
-    whose source does. `weights` gives the hash of files that it loads. `warm`: the job starts from
-    its own last result. `check` raises where the run's inputs or settings can't give a result that
-    makes sense. `empty` says why a result may have no rows.
+    whose source does. `weights` gives the hash of files that it loads. `infers`: with the run's
+    topic model version. `warm`: the job starts from its own last result. `check` raises where the
+    run's inputs or settings can't give a result that makes sense. `empty` says why a result may
+    have no rows.
     """
 
     table: Table
@@ -203,7 +237,9 @@ class Job:
     compute: Callable[[Run], Computed]
     settings: Callable[[Settings], object]
     code: tuple[str, ...]
-    weights: Callable[[Settings], str] = lambda settings: ""
+    weights: Callable[[Run], str] = lambda run: ""
+    distribute: Callable[[Run], Computed] | None = None
+    infers: bool = False
     warm: bool = False
     check: Callable[[Run], None] = lambda run: None
     empty: str = "nothing to work on"
@@ -221,7 +257,9 @@ class Job:
                 [table], as_of_us=run.as_of_us, known_by_us=run.known_by(table)
             )
         if run.live and contracts.VIDEO_CATALOG in self.inputs:
-            versions["removals due"] = _removals_due(run)  # time alone changes what is live
+            versions["removals due"] = removals_due(run)  # time alone changes what is live
+        if self.infers:
+            versions[TOPIC_MODEL] = run.model_version.number if run.model_version else 0
         if self.warm and not run.live:
             before = run.before(self.table)
             versions["before"] = before.version if before else 0
@@ -234,7 +272,7 @@ class Job:
             run.live,
             code,
             settings,
-            self.weights(run.settings),
+            self.weights(run),
             versions,
         )
 
@@ -244,13 +282,18 @@ class Job:
         if run.tables.is_done(self.table, commit):
             return Publication(self.name, self.last(run).version, 0, skipped=True)
         self.check_inputs(run)
-        computed = self.compute(run)
+        if self.infers:
+            run.model  # noqa: B018  TableError where there is none
+        spread = self.distribute if run.on_spark else None
+        computed = (spread or self.compute)(run)
         try:
             rows, earlier_rows = computed.rows, 0
             if isinstance(rows, Parts):
                 earlier_rows = self._publish_but_last(run, rows, commit, computed.widths)
                 rows = next(rows.tables)
             facts = dict(computed.facts)
+            if self.infers:
+                facts[TOPIC_MODEL] = commit.inputs[TOPIC_MODEL]
             if left_out := [*computed.left_out, *self._reason_if_empty(run, rows)]:
                 facts["left_out"] = "; ".join(left_out)
                 run.progress(f"{self.name}: {facts['left_out']}")
@@ -269,7 +312,10 @@ class Job:
         if run.lock:
             run.lock.check()
         commit = replace(commit, created_us=run.created_us)
-        return run.tables.publish(self.table, rows, commit, widths=widths)
+        # Rows that this process computed are published by it, whichever engine owns the table.
+        here = isinstance(rows, pa.Table | ds.Dataset)
+        table = replace(self.table, engine="deltalake") if here else self.table
+        return run.tables.publish(table, rows, commit, widths=widths)
 
     def _publish_but_last(
         self, run: Run, parts: Parts, commit: Commit, widths: Mapping[str, int]
@@ -325,7 +371,8 @@ class Job:
         return commit
 
 
-def _removals_due(run: Run) -> int:
+def removals_due(run: Run) -> int:
+    """Videos that are taken down by the run's time, which a later live run finds more of."""
     removed = run.tables.read(contracts.VIDEO_CATALOG, columns=["removed_at"])["removed_at"].cast(
         pa.int64()
     )
@@ -343,7 +390,7 @@ def main(job: Job) -> None:
     try:
         run = Run.of_option(Tables(options.home), load(options.config), options.as_of)
         with hold(run.tables.home, f"spark_jobs/{job.name}.py") as lock:
-            done = job.run(replace(run, lock=lock))
+            done = job.run(replace(run, lock=lock, on_spark=True))
         left_out = job.last(run).facts.get("left_out", "")
     except VidtopicsError as error:
         print(f"Error {error}", file=sys.stderr)  # noqa: T201

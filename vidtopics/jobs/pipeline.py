@@ -14,18 +14,21 @@ import pyarrow.compute as pc
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.jobs.job import Job, Run
+from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
+from vidtopics.jobs.training import Training, is_current, train
 from vidtopics.releases.lock import hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
 from vidtopics.tables.scans import scan
 from vidtopics.times import moment
 
+TRAINING_JOBS = ("tag_cooccurrence", "video_content_encoding")
+"""What a training runs first: its own inputs."""
 JOBS = (
-    "tag_cooccurrence",
+    "video_content_encoding",
     "tag_embedding",
     "video_tag_embedding",
-    "video_content_encoding",
     "video_joint_representation",
     "topics",
     "video_topics",
@@ -34,6 +37,8 @@ JOBS = (
     "user_recent_clicks",
     "topic_queues",
 )
+"""What a run runs, in dependency order."""
+EVERY_JOB = tuple(dict.fromkeys((*TRAINING_JOBS, *JOBS)))
 
 
 @dataclass(frozen=True)
@@ -47,27 +52,59 @@ class Step:
 
 
 def find(names: Iterable[str]) -> list[Job]:
-    """The jobs of that name, in dependency order; SettingsError names an unknown one."""
+    """The jobs of that name, in dependency order; all that a run needs if none is named.
+
+    Raises:
+        SettingsError: there is no job of a name.
+    """
     requested = set(names) or set(JOBS)
-    unknown = requested - set(JOBS)
+    unknown = requested - set(EVERY_JOB)
     if unknown:
         raise SettingsError(
             explain(
                 "run",
-                expected=f"jobs of {', '.join(JOBS)}",
+                expected=f"jobs of {', '.join(EVERY_JOB)}",
                 found=", ".join(sorted(unknown)),
                 mend="correct the name",
             )
         )
-    return [importlib.import_module(f"spark_jobs.{name}").JOB for name in JOBS if name in requested]
+    modules = (f"spark_jobs.{name}" for name in EVERY_JOB if name in requested)
+    return [importlib.import_module(module).JOB for module in modules]
+
+
+def train_topics(run: Run, *, if_needed: bool = False) -> Training:
+    """Train the topic model version of a run's time under the home's lock, unless it is there.
+
+    With `if_needed`, only where there is none or the one in force serves no more.
+
+    Raises:
+        TableError, SettingsError: before anything is written, where there is too little to learn.
+        BusyError: another run has the lock.
+    """
+    with hold(run.tables.home, "vidtopics train topics") as lock:
+        run = replace(run, lock=lock)
+        version = run.model_version if if_needed else None
+        if version is None:
+            return train(run, *find(TRAINING_JOBS))
+        if is_current(run, version):
+            return Training(version, is_new=False)
+        need = find_need(run, version, find(["video_content_encoding"]))
+        if not need.reasons:
+            return Training(version, is_new=False, figures=need.figures)
+        training = train(run, *find(TRAINING_JOBS))
+        return replace(training, figures=need.figures, reasons=need.reasons)
 
 
 def run_jobs(
-    run: Run, jobs: Sequence[Job], report: Callable[[Step], None] = lambda step: None
+    run: Run,
+    jobs: Sequence[Job],
+    report: Callable[[Step], None] = lambda step: None,
+    trained: Callable[[Training], None] = lambda training: None,
 ) -> Decision | None:
     """Run jobs as of one time under the home's lock; what became of what they published.
 
-    None where nothing changed.
+    None where nothing changed. Where jobs infer and there is no topic model version yet, the first
+    is trained before, and `trained` called with it.
 
     Raises:
         TableError, SettingsError: before any job starts, where one of them can't succeed.
@@ -77,6 +114,9 @@ def run_jobs(
         job.check_inputs(run)
     with hold(run.tables.home, "vidtopics run") as lock:
         run = replace(run, lock=lock)
+        if any(job.infers for job in jobs) and run.model_version is None:
+            trained(train(run, *find(TRAINING_JOBS)))
+            run = replace(run)  # which finds the version now
         versions = run.tables.data_versions()
         quality: dict[str, float] = {}
         for job in jobs:

@@ -12,7 +12,15 @@ from vidtopics.jobs.job import Job, Run
 from vidtopics.releases.allowing import NEVER_ALLOWED
 from vidtopics.settings import digest
 from vidtopics.tables import Publication
-from vidtopics.tables.releases import Release, State, append, in_force, operator, read_log
+from vidtopics.tables.releases import (
+    TOPIC_MODEL,
+    Release,
+    State,
+    append,
+    in_force,
+    operator,
+    read_log,
+)
 from vidtopics.tables.stamps import wait_until_known
 
 BLOCK = "block: "
@@ -68,8 +76,10 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
     current = in_force(log)
     if current and current.versions == versions:
         return None
-    epochs = composition.topic_epochs(run.tables)
-    reasons = _reasons(run, versions, epochs)
+    epochs, models = composition.topic_epochs(run.tables), composition.topic_models(run.tables)
+    reasons = _reasons(run, versions, epochs, models)
+    if models:
+        quality = {**quality, TOPIC_MODEL: max(models.values())}
     verdicts = judge(
         run.tables,
         current.versions if current else None,
@@ -99,11 +109,17 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
     return Decision(row.release_id, row.state, verdicts, texts)
 
 
-def _reasons(run: Run, versions: Mapping[str, int], epochs: Mapping[str, int]) -> dict[str, str]:
+def _reasons(
+    run: Run, versions: Mapping[str, int], epochs: Mapping[str, int], models: Mapping[str, int]
+) -> dict[str, str]:
     """Why the tables don't belong together, as verdicts; empty where they do."""
     reasons = {b.gate: f"{BLOCK}{b}" for b in composition.find_behind(run, versions)}
-    if len(set(epochs.values())) > 1:
-        reasons[NEVER_ALLOWED] = BLOCK + composition.describe_epochs(epochs)
+    for name, of_tables, what in (
+        (NEVER_ALLOWED, epochs, "epoch"),
+        ("topics.model", models, "topic model"),
+    ):
+        if len(set(of_tables.values())) > 1:
+            reasons[name] = BLOCK + composition.describe(of_tables, what)
     return reasons
 
 

@@ -1,19 +1,27 @@
-"""The two blocks of a topic representation, video by video."""
+"""The two blocks of a topic representation, video by video, and what a model does with them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from producers.topics.space import TopicSpace
+from producers.topics.thresholds import Thresholds
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
-from vidtopics.settings import TopicSettings
+from vidtopics.topic_models import TopicModel
+
+if TYPE_CHECKING:
+    from producers.content.joint_model import JointModel
+    from producers.topics.evolution import Topics
+    from producers.topics.parents import Parents
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +35,17 @@ class Blocks:
     has_joint: NDArray[np.bool_]
 
 
-def read_blocks(run: Run) -> Blocks:
-    """Both blocks of every video that has them as of the run."""
-    tags, joint = (run.read(t) for t in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION))
+def read_blocks(run: Run, *, without: pa.Array | None = None) -> Blocks:
+    """Both blocks of every video that has them as of the run, but those of `without`."""
+    where = None if without is None else ~ds.field("video_id").isin(without)
+    tags, joint = (
+        run.read(table, where=where) for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
+    )
+    return blocks_of(tags, joint)
+
+
+def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
+    """Rows of `video_tag_embedding` and `video_joint_representation` of videos that both have."""
     has_both = pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks())
     video_ids = tags["video_id"].filter(has_both)
     video_ids = video_ids.take(pc.sort_indices(video_ids))
@@ -47,12 +63,63 @@ def read_blocks(run: Run) -> Blocks:
     )
 
 
-def space_of(settings: TopicSettings, width: int) -> TopicSpace:
-    """The space that the settings ask for: weighted blocks, nothing subtracted."""
-    return TopicSpace(np.zeros(width, np.float32), settings.tag_weight, settings.joint_weight)
-
-
-def represent(settings: TopicSettings, blocks: Blocks) -> NDArray[np.float32]:
+def represent(space: TopicSpace, blocks: Blocks) -> NDArray[np.float32]:
     """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
-    space = space_of(settings, blocks.tag.shape[1])
     return space.represent(blocks.tag, blocks.joint, blocks.has_tag, blocks.has_joint)
+
+
+def space_of(model: TopicModel) -> TopicSpace:
+    """How a version joins two blocks."""
+    numbers = model.version.numbers
+    mean = np.asarray(model.arrays["tag_mean"], np.float32)
+    return TopicSpace(mean, numbers["tag_weight"], numbers["joint_weight"])
+
+
+def thresholds_of(model: TopicModel) -> Thresholds:
+    """The least cosines of a version."""
+    names = (field.name for field in fields(Thresholds))
+    return Thresholds(**{name: model.version.numbers[f"threshold_{name}"] for name in names})
+
+
+def restore_joint(model: TopicModel) -> JointModel:
+    """The joint model of a version, ready to represent."""
+    import torch
+
+    from producers.content.joint_model import JointModel
+
+    state = {name: torch.from_numpy(array) for name, array in model.joint.items()}
+    return JointModel.restore(state, model.version.shape)
+
+
+def topics_of(model: TopicModel) -> Topics:
+    """The living topics of a version."""
+    from producers.topics.evolution import Topics
+
+    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    none = np.empty(0, np.int64)
+    return Topics(
+        living["topic_id"].to_numpy(),
+        vectors(living["centroid"]).copy(),
+        living["size"].to_numpy(),
+        cohesion=np.asarray(model.arrays["cohesion"], np.float32),
+        split_from=pc.fill_null(living["split_from"], 0).to_numpy(),
+        born=none,
+        retired=none,
+        next_id=model.version.next_topic_id,
+        epoch=model.version.epoch,
+        training=int(model.version.numbers["training"]),
+    )
+
+
+def parents_of(model: TopicModel) -> Parents:
+    """The groups of a version's living topics."""
+    from producers.topics.parents import Parents
+
+    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    return Parents(
+        living["topic_id"].to_numpy(),
+        living["parent_topic_id"].to_numpy(),
+        np.asarray(model.arrays["parent_ids"], np.int64),
+        np.asarray(model.arrays["parent_centroids"], np.float32),
+        int(model.version.numbers["next_parent_id"]),
+    )

@@ -163,12 +163,15 @@ class Tables:
         known_by_us: int = FOREVER,
         *,
         columns: Iterable[str] | None = None,
+        version: int | None = None,
+        where: ds.Expression | None = None,
     ) -> pa.Table:
         """What a reader sees as of a time, knowing what was known by another.
 
         A history table gives per key the row with the latest (event, created) among `event <= at,
         created <= known_by`, without ended values; a log the events strictly before `at`; a
-        snapshot the version of the latest run up to `at`.
+        snapshot the version of the latest run up to `at`. With `version`, a history table or log is
+        read as it was at that version; `where` picks entities by their keys.
         """
         names = [*(columns or (c.name for c in table.columns))]
         if table.kind == "snapshot":
@@ -182,7 +185,9 @@ class Tables:
         before = event < at if table.kind == "log" else event <= at
         times = [] if table.kind == "log" else [EVENT_TIME, CREATED_TIME, VALUE_HASH]
         wanted = list(dict.fromkeys([*names, *table.key, *times]))
-        rows = self.read(table, columns=wanted, where=before & (created <= known))
+        condition = before & (created <= known)
+        condition = condition if where is None else condition & where
+        rows = self.read(table, columns=wanted, version=version, where=condition)
         return rows.select(names) if table.kind == "log" else _latest(table, rows, names)
 
     def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
@@ -328,7 +333,7 @@ class Tables:
             with tempfile.TemporaryDirectory(dir=self.home) as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
         if table.kind == "snapshot":
-            return deltalake_engine.publish_snapshot(table, delta, dataset, commit)
+            return deltalake_engine.publish_snapshot(table, delta, dataset, commit, log.last())
         if changes:
             return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
         return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 State = Literal["candidate", "released", "rejected", "rolled_back"]
 JOB = "release"
+TOPIC_MODEL = "topic_model"
+"""The figure of a release's quality that is the number of its topic model version."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Release:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     by: str = ""
     why: str = ""
+
+    @property
+    def topic_model(self) -> int:
+        """Number of the topic model version that its topics are of; 0: none."""
+        return int(self.quality.get(TOPIC_MODEL, 0))
 
 
 def read_log(tables: Tables) -> list[Release]:
