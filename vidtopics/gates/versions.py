@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, TABLES, VALUE_HASH, Column, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.faults import without_stack
+from vidtopics.files import scratch_folder
 from vidtopics.gates.verdicts import FIRST_LOAD
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
@@ -102,8 +102,8 @@ def opened(tables: Tables, before: Versions | None, after: Versions) -> Iterator
     lost = {name: v for name, v in changed.items() if not _opens(tables, TABLES[name], v)}
     usable = {name: v for name, v in known.items() if name not in lost}
     with (
-        tempfile.TemporaryDirectory(dir=tables.home, prefix=".gates-") as spill,
-        duckdb.connect(config={"temp_directory": spill, "memory_limit": MEMORY_LIMIT}) as con,
+        scratch_folder(tables.home, "gates") as spill,
+        duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}) as con,
     ):
         yield Releases(con, tables, usable, after, lost)
 
@@ -144,7 +144,7 @@ def _shortened(column: Column) -> str:
 class Arrivals:
     """Rows of a table that came since a version: of each key the latest of them, without ends."""
 
-    dataset: ds.Dataset
+    dataset: ds.FileSystemDataset
     is_arrival: NDArray[np.bool_]
 
     @property
@@ -189,6 +189,11 @@ def dataset_of(tables: Tables, table: Table, version: int | None) -> ds.Dataset:
     """A version's rows; none where the release doesn't have the table."""
     if version is None:
         return ds.dataset(arrow_schema(table).empty_table())
+    return file_dataset(tables, table, version)
+
+
+def file_dataset(tables: Tables, table: Table, version: int) -> ds.FileSystemDataset:
+    """A version's rows, by its data files."""
     return scan(_whole(tables, table, version))
 
 
