@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vidtopics.errors import MachineError, VidtopicsError, explain
-from vidtopics.jobs.checkpoints import Checkpoints
+from vidtopics.jobs.checkpoints import Checkpoints, sync
 from vidtopics.jobs.covers import Covers
 from vidtopics.jobs.event_files import event_file
 from vidtopics.settings import ContentSettings, digest
@@ -97,6 +97,12 @@ class TunedEncoders:
     folder: Path
     joint: JointModel
     figures: Mapping[str, float]
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the encoders' files into an existing folder, down to the disk."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        for path in (folder, *folder.rglob("*")):
+            sync(path)
 
 
 def tune_encoders(
@@ -198,6 +204,11 @@ def train(
                 report=report,
             )
             logs = [stack.enter_context(write_events), lambda facts: report(str(facts))]
+
+        def log_all(facts: StepFacts) -> None:
+            for log in logs:
+                log(facts)
+
         tuned = fine_tune(
             image_encoder,
             title_encoder,
@@ -211,7 +222,7 @@ def train(
             device=device,
             initial=task.initial,
             checkpoint=Checkpoint(settings.checkpoint_every, checkpoints.save, last),
-            log=lambda facts: [log(facts) for log in logs],
+            log=log_all,
         )
     return image_encoder, title_encoder, tuned
 
@@ -221,7 +232,7 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
     import torch
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    is_local = spark.sparkContext.master.startswith("local")
+    is_local = (spark.sparkContext.master or "").startswith("local")
     distributor = TorchDistributor(
         task.settings.processes,
         local_mode=is_local,  # where a process takes the GPU of its own number
@@ -229,7 +240,7 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
     )
     try:
         with redirect_stdout(_MarkedLines(report)):
-            result: Trained | VidtopicsError = distributor.run(train_as_one_of_many, task)
+            result = distributor.run(train_as_one_of_many, task)
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if "Error" in line]
         raise MachineError(
@@ -242,7 +253,9 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
         ) from error
     if isinstance(result, VidtopicsError):
         raise result
-    return result
+    assert result is not None  # TorchDistributor's type; the first process returns its own
+    trained: Trained = result
+    return trained
 
 
 def train_as_one_of_many(task: Task) -> Trained | VidtopicsError:
