@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from os import cpu_count
 from typing import Any
 
@@ -123,12 +124,8 @@ def _compare(
     ours, peer = [], []
     for _ in range(rounds):
         ours.append(count / timed(whole)[0])
-        peer.append(
-            max(
-                count / timed(lambda n=n: bare(encoder, ready, threads=n))[0]
-                for n in sorted({1, cpu_count() or 1})
-            )
-        )
+        by_threads = (partial(bare, encoder, ready, threads=n) for n in {1, cpu_count() or 1})
+        peer.append(max(count / timed(forward)[0] for forward in by_threads))
     return figure("encoding", name, unit, ours, peer, "the bare model on ready tensors", [SHARE])
 
 

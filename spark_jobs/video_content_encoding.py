@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,7 @@ def encode_parts(
             max_pixels=run.settings.ingest.max_image_pixels,
             image_batch=settings.image_encoder.batch_size,
             title_batch=settings.title_encoder.batch_size,
-            progress=lambda done, _, start=start: run.progress(
-                f"contents {start + done}/{len(contents)}"
-            ),
+            progress=partial(report, run, start, len(contents)),
         )
         unusable.add(covers, encodings.problems)
         yield to_rows(run, part["content_hash"], encodings)
@@ -93,6 +92,11 @@ def new_contents(run: Run) -> pa.Table:
         .sort_by("content_hash")
     )
     return first.rename_columns({"cover_min": "cover", "title_min": "title"})
+
+
+def report(run: Run, before: int, total: int, done: int, of_part: int) -> None:
+    """Tell how many of all contents are encoded, once `done` of a part's `of_part` are."""
+    run.progress(f"contents {before + done}/{total}")
 
 
 def to_rows(run: Run, content_hashes: pa.ChunkedArray, encodings: Encodings) -> pa.Table:

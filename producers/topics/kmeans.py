@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from producers.topics.seeding import first_centres, read_rows
 from vidtopics.errors import ContractError, SettingsError, TableError, explain
 
 __all__ = ["KMeans", "check_points", "chunks", "nearest", "spherical_kmeans"]
+
+COLUMNS = 256
+"""That one thread adds up at a time."""
 
 
 class KMeans(NamedTuple):
@@ -142,10 +146,29 @@ def _label(
 
 
 def _add(sums: Tensor, x: Tensor, labels: Tensor) -> None:
-    """Add each point to its cluster's sum; sorted segments add up in one order, on a GPU too."""
+    """Add each point to its cluster's sum, always in one order."""
+    if sums.device.type == "cpu":
+        _add_rows(sums.numpy(), x.numpy(), labels.numpy())
+    else:
+        _add_sorted(sums, x, labels)
+
+
+def _add_sorted(sums: Tensor, x: Tensor, labels: Tensor) -> None:
+    """On a GPU: sorted segments add up in one order, which index_add_ has not."""
     order = torch.argsort(labels, stable=True)
     clusters, sizes = torch.unique_consecutive(labels[order], return_counts=True)
     sums[clusters] += torch.segment_reduce(x[order].double(), "sum", lengths=sizes, initial=0)
+
+
+@numba.njit(cache=True, parallel=True)
+def _add_rows(sums: NDArray[np.float64], x: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+    """Threads share columns: a value is the sum over rows in their order, whatever their number."""
+    width = sums.shape[1]
+    for part in numba.prange((width + COLUMNS - 1) // COLUMNS):
+        first, end = part * COLUMNS, min((part + 1) * COLUMNS, width)
+        for row in range(len(x)):
+            for column in range(first, end):
+                sums[labels[row], column] += x[row, column]
 
 
 def _means(sums: Tensor, centres: Tensor) -> Tensor:

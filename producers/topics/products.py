@@ -1,7 +1,8 @@
-"""Which centre is nearest to each point: blocks of dot products, exact whatever they are made in.
+"""Greatest cosines of many points to many centres: products in low precision, settled in double.
 
-Where the processor multiplies bfloat16 in units of its own, products are made in bfloat16 and every
-centre that may be the nearest by its error bound is compared in float32: the answer is float32's.
+A block of products in float32, or bfloat16 where the processor multiplies that at several times the
+rate, says which centres may be the nearest. Those few, all within the products' error bound of the
+best, are summed in double precision: the answer is that of double precision throughout.
 """
 
 from __future__ import annotations
@@ -9,29 +10,73 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+import numba
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**24
 """Elements of a block of similarities or points: 64 MB of float32 for any N."""
-BFLOAT16_MARGIN = 2**-6
-"""Centres this far below the best product may be nearer. Rounding both vectors moves a cosine by up
-to 2^-8, rounding the product by 2^-9; twice that, and the rounding of the limit itself, 2^-9."""
+FLOAT32_ROUNDOFF = 2.0**-24
+BFLOAT16_MARGIN = 2.0**-6
+"""Rounding both vectors moves a cosine by up to 2^-8, rounding the product by 2^-9; and so for each
+of the two that are compared."""
 
 
 @cache
 def has_bfloat16_units() -> bool:
-    """Whether the processor has AMX for bfloat16, five times float32's rate on the same core."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    """Whether the processor multiplies bfloat16 itself, by AMX or AVX-512."""
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
 
 
 def product_type(device: str) -> str:
-    """What :func:`nearest` multiplies in on this machine, for the record: its answer is the same.
+    """What products are made in on this machine, for the record: the answer is the same.
 
     >>> product_type("cuda")
     'float32'
     """
     return "bfloat16" if device == "cpu" and has_bfloat16_units() else "float32"
+
+
+class Products:
+    """Centres, prepared for the products of one pass over the points.
+
+    Args:
+        centres: float32[K, D], on the device where torch computes; lengths near 1.
+    """
+
+    def __init__(self, centres: Tensor) -> None:
+        self.centres = centres.cpu().numpy()
+        self.norms = np.sqrt(np.einsum("kd,kd->k", self.centres, self.centres, dtype=np.float64))
+        scaled = centres / torch.from_numpy(self.norms).float().to(centres.device)[:, None]
+        self.is_half = product_type(centres.device.type) == "bfloat16"
+        self.transposed = (scaled.bfloat16() if self.is_half else scaled).T
+        # A float32 product of D terms is off by D roundings (Higham 2002, section 3.1).
+        exact = (2 * centres.shape[1] + 32) * FLOAT32_ROUNDOFF
+        self.margin = np.float32(exact + (BFLOAT16_MARGIN if self.is_half else 0))
+
+    def greatest(self, x: Tensor, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The greatest cosines of each row, float32[N, count] by falling value, and their centres.
+
+        Sums are made in double precision, each in one order, and rounded to single: a row has the
+        same bytes in any batch and on any number of threads. Equal ones go to the earlier centre.
+        With fewer centres than `count`, the rest is centre 0 with cosine -inf.
+
+        Args:
+            x: float32[N, D], length 1 or zero, where the centres are.
+            count: values of a row.
+        """
+        rank = np.zeros((len(x), count), np.int64)
+        cosine = np.full((len(x), count), -np.inf, np.float32)
+        for rows in chunks(len(x), len(self.centres)):
+            block = x[rows]
+            rough = (block.bfloat16() if self.is_half else block) @ self.transposed
+            bits = rough.view(torch.int16 if self.is_half else torch.int32).cpu().numpy()
+            settled = block.cpu().numpy(), self.centres, self.norms, bits, self.margin
+            _settle(*settled, rank[rows], cosine[rows])
+        return rank, cosine
 
 
 def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,14 +86,11 @@ def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         x: float32[N, D], length 1 or zero.
         centres: float32[K, D], length 1.
     """
-    if product_type(x.device.type) == "bfloat16":
-        rough_centres = centres.bfloat16()
-        parts = [_settle(x[rows], centres, rough_centres) for rows in chunks(len(x), len(centres))]
-    else:
+    if x.device.type != "cpu":  # nothing leaves the GPU; ties are float32's
         maxima = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
-        parts = [(greatest.values, greatest.indices) for greatest in maxima]
-    cosines, labels = zip(*parts, strict=True)
-    return torch.cat(labels), torch.cat(cosines)
+        return torch.cat([m.indices for m in maxima]), torch.cat([m.values for m in maxima])
+    rank, cosine = Products(centres).greatest(x, 1)
+    return torch.from_numpy(rank[:, 0]), torch.from_numpy(cosine[:, 0])
 
 
 def chunks(rows: int, columns: int) -> Iterator[slice]:
@@ -57,18 +99,63 @@ def chunks(rows: int, columns: int) -> Iterator[slice]:
     return (slice(first, min(first + size, rows)) for first in range(0, max(rows, 1), size))
 
 
-def _settle(x: Tensor, centres: Tensor, rough_centres: Tensor) -> tuple[Tensor, Tensor]:
-    """The greatest float32 cosine of each row and its column, by bfloat16 products first."""
-    rough = x.bfloat16() @ rough_centres.T
-    limit = (rough.max(dim=1, keepdim=True).values.float() - BFLOAT16_MARGIN).bfloat16()
-    row, column = torch.nonzero(rough >= limit, as_tuple=True)
-    cosine = torch.cat(
-        [
-            (x[row[pairs]] * centres[column[pairs]]).sum(dim=1)
-            for pairs in chunks(len(row), 2 * x.shape[1])
-        ]
-    )
-    best = x.new_full((len(x),), -torch.inf).scatter_reduce(0, row, cosine, "amax")
-    is_best = cosine == best[row]
-    first = row.new_full((len(x),), len(centres))
-    return best, first.scatter_reduce(0, row[is_best], column[is_best], "amin")
+@numba.njit(cache=True, parallel=True)
+def _settle(
+    x: NDArray[np.float32],
+    centres: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    bits: NDArray[np.int16] | NDArray[np.int32],
+    margin: np.float32,
+    rank: NDArray[np.int64],
+    cosine: NDArray[np.float32],
+) -> None:
+    """Fill `rank` and `cosine` from the centres whose product may be among the greatest."""
+    slots = min(rank.shape[1], len(centres))
+    shift = np.uint32(32 - 8 * bits.itemsize)  # bfloat16 is the upper half of float32
+    for row in numba.prange(len(x)):
+        products = (bits[row].astype(np.uint32) << shift).view(np.float32)
+        limit = _least_of_greatest(products, slots) - margin
+        length = np.sqrt(_dot(x[row], x[row]))
+        used = 0
+        for centre in range(len(centres)):
+            if products[centre] < limit:
+                continue
+            if length == 0 and used == slots:
+                break
+            value = np.float32(0)
+            if length > 0:
+                value = np.float32(_dot(x[row], centres[centre]) / (length * norms[centre]))
+            place = used
+            while place > 0 and cosine[row, place - 1] < value:
+                place -= 1
+            if place == slots:
+                continue
+            used = min(used + 1, slots)
+            for later in range(used - 1, place, -1):
+                rank[row, later] = rank[row, later - 1]
+                cosine[row, later] = cosine[row, later - 1]
+            rank[row, place], cosine[row, place] = centre, value
+
+
+@numba.njit(cache=True)
+def _least_of_greatest(values: NDArray[np.float32], count: int) -> np.float32:
+    """The `count`-th greatest value."""
+    greatest = np.full(count, -np.inf, np.float32)  # ascending
+    for value in values:
+        if value > greatest[0]:
+            place = 0
+            while place + 1 < count and greatest[place + 1] < value:
+                greatest[place] = greatest[place + 1]
+                place += 1
+            greatest[place] = value
+    least: np.float32 = greatest[0]
+    return least
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _dot(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    """Double precision, in one order for one length: the order that vectors of the CPU give."""
+    total = 0.0
+    for i in range(len(x)):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total

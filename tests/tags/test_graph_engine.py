@@ -15,6 +15,7 @@ from vidtopics.settings import Settings
 
 JAR = os.environ.get("GRAPHFRAMES_JAR")
 EDGES = [("a", "b", 2), ("b", "c", 1), ("m", "n", 3), ("d", "e", 1), ("x", "é", 1), ("y", "é", 1)]
+ASKED = Settings.model_validate({"tags": {"engine": "graphframes"}})
 LONE = ["k", "\U0001f3ac"]
 EXPECTED = {
     **{"a": 0, "b": 0, "c": 0, "x": 1, "y": 1, "é": 1},
@@ -33,11 +34,11 @@ def by_tag(tags, components):
 
 def run_graphframes():
     """In a new process, which ends with its JVM."""
-    from vidtopics.jobs.graph_engine import components
+    from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.session import session
 
-    spark = session("tests")
-    return [components(graph(edges), spark).tolist() for edges in (EDGES, [])]
+    run = SimpleNamespace(settings=ASKED, spark=session("tests"))
+    return [find_components(run, graph(edges)).tolist() for edges in (EDGES, [])]
 
 
 def test_local_engine():
@@ -85,17 +86,14 @@ def test_labels_of_graphframes_become_the_numbers_of_the_local_engine(monkeypatc
 
 
 @pytest.mark.skipif(bool(JAR), reason="the session has the jar")
-def test_the_job_asks_the_engine_that_is_set_and_without_its_jar_says_so():
+def test_the_engine_that_is_set_is_asked_and_without_its_jar_says_so():
+    from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.session import session
-    from vidtopics.jobs.training import components_by_engine
 
-    local = Settings()
-    asked = Settings.model_validate({"tags": {"engine": "graphframes"}})
-    assert components_by_engine(SimpleNamespace(settings=local), graph()).tolist() == list(
-        graph().components()
-    )
-    run = SimpleNamespace(settings=asked, spark=session("tests"))
+    local = SimpleNamespace(settings=Settings())  # and no session is started
+    assert np.array_equal(find_components(local, graph()), graph().components())
+    run = SimpleNamespace(settings=ASKED, spark=session("tests"))
     with pytest.raises(
         MachineError, match=r"tags.engine: expected the GraphFrames jar .* found no"
     ):
-        components_by_engine(run, graph())
+        find_components(run, graph())

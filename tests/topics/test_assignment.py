@@ -4,6 +4,7 @@ import math
 
 import faiss
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,17 +94,20 @@ def test_threshold_is_inclusive_and_none_within_it_gives_the_nearest():
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_centroids_that_float32_products_cannot_tell_apart(seed):
+def test_centroids_that_products_cannot_tell_apart(seed):
     """Their cosines differ in the seventh digit; more of them than slots."""
     rng = np.random.default_rng(seed)
     a, centre = random_unit(seed, 3, 300), random_unit(seed + 1, 1, 300)
     centroids = unit(centre + 3e-7 * rng.normal(size=(40, 300)))
     ids = rng.permutation(40)
-    assignment = assign(a, centroids, ids, -1)
-    for row in range(3):
-        topics, weights, *_ = oracle(a[row], centroids, ids, -1)
-        assert assignment.topic_ids[row].tolist() == topics
-        assert assignment.topic_weights[row].tolist() == weights
+    for is_half in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(products, "has_bfloat16_units", lambda is_half=is_half: is_half)
+            assignment = assign(a, centroids, ids, -1)
+        for row in range(3):
+            topics, weights, *_ = oracle(a[row], centroids, ids, -1)
+            assert assignment.topic_ids[row].tolist() == topics
+            assert assignment.topic_weights[row].tolist() == weights
 
 
 def test_batches_and_chunks_change_no_byte(monkeypatch):

@@ -188,6 +188,19 @@ def test_a_map_of_half_precision_is_read_in_blocks_and_clustered_alike(tmp_path,
     assert np.allclose(np.linalg.norm(mapped.centroids, axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("add", [kmeans._add, kmeans._add_sorted])
+def test_sums_are_those_of_a_loop_on_either_device(add):
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(50, 600)).astype(np.float32), rng.integers(0, 7, 50)
+    labels[labels == 3] = 4
+    expected = rng.normal(size=(7, 600))
+    sums = torch.from_numpy(expected.copy())
+    for row, label in zip(x, labels, strict=True):
+        expected[label] += row.astype(np.float64)
+    add(sums, torch.from_numpy(x), torch.from_numpy(labels))
+    assert np.allclose(sums, expected, atol=1e-12)
+
+
 def test_sums_of_many_points_keep_their_precision():
     """Float32 sums of that many equal terms are off in the third digit."""
     rows = 2**17
@@ -199,21 +212,20 @@ def test_sums_of_many_points_keep_their_precision():
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.sampled_from([2, 64, 700]))
-def test_bfloat16_gives_the_answer_of_float32(seed, clusters, width):
+def test_either_product_type_gives_the_answer_of_double_precision(seed, clusters, width):
     rng = np.random.default_rng(seed)
     centres = unit(rng.normal(size=(clusters, width)))
     near = unit(centres[rng.integers(clusters, size=40)] + 0.002 * rng.normal(size=(40, width)))
-    x = torch.as_tensor(np.concatenate([near, unit(rng.normal(size=(40, width))), centres]))
-    centres = torch.as_tensor(centres)
-    labels, cosines = nearest(x, centres)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(products, "has_bfloat16_units", lambda: True)
-        assert products.product_type("cpu") == "bfloat16"
-        rough_labels, rough_cosines = nearest(x, centres)
-    assert torch.allclose(rough_cosines, cosines, atol=1e-6)
-    second = (x @ centres.T).topk(min(2, clusters)).values[:, -1]
-    clear = cosines - second > 1e-6 if clusters > 1 else cosines > -2
-    assert torch.equal(rough_labels[clear], labels[clear])
+    points = np.concatenate([near, unit(rng.normal(size=(40, width))), centres])
+    x, y = points.astype(np.float64), centres.astype(np.float64)
+    exact = (x @ y.T) / np.outer(np.linalg.norm(x, axis=1), np.linalg.norm(y, axis=1))
+    for is_half, name in ((False, "float32"), (True, "bfloat16")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(products, "has_bfloat16_units", lambda is_half=is_half: is_half)
+            assert products.product_type("cpu") == name
+            labels, cosines = nearest(torch.as_tensor(points), torch.as_tensor(centres))
+        assert np.array_equal(labels, exact.astype(np.float32).argmax(axis=1))
+        assert np.array_equal(cosines, exact.astype(np.float32).max(axis=1))
 
 
 def test_bfloat16_alone_would_err():
@@ -223,6 +235,7 @@ def test_bfloat16_alone_would_err():
     )
     rough = (x.bfloat16() @ centres.bfloat16().T).argmax(dim=1)
     assert (rough != nearest(x, centres)[0]).any()
+    assert (rough != (x @ centres.T).argmax(dim=1)).any()
 
 
 def test_same_seed_same_bytes_and_chunks_only_round(monkeypatch):

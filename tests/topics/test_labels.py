@@ -58,6 +58,14 @@ def test_words_of_any_language_that_every_topic_has_are_no_label():
     assert trains == ["bahn", "zug"]
 
 
+def test_a_topic_of_common_words_alone_is_called_by_them():
+    titles = ["blue sea"] * 6 + ["blue sky"] * 2
+    assert label([1, 2, 3], [1, 1, 1, 1, 2, 2, 3, 3], [[]] * 8, titles, terms=2)[1] == [
+        "blue",
+        "sea",
+    ]
+
+
 def test_scripts_without_spaces_are_read_in_pairs_of_letters():
     titles = ["可爱猫咪视频", "猫咪合集", "高铁旅行视频", "坐高铁"]
     [cats, trains] = label([1, 2], [1, 1, 2, 2], [[]] * 4, titles, terms=1)

@@ -28,11 +28,11 @@ def event_file(
         report("no file for TensorBoard: pip install 'vidtopics[tensorboard]'")
         yield lambda facts: None
         return
-    with SummaryWriter(str(folder), purge_step=first_step) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder), purge_step=first_step) as writer:
 
         def write(facts: StepFacts) -> None:
             for name, value in scalars(facts).items():
-                writer.add_scalar(name, value, facts.step)  # type: ignore[no-untyped-call]
+                writer.add_scalar(name, value, facts.step)
 
         yield write
 

@@ -198,6 +198,11 @@ def train(
                 report=report,
             )
             logs = [stack.enter_context(write_events), lambda facts: report(str(facts))]
+
+        def log_all(facts: StepFacts) -> None:
+            for log in logs:
+                log(facts)
+
         tuned = fine_tune(
             image_encoder,
             title_encoder,
@@ -211,7 +216,7 @@ def train(
             device=device,
             initial=task.initial,
             checkpoint=Checkpoint(settings.checkpoint_every, checkpoints.save, last),
-            log=lambda facts: [log(facts) for log in logs],
+            log=log_all,
         )
     return image_encoder, title_encoder, tuned
 
@@ -221,7 +226,7 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
     import torch
     from pyspark.ml.torch.distributor import TorchDistributor
 
-    is_local = spark.sparkContext.master.startswith("local")
+    is_local = (spark.sparkContext.master or "").startswith("local")
     distributor = TorchDistributor(
         task.settings.processes,
         local_mode=is_local,  # where a process takes the GPU of its own number
@@ -229,7 +234,7 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
     )
     try:
         with redirect_stdout(_MarkedLines(report)):
-            result: Trained | VidtopicsError = distributor.run(train_as_one_of_many, task)
+            result = distributor.run(train_as_one_of_many, task)
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if "Error" in line]
         raise MachineError(
@@ -242,7 +247,9 @@ def _train_in_processes(task: Task, report: Callable[[str], None], spark: SparkS
         ) from error
     if isinstance(result, VidtopicsError):
         raise result
-    return result
+    assert result is not None  # TorchDistributor's type; the first process returns its own
+    trained: Trained = result
+    return trained
 
 
 def train_as_one_of_many(task: Task) -> Trained | VidtopicsError:

@@ -8,29 +8,45 @@ cluster that has its jar.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from graphframes import GraphFrame
 from numpy.typing import NDArray
-from py4j.protocol import Py4JJavaError
-from pyspark.sql import SparkSession
 
 from producers.tags.graph import TagGraph
 from vidtopics.errors import MachineError, explain
+from vidtopics.jobs.job import Run
+
+if TYPE_CHECKING:
+    from graphframes import GraphFrame
+    from pyspark.sql import SparkSession
 
 JVM_CLASS = "org.graphframes.GraphFrame"
 
 
+def find_components(run: Run, graph: TagGraph) -> NDArray[np.int64]:
+    """Each tag's component, int64[T], by the engine that `tags.engine` names.
+
+    Raises:
+        MachineError: `graphframes` without its jar.
+    """
+    if run.settings.tags.engine == "local" or not len(graph):
+        return graph.components()
+    from graphframes import GraphFrame
+
+    return components(graph, run.spark, frame=GraphFrame)
+
+
 def components(
-    graph: TagGraph, spark: SparkSession, *, frame: Callable[..., GraphFrame] = GraphFrame
+    graph: TagGraph, spark: SparkSession, *, frame: Callable[..., GraphFrame]
 ) -> NDArray[np.int64]:
     """int64[T], as :meth:`TagGraph.components`, from GraphFrames' connected components.
 
     Args:
         graph: the tag graph, T nodes.
         spark: the session.
-        frame: makes the graph of vertices (id) and edges (src, dst), each edge once.
+        frame: GraphFrame, of vertices (id) and edges (src, dst), each edge once.
 
     Raises:
         MachineError: GraphFrames' jar is not on the session's class path.
@@ -51,6 +67,8 @@ def components(
 
 def require_jar(spark: SparkSession) -> None:
     """MachineError where the session's JVM has no GraphFrames."""
+    from py4j.protocol import Py4JJavaError
+
     jvm = spark.sparkContext._jvm
     assert jvm is not None  # a session has one
     try:

@@ -36,7 +36,6 @@ from vidtopics.topic_models import TopicModel, Version, load, save, versions
 
 if TYPE_CHECKING:
     from producers.content.joint_model import JointModel
-    from producers.tags.graph import TagGraph
     from producers.tags.skipgram import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
@@ -194,6 +193,7 @@ def learn_tags(
     """
     from producers.tags.graph import build_graph
     from producers.tags.skipgram import TagVectors, embed_tags, keep_known
+    from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.inputs import count_tags, lists, vectors
 
     run.progress("tag vectors")
@@ -215,19 +215,10 @@ def learn_tags(
         "video_count": counted["video_count"].take(
             pc.index_in(embedding.tags, value_set=counted["tag"].combine_chunks())
         ),
-        "component": components_by_engine(run, graph),
+        "component": find_components(run, graph),
     }
     remarks = [NOT_LEARNED] if len(graph) and not len(edges) else []
     return pa.table(columns), embedding, remarks
-
-
-def components_by_engine(run: Run, graph: TagGraph) -> NDArray[np.int64]:
-    """Each tag's component, int64[T]; both engines give the same numbers."""
-    if run.settings.tags.engine == "local" or not len(graph):
-        return graph.components()
-    from vidtopics.jobs.graph_engine import components
-
-    return components(graph, run.spark)
 
 
 def make_blocks(
