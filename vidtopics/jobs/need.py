@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Job, Run
 from vidtopics.jobs.training import LIMITS, make_blocks, training_key
+from vidtopics.settings import digest
 from vidtopics.topic_models import TopicModel, Version, load
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def find_need(run: Run, version: Version, jobs: Sequence[Job]) -> Need:
     changed = changed_settings(run, version)
     if changed:
         return Need((), [f"settings changed: {', '.join(changed)}"])
-    file = run.tables.home / "reports" / f"need-{training_key(run, version.number)}.json"
+    limits = run.settings.topics.model_dump(mode="json", include=LIMITS)
+    key = digest(training_key(run, version.number), limits)
+    file = run.tables.home / "reports" / f"need-{key}.json"
     if file.is_file():
         return Need(**json.loads(file.read_text(encoding="utf-8")))
     for job in jobs:
