@@ -47,7 +47,7 @@ class Size:
     rounds: int
 
 
-SIZES: Mapping[Scale, Size] = {"full": Size(512, 4_096, 5), "smoke": Size(16, 64, 2)}
+SIZES: Mapping[Scale, Size] = {"full": Size(192, 2_048, 5), "smoke": Size(16, 64, 2)}
 
 
 def run(scale: Scale) -> list[Figure]:

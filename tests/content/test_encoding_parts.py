@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,11 +63,14 @@ def encoded(monkeypatch) -> list[int]:
     """How many contents each call of the encoders from now on is about."""
     from producers.content import encoding
 
-    calls, real = [], encoding.encode
+    calls, real, outputs = [], encoding.encode, []
 
     def encode(image_encoder, title_encoder, covers, titles, **options):
         calls.append(len(titles))
-        return real(image_encoder, title_encoder, covers, titles, **options)
+        assert sum(output() is not None for output in outputs) <= 1  # the last part's alone
+        made = real(image_encoder, title_encoder, covers, titles, **options)
+        outputs.append(weakref.ref(made))
+        return made
 
     monkeypatch.setattr(encoding, "encode", encode)
     monkeypatch.setattr(video_content_encoding, "PART_ROWS", PART)

@@ -111,7 +111,7 @@ def test_a_crash_while_writing_leaves_the_checkpoint_before(tmp_path, monkeypatc
         if path.name == (file or "part-00000012"):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("vidtopics.jobs.checkpoints._to_disk", crash)
+    monkeypatch.setattr("vidtopics.jobs.checkpoints.sync", crash)
     with pytest.raises(KeyboardInterrupt):
         files.save(state(12))
     last = files.last()

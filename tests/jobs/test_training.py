@@ -60,7 +60,10 @@ def themed(number: int, **columns: str) -> dict[str, str]:
 
 
 def world(videos: list[dict[str, str]], clicks: list[dict[str, str]] | None = None) -> World:
-    settings = {"topics": {"clusters": 4}, "gates": {"psi": {"warn": None, "block": None}}}
+    settings = {
+        "topics": {"clusters": 4, "target_topics": 0},
+        "gates": {"psi": {"warn": None, "block": None}},
+    }
     return World(videos, clicks or [], settings)
 
 

@@ -106,7 +106,7 @@ def home(tmp_path_factory):
             as_of_us=us,
             created_us=us + 3_600_000_000,
             settings="",
-            quality={"topic_epoch": 1},
+            quality={"topic_epoch": 1, "topic_model": 3 + step},
         )
     return tables
 
@@ -149,6 +149,17 @@ def test_the_command_prints_lines_json_and_a_page(home, capsys, tmp_path):
     assert html.count("data:image/webp;base64,") == 6  # four of topic 9, two that moved
     assert "<script" not in html
     assert "&lt;/title&gt;&lt;script&gt;" in html
+
+
+def test_model_versions_are_compared_by_their_releases(home, capsys):
+    reports = []
+    for command in (["1", "2"], ["3", "4", "--models"], ["3", "--models"]):
+        assert run(["topics", "diff", *command, "--json", "--home", str(home.home)]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+    assert reports[0] == reports[1] == reports[2]
+    assert run(["topics", "diff", "1", "2", "--models", "--home", str(home.home)]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "topic model 1: expected a released version with topics, found none; those" in error
 
 
 def test_a_release_that_is_none_is_named(home, capsys):

@@ -27,6 +27,10 @@ def diff(
         Path | None,
         typer.Option(metavar="FILE", help="Write a page with covers.", dir_okay=False),
     ] = None,
+    models: Annotated[
+        bool,
+        typer.Option("--models", help="A and B are model versions: last release of A, first of B."),
+    ] = False,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
@@ -36,12 +40,18 @@ def diff(
     Shares are of the videos with a topic in both whose cover, title and tags are the same.
     """
     from vidtopics.cli import homes, show
-    from vidtopics.evaluate.changes import changes_report, find_release
+    from vidtopics.evaluate.changes import changes_report, find_release, find_releases_of_models
     from vidtopics.tables import Tables
 
     tables = Tables(home)
+    if models:
+        sides = find_releases_of_models(
+            tables, old, find_release(tables, None).topic_model if new is None else new
+        )
+    else:
+        sides = find_release(tables, old), find_release(tables, new)
     with show.working("Comparing topics"):
-        report = changes_report(tables, find_release(tables, old), find_release(tables, new))
+        report = changes_report(tables, *sides)
     if html:
         from vidtopics.cli.change_pages import write_change_page
 

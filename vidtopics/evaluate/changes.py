@@ -31,16 +31,37 @@ def find_release(tables: Tables, number: int | None) -> Release:
     numbered = {row.release_id: row for row in log if row.topic_epoch}
     release = in_force(log) if number is None else numbered.get(number)
     if release is None or not release.topic_epoch:
-        numbers = ", ".join(map(str, sorted(numbered)[-10:])) or "none"
-        raise TableError(
-            explain(
-                "release" if number is None else f"release {number}",
-                expected="a release with topics",
-                found=f"none; those with topics are {numbers}",
-                mend="name one of them, or run `vidtopics run`",
-            )
-        )
+        raise _missing("release" if number is None else f"release {number}", "release", numbered)
     return release
+
+
+def find_releases_of_models(tables: Tables, old: int, new: int) -> tuple[Release, Release]:
+    """The last release of one topic model version and the first of another.
+
+    Raises:
+        TableError: nothing was released with one of them.
+    """
+    rows = {row.release_id: row for row in read_log(tables) if row.state == "released"}
+    of_model: dict[int, list[Release]] = {}
+    for row in rows.values():
+        of_model.setdefault(row.topic_model, []).append(row)
+    of_model.pop(0, None)
+    for number in (old, new):
+        if number not in of_model:
+            raise _missing(f"topic model {number}", "released version", of_model)
+    return of_model[old][-1], of_model[new][0]
+
+
+def _missing(where: str, what: str, numbers: Iterable[int]) -> TableError:
+    known = ", ".join(map(str, sorted(numbers)[-10:])) or "none"
+    return TableError(
+        explain(
+            where,
+            expected=f"a {what} with topics",
+            found=f"none; those with topics are {known}",
+            mend="name one of them, or run `vidtopics run`",
+        )
+    )
 
 
 def topic_changes(tables: Tables, old: Release, new: Release) -> TopicChanges:

@@ -42,7 +42,7 @@ class Checkpoints:
         partial.mkdir()
         tensors = {name: x.detach().cpu().contiguous() for name, x in state.tensors.items()}
         save_file(tensors, partial / TENSORS)
-        _to_disk(partial / TENSORS)
+        sync(partial / TENSORS)
         manifest = {
             "step": state.step,
             "losses": state.losses.tolist(),
@@ -51,10 +51,10 @@ class Checkpoints:
             "sha256": _hash(partial / TENSORS),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        _to_disk(partial / MANIFEST)
-        _to_disk(partial)
+        sync(partial / MANIFEST)
+        sync(partial)
         partial.rename(self._of(state.step))
-        _to_disk(self.folder)
+        sync(self.folder)
         self._remove_others(self._of(state.step))
 
     def last(self) -> TrainingState | None:
@@ -118,7 +118,7 @@ def _hash(file: Path) -> str:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
-def _to_disk(path: Path) -> None:
+def sync(path: Path) -> None:
     """Sync a file's bytes, or a folder's entries."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vidtopics.errors import MachineError, VidtopicsError, explain
-from vidtopics.jobs.checkpoints import Checkpoints
+from vidtopics.jobs.checkpoints import Checkpoints, sync
 from vidtopics.jobs.covers import Covers
 from vidtopics.jobs.event_files import event_file
 from vidtopics.settings import ContentSettings, digest
@@ -97,6 +97,12 @@ class TunedEncoders:
     folder: Path
     joint: JointModel
     figures: Mapping[str, float]
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the encoders' files into an existing folder, down to the disk."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        for path in (folder, *folder.rglob("*")):
+            sync(path)
 
 
 def tune_encoders(

@@ -26,6 +26,7 @@ from vidtopics.contracts import (
 )
 from vidtopics.jobs import checks
 from vidtopics.jobs.content_training import continues, joint_space
+from vidtopics.jobs.inputs import training_videos
 from vidtopics.jobs.job import Job, Run, removals_due
 from vidtopics.jobs.labellers import load_labeller
 from vidtopics.settings import Settings, digest
@@ -91,8 +92,9 @@ def train(run: Run, graph: Job, encoding: Job) -> Training:
     current = run.model_version_at(run.as_of_us)
     if current and is_current(run, current):
         return Training(current, is_new=False)
-    run.progress(graph.name)
-    graph.run(run)
+    if len(training_videos(run)):
+        run.progress(graph.name)
+        graph.run(run)
     before = run.model_version_at(run.as_of_us - 1)
     previous = load(run.tables.home, before.number) if before else None
     model, content = learn(run, previous, encoding)
@@ -123,6 +125,7 @@ def learn(
     """
     from producers.tags.folding import with_new_tags
     from producers.topics.parents import group_topics
+    from producers.topics.products import product_type
     from vidtopics.jobs.content_training import learn_content
     from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
     from vidtopics.jobs.topic_blocks import parents_of, represent
@@ -154,6 +157,7 @@ def learn(
         **content.losses,
         **judge(a, blocks, topics, thresholds, last),
         "calibration": calibration,
+        "products": product_type("cpu"),
     }
     numbers = {
         "tag_weight": space.tag_weight,
@@ -198,6 +202,9 @@ def learn_tags(
 
     run.progress("tag vectors")
     settings = run.settings.tags
+    if previous and not len(tags):  # all are held out
+        names, old = previous.tags["tag"].combine_chunks(), vectors(previous.tags["tag_vector"])
+        return previous.tags, TagVectors(names, old), []
     counted = count_tags(tags, settings.min_videos)
     edges = run.read(TAG_COOCCURRENCE).combine_chunks()
     a, b = edges["tag_a"].combine_chunks(), edges["tag_b"].combine_chunks()
