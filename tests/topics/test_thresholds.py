@@ -42,7 +42,7 @@ def test_a_pattern_takes_its_own_threshold():
 
 
 def test_by_hand():
-    """Nearest .8, .7, .6, .5 and second .5, .4, .3, .2: two topics in one of four, midway from .5 to .4."""
+    """Nearest .8, .7, .6, .5 and second .5, .4, .3, .2: 2 of 4, from .5 to .4."""
     nearest, second = np.array([0.8, 0.7, 0.6, 0.5]), np.array([0.5, 0.4, 0.3, 0.2])
     rows = np.stack([nearest, second, np.sqrt(1 - nearest**2 - second**2)], axis=1)
     a, centroids, every = rows.astype(np.float32), np.eye(3, dtype=np.float32)[:2], np.ones(4, bool)
