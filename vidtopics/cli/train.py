@@ -108,10 +108,11 @@ def lines(training: Training) -> list[str]:
     if points:
         curve = ", ".join(f"{p['tag_weight']:.2g}: {p['smooth']:.3f}" for p in points)
         weights.append(f"  tag block's weight and mean of ARI and NMI: {curve}")
-    shares = [version.evaluation.get(name) for name in ("first_kept", "set_kept")]
-    stays = [
-        f"  of the videos of version {version.previous} {shares[0]:.1%} kept their first topic, "
-        f"{shares[1]:.1%} their set of topics"
-    ]
-    changes = stays if None not in shares else []
+    changes = []
+    if "first_kept" in version.evaluation:
+        first, whole = (version.evaluation[key] for key in ("first_kept", "set_kept"))
+        changes = [
+            f"  of the videos of version {version.previous} {first:.1%} kept their first topic, "
+            f"{whole:.1%} their set of topics"
+        ]
     return [f"{name}, {origin}{because}: {figures(version)}", *changes, *weights, *remarks]
