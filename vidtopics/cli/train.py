@@ -108,19 +108,9 @@ def lines(training: Training) -> list[str]:
     if points:
         curve = ", ".join(f"{p['tag_weight']:.2g}: {p['smooth']:.3f}" for p in points)
         weights.append(f"  tag block's weight and mean of ARI and NMI: {curve}")
-<<<<<<< HEAD
     first, whole = (version.evaluation.get(name) for name in ("first_kept", "set_kept"))
     changes = []
     if first is not None and whole is not None:
         kept = f"{first:.1%} kept their first topic, {whole:.1%} their set of topics"
         changes.append(f"  of the videos of version {version.previous} {kept}")
-=======
-    changes = []
-    if "first_kept" in version.evaluation:
-        first, whole = (version.evaluation[key] for key in ("first_kept", "set_kept"))
-        changes = [
-            f"  of the videos of version {version.previous} {first:.1%} kept their first topic, "
-            f"{whole:.1%} their set of topics"
-        ]
->>>>>>> evolution
     return [f"{name}, {origin}{because}: {figures(version)}", *changes, *weights, *remarks]
