@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.topics.kmeans import spherical_kmeans
+from producers.topics.steps import mean_cosines
 from producers.unit_length import to_unit_length
 from vidtopics.settings import TopicSettings
 
@@ -84,20 +85,26 @@ def _gather(
     members: NDArray[np.bool_],
     free: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The mean of the members at length 1, and the free videos within the threshold of it."""
+    """The mean of the members at length 1, and the free videos within the threshold of it.
+
+    A member is compared with the mean of the others: four videos that have nothing in common lie at
+    cosine .5 to the mean of all four.
+    """
     for _ in range(ROUNDS):
-        centroid = to_unit_length(points[members].mean(axis=0, keepdims=True))[0]
-        before, members = members, free & (points @ centroid >= threshold)
+        total = points[members].sum(axis=0)
+        dot, own = points @ total, members.astype(np.float32)
+        length = np.sqrt(np.maximum(total @ total - own * (2 * dot - 1), 1e-6))
+        before, members = members, free & ((dot - own) / length >= threshold)
         if not members.any() or np.array_equal(members, before):
             break
-    return centroid.astype(np.float32), members
+    return to_unit_length(total[None])[0].astype(np.float32), members
 
 
 def split_topics(
     points: NDArray[np.float32],
     labels: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    cohesion: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    topics: int,
     settings: TopicSettings,
     limit: int,
     rng: np.random.Generator,
@@ -109,15 +116,19 @@ def split_topics(
     least. The topics furthest beyond come first.
 
     Args:
-        points: float32[N, D], length 1.
+        points: float32[N, D], length 1, videos within the threshold of their topic.
         labels: int64[N], row of the nearest topic.
-        sizes: int64[K], its videos.
-        cohesion: float32[K], their mean cosine.
+        cosines: float32[N], to its centre.
+        topics: K.
         settings: the section `topics`.
         limit: splits at most.
         rng: draws the :data:`MEMBERS` of a topic that are looked at, and seeds.
     """
-    looseness = np.median(cohesion) / np.maximum(cohesion, 1e-6)
+    if not len(points):
+        return []
+    sizes = np.bincount(labels, minlength=topics)
+    cohesion = mean_cosines(labels, cosines, topics)
+    looseness = np.median(cohesion[sizes > 0]) / np.maximum(cohesion, 1e-6)
     need = np.maximum(sizes / (settings.overfull * sizes.mean()), settings.loose * looseness)
     need[sizes < 2 * settings.min_size] = 0
     births: list[Birth] = []

@@ -235,9 +235,16 @@ def _evolve(
     )
     limit = ceil(settings.growth * live.sum()) + int((~live).sum())
     births = found_topics(points[alone], threshold[alone], settings.min_size, limit, rng)
-    rows = np.cumsum(live) - 1  # of the living centres
+    matched = np.flatnonzero(~alone)  # the others found topics, they make none loose or overfull
+    rows = np.cumsum(live)[labels[matched]] - 1  # of the living centres
     births += split_topics(
-        points, rows[labels], sizes[live], cohesion[live], settings, limit - len(births), rng
+        points[matched],
+        rows,
+        cosines[matched],
+        len(centres.topic_ids),
+        settings,
+        limit - len(births),
+        rng,
     )
     centres = _with_births(centres, births, previous.next_id, judge)
     sampled = _sample(points, settings.sample, rng)

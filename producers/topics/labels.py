@@ -180,13 +180,17 @@ def _video_terms(
 
 
 def _distinctive(counts: csr_array, as_tag: csr_array, videos: NDArray[np.int64]) -> csr_array:
-    """Counts float64[K, V] without title words that are as frequent in the other topics."""
+    """Counts float64[K, V] without title words that are as frequent in the other topics.
+
+    A topic of nothing but such words keeps them: they are all that it can be called by.
+    """
     entries = counts.tocoo()
     elsewhere = counts.sum(axis=0)[entries.col] - entries.data
     others = videos.sum() - videos[entries.row]
     # tf / n >= lift * elsewhere / others, without a division by 0
     stands_out = entries.data * others >= LEAST_LIFT * elsewhere * videos[entries.row]
     chosen = stands_out | (as_tag.data > 0)  # built from the same entries, so in the same order
+    chosen |= np.bincount(entries.row, chosen, minlength=len(videos))[entries.row] == 0
     return coo_array(
         (entries.data[chosen], (entries.row[chosen], entries.col[chosen])), shape=counts.shape
     ).tocsr()

@@ -24,6 +24,8 @@ LEAST_VIDEOS = 100
 """A pattern of fewer videos is calibrated on whole videos whose other block is taken away."""
 CALIBRATION_VIDEOS = 20_000
 """Cosines of more say no more: the share at a threshold is off by 0.4 points at most."""
+MARGIN = 1e-4
+"""Below the least of all cosines, where all are to lie above a threshold."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,20 @@ def _threshold(cosines: NDArray[np.float32], target: float, unmatched: float) ->
     """The threshold for cosines float32[N, slots] that fall along each row.
 
     The mean number of topics is 1 + (cosines of second and later slots at or above it) / N, as a
-    video without any has its nearest; so it is the (target - 1) N-th greatest of those.
+    video without any has its nearest; so (target - 1) N of those lie above it.
     """
-    further = np.sort(cosines[:, 1:], axis=None)[::-1]
     count = round((target - 1) * len(cosines))
-    at_target = further[count - 1] if count else np.float32(1)
-    nearest = np.sort(cosines[:, 0])
-    return float(min(at_target, nearest[int(unmatched * len(nearest))]))
+    matched = len(cosines) - int(unmatched * len(cosines))
+    return min(_below(cosines[:, 1:], count), _below(cosines[:, 0], matched))
+
+
+def _below(cosines: NDArray[np.float32], count: int) -> float:
+    """A value with `count` cosines above it, midway to the next: none lies on it.
+
+    On a video's own cosine rounding would decide whether it has the topic.
+    """
+    falling = np.sort(cosines, axis=None)[::-1].astype(np.float64)
+    if not count:
+        return 1.0
+    least = falling[count - 1]
+    return float((least + falling[count]) / 2 if count < len(falling) else least - MARGIN)

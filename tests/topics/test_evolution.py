@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.topics.assignment import assign
+from producers.topics.births import found_topics
 from producers.topics.clustering import clusters_for
 from producers.topics.evolution import Topics, learn_topics
 from producers.topics.steps import shrunk_means
@@ -185,6 +186,23 @@ def test_a_loose_topic_splits():
         section = TopicSettings(clusters=3, loose=loose, **FREE)
         topics = learn_topics(a, previous=before, settings=section, seed=0)
         assert topics.topic_ids.tolist() == ids
+
+
+def test_videos_that_have_nothing_in_common_found_no_topic():
+    """Four at right angles are at cosine .5 to their mean, each at 0 to that of the others."""
+    a = np.eye(6, dtype=np.float32)
+    threshold = np.full(6, 0.45, np.float32)
+    assert len(learn(a, topics_at(np.eye(6)[:2]), threshold=threshold).born) == 0
+    near = found_topics(unit(a[2:] + 0.1), threshold[:4], 4, 9, np.random.default_rng(0))
+    far = found_topics(unit(a[2:] + 0.5), threshold[:4], 4, 9, np.random.default_rng(0))
+    assert (len(near), len(far)) == (0, 1)  # at cosine .21 and .71 to each other
+
+
+def test_where_no_video_matches_any_topic_all_found_new_ones():
+    a = np.eye(4, dtype=np.float32)[[2] * 4 + [3] * 5]
+    topics = learn(a, topics_at(np.eye(4)[:2]), TopicSettings(clusters=2, growth=1))
+    assert (topics.retired.tolist(), topics.born.tolist()) == ([1, 2], [3, 4])
+    assert topics.sizes.tolist() == [5, 4]  # the larger group first
 
 
 @settings(max_examples=25, deadline=None)

@@ -58,6 +58,17 @@ def test_words_of_any_language_that_every_topic_has_are_no_label():
     assert trains == ["bahn", "zug"]
 
 
+def test_a_topic_of_common_words_alone_is_called_by_them():
+    titles = ["blue sea", "blue sea", "blue sea", "blue sea", "blue sky"]
+    sea, more, sky = label([1, 2, 3], [1, 1, 2, 2, 3], [[]] * 5, titles, terms=2)
+    assert (sea, more, sky) == (["sea"], ["sea 2"], ["sky"])
+    same = ["blue sea"] * 4
+    assert label([1, 2], [1, 1, 2, 2], [[]] * 4, same, terms=2) == [
+        ["blue", "sea"],
+        ["blue 2", "sea"],
+    ]
+
+
 def test_scripts_without_spaces_are_read_in_pairs_of_letters():
     titles = ["可爱猫咪视频", "猫咪合集", "高铁旅行视频", "坐高铁"]
     [cats, trains] = label([1, 2], [1, 1, 2, 2], [[]] * 4, titles, terms=1)

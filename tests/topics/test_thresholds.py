@@ -42,12 +42,12 @@ def test_a_pattern_takes_its_own_threshold():
 
 
 def test_by_hand():
-    """Nearest .8, .7, .6, .5 and second .5, .4, .3, .2: two topics in one of four at .5."""
+    """Nearest .8, .7, .6, .5 and second .5, .4, .3, .2: 2 of 4, from .5 to .4."""
     nearest, second = np.array([0.8, 0.7, 0.6, 0.5]), np.array([0.5, 0.4, 0.3, 0.2])
     rows = np.stack([nearest, second, np.sqrt(1 - nearest**2 - second**2)], axis=1)
     a, centroids, every = rows.astype(np.float32), np.eye(3, dtype=np.float32)[:2], np.ones(4, bool)
     thresholds = calibrate_thresholds(a, every, every, centroids, 1.25, tag_width=1)
-    assert thresholds.whole == pytest.approx(0.5)
+    assert thresholds.whole == pytest.approx(0.45)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([2.0, 4.0]))
@@ -99,3 +99,12 @@ def test_a_target_out_of_reach_is_named(target):
     a, every = unit(np.ones((5, 3))), np.ones(5, bool)
     with pytest.raises(SettingsError, match=r"target_topics: expected 1 to 3.*found"):
         calibrate_thresholds(a, every, every, np.eye(3, dtype=np.float32), target, tag_width=1)
+
+
+def test_no_cosine_lies_on_a_threshold():
+    """Its rounding would decide whether the video has the topic, in another batch otherwise."""
+    a, has_tag, has_joint, centres = catalogue(7, videos=800)
+    thresholds = calibrate_thresholds(a, has_tag, has_joint, centres, 4, tag_width=TAG)
+    cosines = a.astype(float) @ centres.T.astype(float)
+    gap = np.abs(cosines - thresholds.of_rows(has_tag, has_joint)[:, None]).min()
+    assert gap > 1e-6

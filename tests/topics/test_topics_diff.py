@@ -94,6 +94,7 @@ def home(tmp_path_factory):
                 "retired": None,
                 "split_from": 7 if i == 9 else 0,
                 "parent_topic_id": 1,
+                "parent_label_terms": ["pet"],
             }
             for i, terms in living.items()
         ]
