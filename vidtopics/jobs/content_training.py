@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from producers.content.weights import encoder_identity, with_saved_encoders
+from vidtopics.jobs.checkpoints import sync
 from vidtopics.jobs.job import Job, Run
 from vidtopics.settings import ContentSettings, digest
 from vidtopics.topic_models import TopicModel, Version, encoders
@@ -57,6 +58,8 @@ class LearnedContent:
 
         def copy(target: Path) -> None:
             shutil.copytree(source, target, dirs_exist_ok=True)
+            for path in (target, *target.rglob("*")):
+                sync(path)
 
         return copy
 
@@ -91,11 +94,14 @@ def learn_content(
     targets = _targets(videos, tags, rows, settings)
     if settings.train_encoders and len(rows):
         return _fine_tune(run, videos, rows, targets, initial, previous, encoding)
+    own = _own_encoders(run, initial, previous)
+    if own:  # the last model reads their outputs
+        run = replace(run, content=with_saved_encoders(settings, own))
     encoding.run(run)
     encodings = read_encodings(videos["content_hash"], run)
     if initial is not None and not len(rows):
         reason = f"no training, all {len(videos)} videos are held out: the last model serves"
-        return LearnedContent(initial, encodings, encoder_of(run), {}, [reason])
+        return LearnedContent(initial, encodings, encoder_of(run), {}, [reason], own)
     trained = _fit(take(encodings, rows), targets, initial, run)
     losses, left_out = _last(trained.losses), untrained_tasks(targets.classes)
     return LearnedContent(trained.model, encodings, encoder_of(run), losses, left_out)
@@ -127,15 +133,14 @@ def _fine_tune(
     from vidtopics.jobs.fine_tuning import forget_training, tune_encoders
     from vidtopics.jobs.inputs import encoder_of, read_encodings
 
-    settings, version = run.settings.content, previous.version if previous and initial else None
-    own = encoders(run.tables.home, version) if version else None
+    settings, own = run.settings.content, _own_encoders(run, initial, previous)
     tuned = tune_encoders(
         run,
         videos.take(pa.array(rows)),
         targets,
         with_saved_encoders(settings, own) if own else settings,
         initial=initial,
-        initial_version=version.weights if version else "",
+        initial_version=previous.version.weights if previous and initial is not None else "",
     )
     tuned_run = replace(run, content=tuned.content)
     encoding.run(tuned_run)
@@ -148,6 +153,13 @@ def _fine_tune(
         tuned.folder,
         lambda: forget_training(run.tables.home),
     )
+
+
+def _own_encoders(run: Run, initial: JointModel | None, previous: TopicModel | None) -> Path | None:
+    """The encoders that the last version trained, where this one goes on from it."""
+    if previous is None or initial is None:
+        return None
+    return encoders(run.tables.home, previous.version)
 
 
 def _initial(run: Run, previous: TopicModel | None) -> JointModel | None:

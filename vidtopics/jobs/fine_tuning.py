@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from vidtopics.errors import MachineError, VidtopicsError, explain
-from vidtopics.jobs.checkpoints import Checkpoints, sync
+from vidtopics.jobs.checkpoints import Checkpoints
 from vidtopics.jobs.covers import Covers
 from vidtopics.jobs.event_files import event_file
 from vidtopics.settings import ContentSettings, digest
@@ -98,12 +98,6 @@ class TunedEncoders:
     joint: JointModel
     figures: Mapping[str, float]
 
-    def copy_to(self, folder: Path) -> None:
-        """Copy the encoders' files into an existing folder, down to the disk."""
-        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        for path in (folder, *folder.rglob("*")):
-            sync(path)
-
 
 def tune_encoders(
     run: Run,
@@ -116,6 +110,8 @@ def tune_encoders(
 ) -> TunedEncoders:
     """Fine-tune for a run that trains; what a run before it left half done is gone on from.
 
+    From a last version's weights it takes `content.warm_iterations`.
+
     Args:
         run: whose home, seed and session are used.
         videos: those that train, with `content_hash`, `cover` and `title`.
@@ -127,6 +123,8 @@ def tune_encoders(
     from producers.content.dataset import TASKS
     from producers.content.weights import save_encoders, with_saved_encoders
 
+    if initial is not None:
+        content = content.model_copy(update={"iterations": content.warm_iterations})
     task = Task(
         content,
         videos["content_hash"].to_pylist(),

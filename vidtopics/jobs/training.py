@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 CODE = (
     "vidtopics.jobs.training",
     "vidtopics.jobs.content_training",
+    "vidtopics.jobs.fine_tuning",
     "vidtopics.jobs.topic_blocks",
     "vidtopics.jobs.inputs",
     "producers.content",
