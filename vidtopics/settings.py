@@ -369,6 +369,9 @@ class GateSettings(Section):
 
     least_keys: Count = 20
     """A share of fewer keys than this is no evidence: its limits don't apply."""
+    compare_within: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=7)
+    """A release whose as-of time is later than the last one's by more than this isn't that of the
+    next run: limits of growth, change and drift don't apply."""
     lost_history: Limits = ANY
     rows: Limits = OFF
     """Live keys, at least."""

@@ -51,12 +51,20 @@ class World:
         return self.versions[table.name]
 
     def judge(
-        self, before: Mapping[str, int] | None, settings: GateSettings | None = None
+        self,
+        before: Mapping[str, int] | None,
+        settings: GateSettings | None = None,
+        last_as_of_us: int = NOW,
     ) -> dict[str, Verdict]:
         """What the gates say of the latest versions."""
-        limits = settings or GateSettings(least_keys=0)
         verdicts = judge(
-            self.tables, before, self.versions, as_of_us=NOW, settings=limits, history={}
+            self.tables,
+            before,
+            self.versions,
+            as_of_us=NOW,
+            settings=settings or GateSettings(least_keys=0),
+            last_as_of_us=last_as_of_us,
+            history={},
         )
         return {verdict.name: verdict for verdict in verdicts}
 

@@ -171,6 +171,22 @@ def test_a_run_that_mends_it_is_released_under_the_next_number(home: Home) -> No
     assert (decision.release_id, decision.state, home.in_force) == (3, "released", 3)
 
 
+@pytest.mark.parametrize(("days", "state"), [(1, "rejected"), (8, "released")])
+def test_growth_is_held_against_the_last_release_of_the_same_week(
+    home: Home, days: int, state: str
+) -> None:
+    """Twelve times the tags in a day are a fault; in a week or more a catalogue may have grown."""
+    home.run()
+    home.tags = {f"t{i}": i for i in range(360)}
+    decision = home.run(at=AT + days * 24 * HOUR)
+    assert decision is not None
+    assert decision.state == state
+    text = read_log(home.tables)[-1].verdicts["tag_embedding.appeared_share"]
+    assert text == (
+        "block: 11 is above 10" if days == 1 else "not applied: the last release is 8 days older"
+    )
+
+
 def test_what_blocks_is_let_pass_by_name_with_who_and_why(home: Home) -> None:
     home.run()
     lose_topics(home)

@@ -86,6 +86,7 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
         versions,
         as_of_us=run.as_of_us,
         settings=run.settings.gates,
+        last_as_of_us=current.as_of_us if current else None,
         history=figures_of(log),
     )
     wait_until_known(run.tables.commits(t) for t in DERIVED if t.name in versions)
