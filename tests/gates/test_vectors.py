@@ -6,13 +6,19 @@ import math
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, WriterProperties, write_deltalake
 from gate_worlds import World, tag_embedding, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from vidtopics.contracts import VIDEO_TAG_EMBEDDING
+from vidtopics.gates import vectors
+from vidtopics.tables.schemas import arrow_schema
 
 NAMES = (
     "other_width_share",
@@ -125,3 +131,55 @@ def test_vectors_of_a_first_release_are_the_oracles(vectors: dict[str, Vector]) 
         sum(length == 0 for length in finite),
     ]
     assert shares == pytest.approx([count / len(vectors) for count in counts])
+
+
+def test_memory_holds_some_megabytes_of_vectors_however_large_a_row_group_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row group of 40,000 vectors of 512: 82 MB, of which 24 MB at most are held at once."""
+    world, count, width = World(tmp_path), 40_000, 512
+    flat = np.random.default_rng(1).standard_normal((count, width), np.float32)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    before = put_vectors(world, flat, event=1)
+    flat[123] = 0
+    flat[39_999, 7] = np.nan
+    put_vectors(world, flat, event=2)
+    held, real, base = [], vectors.Tally.add, pa.total_allocated_bytes()
+
+    def spy(tally: vectors.Tally, *columns: pa.Array) -> None:
+        held.append(pa.total_allocated_bytes() - base)
+        real(tally, *columns)
+
+    monkeypatch.setattr(vectors.Tally, "add", spy)
+    verdicts = world.judge({"video_tag_embedding": before})
+    shares = [verdicts[f"video_tag_embedding.tag_embedding.{name}"] for name in NAMES]
+    assert [v.figure for v in shares] == [0, 0, 0, 1 / count, 0, 1 / count]
+    assert shares[3].examples == (f"v{count - 1}",)
+    assert max(held) < 24e6
+    assert len(held) > count * width * 4 / 24e6
+
+
+def put_vectors(world: World, flat: NDArray[np.float32], event: int) -> int:
+    """One file with one row group, as delta-rs writes a large commit."""
+    count, width = flat.shape
+    ends = np.arange(0, flat.size + 1, width, dtype=np.int32)
+    schema = arrow_schema(VIDEO_TAG_EMBEDDING)
+    columns = {
+        "video_id": pa.array([f"v{i}" for i in range(count)]),
+        "tag_embedding": pa.ListArray.from_arrays(ends, flat.ravel()),
+        "tag_count": pa.array(np.ones(count, np.int64)),
+        "value_hash": pa.array(np.ones(count, np.int64)),
+        **{
+            name: pa.array(np.full(count, event)).cast(schema.field(name).type)
+            for name in ("event_timestamp", "created_timestamp")
+        },
+    }
+    world.tables.delta(VIDEO_TAG_EMBEDDING, create=True)
+    rows = pa.table({f.name: columns[f.name].cast(f.type) for f in schema}, schema=schema)
+    path = str(world.tables.path(VIDEO_TAG_EMBEDDING))
+    properties = WriterProperties(max_row_group_size=count, compression="SNAPPY")
+    write_deltalake(path, rows, mode="append", writer_properties=properties)
+    files = DeltaTable(path).file_uris()
+    assert {pq.ParquetFile(file).num_row_groups for file in files} == {1}
+    world.versions["video_tag_embedding"] = world.tables.version(VIDEO_TAG_EMBEDDING)
+    return world.versions["video_tag_embedding"]

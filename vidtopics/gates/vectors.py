@@ -1,12 +1,13 @@
 """Figures of vectors and other lists of a fixed width, over the rows that a release brings.
 
 They are read in batches, and only from data files that the release in force doesn't have: a release
-costs what it changed, and memory holds one batch.
+costs what it changed, and memory holds one batch, however many rows a row group has (an engine may
+write 3 million vectors as one).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +18,15 @@ import pyarrow.dataset as ds
 
 from vidtopics.contracts import EVENT_TIME, VALUE_HASH, Column, Table
 from vidtopics.gates.verdicts import Figure
-from vidtopics.gates.versions import Arrivals, Releases, arrivals, dataset_of
+from vidtopics.gates.versions import Arrivals, Releases, arrivals, file_dataset
+from vidtopics.tables.row_groups import row_groups
 from vidtopics.tables.values import NORM_TOLERANCE
 from vidtopics.tables.whole import readable
+from vidtopics.timestamps import microseconds
 
-BATCH = 4_096  # rows; 38 MB of 2,304 floats each
 EXAMPLES = 10
+NEWEST = 100
+"""Rows that the width of the release in force is taken from."""
 
 
 @dataclass
@@ -128,15 +132,10 @@ def _share(name: str, count: int, rows: int, keys: list[str]) -> Figure:
 
 
 def _read(brought: Arrivals, table: Table, columns: list[Column]) -> list[Tally]:
-    tallies, start = [Tally() for _ in columns], 0
-    names = [*table.key, *(c.name for c in columns)]
-    batches = brought.dataset.to_batches(
-        columns=names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1
-    )
+    tallies = [Tally() for _ in columns]
     with readable(table):
-        for batch in batches:
+        for start, batch in _batches(brought.dataset, [*table.key, *(c.name for c in columns)]):
             rows = batch.filter(pa.array(brought.is_arrival[start : start + batch.num_rows]))
-            start += batch.num_rows
             keys = pc.binary_join_element_wise(
                 *(rows[name].cast(pa.string()) for name in table.key), "/"
             )
@@ -145,17 +144,41 @@ def _read(brought: Arrivals, table: Table, columns: list[Column]) -> list[Tally]
     return tallies
 
 
+def _batches(
+    dataset: ds.FileSystemDataset, names: Sequence[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Columns in batches of some MB, each with the number of its first row."""
+    schema = pa.schema([dataset.schema.field(name) for name in names])
+    for group in row_groups(dataset):
+        yield from group.batches(schema, {name: name for name in names})
+
+
 def _last_width(releases: Releases, table: Table, column: Column) -> int:
     """The width in the newest rows of the release in force; 0 where it has none."""
     version = releases.before.get(table.name)
     if version is None:
         return 0
-    dataset = dataset_of(releases.tables, table, version)
-    rows = ds.field(VALUE_HASH) != 0 if table.kind == "history" else None
-    times = dataset.to_table(columns=[EVENT_TIME], filter=rows)[EVENT_TIME]
-    newest = ds.field(EVENT_TIME) == pc.max(times)
-    lists = dataset.head(100, columns=[column.name], filter=newest)[column.name]
-    tally = Tally()
-    keys = pa.nulls(len(lists), pa.string())
-    tally.add(lists.combine_chunks(), keys)
+    dataset = file_dataset(releases.tables, table, version)
+    schema, tally = pa.schema([dataset.schema.field(column.name)]), Tally()
+    with readable(table, version):
+        newest = _newest(dataset, table)
+        if not newest.size:
+            return 0
+        first = int(newest[0])
+        group = next(g for g in row_groups(dataset) if first < g.first_row + g.rows)
+        batches = group.batches(schema, {column.name: column.name})
+        start, batch = next((n, b) for n, b in batches if first < n + b.num_rows)
+    places = newest[newest < start + batch.num_rows][:NEWEST] - start
+    lists = batch[column.name].take(pa.array(places))
+    tally.add(lists, pa.nulls(len(lists), pa.string()))
     return tally.width
+
+
+def _newest(dataset: ds.Dataset, table: Table) -> npt.NDArray[np.intp]:
+    """Numbers of the rows with the latest event time, ascending, without those that ended."""
+    is_history = table.kind == "history"
+    rows = dataset.to_table(columns=[EVENT_TIME, *([VALUE_HASH] if is_history else [])])
+    event_us = microseconds(rows[EVENT_TIME])
+    is_value = rows[VALUE_HASH].to_numpy() != 0 if is_history else np.ones(len(rows), np.bool_)
+    latest = event_us[is_value].max(initial=np.iinfo(np.int64).min)
+    return np.flatnonzero(is_value & (event_us == latest))

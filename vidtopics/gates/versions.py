@@ -144,7 +144,7 @@ def _shortened(column: Column) -> str:
 class Arrivals:
     """Rows of a table that came since a version: of each key the latest of them, without ends."""
 
-    dataset: ds.Dataset
+    dataset: ds.FileSystemDataset
     is_arrival: NDArray[np.bool_]
 
     @property
@@ -189,6 +189,11 @@ def dataset_of(tables: Tables, table: Table, version: int | None) -> ds.Dataset:
     """A version's rows; none where the release doesn't have the table."""
     if version is None:
         return ds.dataset(arrow_schema(table).empty_table())
+    return file_dataset(tables, table, version)
+
+
+def file_dataset(tables: Tables, table: Table, version: int) -> ds.FileSystemDataset:
+    """A version's rows, by its data files."""
     return scan(_whole(tables, table, version))
 
 
