@@ -1,10 +1,14 @@
-"""Files that come into being as a whole: a reader sees the old text or the new, never half."""
+"""Files that come into being as a whole, and folders that don't outlive their process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vidtopics.errors import MachineError
@@ -52,3 +56,41 @@ def write_cache(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno not in NO_WRITING:
             raise
+
+
+@contextmanager
+def scratch_folder(parent: Path, kind: str) -> Iterator[Path]:
+    """A new folder within `parent`, gone with the block.
+
+    What processes that were killed left of this kind is removed first. An owner holds a lock on its
+    folder, so one that isn't locked is nobody's.
+    """
+    _remove_unowned(parent, kind)
+    path, lock = _owned_folder(parent, kind)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _owned_folder(parent: Path, kind: str) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(dir=parent, prefix=f".{kind}-"))
+        with suppress(FileNotFoundError):  # taken for a dead process's before it was locked
+            lock = os.open(path, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def _remove_unowned(parent: Path, kind: str) -> None:
+    for path in parent.glob(f".{kind}-*"):
+        with suppress(OSError):  # its owner removed it meanwhile
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, TABLES, VALUE_HASH, Column, Table
 from vidtopics.errors import TableError, explain
 from vidtopics.faults import without_stack
+from vidtopics.files import scratch_folder
 from vidtopics.gates.verdicts import FIRST_LOAD
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
@@ -102,8 +102,8 @@ def opened(tables: Tables, before: Versions | None, after: Versions) -> Iterator
     lost = {name: v for name, v in changed.items() if not _opens(tables, TABLES[name], v)}
     usable = {name: v for name, v in known.items() if name not in lost}
     with (
-        tempfile.TemporaryDirectory(dir=tables.home, prefix=".gates-") as spill,
-        duckdb.connect(config={"temp_directory": spill, "memory_limit": MEMORY_LIMIT}) as con,
+        scratch_folder(tables.home, "gates") as spill,
+        duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT}) as con,
     ):
         yield Releases(con, tables, usable, after, lost)
 

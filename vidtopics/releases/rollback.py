@@ -8,11 +8,9 @@ within or after the bad release gives what consumers saw then (`docs/releases.md
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from vidtopics.contracts import CREATED_TIME, DERIVED, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.files import scratch_folder
 from vidtopics.joins import latest
 from vidtopics.releases.lock import RunLock
 from vidtopics.tables import Commit
@@ -196,8 +195,8 @@ def _facts(log: Sequence[Commit], before: Commit | None, then: int) -> dict[str,
 def _values_at(tables: Tables, table: Table, version: int) -> Iterator[ds.Dataset]:
     """The values that hold at a version, on disk meanwhile; none at version 0."""
     schema = arrow_schema(table, table.columns)
-    with tempfile.TemporaryDirectory(dir=tables.home) as folder:
-        path = Path(folder) / "rows.parquet"
+    with scratch_folder(tables.home, "rollback") as folder:
+        path = folder / "rows.parquet"
         with pq.ParquetWriter(path, schema) as writer:
             if version:
                 delta = whole(tables.delta(table, version=version))
