@@ -129,6 +129,23 @@ def test_what_the_next_release_does_not_write_is_what_the_table_says(
     assert as_clean(home, store)
 
 
+def test_what_was_gone_back_from_is_not_seen_where_an_earlier_release_is_loaded(
+    home: OnlineHome, store: redis.Redis
+) -> None:
+    """Release 2 was passed over, release 3 wrote v0 and was gone back from: 2 has none of it."""
+    publish(home, 1)
+    home.run(store, KEEP)
+    home.statistics(("v1", 2, 2, 77))
+    home.release()
+    home.statistics(("v0", 3, 3, 66))
+    home.release()
+    home.run(store, KEEP)
+    switch_back(store, KEEP, 1)
+    home.run(store, KEEP, release=2)
+    features = OnlineClient(store).read("video_statistics", ["v0", "v1"])
+    assert features["video_exposures"].tolist() == [1, 77]
+
+
 def as_clean(home: OnlineHome, store: redis.Redis) -> bool:
     """Whether readers see what a load into an empty store shows, and nothing is left to do."""
     assert all(moved.up_to_date for moved in home.run(store, KEEP).values())

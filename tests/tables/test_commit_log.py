@@ -143,6 +143,21 @@ def test_answers_are_those_of_the_whole_log(
     assert data_version(TAG_COOCCURRENCE, log, **times) == expected
 
 
+@pytest.mark.parametrize(("behind", "latest"), [(59, 10), (61, 9.5)])
+def test_a_writers_clock_may_be_an_hour_behind(tmp_path: Path, behind: int, latest: float) -> None:
+    """As of 10:00, written by a clock that was behind; then a backfill as of 9:30.
+
+    The first is the latest as of 11:00. A clock further behind than an hour is not allowed for: its
+    entry isn't looked at.
+    """
+    first, second = 10 * HOUR_US, 10 * HOUR_US - HOUR_US // 2
+    write(tmp_path, 0, second - behind * HOUR_US // 60, Commit("a", first, first))
+    write(tmp_path, 1, first, Commit("a", second, first))
+    answer = CommitLog(tmp_path, 1).latest_as_of(11 * HOUR_US)
+    assert answer is not None
+    assert answer.as_of_us == latest * HOUR_US
+
+
 def test_a_live_run_reads_the_last_entries_alone(tmp_path: Path, parsed: list[str]) -> None:
     for version in range(200):
         us = version * 2 * HOUR_US
