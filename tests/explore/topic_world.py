@@ -1,7 +1,12 @@
-"""A home of six videos and three topics, published by hand (no Spark), and its page."""
+"""A home of six videos and three topics, published by hand (no Spark), and its page.
+
+Topics by place: 4, 7, 9. Videos by place (first topic, falling weight, id): b a | c/ç ?# d e.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +115,7 @@ def catalog(tables: Tables, folder: Path) -> None:
             "secondary_classes": ["pets"],
             "published_at": day(1),
             "removed_at": day(5) if v == "f" else None,
-            "content_hash": v,
+            "content_hash": {"d": "a"}.get(v, v),
         }
         for v, title in TITLES.items()
     ]
@@ -159,10 +164,9 @@ def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[
     ]
 
 
-def release(tables: Tables, at: int = T, epoch: int = 3) -> None:
-    release_tables(
-        tables, as_of_us=at, created_us=at + HOUR, settings="", quality={"topic_epoch": epoch}
-    )
+def release(tables: Tables, at: int = T, epoch: int = 3, model: int = 0) -> None:
+    quality = {"topic_epoch": epoch, "topic_model": model}
+    release_tables(tables, as_of_us=at, created_us=at + HOUR, settings="", quality=quality)
 
 
 def build(home: Path, *, queues: bool = True) -> Tables:
@@ -193,3 +197,100 @@ def build(home: Path, *, queues: bool = True) -> Tables:
         publish_snapshot(tables, contracts.TOPIC_QUEUES, places[::-1])
     release(tables)
     return tables
+
+
+# Video -> tag block and joint block; a zero one is none. Centres of 4, 7, 9 have the tag blocks
+# [1], [.6], [0] and the joint blocks [0, 0], [.8, 0], [0, 1].
+BLOCKS = {
+    "a": ([1], [0, 1]),
+    "b": ([1], [1, 0]),
+    "c/ç ?#": ([1], [0.6, 0.8]),
+    "d": ([0], [1, 0]),
+    "e": ([1], [0, 0]),
+    "f": ([1], [1, 0]),
+}
+
+
+def vectors(tables: Tables, model: int = 0) -> None:
+    """Both blocks of all videos, published twice: of each the later value counts; released."""
+    for at, blocks in ((T - DAY, dict.fromkeys(BLOCKS, ([1], [0, 1]))), (T, BLOCKS)):
+        tags = [
+            {"video_id": v, "tag_embedding": tag, "tag_count": tag[0]}
+            for v, (tag, _) in blocks.items()
+        ]
+        joint = [
+            {
+                "video_id": v,
+                "joint_embedding": z,
+                "content_blocks": int(any(z)),
+                "encoder_version": "1",
+            }
+            for v, (_, z) in blocks.items()
+        ]
+        publish(tables, contracts.VIDEO_TAG_EMBEDDING, tags, at=at, tag_width=1)
+        publish(tables, contracts.VIDEO_JOINT_REPRESENTATION, joint, at=at, joint_width=2)
+    release(tables, model=model)
+
+
+DAY = 24 * HOUR
+NEXT_DAY = {
+    "a": [(4, 0.75)],
+    "b": [(4, 0.9375)],
+    "c/ç ?#": [(4, 0.875), (7, 0.625)],
+    "d": [(12, 0.75)],
+    "e": [(12, 0.5)],
+    "g": [(12, 0.625)],
+}
+
+
+def next_day(tables: Tables) -> None:
+    """A second release: 7 retires, 12 is born, `g` arrives, c moves to 4, d and e to 12."""
+    arrival = {
+        "video_id": "g",
+        "title": "Goat",
+        "cover": "",
+        "primary_classes": ["goats"],
+        "secondary_classes": [],
+        "published_at": day(9),
+        "removed_at": None,
+        "content_hash": "g",
+    }
+    publish_timed(tables, contracts.VIDEO_CATALOG, [arrival], [day(9)])
+    centroids = {4: [1.0, 0.0, 0.0], 9: [0.0, 0.0, 1.0], 12: [0.6, 0.8, 0.0]}
+    records = [
+        {
+            "topic_id": t,
+            "centroid": c,
+            "size": 1,
+            "label_terms": {4: ["cat"], 9: [], 12: ["goat"]}[t],
+            "topic_epoch": 3,
+            "born": day(9) if t == 12 else day(3),
+            "retired": None,
+        }
+        for t, c in centroids.items()
+    ]
+    publish(tables, contracts.TOPICS, records, at=T + DAY, topic_width=3)
+    publish(tables, contracts.VIDEO_TOPICS, assigned(NEXT_DAY), at=T + DAY)
+    counts = [
+        {"video_id": v, "video_exposures": e + 10, "video_clicks": c + 1}
+        for v, (e, c, _) in COUNTS.items()
+    ]
+    publish(tables, contracts.VIDEO_STATISTICS, counts, at=T + DAY)
+    release(tables, T + DAY)
+
+
+def page_data(page: Path) -> tuple[dict, dict]:
+    """The page's own data and its parts by name, wherever they lie."""
+    text = page.read_text(encoding="utf-8")
+    elements = re.findall(r'<script type="application/json" ([^>]*)>(.*?)</script>', text, re.S)
+    index = next(json.loads(content) for name, content in elements if name == 'id="data"')
+    if index["folder"] is None:
+        inline = [(re.fullmatch('data-part="(.*)"', name), content) for name, content in elements]
+        return index, {name[1]: json.loads(content) for name, content in inline if name}
+    folder = page.parent / index["folder"]
+    scripts = {p: p.read_text(encoding="utf-8") for p in folder.rglob("*.js")}
+    calls = {p: re.fullmatch(r"part\('(.*?)',(.*)\);\n", text, re.S) for p, text in scripts.items()}
+    assert all(
+        call[1] == p.relative_to(folder).with_suffix("").as_posix() for p, call in calls.items()
+    )
+    return index, {call[1]: json.loads(call[2]) for call in calls.values()}

@@ -140,7 +140,7 @@ def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
             tables,
             tables.home / "explore.html",
             prior_exposures=settings.statistics.prior_exposures,
-        )
+        ).path
 
 
 def _source(data: Path | None, home: Path, config: Path | None) -> tuple[Settings, Source]:

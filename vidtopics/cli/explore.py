@@ -19,9 +19,10 @@ def explore(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the topic page of the latest release, one HTML file.
+    """Write the topic page of the release in force, for a browser.
 
-    It has labels, covers, sizes, a map and queues.
+    It answers the morning's questions: what grew, what is new, what moved, which videos may be
+    misplaced, which are copies. A large catalogue's page loads its parts from a folder beside it.
     """
     from vidtopics.cli import homes, show
     from vidtopics.explore import write_page
@@ -35,9 +36,16 @@ def explore(
             max_pixels=settings.ingest.max_image_pixels,
             prior_exposures=settings.statistics.prior_exposures,
         )
-    size = page.stat().st_size
     if as_json:
-        print_json({"page": page, "bytes": size})
+        print_json(
+            {
+                "page": page.path,
+                "bytes": page.size,
+                "folder": page.folder,
+                "folder_bytes": page.folder_size,
+            }
+        )
     else:
-        line = f"Topic page ({size / 1e6:.1f} MB): {page.as_uri()}"
+        beside = f" and {page.folder_size / 1e6:.0f} MB in {page.folder}" if page.folder else ""
+        line = f"Topic page ({page.size / 1e6:.1f} MB{beside}): {page.path.as_uri()}"
         show.out.print(show.as_text(line), soft_wrap=True)

@@ -1,73 +1,73 @@
-"""Small covers for the page, within a budget of bytes."""
+"""Small covers of the videos that are shown first."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+import json
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, zip_longest
 from pathlib import Path
 from statistics import median
 
 from PIL import Image
 
-from vidtopics.explore.data import Covers, PageData, members
+from vidtopics.explore.released import Workspace
 from vidtopics.images import decode_cover
 
 BOX = (88, 112)
 """Pixels, width and height, that a thumbnail fits in."""
-BUDGET = 5_500_000
-"""Characters of all thumbnails: the page of ten thousand videos stays below 8 MB."""
-MOSAIC = 8
-"""Covers on a topic's card (overview.js)."""
-BATCH = 128
+COVERS = 100_000
+"""Thumbnails of a page, at most."""
+OTHERS = 10_000
+"""Up to so many thumbnails, videos that no list shows first have one too."""
+
+# Cards show eight from the centre out; a topic's page a dozen, six at the rim, ten of the queue.
+_SHOWN_FIRST = f"""
+CREATE TABLE cover AS
+  SELECT v, part, cover FROM (
+    SELECT v, rank, row_number() OVER (ORDER BY rank, v) AS number FROM (
+      SELECT v, min(rank) AS rank FROM (
+        SELECT start + i AS v, i AS rank FROM shelf, range(12) ranks(i) WHERE i < videos
+        UNION ALL
+        SELECT start + videos - 1 - i, 8 + 2 * i FROM shelf, range(6) ranks(i) WHERE i < videos
+        UNION ALL SELECT v, rank - 1 FROM central WHERE rank <= 12
+        UNION ALL SELECT v, 8 + 2 * (position - 1) FROM queue WHERE position <= 10
+        UNION ALL SELECT v, 1000 FROM video)
+      GROUP BY v))
+  JOIN video USING (v)
+  WHERE cover <> '' AND number <= {COVERS} AND (rank < 1000 OR number <= {OTHERS})
+  ORDER BY v"""
 
 
-def thumbnails(data: PageData, *, max_pixels: int, budget: int = BUDGET) -> Covers:
-    """Small covers of the videos that are shown first.
+class Covers:
+    """Thumbnails by part of videos, made when a slab of parts is written."""
 
-    The covers of all cards come first, then those of topic pages and queues from their tops down,
-    until the budget is used up. A video without a readable cover has none.
-    """
-    files: dict[int, str] = {}
-    ratios: list[float] = []
-    for place, (file, ratio) in _encoded(data, max_pixels):
-        budget -= len(file)
-        if budget < 0:
-            break
-        if file:
-            files[place] = file
-            ratios.append(ratio)
-    return Covers(
-        files, min(max(median(ratios or [1.0]), 0.6), 1.8)
-    )  # covers of another shape are cropped
+    def __init__(self, work: Workspace, max_pixels: int) -> None:
+        work.execute(_SHOWN_FIRST)
+        self._work, self._max_pixels = work, max_pixels
+        self._ratios: list[float] = []
 
+    @property
+    def ratio(self) -> float:
+        """Width over height of most covers so far; those of another shape are cropped."""
+        return min(max(median(self._ratios or [1.0]), 0.6), 1.8)
 
-def _encoded(data: PageData, max_pixels: int) -> Iterator[tuple[int, tuple[str, float]]]:
-    """Places and thumbnails in the order of :func:`first_shown`, a batch ahead at most."""
-    order = list(first_shown(data))
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            yield from zip(
-                batch,
-                pool.map(lambda i: thumbnail(data.videos[i].cover, max_pixels), batch),
-                strict=True,
-            )
+    def of_parts(self, first: int, last: int) -> dict[int, str]:
+        """The member `covers` of the parts from `first` up to before `last`, by part.
 
-
-def first_shown(data: PageData) -> Iterator[int]:
-    """Places of the videos that a topic or queue shows, each once.
-
-    On cards all firsts, all seconds, ..., then elsewhere.
-    """
-    at = {video.video_id: place for place, video in enumerate(data.videos)}
-    central = list(members(data).values())
-    queues = [[at[queued.video_id] for queued in queue] for queue in (data.queues or {}).values()]
-    cards = zip_longest(*(places[:MOSAIC] for places in central))
-    ranks = chain.from_iterable(chain(cards, zip_longest(*central, *queues)))
-    return iter(dict.fromkeys(place for place in ranks if place is not None))
+        Base64 of WebP files by place. A video without a readable cover has none.
+        """
+        sql = "SELECT part, v, cover FROM cover WHERE part >= $first AND part < $last ORDER BY v"
+        rows = self._work.con.execute(sql, {"first": first, "last": last}).fetchall()
+        with ThreadPoolExecutor() as pool:
+            files = pool.map(lambda row: thumbnail(row[2], self._max_pixels), rows)
+            covers: defaultdict[int, dict[int, str]] = defaultdict(dict)
+            for (part, place, _), (file, ratio) in zip(rows, files, strict=True):
+                if file:
+                    covers[part][place] = file
+                    self._ratios.append(ratio)
+        return {part: f'"covers":{json.dumps(files)}' for part, files in covers.items()}
 
 
 def thumbnail(cover: str, max_pixels: int) -> tuple[str, float]:

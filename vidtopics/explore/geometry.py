@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+ROWS = 512
+"""Rows of the cosine matrix that are held at a time."""
+
 
 def plane(centroids: NDArray[np.float32]) -> NDArray[np.float64]:
     """The first two principal components of the centroids, float64[K, 2].
 
-    Far apart there is far apart in fact.
+    Far apart there is far apart in fact. They come from the smaller of the two Gram matrices.
 
     The sign of a component is free: its entry of greatest size is made positive.
 
@@ -17,9 +20,14 @@ def plane(centroids: NDArray[np.float32]) -> NDArray[np.float64]:
     [[3.0, 0.0], [-1.0, 0.0], [-2.0, 0.0]]
     """
     centred = centroids.astype(np.float64) - centroids.mean(axis=0, dtype=np.float64)
-    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
     components = np.zeros((len(centroids), 2))
-    components[:, : left.shape[1]] = (left * scale)[:, :2]
+    if centred.shape[0] <= centred.shape[1]:
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        scores = vectors * np.sqrt(np.maximum(values, 0))
+    else:
+        scores = centred @ np.linalg.eigh(centred.T @ centred)[1]
+    leading = scores[:, ::-1][:, :2]
+    components[:, : leading.shape[1]] = leading
     greatest = components[np.abs(components).argmax(axis=0), [0, 1]]
     return components * np.where(greatest < 0, -1, 1) + 0.0
 
@@ -41,7 +49,12 @@ def similar(
     ([[1], [2], [1]], [[0.6], [0.8], [0.8]])
     """
     count = min(count, len(centroids) - 1)
-    cosine = (centroids @ centroids.T).astype(np.float64)
-    np.fill_diagonal(cosine, -np.inf)
-    places = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
-    return places, np.take_along_axis(cosine, places, axis=1)
+    places = np.empty((len(centroids), count), np.int64)
+    cosines = np.empty((len(centroids), count))
+    for start in range(0, len(centroids), ROWS):
+        rows = centroids[start : start + ROWS] @ centroids.T
+        rows[np.arange(len(rows)), np.arange(start, start + len(rows))] = -np.inf
+        order = np.argsort(-rows, axis=1, kind="stable")[:, :count]
+        places[start : start + ROWS] = order
+        cosines[start : start + ROWS] = np.take_along_axis(rows, order, axis=1)
+    return places, cosines

@@ -2,10 +2,9 @@ document.documentElement.style.setProperty("--ratio", raw.ratio);
 
 // A cover, or a tile with the title's initials where there is none. The title stands beside it, so it has no text of its own.
 function cover(video) {
-  const file = raw.covers[video.place];
-  if (!file) return placeholder(video);
+  if (!video.file) return placeholder(video);
   const image = el("img", { alt: "", loading: "lazy", decoding: "async" });
-  image.src = `data:image/webp;base64,${file}`;
+  image.src = `data:image/webp;base64,${video.file}`;
   return el("span", { class: "cover" }, image);
 }
 
@@ -14,8 +13,8 @@ function placeholder(video) {
 }
 
 function initials(video) {
-  const found = (video.title || video.id).match(/[\p{L}\p{N}]+/gu) ?? ["?"];
-  return found.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
+  const names = (video.title || video.id).match(/[\p{L}\p{N}]+/gu) ?? ["?"];
+  return names.slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
 }
 
 function hueOf(text) {

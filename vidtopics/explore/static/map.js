@@ -1,15 +1,18 @@
 // Topics on the plane of their first two principal components; a circle's area is the number of videos.
-function topicMap() {
+const CIRCLES = 1000; // of more topics the largest are drawn
+function topicMap(shownTopics) {
+  const drawn = [...shownTopics].sort(byPlace((a, b) => b.videos - a.videos)).slice(0, CIRCLES);
   const tip = el("div", { class: "tip", hidden: true });
   const drawing = svg("svg", { role: "img", "aria-label": "Map of topics by likeness; the list below holds the same topics." });
+  const note = drawn.length < shownTopics.length ? el("p", { class: "muted note" }, `The ${number(drawn.length)} largest of ${number(shownTopics.length)} topics.`) : null;
   const frame = el("div", { class: "map" }, drawing, tip);
-  new ResizeObserver(() => drawMap(drawing, tip, frame.clientWidth)).observe(frame);
-  return el("section", { class: "panel", "aria-label": "Map" }, frame, legend());
+  new ResizeObserver(() => drawMap(drawn, drawing, tip, frame.clientWidth)).observe(frame);
+  return el("section", { class: "panel", "aria-label": "Map" }, frame, legend(drawn), note);
 }
 
-function drawMap(drawing, tip, width) {
+function drawMap(drawn, drawing, tip, width) {
   const height = Math.round(Math.min(Math.max(width * 0.46, 300), 500));
-  const circles = spread(placed(width, height), width, height);
+  const circles = spread(placed(drawn, width, height), width, height);
   drawing.setAttribute("viewBox", `0 0 ${width} ${height}`);
   drawing.style.height = `${height}px`;
   drawing.replaceChildren(
@@ -19,14 +22,14 @@ function drawMap(drawing, tip, width) {
 }
 
 // Largest first, so that smaller circles lie on top.
-function placed(width, height) {
-  const [xs, ys] = [0, 1].map((axis) => ranks(topics.map((topic) => topic.xy[axis])));
-  const carried = topics.reduce((sum, topic) => sum + topic.videos.length, 0) || 1;
+function placed(drawn, width, height) {
+  const [xs, ys] = [0, 1].map((axis) => ranks(drawn.map((topic) => topic.xy[axis])));
+  const carried = drawn.reduce((sum, topic) => sum + topic.videos, 0) || 1;
   const area = (0.42 * width * height) / Math.PI / carried; // of a video: circles cover two fifths of the map
-  return topics
+  return drawn
     .map((topic, i) => ({
       topic,
-      radius: Math.min(Math.max(3, Math.sqrt(area * topic.videos.length)), height / 5),
+      radius: Math.min(Math.max(3, Math.sqrt(area * topic.videos)), height / 5),
       x: 30 + xs[i] * (width - 60),
       y: 30 + ys[i] * (height - 60),
     }))
@@ -41,9 +44,10 @@ function ranks(values) {
   return values.map((value) => 0.5 * rank.get(value) + 0.5 * ((value - low) / (high - low || 1)));
 }
 
-// Pushes circles that overlap apart, a few rounds; beyond a thousand topics they may overlap.
+// Pushes circles that overlap apart, fewer rounds where there are many.
 function spread(circles, width, height) {
-  for (let round = 0; round < 60 && circles.length <= 1000; round++) {
+  const rounds = Math.min(60, Math.ceil(8_000_000 / circles.length ** 2));
+  for (let round = 0; round < rounds; round++) {
     for (let i = 0; i < circles.length; i++) for (let j = 0; j < i; j++) part(circles[i], circles[j]);
     for (const circle of circles) {
       circle.x = Math.min(Math.max(circle.x, circle.radius + 1), width - circle.radius - 1);
@@ -67,7 +71,7 @@ function part(a, b) {
 function circleLink(circle, tip, width) {
   const { topic, x, y, radius } = circle;
   const show = () => {
-    tip.replaceChildren(el("b", {}, labelOf(topic)), el("span", {}, `${plural(topic.videos.length, "video")} · ${topic.className ?? "no class"}`));
+    tip.replaceChildren(el("b", {}, labelOf(topic)), el("span", {}, `${plural(topic.videos, "video")} · ${topic.group.name}`));
     tip.hidden = false;
     tip.style.left = `${Math.min(Math.max(x, 90), width - 90)}px`;
     tip.style.top = `${y - radius - 8}px`;
@@ -81,9 +85,9 @@ function circleLink(circle, tip, width) {
   );
 }
 
-// Every class's largest circle, then the largest of all.
+// Every coloured group's largest circle, then the largest of all.
 function named(circles, count) {
-  const first = classesBySize.map((name) => circles.find(({ topic }) => topic.className === name));
+  const first = [...colours.keys()].map((group) => circles.find(({ topic }) => topic.group === group));
   return [...new Set([...first.filter((circle) => circle?.radius > 8), ...circles.slice(0, count)])];
 }
 
@@ -98,8 +102,9 @@ function withRoom(circles, width) {
   return taken;
 }
 
-function legend() {
-  const entries = [...colours].map(([name, colour]) => el("li", {}, el("i", { class: "dot", "--colour": colour }), name));
-  if (topics.some((topic) => colourOf(topic) === GREY)) entries.push(el("li", {}, el("i", { class: "dot", "--colour": GREY }), "other"));
-  return el("ul", { class: "legend", "aria-label": "Colours: the primary class of most of a topic's videos" }, entries);
+function legend(drawn) {
+  const shownGroups = new Set(drawn.map((topic) => topic.group));
+  const entries = [...colours].filter(([group]) => shownGroups.has(group)).map(([group, colour]) => el("li", {}, el("i", { class: "dot", "--colour": colour }), group.name));
+  if (drawn.some((topic) => colourOf(topic) === GREY)) entries.push(el("li", {}, el("i", { class: "dot", "--colour": GREY }), "other"));
+  return el("ul", { class: "legend", "aria-label": raw.groups ? "Colours: the topic's group" : "Colours: the primary class of most of a topic's videos" }, entries);
 }
