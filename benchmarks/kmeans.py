@@ -74,8 +74,8 @@ def ours(file: str, width: int, clusters: int, iterations: int) -> Callable[[], 
     first_centres = timing(seeding.first_centres, times["seeding"])
 
     def call() -> dict[str, Any]:
-        measured = {"_label": label_and_multiply, "first_centres": first_centres}
-        with anonymous_memory() as peak_gb, patch.multiple(kmeans, **measured):
+        measured = patch.multiple(kmeans, _label=label_and_multiply, first_centres=first_centres)
+        with anonymous_memory() as peak_gb, measured:
             result = kmeans.spherical_kmeans(points, clusters, iterations=iterations, seed=0)
         part = repeats * block / len(points)
         seconds = {

@@ -141,7 +141,7 @@ def _lists(rows: int) -> int:
 
 def _inverted_file(base: NDArray[np.floating], lists: int) -> Any:
     width = base.shape[1]
-    index = faiss.index_factory(width, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(width, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.cp.spherical = True
     size = min(len(base), 40 * lists)
     sample = np.sort(np.random.default_rng(0).choice(len(base), size, replace=False))

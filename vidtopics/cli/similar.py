@@ -153,7 +153,7 @@ def topic_vectors(
     video = np.repeat(pc.fill_null(place, 0).to_numpy(), ids.shape[1])
     vectors = np.zeros((len(videos), len(topics)), np.float32)
     vectors[video[known], column.ravel()[known]] = weights.ravel()[known]
-    return vectors, vectors.any(axis=1)
+    return vectors, np.asarray(vectors.any(axis=1))
 
 
 def show(report: Mapping[str, Any]) -> None:
