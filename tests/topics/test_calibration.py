@@ -158,3 +158,15 @@ def test_each_half_is_represented_by_the_model_of_the_other(monkeypatch):
         )
         == 0
     )
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.001, 2**0.5), (0.2, 1)])
+def test_another_optimum_is_taken_only_beyond_its_interval(monkeypatch, noise, expected):
+    """A parabola whose top lies at half a doubling, on half-samples that scatter little or much."""
+    curve = 0.4 - 0.02 * (np.log2(RATIOS) - 0.5) ** 2
+    halves = curve + noise * np.random.default_rng(0).normal(size=(30, len(RATIOS)))
+    monkeypatch.setattr(calibration, "_scores", lambda *args: (curve, halves))
+    folds = [fold(s, tag_noise=0.2) for s in (0, 10)]
+    result = calibrate_space(folds, NO_MEAN, seed=1)
+    assert result.space.tag_weight == pytest.approx(expected)
+    assert ("within its interval" in result.reason) == (expected == 1)
