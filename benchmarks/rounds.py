@@ -23,7 +23,7 @@ import redis
 
 from benchmarks import homes
 from benchmarks.data import DAY_US, START_US, rows, video_ids
-from benchmarks.figures import Figure, Scale, check, figure, timed
+from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.materialization import Moved, Span, backfill, materialize
 from vidtopics.materialization.reconcile import reconcile
@@ -33,7 +33,9 @@ from vidtopics.tables import Tables
 
 NAMES = ("topic_ids", "topic_weights")
 SETTINGS = OnlineSettings(keep=timedelta(0))  # keys of one release are counted
+RETAINING = OnlineSettings()
 FIRST = "first load"
+EVERY = "every value changes"
 MB = 2**20
 Steps = dict[str, float]
 
@@ -153,7 +155,21 @@ def _round(made: Path, sizes: Sizes) -> Steps:
             partial(reconcile, tables, connection, SETTINGS, sample=sizes.sample)
         )
         check("rounds: reconcile", [(f.keys, f.faults) for f in reconciled], [(sizes.videos, {})])
+        every = _changed(sizes)
+        homes.publish(tables, VIDEO_TOPICS, every)
+        homes.release_tables(tables)
+        shown = every.take(np.arange(sizes.sample))
+        # Last, as from here on each value has two versions: the old release is retained.
+        load = partial(materialize, tables, connection, RETAINING)
+        steps[EVERY] = at.step(EVERY, load, sizes.videos, sizes.videos, shown)
         return steps
+
+
+def _changed(sizes: Sizes) -> pa.Table:
+    """A new row of every video."""
+    event = np.full(sizes.videos, START_US + (sizes.versions + 2) * DAY_US)
+    ids = video_ids(np.arange(sizes.videos))
+    return rows(VIDEO_TOPICS, ids, event, event + homes.HOUR_US, seed=sizes.versions + 1)
 
 
 def _rows(sizes: Sizes) -> tuple[pa.Table, pa.Table]:
@@ -178,6 +194,7 @@ def _figures(sizes: Sizes, steps: dict[str, list[float]]) -> list[Figure]:
         "range": ("--since, --until", f"{total}, {sizes.new:,} written"),
         "reconcile": ("reconcile", f"{total}, about {sizes.sample:,} values compared"),
     }
+    changed = "a load that changes every value, the release before retained"
     return [
         figure(
             "rounds", f"{sizes.rows:,} rows of {sizes.videos:,} videos, {FIRST}", "s", steps[FIRST]
@@ -186,6 +203,15 @@ def _figures(sizes: Sizes, steps: dict[str, list[float]]) -> list[Figure]:
         *(
             share(what, unit="s", ours=steps[name], peer=steps[FIRST], peer_name=FIRST, note=note)
             for name, (what, note) in after.items()
+        ),
+        share(
+            changed,
+            unit="s",
+            ours=steps[EVERY],
+            peer=steps[FIRST],
+            peer_name=FIRST,
+            targets=[Target("share", 1.5)],
+            note=f"{sizes.videos:,} rows",
         ),
         share(
             "--full, peak of used_memory",

@@ -16,12 +16,18 @@ local function version(body)
   local load, event, created = struct.unpack('<I4i8i8', body, 10)
   return {{body = body, load = load, event = event, created = created}}
 end
+local function is_whole(value)
+  return #value >= {HEADER.itemsize} and string.byte(value, 1) % {LAYOUTS + 1} == {LAYOUT}
+end
+local function is_single(value)
+  return is_whole(value) and string.byte(value, 1) % {2 * CHAINED} < {CHAINED}
+end
 local function split(value)
   local list = {{}}
   while value do
+    if not is_whole(value) then return {{}} end
     local mark = string.byte(value, 1)
-    if #value < {HEADER.itemsize} or mark % {LAYOUTS + 1} ~= {LAYOUT} then return {{}} end
-    if mark % {2 * CHAINED} < {CHAINED} then
+    if is_single(value) then
       list[#list + 1] = version(value)
       return list
     end
@@ -32,13 +38,13 @@ local function split(value)
   end
   return list
 end
+local function on_top(head, value)
+  return string.char(string.byte(head, 1) + {CHAINED}) .. string.sub(head, 2)
+      .. value .. struct.pack('<I4', #head)
+end
 local function join(list)
   local value = list[#list].body
-  for i = #list - 1, 1, -1 do
-    local head = list[i].body
-    value = string.char(string.byte(head, 1) + {CHAINED}) .. string.sub(head, 2)
-        .. value .. struct.pack('<I4', #head)
-  end
+  for i = #list - 1, 1, -1 do value = on_top(list[i].body, value) end
   return value
 end
 local function visible(list, load)
@@ -70,6 +76,8 @@ end
 # the values. A watermark doesn't go back to an earlier version unless it is of another table (a
 # home made anew; releases may also be counted anew, from a backup). A writer with load 0 doesn't
 # know what is retained, so every load may be. Gives the number of values that weren't older.
+# Most keys have no value, or older versions that some retained load shows: those take no list of
+# versions. All keys are read by one command and, without expiry, written by one.
 WRITE = f"""{COUNTED}{CHAINS}
 for sender, number in string.gmatch(ARGV[5], '(%S+) (%d+)') do
   if (redis.call('HGET', KEYS[2], sender) or '0') ~= number then
@@ -81,12 +89,19 @@ if stay > 0 then
   local now = redis.call('TIME')
   least = now[1] * 1000000 + now[2] + ARGV[7]
 end
+local current, lasting = {{}}, {{}}
+if #KEYS > 3 then
+  local values = redis.call('MGET', unpack(KEYS, 4))
+  for i = 4, #KEYS do current[KEYS[i]] = values[i - 3] end
+end
 local function put(key, value, event)
+  current[key], written = value, written + 1
   if stay > 0 then
     local until_ms = math.ceil(math.max(event + stay, least) / 1000)
     redis.call('SET', key, value, 'PXAT', string.format('%.0f', until_ms))
   else
-    redis.call('SET', key, value)
+    lasting[#lasting + 1] = key
+    lasting[#lasting + 1] = value
   end
 end
 local function is_later(a, b)
@@ -99,12 +114,27 @@ local function is_copy(a, b)
 end
 local load, retained = tonumber(ARGV[8]), numbers(ARGV[9])
 retained[#retained + 1] = load
-for i = 4, #KEYS do
-  local new, list = version(ARGV[i + 6]), split(redis.call('GET', KEYS[i]))
-  local place = visible(list, load)
+local function is_shown(own, below)
+  for _, other in ipairs(retained) do
+    if own <= other and other < below then return true end
+  end
+end
+local function are_all_shown(value)
+  local at, stop, below = 1, #value, load
+  while stop - at + 1 >= {HEADER.itemsize} do
+    local mark, own = string.byte(value, at), struct.unpack('<I4', value, at + 9)
+    if mark % {LAYOUTS + 1} ~= {LAYOUT} or not is_shown(own, below) then return false end
+    if mark % {2 * CHAINED} < {CHAINED} then return true end
+    local length = struct.unpack('<I4', value, stop - 3)
+    if length < {HEADER.itemsize} then return false end
+    at, stop, below = at + length, stop - 4, math.min(below, own)
+  end
+  return false
+end
+local function insert(key, body, list)
+  local new, place = version(body), visible(list, load)
   if #list == 0 then
-    put(KEYS[i], new.body, new.event)
-    written = written + 1
+    put(key, body, new.event)
   elseif place and is_copy(list[place], new) then
     written = written + 1
   else
@@ -118,13 +148,27 @@ for i = 4, #KEYS do
     end
     list = shown(list, loads)
     for _, v in ipairs(list) do
-      if v == new then
-        put(KEYS[i], join(list), list[1].event)
-        written = written + 1
-      end
+      if v == new then put(key, join(list), list[1].event) end
     end
   end
 end
+for i = 4, #KEYS do
+  local key, body = KEYS[i], ARGV[i + 6]
+  local old, event, created = current[key], struct.unpack('<i8i8', body, 14)
+  local old_event, old_created = event, created
+  if old and is_whole(old) then old_event, old_created = struct.unpack('<i8i8', old, 14) end
+  local is_last = event > old_event or (event == old_event and created > old_created)
+  if not old then
+    put(key, body, event)
+  elseif is_last and are_all_shown(old) then
+    put(key, on_top(body, old), event)
+  elseif is_last and is_single(old) then
+    put(key, body, event)
+  else
+    insert(key, body, split(old))
+  end
+end
+if #lasting > 0 then redis.call('MSET', unpack(lasting)) end
 if ARGV[4] ~= '' then
   local old = redis.call('GET', KEYS[3])
   local pattern = '^%d+ (%d+) (%S+)'
