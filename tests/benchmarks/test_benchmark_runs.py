@@ -82,7 +82,8 @@ def test_join_is_the_same_everywhere():
 
 def test_rounds_beside_the_first_load():
     first, memory, *after, peak = smoke("rounds")
-    assert [f.unit for f in after] == ["s"] * 5
+    assert [f.unit for f in after] == ["s"] * 6
+    assert [f.target for f in after] == [""] * 5 + ["≤ 150%"]
     assert {f.peer for f in after} == {first.ours}
     # 97 bytes of value and 20 of key, at least, of 5,000 videos
     assert 0.5 < memory.ours < 2.5
