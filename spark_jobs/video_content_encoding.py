@@ -34,11 +34,12 @@ def compute(run: Run) -> Computed:
     contents = new_contents(run)
     if not len(contents):
         return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
+    from producers.content.device import choose_device
     from producers.content.weights import load_image_encoder, load_title_encoder
 
-    settings = content_settings(run)
-    image_encoder = load_image_encoder(settings.image_encoder)
-    title_encoder = load_title_encoder(settings.title_encoder)
+    settings, device = content_settings(run), choose_device()
+    image_encoder = load_image_encoder(settings.image_encoder).to(device)
+    title_encoder = load_title_encoder(settings.title_encoder).to(device)
     unusable = UnusableCovers()
     parts = encode_parts(run, contents, image_encoder, title_encoder, unusable)
     return Computed(

@@ -31,8 +31,7 @@ def cross_fitted_folds(
 ) -> list[Fold]:
     """Train projections and MMoE on each half of the videos and represent the other half.
 
-    Tag vectors know no classes, and those of all videos that train serve both halves
-    (docs/adr/0031 has the measurement).
+    Tag vectors know no classes, so those of all videos that train serve both halves.
 
     Args:
         encodings: of videos that train, N rows.

@@ -27,6 +27,7 @@ class DriftFigures(NamedTuple):
         below_threshold: share of videos without a topic within the threshold.
         trained_below_threshold: the same after the last training.
         new_tags: share of the videos' tags that the last training has no vector of.
+        growth: videos that train now, of those that the space was learned from.
         age: time since the last training.
     """
 
@@ -35,6 +36,7 @@ class DriftFigures(NamedTuple):
     below_threshold: float
     trained_below_threshold: float
     new_tags: float
+    growth: float
     age: timedelta
 
 
@@ -45,6 +47,7 @@ def drift(
     *,
     tags: int,
     new_tags: int,
+    growth: float,
     age: timedelta,
 ) -> DriftFigures:
     """Compare topics as they are assigned now with those after the last training.
@@ -55,10 +58,11 @@ def drift(
         below_threshold: bool[N] of the same videos.
         tags: pairs of video and tag now.
         new_tags: those of them whose tag has no trained vector.
+        growth: videos that train now, of those that the space was learned from.
         age: time since the training's as-of time.
 
     >>> figures = drift(TrainedFigures(0.8, 0.1), np.array([0.9, 0.5], np.float32),
-    ...     np.array([False, True]), tags=40, new_tags=1, age=timedelta(days=2))
+    ...     np.array([False, True]), tags=40, new_tags=1, growth=1.5, age=timedelta(days=2))
     >>> [round(x, 3) for x in (figures.cosine, figures.below_threshold, figures.new_tags)]
     [0.7, 0.5, 0.025]
     """
@@ -68,6 +72,7 @@ def drift(
         float(below_threshold.mean()) if len(weights) else trained.below_threshold,
         trained.below_threshold,
         new_tags / tags if tags else 0.0,
+        growth,
         age,
     )
 
@@ -82,12 +87,13 @@ class Criterion(NamedTuple):
 def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
     """All figures beside their limits, as `train topics --if-needed` prints them.
 
-    >>> figures = DriftFigures(0.71, 0.72, 0.12, 0.1, 0.08, timedelta(days=3))
+    >>> figures = DriftFigures(0.71, 0.72, 0.12, 0.1, 0.08, 1.5, timedelta(days=3))
     >>> for criterion in criteria(figures, TopicSettings()):
     ...     print(criterion.exceeded, criterion.text)
     False cosine .710 of .720 (at least .684)
     False below threshold 12.0%, 10.0% at the training (at most 15.0%)
     True new tags 8.0% (at most 5.0%)
+    False 1.5 times the videos that the space was learned from (below 2.0)
     False age 3.0 days (at most 30.0)
     """
     least = settings.least_cosine * figures.trained_cosine
@@ -108,6 +114,11 @@ def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
             figures.new_tags > settings.most_new_tags,
         ),
         Criterion(
+            f"{figures.growth:.1f} times the videos that the space was learned from "
+            f"(below {settings.relearn_growth:.1f})",
+            1 < figures.growth >= settings.relearn_growth,
+        ),
+        Criterion(
             f"age {days:.1f} days (at most {most_days:.1f})", figures.age > settings.most_age
         ),
     ]
@@ -116,7 +127,7 @@ def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
 def needs_training(figures: DriftFigures, settings: TopicSettings) -> list[str]:
     """The figures beyond their limits, in words; none: the last training serves.
 
-    >>> needs_training(DriftFigures(0.5, 0.7, 0.1, 0.1, 0.0, timedelta(0)), TopicSettings())
+    >>> needs_training(DriftFigures(0.5, 0.7, 0.1, 0.1, 0.0, 1.0, timedelta(0)), TopicSettings())
     ['cosine .500 of .700 (at least .665)']
     """
     return [criterion.text for criterion in criteria(figures, settings) if criterion.exceeded]

@@ -220,12 +220,12 @@ def test_a_training_is_repeated_only_where_something_changed(tmp_path: Path) -> 
 
 
 def test_a_training_that_keeps_the_space_keeps_representations_and_sets(tmp_path: Path) -> None:
-    """Of tags and videos that it knows; without that setting both are trained on."""
+    """Of tags and videos that it knows; where the catalogue has grown too far both are trained on."""
     run = CATALOGUE.run(tmp_path)
     first = train_topics(run)
     new = [themed(300 + number, tags="cat|kitten") for number in range(10)]
     later = deliver(run, tmp_path / "later", world(new))
-    topics = later.settings.topics.model_copy(update={"keep_space": False})
+    topics = later.settings.topics.model_copy(update={"relearn_growth": 1.0})
     trained_on = replace(later, settings=later.settings.model_copy(update={"topics": topics}))
     old, second, third = (
         topic_models.load(run.tables.home, version.number)

@@ -74,7 +74,7 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     from producers.tags.skipgram import TagVectors
     from producers.topics.assignment import assign
     from producers.topics.drift import TrainedFigures, drift
-    from vidtopics.jobs.inputs import live_videos, read_encodings, tag_lists, vectors
+    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists, vectors
     from vidtopics.jobs.topic_blocks import (
         represent,
         restore_joint,
@@ -96,6 +96,7 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     a = represent(space_of(model), blocks)
     assignment = assign(a, topics.centroids, topics.topic_ids, least)
     has = assignment.topic_count > 0
+    learners = ~held_out(videos["content_hash"], run.settings.content)
     pairs = pc.list_flatten(tags)
     evaluation = model.version.evaluation
     return drift(
@@ -104,5 +105,6 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
         assignment.below_threshold[has],
         tags=len(pairs),
         new_tags=len(pairs) - (pc.sum(pc.is_in(pairs, value_set=known)).as_py() or 0),
+        growth=float(learners.sum() / max(model.version.numbers["space_videos"], 1)),
         age=timedelta(microseconds=run.as_of_us - model.version.as_of_us),
     )

@@ -135,9 +135,12 @@ def learn(
     videos = live_videos(run, *columns)
     trains = ~held_out(videos["content_hash"], run.settings.content)
     tags = tag_lists(run, videos["video_id"])
-    keeps = keeps_space(run.settings, previous)
+    learners = int(trains.sum())
+    keeps = keeps_space(run.settings, previous, learners)
     content = learn_content(run, videos, tags, trains, previous, encoding, keeps_space=keeps)
-    tag_rows, vectors, remarks = learn_tags(run, tags.filter(pa.array(trains)), previous)
+    tag_rows, vectors, remarks = learn_tags(
+        run, tags.filter(pa.array(trains)), previous, keeps_space=keeps
+    )
     vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
     blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
     space, calibration = learn_space(run, videos, tags, content.encodings, blocks, trains, previous)
@@ -160,12 +163,14 @@ def learn(
         "calibration": calibration,
         "products": product_type("cpu"),
     }
+    learned_from = previous.version.numbers["space_videos"] if previous and keeps else learners
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
         **{f"threshold_{name}": value for name, value in asdict(thresholds).items()},
         "training": topics.training,
         "next_parent_id": parents.next_id,
+        "space_videos": learned_from,
     }
     version = replace(
         _manifest(run, previous, content, topics),
@@ -189,7 +194,7 @@ def learn(
 
 
 def learn_tags(
-    run: Run, tags: pa.LargeListArray, previous: TopicModel | None
+    run: Run, tags: pa.LargeListArray, previous: TopicModel | None, *, keeps_space: bool
 ) -> tuple[pa.Table, TagVectors, list[str]]:
     """Walk, learn, and turn the space onto the last version's, so that vectors stay comparable.
 
@@ -215,7 +220,7 @@ def learn_tags(
     if previous and len(old) and old.shape[1] == settings.dimensions:
         initial = TagVectors(previous.tags["tag"].combine_chunks(), old)
     embedding = embed_tags(graph, settings, seed=run.settings.seed, initial=initial)
-    if initial is not None and keeps_space(run.settings, previous):
+    if initial is not None and keeps_space:
         embedding = keep_known(embedding, initial)
     columns = {
         "tag": embedding.tags,
@@ -467,12 +472,15 @@ def _unused_topics(clusters: int, rows: pa.Table) -> list[str]:
     return left_out
 
 
-def keeps_space(settings: Settings, previous: TopicModel | None) -> bool:
-    """Whether a training leaves joint model and known tags' vectors as they are in a version."""
-    comparable_version = previous is not None and previous.version.comparable == comparable(
-        settings
-    )
-    return settings.topics.keep_space and comparable_version
+def keeps_space(settings: Settings, previous: TopicModel | None, learners: int) -> bool:
+    """Whether a training leaves joint model and known tags' vectors as they are in a version.
+
+    `learners`: videos that train now.
+    """
+    if previous is None or previous.version.comparable != comparable(settings):
+        return False
+    space_videos = previous.version.numbers["space_videos"]
+    return learners < settings.topics.relearn_growth * space_videos
 
 
 def comparable(settings: Settings) -> str:
