@@ -220,7 +220,7 @@ def test_a_training_is_repeated_only_where_something_changed(tmp_path: Path) -> 
 
 
 def test_a_training_that_keeps_the_space_keeps_representations_and_sets(tmp_path: Path) -> None:
-    """Of tags and videos that it knows; where the catalogue has grown too far both are trained on."""
+    """Of tags and videos that it knows; where the catalogue has grown both are trained on."""
     run = CATALOGUE.run(tmp_path)
     first = train_topics(run)
     new = [themed(300 + number, tags="cat|kitten") for number in range(10)]
