@@ -208,5 +208,5 @@ def test_an_unknown_name_is_told_with_those_that_there_are(capsys):
     message = capsys.readouterr().err
     assert (
         "expected online, clients, feast-read, materialize, memory, join, rounds, training, wide, "
-        "age, found onlin" in message
+        "age, encoding, found onlin" in message
     )

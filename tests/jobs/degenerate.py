@@ -139,6 +139,11 @@ def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
     """Vectors drawn by the hash of cover and title, zero for none; no weights are read."""
     from producers.content import encoding, weights
 
+    def encoder(width: int) -> SimpleNamespace:
+        model = SimpleNamespace(width=width)
+        model.to = lambda device: model
+        return model
+
     def encode(_image, _title, covers, titles, **_options) -> encoding.Encodings:
         images = [drawn(cover or b"", 5) for cover in covers]
         words = [drawn(title.encode(), 6) for title in titles]
@@ -151,8 +156,8 @@ def use_small_encoders(patch: pytest.MonkeyPatch) -> None:
             problems,
         )
 
-    patch.setattr(weights, "load_image_encoder", lambda settings: SimpleNamespace(width=5))
-    patch.setattr(weights, "load_title_encoder", lambda settings: SimpleNamespace(width=6))
+    patch.setattr(weights, "load_image_encoder", lambda settings: encoder(5))
+    patch.setattr(weights, "load_title_encoder", lambda settings: encoder(6))
     patch.setattr(encoding, "encode", encode)
 
 

@@ -62,6 +62,9 @@ def topic(topic_id, terms):
         "size": 1,
         "label_terms": terms,
         "topic_epoch": 1,
+        "split_from": None,
+        "parent_topic_id": 1,
+        "parent_label_terms": None,
         "born": 0,
         "retired": None,
     }
