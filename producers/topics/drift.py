@@ -93,7 +93,7 @@ def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
     False cosine .710 of .720 (at least .684)
     False below threshold 12.0%, 10.0% at the training (at most 15.0%)
     True new tags 8.0% (at most 5.0%)
-    False 1.5 times the videos that the space was learned from (below 2.0)
+    False growth 1.5 since the space was learned (below 2.0)
     False age 3.0 days (at most 30.0)
     """
     least = settings.least_cosine * figures.trained_cosine
@@ -114,7 +114,7 @@ def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
             figures.new_tags > settings.most_new_tags,
         ),
         Criterion(
-            f"{figures.growth:.1f} times the videos that the space was learned from "
+            f"growth {figures.growth:.1f} since the space was learned "
             f"(below {settings.relearn_growth:.1f})",
             1 < figures.growth >= settings.relearn_growth,
         ),

@@ -324,7 +324,8 @@ def test_a_training_if_needed_says_why_it_did_or_did_not(tmp_path: Path) -> None
     day_later = replace(run, as_of_us=AS_OF + DAY)
     serves = train_topics(day_later, if_needed=True)
     assert (serves.version.number, serves.is_new, serves.reasons) == (1, False, ())
-    assert [text.split()[0] for text in serves.figures] == ["cosine", "below", "new", "age"]
+    names = [text.split()[0] for text in serves.figures]
+    assert names == ["cosine", "below", "new", "growth", "age"]
     assert serves.figures[4] == "age 1.0 days (at most 30.0)"
 
     month_later = replace(run, as_of_us=AS_OF + 31 * DAY)

@@ -24,7 +24,7 @@ def test_at_its_limits_a_training_is_not_due():
         ("cosine", 0.249, "cosine .249 of .500 (at least .250)"),
         ("below_threshold", 0.51, "below threshold 51.0%, 25.0% at the training (at most 50.0%)"),
         ("new_tags", 0.13, "new tags 13.0% (at most 12.5%)"),
-        ("growth", 2.0, "2.0 times the videos that the space was learned from (below 2.0)"),
+        ("growth", 2.0, "growth 2.0 since the space was learned (below 2.0)"),
         ("age", timedelta(days=7, hours=12), "age 7.5 days (at most 7.0)"),
     ],
 )
