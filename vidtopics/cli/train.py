@@ -102,7 +102,8 @@ def lines(training: Training) -> list[str]:
     origin = f"from version {version.previous}" if version.previous else "the first"
     because = f", as {'; '.join(training.reasons)}" if training.reasons else ""
     remarks = [f"  {text}" for text in version.left_out]
-    calibration = version.evaluation.get("calibration", {})
+    is_chosen_here = version.numbers["training"] == 1  # later ones of an epoch keep it
+    calibration = version.evaluation.get("calibration", {}) if is_chosen_here else {}
     weights = [f"  {calibration['reason']}"] if "reason" in calibration else []
     points = calibration.get("curve", ())
     if points:
