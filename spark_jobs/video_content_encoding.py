@@ -153,6 +153,7 @@ JOB = Job(
         "spark_jobs.video_content_encoding",
         "vidtopics.jobs.covers",
         "vidtopics.jobs.inputs",
+        "producers.content.device",
         "producers.content.encoding",
         "producers.content.images",
         "producers.content.image_encoder",
