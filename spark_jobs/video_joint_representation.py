@@ -17,17 +17,18 @@ COVER_BIT, TITLE_BIT = 1, 2
 
 def compute(run: Run) -> Computed:
     """Represent the videos that are new or changed; the others' rows stay as they are."""
-    from producers.content.training import joint_representation
     from vidtopics.jobs.inputs import lists, live_videos, read_encodings
-    from vidtopics.jobs.topic_blocks import restore_joint
 
     videos = live_videos(run, "content_hash")
     rows = reusable_rows(run, JOB, VIDEO_CATALOG)
     rows = rows.filter(pc.is_in(rows["video_id"], value_set=videos["video_id"].combine_chunks()))
     known = pc.is_in(videos["video_id"], value_set=rows["video_id"].combine_chunks())
     new = videos.filter(pc.invert(known))
-    joint = restore_joint(run.model)
-    if len(new):
+    if len(new):  # torch is loaded for them alone
+        from producers.content.training import joint_representation
+        from vidtopics.jobs.topic_blocks import restore_joint
+
+        joint = restore_joint(run.model)
         z, blocks = joint_representation(joint, *read_encodings(new["content_hash"], run))
         columns = {
             "video_id": new["video_id"],
@@ -39,7 +40,7 @@ def compute(run: Run) -> Computed:
         rows = pa.concat_tables([rows.cast(schema), pa.table(columns, schema=schema)])
     return Computed(
         rows,
-        widths={"joint_width": sum(joint.shape.block_widths)},
+        widths={"joint_width": len(rows["joint_embedding"][0])},
         facts={"computed": len(new)},
         left_out=_missing_blocks(rows["content_blocks"].to_numpy()),
     )

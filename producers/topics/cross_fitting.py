@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.content.dataset import make_targets
+from producers.content.joint_model import JointModel
 from producers.content.training import joint_representation, train_joint
 from producers.topics.calibration import Fold
 from producers.topics.evaluation import Level
@@ -17,6 +18,32 @@ from vidtopics.settings import ContentSettings
 FOLDS = 2
 Encodings = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 """Image and title encodings float32[N, W], and whether each is there, bool[N]."""
+
+
+def train_on(
+    encodings: Encodings,
+    rows: NDArray[np.int64],
+    names: Sequence[Sequence[Sequence[str]]],
+    settings: ContentSettings,
+    *,
+    seed: int,
+) -> JointModel:
+    """Projections and MMoE of some of the videos.
+
+    Args:
+        encodings: of all videos.
+        rows: int64[R], those that train.
+        names: primary classes, secondary classes and tags of those, R lists each.
+        settings: of the model and its training.
+        seed: of the training.
+    """
+    targets = make_targets(
+        *names, min_tag_videos=settings.min_tag_videos, max_tags=settings.max_tags
+    )
+    image, title, has_image, has_title = encodings
+    return train_joint(
+        image[rows], title[rows], has_image[rows], has_title[rows], targets, settings, seed=seed
+    ).model
 
 
 def cross_fitted_folds(
@@ -53,21 +80,9 @@ def cross_fitted_folds(
     folds = []
     for number in range(FOLDS):
         train, rows = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        targets = make_targets(
-            *([column[row] for row in train.tolist()] for column in names),
-            min_tag_videos=settings.min_tag_videos,
-            max_tags=settings.max_tags,
-        )
+        of_train = tuple([column[row] for row in train.tolist()] for column in names)
+        model = train_on(encodings, train, of_train, settings, seed=seed)
         image, title, has_image, has_title = encodings
-        model = train_joint(
-            image[train],
-            title[train],
-            has_image[train],
-            has_title[train],
-            targets,
-            settings,
-            seed=seed,
-        ).model
         joint, blocks = joint_representation(
             model, image[rows], title[rows], has_image[rows], has_title[rows]
         )

@@ -122,12 +122,3 @@ def criteria(figures: DriftFigures, settings: TopicSettings) -> list[Criterion]:
             f"age {days:.1f} days (at most {most_days:.1f})", figures.age > settings.most_age
         ),
     ]
-
-
-def needs_training(figures: DriftFigures, settings: TopicSettings) -> list[str]:
-    """The figures beyond their limits, in words; none: the last training serves.
-
-    >>> needs_training(DriftFigures(0.5, 0.7, 0.1, 0.1, 0.0, 1.0, timedelta(0)), TopicSettings())
-    ['cosine .500 of .700 (at least .665)']
-    """
-    return [criterion.text for criterion in criteria(figures, settings) if criterion.exceeded]

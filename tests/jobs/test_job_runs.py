@@ -30,6 +30,7 @@ from vidtopics.contracts import (
 from vidtopics.errors import SettingsError
 from vidtopics.jobs.pipeline import JOBS, TRAINING_JOBS, find, run_jobs, schedule
 from vidtopics.settings import parse
+from vidtopics.tables.commits import latest_commit
 from vidtopics.tables.releases import read_log
 from vidtopics.times import moment
 
@@ -214,7 +215,7 @@ def test_new_encodings_make_the_joint_representation_run_and_nothing_else(home, 
     at = row.schema.get_field_index("encoder")
     other = row.set_column(at, "encoder", [["another"]])
     widths = {name: len(row[f"{name[:5]}_encoding"][0]) for name in ("image_width", "title_width")}
-    commit = new.at(T1).commit_of(VIDEO_CONTENT_ENCODING)
+    commit = latest_commit(new.tables.commits(VIDEO_CONTENT_ENCODING), T1)
     new.tables.publish(VIDEO_CONTENT_ENCODING, other, commit, widths=widths)
     assert outdated(new, T1) == outdated(new, T2) == {"video_joint_representation"}
 

@@ -11,13 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from producers.content.dataset import make_targets
-from producers.content.training import joint_representation, train_joint
+from producers.content.training import joint_representation
 from producers.tags.graph import count_pairs
 from producers.tags.pooling import Pooled, pool_lists
 from producers.tags.skipgram import embed_tags
 from producers.topics.calibration import Fold
-from producers.topics.cross_fitting import Encodings, cross_fitted_folds, first_codes
+from producers.topics.cross_fitting import Encodings, cross_fitted_folds, first_codes, train_on
 from producers.topics.evaluation import Level
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
 from vidtopics.jobs.inputs import (
@@ -98,21 +97,9 @@ def read_catalogue(run: Run) -> Catalogue:
 def train_blocks(catalogue: Catalogue, settings: Settings, seed: int) -> TrainedBlocks:
     """Train projections, MMoE and tag vectors on the videos that aren't held out; represent all."""
     train = np.flatnonzero(~catalogue.held_out)
-    image, title, has_image, has_title = catalogue.encodings
-    targets = make_targets(
-        *catalogue.names(train),
-        min_tag_videos=settings.content.min_tag_videos,
-        max_tags=settings.content.max_tags,
+    model = train_on(
+        catalogue.encodings, train, catalogue.names(train), settings.content, seed=seed
     )
-    model = train_joint(
-        image[train],
-        title[train],
-        has_image[train],
-        has_title[train],
-        targets,
-        settings.content,
-        seed=seed,
-    ).model
     joint, blocks = joint_representation(model, *catalogue.encodings)
     tag, tag_count = train_tags(catalogue, settings, seed)
     return TrainedBlocks(tag, joint, tag_count > 0, blocks > 0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vidtopics.errors import EncoderError, explain
+from vidtopics.files import sha256, sync
 
 if TYPE_CHECKING:
     from producers.content.training_state import TrainingState
@@ -48,7 +47,7 @@ class Checkpoints:
             "losses": state.losses.tolist(),
             "checks": sorted(state.checks.items()),
             "identity": dict(self.identity),
-            "sha256": _hash(partial / TENSORS),
+            "sha256": sha256(partial / TENSORS),
         }
         (partial / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         sync(partial / MANIFEST)
@@ -72,7 +71,7 @@ class Checkpoints:
             return None
         manifest = self._read_manifest(newest)
         self._refuse_other(newest, manifest["identity"])
-        if _hash(newest / TENSORS) != manifest["sha256"]:
+        if sha256(newest / TENSORS) != manifest["sha256"]:
             raise self._error(newest, f"bytes of SHA-256 {manifest['sha256']}", "others")
         return TrainingState(
             manifest["step"],
@@ -111,17 +110,3 @@ class Checkpoints:
     def _error(self, checkpoint: Path, expected: str, found: str) -> EncoderError:
         mend = f"restore what it was made with, or remove {self.folder} and train from the start"
         return EncoderError(explain(str(checkpoint), expected=expected, found=found, mend=mend))
-
-
-def _hash(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Sync a file's bytes, or a folder's entries."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from producers.content.weights import encoder_identity, with_saved_encoders
-from vidtopics.jobs.checkpoints import sync
+from vidtopics.files import sync
 from vidtopics.jobs.job import Job, Run
 from vidtopics.settings import ContentSettings, digest
 from vidtopics.topic_models import TopicModel, Version, encoders

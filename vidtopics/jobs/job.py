@@ -170,20 +170,6 @@ class Run:
         """The table's last commit of an earlier as-of time: what a warm start starts from."""
         return latest_commit(self.tables.commits(table), self.as_of_us - 1)
 
-    def commit_of(self, table: Table) -> Commit:
-        """The commit that this run reads: the last of the latest as-of time up to the run's."""
-        commit = latest_commit(self.tables.commits(table), self.as_of_us)
-        if commit is None:
-            raise TableError(
-                explain(
-                    table.name,
-                    expected="a run up to this one",
-                    found="none",
-                    mend=f"vidtopics run {table.name}",
-                )
-            )
-        return commit
-
     def read_before(self, table: Table, *columns: str) -> pa.Table:
         """The rows of `table` that held just before this run."""
         return self.tables.as_of(

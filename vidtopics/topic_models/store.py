@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from pyarrow import feather
 
 from vidtopics.errors import TableError, explain
 from vidtopics.failpoints import failpoint
-from vidtopics.files import write_whole
+from vidtopics.files import sha256, sync, write_whole
 from vidtopics.layout.known import known_fields
 from vidtopics.tables import FOREVER
 from vidtopics.tables.releases import Release, released
@@ -60,7 +59,7 @@ def save(
         write_encoders(part / ENCODERS)
     failpoint("model.files")
     files = {
-        path.relative_to(part).as_posix(): _sha256(path)
+        path.relative_to(part).as_posix(): sha256(path)
         for path in sorted(part.rglob("*"))
         if path.is_file()
     }
@@ -68,7 +67,7 @@ def save(
     write_whole(part / MANIFEST, json.dumps(asdict(version), indent=1, sort_keys=True))
     failpoint("model.manifest")
     part.rename(root / str(number))
-    _sync(root)
+    sync(root)
     return _manifest(home, number)
 
 
@@ -106,7 +105,7 @@ def encoders(home: Path, version: Version) -> Path | None:
     names = [name for name in version.files if name.startswith(f"{ENCODERS}/")]
     for name in names:
         path = _folder(home, version.number) / name
-        if not path.is_file() or _sha256(path) != version.files[name]:
+        if not path.is_file() or sha256(path) != version.files[name]:
             raise _damaged(path, version.files[name], "another file or none")
     return _folder(home, version.number) / ENCODERS if names else None
 
@@ -195,16 +194,3 @@ def _arrow_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     feather.write_feather(table, sink, compression="uncompressed")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
