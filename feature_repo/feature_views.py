@@ -93,6 +93,12 @@ video_topics = FeatureView(
             tags={"pad": "0", "width": "8"},
         ),
         Field(
+            name="parent_topic_ids",
+            dtype=Array(Int64),
+            description="the group of each topic, slot by slot",
+            tags={"wire": "int32", "pad": "-1", "width": "8"},
+        ),
+        Field(
             name="topic_count",
             dtype=Int64,
             description="slots in use",

@@ -7,7 +7,7 @@ library.
 >>> VIDEO_TOPICS.key, VIDEO_TOPICS.kind, VIDEO_TOPICS.engine
 (('video_id',), 'history', 'spark')
 >>> [c.name for c in VIDEO_TOPICS.values]
-['topic_ids', 'topic_weights', 'topic_count', 'below_threshold', 'topic_epoch']
+['topic_ids', 'topic_weights', 'parent_topic_ids', 'topic_count', 'below_threshold', 'topic_epoch']
 """
 
 from __future__ import annotations
@@ -359,6 +359,14 @@ VIDEO_TOPICS = Table(
             "cosine to each topic's centroid",
             width=TOPIC_SLOTS,
             pad=0,
+        ),
+        Column(
+            "parent_topic_ids",
+            "list<int64>",
+            "the group of each topic, slot by slot",
+            width=TOPIC_SLOTS,
+            pad=-1,
+            wire="int32",
         ),
         Column("topic_count", "int64", "slots in use", unit="topics", wire="int8"),
         Column(

@@ -52,6 +52,7 @@ def topics(video: str, *ids: int, event: float, created: float | None = None) ->
     return row | {
         "topic_ids": [*ids, *[-1] * (8 - len(ids))],
         "topic_weights": [*weights, *[0.0] * (8 - len(ids))],
+        "parent_topic_ids": [*[1] * len(ids), *[-1] * (8 - len(ids))],
         "topic_count": len(ids),
         "below_threshold": False,
         "topic_epoch": 1,

@@ -115,7 +115,7 @@ def changed(name, change):
         (lambda views: views["video_topics"].features.pop(), "video_topics fields"),
         (lambda views: views["video_topics"].features.reverse(), "video_topics fields"),
         (
-            lambda views: setattr(views["video_topics"].features[2], "dtype", Float64),
+            lambda views: setattr(views["video_topics"].features[3], "dtype", Float64),
             "video_topics.topic_count type",
         ),
         (

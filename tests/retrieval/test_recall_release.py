@@ -28,6 +28,7 @@ def release(store: redis.Redis, load: int) -> None:
     columns = {
         "topic_ids": [[5, *[-1] * 7]] * 2,
         "topic_weights": [[1.0, *[0.0] * 7]] * 2,
+        "parent_topic_ids": [[1, *[-1] * 7]] * 2,
         "topic_count": [1, 1],
         "below_threshold": [False, False],
         "topic_epoch": [load, load],
