@@ -85,13 +85,23 @@ class ScheduleSettings(Section):
 class SimulationSettings(Section):
     """The simulated short-video world (`docs/simulation.md` has the equations)."""
 
-    users: Positive = 5_000
+    users: Positive = 3_000
     videos: Positive = 2_000
-    days: Positive = 7
+    days: Positive = 14
+    """All of them are in the log; in the first, users have little history yet."""
     primary_classes: Positive = 10
     secondary_classes: Positive = 40
-    topics: Positive = 120
+    topics: Positive = 60
     tags: Positive = 1_200
+    content_noise: Annotated[float, Field(ge=0)] = 0.3
+    """Expected length of what sets a video's content apart from its topic's centre (length 1)."""
+    sharpness: Annotated[float, Field(ge=0)] = 8.0
+    """How fast affinity falls with the cosine between a video's taste and a user's interest."""
+    popularity_exponent: Annotated[float, Field(ge=0)] = 1.2
+    """Power of recent clicks that popular slots are drawn in proportion to."""
+    random_click_rate: Annotated[float, Field(gt=0, lt=1)] = 0.455
+    """Mean click probability of random users and videos at the first rank; a constant in all users'
+    bias is fitted to it, for each world."""
     image_noise: Share = 0.25
     """e_I: share of covers drawn for another topic."""
     title_noise: Share = 0.28
@@ -256,6 +266,17 @@ class StatisticsSettings(Section):
     """w in (clicks + w * global CTR) / (exposures + w)."""
 
 
+class UserSettings(Section):
+    """What is served of each user beside recent clicks and skips."""
+
+    half_life: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=7)
+    """After which an event counts half in decayed counts."""
+    topics: Positive = 64
+    """Topics of a user that are served, by falling decayed exposures."""
+    parents: Positive = 16
+    """Parent topics, likewise."""
+
+
 class QueueSettings(Section):
     """Topic queues (III-B1)."""
 
@@ -364,6 +385,8 @@ TABLE_LIMITS: Mapping[str, Limits] = {
     "video_statistics.video_clicks.psi": OFF,
     "video_counts.video_exposures.psi": OFF,
     "video_counts.video_clicks.psi": OFF,
+    "user_statistics.psi": OFF,
+    "user_topic_counts.psi": OFF,
     "topic_queues.queue_exposures.psi": OFF,
     "topics.size.psi": OFF,
     # A queue's places change with its click-through rates.
@@ -493,6 +516,7 @@ class Settings(Section):
     tags: TagSettings = TagSettings()
     topics: TopicSettings = TopicSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    users: UserSettings = UserSettings()
     queues: QueueSettings = QueueSettings()
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ from consumers.ranking.examples import Examples, numbers
 from consumers.ranking.storing import restore
 from consumers.ranking.vocabulary import Vocabulary, topic_weights
 from consumers.ranking.wide_and_deep import WideAndDeep, probabilities
+from consumers.retrieval import Candidates
 from vidtopics.online import Features
 
 
@@ -36,25 +37,17 @@ class Ranker:
         return cls(*restore(folder))
 
     def score(
-        self,
-        user_id: str,
-        history: Sequence[str],
-        history_topics: Features,
-        candidates: Sequence[str],
-        topics: Features,
-        statistics: Features,
+        self, candidates: Candidates, features: Mapping[str, Features]
     ) -> NDArray[np.float32]:
         """float32[N], the click probability of each candidate.
 
         Args:
-            user_id: who the candidates are for; unknown ones get what a new user gets.
-            history: recently clicked videos, newest first (H of them).
-            history_topics: feature view `video_topics` of `history`.
-            candidates: N video ids.
-            topics: feature view `video_topics` of `candidates`.
-            statistics: feature view `video_statistics` of `candidates`.
+            candidates: of a user; unknown ones get what a new user gets.
+            features: views `video_topics` and `video_statistics` of the candidates.
         """
-        n, ends = len(candidates), np.array([0, len(history)])
+        ids, history = candidates.video_ids, candidates.clicks
+        topics, statistics = features["video_topics"], features["video_statistics"]
+        n, ends = len(ids), np.array([0, len(history)])
         shared = np.zeros(n, np.int64)
         has_statistics = statistics.present
         exposures, video_clicks = (
@@ -64,8 +57,8 @@ class Ranker:
         examples = Examples(
             clicked=np.zeros(n, bool),
             shown_us=shared,
-            user=np.repeat(self.known.code_users(pa.array([user_id], pa.string())), n),
-            video=self.known.code_videos(pa.array(candidates, pa.string())),
+            user=np.repeat(self.known.code_users(pa.array([candidates.user_id], pa.string())), n),
+            video=self.known.code_videos(pa.array(ids, pa.string())),
             numbers=numbers(
                 exposures, video_clicks, self.known.prior, np.array([len(history)]), shared
             ),
@@ -73,10 +66,12 @@ class Ranker:
             history=shared,
             clicks=bags(
                 ends,
-                self.known.code_videos(pa.array(history, pa.string())),
+                self.known.code_videos(pa.array(list(history), pa.string())),
                 len(self.known.videos) + 1,
             ),
-            tastes=mean_topics(ends, np.arange(len(history)), self._topics(history_topics)),
+            tastes=mean_topics(
+                ends, np.arange(len(history)), self._topics(candidates.history_topics)
+            ),
         )
         return probabilities(self.model, examples)
 

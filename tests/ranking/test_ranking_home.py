@@ -53,6 +53,7 @@ def written(tables, table, rows):
         "video_id": rows.keys["video_id"]
     }
     plain |= {
+        "parent_topic_ids": pa.array([[1] + [-1] * 7] * n, pa.list_(pa.int64())),
         "topic_count": [1] * n,
         "below_threshold": [False] * n,
         VALUE_HASH: [1] * n,
