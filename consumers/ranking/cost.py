@@ -83,7 +83,7 @@ def compare(
             "variant": variant,
             "seconds": median(seconds[variant]),
             "extra_time": median(seconds[variant]) / median(seconds["none"]) - 1,
-            "parameter_bytes": sum(p.numel() * 4 for p in models[variant].parameters()),
+            "parameters": sum(p.numel() for p in models[variant].parameters()),
             "row_bytes": row_bytes(parts, variant),
             "serving_bytes": serving_bytes(parts, variant),
             "latency_p50_ms": float(np.percentile(latency[variant], 50)),

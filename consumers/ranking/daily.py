@@ -17,6 +17,7 @@ from consumers.ranking.problems import Source
 from consumers.ranking.search import Chosen, Parts, learn, search
 from consumers.ranking.splits import by_time
 from vidtopics.settings import Settings
+from vidtopics.times import moment
 
 COMPARED = ("none", "cover", "topics")
 SHARE = 0.2
@@ -126,7 +127,7 @@ def _day(
         scores[variant] = np.stack([each.predict(parts.judge) for each in fitted])
     draws = bootstrap(Groups.of(users, parts.judge.clicked), scores, seed=settings.seed)
     return {
-        "begins_us": int(parts.judge.shown_us.min()),
+        "begins": moment(int(parts.judge.shown_us.min())),
         "rows": len(parts.judge),
         "train": len(parts.train),
         "auc": {variant: draws.interval("auc", variant) for variant in COMPARED},

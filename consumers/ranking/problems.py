@@ -15,7 +15,7 @@ from consumers.ranking.inputs import Examples, encode
 from consumers.ranking.models import Sizes
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import Split
-from consumers.training.frame import Frame, TopicsOf, frame
+from consumers.training.frame import Frame, TopicsOf, build_frame
 from consumers.training.inputs import Inputs
 from vidtopics.settings import Settings
 
@@ -61,7 +61,7 @@ class Source:
     @cached_property
     def frame(self) -> Frame:
         """The rows, joined once."""
-        return frame(self.inputs, self.settings, as_of_us=self.as_of_us, topics=self.topics)
+        return build_frame(self.inputs, self.settings, as_of_us=self.as_of_us, topics=self.topics)
 
     @cached_property
     def users(self) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import torch
 from batches import SIZES, make_batch
 from torch.nn import functional
 
-from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths
+from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths, layers
 from consumers.ranking.models.layers import Bag, Table, overlap
 from consumers.ranking.train import build
 
@@ -166,7 +166,7 @@ def test_din_attends_by_hand():
     seen = []
     model.deep.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
     model.float()(batch)
-    similar = [overlap(batch, SIZES.topics), overlap(batch, SIZES.parents, parents=True)]
+    similar = [overlap(batch, SIZES.topics, 3), overlap(batch, SIZES.parents, 3, parents=True)]
     for n in range(4):
         own, parts, amounts = table[batch.video[n]], np.zeros((2, 3)), np.zeros(2)
         for h in range(3):
@@ -188,7 +188,7 @@ def test_din_attends_by_hand():
 
 def test_overlap_is_a_double_sum():
     batch = make_batch()
-    got = overlap(batch, SIZES.topics)
+    got = overlap(batch, SIZES.topics, 5)
     for n in range(len(batch)):
         for h in range(batch.history_mask.shape[1]):
             total = 0.0
@@ -213,6 +213,16 @@ def test_bags_are_those_of_torch_with_their_gradients():
     assert torch.allclose(sums, peer, atol=1e-6)
     ours, theirs = (torch.autograd.grad((value * target).sum(), table)[0] for value in (sums, peer))
     assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_mixtures_are_those_of_tensor_operations():
+    batch = make_batch()
+    places = torch.rand(batch.history_mask.shape) * batch.history_mask
+    shares = layers.slot_shares(batch.history_topics, batch.history_weights) * places[..., None]
+    expected = torch.zeros(len(batch), SIZES.topics)
+    expected.scatter_add_(1, batch.history_topics.flatten(1), shares.flatten(1))
+    got = layers.mixture(batch.history_topics, batch.history_weights, places, SIZES.topics)
+    assert torch.allclose(got, expected, atol=1e-6)
 
 
 def test_a_hashed_table_keeps_the_unknown_apart_and_spreads_the_rest():

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from consumers.ranking.inputs import Batch
 
 
+ATTENDED = 50
+"""Newest places of a history that are attended to: all of them would double a step's time."""
+
+
 class Attention(nn.Module):
     """How much each earlier impression counts for the candidate, `(B, H)` in [0, 1].
 
@@ -30,12 +34,15 @@ class Attention(nn.Module):
 
     def forward(self, batch: Batch, past: Tensor, candidate: Tensor) -> Tensor:
         """`past` (B, H, D), `candidate` (B, D) -> `(B, H)`, 0 where there is no impression."""
-        place = torch.stack([batch.history_clicked.to(past.dtype), batch.history_ages / 5], -1)
+        places = past.shape[1]
+        clicked, ages = batch.history_clicked[:, :places], batch.history_ages[:, :places]
+        place = torch.stack([clicked.to(past.dtype), ages / 5], -1)
         logits = self.score(torch.cat([past, past * candidate[:, None], place], -1))[..., 0]
         if self.bias is not None:
-            logits = logits + self.bias[0] * overlap(batch, self.sizes.topics)
-            logits = logits + self.bias[1] * overlap(batch, self.sizes.parents, parents=True)
-        return torch.sigmoid(logits) * batch.history_mask
+            logits = logits + self.bias[0] * overlap(batch, self.sizes.topics, places)
+            by_parents = overlap(batch, self.sizes.parents, places, parents=True)
+            logits = logits + self.bias[1] * by_parents
+        return torch.sigmoid(logits) * batch.history_mask[:, :places]
 
 
 class DIN(Model):
@@ -44,7 +51,8 @@ class DIN(Model):
     The attended parts are sum_h a_h e_h over clicked and over skipped impressions, over H, with
     e_h the video's embedding of the fields' table, and sum_h a_h of each.
 
-    Shapes: history `(B, H, D)`, attention `(B, H)`, attended `(B, 2 D + 2)`, out `(B,)`.
+    Shapes: history `(B, H, D)` with H at most 50, attention `(B, H)`, attended `(B, 2 D + 2)`,
+    out `(B,)`.
 
     Example:
         >>> sizes = Sizes(3, 5, 2, 2, numbers=4, topic_numbers=(), cover=128)
@@ -66,9 +74,11 @@ class DIN(Model):
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-odds, `(B,)`."""
-        past, candidate = self.fields.video(batch.history_videos), self.fields.video(batch.video)
-        attention = self.attention(batch, past, candidate) / past.shape[1]
-        clicked = batch.history_clicked.to(past.dtype)
+        past = self.fields.video(batch.history_videos[:, :ATTENDED])
+        candidate = self.fields.video(batch.video)
+        places = max(past.shape[1], 1)
+        attention = self.attention(batch, past, candidate) / places
+        clicked = batch.history_clicked[:, :places].to(past.dtype)
         by_kind = torch.stack([attention * clicked, attention * (1 - clicked)], 1)  # (B, 2, H)
         attended = torch.bmm(by_kind, past).flatten(1)
         parts = [self.fields(batch), self.numbers(batch), attended, by_kind.sum(2)]

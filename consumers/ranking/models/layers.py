@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
+import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 HASH = 0x9E3779B97F4A7C15 - 2**64
 """2^64 over the golden ratio, as a signed number: Knuth's multiplicative hash."""
+TOPIC_ROWS = 8_192
+"""Of a table of topics at most, so that a batch's weights of all of them fit in memory."""
 LIMIT = 5.0
 """Standard deviations at which a number is cut."""
 
@@ -151,13 +154,16 @@ class Fields(nn.Module):
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths, scale: float = 0.05) -> None:
         super().__init__()
 
-        def table(codes: int, width: int) -> Table:
-            return Table(codes, width, limit=widths.rows, scale=scale)
+        def table(codes: int, width: int, limit: int = widths.rows) -> Table:
+            return Table(codes, width, limit=limit, scale=scale)
 
         self.user = table(sizes.users, widths.embedding)
         self.video = table(sizes.videos, widths.embedding)
-        self.topic = table(sizes.topics, widths.topic) if pieces.ids else None
-        self.parent = table(sizes.parents, widths.topic) if pieces.parents else None
+        levels = sizes.topics, sizes.parents
+        self.topic, self.parent = (
+            table(codes, widths.topic, TOPIC_ROWS) if is_read else None
+            for codes, is_read in zip(levels, (pieces.ids, pieces.parents), strict=True)
+        )
         levels = [level for level in (self.topic, self.parent) if level is not None]
         self.width = 4 * widths.embedding + 2 * widths.topic * len(levels)
 
@@ -177,9 +183,9 @@ class Fields(nn.Module):
         )
         for level, candidate, history in levels:
             if level is not None:
-                own, past = slot_shares(candidate, batch.topic_weights), history.flatten(1)
-                weights = slot_shares(history, batch.history_weights) * clicked[:, :, None]
-                fields += [level.pool(candidate, own), level.pool(past, weights.flatten(1))]
+                own, rows = slot_shares(candidate, batch.topic_weights), level.rows_of(history)
+                past = mixture(rows, batch.history_weights, clicked, len(level.weight))
+                fields += [level.pool(candidate, own), past @ level.weight]
         return torch.cat(fields, 1)
 
 
@@ -203,8 +209,52 @@ def slot_shares(codes: Tensor, weights: Tensor) -> Tensor:
     return known / known.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
-def overlap(batch: Batch, codes: int, *, parents: bool = False) -> Tensor:
-    """How alike a history's videos are to the candidate, by topics or parents, `(B, H)` in [0, 1].
+def mixture(rows: Tensor, weights: Tensor, places: Tensor, count: int) -> Tensor:
+    """Share of each topic in a history, `(B, H, 8), (B, H, 8), (B, H) -> (B, count)`.
+
+    sum_h p_h s_hk over the slots k that hold the topic, s the slots' weights over their sum, p the
+    places' weights; slots of row 0 hold none.
+
+    >>> rows, weights = torch.tensor([[[2, 1], [2, 0]]]), torch.tensor([[[0.6, 0.2], [0.5, 0.9]]])
+    >>> mixture(rows, weights, torch.tensor([[0.5, 0.5]]), 3).tolist()
+    [[0.0, 0.125, 0.875]]
+    """
+    if rows.device.type == "cpu":
+        out = np.zeros((len(rows), count), np.float32)
+        _add_slots(rows.numpy(), weights.numpy(), places.numpy(), out)
+        return torch.from_numpy(out)
+    shares = slot_shares(rows, weights) * places[:, :, None]
+    out_of = weights.new_zeros(len(rows), count)
+    return out_of.scatter_add_(1, rows.flatten(1), shares.flatten(1))
+
+
+@numba.njit(cache=True)
+def _add_slots(
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    places: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """The sums of :func:`mixture`: a pass over the slots instead of six over tensors of them."""
+    for n in range(rows.shape[0]):
+        for h in range(rows.shape[1]):
+            if places[n, h] == 0:
+                continue
+            total = np.float32(0)
+            for k in range(rows.shape[2]):
+                if rows[n, h, k] > 0:
+                    total += weights[n, h, k]
+            if total > 0:
+                scale = places[n, h] / total
+                for k in range(rows.shape[2]):
+                    if rows[n, h, k] > 0:
+                        out[n, rows[n, h, k]] += weights[n, h, k] * scale
+
+
+def overlap(batch: Batch, codes: int, places: int, *, parents: bool = False) -> Tensor:
+    """How alike the newest videos of a history are to the candidate, `(B, places)` in [0, 1].
+
+    By topics, or by parents.
 
     sum_k sum_j a_k b_j [topic_k = topic_j], a and b each slots' weights over their sum: 1 where
     both have one and the same topic alone.
@@ -213,9 +263,10 @@ def overlap(batch: Batch, codes: int, *, parents: bool = False) -> Tensor:
         (batch.parents, batch.history_parents) if parents else (batch.topics, batch.history_topics)
     )
     own = slot_shares(candidate, batch.topic_weights)
-    mixture = own.new_zeros(len(own), codes).scatter_add_(1, candidate, own)
-    past = slot_shares(history, batch.history_weights)
-    return (mixture.gather(1, history.flatten(1)).view_as(past) * past).sum(-1)
+    own_mixture = own.new_zeros(len(own), codes).scatter_add_(1, candidate, own)
+    history = history[:, :places]
+    past = slot_shares(history, batch.history_weights[:, :places])
+    return (own_mixture.gather(1, history.flatten(1)).view_as(past) * past).sum(-1)
 
 
 def layers(widths: Sequence[int]) -> nn.Sequential:
