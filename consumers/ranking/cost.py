@@ -16,7 +16,8 @@ from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import by_time
 from consumers.ranking.train import predict, train
-from vidtopics.contracts import TOPIC_SLOTS
+from vidtopics.contracts import TOPIC_SLOTS, VIDEO_TOPICS
+from vidtopics.layout.schema import Field, Schema
 from vidtopics.settings import Settings
 
 COMPARED = ("none", "topics", "cover")
@@ -25,7 +26,7 @@ CANDIDATES = 600
 ROUNDS = 5
 REPEATS = 20
 SLOT_BYTES = TOPIC_SLOTS * (4 + 4 + 4)
-"""A topic id, its weight and its parent's id, 4 bytes each."""
+"""Of a video's topics in memory: id, weight and parent, 4 bytes each."""
 
 
 def measure_cost(
@@ -101,5 +102,7 @@ def row_bytes(parts: Parts, variant: str) -> int:
 
 
 def serving_bytes(parts: Parts, variant: str) -> int:
-    """Bytes of a video's value that the variant adds to what is served anyway."""
-    return {"none": 0, "topics": SLOT_BYTES, "cover": 4 * parts.sizes.cover}[variant]
+    """Bytes of the value that a video has in Redis for the variant's sake, as it is encoded."""
+    cover = Field("cover", "float32", "slots", "float32", parts.sizes.cover)
+    schemas = {"topics": Schema.of(VIDEO_TOPICS), "cover": Schema((cover,))}
+    return schemas[variant].row.itemsize if variant in schemas else 0

@@ -112,7 +112,7 @@ def train(
     """
     device = choose_device(settings.device)
     model = build(name, sizes, pieces, widths_of(settings), seed=seed)
-    _learn_scale(model, examples)
+    learn_scale(model, examples)
     model.to(device)
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -184,7 +184,7 @@ def _is_overtrained(auc: list[float]) -> bool:
     return bool(auc) and len(auc) - best_epoch(auc) >= PATIENCE
 
 
-def _learn_scale(model: Model, examples: Examples) -> None:
+def learn_scale(model: Model, examples: Examples) -> None:
     """Numbers to one scale, by rows spread evenly over the examples."""
     rows = np.unique(np.linspace(0, len(examples) - 1, SCALE_ROWS).astype(np.int64))
     parts = [m for m in model.modules() if isinstance(m, Numbers)]
@@ -200,7 +200,7 @@ def _train_epoch(
     random = np.random.default_rng([seed, state.epochs])
     order = random.permutation(len(examples))
     for start in range(0, len(order), size):
-        batch = _hide(examples.batch(order[start : start + size]), random).to(device)
+        batch = hide(examples.batch(order[start : start + size]), random).to(device)
         loss = binary_cross_entropy_with_logits(state.model(batch), batch.clicked)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -208,7 +208,7 @@ def _train_epoch(
     state.epochs += 1
 
 
-def _hide(batch: Batch, random: np.random.Generator) -> Batch:
+def hide(batch: Batch, random: np.random.Generator) -> Batch:
     """Some users and candidates as unknown ones."""
     hidden = torch.from_numpy(random.random((2, len(batch.clicked))) < HIDDEN_SHARE)
     return replace(

@@ -39,7 +39,7 @@ def test_validation_lies_between_training_and_test_in_time():
     assert times[rows.fit].max() + 5 <= times[rows.validation].min()
     assert times[rows.validation].max() + 5 <= times[rows.test].min()
     assert set(rows.fit) | set(rows.validation) <= set(rows.train)
-    assert (len(rows.test), len(rows.train)) == (200, 795)
+    assert (len(rows.test), len(rows.train)) == (200, 796)  # cut 800: rows up to 795 are labelled
 
 
 def test_days_of_a_short_log_are_calendar_days():
