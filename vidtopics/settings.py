@@ -256,6 +256,17 @@ class StatisticsSettings(Section):
     """w in (clicks + w * global CTR) / (exposures + w)."""
 
 
+class UserSettings(Section):
+    """What is served of each user beside recent clicks and skips."""
+
+    half_life: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=7)
+    """After which an event counts half in decayed counts."""
+    topics: Positive = 64
+    """Topics of a user that are served, by falling decayed exposures."""
+    parents: Positive = 16
+    """Parent topics, likewise."""
+
+
 class QueueSettings(Section):
     """Topic queues (III-B1)."""
 
@@ -356,6 +367,8 @@ TABLE_LIMITS: Mapping[str, Limits] = {
     "video_statistics.video_clicks.psi": OFF,
     "video_counts.video_exposures.psi": OFF,
     "video_counts.video_clicks.psi": OFF,
+    "user_statistics.psi": OFF,
+    "user_topic_counts.psi": OFF,
     "topic_queues.queue_exposures.psi": OFF,
     "topics.size.psi": OFF,
     # A queue's places change with its click-through rates.
@@ -483,6 +496,7 @@ class Settings(Section):
     tags: TagSettings = TagSettings()
     topics: TopicSettings = TopicSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    users: UserSettings = UserSettings()
     queues: QueueSettings = QueueSettings()
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()
