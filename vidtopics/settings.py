@@ -85,13 +85,23 @@ class ScheduleSettings(Section):
 class SimulationSettings(Section):
     """The simulated short-video world (`docs/simulation.md` has the equations)."""
 
-    users: Positive = 5_000
+    users: Positive = 3_000
     videos: Positive = 2_000
-    days: Positive = 7
+    days: Positive = 14
+    """All of them are in the log; in the first, users have little history yet."""
     primary_classes: Positive = 10
     secondary_classes: Positive = 40
-    topics: Positive = 120
+    topics: Positive = 60
     tags: Positive = 1_200
+    content_noise: Annotated[float, Field(ge=0)] = 0.3
+    """Expected length of what sets a video's content apart from its topic's centre (length 1)."""
+    sharpness: Annotated[float, Field(ge=0)] = 8.0
+    """How fast affinity falls with the cosine between a video's taste and a user's interest."""
+    popularity_exponent: Annotated[float, Field(ge=0)] = 1.2
+    """Power of recent clicks that popular slots are drawn in proportion to."""
+    random_click_rate: Annotated[float, Field(gt=0, lt=1)] = 0.455
+    """Mean click probability of random users and videos at the first rank; a constant in all users'
+    bias is fitted to it, for each world."""
     image_noise: Share = 0.25
     """e_I: share of covers drawn for another topic."""
     title_noise: Share = 0.28
