@@ -308,6 +308,8 @@ class RankingSettings(Section):
 
     label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """A click counts within this time; a training row exists once it has passed."""
+    history: Positive = 100
+    """Earlier impressions of a user that a model sees at most, newest first."""
     embedding_width: Positive = 16
     """Of videos and users."""
     topic_width: Positive = 8
