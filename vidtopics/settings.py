@@ -308,6 +308,8 @@ class RankingSettings(Section):
 
     label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """A click counts within this time; a training row exists once it has passed."""
+    history: Positive = 100
+    """Earlier impressions of a user that a model sees at most, newest first."""
     model: Literal["lr", "emlp", "wide_and_deep", "dcn", "din"] = "wide_and_deep"
     """What `vidtopics train ranking` trains and `recommend` ranks with."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

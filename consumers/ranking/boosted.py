@@ -53,7 +53,7 @@ def train_trees(
         if validation is None
         else [lightgbm.Dataset(columns(validation, pieces), validation.clicked, reference=data)]
     )
-    stop = [lightgbm.early_stopping(PATIENCE, verbose=False)] if held_out else []
+    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False)] if held_out else []
     trees = lightgbm.train(
         {"bagging_fraction": 0.8, **fixed, **parameters},
         data,

@@ -56,8 +56,8 @@ def bootstrap(groups: Groups, scores: Scores, *, seed: int, draws: int = DRAWS) 
     """
     random = np.random.default_rng(seed)
     count = len(next(iter(scores.values())))
-    users = random.multinomial(groups.count, np.full(groups.count, 1 / groups.count), draws)
-    users = np.vstack([np.ones((1, groups.count), np.int64), users]).astype(np.float64)
+    drawn = random.multinomial(groups.count, np.full(groups.count, 1 / groups.count), draws)
+    users = np.vstack([np.ones(groups.count), drawn.astype(np.float64)])
     seeds = np.vstack([np.arange(count), random.integers(0, count, (draws, count))])
     values = {(metric, name): np.empty((count, draws + 1)) for metric in METRICS for name in scores}
     for name, rows in scores.items():

@@ -52,7 +52,7 @@ def train_ranking(
     if before and before["key"] == key and (folder / before["weights"]).is_file():
         return {**before["facts"], "skipped": True}
     from consumers.ranking.served import train_served
-    from consumers.ranking.store import store
+    from consumers.ranking.store import Stored, store
 
     progress("joining impressions to features")
     source = _source(tables, release, settings, as_of_us)
@@ -62,7 +62,14 @@ def train_ranking(
         "seconds": round(time.monotonic() - began, 2),
         "release": release["release_id"],
     }
-    store(folder, settings.ranking.model, served.model, served.known, {"key": key, "facts": facts})
+    stored = Stored(
+        settings.ranking.model,
+        served.model,
+        served.known,
+        settings.ranking.history,
+        settings.users.half_life // timedelta(microseconds=1),
+    )
+    store(folder, stored, {"key": key, "facts": facts})
     return {**facts, "skipped": False}
 
 

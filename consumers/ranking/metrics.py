@@ -69,9 +69,9 @@ def weighted_auc(
     losses = np.add.reduceat(sorted_weights * ~clicked[order], first, axis=1)
     below = np.cumsum(losses, axis=1) - losses / 2
     pairs = wins.sum(1) * losses.sum(1)
-    return np.divide(
-        (wins * below).sum(1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0
-    )
+    auc = np.full(len(weights), np.nan)
+    np.divide((wins * below).sum(1), pairs, out=auc, where=pairs > 0)
+    return auc
 
 
 def user_figures(
@@ -98,7 +98,7 @@ def user_figures(
     return {
         "user_auc": (auc, users[0]),
         "log_loss": (
-            np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count),
+            np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count).astype(float),
             np.bincount(groups.user, minlength=groups.count).astype(np.float64),
         ),
         "ndcg": (ndcg, users[1]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,39 @@ KERNELS = "vocabulary.kernels"
 """The kernels of the topics' centres among the weights: a vocabulary's only large array."""
 
 
-def store(
-    folder: Path, name: str, model: Model, known: Vocabulary, facts: Mapping[str, Any]
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What serving needs of a model.
+
+    Attributes:
+        name: of the model, as `ranking.model` has it.
+        model: with its weights.
+        known: the ids and centres that it knows.
+        places: H, the longest history that it was trained with.
+        half_life_us: of the users' decayed counts that it was trained with.
+    """
+
+    name: str
+    model: Model
+    known: Vocabulary
+    places: int
+    half_life_us: int
+
+
+def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
     """Writes a model in one step.
 
     The weights under a name of their own, then the JSON that names them; older weights go.
     """
+    model, known = stored.model, stored.known
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     data = save({**tensors, KERNELS: torch.from_numpy(known.centres.kernels)})
     weights = f"{sha256(data).hexdigest()[:16]}.safetensors"
     plain = {
         "weights": weights,
-        "model": name,
+        "model": stored.name,
+        "places": stored.places,
+        "half_life_us": stored.half_life_us,
         "sizes": asdict(model.sizes),
         "pieces": asdict(model.pieces),
         "widths": asdict(model.widths),
@@ -59,7 +79,7 @@ def store(
             old.unlink()
 
 
-def restore(folder: Path) -> tuple[Model, Vocabulary]:
+def restore(folder: Path) -> Stored:
     """The model in a folder and what it knows.
 
     TableError where there is none, or where its files don't fit.
@@ -88,7 +108,7 @@ def restore(folder: Path) -> tuple[Model, Vocabulary]:
         ) from error
 
 
-def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple[Model, Vocabulary]:
+def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
     topics, parents = (np.array(facts[name], np.int64) for name in ("topics", "parents"))
     kernels = tensors.pop(KERNELS).numpy()
     users, videos = (pa.array(facts[name], pa.string()) for name in ("users", "videos"))
@@ -98,4 +118,4 @@ def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> tuple[M
     widths = {**facts["widths"], "hidden": tuple(facts["widths"]["hidden"])}
     model = MODELS[facts["model"]](Sizes(**sizes), Pieces(**facts["pieces"]), Widths(**widths))
     model.load_state_dict(tensors)
-    return model.eval(), known
+    return Stored(facts["model"], model.eval(), known, facts["places"], facts["half_life_us"])

@@ -111,7 +111,7 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
     first = home.train_ranking(tables, SETTINGS)
     assert (first["rows"], first["skipped"], first["topics"]) == (1_200, False, 2)
     assert first["auc"] > 0.7
-    assert restore(tables.home / "models" / "ranking")[1].centres.ids.tolist() == [10, 20]
+    assert restore(tables.home / "models" / "ranking").known.centres.ids.tolist() == [10, 20]
     assert home.train_ranking(tables, SETTINGS) == {**first, "skipped": True}
     assert not home.train_ranking(tables, SETTINGS.model_copy(update={"seed": 8}))["skipped"]
 

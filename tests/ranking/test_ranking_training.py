@@ -91,10 +91,12 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bytes(
 
 def test_a_checkpoint_of_another_training_or_a_broken_one_is_not_used(parts, tmp_path, monkeypatch):
     checkpoint = tmp_path / "run.pt"
-    monkeypatch.setattr(type(checkpoint), "unlink", lambda self, missing_ok: None)
-    trained(parts, checkpoint=checkpoint, seed=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(checkpoint), "unlink", lambda self, missing_ok=False: None)
+        trained(parts, checkpoint=checkpoint, seed=5)
+    whole = checkpoint.read_bytes()
     assert equal(trained(parts), trained(parts, checkpoint=checkpoint))
-    checkpoint.write_bytes(checkpoint.read_bytes()[:99])
+    checkpoint.write_bytes(whole[:99])
     assert equal(trained(parts), trained(parts, checkpoint=checkpoint))
 
 

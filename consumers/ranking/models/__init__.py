@@ -16,3 +16,5 @@ MODELS: Mapping[str, type[Model]] = MappingProxyType(
     {"lr": LR, "emlp": EMLP, "wide_and_deep": WideAndDeep, "dcn": DCN, "din": DIN}
 )
 """By the name that settings and reports use."""
+
+__all__ = ["MODELS", "VARIANTS", "Model", "Pieces", "Sizes", "Widths"]

@@ -98,6 +98,8 @@ class Standard(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
@@ -122,6 +124,7 @@ class Numbers(nn.Module):
         self.pieces = pieces
         is_tier = [TIERS in name for name in sizes.topic_numbers]
         columns = [i for i, tier in enumerate(is_tier) if (pieces.tiers if tier else pieces.match)]
+        self.columns: Tensor
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.width = sizes.numbers + len(columns) + (sizes.cover if pieces.cover else 0)
         self.standard = Standard(self.width)
@@ -159,10 +162,9 @@ class Fields(nn.Module):
 
         self.user = table(sizes.users, widths.embedding)
         self.video = table(sizes.videos, widths.embedding)
-        levels = sizes.topics, sizes.parents
         self.topic, self.parent = (
             table(codes, widths.topic, TOPIC_ROWS) if is_read else None
-            for codes, is_read in zip(levels, (pieces.ids, pieces.parents), strict=True)
+            for codes, is_read in ((sizes.topics, pieces.ids), (sizes.parents, pieces.parents))
         )
         levels = [level for level in (self.topic, self.parent) if level is not None]
         self.width = 4 * widths.embedding + 2 * widths.topic * len(levels)
