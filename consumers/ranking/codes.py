@@ -25,7 +25,8 @@ class Vocabulary:
         centres: the topics, and how near they are to each other.
         prior: what the rate of a video with few impressions is drawn to; clicks over impressions
             of the training rows.
-        position: mean of the training rows' log positions, which every candidate has when serving.
+        position: mean of the training rows' log positions; what a row has whose position is not
+            known, as every candidate's isn't when serving.
     """
 
     users: pa.Array
@@ -67,13 +68,14 @@ def vocabulary(
     )
     until_us = int(frame.content_us[rows].max(initial=0))
     prior = Prior.of_totals(int(frame.clicked[rows].sum()), len(rows), exposures=prior_exposures)
-    position = log_position(frame)[rows]
+    position = log_position(frame, np.nan)[rows]
+    position = position[~np.isnan(position)]
     return Vocabulary(
         users,
         videos,
         centres_at(topics, until_us, epoch),
         prior,
-        float(position.mean(dtype=np.float64)) if len(rows) else 0.0,
+        float(position.mean(dtype=np.float64)) if len(position) else 0.0,
     )
 
 
@@ -92,10 +94,12 @@ def centres_at(topics: ViewRows, until_us: int, epoch: int) -> Centres:
     return Centres.of(chosen, centroids.astype(np.float32), parents, epoch)
 
 
-def log_position(frame: Frame) -> NDArray[np.float32]:
-    """float32[N], log of the position in the refresh; 0 where it is unknown."""
-    position = frame.impressions["position"].fill_null(1).to_numpy()
-    return np.log(np.maximum(position, 1)).astype(np.float32)
+def log_position(frame: Frame, unknown: float) -> NDArray[np.float32]:
+    """float32[N], log of the position in the refresh, `unknown` where there is none."""
+    position = frame.impressions["position"].cast(pa.float64()).fill_null(np.nan).to_numpy()
+    logs: NDArray[np.float32] = np.log(np.maximum(position, 1)).astype(np.float32)
+    logs[np.isnan(logs)] = unknown
+    return logs
 
 
 def _code(ids: pa.ChunkedArray | pa.Array, known: pa.Array) -> NDArray[np.int32]:

@@ -7,6 +7,7 @@ first (:mod:`consumers.ranking.requests`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numba
 import numpy as np
@@ -165,23 +166,41 @@ class Examples:
     def batch(self, rows: NDArray[np.int64], *, history: bool = True) -> Batch:
         """Tensors of some rows; without `history` its tensors have no places."""
         topic_row = self.topic_row[rows]
-        shape = (len(rows), self.places if history else 0)
-        videos, topics, parents = (
-            np.zeros(shape, np.int64),
-            *(np.zeros((*shape, TOPIC_SLOTS), np.int64) for _ in range(2)),
+        arrays = (
+            self.clicked[rows].astype(np.float32),
+            self.user[rows].astype(np.int64),
+            self.video[rows].astype(np.int64),
+            self.numbers[rows],
+            self.topic_numbers[rows],
+            _rows_or_zero(self.topics.codes, topic_row).astype(np.int64),
+            _rows_or_zero(self.topics.weights, topic_row),
+            _rows_or_zero(self.topics.parents, topic_row).astype(np.int64),
+            self.covers[self.cover_row[rows]],
+            *self._histories(rows, self.places if history else 0),
         )
-        weights = np.zeros((*shape, TOPIC_SLOTS), np.float32)
-        clicked, mask, ages = (np.zeros(shape, kind) for kind in (bool, bool, np.float32))
-        if history:
+        return Batch(*(torch.from_numpy(array) for array in arrays))
+
+    def _histories(self, rows: NDArray[np.int64], places: int) -> tuple[NDArray[Any], ...]:
+        """The last seven arrays of a batch."""
+        shape, slots = (len(rows), places), (len(rows), places, TOPIC_SLOTS)
+        videos, topics, parents = (np.zeros(s, np.int64) for s in (shape, slots, slots))
+        ages, weights = np.zeros(shape, np.float32), np.zeros(slots, np.float32)
+        clicked, mask = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        if places:
+            log, versions = self.log, self.versions
             _gather_history(
-                *(part[rows] for part in self.windows),
+                self.windows.first[rows],
+                self.windows.end[rows],
+                self.windows.seen_us[rows],
                 self.content_us[rows],
-                self.log.video,
-                self.log.shown_us,
-                self.log.known_us,
-                self.log.clicked_us,
+                log.video,
+                log.shown_us,
+                log.known_us,
+                log.clicked_us,
                 self.log_videos,
-                *self.versions,
+                versions.starts,
+                versions.since_us,
+                versions.row,
                 self.topics.codes,
                 self.topics.weights,
                 self.topics.parents,
@@ -193,25 +212,7 @@ class Examples:
                 parents,
                 mask,
             )
-        arrays = (
-            self.clicked[rows].astype(np.float32),
-            self.user[rows].astype(np.int64),
-            self.video[rows].astype(np.int64),
-            self.numbers[rows],
-            self.topic_numbers[rows],
-            _rows_or_zero(self.topics.codes, topic_row).astype(np.int64),
-            _rows_or_zero(self.topics.weights, topic_row),
-            _rows_or_zero(self.topics.parents, topic_row).astype(np.int64),
-            self.covers[self.cover_row[rows]],
-            videos,
-            clicked,
-            ages,
-            topics,
-            weights,
-            parents,
-            mask,
-        )
-        return Batch(*(torch.from_numpy(a) for a in arrays))
+        return videos, clicked, ages, topics, weights, parents, mask
 
 
 _PER_ROW = (
@@ -269,18 +270,19 @@ def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
     odds = np.clip(np.where(has_statistics, odds, known.prior.global_ctr), 1e-4, 1 - 1e-4)
     age_us = np.maximum(frame.shown_us - frame.published_us, 0)
     shown, clicked, expected, *decayed = frame.state.statistics.T
+    recent_shown, recent_clicked, recent_expected = decayed
     return np.stack(
         [
             np.log1p(np.nan_to_num(exposures)) / 5,
             np.log(odds / (1 - odds)),
             has_statistics,
             np.log1p(np.nan_to_num(age_us) / HOUR_US) / 5,
-            log_position(frame),
+            log_position(frame, known.position),
             np.log1p(shown) / 5,
             np.log1p(clicked) / 5,
             windows[:, 0],
             *(_residual(shown, clicked, expected, c) for c in SHRINKAGES),
-            _residual(*decayed, 2.0),
+            _residual(recent_shown, recent_clicked, recent_expected, 2.0),
             *np.log1p(windows[:, 1:3].T),
         ],
         axis=1,
@@ -298,7 +300,9 @@ def _residual(
     The variance of the expected clicks is taken at their mean rate, E (1 - E / n).
     """
     rate = np.divide(expected, exposures, out=np.zeros_like(expected), where=exposures > 0)
-    return (clicks - expected) / (np.maximum(expected * (1 - rate), 0) + shrinkage)
+    variance = np.maximum(expected * (1 - rate), 0)
+    residual: NDArray[np.float64] = (clicks - expected) / (variance + shrinkage)
+    return residual
 
 
 def _topic_numbers(frame: Frame, known: Vocabulary, topics: TopicRows, windows: Floats) -> Floats:
@@ -336,11 +340,11 @@ def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
     return out
 
 
-def _rows_or_zero(values: NDArray, rows: NDArray[np.int32]) -> NDArray:  # type: ignore[type-arg]
+def _rows_or_zero(values: NDArray[Any], rows: NDArray[np.int32]) -> NDArray[Any]:
     """The rows, zero where there is none (-1)."""
     if not len(values):
         return np.zeros((len(rows), values.shape[1]), values.dtype)
-    out = values[rows]
+    out: NDArray[Any] = values[rows]
     out[rows < 0] = 0
     return out
 

@@ -100,7 +100,16 @@ def build_log(impressions: pa.Table, clicks: pa.Table, videos: pa.Array, users: 
     position = impressions["position"].fill_null(0).to_numpy().astype(np.int32)
     id_rank = pc.rank(impressions["event_id"].combine_chunks()).to_numpy()
     order = np.lexsort((id_rank, shown, user))
-    return Log(*(a[order] for a in (user, video, shown, known, clicked, click, watch, position)))
+    return Log(
+        user[order],
+        video[order],
+        shown[order],
+        known[order],
+        clicked[order],
+        click[order],
+        watch[order],
+        position[order],
+    )
 
 
 def windows(log: Log, user: NDArray[np.int32], times_us: Ints, *, limit: int) -> Windows:

@@ -278,4 +278,4 @@ def _most_recent(
         return np.arange(len(ids))
     rank = np.log2(np.maximum(decayed, 1e-300)) + last / half_life_us
     by_id = np.argsort(ids)
-    return by_id[np.argsort(-rank[by_id], kind="mergesort")[:limit]]  # type: ignore[no-any-return]
+    return by_id[np.argsort(-rank[by_id], kind="mergesort")[:limit]]

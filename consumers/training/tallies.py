@@ -7,7 +7,7 @@ before each impression, :class:`Served` with rows of the view `user_topics`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -143,9 +143,9 @@ class TopicSums(NamedTuple):
         return (self.match, self.kernel) if level == 0 else (self.parents, self.parent_kernel)
 
 
-def slots(rows: pa.Table, name: str, kind: type, pad: float) -> NDArray:  # type: ignore[type-arg]
+def slots(rows: pa.Table, name: str, kind: type, pad: float) -> NDArray[Any]:
     """[R, 8] of a column of slots; `pad` where the row is null, or the column isn't there."""
-    out: NDArray = np.full((len(rows), TOPIC_SLOTS), pad, kind)  # type: ignore[type-arg]
+    out: NDArray[Any] = np.full((len(rows), TOPIC_SLOTS), pad, kind)
     if name in rows.column_names and len(rows):
         valid = pc.is_valid(rows[name]).to_numpy()
         flat = pc.list_flatten(rows[name]).to_numpy().astype(kind)
