@@ -167,11 +167,13 @@ def _report(
 
 
 def _source(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int) -> Source:
+    from consumers.ranking.covers import Encodings
     from consumers.ranking.problems import Source
     from consumers.training import read
 
     inputs = read(tables, release["versions"])
-    return Source(inputs, settings, as_of_us, release["topic_epoch"])
+    encodings = Encodings.read(tables, release["versions"])
+    return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
 
 
 def _of_release(release: dict[str, Any]) -> dict[str, Any]:

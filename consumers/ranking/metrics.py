@@ -98,7 +98,9 @@ def user_figures(
     return {
         "user_auc": (auc, users[0]),
         "log_loss": (
-            np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count).astype(float),
+            np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count).astype(
+                float
+            ),
             np.bincount(groups.user, minlength=groups.count).astype(np.float64),
         ),
         "ndcg": (ndcg, users[1]),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.ranking.codes import Vocabulary, vocabulary
+from consumers.ranking.covers import Encodings, project
 from consumers.ranking.inputs import Examples, encode
 from consumers.ranking.models import Sizes
 from consumers.ranking.search import Parts
@@ -49,6 +50,7 @@ class Source:
         settings: of the home.
         as_of_us: by when a window must have closed.
         epoch: in which topics are comparable.
+        encodings: of covers, static content; None: cover features are left out.
         topics: as known at each impression, or of the last release as static content.
     """
 
@@ -56,6 +58,7 @@ class Source:
     settings: Settings
     as_of_us: int
     epoch: int
+    encodings: Encodings | None = None
     topics: TopicsOf = "as known"
 
     @cached_property
@@ -90,13 +93,22 @@ class Source:
 
     def examples(self, known: Vocabulary) -> Examples:
         """All rows in the terms of a vocabulary."""
-        return encode(self.frame, known, places=self.settings.ranking.history)
+        return self._examples(known, np.empty(0, np.int64))
 
     def parts(self, train: Rows, judge: Rows) -> Parts:
         """Rows to learn from and rows to judge by, in the vocabulary of the former."""
         known = self.vocabulary(train)
-        examples = self.examples(known)
+        examples = self._examples(known, train)
         return Parts(sizes_of(known, examples), examples.take(train), examples.take(judge))
+
+    def _examples(self, known: Vocabulary, train: Rows) -> Examples:
+        frame, covers = self.frame, None
+        if self.encodings is not None and len(train):
+            image, present = self.encodings.of_videos(frame.videos, self.inputs.catalogue)
+            fitted = np.zeros(len(image), bool)
+            fitted[frame.video[train]] = True
+            covers = project(image, present, fitted)
+        return encode(frame, known, places=self.settings.ranking.history, covers=covers)
 
 
 def sizes_of(known: Vocabulary, examples: Examples) -> Sizes:
