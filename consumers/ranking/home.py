@@ -56,7 +56,7 @@ def train_ranking(
 
     progress("joining impressions to features")
     source = _source(tables, release, settings, as_of_us)
-    served = train_served(source, settings, checkpoints=folder / "checkpoints", progress=progress)
+    served = train_served(source, settings, checkpoints=folder, progress=progress)
     facts = {
         **served.facts,
         "seconds": round(time.monotonic() - began, 2),

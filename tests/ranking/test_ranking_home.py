@@ -194,12 +194,12 @@ def test_the_verbs(tables, capsys):
     figure = tables.home / "gains.svg"
     assert run(["evaluate", "ranking", "--quick", *place, "--figure", str(figure)]) == 0
     out = capsys.readouterr().out
-    assert "quick: two models, two seeds, by time alone" in out
-    assert "Permuted topics, Wide&Deep, permutation 2" in out
-    assert figure.read_text().count("<rect") == 6
+    assert "quick: two models, no search, two seeds, by time alone" in out
+    assert "Permuted topics, Wide&Deep, permutation 1" in out
+    assert figure.read_text().count("<rect") == 2
     assert run(["evaluate", "ranking", "--quick", *place, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 8)]
+    assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
 def test_day_by_day_and_cost(tables, capsys):

@@ -29,12 +29,17 @@ WIDTH, ROW, LEFT = 640, 22, 210
 def table_2(report: dict[str, Any]) -> None:
     """Table II by split, what stands beside it, and how much was searched."""
     seeds = report["seeds"]
-    scope = "quick: two models, two seeds, by time alone" if report["quick"] else "full"
+    scope = "quick: two models, no search, two seeds, by time alone" if report["quick"] else "full"
+    searched = (
+        f"{report['trials']} trials of each model and variant on the validation rows"
+        if report["trials"] > 1
+        else "settings as they are"
+    )
     _say(
         f"Table II ({scope}) on {_release(report)}: {report['rows']:,} impressions,"
         f" {report['clicked'] / max(report['rows'], 1):.0%} clicked; {len(seeds)} seeds from"
-        f" {seeds[0]}, {report['trials']} trials of each model and variant on the validation rows;"
-        f" intervals are the middle 95% of {report['draws']} draws of users and seeds"
+        f" {seeds[0]}, {searched}; intervals are the middle 95% of {report['draws']} draws of users"
+        " and seeds"
     )
     for split in report["splits"]:
         _say(f"{SPLITS[split['split']]}: {split['train']:,} rows to learn, {split['test']:,} test")
