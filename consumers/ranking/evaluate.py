@@ -77,6 +77,7 @@ def measure(
     source: Source,
     settings: Settings,
     *,
+    served: Source | None = None,
     quick: bool = False,
     progress: Progress = lambda text: None,
 ) -> dict[str, Any]:
@@ -87,6 +88,9 @@ def measure(
     * `user`: each user's last fifth, with the topics of the last release as static content, as in
       most of the literature: training rows may be younger than test rows. Searched by no one:
       it takes what the split by time chose.
+
+    `served`: the same rows with what a live release had at each impression; where it is given, the
+    models that need the control are measured on it by time, too, with what was chosen as known.
 
     Raises:
         TableError: a part of a split has no clicks, or nothing else, or no rows.
@@ -100,6 +104,9 @@ def measure(
         splits = [by_time_report]
         if scope.is_whole:
             splits.append(_by_user(source, settings, seeds, cells, progress))
+            if served is not None:
+                progress("by time, as served")
+                splits.append(_again(served, settings, seeds, cells, "time", "as served"))
     return {
         "rows": by_time_report["rows"],
         "clicked": by_time_report["clicked"],
@@ -142,20 +149,22 @@ def _by_user(
     source: Source, settings: Settings, seeds: Sequence[int], cells: Cells, progress: Progress
 ) -> dict[str, Any]:
     progress("the split by user")
-    problem, counts = _problem(source.with_topics("all tags"), settings, "user")
+    return _again(source.with_topics("all tags"), settings, seeds, cells, "user", "all tags")
+
+
+def _again(
+    source: Source, settings: Settings, seeds: Sequence[int], cells: Cells, split: str, topics: str
+) -> dict[str, Any]:
+    """Some models on other rows or features, with what the split by time chose."""
+    problem, counts = _problem(source, settings, split)
     tasks = {
-        (m, v): (m, VARIANTS[v], cells[m, v].chosen)
-        for m in CONTROLLED
-        for v in VARIANTS
-        if (m, v) in cells
+        key: (key[0], VARIANTS[key[1]], cell.chosen)
+        for key, cell in cells.items()
+        if key[0] in CONTROLLED
     }
-    filled = fill_cells(problem, tasks, seeds, progress)
-    return {
-        "split": "user",
-        "topics": "all tags",
-        **counts,
-        "table": table_rows(problem, filled, settings.seed),
-    }
+    filled = fill_cells(problem, tasks, seeds, lambda text: None)
+    table = table_rows(problem, filled, settings.seed)
+    return {"split": split, "topics": topics, **counts, "table": table}
 
 
 def _permuted(

@@ -130,8 +130,12 @@ def test_the_whole_table_has_all_models_both_splits_and_the_ablation(monkeypatch
     settings = SETTINGS.model_copy(
         update={"ranking": SETTINGS.ranking.model_copy(update={"epochs": 1})}
     )
-    report = measure(source(rows=400, settings=settings), settings)
-    time, user = report["splits"]
+    log = source(rows=400, settings=settings)
+    report = measure(log, settings, served=log)
+    time, user, served = report["splits"]
+    assert [r["auc"] for r in served["table"]] == [
+        r["auc"] for r in time["table"] if r["model"] in ("wide_and_deep", "dcn")
+    ]
     assert len(time["table"]) == 6 * 4
     assert {r["model"] for r in user["table"]} == {"wide_and_deep", "dcn"}
     assert [r["row"] for r in time["ablation"]] == list(ablations())
