@@ -114,7 +114,7 @@ def _write_parts(
     covers, blocks = Covers(work, max_pixels), read_blocks(work, centroids, work.scratch)
     write_topics(work, parts)
     write_videos(work, parts, [covers.of_parts, *([blocks.of_parts] if blocks else [])])
-    parts.write("duplicates", duplicates(work, blocks.alike if blocks else ()))
+    parts.write("duplicates", duplicates(work, blocks.alike() if blocks else None))
     parts.write("misplaced", misplaced(work, blocks.disagreeing if blocks else ()))
     return index | {"ratio": round(covers.ratio, 3)}
 
