@@ -119,6 +119,7 @@ def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
 def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
     """Ranking with and without topics, a recommendation for an active user, the topic page."""
     from consumers.ranking.home import evaluate_ranking, train_ranking
+    from producers.topics.neighbours import near_duplicates
     from vidtopics.cli import ranking_reports, recommendations, show
     from vidtopics.explore import write_page
 
@@ -140,6 +141,7 @@ def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
             tables,
             tables.home / "explore.html",
             prior_exposures=settings.statistics.prior_exposures,
+            find_pairs=near_duplicates,
         ).path
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,6 @@ from vidtopics.contracts import (
 from vidtopics.explore.numbering import SCALE
 from vidtopics.explore.released import Workspace
 from vidtopics.topic_models import load
-
-if TYPE_CHECKING:
-    from producers.topics.neighbours import Pairs
 
 COLUMNS = (
     (VIDEO_TAG_EMBEDDING, "tag_embedding"),
@@ -57,6 +54,31 @@ SELECT row, v FROM (
   QUALIFY row_number() OVER (
     PARTITION BY video_id ORDER BY {EVENT_TIME} DESC, {CREATED_TIME} DESC) = 1)
 JOIN place USING (video_id) WHERE {VALUE_HASH} IS DISTINCT FROM 0 ORDER BY row"""
+
+
+class Pairs(Protocol):
+    """Pairs of places that nearly coincide, by falling cosine."""
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """The first place of each pair, int64[P]."""
+
+    @property
+    def second(self) -> NDArray[np.int64]:
+        """The second, int64[P]."""
+
+    @property
+    def cosines(self) -> NDArray[np.float32]:
+        """Their cosine, float32[P], falling."""
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact neighbours that were looked at."""
+
+
+FindPairs = Callable[[NDArray[np.float16], float], Pairs]
+"""Pairs of rows of [N, D] whose cosine is at least a limit: `producers.topics.neighbours` has it,
+which this package doesn't import."""
 
 
 @dataclass
@@ -119,11 +141,9 @@ class Blocks:
     joint: Block
     disagreeing: list[tuple[int, int]] = field(default_factory=list)
 
-    def alike(self) -> Pairs:
+    def alike(self, find_pairs: FindPairs) -> Pairs:
         """Pairs of places whose cover and title are nearly the same, whatever their topics."""
-        from producers.topics.neighbours import near_duplicates
-
-        return near_duplicates(self.joint.vectors, ALIKE)
+        return find_pairs(self.joint.vectors, ALIKE)
 
     def of_parts(self, first: int, last: int) -> dict[int, str]:
         """Members of the parts of videos from `first` up to before `last`, by part.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from vidtopics.explore.blocks import Pairs
 from vidtopics.explore.released import Workspace
-
-if TYPE_CHECKING:
-    from producers.topics.neighbours import Pairs
 
 LISTED = 200
 """Entries of a list."""
