@@ -30,11 +30,12 @@ def demo(
     """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
     from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
+    from vidtopics.sampling import sampled_peak
     from vidtopics.server import named_url
     from vidtopics.tables import Tables
 
     named_url(home, embedded=embedded)  # refused now rather than after all jobs
-    with show.peak_memory() as peak, show.timed() as seconds:
+    with sampled_peak(show.memory, every=0.5) as peak, show.timed() as seconds:
         settings, source = _source(data, home, config)
         tables = Tables(home)
         homes.keep(home, settings)
