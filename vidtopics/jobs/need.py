@@ -71,7 +71,7 @@ def changed_settings(run: Run, version: Version) -> list[str]:
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     """Figures of the catalogue as the model sees it now, beside those of its training."""
     from producers.tags.folding import with_new_tags
-    from producers.tags.skipgram import TagVectors
+    from producers.tags.vectors import TagVectors
     from producers.topics.assignment import assign
     from producers.topics.drift import TrainedFigures, drift
     from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists, vectors

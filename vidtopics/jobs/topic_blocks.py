@@ -91,11 +91,16 @@ def restore_joint(model: TopicModel) -> JointModel:
     return JointModel.restore(state, model.version.shape)
 
 
+def living_topics(model: TopicModel) -> pa.Table:
+    """Rows of a version's topics that aren't retired, by topic_id."""
+    return model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+
+
 def topics_of(model: TopicModel) -> Topics:
     """The living topics of a version."""
     from producers.topics.evolution import Topics
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     none = np.empty(0, np.int64)
     return Topics(
         living["topic_id"].to_numpy(),
@@ -115,7 +120,7 @@ def parents_of(model: TopicModel) -> Parents:
     """The groups of a version's living topics."""
     from producers.topics.parents import Parents
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     return Parents(
         living["topic_id"].to_numpy(),
         living["parent_topic_id"].to_numpy(),
