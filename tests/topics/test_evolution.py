@@ -117,6 +117,16 @@ def test_a_dead_topic_is_retired_and_never_comes_back():
     assert back.born.tolist() == [12] == nearest_id(back, CENTRES[[9]]).tolist()
 
 
+def test_the_greatest_id_is_not_given_again_once_its_topic_has_ended():
+    """It ends without a birth; the next birth comes a training later."""
+    a = unit(np.eye(4))
+    first = topics_at(np.eye(4)[:3])
+    ended = learn(a[[0, 0, 1, 1, 1]], first, TopicSettings(clusters=3))
+    assert (ended.topic_ids.tolist(), ended.retired.tolist(), ended.next_id) == ([1, 2], [3], 4)
+    then = learn(a[[0, 0, 1, 1, 1, 3, 3, 3, 3]], ended, TopicSettings(clusters=3, growth=0.5))
+    assert then.born.tolist() == [4]
+
+
 def test_a_birth_waits_for_no_death():
     first = learn(videos(TEN, 1))
     then = learn(videos(np.concatenate([TEN, [10] * 4, [11] * 3]), 1), first)
@@ -165,6 +175,18 @@ def test_an_overfull_topic_splits_and_the_larger_part_keeps_the_id():
     assert topics.sizes.tolist() == [6, 2, 4]
     assert topics.split_from.tolist() == [0, 0, 1]
     assert nearest_id(topics, np.eye(3, dtype=np.float32)).tolist() == [1, 3, 2]
+
+
+def test_a_topic_splits_beside_one_that_has_ended():
+    """Rows count the living: topic 1 has no video, topic 2 is overfull, topic 3 has two."""
+    axes = np.eye(4, dtype=np.float32)
+    a = np.repeat(axes[1:], [6, 4, 2], axis=0)
+    before = topics_at([axes[0], axes[1] + axes[2], axes[3]])
+    section = TopicSettings(clusters=3, overfull=1.2, **FREE)
+    topics = learn_topics(a, previous=before, settings=section, seed=0)
+    assert topics.topic_ids.tolist() == [2, 3, 4]
+    assert topics.split_from.tolist() == [0, 0, 2]
+    assert nearest_id(topics, axes[1:]).tolist() == [2, 4, 3]
 
 
 @pytest.mark.parametrize("min_size", [5, 6])  # parts of 6 and 4; 10 is below 2 x 6
