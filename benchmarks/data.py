@@ -16,6 +16,7 @@ Slots = Literal["full", "mixed"]
 DAY_US = 86_400_000_000
 START_US = 1_767_225_600_000_000  # 2026-01-01
 TOPICS = 6_000  # paper, IV-B
+PARENTS = 77  # about the square root
 WIDTHS = {"tag_width": 128, "joint_width": 512}  # the demo's
 CODE = "1f0c2b3a4d5e6f70"
 
@@ -78,6 +79,9 @@ def _column(column: Column, rng: np.random.Generator, count: NDArray[np.int64]) 
         "topic_ids": lambda: _lists(np.where(used, rng.integers(0, TOPICS, used.shape), -1)),
         "topic_weights": lambda: _lists(
             np.where(used, -np.sort(-rng.uniform(0.6, 1, used.shape)), 0)
+        ),
+        "parent_topic_ids": lambda: _lists(
+            np.where(used, rng.integers(0, PARENTS, used.shape), -1)
         ),
         "topic_count": lambda: pa.array(count),
         "topic_epoch": lambda: pa.array(np.ones(rows, np.int64)),

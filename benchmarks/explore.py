@@ -72,6 +72,8 @@ SELECT video(i) AS video_id,
   list_transform(range(8), lambda k: CASE WHEN k < n THEN first + k * 7 ELSE -1 END) AS topic_ids,
   list_transform(range(8), lambda k: CASE WHEN k < n THEN top - 0.03 * k ELSE 0 END)
     AS topic_weights,
+  list_transform(topic_ids, lambda t: CASE WHEN t < 0 THEN -1 ELSE (t - 1) % 77 + 1 END)
+    AS parent_topic_ids,
   n AS topic_count, u(i, 3) < 0.1 AS below_threshold, 1 AS topic_epoch
 FROM (SELECT i, 1 + CAST(floor(u(i, 1) * 7) AS BIGINT) AS n,
   1 + (first_topic(i) + $day * CAST(u(i, 2) < 0.01 AS BIGINT)) % ($topics - 50) AS first,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,18 +21,19 @@ NO_STATISTICS = "no statistics"
 
 
 class Scorer(Protocol):
-    """A ranking model, as `consumers.ranking` loads it."""
+    """A ranking model inside a request, as `consumers.ranking` loads it."""
 
     def score(
-        self,
-        user_id: str,
-        history: Sequence[str],
-        history_topics: Features,
-        candidates: Sequence[str],
-        topics: Features,
-        statistics: Features,
+        self, candidates: Candidates, features: Mapping[str, Features]
     ) -> NDArray[np.float32]:
-        """float32[N]: click probability of each candidate."""
+        """float32[N]: click probability of each candidate.
+
+        Args:
+            candidates: N videos of one user, with the history that recall read.
+            features: feature views by name, as one read gave them: a row for each candidate in
+                views of entity `video`, one row in views of entity `user`. Rows that aren't
+                present count as nothing known; topics are of `candidates.epoch` alone.
+        """
 
 
 @dataclass(frozen=True)
@@ -80,42 +81,16 @@ def recommend(
     candidates = Recall(client, settings).recall(user_id)
     ids = candidates.video_ids
     features = client.read_views(VIEWS, ids)
-    topics, statistics = (
-        of_epoch(features["video_topics"], candidates.epoch),
-        features["video_statistics"],
-    )
+    refused = left_out(features["video_topics"], candidates.epoch)
+    features["video_topics"] = of_epoch(features["video_topics"], candidates.epoch)
+    topics, statistics = features["video_topics"], features["video_statistics"]
     usable = topics.present & statistics.present
-    scores = _scores(client, ranker, candidates, topics, statistics)
+    scores = ranker.score(candidates, features) if ids else np.zeros(0, np.float32)
     best = [i for i in np.argsort(-scores, kind="stable").tolist() if usable[i]][:top]
     videos = tuple(Recommended(ids[i], float(scores[i]), candidates.reasons[ids[i]]) for i in best)
-    refused = left_out(features["video_topics"], candidates.epoch)
     if without := int((topics.present & ~statistics.present).sum()):
         refused[NO_STATISTICS] = without
     counted = {"clicks": candidates.left_out, "candidates": refused}
     return Recommendation(
-        user_id, videos, len(candidates.history), int(usable.sum()), candidates.popular, counted
-    )
-
-
-def _scores(
-    client: OnlineClient,
-    ranker: Scorer,
-    candidates: Candidates,
-    topics: Features,
-    statistics: Features,
-) -> NDArray[np.float32]:
-    if not candidates.reasons:
-        return np.zeros(0, np.float32)
-    history_topics = (
-        client.read("video_topics", [])
-        if candidates.history_topics is None
-        else candidates.history_topics
-    )
-    return ranker.score(
-        candidates.user_id,
-        candidates.history,
-        history_topics,
-        candidates.video_ids,
-        topics,
-        statistics,
+        user_id, videos, len(candidates.clicks), int(usable.sum()), candidates.popular, counted
     )

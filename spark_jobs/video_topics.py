@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 NOTHING_TO_SEE = "no cover, no title and no tag that has a vector"
 SCHEMA = (
-    "video_id string, topic_ids array<bigint>, topic_weights array<float>, topic_count bigint, "
-    "below_threshold boolean, topic_epoch bigint"
+    "video_id string, topic_ids array<bigint>, topic_weights array<float>, "
+    "parent_topic_ids array<bigint>, topic_count bigint, below_threshold boolean, "
+    "topic_epoch bigint"
 )
 
 
@@ -72,7 +73,13 @@ def assigned(model: TopicModel, blocks: Blocks) -> pa.Table:
     """Rows of `video_topics` for some videos."""
     from producers.topics.assignment import assign
     from vidtopics.jobs.inputs import lists
-    from vidtopics.jobs.topic_blocks import represent, space_of, thresholds_of, topics_of
+    from vidtopics.jobs.topic_blocks import (
+        parents_of,
+        represent,
+        space_of,
+        thresholds_of,
+        topics_of,
+    )
 
     topics = topics_of(model)
     least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
@@ -82,6 +89,7 @@ def assigned(model: TopicModel, blocks: Blocks) -> pa.Table:
         "video_id": blocks.video_ids,
         "topic_ids": lists(assignment.topic_ids),
         "topic_weights": lists(assignment.topic_weights),
+        "parent_topic_ids": lists(parents_of(model).of_slots(assignment.topic_ids)),
         "topic_count": pa.array(assignment.topic_count),
         "below_threshold": pa.array(assignment.below_threshold),
         "topic_epoch": pa.repeat(topics.epoch, len(blocks.video_ids)),

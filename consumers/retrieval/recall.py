@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from consumers.retrieval.epochs import common_epoch, left_out, of_epoch
 from consumers.retrieval.rules import Reason, TopicCounts, count_topics, fill
 from vidtopics.online import Features, OnlineClient
 from vidtopics.settings import RecallSettings
+from vidtopics.times import micros
 
 NO_TOPIC = "no topic"
 NEW_USER = "new user"
@@ -32,20 +34,21 @@ class Candidates:
         user_id: who for.
         reasons: of each candidate, in the order in which recall took them.
         epoch: of the topics in `reasons`.
-        history: the user's recent clicks (N_1 at most), newest first.
-        history_topics: feature view `video_topics` of `history`, without topics of another epoch;
-            None without a click.
+        clicks: the user's recently clicked videos (N_1 at most), newest first.
+        history_topics: feature view `video_topics` of `clicks`, without topics of another epoch.
         popular: empty, or why the topics are popular ones instead of the user's own.
-        left_out: clicks of `history` that count in no topic, by cause.
+        left_out: clicks that count in no topic, by cause.
+        at_us: when the request was made; ages and decays are taken to this time.
     """
 
     user_id: str
     reasons: Mapping[str, Reason]
     epoch: int
-    history: Sequence[str]
-    history_topics: Features | None = field(repr=False)
+    clicks: Sequence[str]
+    history_topics: Features = field(repr=False)
     popular: str
     left_out: Mapping[str, int]
+    at_us: int
 
     @property
     def video_ids(self) -> list[str]:
@@ -68,8 +71,12 @@ class Recall:
         self.client = client
         self.settings = settings
 
-    def recall(self, user_id: str) -> Candidates:
+    def recall(self, user_id: str, *, at_us: int | None = None) -> Candidates:
         """Candidates for a user: one read of the clicks, one of their topics, one of the queues.
+
+        Args:
+            user_id: who for; unknown ones get what a new user gets.
+            at_us: when the request is made; None: now.
 
         Raises:
             StoreError: nothing was materialised under the client's prefix, or the release that the
@@ -77,49 +84,51 @@ class Recall:
             redis.exceptions.RedisError: the server can't be reached.
         """
         release = self.client.snapshot()
-        history = release.recent_clicks(user_id)[: self.settings.recent_clicks]
-        if not history:
-            return self._popular(release, user_id, history, None)
-        topics = release.read("video_topics", history)
-        epoch = common_epoch(topics)
-        reasons = self._from_queues(release, self._chosen(of_epoch(topics, epoch)), epoch, history)
+        clicks = release.recent_clicks(user_id)[: self.settings.recent_clicks]
+        topics = release.read("video_topics", clicks)
+        epoch, popular = common_epoch(topics), ""
+        reasons = self._from_queues(release, self._chosen(of_epoch(topics, epoch)), epoch, clicks)
         if not reasons:
-            return self._popular(release, user_id, history, topics)
+            epoch, reasons = self._popular(release, clicks)
+            popular = _why_popular(clicks, of_epoch(topics, epoch))
         return Candidates(
-            user_id, reasons, epoch, history, of_epoch(topics, epoch), "", _uncounted(topics, epoch)
+            user_id=user_id,
+            reasons=reasons,
+            epoch=epoch,
+            clicks=clicks,
+            history_topics=of_epoch(topics, epoch),
+            popular=popular,
+            left_out=_uncounted(topics, epoch),
+            at_us=micros(datetime.now(UTC)) if at_us is None else at_us,
         )
 
     def _popular(
-        self,
-        release: OnlineClient,
-        user_id: str,
-        history: Sequence[str],
-        topics: Features | None,
-    ) -> Candidates:
+        self, release: OnlineClient, clicks: Sequence[str]
+    ) -> tuple[int, dict[str, Reason]]:
         catalogue = release.catalogue()
-        epoch, popular = catalogue.epoch, catalogue.topics[: self.settings.topics]
+        popular = catalogue.topics[: self.settings.topics]
         chosen = TopicCounts(np.array(popular, np.int64), np.zeros(len(popular), np.int64))
-        reasons = self._from_queues(release, chosen, epoch, history)
-        if topics is None:
-            return Candidates(user_id, reasons, epoch, history, None, NEW_USER, {})
-        current = of_epoch(topics, epoch)
-        why = NOTHING_NEW if current["topic_count"].any() else NO_TOPICS
-        return Candidates(user_id, reasons, epoch, history, current, why, _uncounted(topics, epoch))
+        return catalogue.epoch, self._from_queues(release, chosen, catalogue.epoch, clicks)
 
     def _chosen(self, topics: Features) -> TopicCounts:
         counts = count_topics(cast("NDArray[np.int64]", topics["topic_ids"]))
         return TopicCounts(*(column[: self.settings.topics] for column in counts))
 
     def _from_queues(
-        self, release: OnlineClient, topics: TopicCounts, epoch: int, history: Sequence[str]
+        self, release: OnlineClient, topics: TopicCounts, epoch: int, clicks: Sequence[str]
     ) -> dict[str, Reason]:
         if not len(topics.topic_ids):
             return {}
-        limit = self.settings.candidates + len(
-            history
-        )  # N_3 are left of one queue even if all of `history` heads it
+        # N_3 are left of one queue even if all of `clicks` heads it.
+        limit = self.settings.candidates + len(clicks)
         queues = release.queues(topics.topic_ids.tolist(), epoch=epoch, limit=limit)
-        return fill(queues, topics, set(history), self.settings.candidates, self.settings.floor)
+        return fill(queues, topics, set(clicks), self.settings.candidates, self.settings.floor)
+
+
+def _why_popular(clicks: Sequence[str], topics: Features) -> str:
+    if not clicks:
+        return NEW_USER
+    return NOTHING_NEW if topics["topic_count"].any() else NO_TOPICS
 
 
 def _uncounted(topics: Features, epoch: int) -> dict[str, int]:

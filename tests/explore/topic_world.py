@@ -156,6 +156,7 @@ def assigned(given: dict[str, list[tuple[int, float]]], epoch: int = 3) -> list[
             "video_id": v,
             "topic_ids": [t for t, _ in slots] + [-1] * (8 - len(slots)),
             "topic_weights": [w for _, w in slots] + [0.0] * (8 - len(slots)),
+            "parent_topic_ids": [1] * len(slots) + [-1] * (8 - len(slots)),
             "topic_count": len(slots),
             "below_threshold": slots[0][1] < 0.3,
             "topic_epoch": epoch,

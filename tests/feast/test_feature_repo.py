@@ -13,8 +13,10 @@ from vidtopics.contracts import CREATED_TIME, ENTITIES, EVENT_TIME, SERVICES, VI
 TYPES = {
     "string": String,
     "int64": Int64,
+    "float32": Float32,
     "float64": Float64,
     "bool": Bool,
+    "list<string>": Array(String),
     "list<int64>": Array(Int64),
     "list<float32>": Array(Float32),
 }
@@ -115,7 +117,7 @@ def changed(name, change):
         (lambda views: views["video_topics"].features.pop(), "video_topics fields"),
         (lambda views: views["video_topics"].features.reverse(), "video_topics fields"),
         (
-            lambda views: setattr(views["video_topics"].features[2], "dtype", Float64),
+            lambda views: setattr(views["video_topics"].features[3], "dtype", Float64),
             "video_topics.topic_count type",
         ),
         (

@@ -83,6 +83,7 @@ def video_topics(video: str, topics: list[int], **change: Any) -> dict[str, Any]
         "video_id": video,
         "topic_ids": topics + [-1] * (8 - len(topics)),
         "topic_weights": [0.9] * len(topics) + [0.0] * (8 - len(topics)),
+        "parent_topic_ids": [1] * len(topics) + [-1] * (8 - len(topics)),
         "topic_count": len(topics),
         "below_threshold": False,
         "topic_epoch": 1,

@@ -123,6 +123,16 @@ def test_each_living_topic_has_a_parent_and_says_what_it_was_split_from(home, at
     assert {r["split_from"] for r in living} <= {0, *(r["topic_id"] for r in home.rows(TOPICS))}
 
 
+@TIMES
+def test_each_slot_of_a_video_has_the_parent_of_its_topic(home, at):
+    parent = {r["topic_id"]: r["parent_topic_id"] for r in home.holds(TOPICS, at)} | {-1: -1}
+    rows = home.holds(VIDEO_TOPICS, at)
+    assert {r["video_id"]: r["parent_topic_ids"] for r in rows} == {
+        r["video_id"]: [parent[i] for i in r["topic_ids"]] for r in rows
+    }
+    assert len({i for r in rows for i in r["parent_topic_ids"]}) > 2
+
+
 def test_all_is_of_one_epoch(home):
     epochs = {
         r["topic_epoch"]

@@ -25,8 +25,11 @@ from vidtopics.layout.layouts import even_tags
 GOLDEN = {
     "video_tag_embedding": 2114179545,
     "video_joint_representation": 3567140315,
-    "video_topics": 1021965333,
+    "video_topics": 1631204465,
     "video_statistics": 2386086727,
+    "user_statistics": 995184269,
+    "user_topics": 3494513878,
+    "user_recent_skips": 3679102631,
 }
 
 
@@ -35,6 +38,8 @@ def test_the_json_of_video_topics_is_what_readers_hold() -> None:
         '[{"name":"topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,"pad":-1.0},'
         '{"name":"topic_weights","type":"float32","kind":"slots","wire":"float32","width":8,'
         '"pad":0.0},'
+        '{"name":"parent_topic_ids","type":"int64","kind":"slots","wire":"int32","width":8,'
+        '"pad":-1.0},'
         '{"name":"topic_count","type":"int64","kind":"scalar","wire":"int8","width":1,"pad":0.0},'
         '{"name":"below_threshold","type":"bool","kind":"scalar","wire":"bool","width":1,'
         '"pad":0.0},'

@@ -62,6 +62,7 @@ class OnlineHome:
             lambda n: {
                 "topic_ids": [n] + [-1] * 7,
                 "topic_weights": [n / 8] + [0.0] * 7,
+                "parent_topic_ids": [n % 3] + [-1] * 7,
                 "topic_count": 1,
                 "below_threshold": n % 2 == 1,
                 "topic_epoch": 1,

@@ -176,7 +176,7 @@ def test_names_choose_fields(store: Connection, reader: Readers) -> None:
 
 
 def test_weights_and_vectors_in_half_precision(store: Connection, reader: Readers) -> None:
-    """1/3 is 1365/4096 in half precision (11 bits); a row is 8 x 2 bytes shorter than 100."""
+    """1/3 is 1365/4096 in half precision (11 bits); a row is 8 x 2 bytes shorter than 132."""
     narrow = tuple(
         replace(c, wire="float16") if c.name == "topic_weights" else c for c in VIDEO_TOPICS.columns
     )
@@ -185,12 +185,13 @@ def test_weights_and_vectors_in_half_precision(store: Connection, reader: Reader
     row = {
         "topic_ids": [7, 3, *[-1] * 6],
         "topic_weights": weights,
+        "parent_topic_ids": [1, 1, *[-1] * 6],
         "topic_count": 2,
         "below_threshold": False,
         "topic_epoch": 1,
     }
     space = put(store, {"a": row}, schema=topics)
-    assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 100 - 8 * 2
+    assert store.strlen(space.of([b"a"])[0]) == topics.row.itemsize == 132 - 8 * 2
     features = reader().read("topics", ["a", "b"])
     assert features["topic_weights"].dtype == np.float32
     assert features["topic_weights"].tolist() == [[1365 / 4096, 0.25, *[0.0] * 6], [0.0] * 8]

@@ -42,6 +42,7 @@ def value(kind: str, name: bytes, n: int) -> bytes | None:
     columns = {
         "topic_ids": [[n, *[-1] * 7]],
         "topic_weights": [[n / 8, *[0.0] * 7]],
+        "parent_topic_ids": [[n % 3, *[-1] * 7]],
         "topic_count": [1],
         "below_threshold": [n % 2 == 1],
         "topic_epoch": [n],

@@ -66,6 +66,7 @@ class ParityHome:
             lambda n: {
                 "topic_ids": [n] + [-1] * 7,
                 "topic_weights": [n / 7] + [0.0] * 7,
+                "parent_topic_ids": [n % 3] + [-1] * 7,
                 "topic_count": 1,
                 "below_threshold": n % 2 == 1,
                 "topic_epoch": 1,

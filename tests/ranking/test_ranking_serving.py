@@ -15,6 +15,7 @@ from consumers.ranking.fitting import fit
 from consumers.ranking.serving import Ranker
 from consumers.ranking.storing import restore, store
 from consumers.ranking.wide_and_deep import probabilities
+from consumers.retrieval import Candidates, Reason
 from vidtopics.errors import TableError
 from vidtopics.online import Features, Status
 from vidtopics.tables import FOREVER
@@ -64,12 +65,20 @@ def statistics_of(ids, missing=()):
     return features({name: n * exists for name, n in COUNTS.items()}, missing)
 
 
+def score(ranker, user_id, clicks, history_topics, ids, topics, statistics):
+    reasons = dict.fromkeys(ids, Reason(10, 1, 1))
+    candidates = Candidates(user_id, reasons, EPOCH, clicks, history_topics, "", {}, 0)
+    views = {"video_topics": topics, "video_statistics": statistics}
+    return ranker.score(candidates, views)
+
+
 @pytest.mark.parametrize("row", [0, 400, 1_499])
 def test_serving_scores_a_training_row_as_training_does(trained, row):
     (frame,) = trained.data.parts
     shown = frame.impressions.slice(row, 1).to_pylist()[0]
     video, history = shown["video_id"], frame.recent(row)
-    scores = trained.ranker.score(
+    scores = score(
+        trained.ranker,
         shown["user_id"],
         history,
         topics_of(history),
@@ -86,9 +95,9 @@ def test_serving_scores_a_training_row_as_training_does(trained, row):
 
 def test_what_the_online_store_lacks_counts_as_nothing_known(trained):
     known, unknown = ["v1", "v2"], statistics_of(["v1", "v2"], missing={1})
-    scores = trained.ranker.score("u1", [], topics_of([]), known, topics_of(known), unknown)
-    full = trained.ranker.score(
-        "u1", [], topics_of([]), known, topics_of(known), statistics_of(known)
+    scores = score(trained.ranker, "u1", [], topics_of([]), known, topics_of(known), unknown)
+    full = score(
+        trained.ranker, "u1", [], topics_of([]), known, topics_of(known), statistics_of(known)
     )
     assert scores[0] == full[0]
     assert scores[1] != full[1]
@@ -96,26 +105,40 @@ def test_what_the_online_store_lacks_counts_as_nothing_known(trained):
 
 def test_topics_of_another_epoch_count_as_none(trained):
     ids = ["v1", "v2"]
-    old = trained.ranker.score(
-        "u1", ids, topics_of(ids, epoch=2), ids, topics_of(ids, epoch=2), statistics_of(ids)
+    old = score(
+        trained.ranker,
+        "u1",
+        ids,
+        topics_of(ids, epoch=2),
+        ids,
+        topics_of(ids, epoch=2),
+        statistics_of(ids),
     )
     none = topics_of(ids)
     none.columns["topic_ids"][:] = -1
-    assert np.array_equal(old, trained.ranker.score("u1", ids, none, ids, none, statistics_of(ids)))
+    assert np.array_equal(
+        old, score(trained.ranker, "u1", ids, none, ids, none, statistics_of(ids))
+    )
     assert not np.array_equal(
         old,
-        trained.ranker.score("u1", ids, topics_of(ids), ids, topics_of(ids), statistics_of(ids)),
+        score(trained.ranker, "u1", ids, topics_of(ids), ids, topics_of(ids), statistics_of(ids)),
     )
 
 
 def test_unknown_ids_and_no_candidates(trained):
     ids = ["v999999", "v1"]
-    scores = trained.ranker.score(
-        "nobody", ["v888888"], topics_of(["v888888"]), ids, topics_of(ids), statistics_of(ids)
+    scores = score(
+        trained.ranker,
+        "nobody",
+        ["v888888"],
+        topics_of(["v888888"]),
+        ids,
+        topics_of(ids),
+        statistics_of(ids),
     )
     assert ((scores > 0) & (scores < 1)).all()
-    assert trained.ranker.score(
-        "u1", [], topics_of([]), [], topics_of([]), statistics_of([], ())
+    assert score(
+        trained.ranker, "u1", [], topics_of([]), [], topics_of([]), statistics_of([], ())
     ).shape == (0,)
 
 

@@ -53,6 +53,7 @@ class FakeClient:
         columns = {
             "topic_ids": np.array(slots, np.int64).reshape(-1, 8),
             "topic_weights": np.array(weights, np.float32).reshape(-1, 8),
+            "parent_topic_ids": np.where(np.array(slots, np.int64).reshape(-1, 8) < 0, -1, 1),
             "topic_count": np.array([len(topics) for topics, _ in held], np.int64),
             "below_threshold": np.zeros(len(ids), bool),
             "topic_epoch": np.array([epoch for _, epoch in held], np.int64),

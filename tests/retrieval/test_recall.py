@@ -63,7 +63,7 @@ def test_candidates_of_a_known_user_in_three_round_trips(client):
     }
     assert client.trips == ["recent_clicks", "read", "queues"]
     assert (candidates.popular, candidates.epoch, candidates.left_out) == ("", 1, {"removed": 1})
-    assert candidates.history == client.clicks["ann"]
+    assert candidates.clicks == client.clicks["ann"]
     assert candidates.history_topics["topic_ids"][:, 0].tolist() == [1, 2, -1, 1, 3]
 
 
@@ -73,7 +73,7 @@ def test_only_the_newest_clicks_count(client):
     Video a2 is no longer known to be clicked.
     """
     candidates = recall(client, "ann", recent_clicks=2)
-    assert candidates.history == ["a1", "b1"]
+    assert candidates.clicks == ["a1", "b1"]
     assert {r.topic_id: r.clicks for r in candidates.reasons.values()} == {2: 2, 1: 1}
     assert "a2" in candidates.reasons
 
@@ -116,18 +116,14 @@ def test_a_new_user_gets_popular_topics_in_equal_parts(client):
         "a2": Reason(1, 3, 0),
         "x2": Reason(1, 4, 0),
     }
-    assert (
-        candidates.popular,
-        candidates.history,
-        candidates.history_topics,
-        candidates.left_out,
-    ) == (
-        NEW_USER,
-        [],
-        None,
-        {},
-    )
-    assert client.trips == ["recent_clicks", "catalogue", "queues"]
+    assert (candidates.popular, candidates.clicks, candidates.left_out) == (NEW_USER, [], {})
+    assert len(candidates.history_topics) == 0
+    assert client.trips == ["recent_clicks", "read", "catalogue", "queues"]
+
+
+def test_the_time_of_the_request(client):
+    assert Recall(client, SETTINGS).recall("ann", at_us=7).at_us == 7
+    assert recall(client, "ann").at_us > 1_700_000_000_000_000
 
 
 def test_a_user_whose_clicks_have_no_topics(client):

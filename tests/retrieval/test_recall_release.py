@@ -28,6 +28,7 @@ def release(store: redis.Redis, load: int) -> None:
     columns = {
         "topic_ids": [[5, *[-1] * 7]] * 2,
         "topic_weights": [[1.0, *[0.0] * 7]] * 2,
+        "parent_topic_ids": [[1, *[-1] * 7]] * 2,
         "topic_count": [1, 1],
         "below_threshold": [False, False],
         "topic_epoch": [load, load],
@@ -56,7 +57,7 @@ def client(store: redis.Redis) -> OnlineClient:
     return OnlineClient(store)
 
 
-@pytest.mark.parametrize(("user", "reads"), [("ann", 3), ("bob", 4), ("nobody", 3)])
+@pytest.mark.parametrize(("user", "reads"), [("ann", 3), ("bob", 4), ("nobody", 4)])
 def test_a_switch_between_any_two_reads_mixes_nothing(
     client: OnlineClient,
     store: redis.Redis,

@@ -22,8 +22,8 @@ from vidtopics.tables.schemas import arrow_schema
 class ByPlace:
     """Each candidate scores a tenth less than the one before it."""
 
-    def score(self, user_id, history, history_topics, candidates, topics, statistics):
-        return np.float32(0.9) - np.arange(len(candidates), dtype=np.float32) / 10
+    def score(self, candidates, features):
+        return np.float32(0.9) - np.arange(len(candidates.video_ids), dtype=np.float32) / 10
 
 
 def publish(tables, table, rows, event, **options):

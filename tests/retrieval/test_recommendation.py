@@ -22,9 +22,9 @@ class Known:
         self.scores = scores
         self.given = None
 
-    def score(self, user_id, history, history_topics, candidates, topics, statistics):
-        self.given = (user_id, history, history_topics, candidates, topics, statistics)
-        return np.array([self.scores[v] for v in candidates], np.float32)
+    def score(self, candidates, features):
+        self.given = (candidates, features)
+        return np.array([self.scores[v] for v in candidates.video_ids], np.float32)
 
 
 def store():
@@ -49,9 +49,14 @@ def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     assert (recommendation.clicks, recommendation.candidates, recommendation.popular) == (1, 4, "")
     assert recommendation.left_out == {"clicks": {}, "candidates": {}}
     assert client.trips == ["recent_clicks", "read", "queues", "read"]
-    user, history, history_topics, candidates, topics, statistics = ranker.given
-    assert (user, history, candidates) == ("ann", ["seen"], ["a", "b", "c", "d"])
-    assert [len(f) for f in (history_topics, topics, statistics)] == [1, 4, 4]
+    candidates, features = ranker.given
+    assert (candidates.user_id, candidates.clicks) == ("ann", ["seen"])
+    assert candidates.video_ids == ["a", "b", "c", "d"]
+    assert len(candidates.history_topics) == 1
+    assert {view: len(rows) for view, rows in features.items()} == {
+        "video_topics": 4,
+        "video_statistics": 4,
+    }
 
 
 def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
@@ -66,12 +71,8 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
         "topics of another epoch": 1,
         "no statistics": 1,
     }
-    assert ranker.given[4]["topic_ids"][:, 0].tolist() == [
-        -1,
-        -1,
-        1,
-        1,
-    ]  # the model never sees foreign topics
+    _, features = ranker.given  # the model never sees foreign topics
+    assert features["video_topics"]["topic_ids"][:, 0].tolist() == [-1, -1, 1, 1]
 
 
 def test_a_new_user():
@@ -79,7 +80,7 @@ def test_a_new_user():
     recommendation = recommend(client, ranker, SETTINGS, "nobody", top=1)
     assert [(v.video_id, v.reason) for v in recommendation.videos] == [("b", Reason(1, 2, 0))]
     assert (recommendation.popular, recommendation.clicks) == (NEW_USER, 0)
-    assert len(ranker.given[2]) == 0
+    assert len(ranker.given[0].history_topics) == 0
 
 
 def test_nothing_to_recommend():

@@ -119,6 +119,7 @@ def test_the_base_reads_what_the_platform_wrote(base, store):
     row = {
         "topic_ids": [[7, 3, *[-1] * 6]],
         "topic_weights": [[0.5, 0.25, *[0] * 6]],
+        "parent_topic_ids": [[1, 1, *[-1] * 6]],
         "topic_count": [2],
         "below_threshold": [False],
         "topic_epoch": [1],

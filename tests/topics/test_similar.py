@@ -96,6 +96,7 @@ def home(tmp_path_factory):
                 "video_id": v,
                 "topic_ids": [t for t, _ in TOPICS[v]] + [-1] * (8 - len(TOPICS[v])),
                 "topic_weights": [w for _, w in TOPICS[v]] + [0.0] * (8 - len(TOPICS[v])),
+                "parent_topic_ids": [1] * len(TOPICS[v]) + [-1] * (8 - len(TOPICS[v])),
                 "topic_count": len(TOPICS[v]),
                 "below_threshold": False,
                 "topic_epoch": 1,

@@ -57,6 +57,7 @@ def assigned(slots):
     return {
         "topic_ids": slots + [-1] * (8 - n),
         "topic_weights": [0.75 - 0.125 * i for i in range(n)] + [0.0] * (8 - n),
+        "parent_topic_ids": [1] * n + [-1] * (8 - n),
         "topic_count": n,
         "below_threshold": False,
         "topic_epoch": 1,

@@ -30,6 +30,7 @@ def fill(tables, videos, versions):
             {
                 "topic_ids": [[int(n), *[-1] * 7] for n in number],
                 "topic_weights": [[0.5, *[0.0] * 7]] * videos,
+                "parent_topic_ids": [[1, *[-1] * 7]] * videos,
                 "topic_count": [1] * videos,
                 "below_threshold": [bool(n % 2) for n in number],
                 "topic_epoch": [1] * videos,
