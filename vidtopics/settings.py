@@ -241,8 +241,9 @@ class TopicSettings(Section):
     """A topic splits whose mean cosine of videos to centre is below this share of the median's."""
     relearn_growth: Annotated[float, Field(ge=1)] = 2.0
     """A training that goes on from a version leaves its joint model and its tags' vectors as they
-    are, and learns vectors of new tags, topics and labels. From this many times the videos on that
-    those were learned from, it trains them on too; most videos have another set of topics then."""
+    are, and learns vectors of new tags, topics and labels. From this many times the videos on, or
+    the tags given to them, that those were learned from, it trains them on too and chooses block
+    weights and thresholds anew; most videos have another set of topics then."""
     keep_first: Share = 0.95
     """A training leaves at least this share of the unchanged videos their first topic ..."""
     keep_set: Share = 0.85
