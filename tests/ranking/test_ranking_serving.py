@@ -66,8 +66,8 @@ def statistics_of(ids, missing=()):
 
 
 def score(ranker, user_id, clicks, history_topics, ids, topics, statistics):
-    reasons = dict.fromkeys(ids, Reason(10, 1, 1))
-    candidates = Candidates(user_id, reasons, EPOCH, clicks, history_topics, "", {}, 0)
+    reasons = dict.fromkeys(ids, Reason("topic", 10, 1, 1))
+    candidates = Candidates(user_id, reasons, EPOCH, clicks, history_topics, "", {}, 0, 7)
     views = {"video_topics": topics, "video_statistics": statistics}
     return ranker.score(candidates, views)
 
