@@ -1,110 +1,218 @@
-"""What topics could add to AUC in a simulated world, from what is planted in it.
+"""What topics can add to AUC in a simulated world: the ceiling that learned topics are held to.
 
-`python -m benchmarks.planted WORLD`.
+`python -m benchmarks.planted WORLD ...` takes worlds that `write_world` wrote
+(`HOME/simulated/<digest>`); `--seeds 7 8` simulates worlds of the default settings in memory, and
+`--eta`, `--topics` and `--users` change these settings.
 
-WORLD is a folder that `write_world` wrote (`HOME/simulated/<digest>`). Clicks are replayed in order
-of time; a logistic regression learns from the first four fifths of the impressions, with click
-rates alone and with how well a video fits the user's earlier clicks. `planted affinity` is the
-world's own, which no consumer can know.
+A logistic regression learns from the first four fifths of the impressions by time and is judged on
+the last, once for each variant. All have what `base` has: the video's click rate, exposures and
+age, position, the user's impressions, clicks and residuals, and what this user did with this video.
+The others add what they know of topics, classes or tastes *as planted*, over the user's earlier
+impressions, clicked or not. The interval of a world is a paired bootstrap over users, that over
+worlds Student's t.
 """
 
 from __future__ import annotations
 
-import sys
-from collections import defaultdict
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
-RECENT = 128
-TRAIN_SHARE = 0.8
+from benchmarks.planted_features import RANDOM_SHARE, Consumer, Floats, read_log
+from vidtopics.errors import InputError, explain
+from vidtopics.settings import SimulationSettings
+from vidtopics.simulation import World
+from vidtopics.simulation.loop import simulate
+from vidtopics.simulation.truth import MARK
+
+PERMUTATIONS = 5
+DRAWS = 200
+"""Of the bootstrap."""
+CLASSES, KERNEL = "residual in primary and secondary class", "topic kernel"
+PERMUTED, ORACLE = "kernel, permuted topics", "oracle"
 
 
-def ceilings(world: Path) -> dict[str, float]:
-    """AUC on the last fifth of the impressions by what a model knows beside click rates."""
-    videos = pq.read_table(world / "truth" / "videos.parquet")
-    shown = pq.read_table(world / "impressions.parquet").sort_by("event_timestamp")
-    place = {name: i for i, name in enumerate(videos["video_id"].to_pylist())}
-    video = np.array([place[name] for name in shown["video_id"].to_pylist()])
-    clicked = np.array(shown["clicked"].to_pylist()).astype(bool)
-    cut = int(TRAIN_SHARE * len(video))
-    rates, fits = _replay(videos, shown["user_id"].to_pylist(), video, clicked)
-    seen, wins = (
-        np.bincount(video[:cut], weights, minlength=len(place)) for weights in (None, clicked[:cut])
+@dataclass(frozen=True)
+class Gain:
+    """AUC of a variant on the test rows, and its gain over the variant `over`, with 95% bounds."""
+
+    eta: float
+    topics: int
+    seed: int
+    variant: str
+    over: str
+    auc: float
+    gain: float
+    low: float
+    high: float
+
+
+def gains(world: World) -> list[Gain]:
+    """Every variant's gain; `kernel, permuted topics` is the mean of several permutations."""
+    consumer = Consumer(world, read_log(world))
+    draws = _bootstrap_weights(consumer)
+    aucs: dict[str, Floats] = {}
+    rows: list[Gain] = []
+    for variant, over, copies in _variants(consumer):
+        aucs[variant] = np.mean([_aucs(consumer, features, draws) for features in copies], axis=0)
+        difference = aucs[variant] - aucs[over]
+        low, high = np.quantile(difference[1:], [0.025, 0.975])
+        settings, auc, gain = world.settings, float(aucs[variant][0]), float(difference[0])
+        of_world = (settings.visible_taste, settings.topics, world.seed)
+        rows.append(Gain(*of_world, variant, over, auc, gain, float(low), float(high)))
+    return rows
+
+
+def _variants(consumer: Consumer) -> Iterator[tuple[str, str, Iterator[Floats]]]:
+    """Name, the variant that it is compared with, and its features, once for each permutation."""
+    base, topic = consumer.base(), consumer.topic
+    levels = consumer.world.classes.secondary[topic], consumer.world.classes.primary[topic]
+    kernels, classes = consumer.topic_kernels(topic), consumer.residuals(*levels)
+
+    def added(*features: Floats) -> Iterator[Floats]:
+        yield np.hstack([base, *features])
+
+    yield "base", "base", added()
+    yield "share of clicks in the topic", "base", added(consumer.shares(topic))
+    yield "clicks and impressions in the topic", "base", added(consumer.counts(topic))
+    yield "residual in the topic", "base", added(consumer.residuals(topic))
+    yield CLASSES, "base", added(classes)
+    yield KERNEL, "base", added(kernels)
+    yield "topic kernel and classes", CLASSES, added(kernels, classes)
+    yield (
+        f"kernel, {RANDOM_SHARE:.0%} of topics random",
+        "base",
+        added(consumer.topic_kernels(consumer.partly_random())),
     )
-    base = [_odds((wins + 3) / (seen + 10))[video], *rates]
-    known = {
-        "click rates": [],
-        "and planted topic": ["topic"],
-        "and planted topic and classes": ["topic", "secondary", "primary"],
-        "and planted taste": ["taste"],
-    }
-    scores = {}
-    for name, columns in known.items():
-        extra = [c for column in columns for c in (fits[column], fits[column] * rates[1])]
-        x = np.column_stack([*base, *extra])
-        x = (x - x.mean(0)) / x.std(0)
-        model = LogisticRegression(max_iter=500).fit(x[:cut], clicked[:cut])
-        scores[name] = float(roc_auc_score(clicked[cut:], model.predict_proba(x[cut:])[:, 1]))
-    scores["planted affinity"] = float(
-        roc_auc_score(clicked, _affinity(world, videos, shown["user_id"].to_pylist(), video))
+    yield (
+        PERMUTED,
+        "base",
+        (
+            np.hstack([base, consumer.topic_kernels(consumer.permuted())])
+            for _ in range(PERMUTATIONS)
+        ),
     )
-    return scores
+    yield "kernel over planted tastes", "base", added(consumer.taste_kernels())
+    yield ORACLE, "base", added(consumer.oracle())
 
 
-def _replay(
-    videos: pq.Table, users: list[str], video: NDArray[np.int64], clicked: NDArray[np.bool_]
-) -> tuple[list[NDArray[np.float64]], dict[str, NDArray[np.float64]]]:
-    """Of each impression: the user's click rate and log clicks before; how the video fits them."""
-    taste = np.array(videos["taste"].to_pylist())
-    classes = {name: videos[name].to_numpy() for name in ("topic", "secondary", "primary")}
-    history, views = defaultdict[str, list[int]](list), defaultdict[str, int](int)
-    rates, fits = (
-        np.zeros((len(video), 2)),
-        {name: np.zeros(len(video)) for name in (*classes, "taste")},
-    )
-    for row, (user, this, click) in enumerate(zip(users, video, clicked, strict=True)):
-        recent = np.array(history[user][-RECENT:], int)
-        rates[row] = (
-            _odds(np.array((len(history[user]) + 3) / (views[user] + 10))),
-            np.log1p(len(history[user])),
+def _aucs(consumer: Consumer, features: Floats, draws: Floats) -> Floats:
+    """AUC on the test rows with each of the `draws` [1 + D, U] as weights of users: [1 + D]."""
+    trains, clicked = consumer.trains, consumer.log.clicked
+    x = (features - features[trains].mean(axis=0)) / np.maximum(features[trains].std(axis=0), 1e-9)
+    model = LogisticRegression(solver="newton-cholesky").fit(x[trains], clicked[trains])
+    scores = model.decision_function(x[~trains])
+    user = consumer.log.user[~trains]
+    return np.array([weighted_auc(clicked[~trains], scores, draw[user]) for draw in draws])
+
+
+def weighted_auc(clicked: NDArray[np.bool_], scores: Floats, weights: Floats) -> float:
+    """Share of pairs of a clicked and an unclicked row, by weight, that the scores order right.
+
+    >>> clicked = np.array([True, False, True, False])
+    >>> weighted_auc(clicked, np.array([4.0, 3.0, 2.0, 1.0]), np.array([1.0, 1.0, 1.0, 1.0]))
+    0.75
+    """
+    values, place = np.unique(scores, return_inverse=True)
+    positive = np.bincount(place, weights * clicked, minlength=len(values))
+    negative = np.bincount(place, weights * ~clicked, minlength=len(values))
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
+
+
+def _bootstrap_weights(consumer: Consumer) -> Floats:
+    """How often each user is drawn, [1 + DRAWS, U]; in the first row each once."""
+    users = consumer.world.settings.users
+    drawn = np.random.default_rng(0).multinomial(users, np.full(users, 1 / users), size=DRAWS)
+    return np.vstack([np.ones(users), drawn])
+
+
+def table(rows: Sequence[Gain]) -> str:
+    """Gains of worlds of one eta and number of topics, a column for each seed and their mean."""
+    seeds = sorted({row.seed for row in rows})
+    lines = [
+        f"| gain in AUC, eta {rows[0].eta:g}, {rows[0].topics} topics | over |"
+        + "".join(f" seed {seed} |" for seed in seeds)
+        + " mean |",
+        "|---" * (len(seeds) + 3) + "|",
+    ]
+    for variant in dict.fromkeys(row.variant for row in rows):
+        of_seeds = [row for row in rows if row.variant == variant]
+        if variant == "base":
+            cells, mean = [f"{row.auc:.4f}" for row in of_seeds], _mean([r.auc for r in of_seeds])
+            lines.append(f"| AUC of base | | {' | '.join(cells)} | {mean} |")
+            continue
+        cells = [f"{row.gain:+.4f} ({row.low:+.4f}, {row.high:+.4f})" for row in of_seeds]
+        mean = _mean([row.gain for row in of_seeds], sign="+")
+        lines.append(f"| {variant} | {of_seeds[0].over} | {' | '.join(cells)} | {mean} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float], sign: str = "") -> str:
+    """Mean and half the width of its 95% interval by Student's t; the value where there is one."""
+    mean = f"{np.mean(values):{sign}.4f}"
+    if len(values) == 1:
+        return mean
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{mean} ± {half:.4f}"
+
+
+def written_world(folder: Path) -> World:
+    """The world that `write_world` left in `folder`; InputError where this code makes another."""
+    truth = json.loads((folder / "truth" / MARK).read_text(encoding="utf-8"))
+    world = World.build(SimulationSettings(**truth["settings"]), truth["seed"])
+    written = pq.read_table(folder / "impressions.parquet", columns=["clicked"])["clicked"]
+    simulated = np.concatenate([b.responses.clicked.ravel() for b in simulate(world)])
+    if not np.array_equal(written.to_numpy(), simulated):
+        raise InputError(
+            explain(
+                str(folder),
+                expected="a log that this version of the simulation writes",
+                found="other clicks",
+                mend="simulate the world again: vidtopics ingest simulated --home NEW",
+            )
         )
-        if len(recent):
-            for name, codes in classes.items():
-                fits[name][row] = (codes[recent] == codes[this]).mean()
-            fits["taste"][row] = np.log(np.exp(4 * (taste[recent] @ taste[this] - 1)).mean())
-        else:
-            fits["taste"][row] = -3
-        views[user] += 1
-        if click:
-            history[user].append(int(this))
-    return [rates[:, 0], rates[:, 1]], fits
+    return world
 
 
-def _affinity(
-    world: Path, videos: pq.Table, users: list[str], video: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The world's own score before position, fatigue and age (docs/simulation.md)."""
-    table = pq.read_table(world / "truth" / "users.parquet")
-    place = {name: i for i, name in enumerate(table["user_id"].to_pylist())}
-    user = np.array([place[name] for name in users])
-    interests = np.array(table["interests"].to_pylist()).reshape(len(table), 4, -1)
-    weights = np.exp(np.array(table["log_weights"].to_pylist()))
-    weights /= weights.sum(1, keepdims=True)
-    cosine = np.einsum("nmk,nk->nm", interests[user], np.array(videos["taste"].to_pylist())[video])
-    affinity = np.log((weights[user] * np.exp(4 * (cosine - 1))).sum(1))
-    appeal, bias = videos["appeal"].to_numpy()[video], table["bias"].to_numpy()[user]
-    return affinity + 0.5 * appeal + bias  # type: ignore[no-any-return]
+def _worlds(options: argparse.Namespace) -> Iterator[World]:
+    for folder in options.worlds:
+        yield written_world(folder)
+    default = SimulationSettings()
+    for eta in options.eta or [default.visible_taste]:
+        for topics in options.topics or [default.topics]:
+            changes = {"visible_taste": eta, "topics": topics, "users": options.users}
+            for seed in options.seeds:
+                yield World.build(SimulationSettings(**changes), seed)
 
 
-def _odds(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.log(share / (1 - share))
+def main() -> None:
+    """Print a table for each eta and number of topics, or all gains as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planted")
+    parser.add_argument("worlds", nargs="*", type=Path, metavar="WORLD")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[])
+    parser.add_argument("--eta", nargs="+", type=float)
+    parser.add_argument("--topics", nargs="+", type=int)
+    parser.add_argument("--users", type=int, default=SimulationSettings().users)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not options.worlds and not options.seeds:
+        parser.error("name a WORLD or --seeds")
+    rows = [row for world in _worlds(options) for row in gains(world)]
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))  # noqa: T201
+        return
+    for setting in dict.fromkeys((row.eta, row.topics) for row in rows):
+        print(table([row for row in rows if (row.eta, row.topics) == setting]) + "\n")  # noqa: T201
 
 
 if __name__ == "__main__":
-    for name, auc in ceilings(Path(sys.argv[1])).items():
-        print(f"{auc:.4f}  {name}")  # noqa: T201
+    main()

@@ -1,12 +1,15 @@
-"""Features of videos. `tests/feast/test_feature_repo.py` holds each to its table's contract."""
+"""Features of videos and users; `tests/feast/test_feature_repo.py` holds each to its contract."""
 
 from datetime import timedelta
 
 from feast import FeatureView, Field
 from feast.types import Array, Bool, Float32, Int64, String
 
-from feature_repo.entities import video
+from feature_repo.entities import user, video
 from feature_repo.sources import (
+    user_recent_skips_source,
+    user_statistics_source,
+    user_topics_source,
     video_joint_representation_source,
     video_statistics_source,
     video_tag_embedding_source,
@@ -136,6 +139,142 @@ video_statistics = FeatureView(
             name="video_clicks",
             dtype=Int64,
             description="clicks strictly before the as-of time",
+        ),
+    ],
+)
+
+user_statistics = FeatureView(
+    name="user_statistics",
+    description="how much each user was shown and clicked, and how much was to be expected",
+    entities=[user],
+    source=user_statistics_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="user_id", dtype=String),
+        Field(
+            name="user_exposures",
+            dtype=Int64,
+            description="impressions before the as-of time",
+        ),
+        Field(
+            name="user_clicks",
+            dtype=Int64,
+            description="clicks before the as-of time",
+        ),
+        Field(
+            name="user_expected_clicks",
+            dtype=Float32,
+            description="sum over those impressions of the video's smoothed click-through rate at "
+            "the start of the impression's day",
+        ),
+        Field(
+            name="user_decayed_exposures",
+            dtype=Float32,
+            description="impressions, each halved per `users.half_life` until user_decayed_at",
+        ),
+        Field(
+            name="user_decayed_clicks",
+            dtype=Float32,
+            description="clicks, likewise",
+        ),
+        Field(
+            name="user_decayed_expected",
+            dtype=Float32,
+            description="expected clicks, likewise",
+        ),
+        Field(
+            name="user_decayed_at",
+            dtype=Int64,
+            description="the user's last event, in microseconds since 1970",
+        ),
+    ],
+)
+
+user_topics = FeatureView(
+    name="user_topics",
+    description="the topics and parent topics that each user met most of late",
+    entities=[user],
+    source=user_topics_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="user_id", dtype=String),
+        Field(
+            name="user_topic_ids",
+            dtype=Array(Int64),
+            description="topics by falling decayed exposures; `users.topics` (64) at most",
+            tags={"wire": "int32"},
+        ),
+        Field(
+            name="user_topic_exposures",
+            dtype=Array(Float32),
+            description="impressions in each topic, by its share of the video's weights",
+        ),
+        Field(
+            name="user_topic_clicks",
+            dtype=Array(Float32),
+            description="clicks, likewise",
+        ),
+        Field(
+            name="user_topic_expected",
+            dtype=Array(Float32),
+            description="expected clicks, likewise",
+        ),
+        Field(
+            name="user_parent_ids",
+            dtype=Array(Int64),
+            description="parent topics by falling decayed exposures; `users.parents` (16) at most",
+            tags={"wire": "int32"},
+        ),
+        Field(
+            name="user_parent_exposures",
+            dtype=Array(Float32),
+            description="sums over all topics of a parent that the user met",
+        ),
+        Field(
+            name="user_parent_clicks",
+            dtype=Array(Float32),
+            description="likewise",
+        ),
+        Field(
+            name="user_parent_expected",
+            dtype=Array(Float32),
+            description="likewise",
+        ),
+        Field(
+            name="user_topic_epoch",
+            dtype=Int64,
+            description="IDs are comparable within one epoch",
+            tags={"wire": "int32"},
+        ),
+    ],
+)
+
+user_recent_skips = FeatureView(
+    name="user_recent_skips",
+    description="each user's latest impressions that no click is known of",
+    entities=[user],
+    source=user_recent_skips_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="user_id", dtype=String),
+        Field(
+            name="skipped_video_ids",
+            dtype=Array(String),
+            description="the video of each impression, newest first; N_1 (128) at most",
+        ),
+        Field(
+            name="skipped_times",
+            dtype=Array(Int64),
+            description="when it was shown, in microseconds since 1970",
+        ),
+        Field(
+            name="skipped_positions",
+            dtype=Array(Int64),
+            description="rank in the refresh, first is 1; -1: none was delivered",
+            tags={"wire": "int32"},
         ),
     ],
 )

@@ -38,3 +38,30 @@ video_statistics_source = FileSource(
     created_timestamp_column="created_timestamp",
     description="exposures and clicks before the as-of time",
 )
+
+user_statistics_source = FileSource(
+    name="user_statistics",
+    path="user_statistics",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="how much each user was shown and clicked, and how much was to be expected",
+)
+
+user_topics_source = FileSource(
+    name="user_topics",
+    path="user_topics",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="the topics and parent topics that each user met most of late",
+)
+
+user_recent_skips_source = FileSource(
+    name="user_recent_skips",
+    path="user_recent_skips",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="each user's latest impressions that no click is known of",
+)

@@ -408,6 +408,116 @@ VIDEO_STATISTICS = Table(
     columns=_COUNTS,
 )
 
+USER_STATISTICS = Table(
+    "user_statistics",
+    "history",
+    ("user_id",),
+    engine="spark",
+    view=View("user"),
+    doc="how much each user was shown and clicked, and how much was to be expected",
+    columns=(
+        USER_ID,
+        Column("user_exposures", "int64", "impressions before the as-of time", unit="impressions"),
+        Column("user_clicks", "int64", "clicks before the as-of time", unit="clicks"),
+        Column(
+            "user_expected_clicks",
+            "float32",
+            "sum over those impressions of the video's smoothed click-through rate at the start "
+            "of the impression's day",
+            unit="clicks",
+        ),
+        Column(
+            "user_decayed_exposures",
+            "float32",
+            "impressions, each halved per `users.half_life` until user_decayed_at",
+            unit="impressions",
+        ),
+        Column("user_decayed_clicks", "float32", "clicks, likewise", unit="clicks"),
+        Column("user_decayed_expected", "float32", "expected clicks, likewise", unit="clicks"),
+        Column(
+            "user_decayed_at",
+            "int64",
+            "the user's last event, in microseconds since 1970",
+            unit="us",
+        ),
+    ),
+)
+
+USER_TOPIC_COUNTS = Table(
+    "user_topic_counts",
+    "history",
+    ("user_id",),
+    engine="spark",
+    doc="every topic that each user met: what `user_topics` is chosen from",
+    columns=(
+        USER_ID,
+        Column("met_topic_ids", "list<int64>", "topics of the videos that were shown, ascending"),
+        Column(
+            "met_exposures",
+            "list<float32>",
+            "impressions; one counts in each of its video's topics with that topic's share of the "
+            "weights",
+            unit="impressions",
+        ),
+        Column("met_clicks", "list<float32>", "clicks, likewise", unit="clicks"),
+        Column("met_expected", "list<float32>", "expected clicks, likewise", unit="clicks"),
+        Column(
+            "met_decayed",
+            "list<float32>",
+            "met_exposures, each halved per `users.half_life` until met_decayed_at",
+            unit="impressions",
+        ),
+        Column(
+            "met_decayed_at",
+            "int64",
+            "the user's last event with a topic, in microseconds since 1970",
+            unit="us",
+        ),
+        Column("met_epoch", "int64", "IDs are comparable within one epoch"),
+    ),
+)
+
+USER_TOPICS = Table(
+    "user_topics",
+    "history",
+    ("user_id",),
+    engine="spark",
+    view=View("user"),
+    doc="the topics and parent topics that each user met most of late",
+    columns=(
+        USER_ID,
+        Column(
+            "user_topic_ids",
+            "list<int64>",
+            "topics by falling decayed exposures; `users.topics` (64) at most",
+            wire="int32",
+        ),
+        Column(
+            "user_topic_exposures",
+            "list<float32>",
+            "impressions in each topic, by its share of the video's weights",
+            unit="impressions",
+        ),
+        Column("user_topic_clicks", "list<float32>", "clicks, likewise", unit="clicks"),
+        Column("user_topic_expected", "list<float32>", "expected clicks, likewise", unit="clicks"),
+        Column(
+            "user_parent_ids",
+            "list<int64>",
+            "parent topics by falling decayed exposures; `users.parents` (16) at most",
+            wire="int32",
+        ),
+        Column(
+            "user_parent_exposures",
+            "list<float32>",
+            "sums over all topics of a parent that the user met",
+            unit="impressions",
+        ),
+        Column("user_parent_clicks", "list<float32>", "likewise", unit="clicks"),
+        Column("user_parent_expected", "list<float32>", "likewise", unit="clicks"),
+        Column("user_topic_epoch", "int64", "IDs are comparable within one epoch", wire="int32"),
+    ),
+)
+
 USER_RECENT_CLICKS = Table(
     "user_recent_clicks",
     "snapshot",
@@ -420,6 +530,35 @@ USER_RECENT_CLICKS = Table(
             "recent_video_ids",
             "list<string>",
             "clicked videos, newest first, each once; N_1 (128) at most",
+        ),
+    ),
+)
+
+USER_RECENT_SKIPS = Table(
+    "user_recent_skips",
+    "history",
+    ("user_id",),
+    engine="spark",
+    view=View("user"),
+    doc="each user's latest impressions that no click is known of",
+    columns=(
+        USER_ID,
+        Column(
+            "skipped_video_ids",
+            "list<string>",
+            "the video of each impression, newest first; N_1 (128) at most",
+        ),
+        Column(
+            "skipped_times",
+            "list<int64>",
+            "when it was shown, in microseconds since 1970",
+            unit="us",
+        ),
+        Column(
+            "skipped_positions",
+            "list<int64>",
+            "rank in the refresh, first is 1; -1: none was delivered",
+            wire="int32",
         ),
     ),
 )
@@ -517,7 +656,11 @@ DERIVED = (
     VIDEO_TOPICS,
     VIDEO_COUNTS,
     VIDEO_STATISTICS,
+    USER_STATISTICS,
+    USER_TOPIC_COUNTS,
+    USER_TOPICS,
     USER_RECENT_CLICKS,
+    USER_RECENT_SKIPS,
     TOPIC_QUEUES,
 )
 LOGBOOKS = (RELEASES, LOADS)
@@ -530,9 +673,18 @@ ENTITIES: Mapping[str, Column] = {"video": VIDEO_ID, "user": USER_ID}
 VIEWS: Mapping[str, Table] = {t.name: t for t in DERIVED if t.view}
 STRUCTURES: Mapping[str, Table] = {t.name: t for t in (USER_RECENT_CLICKS, TOPIC_QUEUES)}
 """Snapshots that go to Redis as structures of their own (lists), not as feature views."""
+_RANKING_V2 = (
+    VIDEO_TOPICS,
+    VIDEO_STATISTICS,
+    USER_STATISTICS,
+    USER_TOPICS,
+    USER_RECENT_SKIPS,
+)
 SERVICES: Mapping[str, tuple[Table, ...]] = {
     "recall_v1": (VIDEO_TOPICS,),
     "ranking_v1": (VIDEO_TOPICS, VIDEO_STATISTICS),
     "training_v1": (VIDEO_TOPICS, VIDEO_STATISTICS),
+    "ranking_v2": _RANKING_V2,
+    "training_v2": _RANKING_V2,
 }
 """Which views each consumer reads together; training is exactly ranking."""

@@ -8,7 +8,12 @@ every video whenever anybody clicks anything; it is computed where it is used
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class _Arithmetic(Protocol):
@@ -17,6 +22,7 @@ class _Arithmetic(Protocol):
 
 
 Counts = TypeVar("Counts", bound=_Arithmetic)
+Floats = TypeVar("Floats", float, "NDArray[np.float64]")
 
 
 @dataclass(frozen=True)
@@ -47,3 +53,21 @@ def smoothed_ctr(clicks: Counts, exposures: Counts, prior: Prior) -> Counts:
     array([0.2, 0.5])
     """
     return (clicks + prior.exposures * prior.global_ctr) / (exposures + prior.exposures)
+
+
+def decayed(value: Floats, since_us: Floats, at_us: Floats, half_life: timedelta) -> Floats:
+    """A decayed count of one time as of a later one: value / 2 ** ((at - since) / half-life).
+
+    Args:
+        value: the count as of `since_us`, as `user_statistics` has it.
+        since_us: microseconds; `user_decayed_at`.
+        at_us: microseconds, no earlier.
+        half_life: `users.half_life`.
+
+    >>> day_us = 86_400_000_000
+    >>> decayed(8.0, 1 * day_us, 15 * day_us, timedelta(days=7))
+    2.0
+    """
+    halvings: Floats = (at_us - since_us) / (half_life / timedelta(microseconds=1))
+    share: Floats = 0.5**halvings
+    return value * share

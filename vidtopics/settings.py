@@ -85,13 +85,23 @@ class ScheduleSettings(Section):
 class SimulationSettings(Section):
     """The simulated short-video world (`docs/simulation.md` has the equations)."""
 
-    users: Positive = 5_000
+    users: Positive = 3_000
     videos: Positive = 2_000
-    days: Positive = 7
+    days: Positive = 14
+    """All of them are in the log; in the first, users have little history yet."""
     primary_classes: Positive = 10
     secondary_classes: Positive = 40
-    topics: Positive = 120
+    topics: Positive = 60
     tags: Positive = 1_200
+    content_noise: Annotated[float, Field(ge=0)] = 0.3
+    """Expected length of what sets a video's content apart from its topic's centre (length 1)."""
+    sharpness: Annotated[float, Field(ge=0)] = 8.0
+    """How fast affinity falls with the cosine between a video's taste and a user's interest."""
+    popularity_exponent: Annotated[float, Field(ge=0)] = 1.2
+    """Power of recent clicks that popular slots are drawn in proportion to."""
+    random_click_rate: Annotated[float, Field(gt=0, lt=1)] = 0.455
+    """Mean click probability of random users and videos at the first rank; a constant in all users'
+    bias is fitted to it, for each world."""
     image_noise: Share = 0.25
     """e_I: share of covers drawn for another topic."""
     title_noise: Share = 0.28
@@ -256,6 +266,17 @@ class StatisticsSettings(Section):
     """w in (clicks + w * global CTR) / (exposures + w)."""
 
 
+class UserSettings(Section):
+    """What is served of each user beside recent clicks and skips."""
+
+    half_life: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=7)
+    """After which an event counts half in decayed counts."""
+    topics: Positive = 64
+    """Topics of a user that are served, by falling decayed exposures."""
+    parents: Positive = 16
+    """Parent topics, likewise."""
+
+
 class QueueSettings(Section):
     """Topic queues (III-B1)."""
 
@@ -292,15 +313,25 @@ class RecallSettings(Section):
 
 
 class RankingSettings(Section):
-    """Wide&Deep and the frame that it is trained on (III-B2, IV-D)."""
+    """Ranking models and the frame that they are trained on (III-B2, IV-D)."""
 
     label_window: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """A click counts within this time; a training row exists once it has passed."""
+    history: Positive = 100
+    """Earlier impressions of a user that a model sees at most, newest first."""
+    model: Literal["lr", "emlp", "wide_and_deep", "dcn", "din"] = "wide_and_deep"
+    """What `vidtopics train ranking` trains and `recommend` ranks with."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models are trained; auto: on a GPU where there is one."""
     embedding_width: Positive = 16
     """Of videos and users."""
     topic_width: Positive = 8
     """Of a topic (paper, IV-D)."""
-    hidden: tuple[Positive, ...] = (64, 32)
+    table_rows: Annotated[int, Field(ge=2)] = 2**18
+    """Of an embedding table at most; more users or videos than that share rows by a hash."""
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 32)
+    cross_layers: Positive = 2
+    """Of DCN."""
     epochs: Positive = 6
     """At most; a validation cut of the training rows chooses how many."""
     batch_size: Positive = 2_048
@@ -365,6 +396,8 @@ TABLE_LIMITS: Mapping[str, Limits] = {
     "video_statistics.video_clicks.psi": OFF,
     "video_counts.video_exposures.psi": OFF,
     "video_counts.video_clicks.psi": OFF,
+    "user_statistics.psi": OFF,
+    "user_topic_counts.psi": OFF,
     "topic_queues.queue_exposures.psi": OFF,
     "topics.size.psi": OFF,
     # A queue's places change with its click-through rates.
@@ -476,8 +509,10 @@ class EvaluationSettings(Section):
     """Models trained from other seeds that Table I's intervals are over; one has none."""
     clusterings: Positive = 4
     """Of each of those."""
-    ranking_seeds: Positive = 3
-    """Models trained per row of the ranking table; the interval is over them."""
+    ranking_seeds: Positive = 5
+    """Models trained per cell of the ranking table; intervals are over users and them."""
+    ranking_trials: Positive = 4
+    """Settings tried for each model and variant, on validation rows; the first is `ranking`'s."""
 
 
 class Settings(Section):
@@ -492,6 +527,7 @@ class Settings(Section):
     tags: TagSettings = TagSettings()
     topics: TopicSettings = TopicSettings()
     statistics: StatisticsSettings = StatisticsSettings()
+    users: UserSettings = UserSettings()
     queues: QueueSettings = QueueSettings()
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()

@@ -1,1 +1,1 @@
-"""Ranking (III-B2): Wide&Deep on point-in-time frames, with and without topics."""
+"""Ranking (III-B2): models with and without topics on what was known at each impression."""

@@ -1,155 +1,197 @@
-"""Do topics help the ranking model? AUC with and without them, on two splits (paper, Table II)."""
+"""Table II: models with and without topics, on rows that they did not learn from."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from consumers.ranking.dataset import Dataset
-from consumers.ranking.fitting import area_under_curve, fit, one_thread
-from consumers.ranking.splits import Split, by_time, by_user
-from consumers.ranking.wide_and_deep import probabilities
-from consumers.training import Inputs
-from consumers.training.frame import TopicsOf
+from consumers.ranking.bootstrap import Draws, Interval, bootstrap
+from consumers.ranking.metrics import METRICS, Groups, calibration
+from consumers.ranking.models import VARIANTS, Pieces
+from consumers.ranking.search import Chosen, Parts, learn, search
 from vidtopics.settings import Settings
 
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
-VARIANTS: dict[str, tuple[TopicsOf, bool]] = {
-    "no topics": ("as known", False),
-    "topics as known": ("as known", True),
-    "all tags": ("all tags", True),
-}
-"""Name -> which topics a row is joined to, and whether the model sees them."""
+if TYPE_CHECKING:
+    from consumers.ranking.inputs import Examples
+
 Progress = Callable[[str], None]
-Rule = Callable[[NDArray[np.int64], float], Split]
-"""Splits some rows; the numbers in the result are places among them."""
+LONG_HISTORY = 20
+"""Earlier impressions of the user from which a history counts as long."""
+HEAD_SHARE = 0.1
+"""Share of the videos, by impressions in training, that are the head; all others are the tail."""
+BASE = "none"
 
 
-class SplitRows(NamedTuple):
-    """Row numbers of a split.
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What models of a split are searched, trained and judged on.
 
-    `fit` and `validation` make up what is known of `train` for choosing the epochs.
+    Attributes:
+        search: rows to fit trials on, and later ones to judge them by.
+        final: all training rows, and the test rows.
+        settings: their `ranking` is the first trial of each search.
+        users: int64[test rows], a number for each user, unknown ones included.
     """
 
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    fit: NDArray[np.int64]
-    validation: NDArray[np.int64]
+    search: Parts
+    final: Parts
+    settings: Settings
+    users: NDArray[np.int64]
+
+    @property
+    def groups(self) -> Groups:
+        """The test rows by user."""
+        return Groups.of(self.users, self.final.judge.clicked)
 
 
-def measure(
-    inputs: Inputs,
-    settings: Settings,
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A model and variant: what its search chose, and its test scores, float32[S, N]."""
+
+    chosen: Chosen
+    scores: NDArray[np.float32]
+
+
+def fill_cell(
+    problem: Problem,
+    name: str,
+    pieces: Pieces,
     *,
-    as_of_us: int,
-    epoch: int,
+    seeds: Iterable[int],
+    chosen: Chosen | None = None,
     progress: Progress = lambda text: None,
-) -> dict[str, Any]:
-    """AUC of each variant on each split, over `evaluation.ranking_seeds` seeds.
-
-    * `user`: each user's last fifth. Training rows may be younger than test rows, as in most of
-      the literature, so only topics as static content (`all tags`) compare with it.
-    * `time`: the last fifth of all impressions, learned from rows whose labels were known before.
-    """
-    modes = dict.fromkeys(mode for mode, _ in VARIANTS.values())
-    data = {}
-    for mode in modes:
-        progress(f"joining impressions to features, topics {mode}")
-        data[mode] = Dataset.of(inputs, settings, as_of_us=as_of_us, epoch=epoch, topics=mode)
-    log = data["as known"]
-    return {
-        "rows": len(log),
-        "clicked": int(log.clicked.sum()),
-        "seeds": [settings.seed + i for i in range(settings.evaluation.ranking_seeds)],
-        "splits": [
-            {"split": name, **_compare(data, name, rule, settings, progress)}
-            for name, rule in _rules(log, settings).items()
-        ],
-    }
-
-
-def _rules(log: Dataset, settings: Settings) -> dict[str, Rule]:
-    """How the rows of a log are split.
-
-    The validation rows are split off the training rows by the same rule.
-    """
-    window_us = settings.ranking.label_window // timedelta(microseconds=1)
-    return {
-        "user": lambda rows, share: by_user(log.users[rows], log.shown_us[rows], share=share),
-        "time": lambda rows, share: by_time(log.shown_us[rows], share=share, window_us=window_us),
-    }
+) -> Cell:
+    """Searches (unless something is `chosen` already), then trains a model a seed on all rows."""
+    settings = problem.settings
+    if chosen is None:
+        chosen = search(
+            name,
+            pieces,
+            problem.search,
+            settings.ranking,
+            trials=settings.evaluation.ranking_trials,
+            seed=settings.seed,
+            progress=progress,
+        )
+    scores = []
+    for seed in seeds:
+        fitted = learn(
+            name,
+            pieces,
+            problem.final,
+            settings.ranking,
+            chosen.choice,
+            seed=seed,
+            epochs=chosen.epochs,
+        )
+        scores.append(fitted.predict(problem.final.judge))
+    return Cell(chosen, np.stack(scores))
 
 
-def _compare(
-    data: dict[TopicsOf, Dataset], name: str, rule: Rule, settings: Settings, progress: Progress
-) -> dict[str, Any]:
-    log = data["as known"]
-    outer = rule(np.arange(len(log)), TEST_SHARE)
-    inner = rule(outer.train, VALIDATION_SHARE)
-    rows = SplitRows(outer.train, outer.test, outer.train[inner.train], outer.train[inner.test])
-    counts = {part: len(numbers) for part, numbers in rows._asdict().items()}
-    if any(not 0 < log.clicked[numbers].sum() < len(numbers) for numbers in rows):
-        return {**counts, "skipped": "a part without clicks, or with nothing else"}
-    progress(f"{name} split")
-    # Batches are too small for torch to share among cores: a variant a core takes two thirds of the
-    # CPU time (docs/adr/0014).
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool, one_thread():
-        tasks = {
-            variant: pool.submit(_auc, data[mode], rows, settings, with_topics=with_topics)
-            for variant, (mode, with_topics) in VARIANTS.items()
+def table_rows(
+    problem: Problem, cells: Mapping[tuple[str, str], Cell], seed: int
+) -> list[dict[str, Any]]:
+    """A row for each model and variant: metrics, and the gain over the model without topics."""
+    names = {f"{model}/{variant}": (model, variant) for model, variant in cells}
+    scores = {name: cells[key].scores for name, key in names.items()}
+    draws = bootstrap(problem.groups, scores, seed=seed)
+    return [
+        {
+            "model": model,
+            "variant": variant,
+            **{metric: draws.interval(metric, name) for metric in METRICS},
+            "calibration": calibration(
+                problem.final.judge.clicked, cells[model, variant].scores.mean(0)
+            ),
+            "gain": gains(draws, name, f"{model}/{BASE}") if variant != BASE else None,
+            "epochs": cells[model, variant].chosen.epochs,
+            "choice": dict(cells[model, variant].chosen.choice),
+            "validation_auc": max(cells[model, variant].chosen.auc, default=None),
         }
-        auc = {variant: task.result()[0] for variant, task in tasks.items()}
-        epochs = {variant: task.result()[1] for variant, task in tasks.items()}
+        for name, (model, variant) in names.items()
+    ]
+
+
+def gains(draws: Draws, name: str, base: str) -> dict[str, Interval]:
+    """Paired differences of every metric."""
+    return {metric: draws.interval(metric, name, less=base) for metric in METRICS}
+
+
+def slice_rows(
+    problem: Problem, with_topics: Cell, without: Cell, seed: int
+) -> list[dict[str, Any]]:
+    """AUC of two cells of one model on parts of the test rows."""
+    rows = []
+    for name, mask in slices(problem.final).items():
+        part = np.flatnonzero(mask)
+        clicked = problem.final.judge.clicked[part]
+        if not 0 < int(clicked.sum()) < len(part):
+            rows.append({"slice": name, "rows": len(part), "none": None, "topics": None})
+            continue
+        scores = {"none": without.scores[:, part], "topics": with_topics.scores[:, part]}
+        draws = bootstrap(Groups.of(problem.users[part], clicked), scores, seed=seed)
+        rows.append(
+            {
+                "slice": name,
+                "rows": len(part),
+                "none": draws.interval("auc", "none"),
+                "topics": draws.interval("auc", "topics"),
+                "gain": draws.interval("auc", "topics", less="none"),
+            }
+        )
+    return rows
+
+
+def slices(parts: Parts) -> dict[str, NDArray[np.bool_]]:
+    """Which test rows are of each slice, bool[N].
+
+    New videos and users have no training row; a history's length is what is known of the user's
+    earlier impressions; the head are the tenth of the training videos that were shown most.
+    """
+    train, test = parts.train, parts.judge
+    shown = np.bincount(train.video, minlength=parts.sizes.videos)
+    shown[0] = 0
+    head = np.argsort(-shown, kind="stable")[: max(1, int(HEAD_SHARE * (shown > 0).sum()))]
+    is_head, lengths = np.isin(test.video, head), history_lengths(test)
     return {
-        **counts,
-        "epochs": epochs,
-        "auc": {variant: estimate(values) for variant, values in auc.items()},
-        "difference": {
-            v: estimate(values - auc["no topics"]) for v, values in auc.items() if v != "no topics"
-        },
+        "new videos": test.video == 0,
+        "new users": test.user == 0,
+        "long histories": lengths >= LONG_HISTORY,
+        "short histories": lengths < LONG_HISTORY,
+        "head": is_head,
+        "tail": ~is_head & (test.video > 0),
     }
 
 
-def _auc(
-    data: Dataset, rows: SplitRows, settings: Settings, *, with_topics: bool
-) -> tuple[NDArray[np.float64], int]:
-    """float64[seeds], AUC on the test rows of models of all training rows; and their epochs.
+def history_lengths(examples: Examples) -> NDArray[np.float64]:
+    """float64[N], earlier impressions of each row's user that a model sees."""
+    column = examples.names.index("history_length")
+    return np.round(examples.numbers[:, column].astype(np.float64) * examples.places)
 
-    The first seed's model of the training rows without the validation rows chooses the epochs.
+
+def ablations() -> dict[str, tuple[str, Pieces]]:
+    """Which model reads which pieces, by what the row says: one piece less, and one alone.
+
+    Attention exists in DIN alone; all else is taken from Wide&Deep.
+
+    >>> [name for name in ablations() if "attention" in name]
+    ['din, all', 'din, none', 'din, without attention', 'din, attention alone']
     """
-    learn = partial(fit, settings=settings.ranking, with_topics=with_topics)
-    known = data.vocabulary(rows.fit)
-    examples = data.examples(known)
-    chosen = learn(
-        examples.take(rows.fit), examples.take(rows.validation), known=known, seed=settings.seed
-    )
-    known = data.vocabulary(rows.train)
-    examples = data.examples(known)
-    train, test = examples.take(rows.train), examples.take(rows.test)
-    aucs = []
-    for i in range(settings.evaluation.ranking_seeds):
-        model = learn(train, None, known=known, seed=settings.seed + i, epochs=chosen.epochs).model
-        aucs.append(area_under_curve(test.clicked, probabilities(model, test)))
-    return np.array(aucs), chosen.epochs
-
-
-def estimate(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean of seeds and its 95% interval (Student's t); one seed has none.
-
-    >>> interval = estimate(np.array([0.5, 0.6, 0.7]))  # 0.1 / sqrt(3) * 4.303
-    >>> {name: round(value, 3) for name, value in interval.items()}
-    {'mean': 0.6, 'low': 0.352, 'high': 0.848}
-    """
-    mean = float(values.mean())
-    if len(values) == 1:
-        return {"mean": mean, "low": None, "high": None}
-    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    rows = {}
+    for model, names in (
+        ("wide_and_deep", ("ids", "parents", "match", "tiers")),
+        ("din", ("attention",)),
+    ):
+        rows[f"{model}, all"] = (model, VARIANTS["topics"])
+        rows[f"{model}, none"] = (model, VARIANTS["none"])
+        for name in names:
+            rows[f"{model}, without {name}"] = (
+                model,
+                Pieces(**{**vars(VARIANTS["topics"]), name: False}),
+            )
+            rows[f"{model}, {name} alone"] = (model, Pieces(**{name: True}))
+    return rows

@@ -1,6 +1,6 @@
 """Training data as it was known: impressions, labels, and what an online consumer was given."""
 
-from consumers.training.frame import Frame, frames
+from consumers.training.frames import Frame, frames
 from consumers.training.inputs import Inputs, ViewRows, read
 from consumers.training.stream import join_stream
 

@@ -7,12 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vidtopics.contracts import CLICKS, CREATED_TIME, EVENT_TIME, IMPRESSIONS, SERVICES, Table
-from vidtopics.joins import matches
+from vidtopics.contracts import (
+    CLICKS,
+    CREATED_TIME,
+    EVENT_TIME,
+    IMPRESSIONS,
+    SERVICES,
+    TOPICS,
+    VIDEO_CATALOG,
+    Table,
+)
+from vidtopics.joins import Serving, matches
+from vidtopics.joins.serving import NEVER_US
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
+from vidtopics.tables.schemas import arrow_schema
 from vidtopics.timestamps import microseconds
 
 SERVICE = "training_v1"
@@ -28,6 +40,7 @@ class ViewRows:
         created_us: int64[M], from when it was known.
         values: the features; all null in a tombstone.
         ttl_us: the view's TTL, 0: none.
+        serving: when rows were served; None: a row is known from its created time on.
     """
 
     keys: pa.Table
@@ -35,15 +48,16 @@ class ViewRows:
     created_us: NDArray[np.int64]
     values: pa.Table
     ttl_us: int = 0
+    serving: Serving | None = None
 
     @classmethod
-    def of(cls, table: Table, rows: pa.Table) -> ViewRows:
+    def of(cls, table: Table, rows: pa.Table, serving: Serving | None = None) -> ViewRows:
         """From rows with the columns of a contract."""
         event, created = (
             microseconds(rows[name], f"{table.name}, {name}") for name in (EVENT_TIME, CREATED_TIME)
         )
         values = rows.select([c.name for c in table.values]).combine_chunks()
-        return cls(rows.select(list(table.key)), event, created, values, ttl_us(table))
+        return cls(rows.select(list(table.key)), event, created, values, ttl_us(table), serving)
 
     def known(self, keys: pa.Table, times: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64[N]: the row that held at each time and was known by then; -1: none."""
@@ -55,6 +69,7 @@ class ViewRows:
             self.created_us,
             known_by=times,
             ttl_us=self.ttl_us,
+            served=self.serving,
         )
 
     @property
@@ -65,20 +80,69 @@ class ViewRows:
             np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen
         )
 
+    def changes(self, ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Places in `ids` and times at which :meth:`known` can change; the key is one column.
+
+        >>> keys, times = pa.table({"video_id": ["b", "z"]}), np.array([3, 4])
+        >>> rows = ViewRows(keys, times, times + 2, pa.table({"n": [1, 2]}))
+        >>> rows.changes(pa.array(["a", "b"]))
+        (array([1]), array([5]))
+        """
+        place = pc.index_in(self.keys[0], value_set=ids)
+        of_ids = pc.is_valid(place).to_numpy()
+        key = place.filter(pa.array(of_ids)).to_numpy().astype(np.int64)
+        event, created = self.event_us[of_ids], self.created_us[of_ids]
+        if self.serving is None:
+            return key, np.maximum(event, created)
+        keys, times = [], []
+        for start_us, stretch in zip(self.serving.starts_us, self.serving.stretches, strict=True):
+            served = stretch.served_us(created)
+            keys += [key[served < NEVER_US], np.arange(len(ids))]
+            times += [np.maximum(event, served)[served < NEVER_US], np.full(len(ids), start_us)]
+        return np.concatenate([*keys, key[:0]]), np.concatenate([*times, event[:0]])
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The log and the feature views that a frame joins.
+    """The log and the tables that a frame joins.
 
     Attributes:
-        impressions: event_id, user_id, video_id, event_us, created_us; frames keep its order.
-        clicks: event_id (the impression's), event_us, created_us.
+        impressions: event_id, user_id, video_id, position, event_us, created_us; frames keep its
+            order.
+        clicks: event_id (the impression's), watch_seconds, event_us, created_us.
         views: the feature views of `training_v1` by name.
+        topics: the rows of table `topics`.
+        catalogue: the rows of `video_catalog`; of its values `published_us`.
     """
 
     impressions: pa.Table
     clicks: pa.Table
     views: Mapping[str, ViewRows]
+    topics: ViewRows
+    catalogue: ViewRows
+
+    @classmethod
+    def of(
+        cls, impressions: Mapping[str, object], clicks: Mapping[str, object], **views: ViewRows
+    ) -> Inputs:
+        """From columns and some tables' rows by name; the others are empty."""
+        empty = {
+            table.name: ViewRows.of(table, arrow_schema(table).empty_table())
+            for table in (*SERVICES[SERVICE], TOPICS, VIDEO_CATALOG)
+        }
+        tables = empty | views
+        topics, catalogue = tables.pop(TOPICS.name), tables.pop(VIDEO_CATALOG.name)
+        shown, clicked = (
+            pa.table(dict(columns), schema=pa.schema([*names, *_TIMES]))
+            for columns, names in ((impressions, _SHOWN), (clicks, _CLICKED))
+        )
+        return cls(shown, clicked, tables, topics, catalogue)
+
+
+_SHOWN = [pa.field(n, pa.string()) for n in ("event_id", "user_id", "video_id")]
+_SHOWN.append(pa.field("position", pa.int32()))
+_CLICKED = [pa.field("event_id", pa.string()), pa.field("watch_seconds", pa.float32())]
+_TIMES = [pa.field(n, pa.int64()) for n in ("event_us", "created_us")]
 
 
 def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
@@ -87,14 +151,17 @@ def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
     Raises:
         TableError: a table is missing or foreign.
     """
-    views = {
+    rows = {
         t.name: ViewRows.of(t, tables.read(t, version=versions.get(t.name)))
-        for t in SERVICES[SERVICE]
+        for t in (*SERVICES[SERVICE], TOPICS, VIDEO_CATALOG)
     }
+    topics, catalogue = rows.pop(TOPICS.name), rows.pop(VIDEO_CATALOG.name)
     return Inputs(
-        _log(tables, IMPRESSIONS, versions, "event_id", "user_id", "video_id"),
-        _log(tables, CLICKS, versions, "event_id"),
-        views,
+        _log(tables, IMPRESSIONS, versions, *(f.name for f in _SHOWN)),
+        _log(tables, CLICKS, versions, *(f.name for f in _CLICKED)),
+        rows,
+        topics,
+        catalogue,
     )
 
 

@@ -30,6 +30,8 @@ from vidtopics.settings import TopicSettings
 
 SAME = 1e-4
 """Change of a topic's mean cosine up to which its videos are the same, above float32's rounding."""
+TRIALS = 40
+"""Groups of births that are judged, each by one assignment of the judge's videos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,13 +255,24 @@ def _evolve(
 
 
 def _with_births(centres: _Centres, births: list[Birth], next_id: int, judge: Judge) -> _Centres:
-    """The centres and as many of the births, first ones first, as the judge allows."""
-    while births:
-        grown = _add(centres, births, next_id)
+    """The centres and as many of the births, first ones first, as the judge allows.
+
+    Births that move too many together are tried by halves. So a topic that alone would take too
+    many videos stands in nobody's way, and the number of trials grows with the logarithm.
+    """
+    chosen: list[Birth] = []
+    groups = [births] if births else []
+    for _ in range(TRIALS):
+        if not groups:
+            break
+        group = groups.pop(0)
+        grown = _add(centres, chosen + group, next_id)
         if judge.allows(grown.topic_ids, grown.centroids):
-            return grown
-        births = births[: len(births) // 2]
-    return centres
+            chosen += group
+        elif len(group) > 1:
+            half = len(group) // 2
+            groups = [group[:half], group[half:], *groups]
+    return _add(centres, chosen, next_id) if chosen else centres
 
 
 def _add(centres: _Centres, births: list[Birth], next_id: int) -> _Centres:

@@ -14,8 +14,8 @@ from vidtopics.settings import TopicSettings
 
 PRIOR_VIDEOS = 10
 """A centre counts as this many videos: few sampled ones can't carry it away."""
-SHARES = (1.0, 0.5, 0.25, 0.125)
-"""Of a step that are tried, greatest first."""
+SHARES = tuple(0.5**n for n in range(7))
+"""Of a step that are tried, greatest first, to 1/64: sets move long before first topics do."""
 
 
 def take_steps(

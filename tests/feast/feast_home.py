@@ -72,8 +72,19 @@ def statistics(
     }
 
 
+def user_rows(name: str) -> list[dict]:
+    """A row of a view of users, which holds from day 1: the user `u`."""
+    lists = {"list<int64>": [2, 1], "list<float32>": [0.5, 0.25], "list<string>": ["b", "a"]}
+    numbers = {"int64": 5, "float32": 0.5}
+    values = {c.name: (lists | numbers)[c.type] for c in VIEWS[name].values}
+    return [{"user_id": "u", **values, "event": 1, "created": 1}]
+
+
 def fill(home: Path) -> None:
-    """Two videos in every view; `b` ended on day 3, `a` was corrected for day 1."""
+    """Two videos and a user in every view; `b` ended on day 3, `a` was corrected for day 1."""
+    for name, table in VIEWS.items():
+        if table.view and table.view.entity == "user":
+            write(home, name, user_rows(name))
     write(home, "video_topics", [topics("a", 7, 3, event=1), topics("b", 5, event=1)])
     write(home, "video_topics", [topics("a", 8, event=1, created=2), topics("b", event=3)])
     write(

@@ -13,8 +13,10 @@ from vidtopics.contracts import CREATED_TIME, ENTITIES, EVENT_TIME, SERVICES, VI
 TYPES = {
     "string": String,
     "int64": Int64,
+    "float32": Float32,
     "float64": Float64,
     "bool": Bool,
+    "list<string>": Array(String),
     "list<int64>": Array(Int64),
     "list<float32>": Array(Float32),
 }

@@ -242,7 +242,7 @@ def test_our_views_are_materialised_and_read_on_a_cluster(tmp_path, home, cluste
     register(neighbour, view("facts", {"n": Int64}))
     push(neighbour, "facts", [{"user_id": "u", "n": 1}])
     store = make_store(home, cluster, "videos", prefix="vt")
-    store.apply([entities.video, *(getattr(feature_views, name) for name in VIEWS)])
+    store.apply([entities.video, entities.user, *(getattr(feature_views, name) for name in VIEWS)])
     store.materialize(datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
     asked = (
         ["video_topics:topic_ids", "video_statistics:video_exposures"],

@@ -22,7 +22,7 @@ from vidtopics.tables import Tables
 
 ONLINE = OnlineSettings(prefix="intervals")
 DAY_US = 86_400_000_000
-VIEWS = ["video_joint_representation", "video_statistics", "video_tag_embedding", "video_topics"]
+VIEWS = sorted(VIEW_TABLES)
 
 
 def day(n):

@@ -1,6 +1,7 @@
 """Fig. 4 of a small home: a page whose pictures are there, and whose pairs share a topic."""
 
 import re
+from collections import Counter
 
 import pytest
 from small_home import T1
@@ -26,6 +27,10 @@ def test_pairs_share_their_topic_and_have_pictures(home, tmp_path, monkeypatch):
     page = (tmp_path / "figure.html").read_text()
     assert len(re.findall(r'src="data:image/webp;base64,[^"]{40,}"', page)) >= 2 * count
     assert page.count("cosine of covers") == count
+    sizes = Counter(first.values())
+    for a, _ in chosen:
+        heading = rf"<h2>Topic {first[a]}: [^<]+<small>\({sizes[first[a]]:,} videos\)</small>"
+        assert re.search(heading, page)
 
 
 def test_without_a_pair_nothing_is_written(home, tmp_path, monkeypatch):

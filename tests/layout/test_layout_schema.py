@@ -27,6 +27,9 @@ GOLDEN = {
     "video_joint_representation": 3567140315,
     "video_topics": 1631204465,
     "video_statistics": 2386086727,
+    "user_statistics": 995184269,
+    "user_topics": 3494513878,
+    "user_recent_skips": 3679102631,
 }
 
 

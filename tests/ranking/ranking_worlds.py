@@ -38,16 +38,17 @@ def inputs(*, rows=1_500, users=20, videos=300, seed=1):
     likes = user % 2 == video % 2
     clicked = r.random(rows) < np.where(likes, 0.9, 0.1)
     ids = pa.array([f"i{i:06}" for i in range(rows)])
-    shown = pa.table(
-        {
-            "event_id": ids,
-            "user_id": [f"u{u}" for u in user],
-            "video_id": [f"v{v}" for v in video],
-            "event_us": t,
-            "created_us": t,
-        }
-    )
-    clicks = pa.table({"event_id": ids, "event_us": t, "created_us": t}).filter(pa.array(clicked))
+    shown = {
+        "event_id": ids,
+        "user_id": [f"u{u}" for u in user],
+        "video_id": [f"v{v}" for v in video],
+        "position": [None] * rows,
+        "event_us": t,
+        "created_us": t,
+    }
+    times = t[clicked]
+    clicks = {"event_id": ids.filter(pa.array(clicked)), "watch_seconds": [None] * len(times)}
+    clicks |= {"event_us": times, "created_us": times}
     zero = np.zeros(videos, np.int64)
     topics = pa.table(
         {
@@ -58,11 +59,9 @@ def inputs(*, rows=1_500, users=20, videos=300, seed=1):
     )
     statistics = pa.table({name: pa.array([n] * videos, pa.int64()) for name, n in COUNTS.items()})
     keys = pa.table({"video_id": [f"v{v}" for v in range(videos)]})
-    return Inputs(
+    return Inputs.of(
         shown,
         clicks,
-        {
-            "video_topics": ViewRows(keys, zero, zero, topics),
-            "video_statistics": ViewRows(keys, zero, zero, statistics),
-        },
+        video_topics=ViewRows(keys, zero, zero, topics),
+        video_statistics=ViewRows(keys, zero, zero, statistics),
     )

@@ -12,8 +12,8 @@ from deltalake import write_deltalake
 from ranking_worlds import EPOCH, SETTINGS, inputs
 
 from benchmarks.homes import release_tables
-from consumers.ranking import comparison, evaluation, learning
-from consumers.ranking.serving import Ranker
+from consumers.ranking import evaluate, home
+from consumers.ranking.store import restore
 from consumers.training import frames, read
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
@@ -108,15 +108,15 @@ def test_a_release_is_read_in_the_order_of_time(tables):
 
 
 def test_a_model_is_trained_again_only_where_something_changed(tables):
-    first = learning.train(tables, SETTINGS)
+    first = home.train_ranking(tables, SETTINGS)
     assert (first["rows"], first["skipped"], first["topics"]) == (1_200, False, 2)
     assert first["auc"] > 0.7
-    assert Ranker.load(tables.home / "models" / "ranking").known.topics.tolist() == [10, 20]
-    assert learning.train(tables, SETTINGS) == {**first, "skipped": True}
-    assert not learning.train(tables, SETTINGS.model_copy(update={"seed": 8}))["skipped"]
+    assert restore(tables.home / "models" / "ranking").known.centres.ids.tolist() == [10, 20]
+    assert home.train_ranking(tables, SETTINGS) == {**first, "skipped": True}
+    assert not home.train_ranking(tables, SETTINGS.model_copy(update={"seed": 8}))["skipped"]
 
     published(tables, IMPRESSIONS, inputs().impressions.slice(1_200), ordinal=2)
-    assert learning.train(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
+    assert home.train_ranking(tables, SETTINGS)["rows"] == 1_200  # not in a release yet
     release_tables(
         tables,
         as_of_us=AS_OF + 1,
@@ -124,47 +124,70 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
         settings="",
         quality={"topic_epoch": EPOCH},
     )
-    assert learning.train(tables, SETTINGS)["rows"] == 1_500
+    assert home.train_ranking(tables, SETTINGS)["rows"] == 1_500
 
 
 def test_a_window_that_closes_makes_a_new_model(tables, monkeypatch):
     times = inputs().impressions["event_us"]
     monkeypatch.setattr(
-        learning, "now_us", lambda: times[999].as_py() + 1
+        home, "now_us", lambda: times[999].as_py() + 1
     )  # the window is 1 microsecond
-    assert learning.train(tables, SETTINGS)["rows"] == 1_000
-    monkeypatch.setattr(learning, "now_us", times[1_000].as_py)
-    assert learning.train(tables, SETTINGS)["skipped"]
-    monkeypatch.setattr(learning, "now_us", lambda: times[1_000].as_py() + 1)
-    assert learning.train(tables, SETTINGS)["rows"] == 1_001
+    assert home.train_ranking(tables, SETTINGS)["rows"] == 1_000
+    monkeypatch.setattr(home, "now_us", times[1_000].as_py)
+    assert home.train_ranking(tables, SETTINGS)["skipped"]
+    monkeypatch.setattr(home, "now_us", lambda: times[1_000].as_py() + 1)
+    assert home.train_ranking(tables, SETTINGS)["rows"] == 1_001
 
 
 def test_a_log_that_is_too_short_is_told(tables, monkeypatch):
-    monkeypatch.setattr(learning, "now_us", lambda: 105)
+    monkeypatch.setattr(home, "now_us", lambda: 105)
     with pytest.raises(TableError, match="some with and some without a click"):
-        learning.train(tables, SETTINGS)
+        home.train_ranking(tables, SETTINGS)
 
 
 def test_a_report_is_kept_until_something_changes(tables, monkeypatch):
-    report = evaluation.evaluate(tables, SETTINGS)
-    assert json.loads((tables.home / "reports" / "ranking.json").read_text()) == report
-    monkeypatch.setattr(comparison, "measure", lambda *a, **k: {"made": "again"})
-    assert evaluation.evaluate(tables, SETTINGS) == report
-    assert evaluation.evaluate(tables, SETTINGS.model_copy(update={"seed": 8}))["made"] == "again"
+    report = home.evaluate_ranking(tables, SETTINGS, quick=True)
+    assert json.loads((tables.home / "reports" / "ranking-quick.json").read_text()) == report
+    monkeypatch.setattr(evaluate, "measure", lambda *a, **k: {"made": "again"})
+    assert home.evaluate_ranking(tables, SETTINGS, quick=True) == report
+    other = SETTINGS.model_copy(update={"seed": 8})
+    assert home.evaluate_ranking(tables, other, quick=True)["made"] == "again"
+    assert home.evaluate_ranking(tables, SETTINGS)["made"] == "again"  # the whole is another
 
 
 def test_the_verbs(tables, capsys):
-    home = ["--home", str(tables.home)]
-    assert run(["train", "ranking", *home, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["rows"] == 1_200
-    assert run(["train", "ranking", *home]) == 0
-    assert "is up to date: 1,200 impressions" in capsys.readouterr().out
-    assert run(["evaluate", "ranking", *home]) == 0
+    place = ["--home", str(tables.home)]
+    assert run(["train", "ranking", *place, "--json"]) == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert (trained["rows"], trained["model"]) == (1_200, "wide_and_deep")
+    assert run(["train", "ranking", *place]) == 0
+    assert "wide_and_deep is up to date: 1,200 impressions" in capsys.readouterr().out
+    figure = tables.home / "gains.svg"
+    assert run(["evaluate", "ranking", "--quick", *place, "--figure", str(figure)]) == 0
     out = capsys.readouterr().out
-    assert "Ranking (Wide&Deep, 2 seeds from 7)" in out
-    assert "topics as known" in out
-    assert run(["evaluate", "ranking", *home, "--json"]) == 0
-    assert [s["split"] for s in json.loads(capsys.readouterr().out)["splits"]] == ["user", "time"]
+    assert "quick: two models, two seeds, by time alone" in out
+    assert "Permuted topics, Wide&Deep, permutation 2" in out
+    assert figure.read_text().count("<rect") == 6
+    assert run(["evaluate", "ranking", "--quick", *place, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 8)]
+
+
+def test_day_by_day_and_cost(tables, capsys):
+    place = ["--home", str(tables.home)]
+    assert run(["evaluate", "daily", "--days", "3", *place]) == 0
+    assert "Fig. 5, Wide&Deep" in capsys.readouterr().out
+    assert run(["evaluate", "daily", "--days", "3", *place, "--json"]) == 0
+    days = json.loads(capsys.readouterr().out)["days"]
+    assert [day["rows"] for day in days] == [80, 80, 80]
+    assert [day["train"] for day in days] == [960, 1_040, 1_120]
+    assert run(["evaluate", "cost", *place, "--json"]) == 0
+    none, topics, cover = json.loads(capsys.readouterr().out)["variants"]
+    assert (none["serving_bytes"], none["row_bytes"], none["extra_time"]) == (0, 0, 0)
+    assert topics["serving_bytes"] > 100 < topics["row_bytes"]
+    assert topics["parameters"] > none["parameters"] == cover["parameters"]  # without encodings
+    assert run(["evaluate", "cost", *place]) == 0
+    assert "Fig. 6, Wide&Deep" in capsys.readouterr().out
 
 
 def test_a_home_without_a_release_is_told(tmp_path, capsys):

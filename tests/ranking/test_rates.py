@@ -5,12 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 import pytest
-from ranking_worlds import EPOCH, SETTINGS, inputs
+from taste_worlds import SETTINGS, source
 
-from consumers.ranking.dataset import Dataset
-from consumers.ranking.examples import numbers
 from vidtopics.rates import Prior, smoothed_ctr
-from vidtopics.tables import FOREVER
 
 CLICKS, EXPOSURES = [0, 3, 5], [0, 30, 10]
 EXPECTED = [0.2, 0.125, 0.35]  # (clicks + 10 * .2) / (exposures + 10)
@@ -26,16 +23,21 @@ def test_arrays_frames_and_numbers_give_the_rate_by_hand():
 
 
 def test_the_prior_of_a_model_is_that_of_the_rows_that_it_learns_from():
-    data = Dataset.of(inputs(), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
-    rows = np.arange(100, 400)
-    assert asdict(data.vocabulary(rows).prior) == {
-        "global_ctr": pytest.approx(data.clicked[rows].mean()),
+    log, rows = source(rows=500), np.arange(100, 400)
+    assert asdict(log.vocabulary(rows).prior) == {
+        "global_ctr": pytest.approx(log.frame.clicked[rows].mean()),
         "exposures": SETTINGS.statistics.prior_exposures,
     }
 
 
-def test_log_odds_are_those_of_the_smoothed_rate_and_of_nothing_where_nothing_is_known():
-    counts = np.array([*EXPOSURES, np.nan]), np.array([*CLICKS, np.nan])
-    column = numbers(*counts, PRIOR, np.array([0]), np.zeros(4, np.int64))[:, 1]
-    odds = np.array([*EXPECTED, 0.5])
-    assert column == pytest.approx(np.log(odds / (1 - odds)), abs=1e-6)
+def test_log_odds_are_those_of_the_smoothed_rate_of_what_was_known():
+    log = source(rows=400, videos=20)
+    known = log.vocabulary(np.arange(400))
+    examples, frame = log.examples(known), log.frame
+    column = examples.numbers[:, examples.names.index("video_log_odds")]
+    videos = frame.impressions["video_id"].to_pylist()
+    for row in (0, 57, 399):  # all impressions and clicks before it are known at its time
+        before = [i for i in range(row) if videos[i] == videos[row]]
+        clicks = int(frame.clicked[before].sum())
+        rate = smoothed_ctr(clicks, len(before), known.prior)
+        assert column[row] == pytest.approx(np.log(rate / (1 - rate)), abs=1e-4)

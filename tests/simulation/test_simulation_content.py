@@ -35,9 +35,9 @@ def test_counts_that_cannot_be_nested_are_refused(counts):
 
 def test_a_tag_for_every_class_is_wanted():
     with pytest.raises(
-        SettingsError, match=r"simulation\.tags: expected at least one tag for each of 170"
+        SettingsError, match=r"simulation\.tags: expected at least one tag for each of 110"
     ):
-        build(tags=169)
+        build(tags=109)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
@@ -98,10 +98,10 @@ def test_publication_is_a_pool_in_balance_and_five_percent_a_day():
     settings = SimulationSettings()
     published = build().items.published - start_of(settings)
     before = published < 0
-    # 2,000 = n (1 + 6 * .05)
-    assert before.sum() == pytest.approx(2_000 / 1.3, abs=1)
+    # 2,000 = n (1 + 13 * .05)
+    assert before.sum() == pytest.approx(2_000 / 1.65, abs=1)
     assert -published[before].mean() / DAY == pytest.approx(20, rel=0.1)
-    assert np.bincount(published[~before] // DAY).tolist() == pytest.approx([77] * 6, abs=1)
+    assert np.bincount(published[~before] // DAY).tolist() == pytest.approx([61] * 13, abs=1)
 
 
 def test_noise_swaps_covers_and_titles_independently():

@@ -10,6 +10,7 @@ from vidtopics.simulation import responses
 from vidtopics.simulation.items import taste_net, tastes
 from vidtopics.simulation.responses import (
     affinity,
+    click_logit,
     click_probability,
     empty_responses,
     new_state,
@@ -20,6 +21,7 @@ from vidtopics.simulation.responses import (
 from vidtopics.simulation.world import World
 
 HOUR = 3_600_000_000
+SHARPNESS = SimulationSettings().sharpness
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,18 @@ def show(world, slates, *, state=None, users=None):
     users = np.arange(len(slates)) if users is None else users
     state = state or new_state(world.users, int(world.items.published.max()))
     out = empty_responses(*slates.shape)
-    respond(world.seed, 0, 0, users, slates.astype(np.int32), world.items, world.users, state, out)
+    respond(
+        world.seed,
+        0,
+        0,
+        users,
+        slates.astype(np.int32),
+        world.items,
+        world.users,
+        SHARPNESS,
+        state,
+        out,
+    )
     return out, state
 
 
@@ -39,21 +52,21 @@ def test_affinity_by_hand():
     e = np.eye(3, 16, dtype=np.float32)
     weights = np.log(np.array([0.25, 0.75], dtype=np.float32))
     # cos is 0 to the first interest and 1 to the second: .25 exp(-4) + .75.
-    a, interest = affinity(e[2], e[[0, 2]], weights)
+    a, interest = affinity(e[2], e[[0, 2]], weights, 4.0)
     assert a == pytest.approx(math.log(0.25 * math.exp(-4) + 0.75), abs=1e-6)
     assert interest == 1
 
 
 def test_click_probability_by_hand():
-    # logit: c - 1 + .5 * 2 + .3 - .15 * 4 - 2 - .3 * log2(1 + 9 / 3) = c - 2.9; rank 4: 4^-.35
-    logit = responses.CLICK_INTERCEPT - 1 + 1 + 0.3 - 0.6 - 2 - 0.6
-    p = click_probability(4, -1.0, 2.0, 0.3, 4.0, True, 9.0)
-    assert p == pytest.approx(4**-0.35 / (1 + math.exp(-logit)))
+    # -1 + .5 * 2 + 6.3 - .15 * 4 - 2 - .3 * log2(1 + 9 / 3) = 3.1; rank 4: 4^-.35
+    logit = click_logit(-1.0, 2.0, 6.3, 4.0, True, 9.0)
+    assert logit == pytest.approx(3.1)
+    assert click_probability(4, logit) == pytest.approx(4**-0.35 / (1 + math.exp(-3.1)))
 
 
 def test_watch_seconds_by_hand():
-    # exp(c + .45 (-2 + 1.2) + .35 + 1.05 * -1)
-    seconds = math.exp(responses.WATCH_INTERCEPT - 0.36 + 0.35 - 1.05)
+    # exp(c + .26 (-2 + 1.2) + .35 + 1.05 * -1)
+    seconds = math.exp(responses.WATCH_INTERCEPT - 0.208 + 0.35 - 1.05)
     assert watch_seconds(-2.0, 1.0, 1e6, -1.0, False) == pytest.approx(seconds)
     assert watch_seconds(-2.0, 1.0, 10.0, -1.0, False) == 10
     assert watch_seconds(-2.0, 1.0, 10.0, -1.0, True) == pytest.approx(min(seconds, 20))
@@ -139,7 +152,7 @@ def test_a_user_answers_alike_in_any_company(world):
     assert np.array_equal(some.clicked, first.clicked[100:200])
 
 
-@pytest.mark.parametrize(("eta", "same", "other"), [(0.0, 0.0, 0.0), (1.0, 0.74, 0.02)])
+@pytest.mark.parametrize(("eta", "same", "other"), [(0.0, 0.0, 0.0), (1.0, 0.87, 0.02)])
 def test_eta_is_how_much_content_says_about_taste(eta, same, other):
     """Cosine of tastes of two videos on one topic, less that of two primary classes."""
     world = World.build(SimulationSettings(users=1, videos=2_000, visible_taste=eta), seed=7)

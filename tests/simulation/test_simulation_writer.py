@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -179,7 +181,38 @@ def test_truth_is_what_is_planted(folder):
     )
     interests = np.array(users["interests"].to_pylist(), dtype=np.float32)
     assert np.array_equal(interests.reshape(600, 4, 16), world.users.interests)
-    assert json.loads((path / "truth" / "settings.json").read_text())["seed"] == 7
+    known = json.loads((path / "truth" / "settings.json").read_text())
+    assert (known["seed"], known["click_intercept"]) == (7, world.click_intercept)
+    assert SimulationSettings(**known["settings"]) == SMALL
+
+
+def test_poisoned_latents_change_no_byte_of_what_is_read(folder, tmp_path):
+    """What jobs and consumers get are the staged files: a world's truth has no way into them."""
+    path, _ = folder
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(path, poisoned)
+    stage(Source("folder", poisoned), tmp_path / "first", IngestSettings())
+    for name in ("videos", "users"):
+        file = poisoned / "truth" / f"{name}.parquet"
+        latents = pq.read_table(file)
+        backwards = latents.take(pa.array(range(latents.num_rows - 1, -1, -1)))
+        pq.write_table(backwards.set_column(0, latents.field(0), latents.column(0)), file)
+    (poisoned / "truth" / "settings.json").write_text("{}")
+    stage(Source("folder", poisoned), tmp_path / "second", IngestSettings())
+    first, second = digests(tmp_path / "first"), digests(tmp_path / "second")
+    assert first
+    assert first == second
+
+
+def test_only_the_command_that_writes_a_world_imports_the_simulation():
+    root = Path(__file__).parents[2]
+    importers = {
+        str(file.relative_to(root))
+        for folder in ("vidtopics", "producers", "consumers", "spark_jobs", "feature_repo")
+        for file in (root / folder).rglob("*.py")
+        if "vidtopics.simulation" in file.read_text() and file.parent.name != "simulation"
+    }
+    assert importers == {"vidtopics/cli/ingest.py"}
 
 
 def test_the_same_bytes_again_and_others_with_another_seed(folder, tmp_path):

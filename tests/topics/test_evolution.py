@@ -11,7 +11,7 @@ from producers.topics.assignment import assign
 from producers.topics.births import found_topics
 from producers.topics.clustering import clusters_for
 from producers.topics.evolution import Topics, learn_topics
-from producers.topics.steps import shrunk_means
+from producers.topics.steps import shrunk_means, take_steps
 from vidtopics.errors import ContractError, SettingsError, TableError
 from vidtopics.settings import TopicSettings
 
@@ -176,6 +176,32 @@ def test_a_split_that_would_move_too_many_waits():
     """Four of twelve videos would have another first topic: two thirds stay."""
     assert split(4, keep_first=0.66).topic_ids.tolist() == [1, 2, 3]
     assert split(4, keep_first=0.68).topic_ids.tolist() == [1, 2]
+
+
+def test_a_birth_that_would_move_too_many_stands_in_no_others_way():
+    """Of 85 videos the first split would move 16, the second 4; both topics are as loose."""
+    axes = np.eye(8, dtype=np.float32)
+    a = np.repeat(axes, [20, 16, 5, 4, 10, 10, 10, 10], axis=0)
+    before = topics_at([axes[0] + axes[1], axes[2] + axes[3], *axes[4:]])
+    section = TopicSettings(clusters=6, loose=0.75, growth=1, keep_first=0.95, keep_set=0.5)
+    topics = learn_topics(a, previous=before, settings=section, seed=0)
+    assert topics.split_from.tolist() == [0] * 6 + [2]
+    assert topics.sizes.tolist() == [36, 5, 10, 10, 10, 10, 4]
+
+
+def test_a_step_goes_as_far_as_is_allowed_and_is_then_the_last():
+    """A judge that allows a centre to turn by 0.02: of a step of about .9, 1/64 and no more."""
+
+    class Judge:
+        def allows(self, topic_ids, centroids):
+            return np.linalg.norm(centroids[0] - [1, 0]) <= 0.02
+
+    points = np.tile(unit(np.array([[0.0, 1.0]])), (1000, 1))
+    start = np.array([[1, 0]], np.float32)
+    section = TopicSettings(clusters=1)
+    centre = take_steps(points, np.array([1]), start, section, Judge(), "cpu")
+    expected = start + (shrunk_means(points, np.zeros(1000, int), start) - start) / 64
+    np.testing.assert_allclose(centre, unit(expected), atol=1e-6)
 
 
 def test_a_loose_topic_splits():

@@ -53,24 +53,18 @@ def world(seed, *, impressions=60, span=40):
 
 def inputs(w):
     """The world as the frame's inputs; a version's value is its topic id, or its exposures."""
-    return Inputs(
-        _table(w.impressions, "event_id", "user_id", "video_id", "event_us", "created_us"),
-        _table(w.clicks, "event_id", "event_us", "created_us"),
-        {
-            "video_topics": _rows(w.topics, _topic_values),
-            "video_statistics": _rows(w.statistics, _statistics_values),
-        },
+    shown = _columns(w.impressions, "event_id", "user_id", "video_id", "event_us", "created_us")
+    clicked = _columns(w.clicks, "event_id", "event_us", "created_us")
+    return Inputs.of(
+        shown | {"position": [1] * len(w.impressions)},
+        clicked | {"watch_seconds": [None] * len(w.clicks)},
+        video_topics=_rows(w.topics, _topic_values),
+        video_statistics=_rows(w.statistics, _statistics_values),
     )
 
 
-def _table(rows, *names):
-    kinds = [pa.int64() if name.endswith("_us") else pa.string() for name in names]
-    return pa.table(
-        {
-            n: pa.array([row[i] for row in rows], k)
-            for i, (n, k) in enumerate(zip(names, kinds, strict=True))
-        }
-    )
+def _columns(rows, *names):
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
 
 def _rows(versions, values):

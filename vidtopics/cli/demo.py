@@ -118,19 +118,19 @@ def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
 
 def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
     """Ranking with and without topics, a recommendation for an active user, the topic page."""
-    from consumers.ranking.evaluation import evaluate
-    from consumers.ranking.learning import train
-    from vidtopics.cli import recommendations, reports, show
+    from consumers.ranking.home import evaluate_ranking, train_ranking
+    from vidtopics.cli import ranking_reports, recommendations, show
     from vidtopics.explore import write_page
 
     with (
         _where_data_suffices("Ranking"),
-        show.working("Evaluating ranking (AUC with and without topics)") as progress,
+        show.working("Evaluating ranking (Table II, quick)") as progress,
     ):
-        reports.ranking(evaluate(tables, settings, progress))
+        report = evaluate_ranking(tables, settings, quick=True, progress=progress)
+        ranking_reports.table_2(report)
     with _where_data_suffices("Recommendation"):
         with show.working("Training the ranking model") as progress:
-            train(tables, settings, progress)
+            train_ranking(tables, settings, progress)
         user = recommendations.active_user(tables)
         recommendations.show(
             recommendations.report(tables.home, settings, user, top=5, embedded=embedded)

@@ -52,17 +52,71 @@ def representations(
 
 @app.command()
 def ranking(
-    home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+    home: ExistingHome = DEFAULT_HOME,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Wide&Deep and LightGBM alone, two seeds, by time alone."),
+    ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw the gains as SVG.", dir_okay=False),
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Table II: AUC of Wide&Deep without topics, with topics as known, with topics of all tags."""
-    from consumers.ranking.evaluation import evaluate
-    from vidtopics.cli import homes, reports, show
+    """Table II: models without topics, with cover features, with topics, with both; by time first.
+
+    Ends with 2 where the log is too small to compare on.
+    """
+    from consumers.ranking.home import evaluate_ranking
+    from vidtopics.cli import homes, ranking_reports, show
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config)
     with show.working("Evaluating ranking (Table II)") as progress:
-        report = evaluate(Tables(home), settings, progress)
+        report = evaluate_ranking(Tables(home), settings, quick=quick, progress=progress)
+    if figure:
+        from vidtopics.files import write_whole
+
+        write_whole(figure, ranking_reports.gains_figure(report))
     if as_json:
         print_json(report)
     else:
-        reports.ranking(report)
+        ranking_reports.table_2(report)
+
+
+@app.command()
+def daily(
+    days: Annotated[int, typer.Option(min=1, help="Days to predict, one after the other.")] = 5,
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fig. 5: predict a day, learn from it, predict the next: topics, cover features, neither."""
+    from consumers.ranking.home import evaluate_daily
+    from vidtopics.cli import homes, ranking_reports, show
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config)
+    with show.working("Evaluating ranking day by day (Fig. 5)") as progress:
+        report = evaluate_daily(Tables(home), settings, days=days, progress=progress)
+    if as_json:
+        print_json(report)
+    else:
+        ranking_reports.figure_5(report)
+
+
+@app.command()
+def cost(home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+    """Fig. 6: training time, memory, serving bytes and latency of topics and of cover features."""
+    from consumers.ranking.home import evaluate_cost
+    from vidtopics.cli import homes, ranking_reports, show
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config)
+    with show.working("Measuring what topics cost (Fig. 6)") as progress:
+        report = evaluate_cost(Tables(home), settings, progress)
+    if as_json:
+        print_json(report)
+    else:
+        ranking_reports.figure_6(report)

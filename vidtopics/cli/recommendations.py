@@ -28,7 +28,8 @@ def report(
         StoreError: Redis can't be reached, or nothing was materialised.
         TableError: no ranking model was trained.
     """
-    from consumers.ranking.serving import Ranker
+    from consumers.ranking.serve import Ranker
+
     from consumers.recommendation import recommend
     from vidtopics.cli import stores
     from vidtopics.server import url_of

@@ -100,38 +100,6 @@ def _separation(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-SPLITS = {
-    "user": "each user's last fifth (topics of all tags: static content)",
-    "time": "the last fifth of the time, strictly as known",
-}
-
-
-def ranking(report: dict[str, Any]) -> None:
-    """AUC of Wide&Deep with and without topics on both splits, with the paired differences."""
-    seeds = report["seeds"]
-    out.print(
-        f"Ranking (Wide&Deep, {len(seeds)} seeds from {seeds[0]}): AUC on {_release(report)},"
-        f" {report['rows']:,} impressions,"
-        f" {report['clicked'] / max(report['rows'], 1):.0%} clicked;"
-        " ± is the 95% interval over seeds",
-        highlight=False,
-    )
-    table = Table(
-        "test rows", "no topics", "topics as known", "all tags", box=None, header_style="bold"
-    )
-    for split in report["splits"]:
-        name = f"{SPLITS[split['split']]}: {split['test']:,}"
-        if "skipped" in split:
-            table.add_row(name, f"none: {split['skipped']}")
-            continue
-        auc, difference = split["auc"], split["difference"]
-        table.add_row(name, *(_plain(estimate) for estimate in auc.values()))
-        table.add_row(
-            "  difference", "", *(_plain(difference[v], "+.4f") for v in auc if v in difference)
-        )
-    out.print(table)
-
-
 NO_TOPICS = """  No impression had a topic: topics are known from the as-of time of their run on,
   and no run was as of a time within the log. Run the jobs for such times
   (`vidtopics run --as-of T`), then train again."""
@@ -141,7 +109,7 @@ def trained(report: dict[str, Any]) -> None:
     """What the ranking model was trained on and how well it does."""
     state = "is up to date" if report["skipped"] else f"trained in {report['seconds']:.0f} s"
     out.print(
-        f"Ranking model {state}: {report['rows']:,} impressions"
+        f"Ranking model {report['model']} {state}: {report['rows']:,} impressions"
         f" ({report['clicked'] / report['rows']:.0%} clicked) of {report['users']:,} users,"
         f" {report['videos']:,} videos, {report['topics']:,} topics, release {report['release']};"
         f" AUC {report['auc']:.3f} on the held-out end, {report['epochs']} epochs",

@@ -23,11 +23,11 @@ def _group() -> None:
 def ranking(
     home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
-    """Wide&Deep on all impressions whose label window has closed; `recommend` ranks with it.
+    """`ranking.model` on all impressions whose label window has closed; `recommend` ranks with it.
 
     Ends with 3 if another run has the home.
     """
-    from consumers.ranking.learning import train
+    from consumers.ranking.home import train_ranking
     from vidtopics.cli import homes, reports, show
     from vidtopics.releases.lock import hold
     from vidtopics.tables import Tables
@@ -37,7 +37,7 @@ def ranking(
         hold(home, "vidtopics train ranking"),
         show.working("Training the ranking model") as progress,
     ):
-        report = train(Tables(home), settings, progress)
+        report = train_ranking(Tables(home), settings, progress)
     if as_json:
         print_json(report)
     else:

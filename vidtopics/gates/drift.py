@@ -27,7 +27,8 @@ from vidtopics.gates.verdicts import Figure
 from vidtopics.gates.versions import Releases, is_number
 
 Counts = npt.NDArray[np.int64]
-NO_FEATURES = ("topic_epoch", "component", "queue_position")  # numbers that only tell rows apart
+# Numbers that only tell rows apart.
+NO_FEATURES = ("topic_epoch", "user_topic_epoch", "met_epoch", "component", "queue_position")
 DECILES = np.arange(1, 10) / 10
 
 

@@ -25,12 +25,16 @@ SHARE_SIGMA = 0.5
 
 
 class Classes(NamedTuple):
-    """Of T topics: `secondary`, `primary` [T], unit `centres` [T, 16], cumulative `share`."""
+    """Of T topics: `secondary`, `primary` [T], unit `centres` [T, 16], cumulative `share`.
+
+    `noise` is the expected length of what sets a video apart from its topic's centre.
+    """
 
     secondary: NDArray[np.int64]
     primary: NDArray[np.int64]
     centres: NDArray[np.float64]
     share: NDArray[np.float64]
+    noise: float
 
 
 def make_classes(settings: SimulationSettings, seed: int) -> Classes:
@@ -57,6 +61,7 @@ def make_classes(settings: SimulationSettings, seed: int) -> Classes:
         primary=primary_of_secondary[secondary],
         centres=unit(secondaries[secondary] + TOPIC_SPREAD * level[2]),
         share=np.cumsum(weights) / weights.sum(),
+        noise=settings.content_noise,
     )
 
 

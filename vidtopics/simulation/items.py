@@ -18,7 +18,6 @@ TASTE = 16
 HIDDEN = 8
 NET = 32
 """Width of the hidden layer of g and g'."""
-CONTENT_NOISE = 0.5
 APPEAL_SATISFACTION = 0.5
 """Correlation of appeal (what is clicked) and satisfaction (what is watched and liked)."""
 LOG_DURATION = (4.23, 1.03)
@@ -92,9 +91,12 @@ def content(
     *,
     day: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Content unit(topic + 0.5 eps) [n, 16] and hidden N(0, I) [n, 8] of videos of `topic` [n]."""
+    """Content unit(centre + noise eps) [n, 16] and hidden N(0, I) [n, 8] of videos of `topic` [n].
+
+    eps has expected length 1.
+    """
     z = normals(seed, stream, rows, SEM + HIDDEN, day=day)
-    return unit(classes.centres[topic] + CONTENT_NOISE * z[:, :SEM] / np.sqrt(SEM)), z[:, SEM:]
+    return unit(classes.centres[topic] + classes.noise * z[:, :SEM] / np.sqrt(SEM)), z[:, SEM:]
 
 
 def taste_net(settings: SimulationSettings, seed: int) -> TasteNet:

@@ -50,12 +50,12 @@ def simulate(world: World, *, block: int = BLOCK) -> Iterator[Batch]:
     SettingsError where the pool at the start is smaller than a slate.
     """
     state = new_state(world.users, start_of(world.settings))
-    popularity = Popularity(world.items)
+    popularity = Popularity(world.items, world.settings.popularity_exponent)
     for day in range(world.settings.days):
         popularity.open_day(start_of(world.settings) + day * DAY)
         _check_pool(world, popularity)
         if day:
-            _drift(world, state, day)
+            drift(world, state, day)
         yield from _day(world, state, popularity, day, block)
 
 
@@ -72,7 +72,18 @@ def _day(
             slates = np.full((users.size, world.settings.slate), -1, dtype=np.int32)
             out = empty_responses(*slates.shape)
             choose(world.seed, day, refresh, users, live, popular, slates)
-            respond(world.seed, day, refresh, users, slates, world.items, world.users, state, out)
+            respond(
+                world.seed,
+                day,
+                refresh,
+                users,
+                slates,
+                world.items,
+                world.users,
+                world.settings.sharpness,
+                state,
+                out,
+            )
             clicks += np.bincount(slates[out.clicked == 1], minlength=world.settings.videos)
             still.append(users[out.again])
             yield Batch(day, refresh, users, slates, out)
@@ -98,7 +109,8 @@ def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
     return active
 
 
-def _drift(world: World, state: State, day: int) -> None:
+def drift(world: World, state: State, day: int) -> None:
+    """The daily step of all users' weights and interests: into `day`, before anybody comes."""
     drift_weights(world.seed, day, world.users.log_weights, state.log_weights)
     slots = replaced(world.settings, world.seed, day)
     net = taste_net(world.settings, world.seed)

@@ -20,17 +20,15 @@ from vidtopics.simulation.philox import Stream, normal_pair, philox, uniform
 from vidtopics.simulation.users import INTERESTS, Users
 
 # Fitted (A): see docs/simulation.md, "Fit".
-CLICK_INTERCEPT = 4.0
 REFRESH_INTERCEPT = -1.85
-WATCH_INTERCEPT = 4.3
+WATCH_INTERCEPT = 4.45
 
-SHARPNESS = 4.0
 POSITION_DECAY = 0.35
 APPEAL_WEIGHT = 0.5
 FATIGUE_WEIGHT, FATIGUE_HALF_LIFE = 0.15, 2 * 3_600_000_000
 SEEN_WEIGHT, SEEN_LENGTH = 2.0, 128
 AGE_WEIGHT, AGE_DAYS = 0.3, 3.0
-WATCH_AFFINITY, WATCH_SATISFACTION, WATCH_SIGMA = 0.45, 0.35, 1.05
+WATCH_AFFINITY, WATCH_SATISFACTION, WATCH_SIGMA = 0.26, 0.35, 1.05
 LOOP_SHARE = 0.25
 REFRESH_CLICKS, REFRESH_MEAN_CLICKS, REFRESH_TIRING = 0.18, 2.3, 0.05
 PULL = 0.02
@@ -112,14 +110,19 @@ def sigmoid(x: float) -> float:
 
 @kernel
 def affinity(
-    taste: NDArray[np.float32], interests: NDArray[np.float32], log_weights: NDArray[np.float32]
+    taste: NDArray[np.float32],
+    interests: NDArray[np.float32],
+    log_weights: NDArray[np.float32],
+    sharpness: float,
 ) -> tuple[float, int]:
-    """Affinity a = log sum_m w_m exp(4 (cos(v, p_m) - 1)) <= 0, and the interest with most of it.
+    """Affinity a = log sum_m w_m exp(sharpness (cos(v, p_m) - 1)) <= 0, and the main interest.
+
+    That is the one with the greatest term.
 
     >>> import math
     >>> e = np.eye(2, 16, dtype=np.float32)
-    >>> a, interest = affinity(e[0], e, np.log(np.array([0.5, 0.5], dtype=np.float32)))
-    >>> round(a, 4) == round(math.log(0.5 * 1 + 0.5 * math.exp(-4)), 4), interest
+    >>> a, interest = affinity(e[0], e, np.log(np.array([0.5, 0.5], dtype=np.float32)), 8.0)
+    >>> round(a, 4) == round(math.log(0.5 * 1 + 0.5 * math.exp(-8)), 4), interest
     (True, 0)
     """
     total, best, strongest = 0.0, -1.0, 0
@@ -127,7 +130,7 @@ def affinity(
         cosine = 0.0
         for j in range(len(taste)):
             cosine += float(taste[j]) * float(interests[m, j])
-        term = np.exp(float(log_weights[m]) + SHARPNESS * (cosine - 1.0))
+        term = np.exp(float(log_weights[m]) + sharpness * (cosine - 1.0))
         total += term
         if term > best:
             best, strongest = term, m
@@ -135,31 +138,33 @@ def affinity(
 
 
 @kernel
-def click_probability(
-    rank: int,
-    affinity: float,
-    appeal: float,
-    bias: float,
-    fatigue: float,
-    seen: bool,
-    age_days: float,
+def click_logit(
+    affinity: float, appeal: float, bias: float, fatigue: float, seen: bool, age_days: float
 ) -> float:
-    """Probability of a click.
+    """Logit of a click: a + 0.5 q + b - 0.15 fatigue - 2 seen - 0.3 log2(1 + age / 3 d).
 
-    rank^-0.35 sigmoid(intercept + a + 0.5 q + b - 0.15 fatigue - 2 seen - 0.3 log2(1 + age / 3 d))
+    The user's bias b holds the world's intercept.
 
-    >>> first, second = (
-    ...     click_probability(rank, -1.0, 0.0, 0.0, 0.0, False, 0.0) for rank in (1, 2)
-    ... )
-    >>> bool(first > second)
-    True
+    >>> round(click_logit(-1.0, 2.0, 6.0, 4.0, True, 9.0), 6)  # -1 + 1 + 6 - .6 - 2 - .6
+    2.8
     """
-    logit = CLICK_INTERCEPT + affinity + APPEAL_WEIGHT * appeal + bias
-    logit -= (
-        FATIGUE_WEIGHT * fatigue
-        + SEEN_WEIGHT * seen
-        + AGE_WEIGHT * np.log2(1.0 + age_days / AGE_DAYS)
+    return float(
+        affinity
+        + APPEAL_WEIGHT * appeal
+        + bias
+        - FATIGUE_WEIGHT * fatigue
+        - SEEN_WEIGHT * seen
+        - AGE_WEIGHT * np.log2(1.0 + age_days / AGE_DAYS)
     )
+
+
+@kernel
+def click_probability(rank: int, logit: float) -> float:
+    """Probability of a click at `rank`, 1 being the first: rank^-0.35 sigmoid(logit).
+
+    >>> round(click_probability(1, 0.0), 3), round(click_probability(8, 0.0), 3)
+    (0.5, 0.241)
+    """
     return float(rank**-POSITION_DECAY * sigmoid(logit))
 
 
@@ -167,7 +172,7 @@ def click_probability(
 def watch_seconds(
     affinity: float, satisfaction: float, duration: float, noise: float, loops: bool
 ) -> float:
-    """min(C, D), C ~ LogNormal(intercept + 0.45 (a + 1.2) + 0.35 s, 1.05).
+    """min(C, D), C ~ LogNormal(intercept + 0.26 (a + 1.2) + 0.35 s, 1.05).
 
     Who loops watches on up to a second time.
 
@@ -256,18 +261,20 @@ def _go_down(
     slate: NDArray[np.int32],
     items: Items,
     users: Users,
+    sharpness: float,
     state: State,
     out: Responses,
 ) -> None:
     """One user and one slate [k]; the user is row `i` of `out`."""
     for k in range(len(slate)):
         video = slate[k]
-        a, interest = affinity(items.taste[video], state.interests[user], state.log_weights[user])
+        a, interest = affinity(
+            items.taste[video], state.interests[user], state.log_weights[user], sharpness
+        )
         _rest(state, user)
         seen = _remember(state, user, video)
         age = max(state.clock[user] - items.published[video], 0) / DAY
-        p = click_probability(
-            k + 1,
+        logit = click_logit(
             a,
             items.appeal[video],
             users.bias[user],
@@ -278,7 +285,7 @@ def _go_down(
         w0, w1, _, _ = philox(seed, Stream.CLICK.value, user, video, day, refresh)
         out.shown_at[i, k] = state.clock[user]
         state.clock[user] += np.int64(GLANCE * (0.5 + uniform(w1)))
-        if uniform(w0) < p:
+        if uniform(w0) < click_probability(k + 1, logit):
             out.clicked[i, k], out.clicked_at[i, k] = 1, state.clock[user]
             out.watch_seconds[i, k] = _watch(
                 seed, day, refresh, user, video, a, interest, items, state
@@ -298,6 +305,7 @@ def respond(
     slates: NDArray[np.int32],
     items: Items,
     users: Users,
+    sharpness: float,
     state: State,
     out: Responses,
 ) -> None:
@@ -305,4 +313,4 @@ def respond(
     # The loop's body is a kernel of its own: writes through tuples inside a prange are optimised
     # away (numba 0.6x).
     for i in prange(len(chosen)):
-        _go_down(seed, day, refresh, i, chosen[i], slates[i], items, users, state, out)
+        _go_down(seed, day, refresh, i, chosen[i], slates[i], items, users, sharpness, state, out)

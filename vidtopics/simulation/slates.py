@@ -20,18 +20,18 @@ HALF_LIFE_DAYS = 3.0
 """A click counts half as much for popularity three days later."""
 PRIOR_CLICKS = 1.0
 """What a video without clicks counts, so that new ones have a chance among the popular."""
-CONCENTRATION = 1.5
 _ATTEMPTS = 16
 
 
 class Popularity:
-    """Clicks of every video, halved in three days.
+    """Clicks of every video, halved in three days; popular slots go by their power `exponent`.
 
     The day's own are integers, so that no order of adding matters.
     """
 
-    def __init__(self, items: Items) -> None:
+    def __init__(self, items: Items, exponent: float) -> None:
         self._items = items
+        self._exponent = exponent
         self._earlier = np.zeros(len(items.topic))
         self._today = np.zeros(len(items.topic), dtype=np.int64)
         self._live = np.empty(0, dtype=np.int32)
@@ -49,7 +49,7 @@ class Popularity:
     def shares(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Live videos [n] and their cumulative shares of popularity [n]."""
         clicks = self._earlier[self._live] + self._today[self._live] + PRIOR_CLICKS
-        weight = np.cumsum(clicks**CONCENTRATION)
+        weight = np.cumsum(clicks**self._exponent)
         return self._live, weight / weight[-1]
 
 

@@ -24,6 +24,8 @@ _ROWS = 65_536
 def write_truth(world: World, folder: Path) -> None:
     """Write `videos.parquet`, `users.parquet` (as before the first day), `settings.json`.
 
+    The last has the seed and the fitted click intercept as well, which `bias` holds already.
+
     A column is a field of :class:`Items` or :class:`Users` under its name, vectors as fixed-size
     lists (interests: 4 x 16 in a row); `primary` and `secondary` are the classes of `topic`.
     """
@@ -37,7 +39,11 @@ def write_truth(world: World, folder: Path) -> None:
         world.classes.secondary,
     )
     _write(folder / "users.parquet", "user_id", "u", world.users)
-    known = {"seed": world.seed, "settings": world.settings.model_dump(mode="json")}
+    known = {
+        "seed": world.seed,
+        "settings": world.settings.model_dump(mode="json"),
+        "click_intercept": world.click_intercept,
+    }
     (folder / MARK).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

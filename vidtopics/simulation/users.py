@@ -33,6 +33,7 @@ class Users(NamedTuple):
     """Latents of U users.
 
     `interests` [U, 4, 16] of length 1, `log_weights` [U, 4] whose exp sums to 1, scalars [U].
+    `bias` is added to the logit of every click.
     """
 
     interests: NDArray[np.float32]

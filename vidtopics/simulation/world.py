@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from vidtopics.errors import SettingsError, explain
 from vidtopics.settings import SimulationSettings
+from vidtopics.simulation.calibration import click_intercept
 from vidtopics.simulation.classes import Classes, make_classes
 from vidtopics.simulation.items import Items, make_items, taste_net
 from vidtopics.simulation.users import Users, make_users
@@ -14,6 +17,8 @@ from vidtopics.simulation.users import Users, make_users
 @dataclass(frozen=True)
 class World:
     """Classes, videos and users of a world as they are before its first day.
+
+    `click_intercept` is part of every user's bias.
 
     >>> world = World.build(SimulationSettings(users=10, videos=100), seed=7)
     >>> world.items.taste.shape, world.users.interests.shape
@@ -25,6 +30,7 @@ class World:
     classes: Classes
     items: Items
     users: Users
+    click_intercept: float
 
     @classmethod
     def build(cls, settings: SimulationSettings, seed: int) -> World:
@@ -35,10 +41,7 @@ class World:
             )
         classes = make_classes(settings, seed)
         items = make_items(settings, classes, seed)
-        return cls(
-            settings,
-            seed,
-            classes,
-            items,
-            make_users(settings, classes, taste_net(settings, seed), seed),
-        )
+        users = make_users(settings, classes, taste_net(settings, seed), seed)
+        intercept = click_intercept(settings, classes, seed)
+        users = users._replace(bias=users.bias + np.float32(intercept))
+        return cls(settings, seed, classes, items, users, intercept)

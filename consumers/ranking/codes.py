@@ -1,0 +1,109 @@
+"""What a model knows of its training rows: ids with their codes, centres, and the prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from consumers.training.frame import Frame
+from consumers.training.inputs import ViewRows
+from consumers.training.tallies import Centres
+from vidtopics.rates import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The ids that a model knows; code 0 stands for all others.
+
+    Attributes:
+        users: user ids.
+        videos: video ids, of candidates and of histories.
+        centres: the topics, and how near they are to each other.
+        prior: what the rate of a video with few impressions is drawn to; clicks over impressions
+            of the training rows.
+        position: mean of the training rows' log positions; what a row has whose position is not
+            known, as every candidate's isn't when serving.
+    """
+
+    users: pa.Array
+    videos: pa.Array
+    centres: Centres
+    prior: Prior
+    position: float
+
+    def code_users(self, ids: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
+        """int32[N], 1 and up; 0: unknown."""
+        return _code(ids, self.users)
+
+    def code_videos(self, ids: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
+        """int32[N], 1 and up; 0: unknown."""
+        return _code(ids, self.videos)
+
+
+def vocabulary(
+    frame: Frame,
+    rows: NDArray[np.int64],
+    topics: ViewRows,
+    *,
+    epoch: int,
+    prior_exposures: float,
+) -> Vocabulary:
+    """The ids, centres and prior of some rows of a frame: a model must not know of others.
+
+    Args:
+        frame: N rows.
+        rows: int64, those to learn from.
+        topics: rows of table `topics`; those of the epoch count that were known when the last of
+            `rows` was shown.
+        epoch: of the topics, as the release says.
+        prior_exposures: w of the prior.
+    """
+    users, videos = (
+        pc.unique(frame.impressions[name].take(pa.array(rows))).sort()
+        for name in ("user_id", "video_id")
+    )
+    until_us = int(frame.content_us[rows].max(initial=0))
+    prior = Prior.of_totals(int(frame.clicked[rows].sum()), len(rows), exposures=prior_exposures)
+    position = log_position(frame, np.nan)[rows]
+    position = position[~np.isnan(position)]
+    return Vocabulary(
+        users,
+        videos,
+        centres_at(topics, until_us, epoch),
+        prior,
+        float(position.mean(dtype=np.float64)) if len(position) else 0.0,
+    )
+
+
+def centres_at(topics: ViewRows, until_us: int, epoch: int) -> Centres:
+    """The centres of an epoch's topics, as known at a time; retired ones too."""
+    ids = pc.unique(topics.keys["topic_id"]).sort()
+    at = topics.known(pa.table({"topic_id": ids}), np.full(len(ids), until_us))
+    values = topics.values.take(pa.array(at[at >= 0]))
+    here = pc.fill_null(pc.equal(values["topic_epoch"], epoch), False).to_numpy()
+    values = values.filter(pa.array(here))
+    chosen = ids.to_numpy()[at >= 0][here]
+    if not len(chosen):
+        return Centres.of(chosen, np.zeros((0, 1), np.float32), chosen, epoch)
+    centroids = pc.list_flatten(values["centroid"]).to_numpy().reshape(len(chosen), -1)
+    parents = values["parent_topic_id"].fill_null(-1).to_numpy().astype(np.int64)
+    return Centres.of(chosen, centroids.astype(np.float32), parents, epoch)
+
+
+def log_position(frame: Frame, unknown: float) -> NDArray[np.float32]:
+    """float32[N], log of the position in the refresh, `unknown` where there is none."""
+    position = frame.impressions["position"].cast(pa.float64()).fill_null(np.nan).to_numpy()
+    logs: NDArray[np.float32] = np.log(np.maximum(position, 1)).astype(np.float32)
+    logs[np.isnan(logs)] = unknown
+    return logs
+
+
+def _code(ids: pa.ChunkedArray | pa.Array, known: pa.Array) -> NDArray[np.int32]:
+    codes: NDArray[np.int32] = (
+        pc.fill_null(pc.index_in(ids, value_set=known), -1).to_numpy().astype(np.int32) + 1
+    )
+    return codes

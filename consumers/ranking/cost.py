@@ -1,0 +1,108 @@
+"""Fig. 6: what topics cost beside the paper's cover features: time, memory, bytes, latency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from consumers.ranking.evaluate import TEST_SHARE, one_thread, refuse_few
+from consumers.ranking.models import VARIANTS, Model
+from consumers.ranking.problems import Source
+from consumers.ranking.search import Parts
+from consumers.ranking.splits import by_time
+from consumers.ranking.train import predict, train
+from vidtopics.contracts import TOPIC_SLOTS, VIDEO_TOPICS
+from vidtopics.layout.schema import Field, Schema
+from vidtopics.settings import Settings
+
+COMPARED = ("none", "topics", "cover")
+CANDIDATES = 600
+"""The paper's N_3."""
+ROUNDS = 5
+REPEATS = 20
+SLOT_BYTES = TOPIC_SLOTS * (4 + 4 + 4)
+"""Of a video's topics in memory: id, weight and parent, 4 bytes each."""
+
+
+def measure_cost(
+    source: Source, settings: Settings, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Fig. 6 of `ranking.model`, on the split by time.
+
+    Raises:
+        TableError: too few rows.
+    """
+    window_us = settings.ranking.label_window // timedelta(microseconds=1)
+    split = by_time(source.frame.shown_us, share=TEST_SHARE, window_us=window_us)
+    refuse_few(source.frame.clicked, split._asdict())
+    with one_thread():
+        parts = source.parts(split.train, split.test)
+        variants = compare(parts, settings, progress)
+    return {"model": settings.ranking.model, "rows": len(parts.train), "variants": variants}
+
+
+def compare(
+    parts: Parts, settings: Settings, progress: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Of each variant, taking turns in one run.
+
+    * seconds of an epoch of training, the median of five;
+    * bytes of parameters and of what a training row holds beside the shared inputs;
+    * bytes that a video's served value grows by;
+    * milliseconds for a request's 600 candidates, median and 99th percentile.
+    """
+    seconds: dict[str, list[float]] = {variant: [] for variant in COMPARED}
+    latency: dict[str, list[float]] = {variant: [] for variant in COMPARED}
+    models: dict[str, Model] = {}
+    request = parts.judge.take(np.arange(CANDIDATES) % len(parts.judge))
+    for turn in range(ROUNDS):
+        progress(f"round {turn + 1} of {ROUNDS}")
+        for variant in COMPARED:
+            began = time.perf_counter()
+            models[variant] = train(
+                settings.ranking.model,
+                VARIANTS[variant],
+                parts.sizes,
+                parts.train,
+                None,
+                settings.ranking,
+                seed=settings.seed,
+                epochs=1,
+            ).model
+            seconds[variant].append(time.perf_counter() - began)
+            for _ in range(REPEATS):
+                began = time.perf_counter()
+                predict(models[variant], request)
+                latency[variant].append((time.perf_counter() - began) * 1_000)
+    return [
+        {
+            "variant": variant,
+            "seconds": median(seconds[variant]),
+            "extra_time": median(seconds[variant]) / median(seconds["none"]) - 1,
+            "parameters": sum(p.numel() for p in models[variant].parameters()),
+            "row_bytes": row_bytes(parts, variant),
+            "serving_bytes": serving_bytes(parts, variant),
+            "latency_p50_ms": float(np.percentile(latency[variant], 50)),
+            "latency_p99_ms": float(np.percentile(latency[variant], 99)),
+        }
+        for variant in COMPARED
+    ]
+
+
+def row_bytes(parts: Parts, variant: str) -> int:
+    """Bytes of a training row that the variant adds to the shared inputs."""
+    if variant == "cover":
+        return 4 * parts.sizes.cover
+    return SLOT_BYTES + 4 * len(parts.sizes.topic_numbers) if variant == "topics" else 0
+
+
+def serving_bytes(parts: Parts, variant: str) -> int:
+    """Bytes of the value that a video has in Redis for the variant's sake, as it is encoded."""
+    cover = Field("cover", "float32", "slots", "float32", parts.sizes.cover)
+    schemas = {"topics": Schema.of(VIDEO_TOPICS), "cover": Schema((cover,))}
+    return schemas[variant].row.itemsize if variant in schemas else 0

@@ -1,0 +1,443 @@
+"""What ranking models read: one encoding for training, from frames, and for serving.
+
+`encode` turns a frame into :class:`Examples`; a request's features become a frame of its candidates
+first (:mod:`consumers.ranking.requests`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from consumers.ranking.codes import Vocabulary, log_position
+from consumers.training.frame import Frame
+from consumers.training.log import Log, Windows
+from consumers.training.tallies import SHARPNESS, SHRINKAGES, TopicRows
+from consumers.training.versions import Versions, row_at
+from vidtopics.contracts import TOPIC_SLOTS
+from vidtopics.rates import smoothed_ctr
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+HOUR_US = 3_600_000_000
+TIERS = (0.25, 0.5, 0.75)
+"""Upper ends of the tiers of topic overlap, the cosine of two videos' topic weights; 0 counts in
+none, the last tier goes to 1."""
+NAMES = (
+    "video_exposures",
+    "video_log_odds",
+    "has_statistics",
+    "candidate_age",
+    "position",
+    "user_exposures",
+    "user_clicks",
+    "history_length",
+    *(f"user_residual_{c:g}" for c in SHRINKAGES),
+    "user_decayed_residual",
+    "pair_exposures",
+    "pair_clicks",
+)
+"""Columns of `numbers`."""
+
+
+def _topic_names() -> tuple[str, ...]:
+    match = ("exposures", "clicks", *(f"residual_{c:g}" for c in SHRINKAGES))
+    kernels = ("overlap", *(f"kernel_{s:g}" for s in SHARPNESS))
+    tiers = (f"{kind}_tier_{t}" for kind in ("skipped", "clicked") for t in range(len(TIERS) + 1))
+    return (
+        *(f"topic_{name}" for name in match),
+        *(f"{kernel}_residual_{c:g}" for kernel in kernels for c in SHRINKAGES),
+        *(f"parent_{name}" for name in match),
+        *(f"parent_overlap_residual_{c:g}" for c in SHRINKAGES),
+        *tiers,
+    )
+
+
+TOPIC_NAMES = _topic_names()
+"""Columns of `topic_numbers`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B impressions as tensors; H places of history, newest first.
+
+    Attributes:
+        clicked: float32[B], the label.
+        user: int64[B], codes, 0 unknown.
+        video: int64[B], likewise.
+        numbers: float32[B, F], columns NAMES; nothing of topics.
+        topic_numbers: float32[B, G], columns TOPIC_NAMES.
+        topics: int64[B, 8], codes, 0 none.
+        topic_weights: float32[B, 8], cosines, 0 where unused.
+        parents: int64[B, 8], codes of the topics' parents, 0 none.
+        cover: float32[B, 128], the paper's cover features; zero without.
+        history_videos: int64[B, H], 0 in padding and for unknown videos.
+        history_clicked: bool[B, H].
+        history_ages: float32[B, H], log(1 + hours).
+        history_topics: int64[B, H, 8].
+        history_weights: float32[B, H, 8].
+        history_parents: int64[B, H, 8].
+        history_mask: bool[B, H], true where there is an impression.
+    """
+
+    clicked: Tensor
+    user: Tensor
+    video: Tensor
+    numbers: Tensor
+    topic_numbers: Tensor
+    topics: Tensor
+    topic_weights: Tensor
+    parents: Tensor
+    cover: Tensor
+    history_videos: Tensor
+    history_clicked: Tensor
+    history_ages: Tensor
+    history_topics: Tensor
+    history_weights: Tensor
+    history_parents: Tensor
+    history_mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clicked)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """N impressions as models read them, in numpy memory; histories are windows into one log.
+
+    Attributes:
+        clicked: bool[N].
+        shown_us: int64[N].
+        user: int32[N], codes.
+        video: int32[N], codes.
+        numbers: float32[N, F], columns NAMES.
+        topic_numbers: float32[N, G], columns TOPIC_NAMES.
+        topic_row: int32[N], rows of `topics`, -1 none.
+        cover_row: int32[N], rows of `covers`.
+        windows: N windows into `log`.
+        content_us: int64[N], by when the topics of a history are those known.
+        log: all users' impressions.
+        log_videos: int32[V], the code of each video of the log.
+        versions: rows of `topics` of each video of the log at any time.
+        topics: R rows of topics in codes.
+        covers: float32[V, 128 or 0].
+        places: H.
+    """
+
+    clicked: NDArray[np.bool_]
+    shown_us: NDArray[np.int64]
+    user: NDArray[np.int32]
+    video: NDArray[np.int32]
+    numbers: Floats
+    topic_numbers: Floats
+    topic_row: NDArray[np.int32]
+    cover_row: NDArray[np.int32]
+    windows: Windows
+    content_us: NDArray[np.int64]
+    log: Log
+    log_videos: NDArray[np.int32]
+    versions: Versions
+    topics: TopicRows
+    covers: Floats
+    places: int
+
+    names = NAMES
+    topic_names = TOPIC_NAMES
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def take(self, rows: NDArray[np.int64]) -> Examples:
+        """Some of the impressions; they go on sharing the log."""
+        narrow = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        return replace(self, **narrow, windows=Windows(*(part[rows] for part in self.windows)))
+
+    def batch(self, rows: NDArray[np.int64], *, history: bool = True) -> Batch:
+        """Tensors of some rows; without `history` its tensors have no places."""
+        topic_row = self.topic_row[rows]
+        arrays = (
+            self.clicked[rows].astype(np.float32),
+            self.user[rows].astype(np.int64),
+            self.video[rows].astype(np.int64),
+            self.numbers[rows],
+            self.topic_numbers[rows],
+            _rows_or_zero(self.topics.codes, topic_row).astype(np.int64),
+            _rows_or_zero(self.topics.weights, topic_row),
+            _rows_or_zero(self.topics.parents, topic_row).astype(np.int64),
+            self.covers[self.cover_row[rows]],
+            *self._histories(rows, self.places if history else 0),
+        )
+        return Batch(*(torch.from_numpy(array) for array in arrays))
+
+    def _histories(self, rows: NDArray[np.int64], places: int) -> tuple[NDArray[Any], ...]:
+        """The last seven arrays of a batch."""
+        shape, slots = (len(rows), places), (len(rows), places, TOPIC_SLOTS)
+        videos, topics, parents = (np.zeros(s, np.int64) for s in (shape, slots, slots))
+        ages, weights = np.zeros(shape, np.float32), np.zeros(slots, np.float32)
+        clicked, mask = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+        if places:
+            log, versions = self.log, self.versions
+            _gather_history(
+                self.windows.first[rows],
+                self.windows.end[rows],
+                self.windows.seen_us[rows],
+                self.content_us[rows],
+                log.video,
+                log.shown_us,
+                log.known_us,
+                log.clicked_us,
+                self.log_videos,
+                versions.starts,
+                versions.since_us,
+                versions.row,
+                self.topics.codes,
+                self.topics.weights,
+                self.topics.parents,
+                videos,
+                clicked,
+                ages,
+                topics,
+                weights,
+                parents,
+                mask,
+            )
+        return videos, clicked, ages, topics, weights, parents, mask
+
+
+_PER_ROW = (
+    "clicked",
+    "shown_us",
+    "user",
+    "video",
+    "numbers",
+    "topic_numbers",
+    "topic_row",
+    "cover_row",
+    "content_us",
+)
+
+
+def encode(
+    frame: Frame, known: Vocabulary, *, places: int, covers: Floats | None = None
+) -> Examples:
+    """A frame in the terms of a vocabulary.
+
+    Args:
+        frame: N rows.
+        known: of the rows to learn from.
+        places: H, the longest history (`ranking.history`).
+        covers: float32[V, 128], cover features of the frame's videos
+            (:mod:`consumers.ranking.covers`).
+    """
+    topics = TopicRows.of(frame.topics, known.centres)
+    windows = _window_counts(frame, topics)
+    return Examples(
+        clicked=frame.clicked,
+        shown_us=frame.shown_us,
+        user=known.code_users(frame.impressions["user_id"]),
+        video=known.code_videos(frame.impressions["video_id"]),
+        numbers=_numbers(frame, known, windows),
+        topic_numbers=_topic_numbers(frame, known, topics, windows),
+        topic_row=frame.topic_row,
+        cover_row=frame.video,
+        windows=frame.windows,
+        content_us=frame.content_us,
+        log=frame.log,
+        log_videos=known.code_videos(frame.videos),
+        versions=frame.versions,
+        topics=topics,
+        covers=np.zeros((len(frame.videos), 0), np.float32) if covers is None else covers,
+        places=places,
+    )
+
+
+def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
+    """float32[N, F], columns NAMES."""
+    exposures, clicks = frame.counts.T
+    has_statistics = ~np.isnan(exposures)
+    odds = np.where(has_statistics, smoothed_ctr(clicks, exposures, known.prior), 0)
+    odds = np.clip(np.where(has_statistics, odds, known.prior.global_ctr), 1e-4, 1 - 1e-4)
+    age_us = np.maximum(frame.shown_us - frame.published_us, 0)
+    shown, clicked, expected, *decayed = frame.state.statistics.T
+    recent_shown, recent_clicked, recent_expected = decayed
+    return np.stack(
+        [
+            np.log1p(np.nan_to_num(exposures)) / 5,
+            np.log(odds / (1 - odds)),
+            has_statistics,
+            np.log1p(np.nan_to_num(age_us) / HOUR_US) / 5,
+            log_position(frame, known.position),
+            np.log1p(shown) / 5,
+            np.log1p(clicked) / 5,
+            windows[:, 0],
+            *(_residual(shown, clicked, expected, c) for c in SHRINKAGES),
+            _residual(recent_shown, recent_clicked, recent_expected, 2.0),
+            *np.log1p(windows[:, 1:3].T),
+        ],
+        axis=1,
+    ).astype(np.float32)
+
+
+def _residual(
+    exposures: NDArray[np.float64],
+    clicks: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    shrinkage: float,
+) -> NDArray[np.float64]:
+    """(clicks - expected) / (variance + c): about the log-odds that clicks lie above what was due.
+
+    The variance of the expected clicks is taken at their mean rate, E (1 - E / n).
+    """
+    rate = np.divide(expected, exposures, out=np.zeros_like(expected), where=exposures > 0)
+    variance = np.maximum(expected * (1 - rate), 0)
+    residual: NDArray[np.float64] = (clicks - expected) / (variance + shrinkage)
+    return residual
+
+
+def _topic_numbers(frame: Frame, known: Vocabulary, topics: TopicRows, windows: Floats) -> Floats:
+    """float32[N, G], columns TOPIC_NAMES."""
+    sums = frame.state.topic_sums(frame.topic_row, topics, known.centres)
+    columns = []
+    for match, kernel in ((sums.match, sums.kernel), (sums.parents, sums.parent_kernel)):
+        ratios = kernel[:, :, :1] / (kernel[:, :, 1:] + np.array(SHRINKAGES, np.float32))
+        columns += [np.log1p(match[:, :2]) / 5, match[:, 2:], ratios.reshape(len(frame), -1)]
+    return np.concatenate([*columns, np.log1p(windows[:, 3:])], axis=1)
+
+
+def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
+    """float32[N, 3 + 2 * tiers]: length / 100, exposures, clicks of the candidate itself, tiers."""
+    out = np.zeros((len(frame), 3 + 2 * (len(TIERS) + 1)), np.float32)
+    norms = np.sqrt((topics.weights**2).sum(1, keepdims=True))
+    unit = np.divide(topics.weights, norms, out=np.zeros_like(topics.weights), where=norms > 0)
+    log = frame.log
+    _count_windows(
+        *frame.windows,
+        frame.content_us,
+        frame.video,
+        frame.topic_row,
+        log.video,
+        log.known_us,
+        log.clicked_us,
+        *frame.versions,
+        topics.codes,
+        unit,
+        topics.size(0),
+        np.array(TIERS, np.float32),
+        out,
+    )
+    out[:, 0] /= 100
+    return out
+
+
+def _rows_or_zero(values: NDArray[Any], rows: NDArray[np.int32]) -> NDArray[Any]:
+    """The rows, zero where there is none (-1)."""
+    if not len(values):
+        return np.zeros((len(rows), values.shape[1]), values.dtype)
+    out: NDArray[Any] = values[rows]
+    out[rows < 0] = 0
+    return out
+
+
+@numba.njit(cache=True)
+def _count_windows(
+    first: Ints,
+    end: Ints,
+    seen_us: Ints,
+    content_us: Ints,
+    video: Codes,
+    topic_row: Codes,
+    log_video: Codes,
+    known_us: Ints,
+    clicked_us: Ints,
+    starts: Ints,
+    since_us: Ints,
+    rows: Codes,
+    codes: Codes,
+    unit: Floats,
+    size: int,
+    tiers: Floats,
+    out: Floats,
+) -> None:
+    weight_of = np.zeros(size, np.float32)
+    for n in range(len(first)):
+        this = topic_row[n]
+        if this >= 0:
+            for slot in range(codes.shape[1]):
+                weight_of[codes[this, slot]] = unit[this, slot]
+            weight_of[0] = 0
+        for at in range(first[n], end[n]):
+            if known_us[at] > seen_us[n]:
+                continue
+            click = 1 if clicked_us[at] <= seen_us[n] else 0
+            out[n, 0] += 1
+            if log_video[at] == video[n]:
+                out[n, 1] += 1
+                out[n, 2] += click
+            if this < 0:
+                continue
+            other = row_at(starts, since_us, rows, log_video[at], content_us[n])
+            if other < 0:
+                continue
+            overlap = np.float32(0)
+            for slot in range(codes.shape[1]):
+                overlap += unit[other, slot] * weight_of[codes[other, slot]]
+            if overlap > 0:
+                tier = np.searchsorted(tiers, overlap)
+                out[n, 3 + click * (len(tiers) + 1) + tier] += 1
+        if this >= 0:
+            for slot in range(codes.shape[1]):
+                weight_of[codes[this, slot]] = 0
+
+
+@numba.njit(cache=True)
+def _gather_history(
+    first: Ints,
+    end: Ints,
+    seen_us: Ints,
+    content_us: Ints,
+    log_video: Codes,
+    shown_us: Ints,
+    known_us: Ints,
+    clicked_us: Ints,
+    log_codes: Codes,
+    starts: Ints,
+    since_us: Ints,
+    rows: Codes,
+    codes: Codes,
+    weights: Floats,
+    parent_codes: Codes,
+    videos: Ints,
+    clicked: NDArray[np.bool_],
+    ages: Floats,
+    topics: Ints,
+    topic_weights: Floats,
+    parents: Ints,
+    mask: NDArray[np.bool_],
+) -> None:
+    for n in range(len(first)):
+        place = 0
+        for at in range(end[n] - 1, first[n] - 1, -1):
+            if known_us[at] > seen_us[n] or place == videos.shape[1]:
+                continue
+            videos[n, place] = log_codes[log_video[at]]
+            clicked[n, place] = clicked_us[at] <= seen_us[n]
+            ages[n, place] = np.log1p((seen_us[n] - shown_us[at]) / 3.6e9)
+            mask[n, place] = True
+            row = row_at(starts, since_us, rows, log_video[at], content_us[n])
+            if row >= 0:
+                for slot in range(codes.shape[1]):
+                    topics[n, place, slot] = codes[row, slot]
+                    topic_weights[n, place, slot] = weights[row, slot]
+                    parents[n, place, slot] = parent_codes[row, slot]
+            place += 1

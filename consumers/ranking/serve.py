@@ -1,0 +1,61 @@
+"""The ranking model inside a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.ranking.codes import Vocabulary
+from consumers.ranking.inputs import encode
+from consumers.ranking.models import Model
+from consumers.ranking.requests import request_frame
+from consumers.ranking.store import Stored, restore
+from consumers.ranking.train import predict
+from consumers.retrieval.recall import Candidates
+from vidtopics.online import Features
+
+
+class Ranker:
+    """Click probabilities of a user's candidates, by the model of `vidtopics train ranking`.
+
+    It reads what :mod:`vidtopics.online` gives, in the encoding that training has: a video without
+    statistics or topics, whatever the status says why, is one of which nothing was known; topics of
+    another epoch than the model's count as none.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+
+    @classmethod
+    def load(cls, folder: Path) -> Ranker:
+        """The model in a folder (`models/ranking` of a home); TableError where there is none."""
+        return cls(restore(folder))
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.stored.model
+
+    @property
+    def known(self) -> Vocabulary:
+        """What it knows."""
+        return self.stored.known
+
+    def score(
+        self, candidates: Candidates, features: Mapping[str, Features]
+    ) -> NDArray[np.float32]:
+        """float32[N]: click probability of each candidate.
+
+        Args:
+            candidates: N videos of one user, with the history that recall read.
+            features: feature views by name, as one read of `ranking_v2` gave them: a row for each
+                candidate in views of entity `video`, one row in views of entity `user`.
+        """
+        stored = self.stored
+        frame = request_frame(
+            candidates, features, half_life_us=stored.half_life_us, places=stored.places
+        )
+        return predict(stored.model, encode(frame, stored.known, places=stored.places))

@@ -1,0 +1,154 @@
+"""What planted topics are worth, and what must come out as nothing."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from benchmarks import planted
+from benchmarks.planted import (
+    CLASSES,
+    KERNEL,
+    ORACLE,
+    PERMUTED,
+    gains,
+    table,
+    weighted_auc,
+    written_world,
+)
+from benchmarks.planted_features import Consumer, earlier, kernel_sums, read_log
+from vidtopics.errors import InputError
+from vidtopics.settings import SimulationSettings
+from vidtopics.simulation import World, write_world
+from vidtopics.simulation.items import DAY
+
+SMALL = SimulationSettings(users=1_000, videos=600, days=10, covers=False)
+TINY = SimulationSettings(users=60, videos=80, days=4, topics=40, tags=100, covers=False)
+
+
+def by_variant(settings, seed=7):
+    return {row.variant: row for row in gains(World.build(settings, seed))}
+
+
+@pytest.fixture(scope="module")
+def with_topics():
+    return by_variant(SMALL)
+
+
+def test_topics_help_and_those_who_know_more_are_helped_more(with_topics):
+    assert with_topics[KERNEL].low > 0.01
+    assert with_topics["topic kernel and classes"].over == CLASSES
+    assert with_topics["topic kernel and classes"].low > 0
+    assert with_topics[KERNEL].gain > with_topics["share of clicks in the topic"].gain > 0
+    tastes = with_topics["kernel over planted tastes"].gain
+    assert with_topics[ORACLE].gain > tastes > with_topics[KERNEL].gain
+
+
+def test_permuted_topics_are_worth_nothing(with_topics):
+    """At most 5% of what the true ones are worth: the base consumer has all that they'd tell."""
+    assert abs(with_topics[PERMUTED].gain) < 0.05 * with_topics[KERNEL].gain
+
+
+def test_a_third_of_random_topics_costs_much_of_the_gain(with_topics):
+    spoilt = with_topics["kernel, 35% of topics random"].gain
+    assert 0 < spoilt < 0.7 * with_topics[KERNEL].gain
+
+
+def test_topics_are_worth_nothing_where_content_says_nothing_of_taste():
+    blind = by_variant(SMALL.model_copy(update={"visible_taste": 0.0}))
+    for variant in (KERNEL, CLASSES, "clicks and impressions in the topic", PERMUTED):
+        assert blind[variant].low < 0 < blind[variant].high or abs(blind[variant].gain) < 0.001
+    # The hidden side is still there to be known: the null is of topics, not of the measurement.
+    assert blind["kernel over planted tastes"].low > 0.01
+
+
+rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(-4, 4)), max_size=12)
+
+
+@given(rows)
+def test_history_sums_are_those_of_plain_loops(log):
+    log = sorted(log, key=lambda row: row[0])
+    user, code = (np.array([row[i] for row in log], dtype=np.int64) for i in (0, 1))
+    values = np.array([[row[2], 1.0] for row in log]).reshape(-1, 2)
+    weights = np.exp(-np.abs(np.subtract.outer(np.arange(4), np.arange(4))).astype(float))
+    near, same = np.zeros(values.shape), np.zeros(values.shape)
+    for i in range(len(log)):
+        for j in range(i):
+            if user[j] == user[i]:
+                near[i] += weights[code[i], code[j]] * values[j]
+                same[i] += (code[i] == code[j]) * values[j]
+    assert np.allclose(kernel_sums(user, code, values, weights), near)
+    assert np.allclose(earlier(user * 4 + code, values), same)
+
+
+def test_weighted_auc_is_that_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    clicked, scores = rng.random(200) < 0.3, rng.integers(0, 20, 200).astype(float)
+    weights = rng.integers(0, 3, 200).astype(float)
+    expected = roc_auc_score(clicked, scores, sample_weight=weights)
+    assert weighted_auc(clicked, scores, weights) == pytest.approx(expected)
+
+
+def features(world, log):
+    consumer = Consumer(world, log)
+    classes = consumer.residuals(world.classes.secondary[consumer.topic])
+    return [
+        consumer.base(),
+        consumer.counts(consumer.topic),
+        consumer.shares(consumer.topic),
+        classes,
+        consumer.topic_kernels(consumer.topic),
+        consumer.taste_kernels(),
+    ]
+
+
+def flipped(log, rows):
+    """The log with the other outcome in `rows` [N], known a microsecond after the impression."""
+    clicked_at = np.where(rows, log.shown_at + 1, log.clicked_at)
+    return replace(log, clicked=log.clicked ^ rows, clicked_at=clicked_at)
+
+
+def test_no_impression_knows_its_own_outcome_or_a_later_one():
+    world = World.build(TINY, 7)
+    log = read_log(world)
+    last = np.r_[log.user[1:] != log.user[:-1], True]
+    last &= log.shown_at // DAY == log.shown_at.max() // DAY  # no video's count is of that day
+    assert last.sum() > 5
+    for before, after in zip(
+        features(world, log), features(world, flipped(log, last)), strict=True
+    ):
+        assert before.tobytes() == after.tobytes()
+    # Whereas with that of the user's impression before it, each changes.
+    before = np.flatnonzero(last[1:] & ~last[:-1])
+    rows = np.zeros(len(last), dtype=bool)
+    rows[before] = log.user[before] == log.user[before + 1]
+    base, changed = features(world, log)[0], features(world, flipped(log, rows))[0]
+    assert (base != changed).any(axis=1)[1:][rows[:-1]].all()
+
+
+def test_the_log_in_memory_is_the_written_one_and_another_is_refused(tmp_path):
+    write_world(TINY, tmp_path / "world", seed=7)
+    world = written_world(tmp_path / "world")
+    assert (world.seed, world.settings) == (7, TINY)
+    known = tmp_path / "world" / "truth" / "settings.json"
+    known.write_text(known.read_text().replace('"seed": 7', '"seed": 8'))
+    with pytest.raises(InputError, match="expected a log that this version of the simulation"):
+        written_world(tmp_path / "world")
+
+
+def test_the_command_prints_a_table_for_each_setting(monkeypatch, capsys):
+    monkeypatch.setattr(planted, "DRAWS", 5)
+    monkeypatch.setattr(planted, "PERMUTATIONS", 1)
+    argv = ["planted", "--seeds", "7", "--users", "60", "--eta", "0", "0.7"]
+    monkeypatch.setattr("sys.argv", argv)
+    planted.main()
+    printed = capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*argv, "--json"])
+    planted.main()
+    rows = [planted.Gain(**row) for row in json.loads(capsys.readouterr().out)]
+    assert [row.eta for row in rows] == [0.0] * 11 + [0.7] * 11
+    assert printed == f"{table(rows[:11])}\n\n{table(rows[11:])}\n\n"
