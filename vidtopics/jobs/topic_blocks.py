@@ -20,7 +20,7 @@ from vidtopics.topic_models import TopicModel
 
 if TYPE_CHECKING:
     from producers.content.joint_model import JointModel
-    from producers.tags.skipgram import TagVectors
+    from producers.tags.vectors import TagVectors
     from producers.topics.assignment import Assignment
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
@@ -87,7 +87,7 @@ def blocks_by(
 ) -> Blocks:
     """Both blocks of videos as a version sees them, new tags by their neighbours."""
     from producers.tags.folding import with_new_tags
-    from producers.tags.skipgram import TagVectors
+    from producers.tags.vectors import TagVectors
 
     settings = model.version.settings["tags"]
     names = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
@@ -133,11 +133,16 @@ def restore_joint(model: TopicModel) -> JointModel:
     return JointModel.restore(state, model.version.shape)
 
 
+def living_topics(model: TopicModel) -> pa.Table:
+    """Rows of a version's topics that aren't retired, by topic_id."""
+    return model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+
+
 def topics_of(model: TopicModel) -> Topics:
     """The living topics of a version."""
     from producers.topics.evolution import Topics
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     none = np.empty(0, np.int64)
     return Topics(
         living["topic_id"].to_numpy(),
@@ -157,7 +162,7 @@ def parents_of(model: TopicModel) -> Parents:
     """The groups of a version's living topics."""
     from producers.topics.parents import Parents
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     return Parents(
         living["topic_id"].to_numpy(),
         living["parent_topic_id"].to_numpy(),

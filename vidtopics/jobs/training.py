@@ -36,7 +36,7 @@ from vidtopics.times import micros
 from vidtopics.topic_models import TopicModel, Version, load, save
 
 if TYPE_CHECKING:
-    from producers.tags.skipgram import TagVectors
+    from producers.tags.vectors import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
     from producers.topics.space import TopicSpace
@@ -208,7 +208,8 @@ def learn_tags(
         Rows of `tag_embedding`, the same as vectors, and what could not be learned.
     """
     from producers.tags.graph import build_graph
-    from producers.tags.skipgram import TagVectors, embed_tags, keep_known
+    from producers.tags.skipgram import embed_tags, keep_known
+    from producers.tags.vectors import TagVectors
     from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.inputs import count_tags, lists, vectors
 
