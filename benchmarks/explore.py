@@ -29,6 +29,7 @@ from benchmarks import homes
 from benchmarks.children import in_child
 from benchmarks.data import DAY_US, START_US
 from benchmarks.figures import timed
+from producers.topics.neighbours import near_duplicates
 from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.explore import write_page
@@ -86,7 +87,7 @@ _QUEUES = """
 SELECT topic_ids[k] AS topic_id, video_id,
   row_number() OVER (PARTITION BY topic_ids[k] ORDER BY topic_weights[k] DESC, video_id)
     AS queue_position,
-  0.2 AS queue_ctr, 100 AS queue_exposures, false AS fresh, 1 AS topic_epoch
+  'topic' AS queue_level, 0.2 AS queue_ctr, 100 AS queue_exposures, false AS fresh, 1 AS topic_epoch
 FROM (SELECT *, unnest(range(1, 3)) AS k FROM ({topics}))
 WHERE topic_ids[k] > 0 QUALIFY queue_position <= 200"""
 
@@ -235,7 +236,8 @@ def writing(home: str) -> Callable[[], dict[str, Any]]:
     """The call that is measured: writes the page of a home."""
 
     def call() -> dict[str, Any]:
-        page = write_page(Tables(home), Path(home) / "explore.html")
+        output = Path(home) / "explore.html"
+        page = write_page(Tables(home), output, find_pairs=near_duplicates)
         return {
             "page_bytes": page.size,
             "folder_bytes": page.folder_size,

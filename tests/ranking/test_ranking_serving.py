@@ -75,7 +75,7 @@ def request(log, ids, history=(), *, epoch=EPOCH, user="u1"):
         popular="",
         left_out={},
         at_us=AT_US,
-        **({"seed": 1} if "seed" in Candidates.__dataclass_fields__ else {}),
+        seed=1,
     )
 
 
