@@ -40,7 +40,7 @@ def source(*, worth=True, rows=3_000, users=60, videos=1_500, seed=1, settings=S
     topic = r.integers(0, TOPICS, videos)
     liked = topic if worth else r.integers(0, TOPICS, videos)
     clicked = r.random(rows) < np.where(liked[video] == user % TOPICS, 0.9, 0.1)
-    ids = np.array([f"i{i:06}" for i in range(rows)])
+    ids = np.array([f"i{i:06}" for i in range(rows)], str)
     shown = {
         "event_id": ids,
         "user_id": [f"u{u}" for u in user],
