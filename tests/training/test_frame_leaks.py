@@ -134,9 +134,9 @@ def test_the_rest_of_a_request_changes_no_byte(seed):
     assert changed(w, in_requests(w)) == []
 
 
-def test_the_poison_changes_other_rows(seed=0):
+def test_the_poison_changes_other_rows():
     """It does reach later rows, and turns labels, so it is no water."""
-    w = small(seed)
+    w = small(0)
     row = w.impressions[5]
     before, after = features(read(w)), features(read(poisoned(w, row, row[3])))
     assert before[row[0]][0] != after[row[0]][0]
