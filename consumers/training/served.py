@@ -118,7 +118,7 @@ def merged(
 ) -> tuple[Log, Windows]:
     """Histories of N rows from recent clicks and skips, newest last, as windows into one log.
 
-    A click stands at the click's time, and each clicked video once.
+    A click stands at the click's time, and each clicked video once; of one time clicks are newer.
 
     Args:
         clicks: lists of clicks.
@@ -139,7 +139,7 @@ def merged(
         np.concatenate([part[i] for part in parts]) for i in range(5)
     )
     clicked = np.arange(len(owner)) < len(parts[0][0])
-    order = np.lexsort((~clicked, times, owner))
+    order = np.lexsort((clicked, times, owner))
     owner, times, clicked = owner[order], times[order], clicked[order]
     clicked_us = np.where(clicked, times, FOREVER)
     log = Log(
