@@ -11,7 +11,7 @@ from consumers.ranking.comparison import ablations, history_lengths, slices
 from consumers.ranking.evaluate import measure, permute_topics
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import VARIANTS, Pieces, layers
-from consumers.ranking.search import learn
+from consumers.ranking.search import train_model
 from vidtopics.errors import TableError
 
 TIME_ROWS = np.arange(2_000), np.arange(2_000, 3_000)
@@ -23,7 +23,7 @@ LONG = 30
 
 
 def auc(parts, pieces, name="wide_and_deep", epochs=6):
-    fitted = learn(name, pieces, parts, SETTINGS.ranking, {}, seed=1, epochs=epochs)
+    fitted = train_model(name, pieces, parts, SETTINGS.ranking, {}, seed=1, epochs=epochs)
     return area_under_curve(parts.judge.clicked, fitted.predict(parts.judge))
 
 
