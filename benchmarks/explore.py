@@ -87,7 +87,7 @@ _QUEUES = """
 SELECT topic_ids[k] AS topic_id, video_id,
   row_number() OVER (PARTITION BY topic_ids[k] ORDER BY topic_weights[k] DESC, video_id)
     AS queue_position,
-  0.2 AS queue_ctr, 100 AS queue_exposures, false AS fresh, 1 AS topic_epoch
+  'topic' AS queue_level, 0.2 AS queue_ctr, 100 AS queue_exposures, false AS fresh, 1 AS topic_epoch
 FROM (SELECT *, unnest(range(1, 3)) AS k FROM ({topics}))
 WHERE topic_ids[k] > 0 QUALIFY queue_position <= 200"""
 

@@ -67,9 +67,17 @@ class Recommendation:
 
 
 def recommend(
-    client: OnlineClient, ranker: Scorer, settings: RecallSettings, user_id: str, *, top: int
+    client: OnlineClient,
+    ranker: Scorer,
+    settings: RecallSettings,
+    user_id: str,
+    *,
+    top: int,
+    seed: int | None = None,
 ) -> Recommendation:
     """The `top` candidates by click probability; one round trip more than recall's.
+
+    `seed` is that of :meth:`Recall.recall`.
 
     A candidate without present features is not scored but counted: it was taken down after its
     queue was made, or its topics are of another epoch.
@@ -78,7 +86,7 @@ def recommend(
         StoreError: nothing was materialised under the client's prefix.
         redis.exceptions.RedisError: the server can't be reached.
     """
-    candidates = Recall(client, settings).recall(user_id)
+    candidates = Recall(client, settings).recall(user_id, seed=seed)
     ids = candidates.video_ids
     features = client.read_views(VIEWS, ids)
     refused = left_out(features["video_topics"], candidates.epoch)

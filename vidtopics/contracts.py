@@ -563,21 +563,22 @@ USER_RECENT_SKIPS = Table(
     ),
 )
 
+TOPIC, PARENT, CATALOGUE = "topic", "parent", "catalogue"
+"""Levels of queues: of a topic, of a parent topic, of all videos."""
 TOPIC_QUEUES = Table(
     "topic_queues",
     "snapshot",
-    ("topic_id", "video_id"),
+    ("queue_level", "topic_id", "video_id"),
     engine="spark",
-    doc="the candidates of each topic, in order (III-B1)",
+    doc="the candidates of each topic, parent topic and of the catalogue, in order (III-B1)",
     columns=(
-        TOPIC_ID,
+        Column("queue_level", "string", "topic, parent or catalogue: what the queue is of"),
+        Column("topic_id", "int64", "the topic; the parent topic; 0 for the catalogue"),
         VIDEO_ID,
-        Column("queue_position", "int64", "1 is the first"),
+        Column("queue_position", "int64", "1 is the first; fresh videos stand behind the others"),
         Column("queue_ctr", "float64", "the smoothed click-through rate that it is ranked by"),
         Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
-        Column(
-            "fresh", "bool", "true: kept as a fresh video although its exposures are below tau_1"
-        ),
+        Column("fresh", "bool", "true: young, with exposures below tau_1; requests draw from them"),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
     ),
 )

@@ -241,8 +241,9 @@ class TopicSettings(Section):
     """A topic splits whose mean cosine of videos to centre is below this share of the median's."""
     relearn_growth: Annotated[float, Field(ge=1)] = 2.0
     """A training that goes on from a version leaves its joint model and its tags' vectors as they
-    are, and learns vectors of new tags, topics and labels. From this many times the videos on that
-    those were learned from, it trains them on too; most videos have another set of topics then."""
+    are, and learns vectors of new tags, topics and labels. From this many times the videos on, or
+    the tags given to them, that those were learned from, it trains them on too and chooses block
+    weights and thresholds anew; most videos have another set of topics then."""
     keep_first: Share = 0.95
     """A training leaves at least this share of the unchanged videos their first topic ..."""
     keep_set: Share = 0.85
@@ -281,13 +282,18 @@ class QueueSettings(Section):
     """Topic queues (III-B1)."""
 
     min_exposures: Count = 10
-    """tau_1: a video with fewer leaves its queues, unless it is kept as fresh."""
+    """tau_1: a video with fewer is not judged; it is fresh, or in no queue of a topic."""
     min_ctr: Share = 0.07
-    """tau_2: a video with a lower smoothed click-through rate leaves its queues."""
-    fresh_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of a queue that is drawn from videos with fewer than tau_1 exposures."""
+    """tau_2: a judged video with a lower click-through rate leaves its queues."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.75
+    """Probability that the rate is below tau_2 (Beta posterior) from which a video leaves."""
+    fresh_age: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=7)
+    """Time since publication within which a video with fewer than tau_1 exposures is fresh."""
+    fresh_pool: Count = 100
+    """Fresh videos of a queue, from which requests draw, at most."""
     length: Positive = 1_000
-    """Videos that a queue holds at most."""
+    """Judged videos that a queue holds at most. With less than N_3 and what a user has seen
+    (2 N_1) the catalogue's queue can't fill up every user's candidates."""
 
 
 class RecallSettings(Section):
@@ -301,6 +307,10 @@ class RecallSettings(Section):
     """N_3."""
     floor: Share = 0.1
     """Least share of the candidates that each chosen topic gets."""
+    fresh_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of a queue that is drawn from its fresh videos, anew for each request."""
+    leave_out: Literal["seen", "clicked"] = "seen"
+    """Which of the user's recent videos don't come back: all that were shown, or clicked ones."""
 
 
 class RankingSettings(Section):

@@ -20,15 +20,6 @@ CAUSES = {
 }
 
 
-def common_epoch(topics: Features) -> int:
-    """The epoch that most present rows of `video_topics` have, of equally common ones the later.
-
-    0 without any.
-    """
-    epochs, rows = np.unique(_epochs(topics)[topics.present], return_counts=True)
-    return int(epochs[np.lexsort((epochs, rows))[-1]]) if len(epochs) else 0
-
-
 def of_epoch(topics: Features, epoch: int) -> Features:
     """The same rows; those of another epoch are UNREADABLE and hold each column's padding."""
     foreign = _foreign(topics, epoch)

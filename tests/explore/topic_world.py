@@ -186,6 +186,7 @@ def build(home: Path, *, queues: bool = True) -> Tables:
             {
                 "topic_id": t,
                 "video_id": v,
+                "queue_level": "topic",
                 "queue_position": i + 1,
                 "queue_ctr": r,
                 "queue_exposures": e,

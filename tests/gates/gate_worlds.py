@@ -127,6 +127,7 @@ def queue_entry(topic_id: int, video: str, position: int = 1, epoch: int = 1) ->
     return {
         "topic_id": topic_id,
         "video_id": video,
+        "queue_level": "topic",
         "queue_position": position,
         "queue_ctr": 0.2,
         "queue_exposures": 10,

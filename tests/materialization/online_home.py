@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,6 +38,14 @@ from vidtopics.tables.schemas import arrow_schema
 SETTINGS = OnlineSettings(buckets=4, keep=timedelta(0))
 KEEP = OnlineSettings(buckets=4, keep=timedelta(hours=1))
 Row = tuple[str, int, int, int | None]
+
+
+def queue_of(name: str) -> dict[str, Any]:
+    """Level, topic and freshness that a queue's name stands for, as `p8:fresh`."""
+    queue, _, fresh = name.partition(":")
+    level = {"a": "catalogue", "p": "parent"}.get(queue[0], "topic")
+    number = 0 if level == "catalogue" else int(queue.removeprefix("p"))
+    return {"queue_level": level, "topic_id": number, "fresh": bool(fresh)}
 
 
 @dataclass
@@ -86,19 +94,20 @@ class OnlineHome:
             USER_RECENT_CLICKS, [{"user_id": u, "recent_video_ids": v} for u, v in users.items()]
         )
 
-    def queues(self, topics: dict[int, list[str]], *, epoch: int = 1, ctr: float = 0.5) -> None:
-        """All topics' queues, 10 exposures a video; rows lie in the table last position first."""
+    def queues(
+        self, queues: Mapping[int | str, list[str]], *, epoch: int = 1, ctr: float = 0.5
+    ) -> None:
+        """All queues by name, 10 exposures a video; rows lie in the table last position first."""
         rows = [
             {
-                "topic_id": topic,
+                **queue_of(str(name)),
                 "video_id": video,
                 "queue_position": i + 1,
                 "queue_ctr": ctr,
                 "queue_exposures": 10,
-                "fresh": False,
                 "topic_epoch": epoch,
             }
-            for topic, videos in topics.items()
+            for name, videos in queues.items()
             for i, video in enumerate(videos)
         ]
         self._replace(TOPIC_QUEUES, rows[::-1])

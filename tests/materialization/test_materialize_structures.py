@@ -53,6 +53,23 @@ def test_queues_keep_positions_and_topics_come_by_falling_clicks(
     ]
 
 
+def test_queues_of_parents_the_catalogue_and_fresh_videos(
+    home: OnlineHome, store: redis.Redis
+) -> None:
+    """Parent 8 has 15 clicks, of which 5 lie in its fresh video; parent 6 has 5."""
+    home.queues({1: ["a"], "p6": ["b"], "p8": ["b", "c"], "p8:fresh": ["d"], "all": ["c", "a"]})
+    assert moved(home, store, "topic_queues") == (7, 5)
+    client = OnlineClient(store)
+    assert client.catalogue() == Catalogue(1, (1,), (8, 6))
+    assert client.queues(["p8", "p8:fresh", "all", "p9", 1], epoch=1, limit=9) == [
+        ["b", "c"],
+        ["d"],
+        ["c", "a"],
+        [],
+        ["a"],
+    ]
+
+
 def test_a_topic_that_vanished_has_no_list(home: OnlineHome, store: redis.Redis) -> None:
     home.queues({1: ["a"], 2: ["b"]})
     moved(home, store, "topic_queues")

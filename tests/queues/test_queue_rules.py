@@ -1,69 +1,71 @@
-"""Queue rules: an example by hand, a plain oracle, and what holds for any topic."""
+"""Queue rules: an example by hand, a plain oracle, and what holds for any queue."""
 
 from collections import Counter
-from fractions import Fraction
+from math import exp, lgamma, log
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.queues.rules import fresh_count, fresh_places, topic_queue
+from producers.queues.rules import is_disliked, members, queue, queues
 from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.settings import QueueSettings
 
-COLUMNS = ["video_id", "video_exposures", "video_ctr"]
+COLUMNS = ["video_id", "video_exposures", "video_clicks", "video_ctr", "young"]
 SCHEMA = pa.schema(
     [
+        ("queue_level", pa.string()),
         ("topic_id", pa.int64()),
         ("video_id", pa.string()),
         ("video_exposures", pa.int64()),
+        ("video_clicks", pa.int64()),
         ("video_ctr", pa.float64()),
+        ("young", pa.bool_()),
         ("topic_epoch", pa.int64()),
     ]
 )
 
 
-def topic(rows, topic_id=7):
-    cells = [
-        {"topic_id": topic_id, "topic_epoch": 3} | dict(zip(COLUMNS, row, strict=True))
-        for row in rows
-    ]
+def rows_of(rows, level="topic", topic_id=7):
+    common = {"queue_level": level, "topic_id": topic_id, "topic_epoch": 3}
+    cells = [common | dict(zip(COLUMNS, row, strict=True)) for row in rows]
     return pa.Table.from_pylist(cells, schema=SCHEMA)
 
 
-def queue(rows, topic_id=7, seed=7, **settings):
-    return topic_queue(topic(rows, topic_id), QueueSettings(**settings), seed).to_pylist()
+def queued(rows, level="topic", topic_id=7, seed=7, **settings):
+    return queue(rows_of(rows, level, topic_id), QueueSettings(**settings), seed).to_pylist()
+
+
+def videos_of(rows, *, fresh=False):
+    return [r["video_id"] for r in rows if r["fresh"] == fresh]
+
+
+BY_HAND = [
+    ("a", 10, 2, 0.07, False),  # on tau_1: judged; the lowest rate
+    ("b", 500, 150, 0.30, False),
+    ("c", 20, 6, 0.30, True),  # as often clicked as b, less often shown; judged whatever its age
+    ("e", 20, 6, 0.30, False),  # as c: by id
+    ("d", 20, 6, 0.30, False),
+    ("f", 99, 45, 0.45, False),
+    ("low", 10_000, 600, 0.06, False),
+    ("never", 10, 0, 0.20, False),  # the smoothed rate says .2, the posterior 78% below .07
+    ("n1", 9, 9, 0.9, True),
+    ("n2", 0, 0, 0.02, True),
+    ("old", 3, 1, 0.5, False),  # never shown often enough, and no longer young
+]
 
 
 def test_by_hand():
-    """tau_1 = 10, tau_2 = 0.07, share 0.25: 6 judged, so 6 * 1/3 = 2 fresh of 3 unjudged."""
-    rows = [
-        ("a", 10, 0.07),  # on both thresholds: in, the last
-        ("b", 500, 0.30),
-        ("c", 20, 0.30),  # as often clicked as b, less often shown
-        ("e", 20, 0.30),  # as c: by id
-        ("d", 20, 0.30),
-        ("f", 99, 0.45),
-        ("low", 10_000, 0.0699),
-        ("n1", 9, 0.9),
-        ("n2", 0, 0.02),
-        ("n3", 3, 0.5),
-    ]
-    rows_of_queue = queue(rows, fresh_share=0.25)
-    assert [r["video_id"] for r in rows_of_queue if not r["fresh"]] == [
-        "f",
-        "b",
-        "c",
-        "d",
-        "e",
-        "a",
-    ]
-    # 8 places in 2 stretches of 4, a fresh video at the third of each
-    assert [r["queue_position"] for r in rows_of_queue if r["fresh"]] == [3, 7]
-    assert {r["video_id"] for r in rows_of_queue if r["fresh"]} < {"n1", "n2", "n3"}
-    assert list(rows_of_queue[0]) == [c.name for c in TOPIC_QUEUES.columns]
-    assert rows_of_queue[0] == {
+    """tau_1 = 10, tau_2 = .07: six judged ones by rate, then the two fresh ones."""
+    rows = queued(BY_HAND)
+    assert videos_of(rows) == ["f", "b", "c", "d", "e", "a"]
+    assert sorted(videos_of(rows, fresh=True)) == ["n1", "n2"]
+    assert [r["fresh"] for r in rows] == [False] * 6 + [True] * 2
+    assert list(rows[0]) == [c.name for c in TOPIC_QUEUES.columns]
+    assert rows[0] == {
+        "queue_level": "topic",
         "topic_id": 7,
         "video_id": "f",
         "queue_position": 1,
@@ -74,124 +76,151 @@ def test_by_hand():
     }
 
 
-@pytest.mark.parametrize(
-    ("judged", "unjudged", "share", "length", "fresh"),
-    [
-        (90, 1_000, 0.1, 1_000, 10),  # 10 of 100
-        (94, 1_000, 0.1, 1_000, 10),  # 10.44
-        (95, 1_000, 0.1, 1_000, 11),  # 10.56
-        (90, 4, 0.1, 1_000, 4),  # there are no more
-        (2_000, 1_000, 0.1, 1_000, 100),  # of a queue that is cut
-        (0, 1_000, 0.1, 1_000, 10),  # a new topic starts with ten
-        (6, 1_000, 0.1, 1_000, 4),
-        (9, 1_000, 0.1, 1_000, 1),  # from here on it is the share
-        (0, 1_000, 0.3, 1_000, 4),  # 1 / 0.3 rounded up
-        (0, 1_000, 0.1, 5, 5),
-        (50, 1_000, 0.0, 1_000, 0),
-        (0, 1_000, 0.0, 1_000, 0),
-    ],
-)
-def test_number_of_fresh_videos(judged, unjudged, share, length, fresh):
-    assert fresh_count(judged, unjudged, QueueSettings(fresh_share=share, length=length)) == fresh
+def test_the_last_resort_by_hand():
+    """All that isn't disliked, by clicks; n1 and c have 9 and 6; none is fresh."""
+    rows = queued(BY_HAND, "catalogue", 0)
+    assert videos_of(rows) == ["b", "f", "n1", "c", "d", "e", "a", "old", "n2"]
+    assert videos_of(queued(BY_HAND, "catalogue", 0, length=3)) == ["b", "f", "n1"]
+
+
+def test_a_video_is_in_the_queues_of_its_topics_their_parents_and_the_catalogue():
+    """a has topics 5 and 9 of one parent, 2; b topic 5; c none."""
+    videos = pa.table(
+        {
+            "video_id": ["a", "b", "c"],
+            "topic_ids": [[5, 9, -1], [5, -1, -1], []],
+            "parent_topic_ids": [[2, 2, -1], [2, -1, -1], []],
+            "topic_epoch": [3] * 3,
+            "video_exposures": [20, 30, 40],
+            "video_clicks": [10, 10, 10],
+            "video_ctr": [0.5, 0.3, 0.2],
+            "young": [False] * 3,
+        }
+    )
+    assert len(members(videos)) == 3 + 2 + 3
+    parts = [part.to_pylist() for part in queues(videos, QueueSettings(), 7)]
+    assert {(p[0]["queue_level"], p[0]["topic_id"]): videos_of(p) for p in parts} == {
+        ("catalogue", 0): ["a", "b", "c"],
+        ("parent", 2): ["a", "b"],
+        ("topic", 5): ["a", "b"],
+        ("topic", 9): ["a"],
+    }
+    assert list(queues(videos.slice(0, 0), QueueSettings(), 7)) == []
+
+
+def beta_below(clicks, exposures, rate, steps=200_000):
+    """P(p < rate) of Beta(clicks + 1/2, exposures - clicks + 1/2), by the trapezoid in log p."""
+    a, b = clicks + 0.5, exposures - clicks + 0.5
+    norm = lgamma(a + b) - lgamma(a) - lgamma(b)
+    x = np.exp(np.linspace(log(1e-12), log(rate), steps))
+    density = np.exp(norm + (a - 1) * np.log(x) + (b - 1) * np.log1p(-x))
+    return float(np.trapezoid(density, x)) + exp(norm) * (1e-12) ** a / a
+
+
+@pytest.mark.parametrize("counts", [(0, 10), (0, 30), (1, 30), (1, 40), (5, 100), (8, 100)])
+def test_the_bound_of_tau_2_is_the_posterior(counts):
+    """Integrated by hand; the rule changes its mind exactly where that probability says."""
+    below = beta_below(*counts, 0.07)
+    clicks, exposures = (np.array([n]) for n in counts)
+    for confidence, expected in ((below - 1e-4, True), (below + 1e-4, False)):
+        if 0.5 <= confidence < 1:
+            settings = QueueSettings(confidence=confidence)
+            assert is_disliked(clicks, exposures, settings).tolist() == [expected]
+
+
+def test_nothing_is_disliked_without_tau_2_and_nobody_before_tau_1():
+    clicks, exposures = np.array([0, 0]), np.array([9, 1_000])
+    assert is_disliked(clicks, exposures, QueueSettings()).tolist() == [False, True]
+    assert not is_disliked(clicks, exposures, QueueSettings(min_ctr=0)).any()
 
 
 def test_draws_have_not_changed():
-    """Golden: another hash would exchange the fresh videos of every queue at once."""
-    rows = [(f"v{i}", 0, 0.1) for i in range(100)]
-    drawn = [r["video_id"] for r in queue(rows, fresh_share=0.25)]
+    """Golden: another hash would exchange the pools of every long queue at once."""
+    rows = [(f"v{i}", 0, 0, 0.1, True) for i in range(100)]
+    drawn = videos_of(queued(rows, fresh_pool=4), fresh=True)
     assert drawn == GOLDEN
-    assert drawn != [r["video_id"] for r in queue(rows, fresh_share=0.25, seed=8)]
-    assert drawn != [r["video_id"] for r in queue(rows, fresh_share=0.25, topic_id=8)]
+    assert drawn != videos_of(queued(rows, fresh_pool=4, seed=8), fresh=True)
+    assert drawn != videos_of(queued(rows, fresh_pool=4, topic_id=8), fresh=True)
+    assert drawn != videos_of(queued(rows, "parent", fresh_pool=4), fresh=True)
 
 
-GOLDEN = ["v73", "v45", "v99", "v76"]
+GOLDEN = ["v79", "v20", "v15", "v82"]
 
 
-def test_draws_are_even():
+def test_pools_are_drawn_evenly():
     """Over 400 topics each of 20 videos is drawn 400 * 10 / 20 = 200 times, s = 10: within 60."""
-    rows = [(f"v{i}", i % 10, 0.1) for i in range(20)]
-    drawn = Counter(r["video_id"] for t in range(400) for r in queue(rows, topic_id=t))
+    rows = [(f"v{i}", i % 10, 0, 0.1, True) for i in range(20)]
+    drawn = Counter(
+        v
+        for t in range(400)
+        for v in videos_of(queued(rows, topic_id=t, fresh_pool=10), fresh=True)
+    )
     assert len(drawn) == 20
     assert all(abs(n - 200) < 60 for n in drawn.values())
 
 
-def test_a_fresh_video_stays_until_it_is_judged():
-    rows = [(f"k{i}", 100, 0.2) for i in range(18)] + [(f"n{i}", 0, 0.2) for i in range(50)]
-    first = [r["video_id"] for r in queue(rows) if r["fresh"]]
-    assert len(first) == 2
-    shown = [(v, 9 if v in first else n, ctr) for v, n, ctr in rows]
-    assert [r["video_id"] for r in queue(shown) if r["fresh"]] == first
-    judged = [(v, 10 if v == first[0] else n, 0.01 if v == first[0] else ctr) for v, n, ctr in rows]
-    after = [r["video_id"] for r in queue(judged) if r["fresh"]]
-    assert first[0] not in {r["video_id"] for r in queue(judged)}
-    assert (after[0], len(after)) == (first[1], 2)
+def test_a_fresh_video_gives_up_its_place_once_it_is_judged_or_old():
+    new = [(f"n{i}", 9, 0, 0.2, True) for i in range(4)]
+    first = videos_of(queued(new, fresh_pool=2), fresh=True)
+    shown = [(v, 10 if v == first[0] else n, 5, ctr, y) for v, n, _, ctr, y in new]
+    after = queued(shown, fresh_pool=2)
+    assert (videos_of(after), first[0] in videos_of(after, fresh=True)) == ([first[0]], False)
+    assert first[1] in videos_of(after, fresh=True)  # the others stay in their order
+    aged = [(v, n, c, ctr, v != first[1]) for v, n, c, ctr, _ in shown]
+    rows = queued(aged, fresh_pool=2)
+    assert (videos_of(rows), len(videos_of(rows, fresh=True))) == ([first[0]], 2)
+    assert first[1] not in {r["video_id"] for r in rows}
 
 
-@pytest.mark.parametrize("videos", [[], [("low", 100, 0.01)]], ids=["no video", "none judged"])
-def test_an_empty_queue_has_the_columns_of_a_full_one(videos):
-    empty = topic_queue(topic(videos), QueueSettings(), 7)
+def test_an_empty_queue_has_the_columns_of_a_full_one():
+    empty = queue(rows_of([("low", 100, 1, 0.01, False)]), QueueSettings(), 7)
     assert (len(empty), empty.column_names) == (0, [c.name for c in TOPIC_QUEUES.columns])
 
 
-videos = st.lists(
-    st.tuples(
-        st.text("ab\u00e9\u4e00/", min_size=1, max_size=4),
-        st.integers(0, 30),
-        st.sampled_from([0.0, 0.06, 0.07, 0.2, 0.9]),
-    ),
-    max_size=60,
-    unique_by=lambda row: row[0],
-)
+@st.composite
+def any_rows(draw):
+    ids = draw(
+        st.lists(st.text("ab\u00e9\u4e00/", min_size=1, max_size=4), unique=True, min_size=1)
+    )
+    rows = []
+    for video in ids:
+        exposures = draw(st.integers(0, 60))
+        clicks = draw(st.integers(0, exposures))
+        rate = draw(st.sampled_from([0.0, 0.06, 0.07, 0.2, 0.9]))
+        rows.append((video, exposures, clicks, rate, draw(st.booleans())))
+    return rows
+
+
 settings = st.builds(
     dict,
     min_exposures=st.integers(0, 20),
     min_ctr=st.sampled_from([0.0, 0.07, 0.5]),
-    fresh_share=st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]),
+    confidence=st.sampled_from([0.5, 0.75, 0.99]),
+    fresh_pool=st.integers(0, 20),
     length=st.integers(1, 70),
 )
 
 
-@given(videos, settings, st.randoms())
-def test_any_queue(rows, chosen, random):
-    queued = queue(rows, **chosen)
-    shuffled = random.sample(rows, len(rows))
-    assert queue(shuffled, **chosen) == queued
-    assert [r["queue_position"] for r in queued] == list(range(1, len(queued) + 1))
-    assert len({r["video_id"] for r in queued}) == len(queued) <= chosen["length"]
-    of = {v: (n, ctr) for v, n, ctr in rows}
-    judged = [r for r in queued if not r["fresh"]]
-    good = [
-        v for v, (n, ctr) in of.items() if n >= chosen["min_exposures"] and ctr >= chosen["min_ctr"]
-    ]
-    ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][0], v.encode()))
-    assert [r["video_id"] for r in judged] == ranked[: len(judged)]
-    fresh = [r for r in queued if r["fresh"]]
-    assert all(of[r["video_id"]][0] < chosen["min_exposures"] for r in fresh)
-    unjudged = sum(n < chosen["min_exposures"] for n, _ in of.values())
-    assert len(queued) == chosen["length"] or (len(judged) == len(good))
-    check_share(len(judged), len(fresh), len(good), unjudged, chosen)
-
-
-def check_share(judged, fresh, good, unjudged, chosen):
-    share, length = Fraction(str(chosen["fresh_share"])), chosen["length"]
-    if (
-        share and fresh < min(unjudged, length) and judged + fresh > -(-1 // share)
-    ):  # longer than one that was filled up
-        assert abs(fresh - share * (judged + fresh)) <= Fraction(1, 2)
-    if share and good == 0:
-        assert fresh == min(unjudged, length, -(-1 // share))
-    if not share:
-        assert fresh == 0
-
-
-@given(st.integers(0, 300), st.data())
-def test_every_prefix_has_its_share_of_fresh_places(total, data):
-    fresh = data.draw(st.integers(0, total))
-    places = fresh_places(total, fresh)
-    assert (len(places), places.sum()) == (total, fresh)
-    assert all(abs(2 * places[:p].sum() * total - 2 * p * fresh) <= total for p in range(total + 1))
-
-
-def test_the_least_share_above_zero_fills_a_queue_and_overflows_nothing():
-    """1 / 1e-320 is infinite in double precision."""
-    assert fresh_count(0, 5, QueueSettings(fresh_share=1e-320, length=3)) == 3
+@given(any_rows(), settings, st.sampled_from(["topic", "parent", "catalogue"]), st.randoms())
+def test_any_queue(rows, chosen, level, random):
+    result = queued(rows, level, **chosen)
+    assert queued(random.sample(rows, len(rows)), level, **chosen) == result
+    assert [r["queue_position"] for r in result] == list(range(1, len(result) + 1))
+    assert len({r["video_id"] for r in result}) == len(result)
+    of = {v: row for v, *row in rows}
+    tau_1 = chosen["min_exposures"]
+    disliked = {
+        v
+        for v, (n, c, _, _) in of.items()
+        if n >= tau_1 and beta_below(c, n, chosen["min_ctr"] or 1e-12, 2_000) > chosen["confidence"]
+    }
+    good = [v for v in of if v not in disliked and (level == "catalogue" or of[v][0] >= tau_1)]
+    if level == "catalogue":
+        ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][2], v.encode()))
+    else:
+        ranked = sorted(good, key=lambda v: (-of[v][2], -of[v][0], v.encode()))
+    assert videos_of(result) == ranked[: chosen["length"]]
+    young = {v for v, (n, _, _, y) in of.items() if y and n < tau_1 and level != "catalogue"}
+    fresh = videos_of(result, fresh=True)
+    assert set(fresh) <= young
+    assert len(fresh) == min(len(young), chosen["fresh_pool"])

@@ -11,14 +11,17 @@ from vidtopics.online import Catalogue, Features, Status
 
 @dataclass
 class FakeClient:
-    """`topics`: of each video its topic ids and epoch, or the status of a row that holds none."""
+    """`topics`: of each video its topic ids and epoch, or the status of a row that holds none.
+
+    The parent of topic t is t // 10; `lists` are queues by their names, `parents` by clicks.
+    """
 
     topics: dict[str, tuple[list[int], int] | Status] = field(default_factory=dict)
     statistics: dict[str, float] = field(default_factory=dict)
     clicks: dict[str, list[str]] = field(default_factory=dict)
-    lists: dict[int, list[str]] = field(default_factory=dict)
+    lists: dict[int | str, list[str]] = field(default_factory=dict)
     epoch: int = 1
-    popular: list[int] = field(default_factory=list)
+    parents: list[int] = field(default_factory=list)
     trips: list[str] = field(default_factory=list)
 
     def snapshot(self):
@@ -28,13 +31,13 @@ class FakeClient:
         self.trips.append("recent_clicks")
         return self.clicks.get(user_id, [])
 
-    def queues(self, topic_ids, *, epoch, limit):
+    def queues(self, names, *, epoch, limit):
         self.trips.append("queues")
-        return [self.lists.get(t, [])[:limit] if epoch == self.epoch else [] for t in topic_ids]
+        lists = {str(name): videos for name, videos in self.lists.items()}
+        return [lists.get(n, [])[:limit] if epoch == self.epoch else [] for n in names]
 
     def catalogue(self):
-        self.trips.append("catalogue")
-        return Catalogue(self.epoch, tuple(self.popular))
+        return Catalogue(self.epoch, (), tuple(self.parents))
 
     def read(self, view, ids):
         return self.read_views([view], ids)[view]
@@ -53,7 +56,7 @@ class FakeClient:
         columns = {
             "topic_ids": np.array(slots, np.int64).reshape(-1, 8),
             "topic_weights": np.array(weights, np.float32).reshape(-1, 8),
-            "parent_topic_ids": np.where(np.array(slots, np.int64).reshape(-1, 8) < 0, -1, 1),
+            "parent_topic_ids": np.array(slots, np.int64).reshape(-1, 8) // 10,
             "topic_count": np.array([len(topics) for topics, _ in held], np.int64),
             "below_threshold": np.zeros(len(ids), bool),
             "topic_epoch": np.array([epoch for _, epoch in held], np.int64),

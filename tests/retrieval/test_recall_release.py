@@ -37,9 +37,10 @@ def release(store: redis.Redis, load: int) -> None:
     values = encode(schema, columns, fingerprints=prints, event_us=[load] * 2, created_us=[1] * 2)
     sender.add(ids, values)
     sender.finish()
-    store.rpush(Structures("vt", Layout()).queue(load, 5), f"of release {load}")
+    for queue in ("5", "p1"):
+        store.rpush(Structures("vt", Layout()).queue(load, queue), f"of release {load}")
     live = ViewEntry.from_json(store.hget(place("vt", "views"), "video_topics") or b"")
-    facts = json.dumps({"load": load, "epoch": load, "topics": [5]})
+    facts = json.dumps({"load": load, "epoch": load, "topics": [5], "parents": [1]})
     with store.pipeline() as pipe:
         entry = ViewEntry(live.number, live.generation, 0, live.schema, live.keys, load)
         pipe.hset(place("vt", "views"), "video_topics", entry.to_json())
@@ -57,7 +58,7 @@ def client(store: redis.Redis) -> OnlineClient:
     return OnlineClient(store)
 
 
-@pytest.mark.parametrize(("user", "reads"), [("ann", 3), ("bob", 4), ("nobody", 4)])
+@pytest.mark.parametrize(("user", "reads"), [("ann", 6), ("bob", 5), ("nobody", 5)])
 def test_a_switch_between_any_two_reads_mixes_nothing(
     client: OnlineClient,
     store: redis.Redis,

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.retrieval.rules import Reason, TopicCounts, count_topics, fill, quotas
+from consumers.retrieval.rules import (
+    Queue,
+    Reason,
+    count_topics,
+    fill,
+    fresh_count,
+    fresh_places,
+    queue_of_request,
+    quotas,
+)
 
 
 def counted(rows):
@@ -42,6 +51,10 @@ def test_counts_equal_a_counter(rows):
     counts = counted(rows)
     counter = Counter(t for row in rows for t in row if t >= 0)  # remembers who came first
     assert counts == sorted(counter.items(), key=lambda item: -item[1])
+
+
+def test_a_parent_counts_once_for_a_click():
+    assert counted([[4, 4, 2], [4, 4, 4], [2, -1, -1]]) == [(4, 2), (2, 2)]
 
 
 @pytest.mark.parametrize(
@@ -89,24 +102,26 @@ def test_quotas_add_up_and_keep_order_and_floor(clicks, candidates, floor):
         )
 
 
-def filled(queues, clicks, clicked=(), candidates=6, floor=0.0):
-    topics = TopicCounts(np.arange(10, 10 + len(queues)), np.array(clicks))
-    return fill(queues, topics, set(clicked), candidates, floor)
+def filled(queues, clicks, excluded=(), candidates=6, floor=0.0):
+    rows = [
+        Queue("topic", 10 + i, c, q) for i, (q, c) in enumerate(zip(queues, clicks, strict=True))
+    ]
+    return fill(rows, set(excluded), candidates, floor)
 
 
 def test_candidates_by_hand():
-    """Quotas 4 and 2.
+    """Quotas 4 and 2, in turn at 1/8, 3/8, 5/8, 7/8 and at 1/4, 3/4.
 
-    Video c was clicked; e and a come from the first queue, so the second gives h and i.
+    Video c was seen; e and a come from the first queue, so the second gives h and i.
     """
     reasons = filled([list("abcdefg"), list("eahi")], [2, 1], "c")
     assert list(reasons.items()) == [
-        ("a", Reason(10, 1, 2)),
-        ("b", Reason(10, 2, 2)),
-        ("d", Reason(10, 4, 2)),
-        ("e", Reason(10, 5, 2)),
-        ("h", Reason(11, 3, 1)),
-        ("i", Reason(11, 4, 1)),
+        ("a", Reason("topic", 10, 1, 2)),
+        ("h", Reason("topic", 11, 3, 1)),
+        ("b", Reason("topic", 10, 2, 2)),
+        ("d", Reason("topic", 10, 4, 2)),
+        ("i", Reason("topic", 11, 4, 1)),
+        ("e", Reason("topic", 10, 5, 2)),
     ]
 
 
@@ -132,21 +147,73 @@ queues = st.lists(
 
 
 @given(queues, st.sets(st.integers(0, 40).map(str), max_size=15), st.integers(1, 30), st.data())
-def test_any_candidates(queues, clicked, candidates, data):
+def test_any_candidates(queues, seen, candidates, data):
     clicks = data.draw(st.lists(st.integers(1, 9), min_size=len(queues), max_size=len(queues)))
-    reasons = filled(
-        queues, clicks, clicked, candidates, data.draw(st.sampled_from([0.0, 0.1, 0.5]))
-    )
-    open_videos = set().union(*queues) - clicked
-    assert len(reasons) == min(
-        candidates, len(open_videos)
-    )  # exactly N_3 where the queues have them
+    floor = data.draw(st.sampled_from([0.0, 0.1, 0.5]))
+    reasons = filled(queues, clicks, seen, candidates, floor)
+    open_videos = set().union(*queues) - seen
+    assert len(reasons) == min(candidates, len(open_videos))  # exactly where the queues have them
     assert set(reasons) <= open_videos
-    for video, (topic, position, times) in reasons.items():
+    for video, (_, topic, position, times, _) in reasons.items():
         assert queues[topic - 10][position - 1] == video
         assert times == clicks[topic - 10]
-    for i, queue in enumerate(
-        queues
-    ):  # each queue is taken from its head: what is passed over was clicked or is there
-        last = max((r.position for r in reasons.values() if r.topic_id == 10 + i), default=0)
-        assert set(queue[:last]) <= clicked | set(reasons)
+    for i, queue in enumerate(queues):
+        # Each queue is taken from its head: what is passed over was seen or is there.
+        places = [r.position for r in reasons.values() if r.topic_id == 10 + i]
+        assert places == sorted(places)
+        assert set(queue[: max(places, default=0)]) <= seen | set(reasons)
+
+
+@given(queues, st.integers(1, 30))
+def test_every_prefix_has_each_queues_share(queues, candidates):
+    topics = [r.topic_id for r in filled(queues, [1] * len(queues), (), candidates).values()]
+    totals = Counter(topics)
+    for length in range(len(topics) + 1):
+        for topic, total in totals.items():
+            share = topics[:length].count(topic) - total * length / len(topics)
+            assert abs(share) <= len(queues)
+
+
+@pytest.mark.parametrize(
+    ("ranked", "pool", "share", "fresh"),
+    [
+        (90, 1_000, 0.1, 10),  # 10 of 100
+        (94, 1_000, 0.1, 10),  # 10.44
+        (95, 1_000, 0.1, 11),  # 10.56
+        (90, 4, 0.1, 4),  # there are no more
+        (2, 1, 0.1, 1),
+        (0, 1_000, 0.1, 10),  # a new topic starts with ten
+        (6, 1_000, 0.1, 4),
+        (9, 1_000, 0.1, 1),  # from here on it is the share
+        (0, 1_000, 0.3, 4),  # 1 / 0.3 rounded up
+        (50, 1_000, 0.0, 0),
+        (0, 1_000, 0.0, 0),
+        (0, 5, 1e-320, 5),  # 1 / 1e-320 is infinite in double precision
+    ],
+)
+def test_number_of_fresh_videos(ranked, pool, share, fresh):
+    assert fresh_count(ranked, pool, share) == fresh
+
+
+@given(st.integers(0, 300), st.data())
+def test_every_prefix_has_its_share_of_fresh_places(total, data):
+    fresh = data.draw(st.integers(0, total))
+    places = fresh_places(total, fresh)
+    assert (len(places), places.sum()) == (total, fresh)
+    assert all(abs(2 * places[:p].sum() * total - 2 * p * fresh) <= total for p in range(total + 1))
+
+
+def test_draws_of_a_request_are_even_and_have_not_changed():
+    """Each of 20 is drawn in 2 of 20 places: over 1,000 seeds 100 times, s = 9.5, within 50."""
+    queue, pool = Queue("topic", 5, 1, [f"r{i}" for i in range(18)]), [f"f{i}" for i in range(20)]
+    drawn = Counter(v for s in range(1_000) for v in queue_of_request(queue, pool, 0.1, s).fresh)
+    assert len(drawn) == 20
+    assert all(abs(n - 100) < 50 for n in drawn.values())
+    golden = queue_of_request(queue, pool, 0.1, 7)
+    assert [v for v in golden.videos if v in golden.fresh] == GOLDEN
+    assert golden.fresh != queue_of_request(queue._replace(topic_id=6), pool, 0.1, 7).fresh
+    assert golden.fresh != queue_of_request(queue._replace(level="parent"), pool, 0.1, 7).fresh
+    assert [v for v in golden.videos if v not in golden.fresh] == queue.videos
+
+
+GOLDEN = ["f5", "f6"]

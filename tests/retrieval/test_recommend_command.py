@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from fake_store import FakeClient
 
-from consumers.ranking.serving import Ranker
+from consumers.ranking.serve import Ranker
 from vidtopics import server
 from vidtopics.cli import recommendations, stores
 from vidtopics.cli.common import run
@@ -63,8 +63,8 @@ def topic(topic_id, terms):
         "label_terms": terms,
         "topic_epoch": 1,
         "split_from": None,
-        "parent_topic_id": 1,
-        "parent_label_terms": None,
+        "parent_topic_id": topic_id // 10,
+        "parent_label_terms": [f"group of {terms[0]}"],
         "born": 0,
         "retired": None,
     }
@@ -72,23 +72,23 @@ def topic(topic_id, terms):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """ann clicked seen, of topic 1; b has got another title, and topic 2 no label."""
+    """ann clicked seen, of topic 10, whose fresh video is b; b has got another title."""
     tables = Tables(tmp_path)
     publish(tables, VIDEO_CATALOG, [video("a", "A goal [red]"), video("b", "old")], 1, changes=True)
     publish(tables, VIDEO_CATALOG, [video("b", "new")], 2, changes=True)
     publish(
         tables,
         TOPICS,
-        [topic(1, ["soccer", "goal", "keeper", "cup"])],
+        [topic(10, ["soccer", "goal", "keeper", "cup"]), topic(20, ["tea"])],
         1,
         widths={"topic_width": 2},
     )
     client = FakeClient(
-        topics={"a": ([1], 1), "b": ([1], 1), "c": ([2], 1), "seen": ([1], 1)},
+        topics={"a": ([10], 1), "b": ([10], 1), "c": ([20], 1), "seen": ([10], 1)},
         statistics={"a": 1, "b": 1, "c": 1},
         clicks={"ann": ["seen"]},
-        lists={1: ["seen", "a", "b"], 2: ["c"]},
-        popular=[2],
+        lists={10: ["seen", "a"], "10:fresh": ["b"], "p2": ["c"]},
+        parents=[2],
     )
     monkeypatch.setattr(server, "url_of", lambda home, embedded: "redis://localhost")
     monkeypatch.setattr(stores, "client", lambda url, prefix: client)
@@ -102,19 +102,22 @@ def test_json(home, capsys):
     assert [
         (v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in answer["videos"]
     ] == [
-        (1, "a", "A goal [red]", 0.9),
-        (2, "b", "new", 0.8),
+        (1, "b", "new", 0.9),
+        (2, "a", "A goal [red]", 0.8),
     ]
-    assert answer["videos"][0] | {"score": 0} == {
-        "rank": 1,
+    assert "topic 10 (soccer, goal, keeper); fresh, queue place 2" in answer["videos"][0]["reason"]
+    assert answer["videos"][1] | {"score": 0} == {
+        "rank": 2,
         "video_id": "a",
         "title": "A goal [red]",
         "score": 0,
-        "topic_id": 1,
+        "level": "topic",
+        "topic_id": 10,
         "label_terms": ["soccer", "goal", "keeper", "cup"],
-        "queue_position": 2,
+        "queue_position": 3,
         "topic_clicks": 1,
-        "reason": "because you clicked 1 video of topic 1 (soccer, goal, keeper); queue place 2",
+        "fresh": False,
+        "reason": "because you clicked 1 video of topic 10 (soccer, goal, keeper); queue place 3",
     }
     assert {
         name: answer[name] for name in ("user_id", "clicks", "candidates", "popular", "left_out")
@@ -137,8 +140,8 @@ def test_a_known_user_on_the_terminal(home, capsys):
 def test_an_unknown_user_on_the_terminal(home, capsys):
     assert run(["recommend", "nobody", "--home", str(home)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "1 of 1 candidate for user nobody, recalled from popular topics (new user)" in text
-    assert "new user: popular in topic 2; queue place 1" in text
+    assert "1 of 1 candidate for user nobody, recalled from popular topic groups (new user)" in text
+    assert "new user: popular in topic group 2 (group of tea); queue place 1" in text
 
 
 def test_without_a_model_the_error_names_what_to_run(home, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from consumers.retrieval.rules import Reason
 from vidtopics.online import Status
 from vidtopics.settings import RecallSettings
 
-SETTINGS = RecallSettings(candidates=4, topics=1)
+SETTINGS = RecallSettings(candidates=4, topics=1, fresh_share=0)
 
 
 class Known:
@@ -30,11 +30,11 @@ class Known:
 def store():
     videos = ["a", "b", "c", "d"]
     return FakeClient(
-        topics={v: ([1], 1) for v in [*videos, "seen"]},
+        topics={v: ([10], 1) for v in [*videos, "seen"]},
         statistics=dict.fromkeys(videos, 2),
         clicks={"ann": ["seen"]},
-        lists={1: videos},
-        popular=[1],
+        lists={10: videos, "p1": videos},
+        parents=[1],
     )
 
 
@@ -42,9 +42,9 @@ def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.25, d=0.5)
     recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
     assert [(v.video_id, v.score, v.reason) for v in recommendation.videos] == [
-        ("b", 0.5, Reason(1, 2, 1)),
-        ("d", 0.5, Reason(1, 4, 1)),
-        ("c", 0.25, Reason(1, 3, 1)),
+        ("b", 0.5, Reason("topic", 10, 2, 1)),
+        ("d", 0.5, Reason("topic", 10, 4, 1)),
+        ("c", 0.25, Reason("topic", 10, 3, 1)),
     ]
     assert (recommendation.clicks, recommendation.candidates, recommendation.popular) == (1, 4, "")
     assert recommendation.left_out == {"clicks": {}, "candidates": {}}
@@ -61,7 +61,7 @@ def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
 
 def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
     client, ranker = store(), Known(a=0.9, b=0.8, c=0.7, d=0.6)
-    client.topics |= {"a": Status.NULL, "b": ([9], 2)}
+    client.topics |= {"a": Status.NULL, "b": ([90], 2)}
     del client.statistics["c"]
     recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
     assert [v.video_id for v in recommendation.videos] == ["d"]
@@ -72,13 +72,15 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
         "no statistics": 1,
     }
     _, features = ranker.given  # the model never sees foreign topics
-    assert features["video_topics"]["topic_ids"][:, 0].tolist() == [-1, -1, 1, 1]
+    assert features["video_topics"]["topic_ids"][:, 0].tolist() == [-1, -1, 10, 10]
 
 
 def test_a_new_user():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.2, d=0.3)
     recommendation = recommend(client, ranker, SETTINGS, "nobody", top=1)
-    assert [(v.video_id, v.reason) for v in recommendation.videos] == [("b", Reason(1, 2, 0))]
+    assert [(v.video_id, v.reason) for v in recommendation.videos] == [
+        ("b", Reason("parent", 1, 2, 0))
+    ]
     assert (recommendation.popular, recommendation.clicks) == (NEW_USER, 0)
     assert len(ranker.given[0].history_topics) == 0
 

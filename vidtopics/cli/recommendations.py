@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from consumers.recommendation import Recommendation
+    from consumers.recommendation import Recommendation, Recommended
     from consumers.retrieval import Reason
     from vidtopics.contracts import Table
     from vidtopics.settings import Settings
@@ -29,7 +29,6 @@ def report(
         TableError: no ranking model was trained.
     """
     from consumers.ranking.serve import Ranker
-
     from consumers.recommendation import recommend
     from vidtopics.cli import stores
     from vidtopics.server import url_of
@@ -69,26 +68,22 @@ def active_user(tables: Tables) -> str:
 
 def named(tables: Tables, recommendation: Recommendation) -> dict[str, Any]:
     """The recommendation with what the tables say of its videos and topics."""
-    from vidtopics.contracts import TOPICS, VIDEO_CATALOG
+    from vidtopics.contracts import PARENT, TOPIC, TOPICS, VIDEO_CATALOG
 
-    titles = _latest(tables, VIDEO_CATALOG, "title", [v.video_id for v in recommendation.videos])
-    labels = _latest(
-        tables, TOPICS, "label_terms", [v.reason.topic_id for v in recommendation.videos]
+    reasons = [v.reason for v in recommendation.videos]
+    titles = _latest(
+        tables, VIDEO_CATALOG, "video_id", "title", [v.video_id for v in recommendation.videos]
     )
+    terms = {
+        TOPIC: ("topic_id", "label_terms"),
+        PARENT: ("parent_topic_id", "parent_label_terms"),
+    }
+    labels = {
+        level: _latest(tables, TOPICS, *columns, [r.topic_id for r in reasons if r.level == level])
+        for level, columns in terms.items()
+    }
     videos = [
-        {
-            "rank": rank,
-            "video_id": video.video_id,
-            "title": titles.get(video.video_id) or "",
-            "score": video.score,
-            "topic_id": video.reason.topic_id,
-            "label_terms": labels.get(video.reason.topic_id) or [],
-            "queue_position": video.reason.position,
-            "topic_clicks": video.reason.clicks,
-            "reason": because(
-                video.reason, labels.get(video.reason.topic_id) or [], recommendation.popular
-            ),
-        }
+        _row(rank, video, titles.get(video.video_id), labels, recommendation.popular)
         for rank, video in enumerate(recommendation.videos, 1)
     ]
     return {
@@ -101,23 +96,52 @@ def named(tables: Tables, recommendation: Recommendation) -> dict[str, Any]:
     }
 
 
+def _row(
+    rank: int,
+    video: Recommended,
+    title: str | None,
+    labels: Mapping[str, Mapping[int, list[str]]],
+    popular: str,
+) -> dict[str, Any]:
+    reason = video.reason
+    terms = labels.get(reason.level, {}).get(reason.topic_id) or []
+    return {
+        "rank": rank,
+        "video_id": video.video_id,
+        "title": title or "",
+        "score": video.score,
+        "level": reason.level,
+        "topic_id": reason.topic_id,
+        "label_terms": terms,
+        "queue_position": reason.position,
+        "topic_clicks": reason.clicks,
+        "fresh": reason.fresh,
+        "reason": because(reason, terms, popular),
+    }
+
+
 def because(reason: Reason, terms: list[str], popular: str) -> str:
     """The reason in words.
 
     >>> from consumers.retrieval import Reason
     >>> label = ["soccer", "goal", "keeper", "cup"]
-    >>> because(Reason(topic_id=17, position=3, clicks=7), label, popular="")
+    >>> because(Reason("topic", 17, position=3, clicks=7), label, popular="")
     'because you clicked 7 videos of topic 17 (soccer, goal, keeper); queue place 3'
-    >>> because(Reason(topic_id=17, position=3, clicks=0), [], popular="new user")
-    'new user: popular in topic 17; queue place 3'
+    >>> because(Reason("parent", 2, position=3, clicks=7, fresh=True), [], popular="")
+    'because you clicked 7 videos of topic group 2; fresh, queue place 3'
+    >>> because(Reason("parent", 2, position=3, clicks=0), ["sports"], popular="new user")
+    'new user: popular in topic group 2 (sports); queue place 3'
+    >>> because(Reason("catalogue", 0, position=40, clicks=0), [], popular="")
+    'popular with all; queue place 40'
     """
     label = f" ({', '.join(terms[:LABEL_TERMS])})" if terms else ""
-    why = (
-        f"{popular}: popular in"
-        if popular
-        else f"because you clicked {_count(reason.clicks, 'video')} of"
-    )
-    return f"{why} topic {reason.topic_id}{label}; queue place {reason.position}"
+    if reason.level == "catalogue":
+        why = "popular with all"
+    else:
+        queue = f"{'topic' if reason.level == 'topic' else 'topic group'} {reason.topic_id}{label}"
+        clicked = f"because you clicked {_count(reason.clicks, 'video')} of {queue}"
+        why = f"{popular}: popular in {queue}" if popular else clicked
+    return f"{why}; {'fresh, ' if reason.fresh else ''}queue place {reason.position}"
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -127,7 +151,7 @@ def show(report: Mapping[str, Any]) -> None:
     from vidtopics.cli.show import as_text, out
 
     source = (
-        f"popular topics ({report['popular']})"
+        f"popular topic groups ({report['popular']})"
         if report["popular"]
         else _count(report["clicks"], "recent click")
     )
@@ -159,13 +183,12 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _latest(tables: Tables, table: Table, column: str, keys: list[Any]) -> dict[Any, Any]:
-    """The latest value of one column for some keys of a history table."""
+def _latest(tables: Tables, table: Table, key: str, column: str, keys: list[Any]) -> dict[Any, Any]:
+    """The latest value of one column of a history table, for some values of another."""
     import pyarrow.dataset as ds
 
     from vidtopics.contracts import CREATED_TIME, EVENT_TIME
 
-    key = table.key[0]
     names = [key, column, EVENT_TIME, CREATED_TIME]
     rows = tables.read(table, columns=names, where=ds.field(key).isin(keys))
     rows = rows.sort_by([(EVENT_TIME, "ascending"), (CREATED_TIME, "ascending")])

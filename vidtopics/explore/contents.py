@@ -42,7 +42,8 @@ CREATE TABLE queue AS
   SELECT topic.t AS t, v, queue_position AS position,
     CAST(round(queue_ctr * {SCALE}) AS INTEGER) AS ctr, queue_exposures AS exposures,
     CAST(fresh AS TINYINT) AS fresh
-  FROM queue_rows JOIN topic USING (topic_id) JOIN place USING (video_id) ORDER BY t, position;
+  FROM queue_rows JOIN topic USING (topic_id) JOIN place USING (video_id)
+  WHERE queue_level = 'topic' ORDER BY t, position;
 DROP TABLE queue_rows
 """
 
@@ -72,6 +73,7 @@ def list_members(work: Workspace) -> bool:
     """Create `central` and `queue`; whether the release has queues."""
     has_queues = TOPIC_QUEUES.name in work.release.versions
     names = (
+        "queue_level",
         "topic_id",
         "video_id",
         "queue_position",

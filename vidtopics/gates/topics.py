@@ -122,7 +122,8 @@ def _drift(releases: Releases, new: dict[int, int]) -> Figure:
 
 def _queues(releases: Releases) -> Iterator[Figure]:
     """Topics without a queue, and the mean length of the others."""
-    new, topics = releases.new(TOPIC_QUEUES), releases.new(TOPICS)
+    topics = releases.new(TOPICS)
+    new = f"(SELECT * FROM {releases.new(TOPIC_QUEUES)} WHERE queue_level = 'topic')"
     without = f"FROM {topics} ANTI JOIN {new} USING (topic_id)"
     count = releases.count(f"SELECT count(*) FROM {topics}")
     yield Figure(

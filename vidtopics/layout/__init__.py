@@ -19,7 +19,7 @@ live.
 """
 
 from vidtopics.layout.directory import Directory, ViewEntry, place
-from vidtopics.layout.keys import KeySpace, Structures, Watermark
+from vidtopics.layout.keys import KeySpace, Structures, Watermark, queue_name
 from vidtopics.layout.layouts import Layout
 from vidtopics.layout.schema import CHAINED, HEADER, LAYOUT, LAYOUTS, TOMBSTONE, Field, Schema
 from vidtopics.layout.values import Decoded, decode, encode, headers, tombstones
@@ -43,5 +43,6 @@ __all__ = [
     "encode",
     "headers",
     "place",
+    "queue_name",
     "tombstones",
 ]

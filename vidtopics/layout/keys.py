@@ -11,6 +11,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from vidtopics.contracts import CATALOGUE, PARENT, TOPIC
 from vidtopics.layout.hashes import HashedIds
 from vidtopics.layout.layouts import Layout
 
@@ -118,6 +119,18 @@ class Watermark(NamedTuple):
         return f"{self.release} {self.version} {self.table_id}"
 
 
+def queue_name(level: str, topic_id: int, *, fresh: bool = False) -> str:
+    """How a queue is named in its key; its fresh videos are a list of their own.
+
+    >>> queue_name("topic", 17), queue_name("parent", 3), queue_name("topic", 17, fresh=True)
+    ('17', 'p3', '17:fresh')
+    >>> queue_name("catalogue", 0)
+    'all'
+    """
+    name = {TOPIC: f"{topic_id}", PARENT: f"p{topic_id}", CATALOGUE: "all"}[level]
+    return f"{name}:fresh" if fresh else name
+
+
 @dataclass(frozen=True)
 class Structures:
     """Keys of what is no view: topic queues, recent clicks.
@@ -129,9 +142,12 @@ class Structures:
     prefix: str
     layout: Layout
 
-    def queue(self, load: int, topic_id: int) -> bytes:
-        """The list of a topic's videos, first to last; another load's queues have other keys."""
-        return f"{self.prefix}:queue:{load}:".encode() + self._tagged(str(topic_id))
+    def queue(self, load: int, name: int | str) -> bytes:
+        """The list of a queue's videos, first to last; another load's queues have other keys.
+
+        `name`: a topic's number, or that of another queue (:func:`queue_name`).
+        """
+        return f"{self.prefix}:queue:{load}:".encode() + self._tagged(str(name))
 
     def clicks(self, user_id: str) -> bytes:
         """The list of a user's clicked videos, newest first."""

@@ -27,9 +27,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, Table
+from vidtopics.contracts import PARENT, TOPIC, TOPIC_QUEUES, USER_RECENT_CLICKS, Table
 from vidtopics.failpoints import failpoint
-from vidtopics.layout import Layout, Structures, place
+from vidtopics.layout import Layout, Structures, place, queue_name
 from vidtopics.materialization.batches import Sender, chunks, tag_of
 from vidtopics.materialization.changes import files, files_of, snapshot
 from vidtopics.materialization.generations import Generations
@@ -84,7 +84,7 @@ def stage_queues(run: Round, version: int) -> tuple[Moved, str | None]:
     names = Structures(store.prefix, store.layout)
     lists, facts = _Lists(lease, store.layout), {**swap.facts, "load": run.load}
     lists.enter("queues", {str(run.load): ""})  # before the first key
-    lists.swap({names.queue(run.load, int(t)): videos for t, videos in swap.lists.items()})
+    lists.swap({names.queue(run.load, n.decode()): videos for n, videos in swap.lists.items()})
     lists.mark(_mark_name(TOPIC_QUEUES, facts), _mark(facts))
     failpoint("materialize.queues")
     seconds = time.monotonic() - began
@@ -151,7 +151,7 @@ def everything(store: Generations, table: Table, rows: pa.Table, known: Mapping[
     if table is not TOPIC_QUEUES:
         return _clicks(names, rows, None, {})
     swap = _queues(rows, {}, {})
-    keys = {names.queue(known["load"], int(topic)): videos for topic, videos in swap.lists.items()}
+    keys = {names.queue(known["load"], n.decode()): videos for n, videos in swap.lists.items()}
     return Swap(keys, swap.removed, swap.facts, swap.rows)
 
 
@@ -187,17 +187,26 @@ def _keys(connection: Connection, prefix: str, kind: str) -> Iterator[bytes]:
 
 
 def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any]) -> Swap:
-    """Every topic's list; with the catalogue: the epoch, and topics by falling clicks."""
-    topic_rows = _query(
-        "SELECT topic_epoch, topic_id, list(video_id ORDER BY queue_position) AS videos,"
+    """Every queue's list; with the catalogue: epoch, topics and parents by falling clicks."""
+    queue_rows = _query(
+        "SELECT topic_epoch, queue_level, topic_id, fresh,"
+        " list(video_id ORDER BY queue_position) AS videos,"
         " sum(queue_ctr * queue_exposures) AS clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
-    lists = {str(topic).encode(): videos for _, topic, videos, _ in topic_rows}
+    lists = {
+        queue_name(level, topic, fresh=fresh).encode(): videos
+        for _, level, topic, fresh, videos, _ in queue_rows
+    }
+    by_clicks = {
+        level: list(dict.fromkeys(row[2] for row in queue_rows if row[1] == level))
+        for level in (TOPIC, PARENT)
+    }
     catalogue = {
-        "epoch": topic_rows[0][0] if topic_rows else known.get("epoch", 0),
-        "topics": [row[1] for row in topic_rows],
+        "epoch": queue_rows[0][0] if queue_rows else known.get("epoch", 0),
+        "topics": by_clicks[TOPIC],
+        "parents": by_clicks[PARENT],
     }
     return Swap(lists, frozenset(), {**catalogue, **facts}, len(rows))
 

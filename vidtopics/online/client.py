@@ -71,15 +71,21 @@ class OnlineClient(Reads[Connection]):
         """The user's clicked videos, newest first; empty for an unknown user."""
         return self._run(self._recent_clicks(user_id))
 
-    def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
-        """The first `limit` videos of each topic's queue in one round trip.
+    def queues(self, names: Sequence[int | str], *, epoch: int, limit: int) -> list[list[str]]:
+        """The first `limit` videos of each queue in one round trip.
 
-        Empty for an unknown topic or another epoch.
+        Empty for an unknown queue or another epoch.
+
+        Args:
+            names: of queues: a topic's number, `p3` for parent topic 3, `all` for the catalogue;
+                with `:fresh` behind it, the queue's fresh videos (:func:`.layout.queue_name`).
+            epoch: of the topics.
+            limit: videos of each queue at most.
         """
-        return self._run(self._queues(topic_ids, epoch, limit))
+        return self._run(self._queues(names, epoch, limit))
 
     def catalogue(self) -> Catalogue:
-        """The epoch of the topic queues, and its topics by falling clicks on their queues."""
+        """The epoch of the queues; its topics and parents by falling clicks on their queues."""
         return self._run(self._catalogue())
 
     def close(self) -> None:
@@ -122,9 +128,11 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         """As :meth:`OnlineClient.recent_clicks`."""
         return await self._run(self._recent_clicks(user_id))
 
-    async def queues(self, topic_ids: Sequence[int], *, epoch: int, limit: int) -> list[list[str]]:
+    async def queues(
+        self, names: Sequence[int | str], *, epoch: int, limit: int
+    ) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
-        return await self._run(self._queues(topic_ids, epoch, limit))
+        return await self._run(self._queues(names, epoch, limit))
 
     async def catalogue(self) -> Catalogue:
         """As :meth:`OnlineClient.catalogue`."""

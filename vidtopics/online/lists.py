@@ -54,10 +54,11 @@ class ListRequest:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The epoch of the topic queues, and the topics by falling number of clicks."""
+    """The epoch of the queues; topics and parent topics by falling number of clicks."""
 
     epoch: int
     topics: tuple[int, ...]
+    parents: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
@@ -72,4 +73,4 @@ class Catalogue:
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        return cls(facts["epoch"], tuple(facts["topics"]))
+        return cls(facts["epoch"], tuple(facts["topics"]), tuple(facts.get("parents", ())))

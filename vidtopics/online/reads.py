@@ -198,16 +198,16 @@ class Reads(Generic[C]):
         _, lists = yield from self._lists(lambda _, names: [names.clicks(user_id)], None, [])
         return lists[0]
 
-    def _queues(self, topic_ids: Sequence[int], epoch: int, limit: int) -> Read[list[list[str]]]:
-        if limit < 1:
-            return [[] for _ in topic_ids]  # LRANGE 0 -1 would give all
+    def _queues(self, names: Sequence[int | str], epoch: int, limit: int) -> Read[list[list[str]]]:
+        if limit < 1 or not names:
+            return [[] for _ in names]  # LRANGE 0 -1 would give all
 
-        def keys(directory: Directory, names: Structures) -> Iterable[bytes]:
+        def keys(directory: Directory, structures: Structures) -> Iterable[bytes]:
             number = queues_number(directory, epoch)
-            return [] if number is None else [names.queue(number, t) for t in topic_ids]
+            return [] if number is None else [structures.queue(number, name) for name in names]
 
         _, lists = yield from self._lists(keys, limit, [QUEUES])
-        return lists or [[] for _ in topic_ids]
+        return lists or [[] for _ in names]
 
     def _lists(
         self, keys: ListKeys, limit: int | None, names: Iterable[str]
@@ -222,6 +222,8 @@ class Reads(Generic[C]):
         return directory, request.lists(answers)
 
     def _catalogue(self) -> Read[Catalogue]:
+        if self._pinned:
+            return Catalogue.of(self._pinned)
         directory, _ = yield from self._lists(lambda directory, names: [], None, [])
         return Catalogue.of(directory)
 

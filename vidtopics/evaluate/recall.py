@@ -1,0 +1,382 @@
+"""Recall by topics against its peers: what users clicked after a cut, from what was known at it.
+
+Windows follow each other over the last half of the log. At the start of each one, queues are made
+from the counts, topics and catalogue of that moment by the job's own producer, and read by recall's
+own rules; peers learn from the same past. All live videos are candidates, no negative is sampled.
+What the peers and popularity may choose (neighbours, factors, half-life) is chosen on the window
+before the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from consumers.retrieval.choosing import Taste, choose
+from consumers.retrieval.rules import Reason, TopicCounts, count_topics
+from producers.queues.rules import is_disliked, queues
+from vidtopics.contracts import PARENT, TOPIC_SLOTS, VIDEO_CATALOG, VIDEO_TOPICS
+from vidtopics.errors import TableError, explain
+from vidtopics.evaluate import recall_peers as peers
+from vidtopics.evaluate.recall_log import Known, Log
+from vidtopics.evaluate.recall_metrics import hit_rate, ndcg, novelty, over_users
+from vidtopics.jobs.inputs import live_videos
+from vidtopics.jobs.job import Run
+from vidtopics.jobs.queue_videos import queue_videos
+from vidtopics.layout import queue_name
+from vidtopics.settings import Settings
+from vidtopics.tables import Tables
+from vidtopics.times import moment
+
+SHORT, LONG = 50, 600
+FIGURES = (f"hit_rate_{SHORT}", f"ndcg_{SHORT}", f"hit_rate_{LONG}", f"ndcg_{LONG}")
+TOPICS, POPULAR, RANDOM, KNN, ALS = "topics", "popular", "random", "item-kNN", "ALS"
+PAIRS = (
+    *((TOPICS, peer) for peer in (RANDOM, POPULAR, KNN, ALS)),
+    *((f"topics + {peer}", part) for peer in (POPULAR, KNN, ALS) for part in (TOPICS, peer)),
+)
+LEAST_REQUESTS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """All that recall may know at a cut.
+
+    Attributes:
+        past: counts, histories and who is live.
+        topics, parents: int64[V, 8] of each video, -1 in unused slots.
+        lists: the queues by name.
+        popular_parents: parent topics by falling clicks on their queues.
+        is_fresh: bool[V], young and with fewer than tau_1 exposures.
+        removed: how many live videos each rule keeps from the queues of topics.
+    """
+
+    past: peers.Past
+    topics: NDArray[np.int64]
+    parents: NDArray[np.int64]
+    lists: Mapping[str, list[str]]
+    popular_parents: Sequence[int]
+    is_fresh: NDArray[np.bool_]
+    removed: Mapping[str, int]
+
+
+def evaluate(
+    tables: Tables,
+    settings: Settings,
+    *,
+    windows: int,
+    users: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """The report as plain values.
+
+    Args:
+        tables: of a home in which topics were assigned before the last half of the log.
+        settings: of the home.
+        windows: into which the last half of the impressions is cut.
+        users: drawn of those who click in a window.
+        progress: told of each window.
+
+    Raises:
+        TableError: too few users click something new after a cut at which topics were known.
+    """
+    catalogue = tables.read(VIDEO_CATALOG, columns=["video_id"])["video_id"]
+    log = Log.read(tables, pc.unique(catalogue).sort())
+    cuts = _cuts(tables, log, windows)
+    choice = _choose_peers(tables, settings, log, cuts[:2], users, progress)
+    rows: list[_Row] = []
+    for number, (start, end) in enumerate(pairwise(cuts[1:]), 1):
+        progress(f"window {number} of {windows}")
+        at = _moment(tables, settings, log, start)
+        rows += _requests(at, settings, end, users, choice)
+    if len(rows) < LEAST_REQUESTS:
+        raise TableError(
+            explain(
+                "evaluate recall",
+                expected=f"at least {LEAST_REQUESTS} users with new clicks after a cut",
+                found=f"{len(rows)} in {windows} windows from {moment(cuts[1])} on",
+                mend="let topics be assigned earlier (`vidtopics run --as-of`), or ingest a longer"
+                " log",
+            )
+        )
+    return {
+        "windows": [{"from": moment(a), "to": moment(b)} for a, b in pairwise(cuts[1:])],
+        "candidates": settings.recall.candidates,
+        "chosen": choice,
+        "rules": dict(at.removed),
+        **_report(rows, settings.seed),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One request: a user at a cut, and the lists of all methods."""
+
+    user: int
+    history: int
+    lists: Mapping[str, list[int]]
+    clicked: frozenset[int]
+    share: NDArray[np.float64]
+    is_fresh: NDArray[np.bool_]
+    reasons: Sequence[Reason]
+    possible: int
+
+
+def _cuts(tables: Tables, log: Log, windows: int) -> list[int]:
+    """The start of the window of choice, of each window, and the end, in microseconds."""
+    first = tables.read(VIDEO_TOPICS, columns=["created_timestamp"])["created_timestamp"]
+    earliest = pc.min(first.cast(pa.int64())).as_py() or 0
+    begin = max(len(log.shown_us) // 2, int(np.searchsorted(log.shown_us, earliest)))
+    size = (len(log.shown_us) - begin) // (windows + 1)
+    if size < 1:
+        raise TableError(
+            explain(
+                "evaluate recall",
+                expected=f"impressions in {windows} windows after the first topics were known",
+                found=f"{len(log.shown_us) - begin} after {moment(earliest)}",
+                mend="run the jobs as of an earlier time (`vidtopics run --as-of`)",
+            )
+        )
+    places = [begin + size * i for i in range(windows + 1)]
+    return [*(int(log.shown_us[p]) for p in places), int(log.shown_us[-1]) + 1]
+
+
+def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
+    run = Run.backfill(tables, settings, at_us)
+    known, live = Known.of(log, at_us), live_videos(run, "published_at")
+    names = ["video_id", "topic_ids", "parent_topic_ids", "topic_epoch"]
+    assigned = tables.as_of(VIDEO_TOPICS, at_us, at_us, columns=names)
+    counts = {"video_clicks": known.clicks, "video_exposures": known.exposures}
+    statistics = pa.table({"video_id": log.video_ids, **counts})
+    videos, _ = queue_videos(
+        live,
+        assigned,
+        statistics,
+        settings.queues,
+        as_of_us=at_us,
+        prior_exposures=settings.statistics.prior_exposures,
+    )
+    place = pc.index_in(videos["video_id"], value_set=log.video_ids).to_numpy()
+    is_live, is_fresh = np.zeros((2, len(log.video_ids)), bool)
+    is_live[place] = True
+    is_judged = known.exposures >= settings.queues.min_exposures
+    is_fresh[place] = videos["young"].to_numpy()
+    is_fresh &= ~is_judged
+    lists, parents = _lists(queues(videos, settings.queues, settings.seed))
+    disliked = is_live & is_disliked(known.clicks, known.exposures, settings.queues)
+    removed = {
+        "live videos": int(is_live.sum()),
+        "below tau_1 and not fresh": int((is_live & ~is_judged & ~is_fresh).sum()),
+        "fresh": int(is_fresh.sum()),
+        "below tau_2": int(disliked.sum()),
+    }
+    slots = [_slots(videos[name], place, len(is_live)) for name in names[1:3]]
+    past = peers.Past(known, is_live, settings.seed)
+    return Moment(past, slots[0], slots[1], lists, parents, is_fresh, removed)
+
+
+def _slots(lists: pa.ChunkedArray, place: NDArray[np.int64], videos: int) -> NDArray[np.int64]:
+    """int64[V, 8] of lists of up to 8 numbers."""
+    slots = np.full((videos, TOPIC_SLOTS), -1)
+    of, values = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists).to_numpy()
+    first = np.searchsorted(of, np.arange(len(place)))
+    slots[place[of], np.arange(len(of)) - first[of]] = values
+    return slots
+
+
+def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], list[int]]:
+    """Queues by name, as they lie in Redis, and parents by falling clicks."""
+    lists: dict[str, list[str]] = {}
+    clicks: dict[int, float] = {}
+    for part in parts:
+        if not len(part):
+            continue
+        level, topic = part["queue_level"][0].as_py(), part["topic_id"][0].as_py()
+        for fresh in (False, True):
+            videos = part.filter(pc.equal(part["fresh"], fresh))["video_id"].to_pylist()
+            if videos:
+                lists[queue_name(level, topic, fresh=fresh)] = videos
+        if level == PARENT:
+            counts = pc.multiply(part["queue_ctr"], part["queue_exposures"])
+            clicks[topic] = pc.sum(counts).as_py()
+    return lists, sorted(clicks, key=lambda topic: (-clicks[topic], topic))
+
+
+def _choose_peers(
+    tables: Tables,
+    settings: Settings,
+    log: Log,
+    window: Sequence[int],
+    users: int,
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """What popularity and the peers do best with at 600 on the window before the first."""
+    progress("choosing what the peers do best with")
+    at = _moment(tables, settings, log, window[0])
+    requests = [
+        (u, c) for u, c, _ in _active(at, window[1], users) if at.past.known.ever_clicked(u)
+    ]
+
+    def score(recommend: peers.Peer) -> float:
+        rates = [
+            hit_rate(recommend(u, _seen(at, settings, u), LONG), clicked, LONG)
+            for u, clicked in requests
+        ]
+        return float(np.mean(rates)) if rates else 0.0
+
+    share = max(peers.SHARES, key=lambda s: score(peers.popular(at.past, s)))
+    rest = peers.popular(at.past, share)
+    knn = max(peers.NEIGHBOURS, key=lambda c: score(peers.item_knn(at.past, rest, *c)))
+    factors = max(peers.FACTORS, key=lambda c: score(peers.als(at.past, rest, *c)))
+    return {POPULAR: share, KNN: list(knn), ALS: list(factors)}
+
+
+def _active(
+    at: Moment, end_us: int, users: int
+) -> Iterator[tuple[int, frozenset[int], NDArray[np.int64]]]:
+    """Users drawn of those who click live videos for the first time in a window, and these."""
+    log, known = at.past.known.log, at.past.known
+    rows = np.flatnonzero((log.click_us >= known.at_us) & (log.click_us < end_us))
+    rows = rows[at.past.is_live[log.video[rows]]]
+    active = np.unique(log.user[rows])
+    drawn = np.random.default_rng([at.past.seed, known.at_us]).permutation(active)[:users]
+    for user in np.sort(drawn).tolist():
+        own = rows[log.user[rows] == user]
+        clicked = frozenset(log.video[own].tolist()) - known.ever_clicked(user)
+        if clicked:
+            yield user, clicked, own
+
+
+def _seen(at: Moment, settings: Settings, user: int) -> set[int]:
+    """What recall leaves out: the user's recent clicks and, by default, recent skips."""
+    number, known = settings.recall.recent_clicks, at.past.known
+    clicks = known.recent(user, number, clicked=True)
+    is_wide = settings.recall.leave_out == "seen"
+    return {*clicks, *(known.recent(user, number, clicked=False) if is_wide else ())}
+
+
+def _requests(
+    at: Moment, settings: Settings, end_us: int, users: int, choice: Mapping[str, Any]
+) -> Iterator[_Row]:
+    past, known = at.past, at.past.known
+    popular = peers.popular(past, choice[POPULAR])
+    methods = {
+        RANDOM: peers.random(past),
+        POPULAR: popular,
+        KNN: peers.item_knn(past, popular, *choice[KNN]),
+        ALS: peers.als(past, popular, *choice[ALS]),
+    }
+    clickers = max(len(np.unique(known.log.user[known.rows])), 1)
+    share = np.maximum(past.clicks.sum(axis=0).A1, 1) / clickers
+    live = int(past.is_live.sum())
+    for user, clicked, _ in _active(at, end_us, users):
+        seen = _seen(at, settings, user)
+        reasons = recall(at, settings, user, seen)
+        lists = {TOPICS: list(reasons)}
+        lists |= {name: peer(user, seen, LONG) for name, peer in methods.items()}
+        lists |= {
+            f"topics + {name}": peers.union(lists[TOPICS], lists[name], LONG)
+            for name in (POPULAR, KNN, ALS)
+        }
+        history = len(known.ever_clicked(user))
+        possible = min(settings.recall.candidates, live - int(past.is_live[list(seen)].sum()))
+        given = list(reasons.values())
+        yield _Row(user, history, lists, clicked, share, at.is_fresh, given, possible)
+
+
+def recall(at: Moment, settings: Settings, user: int, seen: set[int]) -> dict[int, Reason]:
+    """Candidates by recall's own rules from the queues of the moment."""
+    log, known = at.past.known.log, at.past.known
+    clicks = known.recent(user, settings.recall.recent_clicks, clicked=True)
+    taste = Taste(count_topics(at.topics[clicks]), count_topics(at.parents[clicks]))
+    if not len(taste.topics.topic_ids):
+        taste = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(at.popular_parents))
+    names = set(log.video_ids.take(pa.array(list(seen), pa.int64())).to_pylist())
+
+    def read(queue_names: Sequence[str], limit: int) -> list[list[str]]:
+        return [at.lists.get(name, [])[:limit] for name in queue_names]
+
+    reasons = choose(read, taste, names, settings.recall, seed=settings.seed + user)
+    places = pc.index_in(pa.array(list(reasons), pa.string()), value_set=log.video_ids)
+    return dict(zip(places.to_pylist(), reasons.values(), strict=True))
+
+
+def _report(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
+    methods = list(rows[0].lists)
+    users, history = (
+        np.array([getattr(row, name) for row in rows]) for name in ("user", "history")
+    )
+    values = {
+        name: np.array(
+            [
+                [
+                    figure(row.lists[name], row.clicked, k)
+                    for k in (SHORT, LONG)
+                    for figure in (hit_rate, ndcg)
+                ]
+                for row in rows
+            ]
+        )
+        for name in methods
+    }
+    is_known = history > 0
+    middle = np.median(history[is_known]) if is_known.any() else 0
+    slices = {
+        "all with history": is_known,
+        "short history": is_known & (history < middle),
+        "long history": is_known & (history >= middle),
+        "new users": ~is_known,
+    }
+
+    def means(columns: NDArray[np.float64], members: NDArray[np.bool_]) -> list[dict[str, float]]:
+        return [i._asdict() for i in over_users(columns[members], users[members], seed)]
+
+    known = slices["all with history"]
+    return {
+        "requests": len(rows),
+        "users": len(np.unique(users)),
+        "median_history": float(middle),
+        "methods": {
+            name: dict(zip(FIGURES, means(values[name], known), strict=True))
+            | _of_lists([row for row, is_in in zip(rows, known, strict=True) if is_in], name)
+            for name in methods
+        },
+        "differences": {
+            f"{a} - {b}": dict(zip(FIGURES, means(values[a] - values[b], known), strict=True))
+            for a, b in PAIRS
+        },
+        "slices": {
+            name: {
+                "requests": int(members.sum()),
+                **{m: means(values[m][:, 2:3], members)[0] for m in methods},
+            }
+            for name, members in slices.items()
+            if members.any()
+        },
+        "levels": _levels(rows),
+        "filled": float(np.mean([len(row.reasons) >= row.possible for row in rows])),
+    }
+
+
+def _of_lists(rows: Sequence[_Row], name: str) -> dict[str, float]:
+    """Figures of the lists alone: coverage of the catalogue, novelty, share of fresh videos."""
+    ranked = [row.lists[name] for row in rows]
+    fresh = [float(row.is_fresh[r].mean()) for row, r in zip(rows, ranked, strict=True) if r]
+    return {
+        "coverage": len(set().union(*ranked)) / len(rows[0].is_fresh),
+        "novelty": float(np.mean([novelty(row.lists[name][:SHORT], row.share) for row in rows])),
+        "fresh": float(np.mean(fresh)) if fresh else 0.0,
+    }
+
+
+def _levels(rows: Sequence[_Row]) -> dict[str, float]:
+    """Mean number of candidates by what gave them."""
+    names = [("fresh" if r.fresh else r.level) for row in rows for r in row.reasons]
+    return {name: names.count(name) / len(rows) for name in sorted(set(names))}
