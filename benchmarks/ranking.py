@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import torch
-from consumers.ranking.inputs import Batch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.figures import Figure, Target, check, figure, timed
 from consumers.ranking import train as training
 from consumers.ranking.evaluate import one_thread
+from consumers.ranking.inputs import Batch
 from consumers.ranking.models import VARIANTS, Model
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts

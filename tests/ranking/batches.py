@@ -1,8 +1,8 @@
 """Batches of random numbers in the shapes that models read."""
 
 import torch
-from consumers.ranking.inputs import Batch
 
+from consumers.ranking.inputs import Batch
 from consumers.ranking.models import Sizes
 
 NAMES = ("topic_exposures", "topic_residual_2", "clicked_tier_0", "skipped_tier_0")

@@ -29,7 +29,6 @@ def report(
         TableError: no ranking model was trained.
     """
     from consumers.ranking.serve import Ranker
-
     from consumers.recommendation import recommend
     from vidtopics.cli import stores
     from vidtopics.server import url_of
