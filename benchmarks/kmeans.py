@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks.children import in_child
 from benchmarks.quiet import quietly
+from vidtopics.sampling import sampled_peak
 
 Result = TypeVar("Result")
 THEMES, PARENTS, TAG_WIDTH = 8_000, 300, 128
@@ -75,7 +74,7 @@ def ours(file: str, width: int, clusters: int, iterations: int) -> Callable[[], 
 
     def call() -> dict[str, Any]:
         measured = patch.multiple(kmeans, _label=label_and_multiply, first_centres=first_centres)
-        with anonymous_memory() as peak_gb, measured:
+        with sampled_peak(anonymous_memory, every=0.05) as peak_gb, measured:
             result = kmeans.spherical_kmeans(points, clusters, iterations=iterations, seed=0)
         part = repeats * block / len(points)
         seconds = {
@@ -139,24 +138,10 @@ def timing(call: Callable[..., Result], times: list[tuple[float, float]]) -> Cal
     return timed_call
 
 
-@contextmanager
-def anonymous_memory() -> Iterator[Callable[[], float]]:
-    """The peak of this process's anonymous memory, GB, looked at 20 times a second."""
-    peak, stop = [0.0], threading.Event()
-
-    def measure() -> None:
-        while not stop.wait(0.05):
-            lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-            kilobytes = next(line.split()[1] for line in lines if line.startswith("RssAnon"))
-            peak[0] = max(peak[0], int(kilobytes) / 1e6)
-
-    thread = threading.Thread(target=measure, daemon=True)
-    thread.start()
-    try:
-        yield lambda: peak[0]
-    finally:
-        stop.set()
-        thread.join()
+def anonymous_memory() -> float:
+    """This process's anonymous memory, GB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) / 1e6
 
 
 def measure(

@@ -41,13 +41,13 @@ def run(scale: Scale) -> list[Figure]:
     sizes = SIZES[scale]
     cases: list[tuple[str, tuple[str, ...], int, Slots, list[Target]]] = [
         (
-            "video_topics, all 5 fields, 8 topics",
+            "video_topics, all fields, 8 topics",
             TOPICS,
             sizes.videos,
             "full",
             [Target("share", 0.8)],
         ),
-        ("video_topics, all 5 fields, 1 to 8 topics", TOPICS, sizes.videos, "mixed", []),
+        ("video_topics, all fields, 1 to 8 topics", TOPICS, sizes.videos, "mixed", []),
         (
             "video_topics and video_statistics",
             (*TOPICS, "video_statistics"),

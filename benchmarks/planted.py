@@ -136,7 +136,10 @@ def _bootstrap_weights(consumer: Consumer) -> Floats:
 
 
 def table(rows: Sequence[Gain]) -> str:
-    """Gains of worlds of one eta and number of topics, a column for each seed and their mean."""
+    """Gains of worlds of one eta and number of topics, a column for each seed and their mean.
+
+    ± is half the 95% interval: over users of a world, and of the mean over worlds.
+    """
     seeds = sorted({row.seed for row in rows})
     lines = [
         f"| gain in AUC, eta {rows[0].eta:g}, {rows[0].topics} topics | over |"
@@ -150,7 +153,7 @@ def table(rows: Sequence[Gain]) -> str:
             cells, mean = [f"{row.auc:.4f}" for row in of_seeds], _mean([r.auc for r in of_seeds])
             lines.append(f"| AUC of base | | {' | '.join(cells)} | {mean} |")
             continue
-        cells = [f"{row.gain:+.4f} ({row.low:+.4f}, {row.high:+.4f})" for row in of_seeds]
+        cells = [f"{row.gain:+.4f} ± {(row.high - row.low) / 2:.4f}" for row in of_seeds]
         mean = _mean([row.gain for row in of_seeds], sign="+")
         lines.append(f"| {variant} | {of_seeds[0].over} | {' | '.join(cells)} | {mean} |")
     return "\n".join(lines)

@@ -271,4 +271,5 @@ class Consumer:
 
 def _shrunken(sums: Floats) -> Floats:
     """R / (V + c) at each shrinkage c, from sums [N, 2 or more] of residuals and variances."""
-    return sums[:, :1] / (sums[:, 1:2] + np.array(SHRINKAGES))
+    shrunken: Floats = sums[:, :1] / (sums[:, 1:2] + np.array(SHRINKAGES))
+    return shrunken

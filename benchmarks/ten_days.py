@@ -1,6 +1,6 @@
 """Ten days of a growing catalogue: what is rewritten, what stays, what is born and ends.
 
-`python -m benchmarks.ten_days [--json FILE] [--plot FILE]` (the plot needs matplotlib).
+`python -m benchmarks.ten_days [--json FILE] [--plot FILE.svg]`.
 
 A seeded world of themes: 10,000 videos, 5% new ones a day, one in thirty like no other; on day 4 a
 theme appears, on day 6 one ends with all its videos, one grows faster than the others. Three ways
@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.line_plots import draw_panels
 from producers.topics.assignment import Assignment, assign
 from producers.topics.churn import compare_rows
 from producers.topics.evolution import Topics, learn_topics
 from producers.topics.kmeans import spherical_kmeans
 from producers.topics.thresholds import calibrate_thresholds
 from producers.unit_length import to_unit_length
-from vidtopics.errors import explain
 from vidtopics.settings import TopicSettings
 
 DAYS = 10
@@ -291,43 +291,26 @@ def _cell(name: str, value: float) -> str:
     return f"{value:,}"
 
 
-def plot(figures: list[DayFigures], file: Path) -> None:
-    """Kept sets, rewritten rows and topics by day, a line for each way, as SVG or PNG."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        message = explain(
-            "--plot", expected="matplotlib", found="none", mend="pip install matplotlib"
-        )
-        raise SystemExit(message) from None
+PANELS = {
+    "set_kept": "share that kept its set of topics",
+    "first_kept": "share that kept its first topic",
+    "video_rows": "rows of video_topics written",
+    "topics": "topics",
+    "mean_cosine": "cosine to the nearest centre",
+    "below_threshold": "share below the threshold",
+}
+
+
+def plot(figures: list[DayFigures]) -> str:
+    """Each figure by day, a line for each way, as SVG; days that train are marked."""
     panels = {
-        "set_kept": "share that kept its set of topics",
-        "first_kept": "share that kept its first topic",
-        "video_rows": "rows of video_topics written",
-        "topics": "topics",
-        "mean_cosine": "cosine to the nearest centre",
-        "below_threshold": "share below the threshold",
+        title: {
+            way: [(row.day, getattr(row, name)) for row in figures if row.way == way and row.day]
+            for way in WAYS
+        }
+        for name, title in PANELS.items()
     }
-    canvas = Figure(figsize=(10, 5.6), layout="constrained")
-    for axes, (name, title) in zip(canvas.subplots(2, 3).flat, panels.items(), strict=True):
-        for way, style in zip(WAYS, ("-o", "--", ":s"), strict=True):
-            rows = [row for row in figures if row.way == way and row.day]
-            axes.plot(
-                [row.day for row in rows],
-                [getattr(row, name) for row in rows],
-                style,
-                label=way,
-                markersize=3,
-            )
-        for day in TRAINED_ON:
-            axes.axvline(day, color="0.85", zorder=0)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("day", fontsize=8)
-        axes.tick_params(labelsize=8)
-    axes.legend(fontsize=8)
-    with rc_context({"svg.fonttype": "none"}):  # letters as text: a third of the size
-        canvas.savefig(file)
+    return draw_panels(panels, marks=TRAINED_ON)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -347,7 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in figures], indent=1))
     if options.plot:
-        plot(figures, options.plot)
+        options.plot.write_text(plot(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 
 from vidtopics.contracts import TAG_EMBEDDING, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Computed, Job, Run, main
+from vidtopics.jobs.reuse import LastResult, exclude, select
 from vidtopics.tables.releases import TOPIC_MODEL
 
 REFRESHED_AT = 2
@@ -15,18 +16,47 @@ REFRESHED_AT = 2
 
 def compute(run: Run) -> Computed:
     """The tag space as it was trained; a new tag gets its neighbours' weighted mean (fold-in)."""
-    from producers.tags.folding import fold_in
-    from producers.tags.skipgram import TagVectors
-    from vidtopics.jobs.inputs import count_tags, lists, live_videos, tag_lists, vectors
-
-    dimensions = int(run.model.version.settings["tags"]["dimensions"])
     trained = run.model.tags
-    tags = tag_lists(run, live_videos(run)["video_id"])
-    counted = count_tags(tags, int(run.model.version.settings["tags"]["min_videos"]))
-    new = counted.filter(pc.invert(pc.is_in(counted["tag"], value_set=_names(trained))))
+    pairs = run.read(VIDEO_TAGS, "video_id", "tag")
+    pairs = select(pairs, "video_id", run.live_video_ids)
+    new = _new_tags(run, pairs)
     earlier = _earlier(run, new)
-    new = new.filter(pc.invert(pc.is_in(new["tag"], value_set=_names(earlier))))
-    space = TagVectors(_names(trained), vectors(trained["tag_vector"], dimensions))
+    known = pa.concat_tables([trained, earlier])
+    stored = LastResult.of(run, JOB).rows(without=pa.array([], pa.string()))
+    reused = select(stored, "tag", known["tag"])
+    folded = _fold(run, pairs, exclude(new, "tag", earlier["tag"]))
+    return Computed(
+        pa.concat_tables([exclude(known, "tag", reused["tag"]), folded]),
+        widths={"tag_width": _dimensions(run)},
+        facts={"new_tags": len(earlier) + len(folded)},
+        reused=reused,
+    )
+
+
+def _new_tags(run: Run, pairs: pa.Table) -> pa.Table:
+    """(tag, video_count) of the tags that the model lacks and enough videos carry."""
+    counted = (
+        exclude(pairs, "tag", run.model.tags["tag"])
+        .group_by("tag")
+        .aggregate([("video_id", "count")])
+    )
+    least = int(run.model.version.settings["tags"]["min_videos"])
+    enough = pc.greater_equal(counted["video_id_count"], least)
+    return counted.filter(enough).rename_columns(["tag", "video_count"])
+
+
+def _fold(run: Run, pairs: pa.Table, new: pa.Table) -> pa.Table:
+    """Rows of new tags, from the videos that carry one of them."""
+    trained = run.model.tags
+    if not len(new):
+        return trained.schema.empty_table()
+    from producers.tags.folding import fold_in
+    from producers.tags.vectors import TagVectors
+    from vidtopics.jobs.inputs import group_tags, lists, vectors
+
+    space = TagVectors(_names(trained), vectors(trained["tag_vector"], _dimensions(run)))
+    carriers = pc.unique(select(pairs, "tag", new["tag"])["video_id"])
+    tags = group_tags(select(pairs, "video_id", carriers), pa.chunked_array([carriers]))
     folded = fold_in(tags, _names(new).sort(), space)
     columns = {
         "tag": folded.tags,
@@ -34,10 +64,11 @@ def compute(run: Run) -> Computed:
         "video_count": new["video_count"].take(pc.index_in(folded.tags, value_set=_names(new))),
         "component": trained["component"].take(pa.array(folded.nearest)),
     }
-    rows = pa.concat_tables([trained, earlier, pa.table(columns, schema=trained.schema)])
-    return Computed(
-        rows, widths={"tag_width": dimensions}, facts={"new_tags": len(rows) - len(trained)}
-    )
+    return pa.table(columns, schema=trained.schema)
+
+
+def _dimensions(run: Run) -> int:
+    return int(run.model.version.settings["tags"]["dimensions"])
 
 
 def _earlier(run: Run, new: pa.Table) -> pa.Table:

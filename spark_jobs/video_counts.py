@@ -20,15 +20,23 @@ GROUP BY video_id
 
 
 def compute(run: Run) -> Computed:
-    """Add the events that came since the last run to its counts."""
+    """Add the events that came since the last run to its counts; the others stay as they are."""
     chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
     with connect(run) as con:
         for log in (IMPRESSIONS, CLICKS):
             view_rows(con, log.name, run, log, chosen.seen, chosen.new_rows(log))
-        con.register("base", run.tables.as_of(VIDEO_COUNTS, *_times(chosen)))
+        columns = [column.name for column in VIDEO_COUNTS.all_columns]
+        counts = run.tables.as_of(VIDEO_COUNTS, *_times(chosen), columns=columns)
+        con.register("counts", counts)
+        con.execute(
+            f"CREATE TEMP TABLE shown AS SELECT DISTINCT video_id FROM (SELECT video_id FROM"
+            f" {IMPRESSIONS.name} UNION ALL SELECT video_id FROM {CLICKS.name})"
+        )
+        con.execute("CREATE VIEW base AS FROM counts SEMI JOIN shown USING (video_id)")
         names = {"base": "base", "impressions": IMPRESSIONS.name, "clicks": CLICKS.name}
         rows = con.sql(COUNT.format(**names)).to_arrow_table()
-    return Computed(rows, facts=chosen.facts, left_out=_left_out(run))
+        reused = con.sql("FROM counts ANTI JOIN shown USING (video_id)").to_arrow_table()
+    return Computed(rows, facts=chosen.facts, left_out=_left_out(run), reused=reused)
 
 
 def distribute(run: Run) -> Computed:

@@ -4,46 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from producers.content.representation import COVER_BIT, TITLE_BIT, represent
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_JOINT_REPRESENTATION
 from vidtopics.jobs.inputs import encoder_of
 from vidtopics.jobs.job import Computed, Job, Run, main
-from vidtopics.jobs.reuse import reusable_rows
+from vidtopics.jobs.reuse import LastResult, exclude, select
 from vidtopics.tables.schemas import arrow_schema
-
-COVER_BIT, TITLE_BIT = 1, 2
 
 
 def compute(run: Run) -> Computed:
     """Represent the videos that are new or changed; the others' rows stay as they are."""
-    from vidtopics.jobs.inputs import lists, live_videos, read_encodings
+    from vidtopics.jobs.inputs import live_videos
 
     videos = live_videos(run, "content_hash")
-    rows = reusable_rows(run, JOB, VIDEO_CATALOG)
-    rows = rows.filter(pc.is_in(rows["video_id"], value_set=videos["video_id"].combine_chunks()))
-    known = pc.is_in(videos["video_id"], value_set=rows["video_id"].combine_chunks())
-    new = videos.filter(pc.invert(known))
-    if len(new):  # torch is loaded for them alone
-        from producers.content.training import joint_representation
-        from vidtopics.jobs.topic_blocks import restore_joint
-
-        joint = restore_joint(run.model)
-        z, blocks = joint_representation(joint, *read_encodings(new["content_hash"], run))
-        columns = {
-            "video_id": new["video_id"],
-            "joint_embedding": lists(z),
-            "content_blocks": pa.array(blocks),
-            "encoder_version": pa.repeat(run.model.version.weights, len(new)),
-        }
-        schema = arrow_schema(JOB.table, JOB.table.columns)
-        rows = pa.concat_tables([rows.cast(schema), pa.table(columns, schema=schema)])
+    last = LastResult.of(run, JOB, VIDEO_CATALOG)
+    reused = last.rows("content_blocks", without=last.changed(VIDEO_CATALOG)["video_id"])
+    reused = select(reused, "video_id", videos["video_id"])
+    rows = _represented(run, exclude(videos, "video_id", reused["video_id"]))
+    blocks = pa.chunked_array([*rows["content_blocks"].chunks, *reused["content_blocks"].chunks])
     return Computed(
         rows,
-        widths={"joint_width": len(rows["joint_embedding"][0])},
-        facts={"computed": len(new)},
-        left_out=_missing_blocks(rows["content_blocks"].to_numpy()),
+        widths={"joint_width": len(rows["joint_embedding"][0])} if len(rows) else {},
+        facts={"computed": len(rows)},
+        left_out=_missing_blocks(blocks.to_numpy()),
+        reused=reused,
     )
+
+
+def _represented(run: Run, videos: pa.Table) -> pa.Table:
+    """Rows of some videos, from (video_id, content_hash)."""
+    schema = arrow_schema(JOB.table, JOB.table.columns)
+    if not len(videos):
+        return schema.empty_table()
+    from vidtopics.jobs.inputs import lists, read_encodings
+
+    z, blocks = represent(run.model.joint, *read_encodings(videos["content_hash"], run))
+    columns = {
+        "video_id": videos["video_id"],
+        "joint_embedding": lists(z),
+        "content_blocks": pa.array(blocks),
+        "encoder_version": pa.repeat(run.model.version.weights, len(videos)),
+    }
+    return pa.table(columns, schema=schema)
 
 
 def _missing_blocks(blocks: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
@@ -62,7 +65,8 @@ JOB = Job(
         "spark_jobs.video_joint_representation",
         "vidtopics.jobs.inputs",
         "vidtopics.jobs.topic_blocks",
-        "producers.content",
+        "producers.content.representation",
+        "producers.unit_length",
     ),
     weights=encoder_of,
     infers=True,

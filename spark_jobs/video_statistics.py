@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS, VIDEO_STATISTICS
 from vidtopics.jobs.job import Computed, Job, Run, main
+from vidtopics.jobs.reuse import LastResult, exclude, select
 
 
 def compute(run: Run) -> Computed:
     """The counts of videos that aren't taken down; 0 where a video was never shown."""
-    from vidtopics.jobs.inputs import live_videos
-
-    rows = live_videos(run).join(run.read(VIDEO_COUNTS), "video_id", join_type="left outer")
+    last = LastResult.of(run, JOB, VIDEO_COUNTS)
+    reused = last.rows(without=last.changed(VIDEO_COUNTS)["video_id"])
+    reused = select(reused, "video_id", run.live_video_ids)
+    live = pa.table({"video_id": run.live_video_ids})
+    new = exclude(live, "video_id", reused["video_id"])
+    rows = new.join(run.read(VIDEO_COUNTS), "video_id", join_type="left outer")
     for name in ("video_exposures", "video_clicks"):
         at = rows.schema.get_field_index(name)
         rows = rows.set_column(at, name, pc.fill_null(rows[name], 0))
-    return Computed(rows, left_out=_left_out(run))
+    return Computed(rows, left_out=_left_out(run), reused=reused)
 
 
 def distribute(run: Run) -> Computed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,7 +15,8 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
 )
 from vidtopics.jobs.job import Computed, Job, Run, main
-from vidtopics.jobs.reuse import reusable_rows
+from vidtopics.jobs.reuse import LastResult
+from vidtopics.tables.schemas import arrow_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,14 +36,20 @@ def compute(run: Run) -> Computed:
     """Assign the videos whose blocks are new or changed; the others' rows stay as they are."""
     from vidtopics.jobs.topic_blocks import read_blocks
 
-    rows = reusable_rows(run, JOB, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
-    blocks = read_blocks(run, without=rows["video_id"].combine_chunks())
-    if len(blocks.video_ids):
-        rows = pa.concat_tables([rows, assigned(run.model, blocks).cast(rows.schema)])
-    count, below = (rows[name].to_numpy() for name in ("topic_count", "below_threshold"))
-    videos = max(len(rows), 1)
+    inputs = (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
+    last = LastResult.of(run, JOB, *inputs)
+    changed = [last.changed(table)["video_id"] for table in inputs]
+    of_videos = pa.chunked_array([c for part in changed for c in part.chunks], pa.string())
+    reused = last.rows("topic_count", "below_threshold", without=of_videos)
+    blocks = read_blocks(run, without=reused["video_id"].combine_chunks())
+    rows = assigned(run.model, blocks)
+    judged = pa.concat_tables(
+        [part.select(["topic_count", "below_threshold"]) for part in (rows, reused)]
+    )
+    count, below = (judged[name].to_numpy() for name in judged.column_names)
+    videos = max(len(judged), 1)
     figures = (count.sum() / videos, below.sum() / videos, int((count == 0).sum()))
-    return _computed(rows, figures, computed=len(blocks.video_ids))
+    return replace(_computed(rows, figures, computed=len(rows)), reused=reused)
 
 
 def distribute(run: Run) -> Computed:
@@ -71,20 +79,24 @@ def distribute(run: Run) -> Computed:
 
 def assigned(model: TopicModel, blocks: Blocks) -> pa.Table:
     """Rows of `video_topics` for some videos."""
+    schema = arrow_schema(VIDEO_TOPICS, VIDEO_TOPICS.columns)
+    if not len(blocks.video_ids):
+        return schema.empty_table()
     from producers.topics.assignment import assign
-    from vidtopics.jobs.inputs import lists
+    from vidtopics.jobs.inputs import lists, vectors
     from vidtopics.jobs.topic_blocks import (
+        living_topics,
         parents_of,
         represent,
         space_of,
         thresholds_of,
-        topics_of,
     )
 
-    topics = topics_of(model)
+    topics = living_topics(model)
+    topic_ids, centroids = topics["topic_id"].to_numpy(), vectors(topics["centroid"])
     least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
     a = represent(space_of(model), blocks)
-    assignment = assign(a, topics.centroids, topics.topic_ids, least)
+    assignment = assign(a, centroids, topic_ids, least)
     columns = {
         "video_id": blocks.video_ids,
         "topic_ids": lists(assignment.topic_ids),
@@ -92,9 +104,9 @@ def assigned(model: TopicModel, blocks: Blocks) -> pa.Table:
         "parent_topic_ids": lists(parents_of(model).of_slots(assignment.topic_ids)),
         "topic_count": pa.array(assignment.topic_count),
         "below_threshold": pa.array(assignment.below_threshold),
-        "topic_epoch": pa.repeat(topics.epoch, len(blocks.video_ids)),
+        "topic_epoch": pa.repeat(model.version.epoch, len(blocks.video_ids)),
     }
-    return pa.table(columns)
+    return pa.table(columns, schema=schema)
 
 
 def _computed(

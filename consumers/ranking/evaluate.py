@@ -48,28 +48,36 @@ class Scope:
 
     Attributes:
         models: rows of the table.
+        variants: its columns.
         seeds: models a cell.
-        by_user: whether the second split is measured, too.
-        extras: whether pieces are left out one by one.
+        trials: of each search; 1: the settings as they are.
+        permutations: of topics, for the control.
+        is_whole: whether the split by user is measured, too, and pieces are left out one by one.
     """
 
     models: tuple[str, ...]
+    variants: tuple[str, ...]
     seeds: int
-    by_user: bool
-    extras: bool
+    trials: int
+    permutations: int
+    is_whole: bool
 
     @classmethod
     def of(cls, settings: Settings, *, quick: bool) -> Scope:
-        """All of it, or what `--quick` states: Wide&Deep and trees, two seeds, by time alone."""
+        """All of it, or what `--quick` states: what topics are worth at a glance."""
         if quick:
-            return cls(("wide_and_deep", "lightgbm"), 2, by_user=False, extras=False)
-        return cls(LEARNERS, settings.evaluation.ranking_seeds, by_user=True, extras=True)
+            models = ("wide_and_deep", "lightgbm")
+            return cls(models, (BASE, "topics"), 2, 1, 1, is_whole=False)
+        chosen = settings.evaluation
+        counts = chosen.ranking_seeds, chosen.ranking_trials, PERMUTATIONS
+        return cls(LEARNERS, tuple(VARIANTS), *counts, is_whole=True)
 
 
 def measure(
     source: Source,
     settings: Settings,
     *,
+    served: Source | None = None,
     quick: bool = False,
     progress: Progress = lambda text: None,
 ) -> dict[str, Any]:
@@ -81,21 +89,29 @@ def measure(
       most of the literature: training rows may be younger than test rows. Searched by no one:
       it takes what the split by time chose.
 
+    `served`: the same rows with what a live release had at each impression; where it is given, the
+    models that need the control are measured on it by time, too, with what was chosen as known.
+
     Raises:
         TableError: a part of a split has no clicks, or nothing else, or no rows.
     """
     scope = Scope.of(settings, quick=quick)
+    tried = settings.evaluation.model_copy(update={"ranking_trials": scope.trials})
+    settings = settings.model_copy(update={"evaluation": tried})
     seeds = [settings.seed + i for i in range(scope.seeds)]
     with one_thread():
         by_time_report, cells = _by_time(source, settings, scope, seeds, progress)
         splits = [by_time_report]
-        if scope.by_user:
+        if scope.is_whole:
             splits.append(_by_user(source, settings, seeds, cells, progress))
+            if served is not None:
+                progress("by time, as served")
+                splits.append(_again(served, settings, seeds, cells, "time", "as served"))
     return {
         "rows": by_time_report["rows"],
         "clicked": by_time_report["clicked"],
         "seeds": seeds,
-        "trials": settings.evaluation.ranking_trials,
+        "trials": scope.trials,
         "draws": DRAWS,
         "quick": quick,
         "splits": splits,
@@ -107,7 +123,7 @@ def _by_time(
 ) -> tuple[dict[str, Any], Cells]:
     progress("joining impressions to what was known")
     problem, counts = _problem(source, settings, "time")
-    tasks = {(m, v): (m, VARIANTS[v], None) for m in scope.models for v in VARIANTS}
+    tasks = {(m, v): (m, VARIANTS[v], None) for m in scope.models for v in scope.variants}
     cells = fill_cells(problem, tasks, seeds, progress)
     model = "wide_and_deep"
     report = {
@@ -119,8 +135,12 @@ def _by_time(
             "model": model,
             "rows": slice_rows(problem, cells[model, "topics"], cells[model, BASE], settings.seed),
         },
-        "permuted": _permuted(source, settings, problem, cells, seeds, progress),
-        "ablation": _ablation(problem, cells, seeds, progress) if scope.extras else None,
+        "permuted": [
+            row
+            for number in range(1, scope.permutations + 1)
+            for row in _permuted(source, settings, problem, cells, seeds, number, progress)
+        ],
+        "ablation": _ablation(problem, cells, seeds, progress) if scope.is_whole else None,
     }
     return report, cells
 
@@ -129,20 +149,22 @@ def _by_user(
     source: Source, settings: Settings, seeds: Sequence[int], cells: Cells, progress: Progress
 ) -> dict[str, Any]:
     progress("the split by user")
-    problem, counts = _problem(source.with_topics("all tags"), settings, "user")
+    return _again(source.with_topics("all tags"), settings, seeds, cells, "user", "all tags")
+
+
+def _again(
+    source: Source, settings: Settings, seeds: Sequence[int], cells: Cells, split: str, topics: str
+) -> dict[str, Any]:
+    """Some models on other rows or features, with what the split by time chose."""
+    problem, counts = _problem(source, settings, split)
     tasks = {
-        (m, v): (m, VARIANTS[v], cells[m, v].chosen)
-        for m in CONTROLLED
-        for v in VARIANTS
-        if (m, v) in cells
+        key: (key[0], VARIANTS[key[1]], cell.chosen)
+        for key, cell in cells.items()
+        if key[0] in CONTROLLED
     }
-    filled = fill_cells(problem, tasks, seeds, progress)
-    return {
-        "split": "user",
-        "topics": "all tags",
-        **counts,
-        "table": table_rows(problem, filled, settings.seed),
-    }
+    filled = fill_cells(problem, tasks, seeds, lambda text: None)
+    table = table_rows(problem, filled, settings.seed)
+    return {"split": split, "topics": topics, **counts, "table": table}
 
 
 def _permuted(
@@ -151,28 +173,22 @@ def _permuted(
     problem: Problem,
     cells: Cells,
     seeds: Sequence[int],
+    number: int,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """The gain of topics that are other videos': what is left is noise, or a leak."""
+    progress(f"permuted topics, permutation {number}")
+    other, _ = _problem(permute_topics(source, settings.seed + number), settings, "time")
+    tasks = {
+        (m, "permuted"): (m, VARIANTS["topics"], cells[m, "topics"].chosen)
+        for m in CONTROLLED
+        if (m, "topics") in cells
+    }
     rows = []
-    for number in range(PERMUTATIONS):
-        progress(f"permuted topics {number + 1} of {PERMUTATIONS}")
-        other, _ = _problem(permute_topics(source, settings.seed + number), settings, "time")
-        tasks = {
-            (m, "permuted"): (m, VARIANTS["topics"], cells[m, "topics"].chosen)
-            for m in CONTROLLED
-            if (m, "topics") in cells
-        }
-        for (model, _), cell in fill_cells(other, tasks, seeds, progress).items():
-            scores = {BASE: cells[model, BASE].scores, "permuted": cell.scores}
-            draws = bootstrap(problem.groups, scores, seed=settings.seed)
-            rows.append(
-                {
-                    "model": model,
-                    "permutation": number + 1,
-                    "gain": gains(draws, "permuted", BASE),
-                }
-            )
+    for (model, _), cell in fill_cells(other, tasks, seeds, progress).items():
+        scores = {BASE: cells[model, BASE].scores, "permuted": cell.scores}
+        gain = gains(bootstrap(problem.groups, scores, seed=settings.seed), "permuted", BASE)
+        rows.append({"model": model, "permutation": number, "gain": gain})
     return rows
 
 

@@ -24,6 +24,7 @@ from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from consumers.ranking.problems import Source
+    from consumers.training.inputs import Inputs, KnownAs
 
 Progress = Callable[[str], None]
 PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
@@ -56,7 +57,7 @@ def train_ranking(
 
     progress("joining impressions to features")
     source = _source(tables, release, settings, as_of_us)
-    served = train_served(source, settings, checkpoints=folder / "checkpoints", progress=progress)
+    served = train_served(source, settings, checkpoints=folder, progress=progress)
     facts = {
         **served.facts,
         "seconds": round(time.monotonic() - began, 2),
@@ -91,7 +92,9 @@ def evaluate_ranking(
     def make(source: Source) -> dict[str, Any]:
         from consumers.ranking.evaluate import measure
 
-        return measure(source, settings, quick=quick, progress=progress)
+        release = tables.latest_release()
+        served = None if quick else source.with_inputs(_inputs(tables, release, "as served"))
+        return measure(source, settings, served=served, quick=quick, progress=progress)
 
     return _report(tables, settings, "ranking-quick" if quick else "ranking", make)
 
@@ -169,11 +172,16 @@ def _report(
 def _source(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int) -> Source:
     from consumers.ranking.covers import Encodings
     from consumers.ranking.problems import Source
-    from consumers.training import read
 
-    inputs = read(tables, release["versions"])
+    inputs = _inputs(tables, release, "as known")
     encodings = Encodings.read(tables, release["versions"])
     return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
+
+
+def _inputs(tables: Tables, release: dict[str, Any], known: KnownAs) -> Inputs:
+    from consumers.training import read
+
+    return read(tables, release["versions"], known=known)
 
 
 def _of_release(release: dict[str, Any]) -> dict[str, Any]:

@@ -84,26 +84,21 @@ def user_figures(
     * `ndcg`: NDCG at 10 of each user's rows by score, gain 1 a click; users without one don't
       count. Equal scores take the worst order, so that a constant score gains nothing by it.
     """
-    order = np.lexsort((groups.clicked, -scores, groups.user))
-    ends = np.cumsum(np.bincount(groups.user, minlength=groups.count))
-    auc, ndcg, users = np.zeros(groups.count), np.zeros(groups.count), np.zeros((2, groups.count))
-    for user, rows in enumerate(np.split(order, ends[:-1])):
-        clicked = groups.clicked[rows]
-        clicks = int(clicked.sum())
-        if clicks:
-            ndcg[user], users[1, user] = _gain(clicked) / _gain(np.sort(clicked)[::-1]), 1
-        if 0 < clicks < len(rows):
-            auc[user] = area_under_curve(clicked, scores[rows]) * len(rows)
-            users[0, user] = len(rows)
+    rows = np.bincount(groups.user, minlength=groups.count).astype(np.float64)
+    clicks = np.bincount(groups.user, groups.clicked, groups.count)
+    losses = np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count)
+    has_clicks = (clicks > 0).astype(np.float64)
+    has_both = (clicks > 0) & (clicks < rows)
+    ranks = np.bincount(groups.user, _ranks(groups.user, scores) * groups.clicked, groups.count)
+    pairs = np.where(has_both, clicks * (rows - clicks), 1)
+    auc = (ranks - clicks * (clicks + 1) / 2) / pairs
+    ideal = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(TOP) + 2))])
+    best = ideal[np.minimum(clicks, TOP).astype(np.int64)]
+    gain = _gains(groups, scores)
     return {
-        "user_auc": (auc, users[0]),
-        "log_loss": (
-            np.bincount(groups.user, _log_losses(groups.clicked, scores), groups.count).astype(
-                float
-            ),
-            np.bincount(groups.user, minlength=groups.count).astype(np.float64),
-        ),
-        "ndcg": (ndcg, users[1]),
+        "user_auc": (auc * rows * has_both, rows * has_both),
+        "log_loss": (losses.astype(np.float64), rows),
+        "ndcg": (gain / np.maximum(best, 1e-9), has_clicks),
     }
 
 
@@ -122,9 +117,37 @@ def calibration(clicked: NDArray[np.bool_], scores: NDArray[np.float32]) -> dict
     return {"ratio": round(ratio, 6), "error": round(sum(gaps) / len(order), 6)}
 
 
-def _gain(clicked: NDArray[np.bool_]) -> float:
-    top = clicked[:TOP]
-    return float((top / np.log2(np.arange(len(top)) + 2)).sum())
+def _places(user: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of each row within its user, from 0; rows come sorted by user."""
+    first = np.flatnonzero(np.diff(user, prepend=-1))
+    lengths = np.diff(np.append(first, len(user)))
+    places: NDArray[np.int64] = np.arange(len(user)) - np.repeat(first, lengths)
+    return places
+
+
+def _ranks(user: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Rank of each row's score within its user, from 1; ties share their mean.
+
+    >>> _ranks(np.array([0, 1, 0, 0]), np.array([0.5, 0.1, 0.2, 0.5], np.float32))
+    array([2.5, 1. , 1. , 2.5])
+    """
+    order = np.lexsort((scores, user))
+    changes = np.diff(user[order], prepend=-1) != 0
+    changes |= np.diff(scores[order], prepend=np.float32(-1)) != 0
+    tie = np.cumsum(changes) - 1
+    places = _places(user[order]) + 1
+    ranks = np.empty(len(user))
+    ranks[order] = (np.bincount(tie, places) / np.bincount(tie))[tie] if len(tie) else ranks
+    return ranks
+
+
+def _gains(groups: Groups, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64[users], discounted clicks among each user's first ten rows by score."""
+    order = np.lexsort((groups.clicked, -scores, groups.user))
+    user = groups.user[order]
+    places = _places(user)
+    gain = groups.clicked[order] * (places < TOP) / np.log2(places + 2)
+    return np.bincount(user, gain, groups.count).astype(np.float64)
 
 
 def _log_losses(clicked: NDArray[np.bool_], scores: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def train_served(
         examples.take(choose),
         settings.ranking,
         seed=settings.seed,
-        checkpoint=checkpoints / "measured.pt",
+        checkpoint=checkpoints / "measured.checkpoint",
     )
     test = examples.take(outer.test)
     auc = area_under_curve(test.clicked, measured.predict(test))
@@ -79,7 +79,7 @@ def train_served(
         settings.ranking,
         seed=settings.seed,
         epochs=measured.epochs,
-        checkpoint=checkpoints / "final.pt",
+        checkpoint=checkpoints / "final.checkpoint",
     )
     facts = {
         "model": name,

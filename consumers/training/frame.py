@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,15 @@ from consumers.training.inputs import Inputs, ViewRows
 from consumers.training.labels import label
 from consumers.training.log import Log, Windows, build_log, expected_clicks, video_counts, windows
 from consumers.training.replay import Replay
+from consumers.training.served import Entries, counts_of, merged, states
 from consumers.training.tallies import Centres, TopicRows, TopicSums
 from consumers.training.versions import Versions
-from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.contracts import (
+    USER_RECENT_CLICKS,
+    USER_RECENT_SKIPS,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
 from vidtopics.settings import Settings
 from vidtopics.tables import FOREVER
 
@@ -26,6 +32,9 @@ TopicsOf = Literal["as known", "all tags"]
 
 The latter are static content, made with all tags.
 """
+
+
+_REQUEST = ("user_id", "request_id")
 
 
 class State(Protocol):
@@ -90,8 +99,11 @@ def build_frame(
 ) -> Frame:
     """The impressions whose label window has closed as of a time, in the order of `inputs`.
 
-    All that stands beside an impression was known strictly before it: features and topics by their
-    created times, counts and histories by a replay of the log.
+    All that stands beside an impression was known strictly before the first impression of its
+    request: a request's videos are ranked at once, and see nothing of each other.
+
+    Inputs as known: topics by their created times, counts and histories by a replay of the log.
+    Inputs as served: the rows of the views that the live release had.
 
     >>> clicked = {"event_id": ["i1"], "event_us": [5], "created_us": [5], "watch_seconds": [9.0]}
     >>> shown = {"event_id": ["i1", "i2"], "user_id": ["u", "u"], "video_id": ["v", "w"]}
@@ -102,43 +114,122 @@ def build_frame(
     """
     window_us = settings.ranking.label_window // timedelta(microseconds=1)
     labels = label(inputs.impressions, inputs.clicks, window_us=window_us, as_of_us=as_of_us)
-    users, videos = (pc.unique(inputs.impressions[n]).sort() for n in ("user_id", "video_id"))
-    log = build_log(inputs.impressions, inputs.clicks, videos, users)
     rows = np.flatnonzero(labels.closed)
     impressions = inputs.impressions.take(pa.array(rows)).combine_chunks()
-    user, video = (
-        pc.index_in(impressions[name], value_set=ids).to_numpy().astype(np.int32)
-        for name, ids in (("user_id", users), ("video_id", videos))
-    )
     shown_us = impressions["event_us"].to_numpy()
-    content_us = shown_us if topics == "as known" else np.full(len(rows), FOREVER)
+    seen_us = request_starts(inputs.impressions)[rows]
+    content_us = seen_us if topics == "as known" else np.full(len(rows), FOREVER)
+    users = _as_known if inputs.known == "as known" else _as_served
+    known = users(inputs, settings, impressions, seen_us, topics)
+    video = pc.index_in(impressions["video_id"], value_set=known.videos).to_numpy()
     topic_rows = inputs.views[VIDEO_TOPICS.name]
-    versions = Versions.of(topic_rows, videos)
-    expected = expected_clicks(log, prior_exposures=settings.statistics.prior_exposures)
-    replayed = versions if topics == "as known" else versions.last()
+    versions = Versions.of(topic_rows, known.videos)
     return Frame(
         impressions,
         labels.clicked[rows],
-        video_counts(log, video, shown_us),
+        known.counts,
         _published(inputs.catalogue, impressions, shown_us),
-        Replay(
-            log,
-            expected,
-            user,
-            shown_us,
-            replayed,
-            settings.users.half_life // timedelta(microseconds=1),
-            (settings.users.topics, settings.users.parents),
-        ),
-        video,
-        versions.at(video, content_us),
-        videos,
+        known.state,
+        video.astype(np.int32),
+        versions.at(video.astype(np.int32), content_us),
+        known.videos,
         topic_rows.values,
-        log,
-        windows(log, user, shown_us, limit=settings.ranking.history),
+        known.log,
+        known.windows,
         content_us,
         versions,
     )
+
+
+def request_starts(impressions: pa.Table) -> NDArray[np.int64]:
+    """int64[N], when each impression's request began; its own time where it has none.
+
+    >>> rows = {"user_id": ["u", "u", "w", "u"], "request_id": ["a", "a", "a", None]}
+    >>> request_starts(pa.table(rows | {"event_us": [5, 3, 9, 4]})).tolist()
+    [3, 3, 9, 4]
+    """
+    times_us = impressions["event_us"].to_numpy()
+    user, request = (
+        impressions[name].combine_chunks().dictionary_encode().indices for name in _REQUEST
+    )
+    has_request = pc.is_valid(request).to_numpy(zero_copy_only=False)
+    key = user.to_numpy().astype(np.int64) * (len(times_us) + 1)
+    key = key[has_request] + request.drop_null().to_numpy()
+    _, place = np.unique(key, return_inverse=True)
+    first = np.full(len(key), FOREVER)
+    np.minimum.at(first, place, times_us[has_request])
+    starts: NDArray[np.int64] = times_us.copy()
+    starts[has_request] = first[place]
+    return starts
+
+
+class _Known(NamedTuple):
+    """What is known of N rows: counts of their videos, states and histories of their users."""
+
+    counts: NDArray[np.float64]
+    state: State
+    videos: pa.Array
+    log: Log
+    windows: Windows
+
+
+def _as_known(
+    inputs: Inputs,
+    settings: Settings,
+    rows: pa.Table,
+    times_us: NDArray[np.int64],
+    topics: TopicsOf,
+) -> _Known:
+    """By a replay of the log to each row's time."""
+    users, videos = (pc.unique(inputs.impressions[n]).sort() for n in ("user_id", "video_id"))
+    log = build_log(inputs.impressions, inputs.clicks, videos, users)
+    user, video = (
+        pc.index_in(rows[name], value_set=ids).to_numpy().astype(np.int32)
+        for name, ids in (("user_id", users), ("video_id", videos))
+    )
+    versions = Versions.of(inputs.views[VIDEO_TOPICS.name], videos)
+    state = Replay(
+        log,
+        expected_clicks(log, prior_exposures=settings.statistics.prior_exposures),
+        user,
+        times_us,
+        versions if topics == "as known" else versions.last(),
+        settings.users.half_life // timedelta(microseconds=1),
+        (settings.users.topics, settings.users.parents),
+    )
+    history = windows(log, user, times_us, limit=settings.ranking.history)
+    return _Known(video_counts(log, video, times_us), state, videos, log, history)
+
+
+def _as_served(
+    inputs: Inputs,
+    settings: Settings,
+    rows: pa.Table,
+    times_us: NDArray[np.int64],
+    topics: TopicsOf,
+) -> _Known:
+    """By the rows of the views that the live release had at each row's time."""
+    keys = rows.select(["user_id"])
+    at = {name: view.known(keys, times_us) for name, view in inputs.users.items()}
+    values = {name: view.values for name, view in inputs.users.items()}
+    clicks = Entries.clicked(values[USER_RECENT_CLICKS.name])
+    skips = Entries.skipped(values[USER_RECENT_SKIPS.name])
+    shown = inputs.impressions["video_id"].combine_chunks()
+    videos = pc.unique(pa.concat_arrays([shown, clicks.videos, skips.videos])).sort()
+    log, history = merged(
+        clicks,
+        skips,
+        at[USER_RECENT_CLICKS.name],
+        at[USER_RECENT_SKIPS.name],
+        times_us,
+        videos,
+        limit=settings.ranking.history,
+    )
+    state = states(values, at, times_us, settings.users.half_life)
+    statistics = inputs.views[VIDEO_STATISTICS.name]
+    row = statistics.known(rows.select(["video_id"]), times_us)
+    counts = counts_of(statistics.values.take(pa.array(row, mask=row < 0)))
+    return _Known(counts, state, videos, log, history)
 
 
 def _published(

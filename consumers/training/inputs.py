@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +18,28 @@ from vidtopics.contracts import (
     IMPRESSIONS,
     SERVICES,
     TOPICS,
+    USER_RECENT_CLICKS,
+    USER_RECENT_SKIPS,
+    USER_STATISTICS,
+    USER_TOPICS,
     VIDEO_CATALOG,
     Table,
 )
 from vidtopics.joins import Serving, matches
 from vidtopics.joins.serving import NEVER_US
+from vidtopics.releases.served import ANY, servings
 from vidtopics.tables import Tables
 from vidtopics.tables.joined import ttl_us
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.timestamps import microseconds
 
 SERVICE = "training_v1"
+KnownAs = Literal["as known", "as served"]
+"""What stands beside an impression: all that was committed by then, replayed from the log to the
+impression's time; or the rows that a live release had then."""
+
+
+USER_VIEWS = (USER_STATISTICS, USER_TOPICS, USER_RECENT_CLICKS, USER_RECENT_SKIPS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +119,13 @@ class Inputs:
     """The log and the tables that a frame joins.
 
     Attributes:
-        impressions: event_id, user_id, video_id, position, event_us, created_us; frames keep its
-            order.
+        impressions: event_id, user_id, video_id, request_id, position, event_us, created_us;
+            frames keep its order.
         clicks: event_id (the impression's), watch_seconds, event_us, created_us.
-        views: the feature views of `training_v1` by name.
+        views: the feature views of entity `video` by name.
         topics: the rows of table `topics`.
-        catalogue: the rows of `video_catalog`; of its values `published_us`.
+        catalogue: the rows of `video_catalog`.
+        users: the feature views of entity `user`, for frames as served; as known they are replayed.
     """
 
     impressions: pa.Table
@@ -120,12 +133,18 @@ class Inputs:
     views: Mapping[str, ViewRows]
     topics: ViewRows
     catalogue: ViewRows
+    users: Mapping[str, ViewRows] = field(default_factory=dict)
+
+    @property
+    def known(self) -> KnownAs:
+        """Which of both ways to know the frame has."""
+        return "as served" if self.users else "as known"
 
     @classmethod
     def of(
-        cls, impressions: Mapping[str, object], clicks: Mapping[str, object], **views: ViewRows
+        cls, impressions: Mapping[str, Any], clicks: Mapping[str, Any], **views: ViewRows
     ) -> Inputs:
-        """From columns and some tables' rows by name; the others are empty."""
+        """From columns and some tables' rows by name; what isn't given is null or empty."""
         empty = {
             table.name: ViewRows.of(table, arrow_schema(table).empty_table())
             for table in (*SERVICES[SERVICE], TOPICS, VIDEO_CATALOG)
@@ -133,35 +152,56 @@ class Inputs:
         tables = empty | views
         topics, catalogue = tables.pop(TOPICS.name), tables.pop(VIDEO_CATALOG.name)
         shown, clicked = (
-            pa.table(dict(columns), schema=pa.schema([*names, *_TIMES]))
+            _table(columns, [*names, *_TIMES])
             for columns, names in ((impressions, _SHOWN), (clicks, _CLICKED))
         )
         return cls(shown, clicked, tables, topics, catalogue)
 
 
-_SHOWN = [pa.field(n, pa.string()) for n in ("event_id", "user_id", "video_id")]
+def _table(columns: Mapping[str, Any], fields: list[pa.Field]) -> pa.Table:
+    n = len(columns["event_id"])
+    return pa.table({f.name: pa.array(columns.get(f.name, [None] * n), f.type) for f in fields})
+
+
+_SHOWN = [pa.field(n, pa.string()) for n in ("event_id", "user_id", "video_id", "request_id")]
 _SHOWN.append(pa.field("position", pa.int32()))
 _CLICKED = [pa.field("event_id", pa.string()), pa.field("watch_seconds", pa.float32())]
 _TIMES = [pa.field(n, pa.int64()) for n in ("event_us", "created_us")]
 
 
-def read(tables: Tables, versions: Mapping[str, int]) -> Inputs:
+def read(
+    tables: Tables,
+    versions: Mapping[str, int],
+    *,
+    known: KnownAs = "as known",
+    store: str = ANY,
+) -> Inputs:
     """The inputs at a release's versions, ordered by event time and id, also after compaction.
 
+    Args:
+        tables: of the home.
+        versions: of each table.
+        known: which of both ways to know.
+        store: that served, as the load log names it; any: whichever had a release first.
+
     Raises:
-        TableError: a table is missing or foreign.
+        TableError: a table is missing or foreign; as served, nothing ever was.
     """
+    videos = SERVICES[SERVICE]
+    users = USER_VIEWS if known == "as served" else ()
+    served = servings(tables, (*videos, *users), store) if users else {}
     rows = {
-        t.name: ViewRows.of(t, tables.read(t, version=versions.get(t.name)))
-        for t in (*SERVICES[SERVICE], TOPICS, VIDEO_CATALOG)
+        t.name: ViewRows.of(t, tables.read(t, version=versions.get(t.name)), served.get(t.name))
+        for t in (*videos, *users, TOPICS, VIDEO_CATALOG)
     }
     topics, catalogue = rows.pop(TOPICS.name), rows.pop(VIDEO_CATALOG.name)
     return Inputs(
         _log(tables, IMPRESSIONS, versions, *(f.name for f in _SHOWN)),
         _log(tables, CLICKS, versions, *(f.name for f in _CLICKED)),
-        rows,
+        {t.name: rows[t.name] for t in videos},
         topics,
         catalogue,
+        {t.name: rows[t.name] for t in users},
     )
 
 

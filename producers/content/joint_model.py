@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, normalize
+from torch.nn.functional import layer_norm
 
 from producers.content.dataset import Classes
 from producers.content.mmoe import MMoE
@@ -77,9 +77,6 @@ class JointModel(nn.Module):
     >>> flags = torch.tensor([True, False])
     >>> [tuple(p.shape) for p in model(torch.ones(2, 5), torch.ones(2, 4), flags, flags)]
     [(2, 2), (2, 1), (2, 3)]
-    >>> z = model.represent(torch.ones(2, 5), torch.ones(2, 4), flags, flags)
-    >>> z.norm(dim=1).round(decimals=4).tolist()
-    [1.0, 0.0]
     """
 
     def __init__(self, shape: JointShape) -> None:
@@ -123,18 +120,6 @@ class JointModel(nn.Module):
         z = torch.cat(self.blocks(image, title, has_image, has_title), dim=1)
         logits: list[Tensor] = self.mmoe(z)
         return logits
-
-    def represent(
-        self, image: Tensor, title: Tensor, has_image: Tensor, has_title: Tensor
-    ) -> Tensor:
-        """Returns z for clustering, `(B, D)` of length 1, made of blocks of length 1.
-
-        Where one is missing the other is all of z; where both are, z is zero.
-        """
-        unit = [
-            normalize(block, dim=1) for block in self.blocks(image, title, has_image, has_title)
-        ]
-        return normalize(torch.cat(unit, dim=1), dim=1)
 
 
 @torch.no_grad()

@@ -13,16 +13,12 @@ from torch import Tensor
 from producers.content.dataset import Targets
 from producers.content.joint_model import JointModel, JointShape, carry_over
 from producers.content.mmoe import cross_entropy
+from producers.content.representation import represent
 from vidtopics.errors import ContractError, SettingsError, explain
 from vidtopics.settings import ContentSettings
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
-
-COVER_BIT, TITLE_BIT = 1, 2
-"""Bits of `content_blocks` in the contract of video_joint_representation."""
-
-REPRESENT_ROWS = 8_192
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +104,9 @@ def joint_representation(
     has_image: NDArray[np.bool_],
     has_title: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Returns z of any videos, trained on or not.
-
-    Returns:
-        `joint_embedding`, `(videos, D)`, of length 1, zero where cover and title are missing; and
-        `content_blocks`, `(videos,)`: bit 0 has a cover, bit 1 has a title.
-    """
-    model.eval()
-    z = np.empty((len(has_image), sum(model.shape.block_widths)), np.float32)
-    inputs = (image_encodings, title_encodings, has_image, has_title)
-    with torch.inference_mode():
-        for start in range(0, len(z), REPRESENT_ROWS):
-            rows = slice(start, start + REPRESENT_ROWS)
-            z[rows] = model.represent(*(torch.tensor(x[rows]) for x in inputs)).numpy()
-    return z, (has_image * COVER_BIT + has_title * TITLE_BIT).astype(np.int64)
+    """Returns z of any videos and `content_blocks`: :func:`represent` with a model's weights."""
+    weights = {name: x.cpu().numpy() for name, x in model.state_dict().items()}
+    return represent(weights, image_encodings, title_encodings, has_image, has_title)
 
 
 def new_model(shape: JointShape, *, seed: int, initial: JointModel | None) -> JointModel:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from producers.tags.skipgram import TagVectors
+from producers.tags.vectors import TagVectors
 
 
 class FoldedTags(NamedTuple):

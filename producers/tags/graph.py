@@ -137,16 +137,6 @@ def count_pairs(tags: pa.ListArray, *, min_videos: int, max_tags_per_video: int)
     )
 
 
-def edge_probabilities(videos: ArrayLike) -> NDArray[np.float64]:
-    """Eq. 3: p_e = x_e / sum over all edges of x, float64[E].
-
-    >>> edge_probabilities([1, 2, 1]).tolist()
-    [0.25, 0.5, 0.25]
-    """
-    weight = np.asarray(videos, dtype=np.float64)
-    return weight / weight.sum() if len(weight) else weight
-
-
 def _strings(values: Sequence[str] | pa.Array | pa.ChunkedArray) -> pa.StringArray:
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()

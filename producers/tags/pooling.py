@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from producers.tags.skipgram import TagVectors
+from producers.tags.vectors import TagVectors
 from producers.unit_length import lengths, to_unit_length
 
 

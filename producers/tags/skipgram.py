@@ -7,27 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from gensim.models import Word2Vec
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
 from producers.tags.graph import TagGraph
+from producers.tags.vectors import TagVectors
 from producers.tags.walks import random_walks
 from producers.unit_length import lengths, to_unit_length
 from vidtopics.errors import ContractError, explain
 from vidtopics.settings import TagSettings
-
-
-class TagVectors(NamedTuple):
-    """{t_1: e_1, ..., t_T: e_T}: tags string[T] in byte order, vectors float32[T, d]."""
-
-    tags: pa.StringArray
-    vectors: NDArray[np.float32]
 
 
 def embed_tags(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from producers.topics.kmeans import check_points
-from producers.topics.products import Products, chunks
-from producers.topics.seeding import read_rows
+from producers.topics.products import Products, check_points, chunks
 from vidtopics.contracts import TOPIC_SLOTS
+
+SMALL = 2**24
+"""Points or similarities (64 MB of float32) below which numpy multiplies: torch's start costs 2.8 s
+of CPU, more than all of a day's new videos."""
 
 
 class Assignment(NamedTuple):
@@ -84,8 +85,15 @@ def top_centroids(
         a: float32 or float16 [N, D], length 1 or zero; may be a memory map.
         centroids: float32[K, D].
         slots: values a row.
-        device: where torch makes the products.
+        device: where torch makes the products; little work on the CPU is numpy's.
     """
+    is_small = len(a) * max(centroids.shape) < SMALL
+    if is_small and device == "cpu" and a.dtype == np.float32:
+        return Products(centroids).greatest(np.ascontiguousarray(a), slots)
+    import torch
+
+    from producers.topics.seeding import read_rows
+
     products = Products(torch.tensor(centroids, device=device))
     rank = np.empty((len(a), slots), np.int64)
     cosine = np.empty((len(a), slots), np.float32)

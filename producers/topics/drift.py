@@ -27,7 +27,8 @@ class DriftFigures(NamedTuple):
         below_threshold: share of videos without a topic within the threshold.
         trained_below_threshold: the same after the last training.
         new_tags: share of the videos' tags that the last training has no vector of.
-        growth: videos that train now, of those that the space was learned from.
+        growth: videos that train now, or tags given to them, of those that the space was learned
+            from: the greater of both shares.
         age: time since the last training.
     """
 
@@ -58,7 +59,7 @@ def drift(
         below_threshold: bool[N] of the same videos.
         tags: pairs of video and tag now.
         new_tags: those of them whose tag has no trained vector.
-        growth: videos that train now, of those that the space was learned from.
+        growth: videos that train, or tags given to them, of those the space was learned from.
         age: time since the training's as-of time.
 
     >>> figures = drift(TrainedFigures(0.8, 0.1), np.array([0.9, 0.5], np.float32),

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from producers.topics.products import chunks, nearest
+from producers.topics.products import check_points, chunks, nearest
 from producers.topics.seeding import first_centres, read_rows
-from vidtopics.errors import ContractError, SettingsError, TableError, explain
+from vidtopics.errors import SettingsError, TableError, explain
 
 __all__ = ["KMeans", "check_points", "chunks", "nearest", "spherical_kmeans"]
 
@@ -105,27 +105,6 @@ def spherical_kmeans(
         if not len(moved) and np.array_equal(labels, before):
             break
     return KMeans(centres.cpu().numpy(), labels, cosines, origin, steps)
-
-
-def check_points(points: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """bool[N]: true for length 1, false for zero vectors; ContractError for any other length."""
-    length = np.empty(len(points))
-    for rows in chunks(len(points), points.shape[1]):
-        block = np.asarray(points[rows])
-        length[rows] = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
-    wrong = ~((np.abs(length - 1) < 1e-3) | (length == 0))
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ContractError(
-            explain(
-                f"topic representation, row {at}",
-                expected="length 1, or 0 where both blocks are missing",
-                found=f"{length[at]:g}",
-                mend="make it with TopicSpace.represent",
-            )
-        )
-    present: NDArray[np.bool_] = length > 0
-    return present
 
 
 def _label(

@@ -34,11 +34,15 @@ class Neighbours(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Rows that nearly coincide: int64[P] each, first < second, float32[P] by falling cosine."""
+    """Rows that nearly coincide: int64[P] each, first < second, float32[P] by falling cosine.
+
+    `recall`: share of each row's neighbours that were looked at, as of :class:`Neighbours`.
+    """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     cosines: NDArray[np.float32]
+    recall: float
 
 
 def nearest_neighbours(
@@ -94,14 +98,15 @@ def near_duplicates(
     >>> pairs.first.tolist(), pairs.second.tolist(), pairs.cosines.tolist()
     ([0], [2], [1.0])
     """
-    rows, cosines, _ = nearest_neighbours(vectors, vectors, min(11, len(vectors)), device=device)
+    k = min(11, len(vectors))  # a row is its own nearest neighbour
+    rows, cosines, recall = nearest_neighbours(vectors, vectors, k, device=device)
     one, other = np.repeat(np.arange(len(rows)), rows.shape[1]), rows.ravel()
     near = (cosines.ravel() >= threshold) & (one != other) & (other >= 0)
     ends = np.sort(np.column_stack([one[near], other[near]]), axis=1)
     ends, once = np.unique(ends, axis=0, return_index=True)
     cosine = cosines.ravel()[near][once]
     order = np.argsort(-cosine, kind="stable")
-    return Pairs(ends[order, 0], ends[order, 1], cosine[order])
+    return Pairs(ends[order, 0], ends[order, 1], cosine[order], recall)
 
 
 def exact_neighbours(

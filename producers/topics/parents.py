@@ -6,10 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from producers.topics.clustering import best_clustering
-from producers.topics.kmeans import spherical_kmeans
 from producers.unit_length import to_unit_length
 from vidtopics.errors import ContractError, explain
 
@@ -106,6 +103,9 @@ def _groups(
     centroids: NDArray[np.float32], previous: Parents | None, seed: int
 ) -> NDArray[np.int64]:
     """The group of each topic, int64[K]."""
+    from producers.topics.clustering import best_clustering
+    from producers.topics.kmeans import spherical_kmeans
+
     count = max(1, round(len(centroids) ** 0.5))
     if previous is None:
         return best_clustering(
@@ -128,6 +128,8 @@ def _match(
     previous: Parents | None,
 ) -> tuple[NDArray[np.int64], int]:
     """Each group's ID, int64[groups], and the next free one."""
+    from scipy.optimize import linear_sum_assignment
+
     ids, next_id = np.zeros(groups, np.int64), previous.next_id if previous else 1
     if previous is not None:
         _, new, old = np.intersect1d(topic_ids, previous.topic_ids, return_indices=True)

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from vidtopics.errors import ContractError, explain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK_ELEMENTS = 2**24
 """Elements of a block of similarities or points: 64 MB of float32 for any N."""
@@ -27,6 +31,8 @@ of the two that are compared."""
 @cache
 def has_bfloat16_units() -> bool:
     """Whether the processor multiplies bfloat16 itself, by AMX or AVX-512."""
+    import torch
+
     features = torch.cpu.get_capabilities()
     return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
 
@@ -44,25 +50,37 @@ class Products:
     """Centres, prepared for the products of one pass over the points.
 
     Args:
-        centres: float32[K, D], on the device where torch computes; lengths near 1.
+        centres: float32[K, D], on the device where torch computes; an array where numpy does, which
+            spares a small pass torch's start (2.8 s of CPU). Lengths near 1.
     """
 
-    def __init__(self, centres: Tensor) -> None:
-        self.centres = centres.cpu().numpy()
+    def __init__(self, centres: Tensor | NDArray[np.float32]) -> None:
+        self.centres = centres if isinstance(centres, np.ndarray) else centres.cpu().numpy()
         self.norms = np.sqrt(np.einsum("kd,kd->k", self.centres, self.centres, dtype=np.float64))
-        scaled = centres / torch.from_numpy(self.norms).float().to(centres.device)[:, None]
-        self.is_half = product_type(centres.device.type) == "bfloat16"
-        self.transposed = (scaled.bfloat16() if self.is_half else scaled).T
+        self.is_half, self.transposed = self._transposed(centres)
         # A float32 product of D terms is off by D roundings (Higham 2002, section 3.1).
-        exact = (2 * centres.shape[1] + 32) * FLOAT32_ROUNDOFF
+        exact = (2 * self.centres.shape[1] + 32) * FLOAT32_ROUNDOFF
         self.margin = np.float32(exact + (BFLOAT16_MARGIN if self.is_half else 0))
 
-    def greatest(self, x: Tensor, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _transposed(self, centres: Tensor | NDArray[np.float32]) -> tuple[bool, Any]:
+        """Whether products are made in bfloat16, and the centres [D, K] for them, of length 1."""
+        if isinstance(centres, np.ndarray):
+            return False, (centres / self.norms.astype(np.float32)[:, None]).T
+        import torch
+
+        scaled = centres / torch.from_numpy(self.norms).float().to(centres.device)[:, None]
+        is_half = product_type(centres.device.type) == "bfloat16"
+        return is_half, (scaled.bfloat16() if is_half else scaled).T
+
+    def greatest(
+        self, x: Tensor | NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The greatest cosines of each row, float32[N, count] by falling value, and their centres.
 
         Sums are made in double precision, each in one order, and rounded to single: a row has the
-        same bytes in any batch and on any number of threads. Equal ones go to the earlier centre.
-        With fewer centres than `count`, the rest is centre 0 with cosine -inf.
+        same bytes in any batch, on any number of threads, and whether torch or numpy multiplies.
+        Equal ones go to the earlier centre. With fewer centres than `count`, the rest is centre 0
+        with cosine -inf.
 
         Args:
             x: float32[N, D], length 1 or zero, where the centres are.
@@ -71,12 +89,23 @@ class Products:
         rank = np.zeros((len(x), count), np.int64)
         cosine = np.full((len(x), count), -np.inf, np.float32)
         for rows in chunks(len(x), len(self.centres)):
-            block = x[rows]
-            rough = (block.bfloat16() if self.is_half else block) @ self.transposed
-            bits = rough.view(torch.int16 if self.is_half else torch.int32).cpu().numpy()
-            settled = block.cpu().numpy(), self.centres, self.norms, bits, self.margin
+            block, bits = self._multiply(x[rows])
+            settled = block, self.centres, self.norms, bits, self.margin
             _settle(*settled, rank[rows], cosine[rows])
         return rank, cosine
+
+    def _multiply(
+        self, x: Tensor | NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int16] | NDArray[np.int32]]:
+        """Rows [n, D] as an array, and the bits of their products, [n, K]."""
+        if isinstance(x, np.ndarray):
+            by_numpy: NDArray[np.float32] = x @ self.transposed
+            return x, by_numpy.view(np.int32)
+        import torch
+
+        rough = torch.mm(x.bfloat16() if self.is_half else x, self.transposed)
+        bits = rough.view(torch.int16 if self.is_half else torch.int32)
+        return x.cpu().numpy(), bits.cpu().numpy()
 
 
 def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,6 +115,8 @@ def nearest(x: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         x: float32[N, D], length 1 or zero.
         centres: float32[K, D], length 1.
     """
+    import torch
+
     if x.device.type != "cpu":  # nothing leaves the GPU; ties are float32's
         maxima = [(x[rows] @ centres.T).max(dim=1) for rows in chunks(len(x), len(centres))]
         return torch.cat([m.indices for m in maxima]), torch.cat([m.values for m in maxima])
@@ -97,6 +128,27 @@ def chunks(rows: int, columns: int) -> Iterator[slice]:
     """Slices of `rows` such that that many rows of `columns` stay within CHUNK_ELEMENTS."""
     size = max(1, CHUNK_ELEMENTS // max(columns, 1))
     return (slice(first, min(first + size, rows)) for first in range(0, max(rows, 1), size))
+
+
+def check_points(points: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """bool[N]: true for length 1, false for zero vectors; ContractError for any other length."""
+    length = np.empty(len(points))
+    for rows in chunks(len(points), points.shape[1]):
+        block = np.asarray(points[rows])
+        length[rows] = np.sqrt(np.einsum("nd,nd->n", block, block, dtype=np.float64))
+    wrong = ~((np.abs(length - 1) < 1e-3) | (length == 0))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ContractError(
+            explain(
+                f"topic representation, row {at}",
+                expected="length 1, or 0 where both blocks are missing",
+                found=f"{length[at]:g}",
+                mend="make it with TopicSpace.represent",
+            )
+        )
+    present: NDArray[np.bool_] = length > 0
+    return present
 
 
 @numba.njit(cache=True, parallel=True)

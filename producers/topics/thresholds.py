@@ -8,7 +8,7 @@ topic. So each pattern has the threshold at which its videos have the topics tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,10 @@ LEAST_VIDEOS = 100
 """A pattern of fewer videos is calibrated on whole videos whose other block is taken away."""
 CALIBRATION_VIDEOS = 20_000
 """Cosines of more say no more: the share at a threshold is off by 0.4 points at most."""
+TOPICS_OFF = 0.5
+"""Mean topics of a video that may be more or less than asked for before thresholds follow."""
+SHARES = tuple(0.5**n for n in range(7))
+"""Of the way to the thresholds of now, greatest first."""
 MARGIN = 1e-4
 """Below the least of all cosines, where all are to lie above a threshold."""
 
@@ -103,6 +107,87 @@ def calibrate_thresholds(
         cosines = top_centroids(rows, centroids, TOPIC_SLOTS, device=device)[1][:, :slots]
         values[name] = _threshold(cosines, target, unmatched)
     return Thresholds(**values)
+
+
+def follow_catalogue(
+    before: Thresholds,
+    a: NDArray[np.float32],
+    has_tag: NDArray[np.bool_],
+    has_joint: NDArray[np.bool_],
+    centroids: NDArray[np.float32],
+    target: float,
+    *,
+    known: NDArray[np.bool_],
+    keep_set: float,
+    tag_width: int,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Thresholds:
+    """The thresholds as they were where they still serve, else as near to those of now as sets may.
+
+    They serve where videos have `target` topics within :data:`TOPICS_OFF` and no more than
+    :data:`UNMATCHED_TAGGED` and :data:`UNMATCHED_UNTAGGED` of them have none. Where they don't,
+    they move towards :func:`calibrate_thresholds`, halved until enough sets stay; the rest waits
+    for the next training.
+
+    Args:
+        before: thresholds of the last training.
+        a: float32[N, D], topic representations of length 1 or zero.
+        has_tag: bool[N], the video has a tag block.
+        has_joint: bool[N], it has a joint block.
+        centroids: float32[K, D], of the last training.
+        target: mean number of topics.
+        known: bool[N], videos whose sets are to stay.
+        keep_set: the share of them that does at least.
+        tag_width: d, columns of the tag block.
+        seed: of the sample of :data:`CALIBRATION_VIDEOS` at most.
+        device: where torch computes.
+
+    >>> a = to_unit_length(np.random.default_rng(0).normal(size=(500, 4))).astype(np.float32)
+    >>> every, centroids = np.ones(500, bool), a[:40]
+    >>> before = calibrate_thresholds(a, every, every, centroids, 3, tag_width=2)
+    >>> arguments = {"known": every, "tag_width": 2}
+    >>> blocks = (a, every, every, centroids)
+    >>> follow_catalogue(before, *blocks, 3.4, keep_set=0, **arguments) == before
+    True
+    >>> now = calibrate_thresholds(*blocks, 4, tag_width=2)
+    >>> follow_catalogue(before, *blocks, 4, keep_set=0, **arguments) == now
+    True
+    """
+    rows = np.flatnonzero(a.any(axis=1))
+    if len(rows) > CALIBRATION_VIDEOS:
+        rows = np.random.default_rng(seed).choice(rows, CALIBRATION_VIDEOS, replace=False)
+    tagged, content = has_tag[rows], has_joint[rows]
+    cosines = top_centroids(a[rows], centroids, TOPIC_SLOTS, device=device)[1]
+    counts = _topic_counts(cosines, before.of_rows(tagged, content))
+    if _serve(counts, tagged, target):
+        return before
+    blocks = (a, has_tag, has_joint, centroids, target)
+    now = calibrate_thresholds(*blocks, tag_width=tag_width, seed=seed, device=device)
+    for share in SHARES:
+        ends = zip(astuple(before), astuple(now), strict=True)
+        thresholds = Thresholds(*(old + share * (new - old) for old, new in ends))
+        # Centres stay, so a set is its number of topics; a video without any has its nearest.
+        then = _topic_counts(cosines, thresholds.of_rows(tagged, content))
+        stays = (counts.clip(1) == then.clip(1))[known[rows]]
+        if not len(stays) or stays.mean() >= keep_set:
+            return thresholds
+    return before
+
+
+def _topic_counts(
+    cosines: NDArray[np.float32], threshold: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """int64[N], centres within each video's threshold; cosines float32[N, slots]."""
+    return (cosines >= threshold[:, None]).sum(axis=1)
+
+
+def _serve(counts: NDArray[np.int64], tagged: NDArray[np.bool_], target: float) -> bool:
+    """Whether topics a video, and the shares of videos without any, are within their limits."""
+    without = counts == 0
+    limits = ((tagged, UNMATCHED_TAGGED), (~tagged, UNMATCHED_UNTAGGED))
+    matched = all(without[of].mean() <= most for of, most in limits if of.any())
+    return matched and abs(float(counts.clip(1).mean()) - target) <= TOPICS_OFF
 
 
 def _patterns(

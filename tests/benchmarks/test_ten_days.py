@@ -1,10 +1,21 @@
 """Ten days at a small scale: what each way of keeping topics writes and moves."""
 
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.ten_days import APPEARS_ON, DAYS, TRAINED_ON, WAYS, days, simulate, table
+from benchmarks.ten_days import (
+    APPEARS_ON,
+    DAYS,
+    PANELS,
+    TRAINED_ON,
+    WAYS,
+    days,
+    plot,
+    simulate,
+    table,
+)
 from vidtopics.settings import TopicSettings
 
 
@@ -51,3 +62,16 @@ def test_the_table_has_a_row_a_day(figures):
     lines = table(figures["evolved"], "evolved").splitlines()
     assert len(lines) == 2 + DAYS + 1
     assert lines[2].startswith("| 0 | 1,500 |")
+
+
+def test_the_plot_has_a_line_for_each_way_with_a_point_a_day(figures):
+    svg = ElementTree.fromstring(plot([row for way in WAYS for row in figures[way]]))
+    lines = [e for e in svg.iter() if e.tag.endswith("polyline")]
+    assert len(lines) == len(PANELS) * len(WAYS)
+    assert all(len(line.attrib["points"].split()) == DAYS for line in lines)
+    kept = [tuple(map(float, p.split(","))) for p in lines[0].attrib["points"].split()]
+    shares = [row.set_kept for row in figures["evolved"] if row.day]
+    assert kept[0][1] == min(y for _, y in kept)  # all stay on day 1: the top
+    assert shares[0] == 1
+    lowest = max(range(DAYS), key=lambda day: kept[day][1])
+    assert shares[lowest] == min(shares)

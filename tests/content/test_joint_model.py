@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
 from producers.content.joint_model import JointModel, JointShape, carry_over
+from producers.content.training import joint_representation
 from vidtopics.errors import EncoderError
 from vidtopics.settings import ContentSettings
 
@@ -36,6 +38,20 @@ def inputs(rows: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(rows, 5, generator=random), torch.randn(rows, 4, generator=random)
 
 
+def represent(joint: JointModel, *x: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(joint_representation(joint, *(a.numpy() for a in x))[0])
+
+
+@pytest.mark.parametrize("width", [0, 3])
+def test_z_is_what_torch_makes_of_both_blocks(width):
+    joint, x = model(projection_width=width), inputs(6)
+    flags = [torch.tensor(rows) for rows in ([1, 1, 0, 0, 1, 1], [1, 0, 1, 0, 1, 1])]
+    unit = [normalize(block, dim=1) for block in joint.blocks(*x, *flags)]
+    expected = normalize(torch.cat(unit, dim=1), dim=1).detach()
+    z = represent(joint, *x, *(f.bool() for f in flags))
+    torch.testing.assert_close(z, expected, atol=1e-6, rtol=0)
+
+
 def test_without_projection_z_is_the_encoders_outputs():
     """Image (3, 4, 0, 0, 0) and title (0, 2, 0, 0) have length 5 and 2: each is halved in z."""
     image, title = torch.tensor([[3.0, 4, 0, 0, 0]]), torch.tensor([[0.0, 2, 0, 0]])
@@ -43,7 +59,7 @@ def test_without_projection_z_is_the_encoders_outputs():
     cover, words = joint.blocks(image, title, YES, YES)
     assert torch.equal(cover, image)
     assert torch.equal(words, title)
-    z = joint.represent(image, title, YES, YES)
+    z = represent(joint, image, title, YES, YES)
     np.testing.assert_allclose(
         z[0], np.array([0.6, 0.8, 0, 0, 0, 0, 1, 0, 0]) / np.sqrt(2), rtol=1e-6
     )
@@ -67,13 +83,13 @@ def test_what_is_clustered_is_what_enters_the_experts():
     present = torch.ones(5, dtype=torch.bool)
     entering = torch.cat(joint.blocks(image, title, present, present), dim=1)
     torch.testing.assert_close(
-        joint.represent(image, title, present, present) * 128**0.5, entering, atol=1e-3, rtol=1e-3
+        represent(joint, image, title, present, present) * 128**0.5, entering, atol=1e-3, rtol=1e-3
     )
 
 
 def test_both_blocks_count_alike_whatever_their_scale():
     image, title = inputs()
-    z = model(projection_width=0).represent(image * 1000, title / 1000, YES, YES)
+    z = represent(model(projection_width=0), image * 1000, title / 1000, YES, YES)
     assert z[0, :5].norm().item() == pytest.approx(0.5**0.5)
     assert z[0, 5:].norm().item() == pytest.approx(0.5**0.5)
 
@@ -86,7 +102,7 @@ def test_a_missing_modality_is_a_zero_block_and_the_rest_has_length_one(
     has_image, has_title, lengths
 ):
     joint, (image, title) = model(), inputs()
-    z = joint.represent(image, title, has_image, has_title)
+    z = represent(joint, image, title, has_image, has_title)
     assert (z[0, :3].norm().item(), z[0, 3:].norm().item()) == pytest.approx(lengths)
 
 
@@ -131,7 +147,8 @@ def test_carry_over_predicts_as_before_for_classes_that_stay():
     image, title = inputs(6)
     present = torch.ones(6, dtype=torch.bool)
     torch.testing.assert_close(
-        new.represent(image, title, present, present), old.represent(image, title, present, present)
+        represent(new, image, title, present, present),
+        represent(old, image, title, present, present),
     )
     for k, (after, before) in enumerate(
         zip(new(image, title, present, present), old(image, title, present, present), strict=True)

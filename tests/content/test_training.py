@@ -205,9 +205,9 @@ def test_representation_is_without_dropout_in_whatever_mode_the_model_was_left(w
 def test_representation_of_a_video_does_not_depend_on_the_others(world, monkeypatch):
     model = train_joint(*world.inputs, world.targets, SETTINGS, seed=1).model
     whole, _ = joint_representation(model, *world.inputs)
-    monkeypatch.setattr("producers.content.training.REPRESENT_ROWS", 7)
+    monkeypatch.setattr("producers.content.representation.ROWS", 7)
     pieces, _ = joint_representation(model, *world.inputs)
-    np.testing.assert_allclose(pieces, whole, atol=1e-6)
+    np.testing.assert_allclose(pieces, whole, atol=1e-7)
     order = np.random.default_rng(0).permutation(VIDEOS)
     permuted, _ = joint_representation(model, *(x[order] for x in world.inputs))
     np.testing.assert_allclose(permuted, whole[order], atol=1e-6)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import explore as synthetic
+from producers.topics.neighbours import near_duplicates
 from vidtopics import contracts, explore
 from vidtopics.errors import TableError
 from vidtopics.explore import covers, write_page
@@ -121,6 +122,7 @@ def test_copies_and_videos_of_another_class_are_listed(parts):
         "apart": 1,
         "groups": [{"places": [3, 1], "videos": 2, "topics": 2}],
         "alike": [],  # there are no vectors
+        "recall": 1,
     }
     # half of topic 7's videos are cats; d and e are dogs; e is below the threshold
     assert parts["misplaced"] == {
@@ -171,17 +173,19 @@ def test_videos_of_nearly_one_content_are_listed_unless_they_are_copies(tmp_path
     same = {v: ([1], [0, 1]) for v in "bcdf"} | {"a": ([1], [0, 1]), "e": ([0], [0.6, 0.8])}
     monkeypatch.setattr(world, "BLOCKS", {"c/ç ?#" if v == "c" else v: b for v, b in same.items()})
     world.vectors(tables)
-    _, parts = world.page_data(write_page(tables, tmp_path / "page.html").path)
-    # Topic 4: b and a; topic 7: c and d; e's nearest, with 0.8, isn't near enough
-    assert parts["duplicates"]["alike"] == [[1.0, 0, 1], [1.0, 2, 3]]
+    _, parts = world.page_data(
+        write_page(tables, tmp_path / "page.html", find_pairs=near_duplicates).path
+    )
+    # Topic 4 has b and a, topic 7 c, d and e; a and d are copies; e, with 0.8, isn't near enough
+    alike = [[1.0, *pair] for pair in ((0, 1), (0, 2), (0, 3), (1, 2), (2, 3))]
+    assert parts["duplicates"]["alike"] == alike
     monkeypatch.setattr("vidtopics.explore.blocks.ALIKE", 0.7)
-    monkeypatch.setattr("vidtopics.explore.findings._of_two_contents", lambda _, pairs: list(pairs))
-    _, parts = world.page_data(write_page(tables, tmp_path / "page.html").path)
-    assert parts["duplicates"]["alike"] == [
-        [1.0, 0, 1],
-        [1.0, 2, 3],
-        [0.7998, 2, 4],
-    ]  # 0.8 in float16
+    monkeypatch.setattr("vidtopics.explore.findings.LISTED", 8)
+    _, parts = world.page_data(
+        write_page(tables, tmp_path / "page.html", find_pairs=near_duplicates).path
+    )
+    near = [pytest.approx([0.8, place, 4], abs=1e-3) for place in range(3)]
+    assert parts["duplicates"]["alike"] == [*alike, *near]
 
 
 def test_parents_and_splits_are_those_of_the_topics(tmp_path, monkeypatch):

@@ -55,6 +55,7 @@ class World:
         before: Mapping[str, int] | None,
         settings: GateSettings | None = None,
         last_as_of_us: int = NOW,
+        models: tuple[int, int] = (1, 1),
     ) -> dict[str, Verdict]:
         """What the gates say of the latest versions."""
         verdicts = judge(
@@ -64,6 +65,7 @@ class World:
             as_of_us=NOW,
             settings=settings or GateSettings(least_keys=0),
             last_as_of_us=last_as_of_us,
+            models=models,
             history={},
         )
         return {verdict.name: verdict for verdict in verdicts}

@@ -81,3 +81,22 @@ def test_a_first_load_and_a_home_of_hours(grown: tuple[World, dict[str, int]]) -
     hours = SETTINGS.model_copy(update={"compare_within": timedelta(hours=1)})
     verdict = world.judge(before, hours, NOW - DAY_US // 6)["video_statistics.appeared_share"]
     assert verdict.text == "not applied: the last release is 4 hours older"
+
+
+def test_with_one_model_most_topics_stay_and_with_another_they_need_not(tmp_path: Path) -> None:
+    """By default: 12 of 40 videos with other topics warn, 24 block; counts may all change."""
+    world = World(tmp_path)
+    videos = [f"v{i}" for i in range(40)]
+    world.put(VIDEO_TOPICS, [video_topics(v, [1 + i % 8]) for i, v in enumerate(videos)])
+    world.put(VIDEO_STATISTICS, [statistics(v, 1) for v in videos])
+    before = dict(world.versions)
+    world.put(VIDEO_STATISTICS, [statistics(v, 2) for v in videos])
+    for changed, expected in ((12, "warn: 0.3 is above 0.2"), (24, "block: 0.6 is above 0.5")):
+        rows = [video_topics(v, [2 + i % 8]) for i, v in enumerate(videos[:changed])]
+        world.put(VIDEO_TOPICS, rows)
+        verdicts = world.judge(before, GateSettings())
+        assert verdicts["video_topics.changed_share"].text == expected
+        assert verdicts["video_statistics.changed_share"].text == "ok"
+        other = world.judge(before, GateSettings(), models=(1, 2))["video_topics.changed_share"]
+        assert (other.figure, other.verdict) == (changed / 40, "not applied")
+        assert other.note == "topic model version 2, the last release is of version 1"

@@ -250,6 +250,31 @@ def test_a_training_that_keeps_the_space_keeps_representations_and_sets(tmp_path
     assert "first_kept" not in first.version.evaluation
 
 
+def test_many_more_tags_are_growth_too_and_topics_follow_their_videos(tmp_path: Path) -> None:
+    """As many videos with 2.5 times the tags: the space is learned anew, IDs stay."""
+    run = CATALOGUE.run(tmp_path)
+    first = train_topics(run).version
+    more = [
+        themed(number, tags="|".join((*THEMES[number % 4], "x", "y", f"z{number % 3}")))
+        for number in range(VIDEOS)
+    ]
+    later = deliver(run, tmp_path / "later", world(more))
+    growth = find_need(later, first, [find(["video_content_encoding"])[0]]).figures[3]
+    assert growth == "growth 2.5 since the space was learned (below 2.0)"
+    second = train_topics(later).version
+    assert second.numbers["space_videos"] == first.numbers["space_videos"]
+    assert second.numbers["space_tags"] == 2.5 * first.numbers["space_tags"]
+    assert second.weights != first.weights
+    assert second.epoch == first.epoch
+    assert second.evaluation["first_kept"] > 0.85
+    assert second.evaluation["below_threshold_tagged"] == second.evaluation["below_threshold"]
+    assert "below_threshold_untagged" not in second.evaluation  # every video has tags
+    old, new = (topic_models.load(run.tables.home, v.number).topics for v in (first, second))
+    assert old["topic_id"].to_pylist() == new["topic_id"].to_pylist()[: len(old)]
+    third = train_topics(replace(later, as_of_us=later.as_of_us + 1)).version
+    assert third.weights == second.weights
+
+
 def test_ids_and_epochs_are_given_once_whatever_becomes_of_a_version(tmp_path: Path) -> None:
     run = CATALOGUE.run(tmp_path)
     train_topics(run)

@@ -17,10 +17,11 @@ from vidtopics import topic_models
 from vidtopics.contracts import TOPICS, VIDEO_CONTENT_ENCODING, VIDEO_TOPICS
 from vidtopics.ingest import Source, ingest
 from vidtopics.jobs.job import Run
-from vidtopics.jobs.pipeline import find, run_jobs
+from vidtopics.jobs.pipeline import find, run_jobs, train_topics
 from vidtopics.settings import parse
 from vidtopics.tables import Tables
 from vidtopics.times import micros
+from vidtopics.topic_models.model import JOINT
 
 AT = micros(datetime(2026, 2, 1, tzinfo=UTC))
 VIDEOS = 20
@@ -64,4 +65,26 @@ def test_a_version_carries_the_encoders_that_were_trained_and_runs_encode_with_t
     encoded = run.tables.read(VIDEO_CONTENT_ENCODING)
     assert pc.unique(encoded["encoder"]).to_pylist() == [version.encoder]
     assert len(encoded) == VIDEOS + 2
+    assert len(later.read(VIDEO_TOPICS)) == VIDEOS + 2
+
+
+def test_a_second_training_keeps_space_and_encoders_and_encodes_what_is_new(
+    run: Run, tmp_path: Path
+) -> None:
+    first = train_topics(run).version
+    write_delivery(tmp_path / "more", VIDEOS + 2)
+    ingest(run.tables, Source("folder", tmp_path / "more"), run.settings.ingest)
+    later = replace(run, as_of_us=AT + 86_400_000_000)
+    second = train_topics(later).version
+    assert (second.number, second.previous, second.epoch) == (2, first.number, first.epoch)
+    assert (second.encoder, second.comparable) == (first.encoder, first.comparable)
+    learned = [{n: h for n, h in v.files.items() if "encoders/" in n} for v in (first, second)]
+    assert learned[0] == learned[1] != {}
+    assert second.files[JOINT] == first.files[JOINT]
+    old, new = (topic_models.load(run.tables.home, v.number) for v in (first, second))
+    assert old.arrays["tag_mean"].tolist() == new.arrays["tag_mean"].tolist()
+    encoded = run.tables.commits(VIDEO_CONTENT_ENCODING)
+    assert [commit.rows for commit in encoded] == [VIDEOS, 2]
+    run_jobs(later, find([]))
+    assert sum(commit.rows for commit in run.tables.commits(VIDEO_CONTENT_ENCODING)) == VIDEOS + 2
     assert len(later.read(VIDEO_TOPICS)) == VIDEOS + 2

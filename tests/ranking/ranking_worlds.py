@@ -42,13 +42,11 @@ def inputs(*, rows=1_500, users=20, videos=300, seed=1):
         "event_id": ids,
         "user_id": [f"u{u}" for u in user],
         "video_id": [f"v{v}" for v in video],
-        "position": [None] * rows,
         "event_us": t,
         "created_us": t,
     }
     times = t[clicked]
-    clicks = {"event_id": ids.filter(pa.array(clicked)), "watch_seconds": [None] * len(times)}
-    clicks |= {"event_us": times, "created_us": times}
+    clicks = {"event_id": ids.filter(pa.array(clicked)), "event_us": times, "created_us": times}
     zero = np.zeros(videos, np.int64)
     topics = pa.table(
         {

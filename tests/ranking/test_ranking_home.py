@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from ranking_worlds import EPOCH, SETTINGS, inputs
+from ranking_worlds import EPOCH, inputs
+from ranking_worlds import SETTINGS as WORLD_SETTINGS
 
 from benchmarks.homes import release_tables
 from consumers.ranking import evaluate, home
@@ -22,15 +23,20 @@ from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
     IMPRESSIONS,
+    TOPICS,
     VALUE_HASH,
     VIDEO_STATISTICS,
     VIDEO_TOPICS,
 )
 from vidtopics.errors import TableError
+from vidtopics.settings import EvaluationSettings
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema, configuration
 
 AS_OF = 100_000
+SETTINGS = WORLD_SETTINGS.model_copy(
+    update={"evaluation": EvaluationSettings(ranking_seeds=2, ranking_trials=1)}
+)
 
 
 def published(tables, table, plain, ordinal=1):
@@ -80,6 +86,28 @@ def written(tables, table, rows):
     )
 
 
+def publish_topics(tables):
+    """Topics 10 and 20 of one parent, known before the log begins."""
+    rows = [
+        {
+            "topic_id": topic,
+            "centroid": [1.0, 0.0] if topic == 10 else [0.0, 1.0],
+            "size": 150,
+            "label_terms": [],
+            "topic_epoch": EPOCH,
+            "born": 0,
+            "parent_topic_id": 1,
+        }
+        for topic in (10, 20)
+    ]
+    fields = [f for f in arrow_schema(TOPICS) if f.name not in TOPICS_ADDED]
+    rows = pa.Table.from_pylist(rows, schema=pa.schema(fields))
+    tables.publish(TOPICS, rows, Commit("topics", 1, 1), widths={"topic_width": 2})
+
+
+TOPICS_ADDED = (VALUE_HASH, EVENT_TIME, CREATED_TIME)
+
+
 @pytest.fixture
 def tables(tmp_path):
     tables, log = Tables(tmp_path / "home"), inputs()
@@ -90,6 +118,7 @@ def tables(tmp_path):
     published(tables, CLICKS, clicks)
     written(tables, VIDEO_TOPICS, log.views["video_topics"])
     written(tables, VIDEO_STATISTICS, log.views["video_statistics"])
+    publish_topics(tables)
     release_tables(
         tables, as_of_us=AS_OF, created_us=AS_OF, settings="", quality={"topic_epoch": EPOCH}
     )
@@ -165,12 +194,12 @@ def test_the_verbs(tables, capsys):
     figure = tables.home / "gains.svg"
     assert run(["evaluate", "ranking", "--quick", *place, "--figure", str(figure)]) == 0
     out = capsys.readouterr().out
-    assert "quick: two models, two seeds, by time alone" in out
-    assert "Permuted topics, Wide&Deep, permutation 2" in out
-    assert figure.read_text().count("<rect") == 6
+    assert "quick: two models, no search, two seeds, by time alone" in out
+    assert "Permuted topics, Wide&Deep, permutation 1" in out
+    assert figure.read_text().count("<rect") == 2
     assert run(["evaluate", "ranking", "--quick", *place, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 8)]
+    assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
 def test_day_by_day_and_cost(tables, capsys):

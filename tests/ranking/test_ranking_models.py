@@ -235,3 +235,11 @@ def test_a_hashed_table_keeps_the_unknown_apart_and_spreads_the_rest():
     assert small.rows_of(torch.arange(50)).tolist() == list(range(50))
     codes = torch.tensor([[5, 999_999], [0, 3]])
     assert torch.equal(table(codes), table.weight[table.rows_of(codes)])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_millions_of_users_and_videos_fit_beside_their_optimizer(name):
+    many = replace(SIZES, users=2_300_000, videos=2_300_000, topics=6_000)
+    model = build(name, many, VARIANTS["topics + cover"], Widths(), seed=1)
+    numbers = sum(p.numel() for p in model.parameters())
+    assert numbers * 4 * 4 < 200 * 2**20  # float32: weights, gradients, Adam's two moments

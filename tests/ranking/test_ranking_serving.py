@@ -1,178 +1,155 @@
-"""Training and serving.
-
-The same features give the same score, and a stored model comes back whole.
-"""
-
-from dataclasses import dataclass
+"""A stored model comes back whole, and a request is scored as training scores the same facts."""
 
 import numpy as np
 import pytest
 import torch
-from ranking_worlds import COUNTS, EPOCH, SETTINGS, inputs
+from taste_worlds import EPOCH, SETTINGS, source
 
-from consumers.ranking.dataset import Dataset
-from consumers.ranking.fitting import fit
-from consumers.ranking.serving import Ranker
-from consumers.ranking.storing import restore, store
-from consumers.ranking.wide_and_deep import probabilities
-from consumers.retrieval import Candidates, Reason
+from consumers.ranking.models import VARIANTS
+from consumers.ranking.problems import sizes_of
+from consumers.ranking.serve import Ranker
+from consumers.ranking.store import Stored, restore, store
+from consumers.ranking.train import predict, train
+from consumers.retrieval.recall import Candidates
 from vidtopics.errors import TableError
 from vidtopics.online import Features, Status
-from vidtopics.tables import FOREVER
 
-
-@dataclass
-class Trained:
-    data: Dataset
-    ranker: Ranker
+HALF_LIFE_US = 7 * 86_400_000_000
+AT_US = 4_000 * 3_600_000_000
 
 
 @pytest.fixture(scope="module")
-def trained():
-    data = Dataset.of(inputs(), SETTINGS, as_of_us=FOREVER, epoch=EPOCH)
-    known = data.vocabulary(np.arange(900))
-    fitted = fit(
-        data.examples(known).take(np.arange(900)),
+def log():
+    return source(rows=900, videos=60)
+
+
+@pytest.fixture(scope="module")
+def stored(log):
+    known = log.vocabulary(np.arange(900))
+    examples = log.examples(known)
+    fitted = train(
+        "wide_and_deep",
+        VARIANTS["topics"],
+        sizes_of(known, examples),
+        examples,
         None,
         SETTINGS.ranking,
-        known,
-        with_topics=True,
         seed=1,
         epochs=2,
     )
-    return Trained(data, Ranker(fitted.model, known))
+    places = SETTINGS.ranking.history
+    return Stored("wide_and_deep", fitted.model, known, places, HALF_LIFE_US)
 
 
 def features(columns, missing=()):
     n = len(next(iter(columns.values())))
-    status = np.array(
-        [Status.NOT_FOUND if i in missing else Status.PRESENT for i in range(n)], np.uint8
+    status = [Status.NOT_FOUND if i in missing else Status.PRESENT for i in range(n)]
+    zero = np.zeros(n, np.int64)
+    return Features(np.array(status, np.uint8), zero, zero, columns, {})
+
+
+def topics_of(log, ids, *, epoch=EPOCH, missing=()):
+    rows = log.inputs.views["video_topics"]
+    place = [rows.keys["video_id"].to_pylist().index(video) for video in ids]
+    columns = {
+        name: np.array([rows.values[name][i].as_py() for i in place], kind).reshape(len(ids), 8)
+        for name, kind in (
+            ("topic_ids", np.int64),
+            ("topic_weights", np.float32),
+            ("parent_topic_ids", np.int64),
+        )
+    }
+    columns["topic_epoch"] = np.full(len(ids), epoch)
+    columns["topic_count"] = np.ones(len(ids), np.int64)
+    columns["below_threshold"] = np.zeros(len(ids), bool)
+    return features(columns, missing)
+
+
+def request(log, ids, history=(), *, epoch=EPOCH, user="u1"):
+    return Candidates(
+        user_id=user,
+        reasons=dict.fromkeys(ids),
+        epoch=epoch,
+        clicks=history,
+        history_topics=topics_of(log, history, epoch=epoch),
+        popular="",
+        left_out={},
+        at_us=AT_US,
+        seed=1,
     )
-    return Features(status, np.zeros(n, np.int64), np.zeros(n, np.int64), columns, {})
 
 
-def topics_of(ids, *, epoch=EPOCH):
-    slots = np.full((len(ids), 8), -1)
-    slots[:, 0] = [10 + 10 * (int(v[1:]) % 2) for v in ids]
-    weights = np.where(slots >= 0, 0.7, 0).astype(np.float32)
-    return features(
-        {"topic_ids": slots, "topic_weights": weights, "topic_epoch": np.full(len(ids), epoch)}
-    )
+def views(log, ids, **options):
+    n = len(ids)
+    counts = {"video_exposures": np.full(n, 5), "video_clicks": np.full(n, 2)}
+    return {
+        "video_topics": topics_of(log, ids, **options),
+        "video_statistics": features(counts),
+    }
 
 
-def statistics_of(ids, missing=()):
-    exists = np.array([i not in missing for i in range(len(ids))])
-    return features({name: n * exists for name, n in COUNTS.items()}, missing)
+IDS = ["v00001", "v00007", "v00012"]
 
 
-def score(ranker, user_id, clicks, history_topics, ids, topics, statistics):
-    reasons = dict.fromkeys(ids, Reason("topic", 10, 1, 1))
-    candidates = Candidates(user_id, reasons, EPOCH, clicks, history_topics, "", {}, 0, 7)
-    views = {"video_topics": topics, "video_statistics": statistics}
-    return ranker.score(candidates, views)
-
-
-@pytest.mark.parametrize("row", [0, 400, 1_499])
-def test_serving_scores_a_training_row_as_training_does(trained, row):
-    (frame,) = trained.data.parts
-    shown = frame.impressions.slice(row, 1).to_pylist()[0]
-    video, history = shown["video_id"], frame.recent(row)
-    scores = score(
-        trained.ranker,
-        shown["user_id"],
-        history,
-        topics_of(history),
-        [video, "v0"],
-        topics_of([video, "v0"]),
-        statistics_of([video, "v0"]),
-    )
-    expected = probabilities(
-        trained.ranker.model, trained.data.examples(trained.ranker.known).take(np.array([row]))
-    )
-    assert scores[0] == pytest.approx(expected[0], abs=1e-6)
+def test_scores_are_those_of_the_model_on_the_same_facts(log, stored):
+    scores = Ranker(stored).score(request(log, IDS), views(log, IDS))
     assert scores.dtype == np.float32
-
-
-def test_what_the_online_store_lacks_counts_as_nothing_known(trained):
-    known, unknown = ["v1", "v2"], statistics_of(["v1", "v2"], missing={1})
-    scores = score(trained.ranker, "u1", [], topics_of([]), known, topics_of(known), unknown)
-    full = score(
-        trained.ranker, "u1", [], topics_of([]), known, topics_of(known), statistics_of(known)
-    )
-    assert scores[0] == full[0]
-    assert scores[1] != full[1]
-
-
-def test_topics_of_another_epoch_count_as_none(trained):
-    ids = ["v1", "v2"]
-    old = score(
-        trained.ranker,
-        "u1",
-        ids,
-        topics_of(ids, epoch=2),
-        ids,
-        topics_of(ids, epoch=2),
-        statistics_of(ids),
-    )
-    none = topics_of(ids)
-    none.columns["topic_ids"][:] = -1
-    assert np.array_equal(
-        old, score(trained.ranker, "u1", ids, none, ids, none, statistics_of(ids))
-    )
-    assert not np.array_equal(
-        old,
-        score(trained.ranker, "u1", ids, topics_of(ids), ids, topics_of(ids), statistics_of(ids)),
-    )
-
-
-def test_unknown_ids_and_no_candidates(trained):
-    ids = ["v999999", "v1"]
-    scores = score(
-        trained.ranker,
-        "nobody",
-        ["v888888"],
-        topics_of(["v888888"]),
-        ids,
-        topics_of(ids),
-        statistics_of(ids),
-    )
     assert ((scores > 0) & (scores < 1)).all()
-    assert score(
-        trained.ranker, "u1", [], topics_of([]), [], topics_of([]), statistics_of([], ())
-    ).shape == (0,)
+    assert len(set(scores.tolist())) == 3
+    again = Ranker(stored).score(request(log, IDS[::-1]), views(log, IDS[::-1]))
+    assert again[::-1] == pytest.approx(scores, abs=1e-6)
 
 
-def test_a_stored_model_comes_back_and_replaces_the_one_before(trained, tmp_path):
-    model, known = trained.ranker.model, trained.ranker.known
-    store(tmp_path, model, known, SETTINGS.ranking, {"key": "a"})
+def test_a_request_reads_topics_and_statistics(log, stored):
+    plain, ranker = views(log, IDS), Ranker(stored)
+    scores = ranker.score(request(log, IDS), plain)
+    lost = {**plain, "video_topics": topics_of(log, IDS, missing={1})}
+    changed = ranker.score(request(log, IDS), lost)
+    assert (changed != scores).tolist() == [False, True, False]
+    counts = {"video_exposures": np.full(3, 5), "video_clicks": np.full(3, 2)}
+    lost = {**plain, "video_statistics": features(counts, missing={2})}
+    changed = ranker.score(request(log, IDS), lost)
+    assert (changed != scores).tolist() == [False, False, True]
+
+
+def test_topics_of_another_epoch_count_as_none(log, stored):
+    ranker = Ranker(stored)
+    old = ranker.score(request(log, IDS), views(log, IDS, epoch=2))
+    none = ranker.score(request(log, IDS), views(log, IDS, missing={0, 1, 2}))
+    assert np.array_equal(old, none)
+
+
+def test_no_candidates_and_unknown_users(log, stored):
+    ranker = Ranker(stored)
+    assert ranker.score(request(log, []), views(log, [])).shape == (0,)
+    unknown = ranker.score(request(log, IDS, user="nobody"), views(log, IDS))
+    assert not np.array_equal(unknown, ranker.score(request(log, IDS), views(log, IDS)))
+
+
+def test_a_stored_model_comes_back_and_replaces_the_one_before(log, stored, tmp_path):
+    store(tmp_path, stored, {"key": "a"})
     with torch.no_grad():
-        changed = {name: value + 1 for name, value in model.state_dict().items()}
-    other = type(model)(
-        users=len(known.users),
-        videos=len(known.videos),
-        topics=2,
-        width=4,
-        topic_width=4,
-        hidden=(8,),
-    )
-    other.load_state_dict(changed)
-    store(tmp_path, other, known, SETTINGS.ranking, {"key": "b"})
-    model, ids = restore(tmp_path)
-    assert all(torch.equal(model.state_dict()[name], value) for name, value in changed.items())
-    assert (ids.users, ids.videos, ids.topics.tolist(), ids.epoch, ids.prior) == (
-        known.users,
-        known.videos,
-        [10, 20],
-        EPOCH,
-        known.prior,
-    )
+        for parameter in stored.model.parameters():
+            parameter.add_(0.01)
+    store(tmp_path, stored, {"key": "b"})
+    back = restore(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+    assert (back.name, back.places, back.half_life_us) == (
+        stored.name,
+        stored.places,
+        HALF_LIFE_US,
+    )
+    assert (back.known.users, back.known.videos) == (stored.known.users, stored.known.videos)
+    assert (back.known.prior, back.known.position) == (stored.known.prior, stored.known.position)
+    assert np.array_equal(back.known.centres.kernels, stored.known.centres.kernels)
+    examples = log.examples(stored.known)
+    assert np.array_equal(predict(back.model, examples), predict(stored.model, examples))
 
 
-def test_an_absent_or_broken_model_is_told(trained, tmp_path):
+def test_an_absent_or_broken_model_is_told(stored, tmp_path):
     with pytest.raises(TableError, match=r"found none\. Mend: run `vidtopics train ranking`"):
         Ranker.load(tmp_path / "nothing")
-    store(tmp_path, trained.ranker.model, trained.ranker.known, SETTINGS.ranking, {})
+    store(tmp_path, stored, {})
     weights = next(tmp_path.glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(TableError, match="delete it and run"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from fake_store import FakeClient
 
-from consumers.ranking.serving import Ranker
+from consumers.ranking.serve import Ranker
 from vidtopics import server
 from vidtopics.cli import recommendations, stores
 from vidtopics.cli.common import run

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.tags.graph import build_graph, count_pairs, edge_probabilities
+from producers.tags.graph import build_graph, count_pairs
 from vidtopics.errors import ContractError
 
 # a-b 2, a-c 1, b-c 1 and, apart from them, d-e 5.
@@ -27,7 +27,6 @@ def test_five_nodes_by_hand():
         np.int32,
         np.float64,
     )
-    assert edge_probabilities(EDGES[2]).tolist() == [2 / 9, 1 / 9, 1 / 9, 5 / 9]
 
 
 def test_arrow_columns_and_order_of_edges_give_the_same_graph():
@@ -93,7 +92,6 @@ def test_no_edges():
     )
     assert len(build_graph([], [], [])) == 0
     assert build_graph([], [], []).components().tolist() == []
-    assert edge_probabilities([]).tolist() == []
 
 
 def _oracle(nodes: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:

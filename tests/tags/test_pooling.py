@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.tags.pooling import pool, pool_lists
-from producers.tags.skipgram import TagVectors
+from producers.tags.vectors import TagVectors
 
 RNG = np.random.default_rng(0)
 NAMES = [f"t{i}" for i in range(6)]

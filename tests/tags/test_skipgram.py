@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from scipy.stats import ortho_group
 
 from producers.tags.graph import build_graph
-from producers.tags.skipgram import TagVectors, align, embed_tags, skip_gram
+from producers.tags.skipgram import align, embed_tags, skip_gram
+from producers.tags.vectors import TagVectors
 from vidtopics.errors import ContractError
 from vidtopics.settings import TagSettings
 

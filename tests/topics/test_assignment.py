@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.topics import assignment as assignments
 from producers.topics import products
 from producers.topics.assignment import assign
 
@@ -100,8 +101,9 @@ def test_centroids_that_products_cannot_tell_apart(seed):
     a, centre = random_unit(seed, 3, 300), random_unit(seed + 1, 1, 300)
     centroids = unit(centre + 3e-7 * rng.normal(size=(40, 300)))
     ids = rng.permutation(40)
-    for is_half in (False, True):
+    for small, is_half in ((assignments.SMALL, False), (0, False), (0, True)):
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(assignments, "SMALL", small)
             patch.setattr(products, "has_bfloat16_units", lambda is_half=is_half: is_half)
             assignment = assign(a, centroids, ids, -1)
         for row in range(3):
@@ -115,11 +117,14 @@ def test_batches_and_chunks_change_no_byte(monkeypatch):
     whole = assign(a, centroids, ids, 0.1)
     parts = [assign(part, centroids, ids, 0.1) for part in np.array_split(a, 7)]
     monkeypatch.setattr(products, "CHUNK_ELEMENTS", 1000)
-    small = assign(a, centroids, ids, 0.1)
+    chunked = assign(a, centroids, ids, 0.1)
+    monkeypatch.setattr(assignments, "SMALL", 0)
+    by_torch = assign(a, centroids, ids, 0.1)
     for column, value in enumerate(whole):
         assert (
             np.concatenate([p[column] for p in parts]).tobytes()
-            == small[column].tobytes()
+            == chunked[column].tobytes()
+            == by_torch[column].tobytes()
             == value.tobytes()
         )
 

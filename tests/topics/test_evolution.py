@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from producers.topics.assignment import assign
 from producers.topics.births import found_topics
+from producers.topics.churn import Judge, Kept, slots_of
 from producers.topics.clustering import clusters_for
 from producers.topics.evolution import Topics, learn_topics
 from producers.topics.steps import shrunk_means, take_steps
@@ -117,6 +118,16 @@ def test_a_dead_topic_is_retired_and_never_comes_back():
     assert back.born.tolist() == [12] == nearest_id(back, CENTRES[[9]]).tolist()
 
 
+def test_the_greatest_id_is_not_given_again_once_its_topic_has_ended():
+    """It ends without a birth; the next birth comes a training later."""
+    a = unit(np.eye(4))
+    first = topics_at(np.eye(4)[:3])
+    ended = learn(a[[0, 0, 1, 1, 1]], first, TopicSettings(clusters=3))
+    assert (ended.topic_ids.tolist(), ended.retired.tolist(), ended.next_id) == ([1, 2], [3], 4)
+    then = learn(a[[0, 0, 1, 1, 1, 3, 3, 3, 3]], ended, TopicSettings(clusters=3, growth=0.5))
+    assert then.born.tolist() == [4]
+
+
 def test_a_birth_waits_for_no_death():
     first = learn(videos(TEN, 1))
     then = learn(videos(np.concatenate([TEN, [10] * 4, [11] * 3]), 1), first)
@@ -167,6 +178,18 @@ def test_an_overfull_topic_splits_and_the_larger_part_keeps_the_id():
     assert nearest_id(topics, np.eye(3, dtype=np.float32)).tolist() == [1, 3, 2]
 
 
+def test_a_topic_splits_beside_one_that_has_ended():
+    """Rows count the living: topic 1 has no video, topic 2 is overfull, topic 3 has two."""
+    axes = np.eye(4, dtype=np.float32)
+    a = np.repeat(axes[1:], [6, 4, 2], axis=0)
+    before = topics_at([axes[0], axes[1] + axes[2], axes[3]])
+    section = TopicSettings(clusters=3, overfull=1.2, **FREE)
+    topics = learn_topics(a, previous=before, settings=section, seed=0)
+    assert topics.topic_ids.tolist() == [2, 3, 4]
+    assert topics.split_from.tolist() == [0, 0, 2]
+    assert nearest_id(topics, axes[1:]).tolist() == [2, 4, 3]
+
+
 @pytest.mark.parametrize("min_size", [5, 6])  # parts of 6 and 4; 10 is below 2 x 6
 def test_no_part_of_a_split_is_below_the_minimum_size(min_size):
     assert split(min_size).topic_ids.tolist() == [1, 2]
@@ -192,16 +215,68 @@ def test_a_birth_that_would_move_too_many_stands_in_no_others_way():
 def test_a_step_goes_as_far_as_is_allowed_and_is_then_the_last():
     """A judge that allows a centre to turn by 0.02: of a step of about .9, 1/64 and no more."""
 
-    class Judge:
+    class Narrow:
         def allows(self, topic_ids, centroids):
             return np.linalg.norm(centroids[0] - [1, 0]) <= 0.02
 
     points = np.tile(unit(np.array([[0.0, 1.0]])), (1000, 1))
     start = np.array([[1, 0]], np.float32)
     section = TopicSettings(clusters=1)
-    centre = take_steps(points, np.array([1]), start, section, Judge(), "cpu")
+    centre = take_steps(points, np.array([1]), start, section, Narrow(), "cpu")
     expected = start + (shrunk_means(points, np.zeros(1000, int), start) - start) / 64
     np.testing.assert_allclose(centre, unit(expected), atol=1e-6)
+
+
+def test_after_a_step_that_was_halved_none_follows():
+    class FromTheSecond:
+        asked = 0
+
+        def allows(self, topic_ids, centroids):
+            self.asked += 1
+            return self.asked > 1  # the whole step is too far, its half and all later ones are not
+
+    points = np.tile(unit(np.array([[0.0, 1.0], [0.6, 0.8]])), (500, 1))
+    start = unit(np.array([[1, 0], [0.8, 0.6]]))
+    labels = (points @ start.T).argmax(axis=1)
+    section = TopicSettings(clusters=2)
+    centres = take_steps(points, np.array([1, 2]), start, section, FromTheSecond(), "cpu")
+    half = start + (shrunk_means(points, labels, start) - start) / 2
+    np.testing.assert_allclose(centres, unit(half), atol=1e-6)
+
+
+def test_splits_are_limited_like_births():
+    """Two topics of ten videos are above 1.2 times the mean of eight, and two births too many."""
+    axes = np.eye(5, dtype=np.float32)
+    a = np.repeat(axes, [6, 4, 6, 4, 4], axis=0)
+    before = topics_at([axes[0] + axes[1], axes[2] + axes[3], axes[4]])
+    for growth, split_from in ((0.3, [0, 0, 0, 1]), (0.6, [0, 0, 0, 1, 2])):
+        section = TopicSettings(clusters=3, overfull=1.2, **(FREE | {"growth": growth}))
+        topics = learn_topics(a, previous=before, settings=section, seed=0)
+        assert topics.split_from.tolist() == split_from
+
+
+def test_what_founds_a_topic_leaves_less_for_splits():
+    """One birth is allowed: four unmatched videos have it, the overfull topic waits."""
+    axes = np.eye(5, dtype=np.float32)
+    a = np.repeat(axes, [6, 4, 2, 1, 4], axis=0)
+    before = topics_at([axes[0] + axes[1], axes[2], axes[3]])
+    for growth, split_from in ((0.3, [0, 0, 0, 0]), (0.6, [0, 0, 0, 0, 1])):
+        section = TopicSettings(clusters=3, overfull=1.2, **(FREE | {"growth": growth}))
+        topics = learn_topics(a, previous=before, settings=section, seed=0)
+        assert topics.split_from.tolist() == split_from
+
+
+def test_a_judge_asks_for_sets_as_well_as_for_first_topics():
+    """One video near to both of two centres; the second moves away from it."""
+    points = unit(np.array([[0.8, 0.6]]))
+    close, far = np.eye(2, dtype=np.float32), unit(np.array([[1, 0], [-1, 0.1]]))
+    ids, threshold = np.array([1, 2]), np.array([0.5], np.float32)
+    last = slots_of(points, threshold, ids, close, device="cpu")
+    assert last[0, :2].tolist() == [1, 2]
+    for least, allowed in ((Kept(1, 0), True), (Kept(0, 1), False)):
+        judge = Judge(points, threshold, last, least, "cpu")
+        assert judge.allows(ids, close)
+        assert judge.allows(ids, far) is allowed
 
 
 def test_a_loose_topic_splits():

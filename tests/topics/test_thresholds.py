@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.topics.assignment import assign
-from producers.topics.thresholds import Thresholds, calibrate_thresholds
+from producers.topics.thresholds import Thresholds, calibrate_thresholds, follow_catalogue
 from producers.unit_length import to_unit_length
 from vidtopics.errors import SettingsError
 
@@ -108,3 +108,57 @@ def test_no_cosine_lies_on_a_threshold():
     cosines = a.astype(float) @ centres.T.astype(float)
     gap = np.abs(cosines - thresholds.of_rows(has_tag, has_joint)[:, None]).min()
     assert gap > 1e-6
+
+
+def aged(seed, before, keep_set):
+    """Thresholds that follow a catalogue, and each video's sets before and after as plain sets."""
+    a, has_tag, has_joint, centres = catalogue(seed)
+    known = np.random.default_rng(seed).random(len(a)) < 0.5
+    after = follow_catalogue(
+        before,
+        a,
+        has_tag,
+        has_joint,
+        centres,
+        4,
+        known=known,
+        keep_set=keep_set,
+        tag_width=TAG,
+    )
+    sets = [
+        [set(row) for row in assign(a, centres, np.arange(30), of_rows).topic_ids]
+        for of_rows in (t.of_rows(has_tag, has_joint) for t in (before, after))
+    ]
+    return after, known, np.array([x == y for x, y in zip(*sets, strict=True)])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.8, 0.95]), st.floats(-0.2, 0.9))
+def test_thresholds_follow_as_far_as_sets_may(seed, keep_set, start):
+    """And no further: with twice the step too many sets would change, or it is the whole way."""
+    before = Thresholds(start, start, start)
+    after, known, stays = aged(seed, before, keep_set)
+    assert stays[known].mean() >= keep_set
+    whole, _, _ = aged(seed, before, 0.0)
+    share = (after.whole - start) / ((whole.whole - start) or 1)
+    if 0 < share < 0.99:
+        step = [start + 2 * (x - start) for x in vars(after).values()]
+        a, has_tag, has_joint, centres = catalogue(seed)
+        further = [
+            assign(a, centres, np.arange(30), t.of_rows(has_tag, has_joint)).topic_ids
+            for t in (before, Thresholds(*step))
+        ]
+        assert (further[0] == further[1]).all(axis=1)[known].mean() < keep_set
+
+
+def test_thresholds_that_serve_stay_and_others_come_within_their_limits():
+    """In a few trainings, each within its budget; not one more once they serve."""
+    a, has_tag, has_joint, centres = catalogue(3)
+    thresholds = [Thresholds(0.9, 0.9, 0.9)]
+    for _ in range(30):
+        thresholds.append(aged(3, thresholds[-1], 0.85)[0])
+    assert thresholds[1] != thresholds[0]
+    assert thresholds[-1] == thresholds[-2]
+    now = assign(a, centres, np.arange(30), thresholds[-1].of_rows(has_tag, has_joint))
+    assert 3.5 <= now.topic_count.mean() <= 4.5
+    assert now.below_threshold[has_tag].mean() <= 0.10
+    assert now.below_threshold[~has_tag].mean() <= 0.15

@@ -56,8 +56,8 @@ def inputs(w):
     shown = _columns(w.impressions, "event_id", "user_id", "video_id", "event_us", "created_us")
     clicked = _columns(w.clicks, "event_id", "event_us", "created_us")
     return Inputs.of(
-        shown | {"position": [1] * len(w.impressions)},
-        clicked | {"watch_seconds": [None] * len(w.clicks)},
+        shown,
+        clicked,
         video_topics=_rows(w.topics, _topic_values),
         video_statistics=_rows(w.statistics, _statistics_values),
     )

@@ -30,11 +30,12 @@ def demo(
     """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
     from vidtopics.cli import homes, show
     from vidtopics.ingest import ingest
+    from vidtopics.sampling import sampled_peak
     from vidtopics.server import named_url
     from vidtopics.tables import Tables
 
     named_url(home, embedded=embedded)  # refused now rather than after all jobs
-    with show.peak_memory() as peak, show.timed() as seconds:
+    with sampled_peak(show.memory, every=0.5) as peak, show.timed() as seconds:
         settings, source = _source(data, home, config)
         tables = Tables(home)
         homes.keep(home, settings)
@@ -119,6 +120,7 @@ def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
 def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
     """Ranking with and without topics, a recommendation for an active user, the topic page."""
     from consumers.ranking.home import evaluate_ranking, train_ranking
+    from producers.topics.neighbours import near_duplicates
     from vidtopics.cli import ranking_reports, recommendations, show
     from vidtopics.explore import write_page
 
@@ -140,6 +142,7 @@ def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
             tables,
             tables.home / "explore.html",
             prior_exposures=settings.statistics.prior_exposures,
+            find_pairs=near_duplicates,
         ).path
 
 

@@ -55,7 +55,7 @@ def ranking(
     home: ExistingHome = DEFAULT_HOME,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Wide&Deep and LightGBM alone, two seeds, by time alone."),
+        typer.Option("--quick", help="Two models with and without topics, no search."),
     ] = False,
     figure: Annotated[
         Path | None,

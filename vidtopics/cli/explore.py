@@ -24,6 +24,7 @@ def explore(
     It answers the morning's questions: what grew, what is new, what moved, which videos may be
     misplaced, which are copies. A large catalogue's page loads its parts from a folder beside it.
     """
+    from producers.topics.neighbours import near_duplicates
     from vidtopics.cli import homes, show
     from vidtopics.explore import write_page
     from vidtopics.tables import Tables
@@ -35,6 +36,7 @@ def explore(
             output or home / "explore.html",
             max_pixels=settings.ingest.max_image_pixels,
             prior_exposures=settings.statistics.prior_exposures,
+            find_pairs=near_duplicates,
         )
     if as_json:
         print_json(

@@ -11,8 +11,9 @@ from vidtopics.cli.show import out
 
 VARIANTS = ("none", "cover", "topics", "topics + cover")
 SPLITS = {
-    "time": "The last fifth of the time, with topics as known then",
-    "user": "Each user's last fifth, with the last release's topics as static content",
+    "as known": "The last fifth of the time, with what was known then",
+    "all tags": "Each user's last fifth, with the last release's topics as static content",
+    "as served": "The last fifth of the time, with what a live release had then",
 }
 NAMES = {
     "lr": "LR",
@@ -29,15 +30,20 @@ WIDTH, ROW, LEFT = 640, 22, 210
 def table_2(report: dict[str, Any]) -> None:
     """Table II by split, what stands beside it, and how much was searched."""
     seeds = report["seeds"]
-    scope = "quick: two models, two seeds, by time alone" if report["quick"] else "full"
+    scope = "quick: two models, no search, two seeds, by time alone" if report["quick"] else "full"
+    searched = (
+        f"{report['trials']} trials of each model and variant on the validation rows"
+        if report["trials"] > 1
+        else "settings as they are"
+    )
     _say(
         f"Table II ({scope}) on {_release(report)}: {report['rows']:,} impressions,"
         f" {report['clicked'] / max(report['rows'], 1):.0%} clicked; {len(seeds)} seeds from"
-        f" {seeds[0]}, {report['trials']} trials of each model and variant on the validation rows;"
-        f" intervals are the middle 95% of {report['draws']} draws of users and seeds"
+        f" {seeds[0]}, {searched}; intervals are the middle 95% of {report['draws']} draws of users"
+        " and seeds"
     )
     for split in report["splits"]:
-        _say(f"{SPLITS[split['split']]}: {split['train']:,} rows to learn, {split['test']:,} test")
+        _say(f"{SPLITS[split['topics']]}: {split['train']:,} rows to learn, {split['test']:,} test")
         out.print(_table(split["table"]))
     by_time = report["splits"][0]
     out.print(_slices(by_time["slices"]))
@@ -104,17 +110,17 @@ def gains_figure(report: dict[str, Any]) -> str:
 
     >>> row = {"model": "lr", "variant": "topics", "gain": {"auc": {"mean": 0.004, "low": 0.002,
     ...        "high": 0.006}}}
-    >>> svg = gains_figure({"splits": [{"split": "time", "table": [row]}]})
+    >>> svg = gains_figure({"splits": [{"topics": "as known", "table": [row]}]})
     >>> svg.count("<rect"), "LR, topics" in svg, "+0.0040" in svg
     (1, True, True)
     """
-    rows = [(split["split"], row) for split in report["splits"] for row in split["table"]]
+    rows = [(split["topics"], row) for split in report["splits"] for row in split["table"]]
     rows = [(split, row) for split, row in rows if row["gain"]]
     ends = [abs(row["gain"]["auc"][end]) for _, row in rows for end in ("low", "high")]
     scale = (WIDTH - LEFT - 120) / 2 / max([*ends, 1e-4])
     middle = LEFT + (WIDTH - LEFT - 120) / 2
     parts = [
-        _bar(place, f"{NAMES[row['model']]}, {row['variant']} (by {split})", row, middle, scale)
+        _bar(place, f"{NAMES[row['model']]}, {row['variant']} ({split})", row, middle, scale)
         for place, (split, row) in enumerate(rows)
     ]
     height = ROW * (len(rows) + 1)

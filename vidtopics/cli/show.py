@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -145,27 +144,12 @@ def _rows(step: Step) -> str:
     return "up to date" if step.publication.skipped else f"{step.publication.rows:,} rows"
 
 
-@contextmanager
-def peak_memory() -> Iterator[Callable[[], float]]:
-    """Measures the peak memory, in GB, of this process and its children (Spark's JVM, workers)."""
+def memory() -> float:
+    """Memory, in GB, of this process and its children (Spark's JVM, workers)."""
     import psutil
 
-    peak, stop = [0.0], threading.Event()
-
-    def measure() -> None:
-        me = psutil.Process(os.getpid())
-        while not stop.wait(0.5):
-            peak[0] = max(
-                peak[0], sum(_memory(p) for p in [me, *me.children(recursive=True)]) / 1e9
-            )
-
-    thread = threading.Thread(target=measure, daemon=True)
-    thread.start()
-    try:
-        yield lambda: peak[0]
-    finally:
-        stop.set()
-        thread.join()
+    me = psutil.Process(os.getpid())
+    return sum(_memory(process) for process in [me, *me.children(recursive=True)]) / 1e9
 
 
 def _memory(process: psutil.Process) -> int:

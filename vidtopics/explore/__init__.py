@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidtopics.explore.blocks import read_blocks
+from vidtopics.explore.blocks import FindPairs, read_blocks
 from vidtopics.explore.changes import changes, history
 from vidtopics.explore.contents import list_members, write_topics, write_videos
 from vidtopics.explore.covers import Covers
@@ -56,6 +56,7 @@ def write_page(
     max_pixels: int = IngestSettings().max_image_pixels,
     prior_exposures: float = StatisticsSettings().prior_exposures,
     inline: int = INLINE,
+    find_pairs: FindPairs | None = None,
 ) -> Page:
     """Write the page of the release in force to `output`, and its parts beside it if they are many.
 
@@ -68,6 +69,7 @@ def write_page(
         max_pixels: a cover that claims more is not decoded, as in ingestion.
         prior_exposures: w of the smoothed click-through rates.
         inline: bytes of parts that the page holds itself; more lie in `<output's stem>.parts`.
+        find_pairs: finds near copies; None: the page has none.
 
     Raises:
         TableError: nothing was released, or its tables don't belong together.
@@ -81,7 +83,7 @@ def write_page(
         opened(tables) as work,
         parts_beside(work.scratch / "page.html" if is_device else output) as parts,
     ):
-        index = _write_parts(work, parts, max_pixels, prior_exposures)
+        index = _write_parts(work, parts, max_pixels, prior_exposures, find_pairs)
         if is_device or parts.total <= inline:
             write_whole(output, render(index | {"folder": None}, parts.inline()))
             folder = None
@@ -95,7 +97,11 @@ def write_page(
 
 
 def _write_parts(
-    work: Workspace, parts: Parts, max_pixels: int, prior_exposures: float
+    work: Workspace,
+    parts: Parts,
+    max_pixels: int,
+    prior_exposures: float,
+    find_pairs: FindPairs | None,
 ) -> dict[str, Any]:
     """Write all parts; what the page itself holds."""
     centroids = number_topics(work)
@@ -114,7 +120,8 @@ def _write_parts(
     covers, blocks = Covers(work, max_pixels), read_blocks(work, centroids, work.scratch)
     write_topics(work, parts)
     write_videos(work, parts, [covers.of_parts, *([blocks.of_parts] if blocks else [])])
-    parts.write("duplicates", duplicates(work, blocks.alike if blocks else ()))
+    alike = blocks.alike(find_pairs) if blocks and find_pairs else None
+    parts.write("duplicates", duplicates(work, alike))
     parts.write("misplaced", misplaced(work, blocks.disagreeing if blocks else ()))
     return index | {"ratio": round(covers.ratio, 3)}
 

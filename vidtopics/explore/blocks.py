@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +56,31 @@ SELECT row, v FROM (
 JOIN place USING (video_id) WHERE {VALUE_HASH} IS DISTINCT FROM 0 ORDER BY row"""
 
 
+class Pairs(Protocol):
+    """Pairs of places that nearly coincide, by falling cosine."""
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """The first place of each pair, int64[P]."""
+
+    @property
+    def second(self) -> NDArray[np.int64]:
+        """The second, int64[P]."""
+
+    @property
+    def cosines(self) -> NDArray[np.float32]:
+        """Their cosine, float32[P], falling."""
+
+    @property
+    def recall(self) -> float:
+        """Share of the exact neighbours that were looked at."""
+
+
+FindPairs = Callable[[NDArray[np.float16], float], Pairs]
+"""Pairs of rows of [N, D] whose cosine is at least a limit: `producers.topics.neighbours` has it,
+which this package doesn't import."""
+
+
 @dataclass
 class Block:
     """One block of all videos by place, float16[N, width] of length 1 or zero; and of centres."""
@@ -68,7 +94,7 @@ class Block:
         values = np.einsum("nd,nd->n", rows, self.centres[topics])
         return np.where(rows.any(axis=1), np.rint(values * SCALE), NOTHING).astype(np.int64)
 
-    def nearest(self, asked: range, topic: range) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def nearest(self, asked: range, topic: range) -> NDArray[np.int64]:
         """Places of the nearest videos of a topic to each of some of its videos.
 
         Args:
@@ -76,21 +102,18 @@ class Block:
             topic: places of all videos of the topic.
 
         Returns:
-            Places, int64[len(asked), NEAREST], the nearest first, -1 where there are no more; and
-            their cosines, float32 of the same shape.
+            Places, int64[len(asked), NEAREST], the nearest first, -1 where there are no more.
 
         >>> vectors = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float16)
         >>> block = Block(vectors, np.eye(2, dtype=np.float32))
-        >>> places, cosines = block.nearest(range(2), range(4))
-        >>> places.tolist(), cosines[:, :2].astype(float).round(2).tolist()
-        ([[2, 1, -1, -1], [2, 0, -1, -1]], [[0.6, 0.0], [0.8, 0.0]])
+        >>> block.nearest(range(2), range(4)).tolist()
+        [[2, 1, -1, -1], [2, 0, -1, -1]]
         """
         all_rows = self.vectors[topic.start : topic.stop].astype(np.float32)
         is_absent: NDArray[np.bool_] = np.asarray(~all_rows.any(axis=1))
         places = np.full((len(asked), NEAREST), -1)
-        nearness = np.full((len(asked), NEAREST), -np.inf, np.float32)
         if not topic:
-            return places, nearness
+            return places
         count = min(NEAREST, len(topic))
         step = max(1, CELLS // len(topic))
         for first in range(0, len(asked), step):
@@ -103,22 +126,24 @@ class Block:
             rows = slice(first, first + len(own))
             values = np.take_along_axis(cosines, order, axis=1)
             places[rows, :count] = np.where(np.isfinite(values), order + topic.start, -1)
-            nearness[rows, :count] = values
-        return places, nearness
+        return places
 
 
 @dataclass
 class Blocks:
     """Both blocks of a release's videos, and what was noticed as parts were made.
 
-    `disagreeing`: size of the difference, and place; `alike`: cosine, and two places.
+    `disagreeing`: size of the difference, and place.
     """
 
     work: Workspace
     tag: Block
     joint: Block
     disagreeing: list[tuple[int, int]] = field(default_factory=list)
-    alike: list[tuple[float, int, int]] = field(default_factory=list)
+
+    def alike(self, find_pairs: FindPairs) -> Pairs:
+        """Pairs of places whose cover and title are nearly the same, whatever their topics."""
+        return find_pairs(self.joint.vectors, ALIKE)
 
     def of_parts(self, first: int, last: int) -> dict[int, str]:
         """Members of the parts of videos from `first` up to before `last`, by part.
@@ -148,9 +173,8 @@ class Blocks:
         }
         topic = self._topic(start)
         for name, block in (("near_tag", self.tag), ("near_joint", self.joint)):
-            near, cosines = block.nearest(range(start, end), topic)
+            near = block.nearest(range(start, end), topic)
             members[name] = [[place for place in row if place >= 0] for row in near.tolist()]
-        self._note_alike(start, near[:, 0], cosines[:, 0])
         return json.dumps(members, separators=(",", ":"))[1:-1]
 
     def _topic(self, place: int) -> range:
@@ -159,16 +183,6 @@ class Blocks:
         sql = f"{shelf} ORDER BY start DESC LIMIT 1"
         topic, start, end = self.work.con.execute(sql, {"place": place}).fetchall()[0]
         return range(start, end) if topic < len(self.tag.centres) else range(place, place)
-
-    def _note_alike(
-        self, start: int, nearest: NDArray[np.int64], cosines: NDArray[np.float32]
-    ) -> None:
-        """Keep the pairs of videos whose cover and title are nearly the same."""
-        is_alike = cosines >= ALIKE
-        places = np.arange(start, start + len(nearest))[is_alike].tolist()
-        pairs = zip(cosines[is_alike].tolist(), places, nearest[is_alike].tolist(), strict=True)
-        once = {(round(cosine, 4), min(a, b), max(a, b)) for cosine, a, b in pairs}
-        self.alike = heapq.nlargest(LISTED, {*self.alike, *once}, _size_then_place)
 
 
 def _size_then_place(entry: tuple[float, ...]) -> tuple[float, ...]:

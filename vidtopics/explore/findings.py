@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from vidtopics.explore.blocks import Pairs
 from vidtopics.explore.released import Workspace
 
 LISTED = 200
 """Entries of a list."""
+CONSIDERED = 10 * LISTED
+"""Pairs of near duplicates that are looked at: copies of one content are among them."""
 COPIES = 12
 """Videos of one content that are listed."""
 
@@ -25,10 +28,11 @@ FROM video JOIN topic_class USING (t)
 WHERE share >= 0.5 AND len(primary_classes) > 0 AND NOT list_contains(primary_classes, class)"""
 
 
-def duplicates(work: Workspace, alike: Iterable[tuple[float, int, int]]) -> str:
+def duplicates(work: Workspace, alike: Pairs | None) -> str:
     """JSON of the contents (cover and title) that several videos have, most copies first.
 
-    With them, pairs of videos whose content is nearly the same: cosine and two places.
+    With them, pairs of videos whose content is nearly the same: cosine and two places; and the
+    share of the exact neighbours that were looked at for them.
     """
     totals = work.rows(
         f"SELECT count(*) AS contents, coalesce(CAST(sum(videos) AS BIGINT), 0) AS videos, "
@@ -38,18 +42,20 @@ def duplicates(work: Workspace, alike: Iterable[tuple[float, int, int]]) -> str:
         f"SELECT * FROM ({_DUPLICATES}) "
         f"ORDER BY topics > 1 DESC, videos DESC, places LIMIT {LISTED}"
     )
-    return _compact(totals | {"groups": groups, "alike": _of_two_contents(work, alike)})
+    pairs = _of_two_contents(work, alike) if alike else []
+    recall = alike.recall if alike else 1
+    return _compact(totals | {"groups": groups, "alike": pairs, "recall": round(recall, 3)})
 
 
-def _of_two_contents(
-    work: Workspace, alike: Iterable[tuple[float, int, int]]
-) -> list[tuple[float, int, int]]:
-    """The pairs that aren't listed as copies already."""
-    pairs = list(alike)
-    places = ", ".join(str(place) for _, *two in pairs for place in two)
+def _of_two_contents(work: Workspace, alike: Pairs) -> list[tuple[float, int, int]]:
+    """The nearest pairs that aren't listed as copies already."""
+    columns = (alike.cosines, alike.first, alike.second)
+    cosines, first, second = (column[:CONSIDERED].tolist() for column in columns)
+    places = ", ".join(str(place) for place in {*first, *second})
     sql = f"SELECT v, content_hash FROM video WHERE v IN ({places or -1})"
     content = dict(work.con.execute(sql).fetchall())
-    return [pair for pair in pairs if content[pair[1]] != content[pair[2]]]
+    pairs = zip(cosines, first, second, strict=True)
+    return [(round(c, 4), a, b) for c, a, b in pairs if content[a] != content[b]][:LISTED]
 
 
 def misplaced(work: Workspace, disagreeing: Sequence[tuple[int, int]]) -> str:

@@ -25,6 +25,8 @@ JUDGED = tuple(
 """Tables whose rows are judged; logs only grow, and of those events come from only their age is."""
 CONSECUTIVE = frozenset({"appeared_share", "changed_share", "psi"})
 """Figures of consecutive runs alone: over months a catalogue grows and drifts."""
+CHANGED = frozenset({"changed_share"})
+"""Figures of runs with one topic model version."""
 
 
 def judge(
@@ -35,6 +37,7 @@ def judge(
     as_of_us: int,
     settings: GateSettings,
     last_as_of_us: int | None = None,
+    models: tuple[int, int] = (0, 0),
     history: Mapping[str, Sequence[float]] | None = None,
 ) -> list[Verdict]:
     """What the gates say of a candidate release.
@@ -42,7 +45,7 @@ def judge(
     Only tables whose version differs are judged; the others were when their version came. A table
     without live rows before is a first load: shares of what was there don't apply. Where the
     candidate is later by more than `gates.compare_within`, growth and drift are measured and not
-    judged.
+    judged; with another topic model version, nor is what changed.
 
     Args:
         tables: the home's tables.
@@ -51,6 +54,7 @@ def judge(
         as_of_us: the run's as-of time, for the age of inputs.
         settings: the limits.
         last_as_of_us: the as-of time of the release in force; None: there is none.
+        models: topic model versions of the release in force and of the candidate.
         history: the figures of earlier releases by name, oldest first; the last five are shown.
 
     Raises:
@@ -58,9 +62,10 @@ def judge(
     """
     verdicts = []
     apart = reason_far_apart(last_as_of_us, as_of_us, settings.compare_within)
+    retrained = reason_retrained(*models)
     with opened(tables, before, after) as releases:
         for measured in _figures(releases, as_of_us):
-            figure = _with_reason(measured, apart)
+            figure = _with_reason(_with_reason(measured, CONSECUTIVE, apart), CHANGED, retrained)
             verdicts.append(grade(figure, settings, (history or {}).get(figure.name, ())))
     return verdicts
 
@@ -84,11 +89,21 @@ def reason_far_apart(last_us: int | None, as_of_us: int, within: timedelta) -> s
     return f"the last release is {length} older"
 
 
-def _with_reason(figure: Figure, apart: str) -> Figure:
-    """The figure with the reason why it isn't judged, if it is one of consecutive runs."""
-    is_comparison = figure.name.rpartition(".")[2] in CONSECUTIVE
-    if apart and is_comparison and figure.value is not None:
-        return replace(figure, reason=figure.reason or apart)
+def reason_retrained(last: int, now: int) -> str:
+    """Why what changed isn't judged: another topic model gives nearly every row another value.
+
+    >>> reason_retrained(1, 2), reason_retrained(2, 2), reason_retrained(0, 1)
+    ('topic model version 2, the last release is of version 1', '', '')
+    """
+    if not last or last == now:
+        return ""
+    return f"topic model version {now}, the last release is of version {last}"
+
+
+def _with_reason(figure: Figure, names: frozenset[str], reason: str) -> Figure:
+    """The figure with the reason why it isn't judged, if it is one of those names."""
+    if reason and figure.name.rpartition(".")[2] in names and figure.value is not None:
+        return replace(figure, reason=figure.reason or reason)
     return figure
 
 

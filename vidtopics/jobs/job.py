@@ -66,7 +66,8 @@ class Computed:
 
     `widths` resolves the contract's named vector widths, `facts` go with the commit, `left_out`
     says what the rows lack and why (of :class:`Parts` it is read after the last), `close` is called
-    once all is written.
+    once all is written. `reused` names rows of the last result that hold as they are
+    (:func:`vidtopics.jobs.reuse.reusable_rows`); `rows` are the others.
     """
 
     rows: pa.Table | ds.Dataset | DataFrame | Parts
@@ -74,6 +75,7 @@ class Computed:
     facts: Mapping[str, float | str] = field(default_factory=dict)
     left_out: Iterable[str] = ()
     close: Callable[[], object] = lambda: None
+    reused: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -280,10 +282,13 @@ class Job:
             facts = dict(computed.facts)
             if self.infers:
                 facts[TOPIC_MODEL] = commit.inputs[TOPIC_MODEL]
-            if left_out := [*computed.left_out, *self._reason_if_empty(run, rows)]:
+            is_empty = not computed.reused and self._is_empty(rows)
+            empty = self._reason_if_empty(run) if is_empty else []
+            if left_out := [*computed.left_out, *empty]:
                 facts["left_out"] = "; ".join(left_out)
                 run.progress(f"{self.name}: {facts['left_out']}")
-            done = self._publish(run, rows, replace(commit, facts=facts), computed.widths)
+            commit = replace(commit, facts=facts)
+            done = self._publish(run, rows, commit, computed.widths, computed.reused)
             return replace(done, rows=earlier_rows + done.rows)
         finally:
             computed.close()
@@ -294,6 +299,7 @@ class Job:
         rows: pa.Table | ds.Dataset | DataFrame,
         commit: Commit,
         widths: Mapping[str, int],
+        reused: pa.Table | None = None,
     ) -> Publication:
         if run.lock:
             run.lock.check()
@@ -301,7 +307,7 @@ class Job:
         # Rows that this process computed are published by it, whichever engine owns the table.
         here = isinstance(rows, pa.Table | ds.Dataset)
         table = replace(self.table, engine="deltalake") if here else self.table
-        return run.tables.publish(table, rows, commit, widths=widths)
+        return run.tables.publish(table, rows, commit, widths=widths, reused=reused)
 
     def _publish_but_last(
         self, run: Run, parts: Parts, commit: Commit, widths: Mapping[str, int]
@@ -319,10 +325,8 @@ class Job:
             checks.require_live_videos(run)
         self.check(run)
 
-    def _reason_if_empty(self, run: Run, rows: pa.Table | ds.Dataset | DataFrame) -> list[str]:
+    def _reason_if_empty(self, run: Run) -> list[str]:
         """Why a result has no rows; TableError where publishing it would end every value."""
-        if not self._is_empty(rows):
-            return []
         row_count = self._live_rows(run)
         if row_count:
             raise TableError(

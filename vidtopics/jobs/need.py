@@ -12,7 +12,12 @@ import pyarrow.compute as pc
 
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Job, Run
-from vidtopics.jobs.training import LIMITS, make_blocks, training_key
+from vidtopics.jobs.training import (
+    LIMITS,
+    growth_of,
+    learning_size,
+    training_key,
+)
 from vidtopics.settings import digest
 from vidtopics.topic_models import TopicModel, Version, load
 
@@ -70,31 +75,15 @@ def changed_settings(run: Run, version: Version) -> list[str]:
 
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     """Figures of the catalogue as the model sees it now, beside those of its training."""
-    from producers.tags.folding import with_new_tags
-    from producers.tags.skipgram import TagVectors
-    from producers.topics.assignment import assign
     from producers.topics.drift import TrainedFigures, drift
-    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists, vectors
-    from vidtopics.jobs.topic_blocks import (
-        represent,
-        restore_joint,
-        space_of,
-        thresholds_of,
-        topics_of,
-    )
+    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists
+    from vidtopics.jobs.topic_blocks import assign_by, blocks_by
 
     videos = live_videos(run, "content_hash")
     tags = tag_lists(run, videos["video_id"])
-    known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
-    dimensions = int(model.version.settings["tags"]["dimensions"])
-    trained = TagVectors(known, vectors(model.tags["tag_vector"], dimensions))
-    space = with_new_tags(trained, tags, int(model.version.settings["tags"]["min_videos"]))
     encodings = read_encodings(videos["content_hash"], run)
-    blocks = make_blocks(videos["video_id"], restore_joint(model), encodings, tags, space)
-    topics = topics_of(model)
-    least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
-    a = represent(space_of(model), blocks)
-    assignment = assign(a, topics.centroids, topics.topic_ids, least)
+    assignment = assign_by(model, blocks_by(model, videos["video_id"], encodings, tags))
+    known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     has = assignment.topic_count > 0
     learners = ~held_out(videos["content_hash"], run.settings.content)
     pairs = pc.list_flatten(tags)
@@ -105,6 +94,6 @@ def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
         assignment.below_threshold[has],
         tags=len(pairs),
         new_tags=len(pairs) - (pc.sum(pc.is_in(pairs, value_set=known)).as_py() or 0),
-        growth=float(learners.sum() / max(model.version.numbers["space_videos"], 1)),
+        growth=growth_of(model.version, learning_size(tags, learners)),
         age=timedelta(microseconds=run.as_of_us - model.version.as_of_us),
     )

@@ -87,6 +87,7 @@ def decide(run: Run, versions: Mapping[str, int], quality: Mapping[str, float]) 
         as_of_us=run.as_of_us,
         settings=run.settings.gates,
         last_as_of_us=current.as_of_us if current else None,
+        models=(current.topic_model if current else 0, max(models.values(), default=0)),
         history=figures_of(log),
     )
     wait_until_known(run.tables.commits(t) for t in DERIVED if t.name in versions)

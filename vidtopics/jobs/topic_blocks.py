@@ -20,8 +20,11 @@ from vidtopics.topic_models import TopicModel
 
 if TYPE_CHECKING:
     from producers.content.joint_model import JointModel
+    from producers.tags.vectors import TagVectors
+    from producers.topics.assignment import Assignment
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
+    from vidtopics.jobs.inputs import Encodings
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,45 @@ def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
     )
 
 
+def make_blocks(
+    video_ids: pa.ChunkedArray,
+    joint: JointModel,
+    encodings: Encodings,
+    tags: pa.LargeListArray,
+    vectors: TagVectors,
+) -> Blocks:
+    """Both blocks of every video, as a run with the model will compute them."""
+    from producers.content.training import joint_representation
+    from producers.tags.pooling import pool_lists
+
+    z, content_blocks = joint_representation(joint, *encodings)
+    pooled = pool_lists(tags, vectors)
+    return Blocks(video_ids, pooled.tag_embedding, z, pooled.tag_count > 0, content_blocks > 0)
+
+
+def blocks_by(
+    model: TopicModel, video_ids: pa.ChunkedArray, encodings: Encodings, tags: pa.LargeListArray
+) -> Blocks:
+    """Both blocks of videos as a version sees them, new tags by their neighbours."""
+    from producers.tags.folding import with_new_tags
+    from producers.tags.vectors import TagVectors
+
+    settings = model.version.settings["tags"]
+    names = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
+    trained = TagVectors(names, vectors(model.tags["tag_vector"], int(settings["dimensions"])))
+    space = with_new_tags(trained, tags, int(settings["min_videos"]))
+    return make_blocks(video_ids, restore_joint(model), encodings, tags, space)
+
+
+def assign_by(model: TopicModel, blocks: Blocks) -> Assignment:
+    """The topics that a version gives to videos."""
+    from producers.topics.assignment import assign
+
+    topics = topics_of(model)
+    least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
+    return assign(represent(space_of(model), blocks), topics.centroids, topics.topic_ids, least)
+
+
 def represent(space: TopicSpace, blocks: Blocks) -> NDArray[np.float32]:
     """Returns a = [tag, joint], float32[N, d + D] of length 1 (III-A3), zero if both miss."""
     return space.represent(blocks.tag, blocks.joint, blocks.has_tag, blocks.has_joint)
@@ -91,11 +133,16 @@ def restore_joint(model: TopicModel) -> JointModel:
     return JointModel.restore(state, model.version.shape)
 
 
+def living_topics(model: TopicModel) -> pa.Table:
+    """Rows of a version's topics that aren't retired, by topic_id."""
+    return model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+
+
 def topics_of(model: TopicModel) -> Topics:
     """The living topics of a version."""
     from producers.topics.evolution import Topics
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     none = np.empty(0, np.int64)
     return Topics(
         living["topic_id"].to_numpy(),
@@ -115,7 +162,7 @@ def parents_of(model: TopicModel) -> Parents:
     """The groups of a version's living topics."""
     from producers.topics.parents import Parents
 
-    living = model.topics.filter(pc.is_null(model.topics["retired"])).sort_by("topic_id")
+    living = living_topics(model)
     return Parents(
         living["topic_id"].to_numpy(),
         living["parent_topic_id"].to_numpy(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,11 +33,10 @@ from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import micros
-from vidtopics.topic_models import TopicModel, Version, load, save, versions
+from vidtopics.topic_models import TopicModel, Version, load, save
 
 if TYPE_CHECKING:
-    from producers.content.joint_model import JointModel
-    from producers.tags.skipgram import TagVectors
+    from producers.tags.vectors import TagVectors
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
     from producers.topics.space import TopicSpace
@@ -51,6 +50,8 @@ CODE = (
     "vidtopics.jobs.content_training",
     "vidtopics.jobs.fine_tuning",
     "vidtopics.jobs.topic_blocks",
+    "vidtopics.jobs.topic_learning",
+    "vidtopics.jobs.space_calibration",
     "vidtopics.jobs.inputs",
     "producers.content",
     "producers.tags",
@@ -129,25 +130,29 @@ def learn(
     from producers.topics.products import product_type
     from vidtopics.jobs.content_training import learn_content
     from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
-    from vidtopics.jobs.topic_blocks import parents_of, represent
+    from vidtopics.jobs.topic_blocks import make_blocks, parents_of, represent
+    from vidtopics.jobs.topic_learning import learn_topics_of
 
     columns = ("content_hash", "primary_classes", "secondary_classes", "title", "cover")
     videos = live_videos(run, *columns)
     trains = ~held_out(videos["content_hash"], run.settings.content)
     tags = tag_lists(run, videos["video_id"])
-    learners = int(trains.sum())
-    keeps = keeps_space(run.settings, previous, learners)
+    size = learning_size(tags, trains)
+    keeps = keeps_space(run.settings, previous, size)
     content = learn_content(run, videos, tags, trains, previous, encoding, keeps_space=keeps)
     tag_rows, vectors, remarks = learn_tags(
         run, tags.filter(pa.array(trains)), previous, keeps_space=keeps
     )
     vectors = with_new_tags(vectors, tags, run.settings.tags.min_videos)
     blocks = make_blocks(videos["video_id"], content.joint, content.encodings, tags, vectors)
-    space, calibration = learn_space(run, videos, tags, content.encodings, blocks, trains, previous)
+    space, calibration = learn_space(
+        run, videos, tags, content.encodings, blocks, trains, previous if keeps else None
+    )
     a = represent(space, blocks)
-    last = last_topics(run, a, blocks, previous)
-    topics = learn_topics_of(run, a, blocks, last, previous)
-    thresholds = learn_thresholds(run, a, blocks, topics, previous)
+    evolves = previous is not None and previous.version.comparable == comparable(run.settings)
+    topics, thresholds, last = learn_topics_of(
+        run, a, blocks, videos, previous, evolves=evolves, keeps_space=keeps
+    )
     parents = group_topics(
         topics.topic_ids,
         topics.centroids,
@@ -163,14 +168,15 @@ def learn(
         "calibration": calibration,
         "products": product_type("cpu"),
     }
-    learned_from = previous.version.numbers["space_videos"] if previous and keeps else learners
+    learned_from = size_of(previous.version) if previous and keeps else size
     numbers = {
         "tag_weight": space.tag_weight,
         "joint_weight": space.joint_weight,
         **{f"threshold_{name}": value for name, value in asdict(thresholds).items()},
         "training": topics.training,
         "next_parent_id": parents.next_id,
-        "space_videos": learned_from,
+        "space_videos": learned_from.videos,
+        "space_tags": learned_from.tags,
     }
     version = replace(
         _manifest(run, previous, content, topics),
@@ -202,7 +208,8 @@ def learn_tags(
         Rows of `tag_embedding`, the same as vectors, and what could not be learned.
     """
     from producers.tags.graph import build_graph
-    from producers.tags.skipgram import TagVectors, embed_tags, keep_known
+    from producers.tags.skipgram import embed_tags, keep_known
+    from producers.tags.vectors import TagVectors
     from vidtopics.jobs.graph_engine import find_components
     from vidtopics.jobs.inputs import count_tags, lists, vectors
 
@@ -234,23 +241,6 @@ def learn_tags(
     return pa.table(columns), embedding, remarks
 
 
-def make_blocks(
-    video_ids: pa.ChunkedArray,
-    joint: JointModel,
-    encodings: Encodings,
-    tags: pa.LargeListArray,
-    vectors: TagVectors,
-) -> Blocks:
-    """Both blocks of every video, as a run with the model will compute them."""
-    from producers.content.training import joint_representation
-    from producers.tags.pooling import pool_lists
-    from vidtopics.jobs.topic_blocks import Blocks
-
-    z, content_blocks = joint_representation(joint, *encodings)
-    pooled = pool_lists(tags, vectors)
-    return Blocks(video_ids, pooled.tag_embedding, z, pooled.tag_count > 0, content_blocks > 0)
-
-
 def learn_space(
     run: Run,
     videos: pa.Table,
@@ -260,7 +250,7 @@ def learn_space(
     trains: NDArray[np.bool_],
     previous: TopicModel | None,
 ) -> tuple[TopicSpace, dict[str, Any]]:
-    """How the blocks are joined: as before in an epoch, else by the videos that train.
+    """How the blocks are joined: as in `previous`, else by the videos that train.
 
     Returns:
         The space, and the calibration that it came from: why, and its curve.
@@ -268,94 +258,12 @@ def learn_space(
     from vidtopics.jobs.space_calibration import learn_calibration
     from vidtopics.jobs.topic_blocks import space_of
 
-    if previous and previous.version.comparable == comparable(run.settings):
+    if previous:
         return space_of(previous), dict(previous.version.evaluation.get("calibration", {}))
     run.progress("block weights")
     calibration = learn_calibration(run.settings, videos, tags, encodings, blocks, trains)
     curve = [point._asdict() for point in calibration.curve]
     return calibration.space, {"reason": calibration.reason, "curve": curve}
-
-
-def last_topics(
-    run: Run, a: NDArray[np.float32], blocks: Blocks, previous: TopicModel | None
-) -> NDArray[np.int64] | None:
-    """What the last version's centres give to the videos that it was trained from, -1 to others.
-
-    int64[N, slots]; None where there is no version, or its topics aren't comparable.
-    """
-    from producers.topics.assignment import assign
-    from vidtopics.jobs.inputs import live_videos
-    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
-
-    if previous is None or previous.version.comparable != comparable(run.settings):
-        return None
-    then = live_videos(replace(run, as_of_us=previous.version.as_of_us))["video_id"]
-    known = pc.is_in(blocks.video_ids, value_set=then.combine_chunks()).to_numpy()
-    topics = topics_of(previous)
-    least = thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint)
-    slots = assign(a, topics.centroids, topics.topic_ids, least).topic_ids
-    return np.where(known[:, None], slots, -1)
-
-
-def learn_topics_of(
-    run: Run,
-    a: NDArray[np.float32],
-    blocks: Blocks,
-    last: NDArray[np.int64] | None,
-    previous: TopicModel | None,
-) -> Topics:
-    """Learn topics from the last version's, so that IDs stay."""
-    from producers.topics.evolution import learn_topics
-    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
-
-    run.progress("topics")
-    saved = versions(run.tables.home)
-    before = topics_of(previous) if previous else None
-    if before:  # an ID is given once, whatever became of the version that gave it
-        highest = max(version.next_topic_id for version in saved)
-        before = replace(before, next_id=max(before.next_id, highest))
-    topics = learn_topics(
-        a,
-        previous=before,
-        settings=run.settings.topics,
-        seed=run.settings.seed,
-        last=last,
-        threshold=(
-            thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint) if previous else None
-        ),
-        new_epoch=previous is not None and previous.version.comparable != comparable(run.settings),
-    )
-    if before is None or topics.epoch != before.epoch:
-        used = max((version.epoch for version in saved), default=0)
-        topics = replace(topics, epoch=max(topics.epoch, used + 1))
-    return topics
-
-
-def learn_thresholds(
-    run: Run,
-    a: NDArray[np.float32],
-    blocks: Blocks,
-    topics: Topics,
-    previous: TopicModel | None,
-) -> Thresholds:
-    """As before in an epoch, as others would move all videos; else as set, or calibrated."""
-    from producers.topics.thresholds import Thresholds, calibrate_thresholds
-    from vidtopics.jobs.topic_blocks import thresholds_of
-
-    settings = run.settings.topics
-    if not settings.target_topics:
-        return Thresholds(settings.threshold, settings.threshold, settings.threshold)
-    if previous and previous.version.epoch == topics.epoch:
-        return thresholds_of(previous)
-    return calibrate_thresholds(
-        a,
-        blocks.has_tag,
-        blocks.has_joint,
-        topics.centroids,
-        min(settings.target_topics, len(topics.topic_ids)),
-        tag_width=blocks.tag.shape[1],
-        seed=run.settings.seed,
-    )
 
 
 def judge(
@@ -376,6 +284,11 @@ def judge(
     least = thresholds.of_rows(blocks.has_tag, blocks.has_joint)
     assignment = assign(a, topics.centroids, topics.topic_ids, least)
     has = assignment.topic_count > 0
+    below = {
+        name: float(assignment.below_threshold[has & of].mean())
+        for name, of in (("tagged", blocks.has_tag), ("untagged", ~blocks.has_tag))
+        if (has & of).any()
+    }
     stays = {}
     if last is not None:
         had = last[:, 0] >= 0
@@ -390,6 +303,7 @@ def judge(
         "topics_per_video": float(assignment.topic_count.mean()),
         "cosine": float(assignment.topic_weights[has, 0].mean(dtype=np.float64)),
         "below_threshold": float(assignment.below_threshold[has].mean()),
+        **{f"below_threshold_{name}": share for name, share in below.items()},
     }
 
 
@@ -472,15 +386,38 @@ def _unused_topics(clusters: int, rows: pa.Table) -> list[str]:
     return left_out
 
 
-def keeps_space(settings: Settings, previous: TopicModel | None, learners: int) -> bool:
+class Size(NamedTuple):
+    """What a space is learned from: videos that train, and tags given to them."""
+
+    videos: int
+    tags: int
+
+
+def learning_size(tags: pa.LargeListArray, trains: NDArray[np.bool_]) -> Size:
+    """The size of a catalogue: tags list<string>[N], and which videos train, bool[N]."""
+    given = pc.sum(pc.list_value_length(tags.filter(pa.array(trains)))).as_py()
+    return Size(int(trains.sum()), given or 0)
+
+
+def size_of(version: Version) -> Size:
+    """What a version's space was learned from; no tags where it doesn't say."""
+    numbers = version.numbers
+    return Size(int(numbers["space_videos"]), int(numbers.get("space_tags", 0)))
+
+
+def growth_of(version: Version, size: Size) -> float:
+    """The greater of how many times the videos and the tags a catalogue has, of the version's."""
+    return max(now / max(then, 1) for now, then in zip(size, size_of(version), strict=True))
+
+
+def keeps_space(settings: Settings, previous: TopicModel | None, size: Size) -> bool:
     """Whether a training leaves joint model and known tags' vectors as they are in a version.
 
-    `learners`: videos that train now.
+    `size`: what it would be learned from now.
     """
     if previous is None or previous.version.comparable != comparable(settings):
         return False
-    space_videos = previous.version.numbers["space_videos"]
-    return learners < settings.topics.relearn_growth * space_videos
+    return growth_of(previous.version, size) < settings.topics.relearn_growth
 
 
 def comparable(settings: Settings) -> str:

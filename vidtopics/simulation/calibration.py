@@ -8,15 +8,13 @@ and that of another .29. So the constant is fitted, for each world, before its f
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize, special
 
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation.classes import Classes
-from vidtopics.simulation.items import DAY, Items, make_items, start_of, taste_net
-from vidtopics.simulation.jit import kernel
-from vidtopics.simulation.responses import affinity, click_logit
-from vidtopics.simulation.users import Users, make_users
+from vidtopics.simulation.items import DAY, make_items, start_of, taste_net
+from vidtopics.simulation.responses import pair_logits
+from vidtopics.simulation.users import make_users
 
 SAMPLE = 2_000
 """Users, and videos, that pairs are drawn from: the first of the seed, however many a world has."""
@@ -45,7 +43,7 @@ def click_intercept(settings: SimulationSettings, classes: Classes, seed: int) -
     items = make_items(sample, classes, seed)
     logits = np.empty((SAMPLE, PAIRS))
     ages = (start_of(sample) - items.published) / DAY
-    _random_logits(items, users, ages, settings.sharpness, logits)
+    pair_logits(items, users, ages, settings.sharpness, logits)
 
     def excess(constant: float) -> float:
         return float(special.expit(logits + constant).mean()) - settings.random_click_rate
@@ -53,22 +51,3 @@ def click_intercept(settings: SimulationSettings, classes: Classes, seed: int) -
     return round(
         float(optimize.bisect(excess, -BOUND, BOUND, xtol=10 ** -(DECIMALS + 2))), DECIMALS
     )
-
-
-@kernel
-def _random_logits(
-    items: Items,
-    users: Users,
-    ages: NDArray[np.float64],
-    sharpness: float,
-    logits: NDArray[np.float64],
-) -> None:
-    """Logit of the click of user i on the videos i PAIRS, i PAIRS + 1, ... modulo their number."""
-    n, pairs = logits.shape
-    for i in range(n):
-        for j in range(pairs):
-            video = (i * pairs + j) % n
-            a, _ = affinity(items.taste[video], users.interests[i], users.log_weights[i], sharpness)
-            logits[i, j] = click_logit(
-                a, items.appeal[video], users.bias[i], 0.0, False, ages[video]
-            )

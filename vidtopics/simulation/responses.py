@@ -169,6 +169,28 @@ def click_probability(rank: int, logit: float) -> float:
 
 
 @kernel
+def pair_logits(
+    items: Items,
+    users: Users,
+    ages: NDArray[np.float64],
+    sharpness: float,
+    logits: NDArray[np.float64],
+) -> None:
+    """Fill `logits` [n, k]: user i, rested, on the unseen videos i k, i k + 1, ... modulo n.
+
+    There are n users and n videos, `ages` [n] days old.
+    """
+    n, k = logits.shape
+    for i in range(n):
+        for j in range(k):
+            video = (i * k + j) % n
+            a, _ = affinity(items.taste[video], users.interests[i], users.log_weights[i], sharpness)
+            logits[i, j] = click_logit(
+                a, items.appeal[video], users.bias[i], 0.0, False, ages[video]
+            )
+
+
+@kernel
 def watch_seconds(
     affinity: float, satisfaction: float, duration: float, noise: float, loops: bool
 ) -> float:
@@ -199,7 +221,7 @@ def refresh_probability(log_rho: float, clicks: int, refresh: int) -> float:
 def _rest(state: State, user: int) -> None:
     """Fatigue halves in two hours."""
     left = 0.5 ** ((state.clock[user] - state.rested[user]) / FATIGUE_HALF_LIFE)
-    for m in range(INTERESTS):
+    for m in range(state.fatigue.shape[1]):
         state.fatigue[user, m] *= left
     state.rested[user] = state.clock[user]
 

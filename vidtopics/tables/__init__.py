@@ -256,13 +256,15 @@ class Tables:
         changes: bool = False,
         widths: Mapping[str, int] | None = None,
         judged_at: int | None = None,
+        reused: pa.Table | None = None,
     ) -> Publication:
         """Publish a job's rows in one commit, exactly once; ContractError where they break it.
 
         * history: `rows` hold every entity's value as of `commit.as_of_us`; changed values are
-          written, and a tombstone for each entity that is missing. With `changes`, rows carry
-          their own times and hold only some entities; a row whose values are all null ends its
-          entity.
+          written, and a tombstone for each entity that is missing. Rows of the table that hold as
+          they are may be named in `reused` instead (key, times, value hash). With `changes`, rows
+          carry their own times and hold only some entities; a row whose values are all null ends
+          its entity.
         * log: rows whose keys are new are appended.
         * snapshot: the rows replace the table's.
 
@@ -292,7 +294,7 @@ class Tables:
                 own, ordinal=next_ordinal(delta, own.job), created_us=_after_reruns(log, own)
             )
             try:
-                return self._dispatch(table, delta, rows, own, log, changes, widths or {})
+                return self._dispatch(table, delta, rows, own, log, changes, widths or {}, reused)
             except LateError:
                 assert lead is not None
                 lead.grow()
@@ -314,6 +316,7 @@ class Tables:
         log: CommitLog,
         changes: bool,
         widths: Mapping[str, int],
+        reused: pa.Table | None,
     ) -> Commit:
         following = _next_run(log, commit)
         if table.engine == "spark":
@@ -336,7 +339,9 @@ class Tables:
             return deltalake_engine.publish_snapshot(table, delta, dataset, commit, log.last())
         if changes:
             return deltalake_engine.publish_changes(table, delta, dataset, commit, widths)
-        return deltalake_engine.publish_complete(table, delta, dataset, commit, following, widths)
+        return deltalake_engine.publish_complete(
+            table, delta, dataset, commit, following, widths, reused
+        )
 
     def _snapshot_version(self, table: Table, at_us: int) -> int:
         version = data_version(table, self.commits(table), as_of_us=at_us, known_by_us=FOREVER)

@@ -52,9 +52,16 @@ def publish_complete(
     commit: Commit,
     following: difference.RunTimes | None,
     widths: Mapping[str, int],
+    reused: pa.Table | None = None,
 ) -> Commit:
-    """Publish every entity's value as of one time; ContractError where rows break the contract."""
-    asserted = narrow(table, rows, widths)
+    """Publish every entity's value as of one time; ContractError where rows break the contract.
+
+    `reused` names rows of the table that hold as they are, by key, times and value hash: their
+    values are neither read nor hashed, but where one has to be written again under later times.
+    """
+    computed = narrow(table, rows, widths)
+    stored = _narrow_history(table, reused) if reused is not None else None
+    asserted = computed if stored is None else _union(table, computed, stored)
     refuse_repeats(table, asserted, table.key)
     sql = difference.complete_run(
         table.key, difference.RunTimes(commit.as_of_us, commit.created_us), following
@@ -64,9 +71,17 @@ def publish_complete(
         using = f"USING ({', '.join(table.key)})"
         new = con.sql(
             f"SELECT c.*, a.row_no, a.value_hash FROM changes c JOIN asserted a {using}"
-            " WHERE kind = 'new' ORDER BY row_no"
+            " WHERE kind = 'new' AND row_no IS NOT NULL ORDER BY row_no"
         ).to_arrow_table()
-        other = con.sql("SELECT * FROM changes WHERE kind <> 'new' ORDER BY ALL").to_arrow_table()
+        others = "SELECT * FROM changes WHERE kind <> 'new'"
+        if stored is not None:
+            con.register("stored", stored)
+            others += (
+                f" UNION ALL SELECT {', '.join(f'c.{k}' for k in table.key)}, 'reassert',"
+                " c.event_us, c.created_us, s.event_us, s.created_us"
+                f" FROM changes c JOIN stored s {using} WHERE kind = 'new'"
+            )
+        other = con.sql(f"{others} ORDER BY ALL").to_arrow_table()
     # Read before the write starts: delta-rs can't be called from within its own.
     reasserted = _reasserted(table, delta, other)
     failpoint("publish.compared")
@@ -374,8 +389,20 @@ def _raise_first(table: Table, batch: pa.RecordBatch, messages: list[str | None]
             )
 
 
+def _union(table: Table, computed: pa.Table, stored: pa.Table) -> pa.Table:
+    """Asserted rows, computed and stored ones: these have no row number."""
+    columns = [*table.key, "value_hash"]
+    numbers = pa.nulls(len(stored), pa.int64())
+    named = stored.select(columns).append_column("row_no", numbers)
+    return pa.concat_tables([computed.select(named.column_names), named])
+
+
 def _history(table: Table, delta: DeltaTable) -> pa.Table:
-    rows = scan(delta).to_table(columns=[*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
+    columns = [*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
+    return _narrow_history(table, scan(delta).to_table(columns=columns))
+
+
+def _narrow_history(table: Table, rows: pa.Table) -> pa.Table:
     times = [rows[name].cast(pa.int64()) for name in (EVENT_TIME, CREATED_TIME)]
     return pa.table(
         [*(rows[k] for k in table.key), *times, rows[VALUE_HASH]],

@@ -230,7 +230,7 @@ def mixture(rows: Tensor, weights: Tensor, places: Tensor, count: int) -> Tensor
     return out_of.scatter_add_(1, rows.flatten(1), shares.flatten(1))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _add_slots(
     rows: NDArray[np.int64],
     weights: NDArray[np.float32],

@@ -64,7 +64,7 @@ function duplicatesPage(content) {
     { class: "page" },
     el("h1", { tabindex: "-1" }, "Duplicates"),
     el("dl", { class: "figures" }, figure(number(content.contents), "contents with copies", "cover and title are equal"), figure(number(content.videos), "videos among them"), figure(number(content.apart), "copies in different topics"), figure(number(pairs.length), "pairs of like topics", `cosine of the centres at least ${NEAR}`)),
-    content.alike.length ? el("section", {}, el("h2", {}, "Videos with nearly the same cover and title"), grow(el("ul", { class: "moves" }), content.alike, alikePair, { step: 12 })) : null,
+    content.alike.length ? el("section", {}, el("h2", {}, "Videos with nearly the same cover and title"), content.recall < 1 ? el("p", { class: "muted" }, `Found by an index that sees ${Math.round(100 * content.recall)}% of each video's neighbours.`) : null, grow(el("ul", { class: "moves" }), content.alike, alikePair, { step: 12 })) : null,
     pairs.length ? el("section", {}, el("h2", {}, "Topics that are nearly the same"), grow(el("ul", { class: "pairs" }), pairs, pair, { step: 24 })) : null,
     el("section", {}, el("h2", {}, "Videos with one cover and title"), content.groups.length ? grow(el("ul", { class: "moves" }), content.groups, group, { step: 12, ahead: true }) : el("p", { class: "muted" }, "None.")),
   );

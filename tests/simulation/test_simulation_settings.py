@@ -1,0 +1,57 @@
+"""What each setting of the world's room does."""
+
+import numpy as np
+import pytest
+
+from vidtopics.settings import SimulationSettings
+from vidtopics.simulation.loop import simulate
+from vidtopics.simulation.slates import Popularity
+from vidtopics.simulation.world import World
+
+TINY = SimulationSettings(users=60, videos=80, days=3, topics=40, tags=100)
+
+
+def log(**changes):
+    world = World.build(TINY.model_copy(update=changes), 7)
+    return [(batch.slates.tolist(), batch.responses.clicked.tolist()) for batch in simulate(world)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sharpness": 4.0},
+        {"popularity_exponent": 0.5},
+        {"content_noise": 0.6},
+        {"random_click_rate": 0.3},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_setting_reaches_the_log(change):
+    assert log(**change) != log()
+    assert log() == log()
+
+
+def test_popularity_is_the_power_of_clicks_and_one():
+    world = World.build(TINY, 7)
+    popularity = Popularity(world.items, exponent=2.0)
+    popularity.open_day(int(world.items.published.max()) + 1)
+    clicks = np.zeros(80, dtype=np.int64)
+    clicks[3], clicks[5] = 1, 2
+    popularity.commit(clicks)
+    live, shares = popularity.shares()
+    # (1 + 1)^2 = 4 and (2 + 1)^2 = 9 beside 78 ones.
+    assert live.tolist() == list(range(80))
+    share = np.diff(shares, prepend=0.0)
+    assert (share[3], share[5], share[0]) == pytest.approx((4 / 91, 9 / 91, 1 / 91))
+    # A day later a click counts 2^(-1/3).
+    popularity.open_day(int(world.items.published.max()) + 1)
+    share = np.diff(popularity.shares()[1], prepend=0.0)
+    assert share[5] / share[0] == pytest.approx((1 + 2 * 0.5 ** (1 / 3)) ** 2)
+
+
+def test_content_noise_is_the_distance_from_the_topics_centre():
+    world = World.build(SimulationSettings(users=1, videos=2_000), 7)
+    centre = world.classes.centres[world.items.topic]
+    # unit(c + e) with |e|^2 of mean .09, e nearly at right angles to c: tan of the angle is |e|.
+    cosine = (world.items.sem * centre).sum(axis=1)
+    assert np.sqrt(1 / cosine**2 - 1).mean() == pytest.approx(0.3, abs=0.03)
