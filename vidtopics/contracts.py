@@ -576,7 +576,7 @@ TOPIC_QUEUES = Table(
         Column("topic_id", "int64", "the topic; the parent topic; 0 for the catalogue"),
         VIDEO_ID,
         Column("queue_position", "int64", "1 is the first; fresh videos stand behind the others"),
-        Column("queue_ctr", "float64", "the smoothed click-through rate that it is ranked by"),
+        Column("queue_ctr", "float64", "the smoothed click-through rate"),
         Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
         Column("fresh", "bool", "true: young, with exposures below tau_1; requests draw from them"),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),

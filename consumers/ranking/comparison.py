@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from consumers.ranking.bootstrap import Draws, Interval, bootstrap
 from consumers.ranking.metrics import METRICS, Groups, calibration
 from consumers.ranking.models import VARIANTS, Pieces
-from consumers.ranking.search import Chosen, Parts, learn, search
+from consumers.ranking.search import Chosen, Parts, search, train_model
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def fill_cell(
         )
     scores = []
     for seed in seeds:
-        fitted = learn(
+        fitted = train_model(
             name,
             pieces,
             problem.final,

@@ -80,8 +80,11 @@ def request_frame(
     n = len(request.video_ids)
     user = {view.name: _rows(features.get(view.name), view, 1) for view in USER_VIEWS}
     clicks, skipped = (
-        Entries.clicked(user[USER_RECENT_CLICKS.name]),
-        Entries.skipped(user[USER_RECENT_SKIPS.name]),
+        of_rows(user[view.name]) if view.name in features else Entries.empty()
+        for view, of_rows in (
+            (USER_RECENT_CLICKS, Entries.clicked),
+            (USER_RECENT_SKIPS, Entries.skipped),
+        )
     )
     read = [TopicsOf(request.clicks, request.history_topics)] + ([skips] if skips else [])
     read.append(TopicsOf(request.video_ids, features[VIDEO_TOPICS.name]))

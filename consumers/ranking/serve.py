@@ -54,6 +54,8 @@ class Ranker:
             features: feature views by name, as one read of `ranking_v2` gave them: a row for each
                 candidate in views of entity `video`, one row in views of entity `user`.
         """
+        if not candidates.video_ids:
+            return np.zeros(0, np.float32)
         stored = self.stored
         frame = request_frame(
             candidates, features, half_life_us=stored.half_life_us, places=stored.places

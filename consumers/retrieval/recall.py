@@ -101,8 +101,8 @@ class Recall:
             own = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(catalogue.parents))
             popular = NO_TOPICS if clicks else NEW_USER
 
-        def read(names: Sequence[str], limit: int) -> list[list[str]]:
-            return release.queues(names, epoch=catalogue.epoch, limit=limit)
+        def read(names: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
+            return release.queues(names, epoch=catalogue.epoch, limit=limits)
 
         return Candidates(
             user_id=user_id,

@@ -84,14 +84,6 @@ class ViewRows:
             served=self.serving,
         )
 
-    @property
-    def instants(self) -> NDArray[np.int64]:
-        """The times, ascending, at which :meth:`known` can change."""
-        seen = np.maximum(self.event_us, self.created_us)
-        return np.unique(
-            np.concatenate([seen, self.event_us + self.ttl_us + 1]) if self.ttl_us else seen
-        )
-
     def changes(self, ids: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Places in `ids` and times at which :meth:`known` can change; the key is one column.
 

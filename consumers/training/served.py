@@ -85,6 +85,13 @@ class Entries(NamedTuple):
     positions: NDArray[np.int32]
 
     @classmethod
+    def empty(cls) -> Entries:
+        """One list of nothing: a view that nobody read."""
+        times = np.empty(0, np.int64)
+        watch, positions = np.empty(0, np.float32), np.empty(0, np.int32)
+        return cls(np.zeros(2, np.int64), pa.array([], pa.string()), times, watch, positions)
+
+    @classmethod
     def clicked(cls, rows: pa.Table) -> Entries:
         """Of `user_recent_clicks`."""
         watch = pc.list_flatten(rows["recent_watch_seconds"]).to_numpy().astype(np.float32)
@@ -118,7 +125,7 @@ def merged(
 ) -> tuple[Log, Windows]:
     """Histories of N rows from recent clicks and skips, newest last, as windows into one log.
 
-    A click stands at the click's time, and each clicked video once.
+    A click stands at the click's time, and each clicked video once; of one time clicks are newer.
 
     Args:
         clicks: lists of clicks.
@@ -139,7 +146,7 @@ def merged(
         np.concatenate([part[i] for part in parts]) for i in range(5)
     )
     clicked = np.arange(len(owner)) < len(parts[0][0])
-    order = np.lexsort((~clicked, times, owner))
+    order = np.lexsort((clicked, times, owner))
     owner, times, clicked = owner[order], times[order], clicked[order]
     clicked_us = np.where(clicked, times, FOREVER)
     log = Log(

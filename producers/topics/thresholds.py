@@ -179,7 +179,8 @@ def _topic_counts(
     cosines: NDArray[np.float32], threshold: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """int64[N], centres within each video's threshold; cosines float32[N, slots]."""
-    return (cosines >= threshold[:, None]).sum(axis=1)
+    counts: NDArray[np.int64] = (cosines >= threshold[:, None]).sum(axis=1)
+    return counts
 
 
 def _serve(counts: NDArray[np.int64], tagged: NDArray[np.bool_], target: float) -> bool:

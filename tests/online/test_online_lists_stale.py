@@ -99,7 +99,9 @@ def test_a_change_between_any_two_commands_of_a_request_shows(store: redis.Redis
     """What comes back is as it was before, or it is known to be stale."""
     fill(store, 4)
     request = ListRequest.of(
-        OnlineClient(store).directory(), lambda _, names: (names.queue(1, t) for t in TOPICS), 1
+        OnlineClient(store).directory(),
+        lambda _, names: (names.queue(1, t) for t in TOPICS),
+        [1] * len(TOPICS),
     )
     before = send(store, request.commands[:at]) if at else []
     fill(store, 7)

@@ -34,7 +34,8 @@ class FakeClient:
     def queues(self, names, *, epoch, limit):
         self.trips.append("queues")
         lists = {str(name): videos for name, videos in self.lists.items()}
-        return [lists.get(n, [])[:limit] if epoch == self.epoch else [] for n in names]
+        pairs = zip(names, limit, strict=True)
+        return [lists.get(n, [])[:end] if epoch == self.epoch else [] for n, end in pairs]
 
     def catalogue(self):
         return Catalogue(self.epoch, (), tuple(self.parents))

@@ -1,157 +1,104 @@
-"""The training frame against plain Python, and what must never leak into it."""
+"""Rows of the training frame: which there are, their labels and topics, and as what they come."""
 
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from frame_worlds import LIMIT, NEVER, WINDOW, World, history_at, inputs, oracle, plain, world
+from frame_worlds import LIMIT, NEVER, WINDOW, World, inputs, value_at, world
 
-from consumers.training import frames
-from vidtopics.settings import RankingSettings, RecallSettings, Settings
+from consumers.training.frame import build_frame
+from consumers.training.inputs import ViewRows
+from vidtopics.settings import RankingSettings, Settings
 
 SETTINGS = Settings(
-    ranking=RankingSettings(label_window=timedelta(microseconds=WINDOW)),
-    recall=RecallSettings(recent_clicks=LIMIT),
+    ranking=RankingSettings(label_window=timedelta(microseconds=WINDOW), history=LIMIT)
 )
 
 
+def rows(w, as_of=NEVER, *, static=False):
+    """Event id, label and topic of each row of the oracle: plain loops."""
+    clicks = {i: (at, created) for i, at, created in w.clicks}
+    for i, _, video, t, created in w.impressions:
+        if t + WINDOW > as_of or created > as_of:
+            continue
+        at, known = clicks.get(i, (NEVER, NEVER))
+        clicked = t <= at <= t + WINDOW and known <= as_of
+        yield i, clicked, value_at(w.topics, video, NEVER if static else t)
+
+
+def plain(frame):
+    """The same of a frame."""
+    ids = frame.impressions["event_id"].to_pylist()
+    topics = frame.topics["topic_ids"].to_pylist()
+    of_row = [None if at < 0 or not topics[at] else topics[at][0] for at in frame.topic_row]
+    return list(zip(ids, frame.clicked.tolist(), of_row, strict=True))
+
+
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(("as_of", "chunk"), [(NEVER, 1_000), (30, 7)])
-def test_equals_the_oracle(seed, as_of, chunk):
+@pytest.mark.parametrize("as_of", [NEVER, 30])
+def test_equals_the_oracle(seed, as_of):
     w = world(seed)
-    assert plain(frames(inputs(w), SETTINGS, as_of_us=as_of, chunk_rows=chunk)) == oracle(w, as_of)
+    frame = build_frame(inputs(w), SETTINGS, as_of_us=as_of)
+    assert plain(frame) == list(rows(w, as_of))
+    assert len(frame) == len(plain(frame))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_static_topics_are_those_of_the_last_release_and_nothing_else_changes(seed):
+def test_static_topics_are_those_of_the_last_release(seed):
     w = world(seed)
-    assert plain(frames(inputs(w), SETTINGS, as_of_us=NEVER, topics="all tags")) == oracle(
-        w, NEVER, static=True
-    )
+    frame = build_frame(inputs(w), SETTINGS, as_of_us=NEVER, topics="all tags")
+    assert plain(frame) == list(rows(w, static=True))
+    as_known = build_frame(inputs(w), SETTINGS, as_of_us=NEVER)
+    np.testing.assert_array_equal(frame.state.statistics, as_known.state.statistics)
 
 
-def test_worlds_hold_the_cases_that_matter():
-    rows = [row for seed in range(12) for row in oracle(world(seed), NEVER)]
-    histories = [row[4] for row in rows]
-    assert {len(h) for h in histories} == {0, 1, 2, 3}
-    assert any(topic is None for row in rows for topic in row[5])
-    assert any(topic is not None for row in rows for topic in row[5])
-    w = world(0)
-    assert any(created > at for _, at, created in w.clicks)
-    assert len({(user, t) for _, user, _, t, _ in w.impressions}) < len(w.impressions)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_topics_of_any_video_at_any_time_are_those_known_then(seed):
+    w = world(seed)
+    frame = build_frame(inputs(w), SETTINGS, as_of_us=NEVER)
+    topics = frame.topics["topic_ids"].to_pylist()
+    for place, video in enumerate(frame.videos.to_pylist()):
+        for t in range(0, 50):
+            row = frame.versions.at(np.array([place], np.int32), np.array([t]))[0]
+            value = None if row < 0 or topics[row] is None else topics[row][0]
+            assert value == value_at(w.topics, video, t)
 
 
-def test_rows_keep_the_order_of_the_log_whatever_it_is():
+def test_rows_come_in_the_order_of_the_log_whatever_it_is():
     w = world(3)
     turned = replace(w, impressions=w.impressions[::-1])
-    ids = [row[0] for row in plain(frames(inputs(turned), SETTINGS, as_of_us=NEVER, chunk_rows=11))]
+    ids = [row[0] for row in plain(build_frame(inputs(turned), SETTINGS, as_of_us=NEVER))]
     assert ids == [row[0] for row in w.impressions][::-1]
 
 
-def statistics(w, runs, delay):
-    """Exposures and clicks before each run's as-of time, as the job counts them.
-
-    They become known `delay` later.
-    """
-    clicks = {i: (at, created) for i, at, created in w.clicks}
-    rows = []
-    for run in runs:
-        for video in sorted({row[2] for row in w.impressions}):
-            shown = [
-                i for i, _, v, t, known in w.impressions if v == video and t < run and known <= run
-            ]
-            clicked = [
-                i for i in shown if clicks.get(i, (NEVER, 0))[0] < run and clicks[i][1] <= run
-            ]
-            rows.append((video, run, run + delay, 1_000 * len(clicked) + len(shown)))
-    return rows
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_an_impressions_label_never_reaches_its_own_features(seed):
-    """Clicks at the impression's own time, as ratings; impressions share user and second."""
-    w = world(seed, impressions=14, span=5)
-    w.clicks = [(i, t, t) for i, _, _, t, _ in w.impressions if int(i[1:]) % 2]
-    runs, changed = (2, 4), 0
-
-    def features(clicks):
-        flipped = World(w.impressions, clicks, w.topics, [])
-        flipped.statistics = statistics(flipped, runs, delay=0)
-        return {row[0]: row for row in plain(frames(inputs(flipped), SETTINGS, as_of_us=NEVER))}
-
-    before = features(w.clicks)
-    for i, _, _, t, _ in w.impressions:
-        without = [click for click in w.clicks if click[0] != i]
-        after = features(without if len(without) < len(w.clicks) else [*w.clicks, (i, t, t)])
-        assert after[i][1] != before[i][1]  # the label
-        assert after[i][2:] == before[i][2:]
-        changed += any(after[j][2:] != before[j][2:] for j in before)
-    assert (
-        changed > len(w.impressions) / 4
-    )  # it does reach the features of others, so this test can fail
-
-
-def test_a_click_at_the_impressions_own_time_is_no_history():
-    shown = [("a", "u", "v0", 5, 5), ("b", "u", "v1", 5, 5), ("c", "u", "v2", 6, 6)]
-    w = World(shown, [("a", 5, 5), ("b", 5, 5)], [], [])
-    assert [row[4] for row in plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))] == [
-        [],
-        [],
-        ["v1", "v0"],
-    ]
-
-
-def test_a_late_click_takes_its_place_in_the_history_when_it_is_known():
-    shown = [
-        ("a", "u", "v0", 1, 1),
-        ("b", "u", "v1", 2, 2),
-        ("c", "u", "v2", 5, 5),
-        ("d", "u", "v2", 9, 9),
-    ]
-    w = World(shown, [("a", 1, 9), ("b", 2, 2)], [], [])
-    rows = plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))
-    assert [row[4] for row in rows] == [[], [], ["v1"], ["v1", "v0"]]
-    assert history_at(w, "u", 9) == ["v1", "v0"]
-
-
-def test_histories_longer_than_the_limit_keep_the_latest_and_short_ones_stay_whole():
-    shown = [(f"{i:02}", "u", f"v{i % 5}", i, i) for i in range(9)]
-    w = World(shown, [(i, t, t) for i, _, _, t, _ in shown], [], [])
-    wide = SETTINGS.model_copy(update={"recall": RecallSettings(recent_clicks=128)})
-    assert plain(frames(inputs(w), SETTINGS, as_of_us=NEVER))[-1][4] == ["v2", "v1", "v0"]
-    assert plain(frames(inputs(w), wide, as_of_us=NEVER))[-1][4] == ["v2", "v1", "v0", "v4", "v3"]
-
-
 def test_empty_worlds():
-    assert list(frames(inputs(World([], [], [], [])), SETTINGS, as_of_us=NEVER)) == []
-    (frame,) = frames(inputs(World([("a", "u", "v", 1, 1)], [], [], [])), SETTINGS, as_of_us=NEVER)
-    assert frame.features.to_pylist() == [dict.fromkeys(frame.features.column_names)]
-    assert (frame.recent(0), len(frame), frame.clicked.tolist()) == ([], 1, [False])
+    frame = build_frame(inputs(World([], [], [], [])), SETTINGS, as_of_us=NEVER)
+    assert len(frame) == 0
+    one = build_frame(inputs(World([("a", "u", "v", 1, 1)], [], [], [])), SETTINGS, as_of_us=NEVER)
+    assert plain(one) == [("a", False, None)]
+    assert one.state.statistics.tolist() == [[0] * 6]
+    assert np.isnan(one.counts).all()
 
 
 def test_clicks_of_unknown_impressions_are_left_out():
     w = World([("a", "u", "v", 1, 1)], [("zz", 0, 0)], [], [])
-    assert plain(frames(inputs(w), SETTINGS, as_of_us=NEVER)) == oracle(w, NEVER)
-
-
-def test_the_same_frame_twice_is_the_same_bytes():
-    def written():
-        sink = pa.BufferOutputStream()
-        for frame in frames(inputs(world(5)), SETTINGS, as_of_us=NEVER, chunk_rows=13):
-            with pa.ipc.new_stream(sink, frame.features.schema) as stream:
-                stream.write_table(frame.features)
-            sink.write(
-                frame.history_videos.tobytes()
-                + frame.history_topics.tobytes()
-                + frame.history.tobytes()
-            )
-        return sink.getvalue().to_pybytes()
-
-    assert written() == written()
+    assert plain(build_frame(inputs(w), SETTINGS, as_of_us=NEVER)) == [("a", False, None)]
 
 
 def test_an_impression_that_is_not_known_yet_is_no_row():
     w = World([("a", "u", "v", 1, 99), ("b", "u", "v", 1, 1)], [], [], [])
-    assert [row[0] for row in plain(frames(inputs(w), SETTINGS, as_of_us=50))] == ["b"]
-    assert [row[0] for row in plain(frames(inputs(w), SETTINGS, as_of_us=99))] == ["a", "b"]
+    for as_of, ids in ((50, ["b"]), (99, ["a", "b"])):
+        assert [row[0] for row in plain(build_frame(inputs(w), SETTINGS, as_of_us=as_of))] == ids
+
+
+def test_publication_is_that_of_the_catalogue_at_the_time():
+    """Corrected to 5 at 9: a row at 8 has the first delivery, one at 10 the correction."""
+    shown = [("a", "u", "v", 8, 8), ("b", "u", "v", 10, 10), ("c", "u", "w", 10, 10)]
+    keys = pa.table({"video_id": ["v", "v"]})
+    values = pa.table({"published_at": pa.array([3, 5], pa.timestamp("us"))})
+    catalogue = ViewRows(keys, np.array([3, 3]), np.array([3, 9]), values)
+    plain_inputs = replace(inputs(World(shown, [], [], [])), catalogue=catalogue)
+    frame = build_frame(plain_inputs, SETTINGS, as_of_us=NEVER)
+    np.testing.assert_array_equal(frame.published_us, [3, 5, np.nan])

@@ -77,9 +77,8 @@ def poisoned(w, row, start):
     for other in w.impressions:
         e, user, video, t, created = other
         future = e != i and (t >= start or created > start)
-        impressions.append(
-            (e, user, "v0" if video != "v0" else "v1", t, created) if future else other
-        )
+        turned = (e, user, "v0" if video != "v0" else "v1", t, created)
+        impressions.append(turned if future else other)
         at, known = clicked.get(e, (e, None, None))[1:]
         if at is not None and at < start and known <= start and not future:
             clicks.append(clicked[e])
@@ -180,9 +179,8 @@ def clicks_before_they_were_known(monkeypatch):
 
     def leaking(impressions, clicks, videos, users):
         at = clicks.column_names.index("created_us")
-        return build(
-            impressions, clicks.set_column(at, "created_us", clicks["event_us"]), videos, users
-        )
+        early = clicks.set_column(at, "created_us", clicks["event_us"])
+        return build(impressions, early, videos, users)
 
     monkeypatch.setattr(frame, "build_log", leaking)
 

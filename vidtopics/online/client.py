@@ -71,7 +71,9 @@ class OnlineClient(Reads[Connection]):
         """The user's clicked videos, newest first; empty for an unknown user."""
         return self._run(self._recent_clicks(user_id))
 
-    def queues(self, names: Sequence[int | str], *, epoch: int, limit: int) -> list[list[str]]:
+    def queues(
+        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
+    ) -> list[list[str]]:
         """The first `limit` videos of each queue in one round trip.
 
         Empty for an unknown queue or another epoch.
@@ -80,7 +82,7 @@ class OnlineClient(Reads[Connection]):
             names: of queues: a topic's number, `p3` for parent topic 3, `all` for the catalogue;
                 with `:fresh` behind it, the queue's fresh videos (:func:`.layout.queue_name`).
             epoch: of the topics.
-            limit: videos of each queue at most.
+            limit: videos of each queue at most, of all alike or of each.
         """
         return self._run(self._queues(names, epoch, limit))
 
@@ -129,7 +131,7 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         return await self._run(self._recent_clicks(user_id))
 
     async def queues(
-        self, names: Sequence[int | str], *, epoch: int, limit: int
+        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
     ) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
         return await self._run(self._queues(names, epoch, limit))

@@ -198,23 +198,26 @@ class Reads(Generic[C]):
         _, lists = yield from self._lists(lambda _, names: [names.clicks(user_id)], None, [])
         return lists[0]
 
-    def _queues(self, names: Sequence[int | str], epoch: int, limit: int) -> Read[list[list[str]]]:
-        if limit < 1 or not names:
+    def _queues(
+        self, names: Sequence[int | str], epoch: int, limit: int | Sequence[int]
+    ) -> Read[list[list[str]]]:
+        limits = [limit] * len(names) if isinstance(limit, int) else limit
+        if not names or min(limits) < 1:
             return [[] for _ in names]  # LRANGE 0 -1 would give all
 
         def keys(directory: Directory, structures: Structures) -> Iterable[bytes]:
             number = queues_number(directory, epoch)
             return [] if number is None else [structures.queue(number, name) for name in names]
 
-        _, lists = yield from self._lists(keys, limit, [QUEUES])
+        _, lists = yield from self._lists(keys, limits, [QUEUES])
         return lists or [[] for _ in names]
 
     def _lists(
-        self, keys: ListKeys, limit: int | None, names: Iterable[str]
+        self, keys: ListKeys, limits: Sequence[int] | None, names: Iterable[str]
     ) -> Read[tuple[Directory, list[list[str]]]]:
         for fresh in FRESH:
             directory = yield from self._current_directory(fresh=fresh or self._is_unversioned)
-            request = ListRequest.of(directory, keys, limit)
+            request = ListRequest.of(directory, keys, limits)
             answers = yield request.commands
             if (yield from self._are_valid(request, answers, names)):
                 break
