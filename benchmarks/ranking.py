@@ -133,7 +133,7 @@ def plain_epoch(
     model = training.build(
         name, parts.sizes, VARIANTS[variant], training.widths_of(settings), seed=SEED
     )
-    training.learn_scale(model, parts.train)
+    training.set_scale(model, parts.train)
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=settings.learning_rate,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from consumers.ranking.bootstrap import Draws, Interval, bootstrap
 from consumers.ranking.metrics import METRICS, Groups, calibration
 from consumers.ranking.models import VARIANTS, Pieces
-from consumers.ranking.search import Chosen, Parts, learn, search
+from consumers.ranking.search import Chosen, Parts, search, train_model
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def fill_cell(
         )
     scores = []
     for seed in seeds:
-        fitted = learn(
+        fitted = train_model(
             name,
             pieces,
             problem.final,
@@ -178,7 +178,7 @@ def ablations() -> dict[str, tuple[str, Pieces]]:
 
     Attention exists in DIN alone; all else is taken from Wide&Deep.
 
-    >>> [name for name in ablations() if "attention" in name]
+    >>> [name for name in ablations() if name.startswith("din")]
     ['din, all', 'din, none', 'din, without attention', 'din, attention alone']
     """
     rows = {}

@@ -14,7 +14,7 @@ from consumers.ranking.evaluate import VALIDATION_SHARE, one_thread, refuse_few
 from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
-from consumers.ranking.search import Chosen, Parts, learn, search
+from consumers.ranking.search import Chosen, Parts, search, train_model
 from consumers.ranking.splits import by_time
 from vidtopics.settings import Settings
 from vidtopics.times import moment
@@ -113,7 +113,7 @@ def _day(
     scores = {}
     for variant, best in chosen.items():
         fitted = (
-            learn(
+            train_model(
                 settings.ranking.model,
                 VARIANTS[variant],
                 parts,

@@ -24,7 +24,6 @@ from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from consumers.ranking.problems import Source
-    from consumers.training.inputs import Inputs, KnownAs
 
 Progress = Callable[[str], None]
 PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
@@ -92,9 +91,7 @@ def evaluate_ranking(
     def make(source: Source) -> dict[str, Any]:
         from consumers.ranking.evaluate import measure
 
-        release = tables.latest_release()
-        served = None if quick else source.with_inputs(_inputs(tables, release, "as served"))
-        return measure(source, settings, served=served, quick=quick, progress=progress)
+        return measure(source, settings, quick=quick, progress=progress)
 
     return _report(tables, settings, "ranking-quick" if quick else "ranking", make)
 
@@ -172,16 +169,11 @@ def _report(
 def _source(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int) -> Source:
     from consumers.ranking.covers import Encodings
     from consumers.ranking.problems import Source
-
-    inputs = _inputs(tables, release, "as known")
-    encodings = Encodings.read(tables, release["versions"])
-    return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
-
-
-def _inputs(tables: Tables, release: dict[str, Any], known: KnownAs) -> Inputs:
     from consumers.training import read
 
-    return read(tables, release["versions"], known=known)
+    inputs = read(tables, release["versions"])
+    encodings = Encodings.read(tables, release["versions"])
+    return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
 
 
 def _of_release(release: dict[str, Any]) -> dict[str, Any]:

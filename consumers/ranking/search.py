@@ -70,7 +70,7 @@ def choices(name: str, trials: int, seed: int) -> list[Choice]:
     return [{}, *(draw(random) for _ in range(trials - 1))]
 
 
-def learn(
+def train_model(
     name: str,
     pieces: Pieces,
     parts: Parts,
@@ -103,7 +103,7 @@ def search(
     """The choice with the highest AUC on `parts.judge`, the first of equal ones."""
     tried = []
     for choice in choices(name, trials, seed):
-        fitted = learn(name, pieces, parts, settings, choice, seed=seed)
+        fitted = train_model(name, pieces, parts, settings, choice, seed=seed)
         tried.append((max(fitted.auc), fitted.epochs, choice))
         progress(f"{name}: trial {len(tried)} of {trials}")
     best = max(range(trials), key=lambda i: (tried[i][0], -i))

@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.codes import Vocabulary
 from consumers.ranking.inputs import encode
-from consumers.ranking.models import Model
 from consumers.ranking.requests import request_frame
 from consumers.ranking.store import Stored, restore
 from consumers.ranking.train import predict
@@ -34,16 +32,6 @@ class Ranker:
         """The model in a folder (`models/ranking` of a home); TableError where there is none."""
         return cls(restore(folder))
 
-    @property
-    def model(self) -> Model:
-        """The model."""
-        return self.stored.model
-
-    @property
-    def known(self) -> Vocabulary:
-        """What it knows."""
-        return self.stored.known
-
     def score(
         self, candidates: Candidates, features: Mapping[str, Features]
     ) -> NDArray[np.float32]:
@@ -54,6 +42,8 @@ class Ranker:
             features: feature views by name, as one read of `ranking_v2` gave them: a row for each
                 candidate in views of entity `video`, one row in views of entity `user`.
         """
+        if not candidates.video_ids:
+            return np.zeros(0, np.float32)
         stored = self.stored
         frame = request_frame(
             candidates, features, half_life_us=stored.half_life_us, places=stored.places

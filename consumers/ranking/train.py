@@ -112,7 +112,7 @@ def train(
     """
     device = choose_device(settings.device)
     model = build(name, sizes, pieces, widths_of(settings), seed=seed)
-    learn_scale(model, examples)
+    set_scale(model, examples)
     model.to(device)
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -184,13 +184,13 @@ def _is_overtrained(auc: list[float]) -> bool:
     return bool(auc) and len(auc) - best_epoch(auc) >= PATIENCE
 
 
-def learn_scale(model: Model, examples: Examples) -> None:
+def set_scale(model: Model, examples: Examples) -> None:
     """Numbers to one scale, by rows spread evenly over the examples."""
     rows = np.unique(np.linspace(0, len(examples) - 1, SCALE_ROWS).astype(np.int64))
     parts = [m for m in model.modules() if isinstance(m, Numbers)]
     batch = examples.batch(rows)
     for numbers in parts:
-        numbers.learn(batch)
+        numbers.set_scale(batch)
 
 
 def _train_epoch(

@@ -12,8 +12,10 @@ from vidtopics.contracts import CATALOGUE, PARENT, TOPIC
 from vidtopics.layout import queue_name
 from vidtopics.settings import RecallSettings
 
-QueueReader = Callable[[Sequence[str], int], Sequence[Sequence[str]]]
+QueueReader = Callable[[Sequence[str], Sequence[int]], Sequence[Sequence[str]]]
 """The first so many videos of each queue, by name (:func:`vidtopics.layout.queue_name`)."""
+POOL = 1_000
+"""Fresh videos that are read of a queue, at most; `queues.fresh_pool` says how many there are."""
 WHOLE = TopicCounts(np.zeros(1, np.int64), np.zeros(1, np.int64))
 
 
@@ -30,8 +32,8 @@ def choose(
     """N_3 candidates with their reasons, or all that the queues have.
 
     First from the N_2 strongest topics, in proportion to their clicks and with a floor; what these
-    leave open from the N_2 strongest parents, in proportion; what is still open from the
-    catalogue's most clicked videos. A taste without clicks, as that of a new user, has no topics,
+    leave open from the user's parents, in proportion; what is still open from the catalogue's most
+    clicked videos. A taste without clicks, as that of a new user, has no topics,
     and all parents in equal parts.
 
     Args:
@@ -42,45 +44,49 @@ def choose(
         seed: of the draw of fresh videos.
     """
     reasons: dict[str, Reason] = {}
-    is_known = bool(taste.parents.clicks.any())
-    parents = taste.parents.first(settings.topics) if is_known else taste.parents
     levels = (
         (TOPIC, taste.topics.first(settings.topics), settings.floor),
-        (PARENT, parents, 0.0),
+        (PARENT, taste.parents, 0.0),
         (CATALOGUE, WHOLE, 0.0),
     )
     for level, counts, floor in levels:
         missing = settings.candidates - len(reasons)
         if missing and len(counts.topic_ids):
             excluded = {*seen, *reasons}
-            limit = _limit(level, counts, missing, len(excluded))
-            queues = _queues(read, level, counts, limit, settings.fresh_share, seed)
+            limits = _limits(level, counts, missing, len(excluded))
+            queues = _queues(read, level, counts, limits, settings.fresh_share, seed)
             reasons |= fill(queues, excluded, missing, floor)
     return reasons
 
 
-def _limit(level: str, counts: TopicCounts, missing: int, excluded: int) -> int:
+def _limits(level: str, counts: TopicCounts, missing: int, excluded: int) -> list[int]:
     """How far to read each queue.
 
     As many as are missing are left of a topic's queue, or the catalogue's, even if all excluded
-    ones head it. Parents are read to twice their largest quota: what they don't give, the catalogue
-    does.
+    ones head it. Parents are read to twice their quotas and a part of what is excluded: what they
+    don't give, the catalogue does.
     """
     if level == PARENT:
-        return 2 * int(quotas(counts.clicks, missing, 0.0).max()) + excluded
-    return missing + excluded
+        shares = quotas(counts.clicks, missing, 0.0)
+        return [2 * share + excluded // len(shares) + 1 for share in shares.tolist()]
+    return [missing + excluded] * len(counts.topic_ids)
 
 
 def _queues(
-    read: QueueReader, level: str, counts: TopicCounts, limit: int, share: float, seed: int
+    read: QueueReader,
+    level: str,
+    counts: TopicCounts,
+    limits: list[int],
+    share: float,
+    seed: int,
 ) -> list[Queue]:
     """The queues of a level as this request sees them; the catalogue has no fresh videos."""
     ids, number = counts.topic_ids.tolist(), len(counts.topic_ids)
     names = [queue_name(level, topic) for topic in ids]
-    pools = (
-        [] if level == CATALOGUE or not share else [queue_name(level, t, fresh=True) for t in ids]
-    )
-    lists = read([*names, *pools], limit)
+    if share and level != CATALOGUE:
+        names += [queue_name(level, topic, fresh=True) for topic in ids]
+        limits = limits + [POOL] * number
+    lists = read(names, limits)
     fresh = lists[number:] or [()] * number
     rows = zip(ids, counts.clicks.tolist(), lists[:number], fresh, strict=True)
     return [

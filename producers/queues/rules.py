@@ -48,14 +48,13 @@ def queue(rows: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
     """One queue, as rows of the contract `topic_queues` by position.
 
     A judged video, one with at least tau_1 exposures, stays unless its click-through rate is below
-    tau_2 (:func:`is_disliked`). Those of a topic or parent are ranked by falling smoothed
-    click-through rate, ties by falling exposures, then by video_id. Behind them stand the fresh
-    videos, at most `fresh_pool`: younger than `fresh_age` and with fewer than tau_1 exposures, in
-    the order of a draw. Readers draw from them anew for each request; one that reached tau_1 is
-    judged at the next run and gives up its place.
+    tau_2 (:func:`is_disliked`). Those of a topic are ranked by falling smoothed click-through rate,
+    ties by falling exposures, then by video_id. A parent and the catalogue rank every video that
+    isn't disliked by falling clicks, ties by falling rate, then by video_id: what is popular there.
 
-    The queue of the whole catalogue is the last resort: every video that isn't disliked, by falling
-    clicks, ties by falling rate, then by video_id. It has no fresh part.
+    Behind those of topics and parents stand the fresh videos, at most `fresh_pool`: younger than
+    `fresh_age` and with fewer than tau_1 exposures, in the order of a draw. Readers draw from them
+    anew for each request; one that reached tau_1 is judged at the next run and gives up its place.
 
     Args:
         rows: the members of one queue; their order doesn't matter.
@@ -72,18 +71,16 @@ def queue(rows: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
      {'queue_position': 2, 'video_id': 'a', 'fresh': False},
      {'queue_position': 3, 'video_id': 'c', 'fresh': True}]
     """
-    exposures = rows["video_exposures"].to_numpy()
-    is_liked = ~is_disliked(rows["video_clicks"].to_numpy(), exposures, settings)
-    if rows["queue_level"][0].as_py() == CATALOGUE:
-        by_clicks = [("video_clicks", "descending"), ("video_ctr", "descending"), BY_ID]
-        ranked = rows.filter(pa.array(is_liked)).sort_by(by_clicks).slice(0, settings.length)
-        return _rows(ranked, rows.slice(0, 0))
+    level, exposures = rows["queue_level"][0].as_py(), rows["video_exposures"].to_numpy()
     is_judged = exposures >= settings.min_exposures
-    by_rate = [("video_ctr", "descending"), ("video_exposures", "descending"), BY_ID]
-    ranked = rows.filter(pa.array(is_judged & is_liked)).sort_by(by_rate)
-    fresh = rows.filter(pc.and_(rows["young"], pa.array(~is_judged)))
+    is_fresh = rows["young"].to_numpy() & ~is_judged & (level != CATALOGUE)
+    is_ranked = ~is_disliked(rows["video_clicks"].to_numpy(), exposures, settings) & ~is_fresh
+    if level == TOPIC:
+        is_ranked &= is_judged
+    ranked = rows.filter(pa.array(is_ranked)).sort_by(ORDERS[level]).slice(0, settings.length)
+    fresh = rows.filter(pa.array(is_fresh))
     drawn = fresh.take(pa.array(np.argsort(_draws(fresh, seed), kind="stable")))
-    return _rows(ranked.slice(0, settings.length), drawn.slice(0, settings.fresh_pool))
+    return _rows(ranked, drawn.slice(0, settings.fresh_pool))
 
 
 def queues(videos: pa.Table, settings: QueueSettings, seed: int) -> Iterator[pa.Table]:
@@ -117,7 +114,20 @@ def is_disliked(
     return np.asarray(is_judged & (below >= settings.confidence), bool)
 
 
-BY_ID = ("video_id", "ascending")
+_BY_CLICKS = [
+    ("video_clicks", "descending"),
+    ("video_ctr", "descending"),
+    ("video_id", "ascending"),
+]
+ORDERS = {
+    TOPIC: [
+        ("video_ctr", "descending"),
+        ("video_exposures", "descending"),
+        ("video_id", "ascending"),
+    ],
+    PARENT: _BY_CLICKS,
+    CATALOGUE: _BY_CLICKS,
+}
 
 
 def _in_queues(plain: pa.Table, slots: pa.ChunkedArray, level: str) -> pa.Table:

@@ -149,8 +149,10 @@ def test_one_video_is_its_own_topic_and_candidate(tmp_path: Path) -> None:
     [statistics] = rows(run, VIDEO_STATISTICS)
     assert (statistics["video_exposures"], statistics["video_clicks"]) == (2, 1)
     assert [r["recent_video_ids"] for r in rows(run, USER_RECENT_CLICKS)] == [["only"]]
-    [place] = rows(run, TOPIC_QUEUES)
-    assert (place["video_id"], place["queue_ctr"]) == ("only", 0.5)  # (1 + 10 * 1/2) / (2 + 10)
+    places = rows(run, TOPIC_QUEUES)
+    assert {row["queue_level"] for row in places} == {"topic", "parent", "catalogue"}
+    assert {(row["video_id"], row["queue_ctr"]) for row in places} == {("only", 0.5)}
+    # (1 + 10 * 1/2) / (2 + 10)
 
 
 def test_videos_with_nothing_make_no_version_and_say_why(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_videos_with_nothing_make_no_version_and_say_why(tmp_path: Path) -> None
 
 
 def test_equal_videos_make_one_topic(tmp_path: Path) -> None:
-    """And a rule that would empty every queue is refused, as the queues have videos."""
+    """Where nobody is judged, topics have no queue, and the wider ones have all videos."""
     run = ALL_EQUAL.run(tmp_path)
     left_out = run_all(run)
     assert "no video for 1 of 2 clusters: too few differ" in left_out["training"]
@@ -177,14 +179,24 @@ def test_equal_videos_make_one_topic(tmp_path: Path) -> None:
     assert topic["size"] == 6
     z = np.array([r["joint_embedding"] for r in arrays(run, VIDEO_JOINT_REPRESENTATION)])
     np.testing.assert_allclose(z, z[:1].repeat(6, axis=0), atol=1e-6)
-    assert [r["queue_position"] for r in rows(run, TOPIC_QUEUES)] == [1, 2, 3, 4, 5, 6]
+    assert {level: len(places) for level, places in queue_places(run).items()} == {
+        "topic": 6,
+        "parent": 6,
+        "catalogue": 6,
+    }
 
-    all_rejected = {"queues": {"min_exposures": 99, "fresh_share": 0}}
-    again = replace(run, settings=replace(ALL_EQUAL, settings=all_rejected).parsed())
-    before = versions(run.tables)
-    with pytest.raises(TableError, match=r"topic_queues as of .* expected rows, as 6 hold .* none"):
-        run_jobs(again, find(["topic_queues"]))
-    assert versions(run.tables) == before
+    none_judged = {"queues": {"min_exposures": 99, "fresh_age": "PT0S"}}
+    again = replace(run, settings=replace(ALL_EQUAL, settings=none_judged).parsed())
+    run_jobs(again, find(["topic_queues"]))
+    assert queue_places(run) == {level: [1, 2, 3, 4, 5, 6] for level in ("parent", "catalogue")}
+
+
+def queue_places(run: Run) -> dict[str, list[int]]:
+    """The places of each level of queues."""
+    places: dict[str, list[int]] = {}
+    for row in rows(run, TOPIC_QUEUES):
+        places.setdefault(row["queue_level"], []).append(row["queue_position"])
+    return {level: sorted(numbers) for level, numbers in places.items()}
 
 
 def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None:
@@ -203,7 +215,7 @@ def test_a_catalogue_of_titles_alone_has_topics_by_title(tmp_path: Path) -> None
     queues = rows(run, TOPIC_QUEUES)
     assert {r["queue_ctr"] for r in queues} == {0.0}
     assert {r["video_id"] for r in queues} == set(SIX)
-    assert all(r["fresh"] for r in queues)  # nobody has seen them: all are drawn
+    assert all(r["fresh"] for r in queues if r["queue_level"] == "topic")  # nobody has seen them
 
 
 @pytest.mark.usefixtures("_no_spark")
@@ -323,6 +335,6 @@ def assert_sensible(run: Run) -> None:
         assert set(row["topic_ids"]) <= topics | {-1}
     queues = defaultdict(list)
     for row in rows(run, TOPIC_QUEUES):
-        queues[row["topic_id"]].append(row["queue_position"])
+        queues[row["queue_level"], row["topic_id"]].append(row["queue_position"])
     for positions in queues.values():
         assert sorted(positions) == list(range(1, len(positions) + 1))

@@ -295,9 +295,8 @@ PLUMBING = {
     "vidtopics.jobs.session",
     "producers.content.weights",
 }
-# Imported for a class that only holds arrays, and for the type of a callback.
+# Imported for the type of a callback.
 TYPES = {
-    "video_tag_embedding": {"producers.tags.skipgram"},
     "video_content_encoding": {"producers.content.training"},
 }
 

@@ -83,6 +83,13 @@ def test_the_last_resort_by_hand():
     assert videos_of(queued(BY_HAND, "catalogue", 0, length=3)) == ["b", "f", "n1"]
 
 
+def test_the_popular_of_a_parent_by_hand():
+    """As the catalogue's, with the fresh ones, n1 and n2, behind."""
+    rows = queued(BY_HAND, "parent", 4)
+    assert videos_of(rows) == ["b", "f", "c", "d", "e", "a", "old"]
+    assert sorted(videos_of(rows, fresh=True)) == ["n1", "n2"]
+
+
 def test_a_video_is_in_the_queues_of_its_topics_their_parents_and_the_catalogue():
     """a has topics 5 and 9 of one parent, 2; b topic 5; c none."""
     videos = pa.table(
@@ -214,13 +221,13 @@ def test_any_queue(rows, chosen, level, random):
         for v, (n, c, _, _) in of.items()
         if n >= tau_1 and beta_below(c, n, chosen["min_ctr"] or 1e-12, 2_000) > chosen["confidence"]
     }
-    good = [v for v in of if v not in disliked and (level == "catalogue" or of[v][0] >= tau_1)]
-    if level == "catalogue":
-        ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][2], v.encode()))
-    else:
-        ranked = sorted(good, key=lambda v: (-of[v][2], -of[v][0], v.encode()))
-    assert videos_of(result) == ranked[: chosen["length"]]
     young = {v for v, (n, _, _, y) in of.items() if y and n < tau_1 and level != "catalogue"}
+    good = [v for v in of if v not in disliked | young and (level != "topic" or of[v][0] >= tau_1)]
+    if level == "topic":
+        ranked = sorted(good, key=lambda v: (-of[v][2], -of[v][0], v.encode()))
+    else:
+        ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][2], v.encode()))
+    assert videos_of(result) == ranked[: chosen["length"]]
     fresh = videos_of(result, fresh=True)
     assert set(fresh) <= young
     assert len(fresh) == min(len(young), chosen["fresh_pool"])

@@ -28,8 +28,12 @@ SETTINGS = Settings(
 )
 
 
-def source(*, worth=True, rows=3_000, users=60, videos=1_500, seed=1, settings=SETTINGS):
-    """Each user likes one of four topics: clicks nine of ten of its videos, else one of ten.
+def source(
+    *, worth=True, by_parent=False, rows=3_000, users=60, videos=1_500, seed=1, settings=SETTINGS
+):
+    """Each user likes one of four topics, or of two parents: clicks nine of ten of its videos.
+
+    Of other videos one of ten.
 
     A video is shown twice on average, so that its id says little. Where topics are worth nothing,
     the liked videos are drawn beside the topics that are told.
@@ -39,8 +43,9 @@ def source(*, worth=True, rows=3_000, users=60, videos=1_500, seed=1, settings=S
     times = np.arange(rows) * 3_600_000_000 + 100
     topic = r.integers(0, TOPICS, videos)
     liked = topic if worth else r.integers(0, TOPICS, videos)
-    clicked = r.random(rows) < np.where(liked[video] == user % TOPICS, 0.9, 0.1)
-    ids = np.array([f"i{i:06}" for i in range(rows)])
+    kinds, likes = (TOPICS // 2, liked // 2) if by_parent else (TOPICS, liked)
+    clicked = r.random(rows) < np.where(likes[video] == user % kinds, 0.9, 0.1)
+    ids = np.array([f"i{i:06}" for i in range(rows)], str)
     shown = {
         "event_id": ids,
         "user_id": [f"u{u}" for u in user],

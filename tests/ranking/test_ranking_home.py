@@ -13,9 +13,10 @@ from ranking_worlds import EPOCH, inputs
 from ranking_worlds import SETTINGS as WORLD_SETTINGS
 
 from benchmarks.homes import release_tables
-from consumers.ranking import evaluate, home
+from consumers.ranking import cost, evaluate, home
 from consumers.ranking.store import restore
-from consumers.training import frames, read
+from consumers.training import read
+from consumers.training.frame import build_frame
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
 from vidtopics.contracts import (
@@ -127,13 +128,15 @@ def tables(tmp_path):
 
 def test_a_release_is_read_in_the_order_of_time(tables):
     log = read(tables, tables.latest_release()["versions"])
-    assert log.impressions.equals(inputs().impressions.slice(0, 1_200).cast(log.impressions.schema))
-    (frame,) = frames(log, SETTINGS, as_of_us=FOREVER)
-    (plain,) = frames(inputs(), SETTINGS, as_of_us=FOREVER)
-    assert np.array_equal(frame.clicked, plain.clicked[:1_200])
-    assert (
-        frame.features["topic_ids"].to_pylist() == plain.features["topic_ids"].to_pylist()[:1_200]
+    shown = inputs().impressions.slice(0, 1_200)
+    names = ["event_id", "user_id", "video_id", "event_us", "created_us"]
+    assert log.impressions.select(names).equals(
+        shown.select(names).cast(log.impressions.select(names).schema)
     )
+    frame, plain = (build_frame(each, SETTINGS, as_of_us=FOREVER) for each in (log, inputs()))
+    assert np.array_equal(frame.clicked, plain.clicked[:1_200])
+    ids = [f.topics["topic_ids"].take(pa.array(f.topic_row[:1_200])) for f in (frame, plain)]
+    assert ids[0].to_pylist() == ids[1].to_pylist()
 
 
 def test_a_model_is_trained_again_only_where_something_changed(tables):
@@ -202,7 +205,8 @@ def test_the_verbs(tables, capsys):
     assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
-def test_day_by_day_and_cost(tables, capsys):
+def test_day_by_day_and_cost(tables, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "ROUNDS", 1)
     place = ["--home", str(tables.home)]
     assert run(["evaluate", "daily", "--days", "3", *place]) == 0
     assert "Fig. 5, Wide&Deep" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from taste_worlds import SETTINGS, source
 from consumers.ranking import train as training
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import MODELS, VARIANTS
-from consumers.ranking.search import LEARNERS, choices, learn, search
+from consumers.ranking.search import LEARNERS, choices, search, train_model
 from consumers.ranking.train import train
 from vidtopics.errors import SettingsError
 
@@ -120,7 +120,7 @@ def test_hidden_ids_train_the_unknown_one(parts):
 def test_every_learner_is_tried_at_the_same_points_for_every_variant(parts, name):
     assert choices(name, 3, 7) == choices(name, 3, 7)
     assert choices(name, 3, 7)[1:] != choices(name, 3, 8)[1:]
-    fitted = learn(
+    fitted = train_model(
         name, VARIANTS["topics"], parts, RANKING, choices(name, 2, 7)[1], seed=1, epochs=2
     )
     scores = fitted.predict(parts.judge)
@@ -137,7 +137,7 @@ def test_a_search_takes_the_trial_that_is_best_on_validation(parts, monkeypatch)
         def __init__(self):
             self.auc = [next(auc)]
 
-    monkeypatch.setattr("consumers.ranking.search.learn", lambda *a, **k: Fitted())
+    monkeypatch.setattr("consumers.ranking.search.train_model", lambda *a, **k: Fitted())
     chosen = search("dcn", VARIANTS["none"], parts, RANKING, trials=3, seed=7)
     assert chosen.choice == choices("dcn", 3, 7)[1]
     assert (chosen.epochs, chosen.auc) == (3, [0.7, 0.8, 0.75])

@@ -120,3 +120,30 @@ def cost(home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJs
         print_json(report)
     else:
         ranking_reports.figure_6(report)
+
+
+@app.command()
+def recall(
+    windows: Annotated[
+        int, typer.Option(min=1, help="Into which the last half of the log is cut.")
+    ] = 10,
+    users: Annotated[int, typer.Option(min=1, help="Drawn of each window, at most.")] = 300,
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recall by topics against popular, item-kNN and ALS: later clicks among all live videos.
+
+    Ends with 2 where too few users click something new after topics were known.
+    """
+    from vidtopics.cli import homes, recall_report, show
+    from vidtopics.evaluate.recall import evaluate
+    from vidtopics.tables import Tables
+
+    settings = homes.settings(home, config)
+    with show.working("Evaluating recall") as progress:
+        report = evaluate(Tables(home), settings, windows=windows, users=users, progress=progress)
+    if as_json:
+        print_json(report)
+    else:
+        recall_report.show(report)

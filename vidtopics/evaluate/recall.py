@@ -35,8 +35,8 @@ from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 from vidtopics.times import moment
 
-SHORT, LONG = 50, 600
-FIGURES = (f"hit_rate_{SHORT}", f"ndcg_{SHORT}", f"hit_rate_{LONG}", f"ndcg_{LONG}")
+SHORT = 50
+"""Figures are at this length and at N_3."""
 TOPICS, POPULAR, RANDOM, KNN, ALS = "topics", "popular", "random", "item-kNN", "ALS"
 PAIRS = (
     *((TOPICS, peer) for peer in (RANDOM, POPULAR, KNN, ALS)),
@@ -111,7 +111,7 @@ def evaluate(
         "candidates": settings.recall.candidates,
         "chosen": choice,
         "rules": dict(at.removed),
-        **_report(rows, settings.seed),
+        **_report(rows, settings.recall.candidates, settings.seed),
     }
 
 
@@ -217,8 +217,9 @@ def _choose_peers(
     users: int,
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """What popularity and the peers do best with at 600 on the window before the first."""
+    """What popularity and the peers do best with at N_3 on the window before the first."""
     progress("choosing what the peers do best with")
+    number = settings.recall.candidates
     at = _moment(tables, settings, log, window[0])
     requests = [
         (u, c) for u, c, _ in _active(at, window[1], users) if at.past.known.ever_clicked(u)
@@ -226,7 +227,7 @@ def _choose_peers(
 
     def score(recommend: peers.Peer) -> float:
         rates = [
-            hit_rate(recommend(u, _seen(at, settings, u), LONG), clicked, LONG)
+            hit_rate(recommend(u, _seen(at, settings, u), number), clicked, number)
             for u, clicked in requests
         ]
         return float(np.mean(rates)) if rates else 0.0
@@ -275,18 +276,18 @@ def _requests(
     }
     clickers = max(len(np.unique(known.log.user[known.rows])), 1)
     share = np.maximum(past.clicks.sum(axis=0).A1, 1) / clickers
-    live = int(past.is_live.sum())
+    live, number = int(past.is_live.sum()), settings.recall.candidates
     for user, clicked, _ in _active(at, end_us, users):
         seen = _seen(at, settings, user)
         reasons = recall(at, settings, user, seen)
         lists = {TOPICS: list(reasons)}
-        lists |= {name: peer(user, seen, LONG) for name, peer in methods.items()}
+        lists |= {name: peer(user, seen, number) for name, peer in methods.items()}
         lists |= {
-            f"topics + {name}": peers.union(lists[TOPICS], lists[name], LONG)
+            f"topics + {name}": peers.union(lists[TOPICS], lists[name], number)
             for name in (POPULAR, KNN, ALS)
         }
         history = len(known.ever_clicked(user))
-        possible = min(settings.recall.candidates, live - int(past.is_live[list(seen)].sum()))
+        possible = min(number, live - int(past.is_live[list(seen)].sum()))
         given = list(reasons.values())
         yield _Row(user, history, lists, clicked, share, at.is_fresh, given, possible)
 
@@ -300,16 +301,18 @@ def recall(at: Moment, settings: Settings, user: int, seen: set[int]) -> dict[in
         taste = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(at.popular_parents))
     names = set(log.video_ids.take(pa.array(list(seen), pa.int64())).to_pylist())
 
-    def read(queue_names: Sequence[str], limit: int) -> list[list[str]]:
-        return [at.lists.get(name, [])[:limit] for name in queue_names]
+    def read(queues: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
+        pairs = zip(queues, limits, strict=True)
+        return [at.lists.get(name, [])[:limit] for name, limit in pairs]
 
     reasons = choose(read, taste, names, settings.recall, seed=settings.seed + user)
     places = pc.index_in(pa.array(list(reasons), pa.string()), value_set=log.video_ids)
     return dict(zip(places.to_pylist(), reasons.values(), strict=True))
 
 
-def _report(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
-    methods = list(rows[0].lists)
+def _report(rows: Sequence[_Row], number: int, seed: int) -> dict[str, Any]:
+    methods, lengths = list(rows[0].lists), (SHORT, number)
+    figures = [f"{figure}_{k}" for k in lengths for figure in ("hit_rate", "ndcg")]
     users, history = (
         np.array([getattr(row, name) for row in rows]) for name in ("user", "history")
     )
@@ -318,7 +321,7 @@ def _report(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
             [
                 [
                     figure(row.lists[name], row.clicked, k)
-                    for k in (SHORT, LONG)
+                    for k in lengths
                     for figure in (hit_rate, ndcg)
                 ]
                 for row in rows
@@ -344,12 +347,12 @@ def _report(rows: Sequence[_Row], seed: int) -> dict[str, Any]:
         "users": len(np.unique(users)),
         "median_history": float(middle),
         "methods": {
-            name: dict(zip(FIGURES, means(values[name], known), strict=True))
+            name: dict(zip(figures, means(values[name], known), strict=True))
             | _of_lists([row for row, is_in in zip(rows, known, strict=True) if is_in], name)
             for name in methods
         },
         "differences": {
-            f"{a} - {b}": dict(zip(FIGURES, means(values[a] - values[b], known), strict=True))
+            f"{a} - {b}": dict(zip(figures, means(values[a] - values[b], known), strict=True))
             for a, b in PAIRS
         },
         "slices": {

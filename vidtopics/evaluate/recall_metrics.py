@@ -33,8 +33,8 @@ def ndcg(ranked: Sequence[int], clicked: frozenset[int], k: int) -> float:
 
     sum of 1 / log2(1 + place) over the hits, over the same sum of places 1 to min(k, clicks).
 
-    >>> ndcg([5, 2], frozenset({2}), 2) == 1 / np.log2(3)
-    True
+    >>> round(ndcg([5, 2], frozenset({2}), 2), 3)  # 1 / log2(3)
+    0.631
     """
     places = np.array([p for p, video in enumerate(ranked[:k], 1) if video in clicked])
     best = np.arange(1, 1 + min(k, len(clicked)))

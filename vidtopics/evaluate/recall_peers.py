@@ -107,7 +107,7 @@ def _learned(model: Any, past: Past, rest: Peer) -> Peer:
     model.fit(clicks, show_progress=False)
 
     def recommend(user: int, seen: Collection[int], number: int) -> list[int]:
-        row = clicks[user]
+        row = csr_matrix(clicks[user])  # implicit wants the class of before
         own: list[int] = []
         if row.nnz:
             wide = min(number + row.nnz + len(seen) + 100, clicks.shape[1])

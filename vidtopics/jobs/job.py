@@ -67,7 +67,7 @@ class Computed:
     `widths` resolves the contract's named vector widths, `facts` go with the commit, `left_out`
     says what the rows lack and why (of :class:`Parts` it is read after the last), `close` is called
     once all is written. `reused` names rows of the last result that hold as they are
-    (:func:`vidtopics.jobs.reuse.reusable_rows`); `rows` are the others.
+    (:class:`vidtopics.jobs.reuse.LastResult`); `rows` are the others.
     """
 
     rows: pa.Table | ds.Dataset | DataFrame | Parts

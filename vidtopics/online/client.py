@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -54,6 +54,21 @@ class OnlineClient(Reads[Connection]):
         """
         return self._run(self._views(views, ids, names))
 
+    def read_entities(
+        self, views: Sequence[str] | str, ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, Features]:
+        """Views of several entities in one round trip, each for the ids of its entity.
+
+        Args:
+            views: their names, or the name of a service: `ranking_v2`.
+            ids: by entity (`video`, `user`), in the order of the result.
+
+        Raises:
+            InputError: no such service or entity, or no ids of a view's entity; else as
+                :meth:`read_views`.
+        """
+        return self._run(self._entities(views, ids))
+
     def read_parts(
         self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False
     ) -> list[Features]:
@@ -68,10 +83,12 @@ class OnlineClient(Reads[Connection]):
         return self._run(self._current_directory(views, fresh=fresh))
 
     def recent_clicks(self, user_id: str) -> list[str]:
-        """The user's clicked videos, newest first; empty for an unknown user."""
+        """The user's clicked videos, newest first; empty where there are none."""
         return self._run(self._recent_clicks(user_id))
 
-    def queues(self, names: Sequence[int | str], *, epoch: int, limit: int) -> list[list[str]]:
+    def queues(
+        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
+    ) -> list[list[str]]:
         """The first `limit` videos of each queue in one round trip.
 
         Empty for an unknown queue or another epoch.
@@ -80,7 +97,7 @@ class OnlineClient(Reads[Connection]):
             names: of queues: a topic's number, `p3` for parent topic 3, `all` for the catalogue;
                 with `:fresh` behind it, the queue's fresh videos (:func:`.layout.queue_name`).
             epoch: of the topics.
-            limit: videos of each queue at most.
+            limit: videos of each queue at most, of all alike or of each.
         """
         return self._run(self._queues(names, epoch, limit))
 
@@ -114,6 +131,12 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         """As :meth:`OnlineClient.read_views`."""
         return await self._run(self._views(views, ids, names))
 
+    async def read_entities(
+        self, views: Sequence[str] | str, ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, Features]:
+        """As :meth:`OnlineClient.read_entities`."""
+        return await self._run(self._entities(views, ids))
+
     async def read_parts(
         self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False
     ) -> list[Features]:
@@ -129,7 +152,7 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         return await self._run(self._recent_clicks(user_id))
 
     async def queues(
-        self, names: Sequence[int | str], *, epoch: int, limit: int
+        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
     ) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
         return await self._run(self._queues(names, epoch, limit))

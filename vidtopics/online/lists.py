@@ -1,4 +1,4 @@
-"""A read of lists without its transport: topic queues, recent clicks, and the queues' catalogue."""
+"""A read of lists without its transport: topic queues and their catalogue."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class ListRequest:
     commands: list[tuple[Any, ...]]
 
     @classmethod
-    def of(cls, directory: Directory, keys: ListKeys, limit: int | None) -> ListRequest:
-        """The request for the lists that `keys` names, of `limit` elements at most (None: all)."""
-        last = -1 if limit is None else limit - 1
-        names = Structures(directory.prefix, directory.layout)
-        lists = [("LRANGE", key, 0, last) for key in keys(directory, names)]
+    def of(cls, directory: Directory, keys: ListKeys, limits: Sequence[int] | None) -> ListRequest:
+        """The request for the lists that `keys` names, of so many elements at most (None: all)."""
+        names = [*keys(directory, Structures(directory.prefix, directory.layout))]
+        ends = [-1] * len(names) if limits is None else [limit - 1 for limit in limits]
+        lists = [("LRANGE", key, 0, end) for key, end in zip(names, ends, strict=False)]
         return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
 
     def stale(self, answers: Sequence[Any]) -> bool:

@@ -91,7 +91,7 @@ class Standard(nn.Module):
     """Numbers less their mean over their standard deviation, cut at 5; those of training rows.
 
     >>> standard = Standard(2)
-    >>> standard.learn(np.array([[1.0, 7.0], [3.0, 7.0]], np.float32))
+    >>> standard.set_scale(np.array([[1.0, 7.0], [3.0, 7.0]], np.float32))
     >>> standard(torch.tensor([[3.0, 7.0], [99.0, 8.0]])).tolist()
     [[1.0, 0.0], [5.0, 1.0]]
     """
@@ -103,7 +103,7 @@ class Standard(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("deviation", torch.ones(width))
 
-    def learn(self, numbers: NDArray[np.float32]) -> None:
+    def set_scale(self, numbers: NDArray[np.float32]) -> None:
         """Takes mean and deviation of float32[N, F]; a constant column has deviation 1."""
         deviation = numbers.std(0, dtype=np.float64)
         mean = numbers.mean(0, dtype=np.float64)
@@ -129,9 +129,9 @@ class Numbers(nn.Module):
         self.width = sizes.numbers + len(columns) + (sizes.cover if pieces.cover else 0)
         self.standard = Standard(self.width)
 
-    def learn(self, batch: Batch) -> None:
+    def set_scale(self, batch: Batch) -> None:
         """Takes the scale from a batch of training rows."""
-        self.standard.learn(self._joined(batch).numpy())
+        self.standard.set_scale(self._joined(batch).numpy())
 
     def forward(self, batch: Batch) -> Tensor:
         """`(B, N)`."""

@@ -37,11 +37,6 @@ class Pieces:
     tiers: bool = False
     cover: bool = False
 
-    @property
-    def topics(self) -> bool:
-        """Whether anything that comes of topics is read."""
-        return any(getattr(self, name) for name in TOPIC_PIECES)
-
 
 TOPIC_PIECES = tuple(field.name for field in fields(Pieces) if field.name != "cover")
 VARIANTS: Mapping[str, Pieces] = MappingProxyType(
