@@ -94,8 +94,26 @@ def _column(column: Column, rng: np.random.Generator, count: NDArray[np.int64]) 
     }
     if column.name in plain:
         return plain[column.name]()
+    if column.width is None:
+        return _of_user(column, rng, rows)
     vectors = rng.standard_normal((rows, WIDTHS[str(column.width)]), np.float32)
     return _lists(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _of_user(column: Column, rng: np.random.Generator, rows: int) -> pa.Array:
+    """A feature of N users: counts, and lists of what a user of 64 impressions may have."""
+    kind = column.type.removeprefix("list<").removesuffix(">")
+    lengths = {"user_topic": 24, "user_parent": 8}
+    length = next((n for stem, n in lengths.items() if column.name.startswith(stem)), 32)
+    shape = (rows, length) if kind != column.type else (rows,)
+    if kind == "string":
+        items = video_ids(rng.integers(0, 1_000_000, rows * length))
+        return pa.ListArray.from_arrays(np.arange(0, len(items) + 1, length, dtype=np.int32), items)
+    values = rng.integers(0, TOPICS, shape)
+    if "times" in column.name or column.name.endswith("_at"):
+        values = START_US + values
+    numbers = values.astype(np.float32) / 8 if kind == "float32" else values
+    return _lists(numbers) if len(shape) == 2 else pa.array(numbers)
 
 
 def _lists(values: NDArray[np.generic]) -> pa.ListArray:

@@ -45,7 +45,11 @@ def project(
         online_store=_online(online, url),
     )
     store = FeatureStore(config=config)
-    quietly(lambda: store.apply([entities.video, *(_view(home, view, offline) for view in views)]))
+    quietly(
+        lambda: store.apply(
+            [entities.video, entities.user, *(_view(home, view, offline) for view in views)]
+        )
+    )
     return store
 
 

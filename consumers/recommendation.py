@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.retrieval.epochs import left_out, of_epoch
-from consumers.retrieval.recall import Candidates, Recall
+from consumers.retrieval.recall import Candidates, Recall, Store
 from consumers.retrieval.rules import Reason
 from vidtopics.contracts import SERVICES
-from vidtopics.online import Features, OnlineClient
+from vidtopics.online import Features
 from vidtopics.settings import RecallSettings
 
-VIEWS = tuple(table.name for table in SERVICES["ranking_v1"])
+VIEWS = tuple(table.name for table in SERVICES["ranking_v2"])
 NO_STATISTICS = "no statistics"
 
 
@@ -66,8 +66,52 @@ class Recommendation:
     left_out: Mapping[str, Mapping[str, int]]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """All that a request was answered from, for a log that can be replayed.
+
+    Attributes:
+        candidates: N of them.
+        features: the views of `ranking_v2` that the store has.
+        scores: float32[N], click probabilities.
+    """
+
+    candidates: Candidates
+    features: Mapping[str, Features]
+    scores: NDArray[np.float32]
+
+
+def answer(
+    client: Store,
+    ranker: Scorer,
+    settings: RecallSettings,
+    user_id: str,
+    *,
+    at_us: int | None = None,
+    seed: int | None = None,
+) -> Answer:
+    """Candidates, their features and scores, all of one release; arguments as of recall.
+
+    Raises:
+        StoreError: nothing was materialised under the client's prefix.
+        redis.exceptions.RedisError: the server can't be reached.
+    """
+    release = client.snapshot()
+    candidates = Recall(client, settings).recall_from(release, user_id, at_us=at_us, seed=seed)
+    ids, views = candidates.video_ids, release.directory().views
+    features = dict(
+        release.read_entities(
+            [view for view in VIEWS if view in views], {"video": ids, "user": [user_id]}
+        )
+    )
+    topics = of_epoch(features["video_topics"], candidates.epoch)
+    scored = features | {"video_topics": topics}
+    scores = ranker.score(candidates, scored) if ids else np.zeros(0, np.float32)
+    return Answer(candidates, features, scores)
+
+
 def recommend(
-    client: OnlineClient,
+    client: Store,
     ranker: Scorer,
     settings: RecallSettings,
     user_id: str,
@@ -77,23 +121,15 @@ def recommend(
 ) -> Recommendation:
     """The `top` candidates by click probability; one round trip more than recall's.
 
-    `seed` is that of :meth:`Recall.recall`.
-
     A candidate without present features is not scored but counted: it was taken down after its
-    queue was made, or its topics are of another epoch.
-
-    Raises:
-        StoreError: nothing was materialised under the client's prefix.
-        redis.exceptions.RedisError: the server can't be reached.
+    queue was made, or its topics are of another epoch. Raises as :func:`answer`.
     """
-    candidates = Recall(client, settings).recall(user_id, seed=seed)
-    ids = candidates.video_ids
-    features = client.read_views(VIEWS, ids)
-    refused = left_out(features["video_topics"], candidates.epoch)
-    features["video_topics"] = of_epoch(features["video_topics"], candidates.epoch)
-    topics, statistics = features["video_topics"], features["video_statistics"]
+    given = answer(client, ranker, settings, user_id, seed=seed)
+    candidates, scores, ids = given.candidates, given.scores, given.candidates.video_ids
+    statistics = given.features["video_statistics"]
+    topics = of_epoch(given.features["video_topics"], candidates.epoch)
+    refused = left_out(given.features["video_topics"], candidates.epoch)
     usable = topics.present & statistics.present
-    scores = ranker.score(candidates, features) if ids else np.zeros(0, np.float32)
     best = [i for i in np.argsort(-scores, kind="stable").tolist() if usable[i]][:top]
     videos = tuple(Recommended(ids[i], float(scores[i]), candidates.reasons[ids[i]]) for i in best)
     if without := int((topics.present & ~statistics.present).sum()):

@@ -3,6 +3,7 @@
 from feast import FeatureService
 
 from feature_repo.feature_views import (
+    user_recent_clicks,
     user_recent_skips,
     user_statistics,
     user_topics,
@@ -18,10 +19,24 @@ training_v1 = FeatureService(name="training_v1", features=[video_topics, video_s
 
 ranking_v2 = FeatureService(
     name="ranking_v2",
-    features=[video_topics, video_statistics, user_statistics, user_topics, user_recent_skips],
+    features=[
+        video_topics,
+        video_statistics,
+        user_statistics,
+        user_topics,
+        user_recent_clicks,
+        user_recent_skips,
+    ],
 )
 
 training_v2 = FeatureService(
     name="training_v2",
-    features=[video_topics, video_statistics, user_statistics, user_topics, user_recent_skips],
+    features=[
+        video_topics,
+        video_statistics,
+        user_statistics,
+        user_topics,
+        user_recent_clicks,
+        user_recent_skips,
+    ],
 )

@@ -7,6 +7,7 @@ from feast.types import Array, Bool, Float32, Int64, String
 
 from feature_repo.entities import user, video
 from feature_repo.sources import (
+    user_recent_clicks_source,
     user_recent_skips_source,
     user_statistics_source,
     user_topics_source,
@@ -275,6 +276,34 @@ user_recent_skips = FeatureView(
             dtype=Array(Int64),
             description="rank in the refresh, first is 1; -1: none was delivered",
             tags={"wire": "int32"},
+        ),
+    ],
+)
+
+user_recent_clicks = FeatureView(
+    name="user_recent_clicks",
+    description="each user's latest clicked videos, as recall reads them",
+    entities=[user],
+    source=user_recent_clicks_source,
+    ttl=timedelta(0),
+    online=True,
+    schema=[
+        Field(name="user_id", dtype=String),
+        Field(
+            name="recent_video_ids",
+            dtype=Array(String),
+            description="clicked videos, newest first, each once at its last click; N_1 (128) "
+            "at most",
+        ),
+        Field(
+            name="recent_times",
+            dtype=Array(Int64),
+            description="those clicks, in microseconds since 1970",
+        ),
+        Field(
+            name="recent_watch_seconds",
+            dtype=Array(Float32),
+            description="watch time; -1: none was delivered",
         ),
     ],
 )

@@ -65,3 +65,12 @@ user_recent_skips_source = FileSource(
     created_timestamp_column="created_timestamp",
     description="each user's latest impressions that no click is known of",
 )
+
+user_recent_clicks_source = FileSource(
+    name="user_recent_clicks",
+    path="user_recent_clicks",
+    file_format=DeltaFormat(),
+    timestamp_field="event_timestamp",
+    created_timestamp_column="created_timestamp",
+    description="each user's latest clicked videos, as recall reads them",
+)

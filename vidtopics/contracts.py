@@ -520,16 +520,23 @@ USER_TOPICS = Table(
 
 USER_RECENT_CLICKS = Table(
     "user_recent_clicks",
-    "snapshot",
+    "history",
     ("user_id",),
     engine="spark",
+    view=View("user"),
     doc="each user's latest clicked videos, as recall reads them",
     columns=(
         USER_ID,
         Column(
             "recent_video_ids",
             "list<string>",
-            "clicked videos, newest first, each once; N_1 (128) at most",
+            "clicked videos, newest first, each once at its last click; N_1 (128) at most",
+        ),
+        Column(
+            "recent_times", "list<int64>", "those clicks, in microseconds since 1970", unit="us"
+        ),
+        Column(
+            "recent_watch_seconds", "list<float32>", "watch time; -1: none was delivered", unit="s"
         ),
     ),
 )
@@ -671,13 +678,12 @@ TABLES: Mapping[str, Table] = {
 
 ENTITIES: Mapping[str, Column] = {"video": VIDEO_ID, "user": USER_ID}
 VIEWS: Mapping[str, Table] = {t.name: t for t in DERIVED if t.view}
-STRUCTURES: Mapping[str, Table] = {t.name: t for t in (USER_RECENT_CLICKS, TOPIC_QUEUES)}
-"""Snapshots that go to Redis as structures of their own (lists), not as feature views."""
 _RANKING_V2 = (
     VIDEO_TOPICS,
     VIDEO_STATISTICS,
     USER_STATISTICS,
     USER_TOPICS,
+    USER_RECENT_CLICKS,
     USER_RECENT_SKIPS,
 )
 SERVICES: Mapping[str, tuple[Table, ...]] = {

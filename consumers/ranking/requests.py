@@ -33,8 +33,8 @@ class Request(Protocol):
         user_id: who for.
         video_ids: N candidates.
         at_us: when the request was made; ages and decays are taken to this time.
-        clicks: recently clicked videos.
-        history_topics: feature view `video_topics` of `clicks`.
+        history: recently clicked videos, and behind them skipped ones.
+        history_topics: feature view `video_topics` of `history`.
     """
 
     @property
@@ -44,7 +44,7 @@ class Request(Protocol):
     @property
     def at_us(self) -> int: ...  # noqa: D102
     @property
-    def clicks(self) -> Sequence[str]: ...  # noqa: D102
+    def history(self) -> list[str]: ...  # noqa: D102
     @property
     def history_topics(self) -> Features: ...  # noqa: D102
 
@@ -62,7 +62,6 @@ def request_frame(
     *,
     half_life_us: int,
     places: int,
-    skips: TopicsOf | None = None,
 ) -> Frame:
     """A frame of the N candidates, without labels, positions and ages.
 
@@ -75,7 +74,6 @@ def request_frame(
             row in those of entity `user`; a user view that isn't there is as one without a row.
         half_life_us: `users.half_life` of the training.
         places: the longest history.
-        skips: topics of the user's skipped videos.
     """
     n = len(request.video_ids)
     user = {view.name: _rows(features.get(view.name), view, 1) for view in USER_VIEWS}
@@ -86,8 +84,10 @@ def request_frame(
             (USER_RECENT_SKIPS, Entries.skipped),
         )
     )
-    read = [TopicsOf(request.clicks, request.history_topics)] + ([skips] if skips else [])
-    read.append(TopicsOf(request.video_ids, features[VIDEO_TOPICS.name]))
+    read = (
+        TopicsOf(request.history, request.history_topics),
+        TopicsOf(request.video_ids, features[VIDEO_TOPICS.name]),
+    )
     topics = pa.concat_tables(
         _rows(part.topics, VIDEO_TOPICS, len(part.video_ids)) for part in read
     )

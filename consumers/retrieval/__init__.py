@@ -3,7 +3,7 @@
 From a user's recent clicks to candidates, each with its reason.
 """
 
-from consumers.retrieval.recall import Candidates, Recall
+from consumers.retrieval.recall import Candidates, Recall, Store
 from consumers.retrieval.rules import Reason
 
-__all__ = ["Candidates", "Reason", "Recall"]
+__all__ = ["Candidates", "Reason", "Recall", "Store"]

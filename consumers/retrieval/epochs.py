@@ -35,6 +35,18 @@ def of_epoch(topics: Features, epoch: int) -> Features:
     )
 
 
+def first_rows(features: Features, count: int) -> Features:
+    """The first rows."""
+    return replace(
+        features,
+        status=features.status[:count],
+        event_us=features.event_us[:count],
+        created_us=features.created_us[:count],
+        columns={name: values[:count] for name, values in features.columns.items()},
+        null={name: rows[:count] for name, rows in features.null.items()},
+    )
+
+
 def left_out(topics: Features, epoch: int) -> dict[str, int]:
     """Rows without features of that epoch, by cause; causes without rows are not named."""
     rows = {cause: topics.status == status for status, cause in CAUSES.items()}

@@ -7,24 +7,59 @@ of one and queues of another could name other things by the same number.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.retrieval.choosing import Taste, choose
-from consumers.retrieval.epochs import left_out, of_epoch
+from consumers.retrieval.epochs import first_rows, left_out, of_epoch
 from consumers.retrieval.rules import Reason, TopicCounts, count_topics
-from vidtopics.online import Features, OnlineClient
+from vidtopics.contracts import USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
+from vidtopics.online import Catalogue, Features
 from vidtopics.settings import RecallSettings
 from vidtopics.times import micros
 
 NO_TOPIC = "no topic"
 NEW_USER = "new user"
 NO_TOPICS = "no recent click has a current topic"
+CLICKED = (USER_RECENT_CLICKS.name, "recent_video_ids")
+SKIPPED = (USER_RECENT_SKIPS.name, "skipped_video_ids")
+
+
+class Views(Protocol):
+    """What a store says of itself."""
+
+    @property
+    def views(self) -> Collection[str]:
+        """The views that it has."""
+
+
+class Store(Protocol):
+    """What recall and ranking read: an online client, or the tables of a release."""
+
+    def snapshot(self) -> Store:
+        """A handle whose reads are all of one release."""
+
+    def directory(self) -> Views:
+        """The views that there are."""
+
+    def read(self, view: str, ids: Sequence[str]) -> Features:
+        """One view of some ids."""
+
+    def read_entities(
+        self, views: Sequence[str], ids: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Features]:
+        """Views of several entities."""
+
+    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
+        """The heads of some queues."""
+
+    def catalogue(self) -> Catalogue:
+        """The epoch of the queues; topics and parents by falling clicks."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +71,8 @@ class Candidates:
         reasons: of each candidate, in the order in which recall took them.
         epoch: of the topics in `reasons`.
         clicks: the user's recently clicked videos (N_1 at most), newest first.
-        history_topics: feature view `video_topics` of `clicks`, without topics of another epoch.
+        skips: the videos of the newest impressions that weren't clicked (N_1 at most).
+        history_topics: feature view `video_topics` of `history`, without topics of another epoch.
         popular: empty, or why parents are popular ones instead of the user's own.
         left_out: clicks that count in no topic, by cause.
         at_us: when the request was made; ages and decays are taken to this time.
@@ -47,6 +83,7 @@ class Candidates:
     reasons: Mapping[str, Reason]
     epoch: int
     clicks: Sequence[str]
+    skips: Sequence[str]
     history_topics: Features = field(repr=False)
     popular: str
     left_out: Mapping[str, int]
@@ -57,6 +94,11 @@ class Candidates:
     def video_ids(self) -> list[str]:
         """The candidates."""
         return list(self.reasons)
+
+    @property
+    def history(self) -> list[str]:
+        """Clicks, and behind them skips."""
+        return [*self.clicks, *self.skips]
 
 
 class Recall:
@@ -70,14 +112,14 @@ class Recall:
     `popular` says why.
     """
 
-    def __init__(self, client: OnlineClient, settings: RecallSettings) -> None:
+    def __init__(self, client: Store, settings: RecallSettings) -> None:
         self.client = client
         self.settings = settings
 
     def recall(
         self, user_id: str, *, at_us: int | None = None, seed: int | None = None
     ) -> Candidates:
-        """Candidates for a user: one read of the clicks, one of their topics, one of each level.
+        """Candidates for a user: a read of the history, of its topics, and of each level's queues.
 
         Args:
             user_id: who for; unknown ones get what a new user gets.
@@ -89,14 +131,19 @@ class Recall:
                 topics came from is gone before its queues were read.
             redis.exceptions.RedisError: the server can't be reached.
         """
+        return self.recall_from(self.client.snapshot(), user_id, at_us=at_us, seed=seed)
+
+    def recall_from(
+        self, release: Store, user_id: str, *, at_us: int | None = None, seed: int | None = None
+    ) -> Candidates:
+        """The same from a snapshot that goes on to read features of the same release."""
         seed = secrets.randbits(63) if seed is None else seed
         at_us = micros(datetime.now(UTC)) if at_us is None else at_us
-        release = self.client.snapshot()
-        clicks = release.recent_clicks(user_id)[: self.settings.recent_clicks]
-        topics = release.read("video_topics", clicks)
+        clicks, skips = self._history(release, user_id)
+        topics = release.read(VIDEO_TOPICS.name, [*clicks, *skips])
         catalogue = release.catalogue()
         current = of_epoch(topics, catalogue.epoch)
-        own, popular = taste_of(current), ""
+        own, popular = taste_of(current, len(clicks)), ""
         if not len(own.topics.topic_ids):
             own = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(catalogue.parents))
             popular = NO_TOPICS if clicks else NEW_USER
@@ -104,23 +151,36 @@ class Recall:
         def read(names: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
             return release.queues(names, epoch=catalogue.epoch, limit=limits)
 
+        seen = {*clicks, *skips} if self.settings.leave_out == "seen" else {*clicks}
         return Candidates(
             user_id=user_id,
-            reasons=choose(read, own, set(clicks), self.settings, seed),
+            reasons=choose(read, own, seen, self.settings, seed),
             epoch=catalogue.epoch,
             clicks=clicks,
+            skips=skips,
             history_topics=current,
             popular=popular,
-            left_out=_uncounted(topics, catalogue.epoch),
+            left_out=_uncounted(first_rows(topics, len(clicks)), catalogue.epoch),
             at_us=at_us,
             seed=seed,
         )
 
+    def _history(self, release: Store, user_id: str) -> tuple[list[str], list[str]]:
+        """Recent clicks and skips; a view is not there while no user has any."""
+        views = [view for view, _ in (CLICKED, SKIPPED) if view in release.directory().views]
+        rows = release.read_entities(views, {"user": [user_id]}) if views else {}
+        lists = [
+            cast("list[str] | None", rows[view][name][0]) if view in rows else None
+            for view, name in (CLICKED, SKIPPED)
+        ]
+        clicks, skips = (list(videos or ())[: self.settings.recent_clicks] for videos in lists)
+        return clicks, skips
 
-def taste_of(topics: Features) -> Taste:
-    """Topics and parents of clicked videos, newest first, by falling number of clicks."""
+
+def taste_of(topics: Features, clicks: int) -> Taste:
+    """Topics and parents of the first rows, clicked videos, by falling number of clicks."""
     slots = (topics["topic_ids"], topics["parent_topic_ids"])
-    return Taste(*(count_topics(cast("NDArray[np.int64]", ids)) for ids in slots))
+    return Taste(*(count_topics(cast("NDArray[np.int64]", ids[:clicks])) for ids in slots))
 
 
 def _uncounted(topics: Features, epoch: int) -> dict[str, int]:

@@ -52,13 +52,14 @@ def test_materialize_counts_unique_keys():
 
 
 def test_memory_is_what_a_packed_value_can_take():
-    full, mixed, two, four, expiring = smoke("memory")
+    full, mixed, two, four, users, expiring = smoke("memory")
     # 97 bytes of value and 20 of key, at least; 2,048 + 512 bytes of vectors
     assert 117 < full.ours < 500
     assert abs(full.ours - mixed.ours) < 30  # fixed width: unused slots cost the same
     assert mixed.peer > full.peer + 30  # Feast stores -1 in ten bytes
     assert two.ours > full.ours
     assert 2_560 < four.ours < 5_000
+    assert 2_000 < users.ours < 5_000  # 64 ids and times, 24 topics of 16 bytes
     assert (
         expiring.peer + 8 < expiring.ours < expiring.peer + 100
     )  # a time of eight bytes, and its entry in a table

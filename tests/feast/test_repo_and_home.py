@@ -74,5 +74,4 @@ def test_apply_brings_a_prefix_of_layout_1_to_layout_2(
     push(repo, "facts", [{"user_id": "a", "n": 1}])
     client = OnlineClient(store)
     assert client.read("numbers", ["v7", "v8"])["n"].tolist() == [7, 8]
-    assert client.recent_clicks("u1") == ["b", "a"]
     assert {key.split(b":")[1] for key in store.scan_iter(match="vt:[0-9]*")} == {b"1", b"2"}

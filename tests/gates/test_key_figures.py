@@ -11,7 +11,14 @@ from gate_worlds import World, queue_entry, statistics, topic, video_topics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vidtopics.contracts import TOPIC_QUEUES, TOPICS, VIDEO_STATISTICS, VIDEO_TOPICS
+from vidtopics.contracts import (
+    TOPIC_QUEUES,
+    TOPICS,
+    USER_RECENT_CLICKS,
+    USER_STATISTICS,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
 
 
 def figures(verdicts: dict[str, Any], table: str) -> dict[str, float | None]:
@@ -192,3 +199,23 @@ def test_key_figures_are_the_oracles(
             shares = [len(keys) / len(old) for keys in (ended, appeared, changed)]
         verdicts = world.judge(before)
     assert list(figures(verdicts, "video_statistics").values()) == [len(new), *shares]
+
+
+def test_views_of_users_are_judged_for_nulls_and_their_totals_not_for_drift(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    names = [c.name for c in USER_STATISTICS.values]
+    rows = [{"user_id": f"u{i}", **dict.fromkeys(names, i)} for i in range(99)]
+    before = {"user_statistics": world.put(USER_STATISTICS, rows)}
+    world.put(USER_STATISTICS, [row | dict.fromkeys(names, 10_000) for row in rows])
+    clicks = {"recent_video_ids": ["v"], "recent_times": None, "recent_watch_seconds": [-1.0]}
+    world.put(USER_RECENT_CLICKS, [{"user_id": "u", **clicks}])
+    verdicts = world.judge(before)
+    drift = verdicts["user_statistics.user_exposures.psi"]
+    assert (drift.figure or 0) > 1
+    assert drift.verdict in ("ok", "not applied")
+    nulls = {n: v.verdict for n, v in verdicts.items() if n.startswith("user_recent_clicks.")}
+    assert {n for n, v in nulls.items() if v == "block"} == {
+        "user_recent_clicks.recent_times.null_share"
+    }

@@ -7,12 +7,11 @@ import shutil
 import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 import duckdb
-import pyarrow as pa
 import pytest
-from deltalake import CommitProperties, write_deltalake
+from event_logs import DAY, LIMIT, START, deliver, rows_of, run_as_of, steps, visible
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -21,72 +20,11 @@ from spark_jobs import user_recent_clicks, video_counts
 from vidtopics.contracts import CLICKS, IMPRESSIONS, USER_RECENT_CLICKS, VIDEO_COUNTS
 from vidtopics.jobs.increments import COUNTED, Plan, log_frame, plan
 from vidtopics.jobs.job import Job, Run
-from vidtopics.settings import Settings
-from vidtopics.tables import Commit, Tables, deltalake_engine
-from vidtopics.tables.commits import METADATA
+from vidtopics.tables import Tables, deltalake_engine
 from vidtopics.tables.scans import scan
-from vidtopics.tables.schemas import arrow_schema
 
-DAY = 86_400_000_000
-START = 20_000 * DAY
 COUNTS = replace(video_counts.JOB, table=replace(VIDEO_COUNTS, engine="deltalake"))
 RECENT = user_recent_clicks.JOB
-LIMIT = 2
-SETTINGS = Settings.model_validate(
-    {"recall": {"recent_clicks": LIMIT}, "schedule": {"delay": timedelta(seconds=1)}}
-)
-
-# impression, user, video, day, days until it is known, and until it is clicked (None: it is not)
-events = st.tuples(
-    st.integers(0, 30),
-    st.sampled_from("ab"),
-    st.sampled_from("vwxyz"),
-    st.integers(0, 70),
-    st.sampled_from([0, 0, 0, 1, 40]),
-    st.sampled_from([None, 0, 0, 1, 30]),
-)
-steps = st.one_of(
-    st.lists(events, min_size=1, max_size=6).map(lambda rows: ("deliver", rows)),
-    st.tuples(st.sampled_from(["backfill", "live"]), st.integers(0, 71)),
-)
-
-
-def deliver(tables: Tables, rows, number: int) -> None:
-    """Publish impressions and clicks; an id that is there already is a redelivery."""
-    first = {row[0]: row for row in reversed(rows)}.values()
-    shown = [
-        {"event_id": f"e{i:02}", "user_id": u, "video_id": v, "request_id": None, "position": None}
-        | {"event_timestamp": START + d * DAY, "created_timestamp": START + (d + late) * DAY}
-        for i, u, v, d, late, _ in first
-    ]
-    known = {r["event_id"] for r in tables.read(IMPRESSIONS, columns=["event_id"]).to_pylist()}
-    clicked = [
-        {"event_id": s["event_id"], "user_id": s["user_id"], "video_id": s["video_id"]}
-        | {"watch_seconds": None, "event_timestamp": s["event_timestamp"] + delay * DAY}
-        | {"created_timestamp": s["created_timestamp"] + delay * DAY}
-        for s, (*_, delay) in zip(shown, first, strict=True)
-        if delay is not None and s["event_id"] not in known
-    ]
-    commit = Commit("ingest", START + 500 * DAY, START + 500 * DAY, live=True, ordinal=number)
-    for table, records in ((IMPRESSIONS, shown), (CLICKS, clicked)):
-        schema = arrow_schema(table, table.timed_columns)
-        tables.publish(table, pa.Table.from_pylist(records, schema=schema), commit)
-
-
-def visible(run: Run, log) -> list[dict]:
-    """The rows of a log that a run sees, newest first."""
-    rows = run.tables.read(log).to_pylist()
-    us = lambda row, name: int(row[name].timestamp() * 1_000_000)  # noqa: E731
-    known_by = run.known_by(log)
-    return sorted(
-        (
-            r
-            for r in rows
-            if us(r, "event_timestamp") < run.as_of_us and us(r, "created_timestamp") <= known_by
-        ),
-        key=lambda r: (r["event_timestamp"], r["event_id"]),
-        reverse=True,
-    )
 
 
 def expected_counts(run: Run) -> dict[str, tuple[int, int]]:
@@ -97,7 +35,8 @@ def expected_counts(run: Run) -> dict[str, tuple[int, int]]:
 
 def expected_lists(run: Run) -> dict[str, list[str]]:
     videos = defaultdict(dict)
-    for row in visible(run, CLICKS):
+    newest = lambda row: (row["event_timestamp"], row["video_id"])  # noqa: E731
+    for row in sorted(visible(run, CLICKS), key=newest, reverse=True):
         videos[row["user_id"]].setdefault(row["video_id"])
     return {user: list(seen)[:LIMIT] for user, seen in videos.items()}
 
@@ -128,48 +67,9 @@ def count(run: Run, job=COUNTS) -> dict[str, tuple[int, int]]:
     return {r["video_id"]: (r["video_exposures"], r["video_clicks"]) for r in counts}
 
 
-def list_clicks(run: Run, ordinal: int) -> dict[str, list[str]]:
+def list_clicks(run: Run) -> dict[str, list[str]]:
     """The job `user_recent_clicks` on DuckDB."""
-    chosen, commit = plan(run, RECENT, CLICKS), RECENT.commit(run)
-    delta = run.tables.delta(USER_RECENT_CLICKS, create=True)
-    version = chosen.base.version if chosen.base else 0
-    before = run.tables.read(USER_RECENT_CLICKS, version=version).to_pylist()
-    earlier = {r["user_id"]: r["recent_video_ids"] for r in before}
-    late_from = chosen.base_seen.at_us if chosen.base_seen else -(2**62)
-    with connect(run, chosen) as con:
-        users = {u for (u,) in con.sql("SELECT DISTINCT user_id FROM new_clicks").fetchall()}
-        con.execute(
-            "CREATE VIEW late AS SELECT * FROM seen_clicks WHERE user_id IN (SELECT user_id"
-            f" FROM new_clicks WHERE epoch_us(event_timestamp) < {late_from})"
-        )
-        con.execute("CREATE TABLE base (user_id VARCHAR, video_id VARCHAR, place INTEGER)")
-        for user in users & earlier.keys():
-            for place, video in enumerate(earlier[user]):
-                con.execute("INSERT INTO base VALUES (?, ?, ?)", [user, video, place])
-        views = {"new_clicks": "new_clicks", "late_users_clicks": "late", "base": "base"}
-        text = user_recent_clicks.NEWEST.format(limit=LIMIT, **views)
-        places = con.sql(f"FROM ({text}) ORDER BY place").fetchall()
-    lists = {user: videos for user, videos in earlier.items() if user not in users}
-    for user, video, _ in places:
-        lists.setdefault(user, []).append(video)
-    schema = arrow_schema(USER_RECENT_CLICKS)
-    times = {"event_timestamp": commit.as_of_us, "created_timestamp": commit.created_us}
-    rows = [{"user_id": u, "recent_video_ids": v} | times for u, v in lists.items()]
-    commit = replace(commit, facts=chosen.facts, rows=len(rows), content=str(ordinal))
-    write_deltalake(
-        delta,
-        pa.Table.from_pylist(rows, schema=schema),
-        mode="overwrite",
-        commit_properties=CommitProperties(custom_metadata={METADATA: commit.to_json()}),
-    )
-    return lists
-
-
-def run_as_of(tables: Tables, kind: str, day: int) -> Run:
-    """A backfill as of the beginning of a day, or a live run in the middle of it."""
-    if kind == "backfill":
-        return Run(tables, SETTINGS, START + day * DAY)
-    return Run(tables, SETTINGS, START + day * DAY + DAY // 2, live=True)
+    return {user: row["recent_video_ids"] for user, row in rows_of(run, RECENT).items()}
 
 
 # To shrink a history of commits takes minutes.
@@ -184,7 +84,7 @@ def test_any_order_of_deliveries_and_runs_gives_what_all_events_give(tmp_path_fa
             continue
         run = run_as_of(tables, kind, what)
         assert count(run) == expected_counts(run)
-        assert list_clicks(run, number) == expected_lists(run)
+        assert list_clicks(run) == expected_lists(run)
 
 
 def counted(tables: Tables, job) -> str:
@@ -205,7 +105,7 @@ def tables(tmp_path, monkeypatch) -> Tables:
     one_each_day(tables, range(10), 1)
     run = run_as_of(tables, "backfill", 10)
     assert (count(run), counted(tables, COUNTS)) == ({"v": (10, 10)}, "everything: no earlier run")
-    list_clicks(run, 1)
+    list_clicks(run)
     return tables
 
 
@@ -314,12 +214,13 @@ def read_by_spark(run: Run, chosen: Plan, where: str) -> tuple[int, int]:
 
 
 def test_the_benchmark_counts_a_day_beside_the_whole_log(tmp_path, capsys, monkeypatch):
-    options = ["--home", str(tmp_path), "--days", "3", "--rows", "200"]
+    options = ["--home", str(tmp_path), "--days", "3", "--rows", "200", "--users", "20"]
     monkeypatch.setattr(sys, "argv", ["daily_counts", *options])
     daily_counts.main()
     out = capsys.readouterr().out
     counts = re.findall(r"(\w+): ([\d,]+) events counted", out)
-    yesterday, today, whole = ({n: int(c) for n, c in counts[i : i + 2]} for i in (0, 2, 4))
-    assert whole.keys() == {"video_counts", "user_recent_clicks"}
+    n = len(daily_counts.JOBS)
+    yesterday, today, whole = ({j: int(c) for j, c in counts[i : i + n]} for i in (0, n, 2 * n))
+    assert len(whole) == n
     assert today == {name: whole[name] - yesterday[name] for name in whole}
-    assert out.count("everything: no earlier run") == 4
+    assert out.count("everything: no earlier run") == 2 * (n - 1)  # user_topics reads no log

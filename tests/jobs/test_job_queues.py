@@ -120,7 +120,8 @@ def expected_clicks(home, at):
     }
     clicks = [r for r in home.rows(CLICKS) if before(r) and r["event_id"] in shown]
     videos_of = defaultdict(dict)
-    for row in sorted(clicks, key=lambda r: (r["event_timestamp"], r["event_id"]), reverse=True):
+    newest = lambda r: (r["event_timestamp"], r["video_id"])  # noqa: E731
+    for row in sorted(clicks, key=newest, reverse=True):
         user, video = shown[row["event_id"]]
         videos_of[user].setdefault(video)
     return {

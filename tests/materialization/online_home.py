@@ -30,7 +30,7 @@ from vidtopics.layout import HEADER, place
 from vidtopics.layout.chain import visible, with_load
 from vidtopics.materialization import Moved, materialize
 from vidtopics.settings import OnlineSettings
-from vidtopics.tables import Commit, Tables
+from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.commits import METADATA
 from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
@@ -89,10 +89,27 @@ class OnlineHome:
         )
 
     def clicks(self, **users: list[str]) -> None:
-        """All users' recent clicks."""
-        self._replace(
-            USER_RECENT_CLICKS, [{"user_id": u, "recent_video_ids": v} for u, v in users.items()]
+        """All users' recent clicks; rows of those that changed, or have none any more."""
+        self.snapshots += 1
+        rows = self.tables.as_of(
+            USER_RECENT_CLICKS, FOREVER, columns=["user_id", "recent_video_ids"]
         )
+        before = {row["user_id"]: row["recent_video_ids"] for row in rows.to_pylist()}
+        now = {user: videos for user, videos in users.items() if videos}
+        plain = [
+            {
+                "user_id": user,
+                "recent_video_ids": now.get(user),
+                "recent_times": [1] * len(now[user]) if user in now else None,
+                "recent_watch_seconds": [-1.0] * len(now[user]) if user in now else None,
+                "value_hash": hash(tuple(now[user])) | 1 if user in now else 0,
+                "event_timestamp": self.snapshots,
+                "created_timestamp": self.snapshots,
+            }
+            for user in sorted({*before, *now})
+            if before.get(user) != now.get(user)
+        ]
+        self._commit(USER_RECENT_CLICKS, plain)
 
     def queues(
         self, queues: Mapping[int | str, list[str]], *, epoch: int = 1, ctr: float = 0.5
@@ -138,6 +155,9 @@ class OnlineHome:
             }
             for video, event, created, n in rows
         ]
+        self._commit(table, plain)
+
+    def _commit(self, table: Table, plain: list[dict[str, Any]]) -> None:
         data = pa.Table.from_pylist(plain, arrow_schema(table))
         commit = counted(
             Commit("by hand", 1, 1), data.num_rows, data["created_timestamp"].cast(pa.int64())

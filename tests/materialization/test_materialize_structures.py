@@ -1,8 +1,7 @@
-"""Topic queues and recent clicks: lists swapped as wholes, and none left behind."""
+"""Topic queues: lists that change as wholes, and none left behind."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import pytest
 import redis
-from online_home import SETTINGS, OnlineHome, dying_at, lease_ends, stages
+from online_home import KEEP, SETTINGS, OnlineHome, dying_at, lease_ends, stages
 
-from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.failpoints import Crash
 from vidtopics.layout import Layout, Structures
+from vidtopics.materialization import switching
+from vidtopics.materialization.generations import Generations
 from vidtopics.online import Catalogue, OnlineClient
 
 NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
@@ -25,9 +25,9 @@ def home(tmp_path: Path) -> OnlineHome:
     return OnlineHome(tmp_path)
 
 
-def lists(store: redis.Redis, kind: str) -> dict[bytes, list[bytes]]:
-    """What follows the bucket in the key of each list, and the list."""
-    return {k.split(b"}")[1]: store.lrange(k, 0, -1) for k in store.scan_iter(match=f"vt:{kind}:*")}
+def lists(store: redis.Redis) -> dict[bytes, list[bytes]]:
+    """What follows the bucket in the key of each queue, and the queue."""
+    return {k.split(b"}")[1]: store.lrange(k, 0, -1) for k in store.scan_iter(match="vt:queue:*")}
 
 
 def moved(home: OnlineHome, store: redis.Redis, name: str, **options: bool) -> tuple[int, int]:
@@ -75,10 +75,10 @@ def test_a_topic_that_vanished_has_no_list(home: OnlineHome, store: redis.Redis)
     moved(home, store, "topic_queues")
     home.queues({2: ["b", "c"], 3: ["d"]})
     moved(home, store, "topic_queues")
-    assert lists(store, "queue") == {b"2": [b"b", b"c"], b"3": [b"d"]}
+    assert lists(store) == {b"2": [b"b", b"c"], b"3": [b"d"]}
     home.queues({})
     assert moved(home, store, "topic_queues") == (0, 0)
-    assert (lists(store, "queue"), OnlineClient(store).catalogue().topics) == ({}, ())
+    assert (lists(store), OnlineClient(store).catalogue().topics) == ({}, ())
 
 
 def test_another_epoch_takes_the_place_of_the_old_one(home: OnlineHome, store: redis.Redis) -> None:
@@ -120,21 +120,16 @@ def test_readers_stay_with_the_old_epoch_until_the_new_one_is_whole(
 
 
 def test_rows_after_the_release_are_not_served(home: OnlineHome, store: redis.Redis) -> None:
-    home.clicks(a=["v"])
     home.queues({1: ["v"]})
     home.release()
-    home.clicks(a=["later"])
     home.queues({1: ["later"], 2: ["w"]})
     home.run(store)
-    assert (lists(store, "clicks"), lists(store, "queue")) == ({b"a": [b"v"]}, {b"1": [b"v"]})
+    assert lists(store) == {b"1": [b"v"]}
     moved(home, store, "topic_queues")
-    assert (lists(store, "clicks"), lists(store, "queue")) == (
-        {b"a": [b"later"]},
-        {b"1": [b"later"], b"2": [b"w"]},
-    )
+    assert lists(store) == {b"1": [b"later"], b"2": [b"w"]}
 
 
-def test_a_long_queue_and_many_lists_arrive_whole(home: OnlineHome, store: redis.Redis) -> None:
+def test_a_long_queue_and_many_users_arrive_whole(home: OnlineHome, store: redis.Redis) -> None:
     long = [f"v{i}" for i in range(2500)]  # Lua hands on some thousands of values at once
     home.queues({1: long})
     home.clicks(**{f"u{i}": [f"v{i}"] for i in range(1200)})
@@ -143,69 +138,31 @@ def test_a_long_queue_and_many_lists_arrive_whole(home: OnlineHome, store: redis
     client = OnlineClient(store)
     assert client.queues([1], epoch=1, limit=9999) == [long]
     assert all(client.recent_clicks(f"u{i}") == [f"v{i}"] for i in (0, 999, 1000, 1199))
-    assert len(lists(store, "clicks")) == 1200
 
 
-def test_only_users_whose_clicks_changed_are_written(home: OnlineHome, store: redis.Redis) -> None:
-    home.clicks(same=["a", "b"], changed=["a"], gone=["c"], emptied=["d"], ü=["e"])
-    assert moved(home, store, "user_recent_clicks") == (5, 5)
-    store.rpush(NAMES.clicks("same"), "untouched")
-    home.clicks(same=["a", "b"], changed=["b", "a"], emptied=[], ü=["e"], new=["f"])
-    assert moved(home, store, "user_recent_clicks") == (5, 4)
-    assert lists(store, "clicks") == {
-        b"same": [b"a", b"b", b"untouched"],
-        b"changed": [b"b", b"a"],
-        "ü".encode(): [b"e"],
-        b"new": [b"f"],
-    }
+def test_clicks_go_back_with_their_release(home: OnlineHome, store: redis.Redis) -> None:
+    home.clicks(a=["v"], gone=["w"])
+    home.release()
+    home.run(store, KEEP)
+    home.clicks(a=["x", "v"])
+    home.release()
+    home.run(store, KEEP)
+    client = OnlineClient(store)
+    assert [client.recent_clicks(user) for user in ("a", "gone")] == [["x", "v"], []]
+    switching.go_back(Generations(store, "vt", 4), 1)
+    assert [client.recent_clicks(user) for user in ("a", "gone")] == [["v"], ["w"]]
 
 
-def test_full_writes_all_lists_and_finds_those_of_users_who_are_gone(
+def test_full_writes_all_lists_and_leaves_none_of_before(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    home.clicks(a=["v"], gone=["w"])
     home.queues({1: ["v"]})
-    moved(home, store, "user_recent_clicks")
-    store.rpush(NAMES.clicks("a"), "spoilt")
+    moved(home, store, "topic_queues")
     store.rpush(NAMES.queue(1, 44), "forgotten")
-    home.clicks(a=["v"], b=["x"])
     home.queues({2: ["w"]})
-    assert moved(home, store, "user_recent_clicks", full=True) == (2, 3)
-    assert lists(store, "clicks") == {b"a": [b"v"], b"b": [b"x"]}
-    assert lists(store, "queue") == {b"2": [b"w"]}
-    assert home.run(store, full=True)["user_recent_clicks"].written == 2
-
-
-def test_a_table_made_anew_leaves_no_list_of_the_old_one(
-    home: OnlineHome, store: redis.Redis
-) -> None:
-    home.clicks(a=["v"], gone=["w"])
-    moved(home, store, "user_recent_clicks")
-    shutil.rmtree(home.root / "tables" / "user_recent_clicks")
-    home.clicks(a=["x"])
-    home.clicks(a=["v"])
-    moved(home, store, "user_recent_clicks")
-    assert lists(store, "clicks") == {b"a": [b"v"]}
-
-
-@pytest.mark.parametrize("lost", ["log", "file"])
-def test_where_the_last_version_does_not_open_lists_are_found_by_looking(
-    home: OnlineHome, store: redis.Redis, lost: str
-) -> None:
-    home.clicks(a=["v"], gone=["w"])
-    moved(home, store, "user_recent_clicks")
-    home.clicks(a=["x"], b=["v"])
-    delta = home.tables.delta(USER_RECENT_CLICKS)
-    if lost == "file":
-        assert delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
-    else:
-        delta.create_checkpoint()
-        for version in (0, 1):
-            (
-                home.root / "tables" / "user_recent_clicks" / "_delta_log" / f"{version:020}.json"
-            ).unlink()
-    moved(home, store, "user_recent_clicks")
-    assert lists(store, "clicks") == {b"a": [b"x"], b"b": [b"v"]}
+    assert moved(home, store, "topic_queues", full=True) == (1, 1)
+    assert lists(store) == {b"2": [b"w"]}
+    assert home.run(store, full=True)["topic_queues"].written == 1
 
 
 FIRST = {"clicks": {"a": ["v"], "b": ["w"]}, "queues": {1: ["v"], 2: ["w"]}}
@@ -220,7 +177,7 @@ def there_and_back(tmp_path_factory: pytest.TempPathFactory) -> list[OnlineHome]
     return stages(tmp_path_factory.mktemp("stages"), map(step, (FIRST, SECOND, FIRST)))
 
 
-@pytest.mark.parametrize("command", range(1, 83, 3))
+@pytest.mark.parametrize("command", range(1, 115, 4))
 def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
     there_and_back: list[OnlineHome],
     store: redis.Redis,
@@ -234,15 +191,16 @@ def test_a_run_that_dies_is_made_good_even_if_the_next_release_goes_back(
         second.run(store)
     lease_ends(store)
     third.run(store)
-    assert lists(store, "clicks") == {b"a": [b"v"], b"b": [b"w"]}
-    assert lists(store, "queue") == {b"1": [b"v"], b"2": [b"w"]}
+    client = OnlineClient(store)
+    assert [client.recent_clicks(user) for user in "abc"] == [["v"], ["w"], []]
+    assert lists(store) == {b"1": [b"v"], b"2": [b"w"]}
     assert all(moved.up_to_date for moved in third.run(store).values())
 
 
-def test_the_deaths_above_are_at_every_third_command(
+def test_the_deaths_above_are_at_every_fourth_command(
     there_and_back: list[OnlineHome], store: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there_and_back[0].run(store)
     with dying_at(0, monkeypatch) as sent:
         there_and_back[1].run(store)
-    assert 70 < sent[0] < 83
+    assert 100 < sent[0] < 115

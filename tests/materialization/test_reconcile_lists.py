@@ -1,26 +1,22 @@
-"""The nightly check of topic queues and recent clicks, beside worlds written by hand."""
+"""The nightly check of topic queues, beside worlds written by hand."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
-from online_home import SETTINGS, OnlineHome, dump, lease_ends
+from online_home import SETTINGS, OnlineHome, dump
 
 from vidtopics.cli import common
 from vidtopics.contracts import TOPIC_QUEUES
-from vidtopics.failpoints import Crash
 from vidtopics.layout import Layout, Structures
 from vidtopics.materialization.reconcile import Reconciled, reconcile
-from vidtopics.materialization.structures import _Lists
 from vidtopics.settings import OnlineSettings
 
 NAMES = Structures(SETTINGS.prefix, Layout(SETTINGS.buckets))
-ANNA, BORIS = NAMES.clicks("anna"), NAMES.clicks("børis")
 FIRST, SECOND = NAMES.queue(2, 1), NAMES.queue(2, 2)  # the second load's, of epoch 3
 CATALOGUE = "vt:{directory}:structures"
 Spoil = Callable[[redis.Redis], object]
@@ -28,21 +24,18 @@ Spoil = Callable[[redis.Redis], object]
 
 @pytest.fixture
 def home(tmp_path: Path, store: redis.Redis) -> OnlineHome:
-    """Epoch 3 of two topics, two users with clicks, over an epoch and a user who are gone.
+    """Epoch 3 of two topics over an epoch that is gone.
 
     The last commit is named by no release yet.
     """
     made = OnlineHome(tmp_path / "home")
     made.queues({1: ["old"], 9: ["old"]}, epoch=2)
-    made.clicks(anna=["v1"], carl=["v4"])
     made.release()
     made.run(store)
     made.queues({1: ["v1", "v2", "v3"], 2: ["v2"]}, epoch=3)
-    made.clicks(anna=["v1", "v2"], børis=["v3"], carl=[])
     made.release()
     made.run(store)
     made.queues({1: ["later"]}, epoch=3)
-    made.clicks(anna=["later"])
     return made
 
 
@@ -57,30 +50,15 @@ def test_lists_as_they_should_be_have_no_fault_and_stay_as_they_are(
     assert {k: v for k, v in before.items() if isinstance(v, list)} == {
         NAMES.queue(0, 1): [b"v1", b"v2", b"v3"],
         NAMES.queue(0, 2): [b"v2"],
-        ANNA: [b"v1", b"v2"],
-        BORIS: [b"v3"],
     }
     for name, result in list_results(home, store).items():
         assert result == Reconciled(name, 2, live=2, keys=2, compared=2)
     assert dump(store) == before
 
 
-CLICKS, QUEUES = "user_recent_clicks", "topic_queues"
+QUEUES = "topic_queues"
 FAULTS: dict[str, tuple[Spoil, str, str, list[str]]] = {
-    "a user's list is gone": (lambda s: s.delete(BORIS), CLICKS, "missing", ["børis"]),
     "a topic's list is gone": (lambda s: s.delete(SECOND), QUEUES, "missing", ["3:2"]),
-    "a user of no table": (
-        lambda s: s.rpush(NAMES.clicks("x"), "v1"),
-        CLICKS,
-        "not in the table",
-        ["x"],
-    ),
-    "a user whose clicks are gone": (
-        lambda s: s.rpush(NAMES.clicks("carl"), "v4"),
-        CLICKS,
-        "not in the table",
-        ["carl"],
-    ),
     "a topic that the table lacks": (
         lambda s: s.rpush(NAMES.queue(2, 9), "old"),
         QUEUES,
@@ -88,10 +66,15 @@ FAULTS: dict[str, tuple[Spoil, str, str, list[str]]] = {
         ["3:9"],
     ),
     "an order": (lambda s: (s.lpop(FIRST), s.rpush(FIRST, "v1")), QUEUES, "another list", ["3:1"]),
-    "an element": (lambda s: s.lset(ANNA, 1, "v3"), CLICKS, "another list", ["anna"]),
-    "one element more": (lambda s: s.rpush(ANNA, "v3"), CLICKS, "another list", ["anna"]),
+    "an element": (lambda s: s.lset(FIRST, 1, "v9"), QUEUES, "another list", ["3:1"]),
+    "one element more": (lambda s: s.rpush(FIRST, "v9"), QUEUES, "another list", ["3:1"]),
     "one element less": (lambda s: s.rpop(FIRST), QUEUES, "another list", ["3:1"]),
-    "no list": (lambda s: (s.delete(ANNA), s.set(ANNA, "v1v2")), CLICKS, "another list", ["anna"]),
+    "no list": (
+        lambda s: (s.delete(SECOND), s.set(SECOND, "v2")),
+        QUEUES,
+        "another list",
+        ["3:2"],
+    ),
     "another epoch in the catalogue": (
         lambda s: enter(s, epoch=2),
         QUEUES,
@@ -124,30 +107,30 @@ def test_each_fault_is_found_and_named_and_no_other(
         {kind: len(examples)},
         {kind: examples},
     )
-    assert [r.faults for r in results.values() if r.name != name] == [{}]
     home.run(store, full=True)  # what the docs say to do
-    assert [r.faults for r in list_results(home, store).values()] == [{}, {}]
+    assert [r.faults for r in list_results(home, store).values()] == [{}]
 
 
 def test_a_list_in_another_bucket_than_its_own_is_missing_and_foreign(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    bucket = int(ANNA.split(b"{")[1].split(b"}")[0])
-    store.rename(ANNA, ANNA.replace(b"{%d}" % bucket, b"{%d}" % ((bucket + 1) % 4)))
-    assert list_results(home, store)[CLICKS].examples == {
-        "missing": ["anna"],
-        "not in the table": ["anna"],
+    tag = FIRST.split(b"{")[1].split(b"}")[0].decode()
+    other = next(t for t in Layout(SETTINGS.buckets).tags if t != tag)
+    store.rename(FIRST, FIRST.replace(f"{{{tag}}}".encode(), f"{{{other}}}".encode()))
+    assert list_results(home, store)[QUEUES].examples == {
+        "missing": ["3:1"],
+        "not in the table": ["3:1"],
     }
 
 
 def test_of_a_sample_only_the_content_is_left_out(tmp_path: Path, store: redis.Redis) -> None:
     home = OnlineHome(tmp_path)
-    home.clicks(**{f"u{i}": ["v"] for i in range(40)})
+    home.queues({i: ["v"] for i in range(40)})
     home.release()
     home.run(store)
     for i in range(40):
-        store.lset(NAMES.clicks(f"u{i}"), 0, "w")
-    store.delete(NAMES.clicks("u7"))
+        store.lset(NAMES.queue(1, i), 0, "w")
+    store.delete(NAMES.queue(1, 7))
     parts = [
         reconcile(home.tables, store, SETTINGS, sample=10, seed=seed)[0] for seed in (0, 0, 1, 2)
     ]
@@ -157,40 +140,13 @@ def test_of_a_sample_only_the_content_is_left_out(tmp_path: Path, store: redis.R
     assert len({tuple(part.examples["another list"]) for part in parts}) == 3
 
 
-@pytest.mark.parametrize("step", ["swap", "drop", "mark"])
-def test_lists_of_a_run_that_died_are_not_loaded_to_their_end(
-    home: OnlineHome, store: redis.Redis, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    """It dies over the clicks; queues that are not live yet are no reader's."""
-    home.release()
-    real = getattr(_Lists, step)
-
-    def die(lists: _Lists, what: Any, *rest: object) -> None:
-        if CLICKS in str(what) or any(":clicks:" in str(key) for key in what):
-            raise Crash(step)
-        real(lists, what, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_Lists, step, die)
-        with pytest.raises(Crash):
-            home.run(store)
-    lease_ends(store)
-    results = sorted(list_results(home, store).values(), key=lambda r: r.version or 0)
-    assert [(r.version, r.faults) for r in results] == [
-        (None, {"not loaded to its end": 1}),
-        (2, {}),
-    ]
-    home.run(store)
-    assert [(r.version, r.faults) for r in list_results(home, store).values()] == [(3, {}), (3, {})]
-
-
 def test_lists_that_were_never_loaded_are_not_loaded_to_their_end(
     home: OnlineHome, store: redis.Redis
 ) -> None:
     store.flushall()
     assert [(r.version, r.faults) for r in list_results(home, store).values()] == [
         (None, {"not loaded to its end": 1})
-    ] * 2
+    ]
 
 
 def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: redis.Redis) -> None:
@@ -198,19 +154,18 @@ def test_lists_that_no_release_names_yet_are_not_missed(tmp_path: Path, store: r
     home.statistics(("v1", 1, 1, 1))
     home.release()
     home.run(store)
-    home.clicks(u=["v1"])
+    home.queues({1: ["v1"]})
     assert list_results(home, store)["video_statistics"].faults == {}
-    assert CLICKS not in list_results(home, store)
+    assert QUEUES not in list_results(home, store)
     home.release()
-    assert list_results(home, store)[CLICKS].faults == {"not loaded to its end": 1}
+    assert list_results(home, store)[QUEUES].faults == {"not loaded to its end": 1}
 
 
 def test_a_bucket_that_fell_back_to_earlier_lists_is_not_whole(
     home: OnlineHome, store: redis.Redis
 ) -> None:
-    store.hset("vt:lists:{9}", CLICKS, "0 0")
-    results = list_results(home, store)
-    assert (results[CLICKS].faults, results[QUEUES].faults) == ({"not loaded to its end": 1}, {})
+    store.hset("vt:lists:{9}", "topic_queues:2", "0 0")
+    assert list_results(home, store)[QUEUES].faults == {"not loaded to its end": 1}
 
 
 def test_lists_of_another_table_than_the_one_that_is_there(
@@ -223,7 +178,6 @@ def test_lists_of_another_table_than_the_one_that_is_there(
 def test_a_table_without_rows_has_no_lists(tmp_path: Path, store: redis.Redis) -> None:
     home = OnlineHome(tmp_path)
     home.queues({})
-    home.clicks()
     home.release()
     home.run(store)
     for name, result in list_results(home, store).items():
@@ -232,18 +186,16 @@ def test_a_table_without_rows_has_no_lists(tmp_path: Path, store: redis.Redis) -
 
 def test_on_a_cluster(tmp_path: Path, cluster_store: redis.RedisCluster) -> None:
     home = OnlineHome(tmp_path)
-    home.clicks(**{f"u{i}": [f"v{i}"] for i in range(20)})
     home.queues({t: [f"v{t}"] for t in range(20)})
     home.release()
     home.run(cluster_store)
     assert [(r.keys, r.faults) for r in reconcile(home.tables, cluster_store, SETTINGS)] == [
-        (20, {}),
-        (20, {}),
+        (20, {})
     ]
-    cluster_store.delete(NAMES.clicks("u7"))
+    cluster_store.delete(NAMES.queue(1, 7))
     cluster_store.set(NAMES.queue(1, 5), "no list", keepttl=False)
-    results = {r.name: r.examples for r in reconcile(home.tables, cluster_store, SETTINGS)}
-    assert results == {CLICKS: {"missing": ["u7"]}, QUEUES: {"another list": ["1:5"]}}
+    [result] = reconcile(home.tables, cluster_store, SETTINGS)
+    assert result.examples == {"missing": ["1:7"], "another list": ["1:5"]}
 
 
 def test_the_command_ends_with_1_and_names_the_list(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +168,15 @@ def test_a_batch_that_is_sent_twice_is_no_loss(
 
 
 def lists(store: redis.Redis) -> dict[bytes, list[bytes]]:
-    """Those that readers see, by what follows the load of queues, or the kind of clicks."""
+    """Those that readers see, by what follows their load."""
     load = OnlineClient(store).directory().structures["topic_queues"]["load"]
     return {
         k.partition(b"{")[2]: store.lrange(k, 0, -1)
-        for kind in (f"queue:{load}", "clicks")
-        for k in store.scan_iter(match=f"vt:{kind}:*")
+        for k in store.scan_iter(match=f"vt:queue:{load}:*")
     }
 
 
 def fill_lists(home: OnlineHome, n: int) -> None:
-    home.clicks(**{f"u{i}": [f"v{i + n}"] for i in range(n, 20)})
     home.queues({t: [f"v{t + n}"] for t in range(n, 20)})
     home.release()
 
@@ -198,7 +195,7 @@ def test_lists_that_a_bucket_lost_come_again(
     back(store, number, copy)
     assert lists(store) != before
     assert not any(moved.up_to_date for moved in home.run(store).values())
-    assert lists(store) == before  # of users and topics who were gone none came back
+    assert lists(store) == before  # of topics that were gone none came back
     assert all(moved.up_to_date for moved in home.run(store).values())
 
 
@@ -208,20 +205,20 @@ def test_lists_that_are_lost_in_the_midst_make_the_run_fail(
     fill_lists(home, 1)
     home.run(store)
     fill_lists(home, 2)
-    drop = _Lists.drop
+    mark = _Lists.mark
 
-    def lose(self: _Lists, keys: Iterable[bytes]) -> None:
+    def lose(self: _Lists, name: str, text: str) -> None:
         back(store, 1, copy)
-        drop(self, keys)
+        mark(self, name, text)
 
     with monkeypatch.context() as patch:
         copy = bucket(store, 1)
-        patch.setattr(_Lists, "drop", lose)
+        patch.setattr(_Lists, "mark", lose)
         with pytest.raises(StoreError, match="lost writes of this run"):
             home.run(store)
     home.run(store)
-    assert len(lists(store)) == 2 * 18
-    assert OnlineClient(store).recent_clicks("u5") == ["v7"]
+    assert len(lists(store)) == 18
+    assert OnlineClient(store).queues([5], epoch=1, limit=9) == [["v7"]]
 
 
 @pytest.mark.parametrize("loaded", [0, 1])

@@ -169,9 +169,7 @@ def values(content: dict[bytes, Any]) -> dict[Any, Any]:
         if key.split(b":")[1].isdigit() and value is not None
     }
     return {k: v for k, v in facts.items() if k[0]} | {
-        key: value
-        for key, value in content.items()
-        if key.startswith((b"vt:queue:0:", b"vt:clicks"))
+        key: value for key, value in content.items() if key.startswith(b"vt:queue:0:")
     }
 
 

@@ -118,8 +118,8 @@ def test_on_a_cluster_they_go_from_every_node(
 LOSSES: dict[str, Callable[[redis.Redis], object]] = {
     "a watermark": lambda s: s.delete("vt:1:w1:{9}"),
     "a view": lambda s: s.hdel("vt:{directory}:views", "video_statistics"),
-    "a bucket's mark of lists": lambda s: s.hdel("vt:lists:{6}", "user_recent_clicks"),
-    "what is known of lists": lambda s: s.hdel("vt:{directory}:clicks", "user_recent_clicks"),
+    "a bucket's mark of lists": lambda s: s.delete("vt:lists:{6}"),
+    "what is known of lists": lambda s: s.hdel("vt:{directory}:structures", "topic_queues"),
 }
 
 
@@ -131,7 +131,7 @@ def test_a_run_looks_again_before_it_says_that_all_is_well(
     lose: Callable[[redis.Redis], object],
 ) -> None:
     home.statistics(("v1", 2, 2, 99))
-    home.clicks(u=["v2"])
+    home.queues({1: ["v2"]})
     home.release()
     look = releases._look_again
 

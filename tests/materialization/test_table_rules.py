@@ -376,39 +376,6 @@ def test_a_version_that_a_release_names_and_that_does_not_open(
         loaded.run(store)
 
 
-@pytest.mark.parametrize("change", ["replaced", "backup"])
-def test_lists_of_another_history_of_the_table_are_not_compared_with(
-    home: OnlineHome, store: redis.Redis, change: str
-) -> None:
-    """Under version 2 the table then says b: [v] as well; what lies in Redis is b: [w]."""
-    home.clicks(a=["v"])
-    home.release()
-    shutil.copytree(home.root / "tables", home.root / "backup")
-    home.clicks(a=["v"], b=["w"], gone=["w"])
-    home.release()
-    home.run(store)
-    shutil.rmtree(home.root / "tables")
-    home.releases = 0
-    if change == "backup":
-        (home.root / "backup").rename(home.root / "tables")
-        home.releases = 1
-    else:
-        home.clicks(a=["x"])
-    home.clicks(a=["v"], b=["v"])
-    home.release()
-    home.clicks(a=["v"], b=["v"], c=["y"])
-    home.release()
-    home.run(store)
-    client = OnlineClient(store)
-    assert [client.recent_clicks(user) for user in ("a", "b", "c", "gone")] == [
-        ["v"],
-        ["v"],
-        ["y"],
-        [],
-    ]
-    assert home.tables.delta(USER_RECENT_CLICKS).version() == 3
-
-
 def test_full_fills_a_new_generation(loaded: OnlineHome, store: redis.Redis) -> None:
     for key in store.scan_iter(match="vt:1:1:{*"):
         store.delete(key)

@@ -12,6 +12,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.layout import (
     Field,
     KeySpace,
@@ -104,6 +105,27 @@ def put_queues(
     connection.incr(place("vt", "directory"))
 
 
+def put_clicks(
+    connection: Connection,
+    users: Mapping[str, Sequence[str]],
+    *,
+    prefix: str = "vt",
+    buckets: int = 16,
+) -> None:
+    """Write the recent clicks of users."""
+    rows = {
+        user: {
+            "recent_video_ids": videos,
+            "recent_times": [1] * len(videos),
+            "recent_watch_seconds": [-1.0] * len(videos),
+        }
+        for user, videos in users.items()
+    }
+    schema = Schema.of(USER_RECENT_CLICKS)
+    view = USER_RECENT_CLICKS.name
+    put(connection, rows, view=view, schema=schema, prefix=prefix, buckets=buckets)
+
+
 def go_live(connection: Connection, load: int, *, retained: Sequence[int]) -> None:
     """Let readers of all views see a load; the records of loads that a reader may still be on."""
     texts = connection.hgetall(place("vt", "views"))
@@ -123,6 +145,7 @@ def put(
     view: str = "topics",
     schema: Schema = TOPICS,
     prefix: str = "vt",
+    buckets: int = 16,
     ttl_us: int = 0,
     event_us: int = 1,
     created_us: int = 1,
@@ -130,7 +153,7 @@ def put(
     retained: Sequence[int] = (),
 ) -> KeySpace:
     """Write rows by id; the keys that they lie under."""
-    writer = StoreWriter(connection, prefix=prefix)
+    writer = StoreWriter(connection, prefix=prefix, buckets=buckets)
     sender = writer.load(writer.register(view, schema, ttl_us), load=load, retained=retained)
     ids, prints = [name.encode() for name in rows], sender.space.fingerprints
     sender.add(ids, values(schema, list(rows.values()), prints(ids), event_us, created_us))

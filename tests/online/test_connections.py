@@ -287,7 +287,7 @@ def test_the_guides_loader_loads_its_prefix_and_no_other(users: Node) -> None:
         put(connection, {"x": value(5)}, view="loaded")
         assert counts(OnlineClient(connection).read("loaded", ["x"])) == [5]
         assert StoreWriter(connection).drop("loaded") > 0
-        connection.rpush(Structures("vt", Layout(16)).clicks("u9"), "v")
+        connection.rpush(Structures("vt", Layout(16)).queue(1, "9"), "v")
         for write in (
             lambda: put(connection, {"a": value(3)}, prefix="other"),
             connection.flushall,

@@ -47,7 +47,6 @@ def test_values_of_layout_1_are_read(store: Connection) -> None:
 
 def test_lists_of_layout_1_are_read_by_their_epoch(store: Connection) -> None:
     client = OnlineClient(store)
-    assert client.recent_clicks("u1") == ["b", "a"]
     assert client.catalogue() == Catalogue(2, (7, 5))
     assert client.queues([5, 7, 9], epoch=2, limit=9) == [["a", "b"], ["b"], []]
     assert client.queues([5], epoch=1, limit=9) == [[]]

@@ -16,7 +16,7 @@ import pytest
 import redis
 import redis.asyncio
 from redis.cluster import key_slot
-from small_store import count_timeouts, put, value
+from small_store import count_timeouts, put, put_clicks, value
 
 from benchmarks.redis_nodes import (
     Node,
@@ -30,7 +30,7 @@ from benchmarks.redis_nodes import (
     valkey_server,
     wait,
 )
-from vidtopics.layout import Layout, Structures
+from vidtopics.layout import Layout
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect
 
 IDS = [f"v{n}" for n in range(400)]
@@ -299,9 +299,7 @@ def whole(nodes: list[Node]) -> None:
 
 def test_recent_clicks_come_from_the_node_that_has_them(nodes: list[Node]) -> None:
     with connect(url_of(nodes)) as connection:
-        names = Structures("vt", Layout(16))
-        for n in range(40):
-            connection.rpush(names.clicks(f"u{n}"), f"v{n}", "v")
+        put_clicks(connection, {f"u{n}": [f"v{n}", "v"] for n in range(40)})
         client = OnlineClient(connection)
         assert [client.recent_clicks(f"u{n}") for n in range(40)] == [
             [f"v{n}", "v"] for n in range(40)

@@ -8,11 +8,9 @@ from typing import Any, cast
 
 import pytest
 import redis
-from small_store import put_queues
+from small_store import put_clicks, put_queues
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Layout, Structures
-from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import Connection
 from vidtopics.online.lists import ListRequest
@@ -30,8 +28,7 @@ def store(request: pytest.FixtureRequest, store: redis.Redis) -> Connection:
 def fill(store: Connection, buckets: int) -> None:
     """The prefix emptied, and one user's and eight topics' lists that say the number of buckets."""
     store.flushall()
-    StoreWriter(store, buckets=buckets)
-    store.rpush(Structures("vt", Layout(buckets)).clicks("ü"), f"v{buckets}", "w")
+    put_clicks(store, {"ü": [f"v{buckets}", "w"]}, buckets=buckets)
     put_queues(store, {t: [f"v{buckets}", "w"] for t in TOPICS}, epoch=1)
 
 
@@ -122,5 +119,5 @@ def test_a_directory_that_changes_at_every_look_is_asked_three_times_at_most(
         return True
 
     monkeypatch.setattr(ListRequest, "stale", always)
-    assert client.recent_clicks("ü") == expected(4)[0]
+    assert client.queues(TOPICS, epoch=1, limit=1) == expected(4)[1]
     assert asked == [3]

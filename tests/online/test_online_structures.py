@@ -6,14 +6,11 @@ import asyncio
 
 import pytest
 import redis
-from small_store import put, put_queues, value
+from small_store import put, put_clicks, put_queues, value
 
 from vidtopics.errors import StoreError
-from vidtopics.layout import Layout, Structures
 from vidtopics.online import AsyncOnlineClient, Catalogue, OnlineClient
 from vidtopics.online.connections import Connection
-
-NAMES = Structures("vt", Layout(16))
 
 
 @pytest.fixture(params=["server", "cluster"])
@@ -64,7 +61,8 @@ def test_queues_are_one_round_trip(
 def test_clicks_are_newest_first_and_empty_for_a_stranger(
     store: Connection, client: OnlineClient
 ) -> None:
-    store.rpush(NAMES.clicks("ü"), "new", "old")
+    assert client.recent_clicks("ü") == []  # no view yet
+    put_clicks(store, {"ü": ["new", "old"]})
     assert client.recent_clicks("ü") == ["new", "old"]
     assert client.recent_clicks("u") == []
 
@@ -80,17 +78,14 @@ def test_the_catalogue_names_epoch_and_popular_topics(
 
 
 def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:
-    from vidtopics.materialization import StoreWriter
-
-    StoreWriter(store, prefix="p", buckets=3)
-    store.rpush(Structures("p", Layout(3)).clicks("u7"), "v")
+    put_clicks(store, {"u7": ["v"]}, prefix="p", buckets=3)
     assert OnlineClient(store, prefix="p").recent_clicks("u7") == ["v"]
 
 
 def test_the_async_client_reads_the_same(
     request: pytest.FixtureRequest, store: Connection, client: OnlineClient
 ) -> None:
-    store.rpush(NAMES.clicks("ü"), "new", "old")
+    put_clicks(store, {"ü": ["new", "old"]})
     put_queues(store, {7: ["v1", "v2"]}, epoch=2)
     url = request.getfixturevalue("cluster" if isinstance(store, redis.RedisCluster) else "valkey")
 

@@ -13,7 +13,13 @@ import pyarrow as pa
 
 from benchmarks.homes import release_tables
 from consumers.parity import Report, replay
-from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_STATISTICS, VIDEO_TOPICS, Table
+from vidtopics.contracts import (
+    USER_RECENT_SKIPS,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+    Table,
+)
 from vidtopics.layout import KeySpace, place
 from vidtopics.materialization import materialize
 from vidtopics.online import Features, OnlineClient, Status
@@ -84,6 +90,18 @@ class ParityHome:
             },
         )
 
+    def skips(self, *rows: Row) -> None:
+        """Of users: as many skips as n says."""
+        self._append(
+            USER_RECENT_SKIPS,
+            rows,
+            lambda n: {
+                "skipped_video_ids": [f"v{i}" for i in range(n)],
+                "skipped_times": list(range(n)),
+                "skipped_positions": [1] * n,
+            },
+        )
+
     def move(self) -> None:
         """A release, and all of it into Redis."""
         release_tables(self.tables, as_of_us=1, created_us=1, settings="s")
@@ -128,7 +146,7 @@ class ParityHome:
         nothing = {c.name: None for c in table.values}
         plain = [
             {
-                "video_id": video,
+                table.key[0]: video,
                 **(nothing if n is None else features(n)),
                 "event_timestamp": event,
                 "created_timestamp": created,

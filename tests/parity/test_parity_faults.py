@@ -133,6 +133,32 @@ def test_an_end_that_was_not_served_is_stale_by_status(filled: ParityHome) -> No
     assert (view_report.stale, view_report.examples[0]["served"]["status"]) == (1, "present")
 
 
+def test_lists_of_users_are_held_and_a_changed_item_is_named(home: ParityHome) -> None:
+    """Two users with lists of two lengths; one time in a list is written over."""
+    home.skips(("u", ago(2), ago(2), 3), ("w", ago(2), ago(2), 1))
+    home.statistics(("a", ago(2), ago(2), 1))
+    home.move()
+    with home.log.request("r1"):
+        home.client.read_entities(
+            ["user_recent_skips", "video_statistics"], {"user": ["u", "w"], "video": ["a"]}
+        )
+    home.settle()
+    key = home.key("u", "user_recent_skips")
+    value = home.store.get(key)
+    assert value is not None
+    home.store.set(key, value.replace((2).to_bytes(8, "little"), (9).to_bytes(8, "little")))
+    home.read("u", "w", view="user_recent_skips")
+    report = home.replay()
+    view_report = only(report, "user_recent_skips")
+    assert dict(view_report.verdicts) == {V.FINE: 3, V.WRONG_VALUE: 1}
+    assert {name: c.wrong for name, c in view_report.features.items()} == {
+        "skipped_video_ids": 0,
+        "skipped_times": 1,
+        "skipped_positions": 0,
+    }
+    assert dict(only(report, "video_statistics").verdicts) == {V.FINE: 1}
+
+
 def test_a_changed_value_is_a_mismatch_that_names_the_feature(filled: ParityHome) -> None:
     # 29 header, 1 null bits, exposures int64 at 30, clicks at 38
     filled.store.setrange(filled.key("a"), 38, (5).to_bytes(8, "little"))

@@ -71,6 +71,7 @@ def request(log, ids, history=(), *, epoch=EPOCH, user="u1"):
         reasons=dict.fromkeys(ids),
         epoch=epoch,
         clicks=history,
+        skips=(),
         history_topics=topics_of(log, history, epoch=epoch),
         popular="",
         left_out={},

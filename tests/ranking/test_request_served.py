@@ -117,14 +117,15 @@ def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
     """The history's topics are those of the candidates here, as all videos are candidates."""
     views = {name: features({c: [v] for c, v in row.items()}) for name, row in USER.items()}
     views |= {"video_topics": features(TOPICS), "video_statistics": features(STATISTICS)}
-    clicks = USER["user_recent_clicks"]["recent_video_ids"]
+    skips = USER["user_recent_skips"]["skipped_video_ids"]
+    history = [*USER["user_recent_clicks"]["recent_video_ids"], *skips]
     request = SimpleNamespace(
         user_id="u",
         video_ids=VIDEOS,
         at_us=NOW,
         epoch=1,
-        clicks=clicks,
-        history_topics=features(TOPICS, np.array([1, 3])),
+        history=history,
+        history_topics=features(TOPICS, np.array([int(video[1:]) for video in history])),
     )
     half_life_us = int(SETTINGS.users.half_life.total_seconds() * 1e6)
     online = encode(

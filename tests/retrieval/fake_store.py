@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from vidtopics.online import Catalogue, Features, Status
+
+VIEWS = ("video_topics", "video_statistics", "user_recent_clicks", "user_recent_skips")
 
 
 @dataclass
@@ -19,6 +22,8 @@ class FakeClient:
     topics: dict[str, tuple[list[int], int] | Status] = field(default_factory=dict)
     statistics: dict[str, float] = field(default_factory=dict)
     clicks: dict[str, list[str]] = field(default_factory=dict)
+    skips: dict[str, list[str]] = field(default_factory=dict)
+    views: tuple[str, ...] = VIEWS
     lists: dict[int | str, list[str]] = field(default_factory=dict)
     epoch: int = 1
     parents: list[int] = field(default_factory=list)
@@ -27,9 +32,18 @@ class FakeClient:
     def snapshot(self):
         return self
 
-    def recent_clicks(self, user_id):
-        self.trips.append("recent_clicks")
-        return self.clicks.get(user_id, [])
+    def directory(self):
+        return self
+
+    def read_entities(self, views, ids):
+        self.trips.append("+".join(views))
+        readers = {
+            "video_topics": self._video_topics,
+            "video_statistics": self._video_statistics,
+            "user_recent_clicks": partial(_lists, self.clicks, "recent_video_ids"),
+            "user_recent_skips": partial(_lists, self.skips, "skipped_video_ids"),
+        }
+        return {v: readers[v](ids["user" if v.startswith("user") else "video"]) for v in views}
 
     def queues(self, names, *, epoch, limit):
         self.trips.append("queues")
@@ -41,12 +55,7 @@ class FakeClient:
         return Catalogue(self.epoch, (), tuple(self.parents))
 
     def read(self, view, ids):
-        return self.read_views([view], ids)[view]
-
-    def read_views(self, views, ids):
-        self.trips.append("read")
-        readers = {"video_topics": self._video_topics, "video_statistics": self._video_statistics}
-        return {view: readers[view](ids) for view in views}
+        return self.read_entities([view], {"video": ids})[view]
 
     def _video_topics(self, ids):
         rows = [self.topics.get(v, Status.NOT_FOUND) for v in ids]
@@ -69,6 +78,13 @@ class FakeClient:
         return features(
             status, {"video_clicks": np.array([self.statistics.get(v, 0) for v in ids])}
         )
+
+
+def _lists(lists, name, ids):
+    status = [Status.PRESENT if user in lists else Status.NOT_FOUND for user in ids]
+    values = np.empty(len(ids), object)
+    values[:] = [lists.get(user) for user in ids]
+    return features(status, {name: values})
 
 
 def features(status, columns):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from deltalake import CommitProperties, write_deltalake
 
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TOPICS
 from vidtopics.settings import parse
 from vidtopics.tables import Commit, Tables
+from vidtopics.tables.commits import METADATA
 from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
@@ -89,8 +91,44 @@ def put(tables, table, rows, at_us):
     append(table, tables.delta(table, create=True), iter([rows]), commit)
 
 
+def replace_rows(tables, table, rows):
+    """A snapshot's rows instead of those before."""
+    rows = [times(START_US) | row for row in rows]
+    delta = tables.delta(table, create=True)
+    commit = Commit("test", START_US, START_US, rows=len(rows), ordinal=delta.version() + 1)
+    write_deltalake(
+        delta,
+        pa.Table.from_pylist(rows, arrow_schema(table)),
+        mode="overwrite",
+        commit_properties=CommitProperties(custom_metadata={METADATA: commit.to_json()}),
+    )
+
+
 def log(tables, table, rows):
     schema = arrow_schema(table)
     end = max(row["event_timestamp"] for row in rows)
     rows = pa.Table.from_pylist(rows, schema=schema)
     tables.publish(table, rows, Commit("ingest", end, end, live=True))
+
+
+def queue_rows(shift):
+    """Queues of all levels in the order of video numbers, from `shift` on."""
+    rows = []
+    for level, step in (("topic", 10), ("parent", 1), ("catalogue", 0)):
+        for kind in range(KINDS) if step else [-1]:
+            videos = [i for i in range(VIDEOS) if kind in (-1, i % KINDS)]
+            turned = videos[shift:] + videos[:shift]
+            rows += [
+                {
+                    "queue_level": level,
+                    "topic_id": step * (kind + 1),
+                    "video_id": f"v{i:02d}",
+                    "queue_position": place,
+                    "queue_ctr": 0.1,
+                    "queue_exposures": 10,
+                    "fresh": False,
+                    "topic_epoch": 1,
+                }
+                for place, i in enumerate(turned, 1)
+            ]
+    return rows

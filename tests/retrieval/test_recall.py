@@ -13,6 +13,7 @@ from consumers.retrieval.recall import NEW_USER, NO_TOPICS
 from vidtopics.online import Status
 from vidtopics.settings import RecallSettings
 
+HISTORY = "user_recent_clicks+user_recent_skips"
 SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1, fresh_share=0)
 
 
@@ -63,7 +64,7 @@ def test_candidates_of_a_known_user_in_three_round_trips(client):
         ("s", Reason("topic", 10, 5, 3)),
         ("y3", Reason("topic", 11, 5, 2)),
     ]
-    assert client.trips == ["recent_clicks", "read", "queues"]
+    assert client.trips == [HISTORY, "video_topics", "queues"]
     assert (candidates.popular, candidates.epoch, candidates.left_out) == ("", 1, {"removed": 1})
     assert candidates.clicks == client.clicks["ann"]
     assert candidates.history_topics["topic_ids"][:, 0].tolist() == [10, 11, -1, 10, 20]
@@ -84,7 +85,7 @@ def test_parents_and_then_the_catalogue_top_up(client):
         ("w", Reason("catalogue", 0, 3, 0)),
         ("v", Reason("catalogue", 0, 4, 0)),
     ]
-    assert client.trips == ["recent_clicks", "read", "queues", "queues", "queues"]
+    assert client.trips == [HISTORY, "video_topics", "queues", "queues", "queues"]
 
 
 def test_only_the_newest_clicks_count(client):
@@ -136,7 +137,7 @@ def test_a_new_user_gets_the_popular_of_each_parent_in_equal_parts(client):
     ]
     assert (candidates.popular, candidates.clicks, candidates.left_out) == (NEW_USER, [], {})
     assert len(candidates.history_topics) == 0
-    assert client.trips == ["recent_clicks", "read", "queues"]
+    assert client.trips == [HISTORY, "video_topics", "queues"]
 
 
 def test_all_parents_count_for_a_new_user_and_the_catalogue_tops_up(client):
@@ -177,6 +178,28 @@ def test_fresh_videos_are_drawn_anew_and_the_same_by_seed(client):
     assert "a1" not in first.reasons  # clicked: no pool brings it back
     seeds = {recall(client, "ann", seed=None).seed for _ in range(3)}
     assert len(seeds) == 3
+
+
+def test_seen_videos_never_come_back_unless_the_setting_says_so(client):
+    """ann was shown x1, y1 and y1 again without a click; y1 has no topics that count for her."""
+    client.skips = {"ann": ["x1", "y1", "y1"]}
+    client.topics["x1"] = ([20], 1)
+    candidates = recall(client, "ann")
+    assert not {"x1", "y1", *client.clicks["ann"]} & set(candidates.reasons)
+    assert candidates.skips == ["x1", "y1", "y1"]
+    assert candidates.history == [*client.clicks["ann"], "x1", "y1", "y1"]
+    assert candidates.history_topics["topic_ids"][5:, 0].tolist() == [20, -1, -1]
+    assert candidates.left_out == {"removed": 1}  # of clicks alone
+    assert {r.topic_id: r.clicks for r in candidates.reasons.values()}[10] == 3
+    assert {"x1", "y1"} <= set(recall(client, "ann", leave_out="clicked").reasons)
+    assert recall(client, "ann", recent_clicks=2).skips == ["x1", "y1"]
+
+
+def test_views_that_no_user_has_yet(client):
+    client.views = ("video_topics", "video_statistics")
+    candidates = recall(client, "ann")
+    assert (candidates.popular, candidates.clicks, candidates.skips) == (NEW_USER, [], [])
+    assert client.trips == ["video_topics", "queues"]
 
 
 def test_the_time_of_the_request(client):

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from consumers.retrieval import Recall
-from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_TOPICS
 from vidtopics.layout import Layout, Schema, Structures, ViewEntry, encode, place
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import OnlineClient
@@ -53,8 +53,19 @@ def release(store: redis.Redis, load: int) -> None:
 @pytest.fixture
 def client(store: redis.Redis) -> OnlineClient:
     release(store, 1)
-    store.rpush(Structures("vt", Layout()).clicks("ann"), *VIDEOS)
-    store.rpush(Structures("vt", Layout()).clicks("bob"), "unknown")
+    users = {"ann": VIDEOS, "bob": ["unknown"]}
+    writer, schema = StoreWriter(store), Schema.of(USER_RECENT_CLICKS)
+    sender = writer.load(writer.register("user_recent_clicks", schema))
+    columns = {
+        "recent_video_ids": list(users.values()),
+        "recent_times": [[1] * len(videos) for videos in users.values()],
+        "recent_watch_seconds": [[-1.0] * len(videos) for videos in users.values()],
+    }
+    ids = [user.encode() for user in users]
+    prints = sender.space.fingerprints(ids)
+    times = {"event_us": [1] * 2, "created_us": [1] * 2}
+    sender.add(ids, encode(schema, columns, fingerprints=prints, **times))
+    sender.finish()
     return OnlineClient(store)
 
 

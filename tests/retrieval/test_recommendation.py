@@ -48,7 +48,12 @@ def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     ]
     assert (recommendation.clicks, recommendation.candidates, recommendation.popular) == (1, 4, "")
     assert recommendation.left_out == {"clicks": {}, "candidates": {}}
-    assert client.trips == ["recent_clicks", "read", "queues", "read"]
+    assert client.trips == [
+        "user_recent_clicks+user_recent_skips",
+        "video_topics",
+        "queues",
+        "video_topics+video_statistics+user_recent_clicks+user_recent_skips",
+    ]
     candidates, features = ranker.given
     assert (candidates.user_id, candidates.clicks) == ("ann", ["seen"])
     assert candidates.video_ids == ["a", "b", "c", "d"]
@@ -56,6 +61,8 @@ def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     assert {view: len(rows) for view, rows in features.items()} == {
         "video_topics": 4,
         "video_statistics": 4,
+        "user_recent_clicks": 1,
+        "user_recent_skips": 1,
     }
 
 

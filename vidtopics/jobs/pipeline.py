@@ -34,7 +34,11 @@ JOBS = (
     "video_topics",
     "video_counts",
     "video_statistics",
+    "user_statistics",
+    "user_topic_counts",
+    "user_topics",
     "user_recent_clicks",
+    "user_recent_skips",
     "topic_queues",
 )
 """What a run runs, in dependency order."""

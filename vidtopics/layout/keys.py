@@ -133,10 +133,10 @@ def queue_name(level: str, topic_id: int, *, fresh: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Structures:
-    """Keys of what is no view: topic queues, recent clicks.
+    """Keys of what is no view: topic queues.
 
-    >>> Structures("vt", Layout(16)).queue(7, 3), Structures("vt", Layout(16)).clicks("u")
-    (b'vt:queue:7:{u}3', b'vt:clicks:{dt}u')
+    >>> Structures("vt", Layout(16)).queue(7, 3)
+    b'vt:queue:7:{u}3'
     """
 
     prefix: str
@@ -148,10 +148,6 @@ class Structures:
         `name`: a topic's number, or that of another queue (:func:`queue_name`).
         """
         return f"{self.prefix}:queue:{load}:".encode() + self._tagged(str(name))
-
-    def clicks(self, user_id: str) -> bytes:
-        """The list of a user's clicked videos, newest first."""
-        return f"{self.prefix}:clicks:".encode() + self._tagged(user_id)
 
     def _tagged(self, name: str) -> bytes:
         raw = name.encode()

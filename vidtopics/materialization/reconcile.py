@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, STRUCTURES, VIEWS, Table
+from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES, TOPIC_QUEUES, VIEWS, Table
 from vidtopics.layout import (
     HEADER,
     TOMBSTONE,
@@ -30,7 +30,6 @@ from vidtopics.materialization.lock import hold
 from vidtopics.materialization.reconcile_lists import lists
 from vidtopics.materialization.reports import Reconciled
 from vidtopics.materialization.rows import encoded
-from vidtopics.materialization.structures import CLICKS
 from vidtopics.materialization.switching import records
 from vidtopics.online.connections import Connection
 from vidtopics.online.served import canonical
@@ -84,12 +83,9 @@ def reconcile(
     return done
 
 
-def _state(store: Generations) -> list[object]:
-    """What another run changes: the directory's version, and which clicks lie there."""
-    with store.connection.pipeline(transaction=False) as pipe:
-        pipe.get(place(store.prefix, "directory"))
-        pipe.hgetall(place(store.prefix, CLICKS))
-        return cast("list[object]", pipe.execute())
+def _state(store: Generations) -> object:
+    """What another run changes: the directory's version."""
+    return store.connection.get(place(store.prefix, "directory"))
 
 
 def _all(tables: Tables, store: Generations, sample: int, seed: int) -> Iterator[Reconciled]:
@@ -100,10 +96,9 @@ def _all(tables: Tables, store: Generations, sample: int, seed: int) -> Iterator
             choice = np.random.default_rng(seed)
             yield _view(tables, store, VIEWS[name], entry, marks.get(name, ""), sample, choice)
     released = _released(tables)
-    for table in STRUCTURES.values():
-        choice = np.random.default_rng(seed)
-        if reconciled := lists(tables, store, table, sample, choice, due=table.name in released):
-            yield reconciled
+    choice, due = np.random.default_rng(seed), TOPIC_QUEUES.name in released
+    if reconciled := lists(tables, store, sample, choice, due=due):
+        yield reconciled
 
 
 def _released(tables: Tables) -> Collection[str]:

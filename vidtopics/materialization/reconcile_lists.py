@@ -1,4 +1,4 @@
-"""The nightly check of lists: topic queues and recent clicks."""
+"""The nightly check of the lists of topic queues."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import redis
 
-from vidtopics.contracts import Table
+from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.changes import snapshot
 from vidtopics.materialization.generations import Generations
@@ -21,18 +21,18 @@ from vidtopics.tables.whole import readable
 def lists(
     tables: Tables,
     store: Generations,
-    table: Table,
     sample: int,
     choice: np.random.Generator,
     *,
     due: bool,
 ) -> Reconciled | None:
-    """Compare a structure with its table at the version that was loaded.
+    """Compare the queues with their table at the version that was loaded.
 
     None where nothing is loaded and nothing is `due`: named by the latest release.
     """
-    known, whole = facts_of(store, table)
-    stored_keys = set(keys_of(store, table, known))
+    table = TOPIC_QUEUES
+    known, whole = facts_of(store)
+    stored_keys = set(keys_of(store, known))
     if not whole:
         is_expected = known or stored_keys or due
         return (
@@ -45,24 +45,21 @@ def lists(
         return Reconciled(table.name, None, faults={"loaded from another table": 1})
     with readable(table, known["version"]):
         rows = tables.read(table, version=known["version"])
-    expected = everything(store, table, rows, known)
-    keys = sorted(expected.lists)
+    expected, catalogue = everything(store, rows, known)
+    keys = sorted(expected)
     chosen = choice.random(len(keys)) < sample / max(1, len(keys))
     compared = [key for key, taken in zip(keys, chosen.tolist(), strict=True) if taken]
-    missing, differing = (
-        expected.lists.keys() - stored_keys,
-        set(_differing(store, expected.lists, compared)),
-    )
+    missing, differing = expected.keys() - stored_keys, set(_differing(store, expected, compared))
     faults = {
         "missing": missing,
-        "not in the table": stored_keys - expected.lists.keys(),
+        "not in the table": stored_keys - expected.keys(),
         "another list": differing - missing,
     }
     named = {
         kind: sorted(_name(known, key) for key in keys_at_fault)
         for kind, keys_at_fault in faults.items()
     }
-    named["another catalogue"] = _catalogue(known, expected.facts)
+    named["another catalogue"] = _catalogue(known, catalogue)
     return Reconciled.of(
         table.name, known["version"], len(keys), 0, len(stored_keys), len(compared), named
     )
@@ -91,9 +88,8 @@ def _no_list(error: Exception) -> bool:
 
 
 def _name(known: Mapping[str, Any], key: bytes) -> bytes:
-    """Whose list a key is: the user, or epoch:topic."""
-    name = key.partition(b"{")[2].partition(b"}")[2]
-    return b"%d:%b" % (known["epoch"], name) if "load" in known else name
+    """Whose list a key is: epoch:topic."""
+    return b"%d:%b" % (known["epoch"], key.partition(b"{")[2].partition(b"}")[2])
 
 
 def _catalogue(known: Mapping[str, Any], expected: Mapping[str, Any]) -> list[bytes]:

@@ -14,8 +14,8 @@ from deltalake.exceptions import DeltaError
 
 from vidtopics.contracts import (
     RELEASES,
-    STRUCTURES,
     TOPIC_QUEUES,
+    USER_TOPICS,
     VIDEO_TOPICS,
     VIEWS,
     Table,
@@ -40,7 +40,7 @@ from vidtopics.tables.whole import readable
 
 Report = Callable[[Moved], None]
 _logger = logging.getLogger(__name__)
-GROUPS = (frozenset({VIDEO_TOPICS.name, TOPIC_QUEUES.name}),)
+GROUPS = (frozenset({VIDEO_TOPICS.name, USER_TOPICS.name, TOPIC_QUEUES.name}),)
 """Views and structures that go live together or not at all: their topics are of one epoch."""
 
 
@@ -141,17 +141,14 @@ def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report)
     done: dict[str, Moved] = {}
     staged: dict[str, switching.Staged] = {}
     queues: str | None = None
-    # Clicks come last, as they are seen at once.
-    for table, version in sorted(parts, key=lambda part: part[0].name in STRUCTURES):
+    for table, version in parts:
         try:
             if table.view:
                 done[table.name], view = views.stage(run, table, version)
                 if view:
                     staged[table.name] = view
-            elif table is TOPIC_QUEUES:
-                done[table.name], queues = structures.stage_queues(run, version)
             else:
-                done[table.name] = structures.bring_clicks(run, version)
+                done[table.name], queues = structures.stage_queues(run, version)
         except (TableError, ContractError, StoreError) as error:
             if isinstance(error, LockError):
                 raise
@@ -346,7 +343,7 @@ def _latest(tables: Tables) -> dict[str, Any]:
 def _parts(release: dict[str, Any], settings: OnlineSettings) -> Iterator[tuple[Table, int]]:
     """The views and structures of a release that go online, with the version of each."""
     for name, version in release["versions"].items():
-        table = VIEWS.get(name) or STRUCTURES.get(name)
+        table = TOPIC_QUEUES if name == TOPIC_QUEUES.name else VIEWS.get(name)
         if table and _wanted(table, settings):
             yield table, version
 
@@ -393,7 +390,7 @@ def _previews(
         yield (
             views.preview(tables, store, table, version, number, now_us=now_us, full=full)
             if table.view
-            else structures.preview(tables, store, table, version, number, full=full)
+            else structures.preview(tables, store, version, number, full=full)
         )
 
 

@@ -1,14 +1,9 @@
-"""Topic queues and recent clicks as lists in Redis.
+"""Topic queues as lists in Redis.
 
 Queues are a set of lists: a load writes all of them under its own number, and the switch that makes
 the load live names it in the hash `structures`, so that readers change from one set to the other
 with all else. Sets that aren't live stand in the hash `queues`, from before their first key to
 after their last.
-
-Recent clicks are what users did, no result of a model: each list is swapped as a whole, just before
-the switch. A run knows which lists lie there from what the last one wrote (`facts`, a field of the
-hash `clicks`). A second field stands while lists are swapped: a run that dies before the last one
-leaves lists that no facts name, and the next looks for them with SCAN.
 
 Each bucket has a mark (a field of the hash `lists:{bucket}`), written after its last list: where
 one isn't what the facts say, the bucket lost lists.
@@ -18,16 +13,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from vidtopics.contracts import PARENT, TOPIC, TOPIC_QUEUES, USER_RECENT_CLICKS, Table
+from vidtopics.contracts import PARENT, TOPIC, TOPIC_QUEUES
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import Layout, Structures, place, queue_name
 from vidtopics.materialization.batches import Sender, chunks, tag_of
@@ -36,13 +30,9 @@ from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.lock import COUNTED, Lease, count, fence, queue
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.views import Round
-from vidtopics.online.connections import Connection
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import files_digest
 from vidtopics.tables.whole import readable
-
-CLICKS = "clicks"
-MOVING = f"{USER_RECENT_CLICKS.name}:moving"
 
 # KEYS: the bucket's fence and count, a list. ARGV: the writer's number, sender and number of the
 # batch, the list's new items (none: it goes); Lua's stack holds some thousands at once.
@@ -59,14 +49,12 @@ MARK = f"{COUNTED} redis.call('HSET', KEYS[3], ARGV[4], ARGV[5])"
 
 @dataclass(frozen=True)
 class Swap:
-    """Lists to write, lists to remove and the facts that hold then.
+    """Lists to write, by topic, and the facts that hold then.
 
-    `removed` is None where all others of the kind go, wherever they are found; of queues nothing is
-    removed, as their keys are the load's own.
+    Nothing is removed, as the keys are the load's own.
     """
 
-    lists: Mapping[bytes, Sequence[str]]
-    removed: frozenset[bytes] | None
+    lists: Mapping[str, Sequence[str]]
     facts: Mapping[str, Any]
     rows: int
 
@@ -77,101 +65,76 @@ def stage_queues(run: Round, version: int) -> tuple[Moved, str | None]:
     None where the live ones are of that version.
     """
     began, store, lease = time.monotonic(), run.store, run.lease
-    swap = look(run.tables, store, TOPIC_QUEUES, version, run.release, full=run.full)
+    swap = look(run.tables, store, version, run.release, full=run.full)
     if swap is None:
         seconds = time.monotonic() - began
         return Moved(TOPIC_QUEUES.name, run.release, up_to_date=True, seconds=seconds), None
     names = Structures(store.prefix, store.layout)
     lists, facts = _Lists(lease, store.layout), {**swap.facts, "load": run.load}
     lists.enter("queues", {str(run.load): ""})  # before the first key
-    lists.swap({names.queue(run.load, n.decode()): videos for n, videos in swap.lists.items()})
-    lists.mark(_mark_name(TOPIC_QUEUES, facts), _mark(facts))
+    lists.swap({names.queue(run.load, n): videos for n, videos in swap.lists.items()})
+    lists.mark(_mark_name(facts), _mark(facts))
     failpoint("materialize.queues")
     seconds = time.monotonic() - began
     moved = Moved(TOPIC_QUEUES.name, run.release, swap.rows, len(swap.lists), seconds=seconds)
     return moved, json.dumps(facts)
 
 
-def bring_clicks(run: Round, version: int) -> Moved:
-    """Bring the lists of recent clicks to a version of their table."""
-    began, table = time.monotonic(), USER_RECENT_CLICKS
-    swap = look(run.tables, run.store, table, version, run.release, full=run.full)
-    if swap is None:
-        return Moved(table.name, run.release, up_to_date=True, seconds=time.monotonic() - began)
-    lists = _Lists(run.lease, run.store.layout)
-    # Stands until the last list is right.
-    lists.enter(CLICKS, {MOVING: str(run.release)})
-    lists.swap(swap.lists)
-    removed = lists.others(swap.lists) if swap.removed is None else swap.removed
-    lists.drop(removed)
-    lists.mark(_mark_name(table, swap.facts), _mark(swap.facts))
-    lists.enter(CLICKS, {table.name: json.dumps(swap.facts), MOVING: None})
-    written, seconds = len(swap.lists) + len(removed), time.monotonic() - began
-    return Moved(table.name, run.release, swap.rows, written, seconds=seconds)
-
-
-def preview(
-    tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool
-) -> Moved:
-    """What a run would swap. Reads alone."""
-    began = time.monotonic()
-    swap = look(tables, store, table, version, release, full=full)
+def preview(tables: Tables, store: Generations, version: int, release: int, *, full: bool) -> Moved:
+    """What a run would write. Reads alone."""
+    began, name = time.monotonic(), TOPIC_QUEUES.name
+    swap = look(tables, store, version, release, full=full)
     seconds = time.monotonic() - began
     if swap is None:
-        return Moved(table.name, release, up_to_date=True, seconds=seconds)
-    return Moved(table.name, release, swap.rows, len(swap.lists), seconds=seconds)
+        return Moved(name, release, up_to_date=True, seconds=seconds)
+    return Moved(name, release, swap.rows, len(swap.lists), seconds=seconds)
 
 
 def look(
-    tables: Tables, store: Generations, table: Table, version: int, release: int, *, full: bool
+    tables: Tables, store: Generations, version: int, release: int, *, full: bool
 ) -> Swap | None:
-    """What a structure needs to come to a version; None where it is there. Reads alone."""
-    known, whole = facts_of(store, table)
-    delta = snapshot(tables, table, version)
-    loaded = known if whole and not full and is_from(delta, known) else {}
-    if loaded.get("version") == version:
+    """What the queues need to come to a version; None where they are there. Reads alone."""
+    known, whole = facts_of(store)
+    delta = snapshot(tables, TOPIC_QUEUES, version)
+    is_loaded = whole and not full and is_from(delta, known)
+    if is_loaded and known["version"] == version:
         return None
-    with readable(table, version):
-        rows = tables.read(table, version=version)
+    with readable(TOPIC_QUEUES, version):
+        rows = tables.read(TOPIC_QUEUES, version=version)
     facts: dict[str, object] = {
         "release": release,
         "version": version,
         "table_id": str(delta.metadata().id),
         "files": files_digest(files(delta)),
     }
-    if table is TOPIC_QUEUES:
-        return _queues(rows, facts, known)
-    names = Structures(store.prefix, store.layout)
-    return _clicks(names, rows, _before(tables, table, loaded), facts)
+    return _queues(rows, facts, known)
 
 
-def everything(store: Generations, table: Table, rows: pa.Table, known: Mapping[str, Any]) -> Swap:
-    """All lists of a table, by their keys; its facts are the catalogue alone, for topic queues."""
+def everything(
+    store: Generations, rows: pa.Table, known: Mapping[str, Any]
+) -> tuple[dict[bytes, Sequence[str]], Mapping[str, Any]]:
+    """All lists of the queues by their keys, and the catalogue."""
     names = Structures(store.prefix, store.layout)
-    if table is not TOPIC_QUEUES:
-        return _clicks(names, rows, None, {})
     swap = _queues(rows, {}, {})
-    keys = {names.queue(known["load"], n.decode()): videos for n, videos in swap.lists.items()}
-    return Swap(keys, swap.removed, swap.facts, swap.rows)
+    lists = {names.queue(known["load"], n): videos for n, videos in swap.lists.items()}
+    return lists, swap.facts
 
 
-def facts_of(store: Generations, table: Table) -> tuple[dict[str, Any], bool]:
-    """What Redis says that it holds of a structure, and whether all of it is there.
+def facts_of(store: Generations) -> tuple[dict[str, Any], bool]:
+    """What Redis says that it holds of the queues, and whether all of it is there.
 
-    It isn't where a run died over it or a bucket fell back.
+    It isn't where a bucket fell back.
     """
-    is_queues = table is TOPIC_QUEUES
-    key = place(store.prefix, "structures" if is_queues else CLICKS)
-    names = [table.name, MOVING]
-    text, halfway = cast("list[bytes | None]", store.connection.hmget(key, names))
+    key = place(store.prefix, "structures")
+    text = cast("bytes | None", store.connection.hget(key, TOPIC_QUEUES.name))
     known: dict[str, Any] = json.loads(text) if text else {}
-    return known, bool(known) and not halfway and _marked(store, table, known)
+    return known, bool(known) and _marked(store, known)
 
 
-def keys_of(store: Generations, table: Table, known: Mapping[str, Any]) -> Iterator[bytes]:
-    """The keys of the lists of a table that readers may see. SCAN may name a key twice."""
-    kind = f"queue:{known.get('load', '*')}" if table is TOPIC_QUEUES else CLICKS
-    return _keys(store.connection, store.prefix, kind)
+def keys_of(store: Generations, known: Mapping[str, Any]) -> Iterator[bytes]:
+    """The keys of the lists that readers may see. SCAN may name a key twice."""
+    match = f"{store.prefix}:queue:{known.get('load', '*')}:*"
+    return cast("Iterator[bytes]", store.connection.scan_iter(match=match, count=1_000))
 
 
 def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
@@ -180,10 +143,6 @@ def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
         return False
     names = files_of(delta, known["version"])
     return names is not None and files_digest(names) == known.get("files")
-
-
-def _keys(connection: Connection, prefix: str, kind: str) -> Iterator[bytes]:
-    return cast("Iterator[bytes]", connection.scan_iter(match=f"{prefix}:{kind}:*", count=1_000))
 
 
 def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any]) -> Swap:
@@ -196,7 +155,7 @@ def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any
         rows=rows,
     )
     lists = {
-        queue_name(level, topic, fresh=fresh).encode(): videos
+        queue_name(level, topic, fresh=fresh): videos
         for _, level, topic, fresh, videos, _ in queue_rows
     }
     by_clicks = {
@@ -208,43 +167,14 @@ def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any
         "topics": by_clicks[TOPIC],
         "parents": by_clicks[PARENT],
     }
-    return Swap(lists, frozenset(), {**catalogue, **facts}, len(rows))
+    return Swap(lists, {**catalogue, **facts}, len(rows))
 
 
-def _clicks(
-    names: Structures, rows: pa.Table, before: pa.Table | None, facts: Mapping[str, object]
-) -> Swap:
-    """The lists of users whose recent clicks differ from `before`, and of those who are gone."""
-    changed = _query(
-        "SELECT user_id, rows.recent_video_ids AS videos FROM rows FULL JOIN before USING (user_id)"
-        " WHERE rows.recent_video_ids IS DISTINCT FROM before.recent_video_ids ORDER BY user_id",
-        rows=rows,
-        before=rows.slice(0, 0) if before is None else before,
-    )
-    lists = {names.clicks(user): videos for user, videos in changed if videos}
-    removed = (
-        None
-        if before is None
-        else frozenset(names.clicks(user) for user, videos in changed if not videos)
-    )
-    return Swap(lists, removed, facts, len(rows))
-
-
-def _before(tables: Tables, table: Table, loaded: Mapping[str, Any]) -> pa.Table | None:
-    """The rows that Redis holds; None where their version is unknown or can't be read any more."""
-    if not loaded:
-        return None
-    try:
-        return tables.read(table, version=loaded["version"])
-    except (DeltaError, OSError, pa.ArrowInvalid):  # vacuumed, damaged
-        return None
-
-
-def _marked(store: Generations, table: Table, known: Mapping[str, Any]) -> bool:
+def _marked(store: Generations, known: Mapping[str, Any]) -> bool:
     """Whether every bucket has the mark of these facts; one that fell back has another or none."""
     with store.connection.pipeline(transaction=False) as pipe:
         for tag in store.layout.tags:
-            pipe.hget(_marks(store.prefix, tag), _mark_name(table, known))
+            pipe.hget(_marks(store.prefix, tag), _mark_name(known))
         return set(pipe.execute()) == {_mark(known).encode()}
 
 
@@ -252,9 +182,9 @@ def _mark(facts: Mapping[str, object]) -> str:
     return f"{facts['version']} {facts['files']}"
 
 
-def _mark_name(table: Table, facts: Mapping[str, object]) -> str:
+def _mark_name(facts: Mapping[str, object]) -> str:
     """A field of a bucket's marks; each set of queues has its own."""
-    return f"{table.name}:{facts['load']}" if table is TOPIC_QUEUES else table.name
+    return f"{TOPIC_QUEUES.name}:{facts['load']}"
 
 
 def _marks(prefix: str, tag: str) -> str:
@@ -280,9 +210,6 @@ class _Lists:
                     self._queue(pipe, SWAP, tag_of(key), key, *videos)
                 pipe.execute()
 
-    def drop(self, keys: Iterable[bytes]) -> None:
-        self.swap(dict.fromkeys(keys, ()))
-
     def mark(self, name: str, text: str) -> None:
         """Say in every bucket which lists it has."""
         with self.lease.connection.pipeline(transaction=False) as pipe:
@@ -294,11 +221,6 @@ class _Lists:
         guards = [fence(self.lease.prefix, tag), count(self.lease.prefix, tag)]
         batch = self.sender.next(self.layout.bucket_of_tag[tag])
         queue(pipe, script, [*guards, key], self.lease.number, *batch, *arguments)
-
-    def others(self, remaining: Mapping[bytes, object]) -> frozenset[bytes]:
-        """The lists of clicks that lie in Redis and aren't among `remaining`."""
-        keys = _keys(self.lease.connection, self.lease.prefix, CLICKS)
-        return frozenset(keys) - remaining.keys()
 
     def enter(self, name: str, fields: Mapping[str, str | None]) -> None:
         """Set fields of a hash of the directory; None removes one."""

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 from zlib import crc32
 
-from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS
+from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import KeySpace, Layout, Structures, ViewEntry, place
 from vidtopics.layout.chain import lifted
@@ -110,7 +110,7 @@ def _copy_view(store: Generations, old: KeySpace, entry: ViewEntry) -> None:
 
 
 def _copy_lists(store: Generations, old: Layout) -> dict[str, dict[str, Any]]:
-    """The queues of the live epoch, as those of load 0, and all clicks. Returns the facts."""
+    """The queues of the live epoch, as those of load 0. Returns the facts."""
     connection, prefix = cast("Any", store.connection), store.prefix
     facts = {
         name.decode(): json.loads(text)
@@ -124,16 +124,7 @@ def _copy_lists(store: Generations, old: Layout) -> dict[str, dict[str, Any]]:
         for topic in queues["topics"]:
             _copy_list(connection, before.queue(queues["epoch"], topic), names.queue(0, topic))
         queues["load"] = 0
-    for key in connection.scan_iter(match=f"{prefix}:clicks:*", count=1_000):
-        user = key.partition(b"}")[2]
-        if _is_of(key, old, user):
-            _copy_list(connection, key, names.clicks(user.decode()))
     return facts
-
-
-def _is_of(key: bytes, old: Layout, name: bytes) -> bool:
-    """Whether a key's tag is that of its name in the old layout: tags of both may be alike."""
-    return f"{{{old.tags[crc32(name) % old.buckets]}}}".encode() in key
 
 
 def _copy_list(connection: Any, old: bytes, new: bytes) -> None:
@@ -173,8 +164,6 @@ def _switch(store: Generations, entries: Entries, facts: Mapping[str, dict[str, 
         if queues := facts.get(TOPIC_QUEUES.name):
             pipe.hset(names["structures"], TOPIC_QUEUES.name, json.dumps(queues))
             pipe.hset(place(store.prefix, "queues"), "0", "")
-        if clicks := facts.get(USER_RECENT_CLICKS.name):
-            pipe.hset(place(store.prefix, "clicks"), USER_RECENT_CLICKS.name, json.dumps(clicks))
         pipe.set(place(store.prefix, "layout"), store.layout.to_json())
         pipe.set(place(store.prefix, NOTE), "")
         pipe.incr(place(store.prefix, "directory"))
@@ -200,12 +189,12 @@ def _remove_old(store: Generations, lease: Lease) -> None:
 
 
 def _old_keys(store: Generations) -> Iterator[bytes]:
-    """Keys of lists whose hash tag isn't that of their name in layout 2."""
+    """Queues whose hash tag isn't that of their name in layout 2, and users' clicks: now a view."""
     pattern = re.compile(
-        rb"%s:(?:clicks|queue:\d+):\{([0-9a-z]+)\}(.*)" % re.escape(store.prefix.encode()), re.S
+        rb"%s:(clicks|queue:\d+):\{([0-9a-z]+)\}(.*)" % re.escape(store.prefix.encode()), re.S
     )
     for key in store.connection.scan_iter(match=f"{store.prefix}:[cq]*", count=1_000):
         if match := pattern.match(key):
-            tag = store.layout.tags[crc32(match[2]) % store.layout.buckets].encode()
-            if match[1] != tag:
+            tag = store.layout.tags[crc32(match[3]) % store.layout.buckets].encode()
+            if match[1] == b"clicks" or match[2] != tag:
                 yield key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -54,6 +54,21 @@ class OnlineClient(Reads[Connection]):
         """
         return self._run(self._views(views, ids, names))
 
+    def read_entities(
+        self, views: Sequence[str] | str, ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, Features]:
+        """Views of several entities in one round trip, each for the ids of its entity.
+
+        Args:
+            views: their names, or the name of a service: `ranking_v2`.
+            ids: by entity (`video`, `user`), in the order of the result.
+
+        Raises:
+            InputError: no such service or entity, or no ids of a view's entity; else as
+                :meth:`read_views`.
+        """
+        return self._run(self._entities(views, ids))
+
     def read_parts(
         self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False
     ) -> list[Features]:
@@ -68,7 +83,7 @@ class OnlineClient(Reads[Connection]):
         return self._run(self._current_directory(views, fresh=fresh))
 
     def recent_clicks(self, user_id: str) -> list[str]:
-        """The user's clicked videos, newest first; empty for an unknown user."""
+        """The user's clicked videos, newest first; empty where there are none."""
         return self._run(self._recent_clicks(user_id))
 
     def queues(
@@ -115,6 +130,12 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
     ) -> dict[str, Features]:
         """As :meth:`OnlineClient.read_views`."""
         return await self._run(self._views(views, ids, names))
+
+    async def read_entities(
+        self, views: Sequence[str] | str, ids: Mapping[str, Sequence[str]]
+    ) -> dict[str, Features]:
+        """As :meth:`OnlineClient.read_entities`."""
+        return await self._run(self._entities(views, ids))
 
     async def read_parts(
         self, parts: Parts, names: Sequence[str] | None = None, *, expired_values: bool = False

@@ -1,4 +1,4 @@
-"""A read of lists without its transport: topic queues, recent clicks, and the queues' catalogue."""
+"""A read of lists without its transport: topic queues and their catalogue."""
 
 from __future__ import annotations
 

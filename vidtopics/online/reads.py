@@ -6,13 +6,14 @@ thrown the transport's error) and returns its result. A client drives it with it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 import redis
 
+from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout import Directory, Structures, place
 from vidtopics.online.connections import (
@@ -32,6 +33,9 @@ from vidtopics.online.requests import (
     check_one_key,
     directory_commands,
     encoded,
+    entity_ids,
+    ids_of_view,
+    views_of,
 )
 from vidtopics.online.round_trip import Command
 
@@ -46,6 +50,7 @@ Parts = Sequence[tuple[str, Sequence[bytes]]]
 C = TypeVar("C", Connection, AsyncConnection)
 T = TypeVar("T")
 Read = Exchange[Sequence[Command], list[Any], T]
+CLICKED_VIDEOS = "recent_video_ids"
 FRESH = (False, True, True)
 """Attempts of a read: with the cached directory, then with one that was just read."""
 
@@ -106,7 +111,7 @@ class Reads(Generic[C]):
         It shares the client's connections and takes its directory with its first read. Its reads
         raise StoreError once what they need is no longer retained (`online.keep` after the next
         release, or the next rebuild of a view that only Feast writes). For one request, not to be
-        held for long; :meth:`recent_clicks` come as they are.
+        held for long.
         """
         handle = copy(self)
         handle._is_snapshot = True
@@ -120,6 +125,16 @@ class Reads(Generic[C]):
         features = yield from self._parts([(view, id_bytes) for view in unique], names, False)
         check_one_key((yield from self._current_directory()), unique)
         return dict(zip(unique, features, strict=True))
+
+    def _entities(
+        self, views: Sequence[str] | str, ids: Mapping[str, Sequence[str]]
+    ) -> Read[dict[str, Features]]:
+        names = views_of(views)
+        id_bytes = entity_ids(ids)
+        directory = yield from self._current_directory(names)
+        parts = [(view, ids_of_view(directory, view, id_bytes)) for view in names]
+        features = yield from self._parts(parts, None, False)
+        return dict(zip(names, features, strict=True))
 
     def _parts(
         self, parts: Parts, names: Sequence[str] | None, expired_values: bool
@@ -194,9 +209,13 @@ class Reads(Generic[C]):
         return True
 
     def _recent_clicks(self, user_id: str) -> Read[list[str]]:
-        encoded([user_id])
-        _, lists = yield from self._lists(lambda _, names: [names.clicks(user_id)], None, [])
-        return lists[0]
+        ids, view = encoded([user_id]), USER_RECENT_CLICKS.name
+        directory = yield from self._current_directory([view])
+        if view not in directory.views:  # nobody has clicked yet
+            return []
+        [features] = yield from self._parts([(view, ids)], [CLICKED_VIDEOS], False)
+        videos = cast("list[str] | None", features[CLICKED_VIDEOS][0])
+        return videos or []
 
     def _queues(
         self, names: Sequence[int | str], epoch: int, limit: int | Sequence[int]

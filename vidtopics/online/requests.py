@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vidtopics.contracts import ENTITIES, SERVICES
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.layout import Directory, KeySpace, place
 from vidtopics.layout.chain import lifted
@@ -93,6 +94,72 @@ def check_one_key(directory: Directory, views: Iterable[str]) -> None:
                     "serialize_entity_key",
                 )
             )
+
+
+def views_of(views: Sequence[str] | str) -> list[str]:
+    """The views of a service, by its name, or those that are named, each once.
+
+    Raises:
+        InputError: there is no such service.
+
+    >>> views_of("ranking_v1"), views_of(["video_topics", "video_topics"])
+    (['video_topics', 'video_statistics'], ['video_topics'])
+    """
+    if not isinstance(views, str):
+        return list(dict.fromkeys(views))
+    if views not in SERVICES:
+        raise InputError(
+            explain(
+                "views",
+                expected=f"a list of views, or one of the services {', '.join(SERVICES)}",
+                found=repr(views),
+                mend="name one of them",
+            )
+        )
+    return [table.name for table in SERVICES[views]]
+
+
+def entity_ids(ids: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
+    """Encoded ids by the join key of their entity.
+
+    Raises:
+        InputError: there is no such entity, or an id isn't UTF-8; TypeError: one is no text.
+
+    >>> entity_ids({"video": ["v1"], "user": ["u1"]})
+    {'video_id': [b'v1'], 'user_id': [b'u1']}
+    """
+    unknown = [name for name in ids if name not in ENTITIES]
+    if unknown:
+        raise InputError(
+            explain(
+                "ids",
+                expected=f"ids by entity: {', '.join(ENTITIES)}",
+                found=repr(unknown[0]),
+                mend='pass {"video": [...], "user": [...]}',
+            )
+        )
+    return {ENTITIES[name].name: encoded(values) for name, values in ids.items()}
+
+
+def ids_of_view(directory: Directory, view: str, ids: Mapping[str, list[bytes]]) -> list[bytes]:
+    """Of ids by join key those that a view is read for.
+
+    Raises:
+        StoreError: the view isn't there, or has several join keys.
+        InputError: none of its entity were given.
+    """
+    check_one_key(directory, [view])
+    [key] = directory.view(view).keys
+    if key not in ids:
+        raise InputError(
+            explain(
+                f"view {view}",
+                expected=f"ids for {key}",
+                found=", ".join(ids) or "none",
+                mend=f'pass {{"{key.removesuffix("_id")}": [...]}}',
+            )
+        )
+    return ids[key]
 
 
 @dataclass(frozen=True)
