@@ -9,6 +9,7 @@ from deltalake import CommitProperties, write_deltalake
 from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TOPICS
 from vidtopics.settings import parse
 from vidtopics.tables import Commit, Tables
+from vidtopics.tables.commits import METADATA
 from vidtopics.tables.deltalake_engine import append, counted
 from vidtopics.tables.schemas import arrow_schema
 
