@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.codes import Vocabulary
 from consumers.ranking.inputs import encode
-from consumers.ranking.models import Model
 from consumers.ranking.requests import request_frame
 from consumers.ranking.store import Stored, restore
 from consumers.ranking.train import predict
@@ -33,16 +31,6 @@ class Ranker:
     def load(cls, folder: Path) -> Ranker:
         """The model in a folder (`models/ranking` of a home); TableError where there is none."""
         return cls(restore(folder))
-
-    @property
-    def model(self) -> Model:
-        """The model."""
-        return self.stored.model
-
-    @property
-    def known(self) -> Vocabulary:
-        """What it knows."""
-        return self.stored.known
 
     def score(
         self, candidates: Candidates, features: Mapping[str, Features]

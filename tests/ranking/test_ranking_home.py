@@ -13,7 +13,7 @@ from ranking_worlds import EPOCH, inputs
 from ranking_worlds import SETTINGS as WORLD_SETTINGS
 
 from benchmarks.homes import release_tables
-from consumers.ranking import evaluate, home
+from consumers.ranking import cost, evaluate, home
 from consumers.ranking.store import restore
 from consumers.training import read
 from consumers.training.frame import build_frame
@@ -205,7 +205,8 @@ def test_the_verbs(tables, capsys):
     assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
-def test_day_by_day_and_cost(tables, capsys):
+def test_day_by_day_and_cost(tables, capsys, monkeypatch):
+    monkeypatch.setattr(cost, "ROUNDS", 1)
     place = ["--home", str(tables.home)]
     assert run(["evaluate", "daily", "--days", "3", *place]) == 0
     assert "Fig. 5, Wide&Deep" in capsys.readouterr().out
