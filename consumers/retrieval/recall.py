@@ -167,7 +167,8 @@ class Recall:
 
     def _history(self, release: Store, user_id: str) -> tuple[list[str], list[str]]:
         """Recent clicks and skips; a view is not there while no user has any."""
-        views = [view for view, _ in (CLICKED, SKIPPED) if view in release.directory().views]
+        existing = release.directory().views
+        views = [view for view, _ in (CLICKED, SKIPPED) if view in existing]
         rows = release.read_entities(views, {"user": [user_id]}) if views else {}
         lists = [
             cast("list[str] | None", rows[view][name][0]) if view in rows else None
