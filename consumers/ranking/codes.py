@@ -14,6 +14,8 @@ from consumers.training.inputs import ViewRows
 from consumers.training.tallies import Centres
 from vidtopics.rates import Prior
 
+HOUR_US = 3_600_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
@@ -27,6 +29,7 @@ class Vocabulary:
             of the training rows.
         position: mean of the training rows' log positions; what a row has whose position is not
             known, as every candidate's isn't when serving.
+        age: mean of their log ages, likewise: no feature view has when a video was published.
     """
 
     users: pa.Array
@@ -34,6 +37,7 @@ class Vocabulary:
     centres: Centres
     prior: Prior
     position: float
+    age: float
 
     def code_users(self, ids: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
         """int32[N], 1 and up; 0: unknown."""
@@ -68,14 +72,13 @@ def vocabulary(
     )
     until_us = int(frame.content_us[rows].max(initial=0))
     prior = Prior.of_totals(int(frame.clicked[rows].sum()), len(rows), exposures=prior_exposures)
-    position = log_position(frame, np.nan)[rows]
-    position = position[~np.isnan(position)]
     return Vocabulary(
         users,
         videos,
         centres_at(topics, until_us, epoch),
         prior,
-        float(position.mean(dtype=np.float64)) if len(position) else 0.0,
+        _mean_of_known(log_position(frame, np.nan)[rows]),
+        _mean_of_known(log_age(frame, np.nan)[rows]),
     )
 
 
@@ -100,6 +103,22 @@ def log_position(frame: Frame, unknown: float) -> NDArray[np.float32]:
     logs: NDArray[np.float32] = np.log(np.maximum(position, 1)).astype(np.float32)
     logs[np.isnan(logs)] = unknown
     return logs
+
+
+def log_age(frame: Frame, unknown: float) -> NDArray[np.float32]:
+    """float32[N], log(1 + hours since publication) / 5, `unknown` where that isn't known.
+
+    A fifth, as of all logarithms of counts here, brings it near the other numbers.
+    """
+    age_us = np.maximum(frame.shown_us - frame.published_us, 0)
+    logs: NDArray[np.float32] = (np.log1p(age_us / HOUR_US) / 5).astype(np.float32)
+    logs[np.isnan(logs)] = unknown
+    return logs
+
+
+def _mean_of_known(values: NDArray[np.float32]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean(dtype=np.float64)) if len(known) else 0.0
 
 
 def _code(ids: pa.ChunkedArray | pa.Array, known: pa.Array) -> NDArray[np.int32]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from consumers.ranking.codes import Vocabulary, log_position
+from consumers.ranking.codes import Vocabulary, log_age, log_position
 from consumers.training.frame import Frame
 from consumers.training.log import Log, Windows
 from consumers.training.tallies import SHARPNESS, SHRINKAGES, TopicRows
@@ -26,7 +26,6 @@ from vidtopics.rates import smoothed_ctr
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
-HOUR_US = 3_600_000_000
 TIERS = (0.25, 0.5, 0.75)
 """Upper ends of the tiers of topic overlap, the cosine of two videos' topic weights; 0 counts in
 none, the last tier goes to 1."""
@@ -268,7 +267,6 @@ def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
     has_statistics = ~np.isnan(exposures)
     odds = np.where(has_statistics, smoothed_ctr(clicks, exposures, known.prior), 0)
     odds = np.clip(np.where(has_statistics, odds, known.prior.global_ctr), 1e-4, 1 - 1e-4)
-    age_us = np.maximum(frame.shown_us - frame.published_us, 0)
     shown, clicked, expected, *decayed = frame.state.statistics.T
     recent_shown, recent_clicked, recent_expected = decayed
     return np.stack(
@@ -276,7 +274,7 @@ def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
             np.log1p(np.nan_to_num(exposures)) / 5,
             np.log(odds / (1 - odds)),
             has_statistics,
-            np.log1p(np.nan_to_num(age_us) / HOUR_US) / 5,
+            log_age(frame, known.age),
             log_position(frame, known.position),
             np.log1p(shown) / 5,
             np.log1p(clicked) / 5,

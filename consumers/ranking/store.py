@@ -64,6 +64,7 @@ def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
         "widths": asdict(model.widths),
         "prior": asdict(known.prior),
         "position": known.position,
+        "age": known.age,
         "topic_epoch": known.centres.epoch,
         **facts,
         "users": known.users.to_pylist(),
@@ -113,7 +114,9 @@ def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
     kernels = tensors.pop(KERNELS).numpy()
     users, videos = (pa.array(facts[name], pa.string()) for name in ("users", "videos"))
     centres = Centres(topics, kernels, parents, facts["topic_epoch"])
-    known = Vocabulary(users, videos, centres, Prior(**facts["prior"]), facts["position"])
+    known = Vocabulary(
+        users, videos, centres, Prior(**facts["prior"]), facts["position"], facts["age"]
+    )
     sizes = {**facts["sizes"], "topic_numbers": tuple(facts["sizes"]["topic_numbers"])}
     widths = {**facts["widths"], "hidden": tuple(facts["widths"]["hidden"])}
     model = MODELS[facts["model"]](Sizes(**sizes), Pieces(**facts["pieces"]), Widths(**widths))

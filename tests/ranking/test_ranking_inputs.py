@@ -1,5 +1,6 @@
 """Examples and batches against plain loops over the same world."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -163,6 +164,17 @@ def test_taking_rows_leaves_their_batches_as_they_are(world):
     few, whole = examples.take(rows).batch(np.arange(3)), examples.batch(rows)
     for name, tensor in vars(few).items():
         assert torch.equal(tensor, getattr(whole, name)), name
+
+
+def test_an_age_that_is_unknown_is_the_mean_of_those_known(world):
+    """Serving doesn't know when a video was published."""
+    frame, _, _ = world
+    hours = np.where(np.arange(200) % 2, 7.0, np.nan)
+    aged = replace(frame, published_us=frame.shown_us - hours * 3.6e9)
+    known = vocabulary(aged, np.arange(150), centres(), epoch=EPOCH, prior_exposures=10.0)
+    assert known.age == pytest.approx(np.log(8) / 5)
+    examples = encode(aged, known, places=PLACES)
+    np.testing.assert_allclose(number(examples, "candidate_age"), np.log(8) / 5, rtol=1e-6)
 
 
 def test_a_position_that_is_unknown_is_the_mean_of_those_known():

@@ -68,6 +68,7 @@ KNOWN = Vocabulary(
     Centres.of(np.arange(1, 5), np.eye(4, dtype=np.float32), np.array([7, 8]), 1),
     Prior(0.3, 10.0),
     0.7,
+    0.4,
 )
 
 

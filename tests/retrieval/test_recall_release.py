@@ -69,7 +69,7 @@ def client(store: redis.Redis) -> OnlineClient:
     return OnlineClient(store)
 
 
-@pytest.mark.parametrize(("user", "reads"), [("ann", 6), ("bob", 5), ("nobody", 5)])
+@pytest.mark.parametrize(("user", "reads"), [("ann", 7), ("bob", 6), ("nobody", 6)])
 def test_a_switch_between_any_two_reads_mixes_nothing(
     client: OnlineClient,
     store: redis.Redis,
@@ -96,4 +96,4 @@ def test_a_switch_between_any_two_reads_mixes_nothing(
         assert candidates.video_ids == [f"of release {candidates.epoch}"]
         seen.append(candidates.epoch - load)
         assert done == reads
-    assert seen == [1, *[0] * reads]
+    assert seen == [1, 1, *[0] * (reads - 1)]  # the first value that is read decides

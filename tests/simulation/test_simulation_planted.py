@@ -106,6 +106,50 @@ def features(world, log):
     ]
 
 
+def test_what_the_base_consumer_knows_by_plain_loops():
+    world = World.build(TINY, 7)
+    log = read_log(world)
+    trains = log.shown_at < np.quantile(log.shown_at, 0.8)
+    mean = log.clicked[trains].mean()
+    lift = [log.clicked[trains & (log.position == k)].mean() / mean for k in range(8)]
+
+    def counts(row):
+        """Of the row's video before its day: exposures and clicks, each when it is known."""
+        midnight = log.shown_at[row] // DAY * DAY
+        same = log.video == log.video[row]
+        return (same & (log.shown_at < midnight)).sum(), (
+            same & log.clicked & (log.clicked_at < midnight)
+        ).sum()
+
+    def rate(row):
+        exposures, clicks = counts(row)
+        return (clicks + 10 * mean) / (exposures + 10)
+
+    matrix = Consumer(world, log).base()
+    for row in range(0, len(log.user), 61):
+        user, video, position = log.user[row], log.video[row], log.position[row]
+        history = [j for j in range(row) if log.user[j] == user]
+        same = [j for j in history if log.video[j] == video]
+        p = [min(max(rate(j) * lift[log.position[j]], 0.01), 0.99) for j in history]
+        residual = sum(int(log.clicked[j]) - q for j, q in zip(history, p, strict=True))
+        variance = sum(q * (1 - q) for q in p)
+        exposures, age = counts(row)[0], (log.shown_at[row] - world.items.published[video]) / DAY
+        expected = [
+            np.log(rate(row) / (1 - rate(row))),
+            np.log1p(exposures),
+            exposures == 0,
+            np.log2(1 + age / 3),
+            *[position == k for k in range(1, 8)],
+            np.log1p(len(history)),
+            np.log1p(sum(log.clicked[j] for j in history)),
+            *[residual / (variance + c) for c in (0.5, 2, 10, 40)],
+            np.log1p(len(same)),
+            np.log1p(sum(log.clicked[j] for j in same)),
+            bool(same),
+        ]
+        assert matrix[row].tolist() == pytest.approx([float(x) for x in expected])
+
+
 def flipped(log, rows):
     """The log with the other outcome in `rows` [N], known a microsecond after the impression."""
     clicked_at = np.where(rows, log.shown_at + 1, log.clicked_at)

@@ -34,6 +34,7 @@ KNOWN = Vocabulary(
     Centres.of(IDS, np.eye(len(IDS), 8, dtype=np.float32) + 0.1, np.array([0]), 1),
     Prior(0.3, 10.0),
     0.5,
+    0.5,
 )
 """One for all worlds: a model's own knowledge is of its training rows alone."""
 

@@ -5,15 +5,18 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import replay_oracle as oracle
 from frame_worlds import NEVER, WINDOW, inputs, world
 
 from consumers.training.frame import build_frame
-from consumers.training.inputs import ViewRows
+from consumers.training.inputs import ViewRows, read
 from consumers.training.served import Entries, counts_of, merged, states
 from consumers.training.tallies import Centres, TopicRows
+from consumers.training.versions import Versions
+from vidtopics.errors import TableError
 from vidtopics.joins import Commits, Serving
 from vidtopics.settings import RankingSettings, Settings, UserSettings
-from vidtopics.tables import FOREVER
+from vidtopics.tables import FOREVER, Tables
 
 HALF_LIFE = timedelta(microseconds=6)
 SETTINGS = Settings(
@@ -112,8 +115,6 @@ def test_statistics_decay_from_the_users_last_event_to_the_row():
 @pytest.mark.parametrize("seed", range(4))
 def test_lists_give_the_sums_that_the_replay_of_the_same_counts_gives(seed, monkeypatch):
     """The replay's own counts of a row, written as a row of the views, give that row's sums."""
-    import replay_oracle as oracle
-
     monkeypatch.setattr("consumers.training.log.DAY_US", 10)
     monkeypatch.setattr(oracle, "DAY", 10)
     w = world(seed)
@@ -157,13 +158,16 @@ def test_topics_as_served_change_when_releases_go_live():
     steps = [(100, 1), (200, 2), (300, 1)]
     serving = Serving.of(steps, Commits.of([(5, 1), (7, 2)]), {300})
     rows = ViewRows(keys, times, times, pa.table({"n": [0, 1]}), serving=serving)
-    from consumers.training.versions import Versions
-
     versions = Versions.of(rows, pa.array(["a", "b"]))
     at = [10, 99, 100, 199, 200, 299, 300, 400]
     row = versions.at(np.zeros(len(at), np.int32), np.array(at))
     assert row.tolist() == [-1, -1, 0, 0, 1, 1, 0, 0]
     assert versions.at(np.ones(1, np.int32), np.array([400])).tolist() == [-1]
+
+
+def test_frames_as_served_need_a_store_that_served(tmp_path):
+    with pytest.raises(TableError, match="expected a load"):
+        read(Tables(tmp_path), {}, known="as served")
 
 
 def test_counts_of_a_video_without_statistics_are_unknown():

@@ -63,15 +63,10 @@ def epochs(releases: Releases, table: Table) -> tuple[int, int]:
 def null_figures(releases: Releases, table: Table) -> Iterator[Figure]:
     """Share of live keys without a value, of each column that has to have one.
 
-    Vectors, lists of a fixed width, are judged where they are read
-    (:mod:`vidtopics.gates.vectors`).
+    Columns of vectors are judged where they are read (:mod:`vidtopics.gates.vectors`).
     """
     new = releases.new(table)
-    names = [
-        c.name
-        for c in table.values
-        if not c.optional and (c.type != "list<float32>" or c.width is None)
-    ]
+    names = [c.name for c in table.values if not c.optional and c.type != "list<float32>"]
     counts = ", ".join(f"count(*) - count({name})" for name in names)
     rows, *nulls = releases.row(f"SELECT count(*), {counts} FROM {new}")
     for name, count in zip(names, nulls, strict=True):
