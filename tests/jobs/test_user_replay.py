@@ -64,7 +64,7 @@ def put_topics(tables: Tables) -> None:
         tables.publish(replace(table, engine="deltalake"), data, commit, widths={"topic_width": 2})
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.generate])
+@settings(max_examples=6, deadline=None, phases=[Phase.generate])
 @given(
     st.lists(events.map(lambda e: (*e[:4], 0, e[5])), min_size=8, max_size=40),
     st.lists(st.integers(1, 80), min_size=1, max_size=3),

@@ -26,6 +26,8 @@ TOPICS = {
     "topic_ids": [[i % 3 + 1, 4] + [-1] * 6 for i in range(6)],
     "topic_weights": [[0.9, 0.3] + [0.0] * 6 for _ in range(6)],
     "parent_topic_ids": [[7, 8] + [-1] * 6 for _ in range(6)],
+    "topic_count": [2] * 6,
+    "below_threshold": [False] * 6,
     "topic_epoch": [1] * 6,
 }
 SERVED_TOPICS = TOPICS | {"topic_count": [2] * 6, "below_threshold": [False] * 6}

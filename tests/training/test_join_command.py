@@ -167,14 +167,14 @@ def test_wrong_use_is_told(tables, tmp_path, capsys):
     ]
     assert common.run(arguments) == 2
     assert (
-        "--service: expected one of recall_v1, ranking_v1, training_v1, found ranking"
-        in capsys.readouterr().err
+        "--service: expected one of recall_v1, ranking_v1, training_v1, ranking_v2, training_v2,"
+        " found ranking" in capsys.readouterr().err
     )
 
 
 def test_the_example_of_the_page_runs(tables, tmp_path, monkeypatch):
     page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    example, *_ = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     saved("folder", tmp_path).rename(tmp_path / "impressions")
     (tmp_path / ".vidtopics").symlink_to(tables.home)
     monkeypatch.chdir(tmp_path)
