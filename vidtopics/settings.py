@@ -309,6 +309,9 @@ class RecallSettings(Section):
     """Least share of the candidates that each chosen topic gets."""
     fresh_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of a queue that is drawn from its fresh videos, anew for each request."""
+    parent_prior: Annotated[float, Field(ge=0)] = 50
+    """Clicks, spread as all users' are, that count beside the user's own in a parent topic: how far
+    the user's parents are trusted against what is popular."""
     leave_out: Literal["seen", "clicked"] = "seen"
     """Which of the user's recent videos don't come back: all that were shown, or clicked ones."""
 

@@ -102,11 +102,15 @@ class ReleaseStore:
         order = [("clicks_sum", "descending"), ("topic_id", "ascending")]
         by_clicks = clicks.aggregate([("clicks", "sum")]).sort_by(order)
         topics, parents = (
-            by_clicks.filter(pc.equal(by_clicks["queue_level"], level))["topic_id"].to_pylist()
-            for level in (TOPIC, PARENT)
+            by_clicks.filter(pc.equal(by_clicks["queue_level"], level)) for level in (TOPIC, PARENT)
         )
         epoch = pc.max(rows["topic_epoch"]).as_py() or 0
-        return Catalogue(epoch, tuple(topics), tuple(parents))
+        return Catalogue(
+            epoch,
+            tuple(topics["topic_id"].to_pylist()),
+            tuple(parents["topic_id"].to_pylist()),
+            tuple(round(clicks, 3) for clicks in parents["clicks_sum"].to_pylist()),
+        )
 
     @cached_property
     def _queue_rows(self) -> pa.Table:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from consumers.ranking.described import described
 from vidtopics.contracts import EVENT_TIME, IMPRESSIONS
+from vidtopics.errors import TableError
 from vidtopics.files import write_cache
 from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
@@ -24,8 +25,11 @@ from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from consumers.ranking.problems import Source
+    from consumers.training.inputs import Inputs, KnownAs
 
 Progress = Callable[[str], None]
+Make = Callable[["Source", dict[str, Any]], dict[str, Any]]
+"""A report from a release's rows."""
 PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
 
 
@@ -88,10 +92,17 @@ def evaluate_ranking(
         TableError: nothing was released, or too little to compare.
     """
 
-    def make(source: Source) -> dict[str, Any]:
+    def make(source: Source, release: dict[str, Any]) -> dict[str, Any]:
         from consumers.ranking.evaluate import measure
 
-        return measure(source, settings, quick=quick, progress=progress)
+        served, left_out = None, []
+        if not quick:
+            try:
+                served = source.with_inputs(_inputs(tables, release, "as served"))
+            except TableError as error:  # nothing was ever live, or before the log's end
+                left_out.append(f"as served: {error}")
+        report = measure(source, settings, served=served, quick=quick, progress=progress)
+        return {**report, "left_out": left_out}
 
     return _report(tables, settings, "ranking-quick" if quick else "ranking", make)
 
@@ -101,7 +112,7 @@ def evaluate_daily(
 ) -> dict[str, Any]:
     """Fig. 5 (:mod:`consumers.ranking.daily`), likewise."""
 
-    def make(source: Source) -> dict[str, Any]:
+    def make(source: Source, release: dict[str, Any]) -> dict[str, Any]:
         from consumers.ranking.daily import measure_days
 
         return measure_days(source, settings, count=days, progress=progress)
@@ -150,9 +161,7 @@ def key_of(
     )
 
 
-def _report(
-    tables: Tables, settings: Settings, name: str, make: Callable[[Source], dict[str, Any]]
-) -> dict[str, Any]:
+def _report(tables: Tables, settings: Settings, name: str, make: Make) -> dict[str, Any]:
     release, as_of_us = tables.latest_release(), now_us()
     key = key_of(tables, release, settings, as_of_us, digest(settings.evaluation))
     path = tables.home / "reports" / f"{name}.json"
@@ -160,7 +169,7 @@ def _report(
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    made = make(_source(tables, release, settings, as_of_us))
+    made = make(_source(tables, release, settings, as_of_us), release)
     report = {"key": key, **_of_release(release), **made}
     write_cache(path, json.dumps(report, indent=1))
     return report
@@ -169,11 +178,16 @@ def _report(
 def _source(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int) -> Source:
     from consumers.ranking.covers import Encodings
     from consumers.ranking.problems import Source
-    from consumers.training import read
 
-    inputs = read(tables, release["versions"])
+    inputs = _inputs(tables, release, "as known")
     encodings = Encodings.read(tables, release["versions"])
     return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
+
+
+def _inputs(tables: Tables, release: dict[str, Any], known: KnownAs) -> Inputs:
+    from consumers.training import read
+
+    return read(tables, release["versions"], known=known)
 
 
 def _of_release(release: dict[str, Any]) -> dict[str, Any]:

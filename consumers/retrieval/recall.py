@@ -15,9 +15,9 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.retrieval.choosing import Taste, choose
+from consumers.retrieval.choosing import Popularity, Taste, choose
 from consumers.retrieval.epochs import first_rows, left_out, of_epoch
-from consumers.retrieval.rules import Reason, TopicCounts, count_topics
+from consumers.retrieval.rules import Reason, count_topics
 from vidtopics.contracts import USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
 from vidtopics.online import Catalogue, Features
 from vidtopics.settings import RecallSettings
@@ -145,8 +145,8 @@ class Recall:
         current = of_epoch(topics, catalogue.epoch)
         own, popular = taste_of(current, len(clicks)), ""
         if not len(own.topics.topic_ids):
-            own = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(catalogue.parents))
             popular = NO_TOPICS if clicks else NEW_USER
+        popularity = Popularity(catalogue.parents, catalogue.parent_clicks)
 
         def read(names: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
             return release.queues(names, epoch=catalogue.epoch, limit=limits)
@@ -154,7 +154,7 @@ class Recall:
         seen = {*clicks, *skips} if self.settings.leave_out == "seen" else {*clicks}
         return Candidates(
             user_id=user_id,
-            reasons=choose(read, own, seen, self.settings, seed),
+            reasons=choose(read, own, popularity, seen, self.settings, seed),
             epoch=catalogue.epoch,
             clicks=clicks,
             skips=skips,
@@ -167,7 +167,8 @@ class Recall:
 
     def _history(self, release: Store, user_id: str) -> tuple[list[str], list[str]]:
         """Recent clicks and skips; a view is not there while no user has any."""
-        views = [view for view, _ in (CLICKED, SKIPPED) if view in release.directory().views]
+        existing = release.directory().views
+        views = [view for view, _ in (CLICKED, SKIPPED) if view in existing]
         rows = release.read_entities(views, {"user": [user_id]}) if views else {}
         lists = [
             cast("list[str] | None", rows[view][name][0]) if view in rows else None

@@ -46,20 +46,24 @@ class TopicCounts(NamedTuple):
         """The strongest ones."""
         return TopicCounts(self.topic_ids[:number], self.clicks[:number])
 
-    @classmethod
-    def unclicked(cls, topic_ids: Sequence[int]) -> TopicCounts:
-        """Topics that the user never clicked: :func:`quotas` gives them equal parts."""
-        return cls(np.array(topic_ids, np.int64), np.zeros(len(topic_ids), np.int64))
+    def of(self, topic_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64[N]: the clicks of some topics; 0 where there are none."""
+        clicks = dict(zip(self.topic_ids.tolist(), self.clicks.tolist(), strict=True))
+        return np.array([clicks.get(topic, 0) for topic in topic_ids.tolist()], np.int64)
 
 
 class Queue(NamedTuple):
-    """A queue as one request sees it: its videos in order, and which of them are fresh."""
+    """A queue as one request sees it: its videos in order, and which of them are fresh.
+
+    Its quota is in proportion to `weight`, or to `clicks` where that is 0.
+    """
 
     level: str
     topic_id: int
     clicks: int
     videos: Sequence[str]
     fresh: Collection[str] = ()
+    weight: int = 0
 
 
 def count_topics(topic_ids: NDArray[np.int64]) -> TopicCounts:
@@ -207,10 +211,10 @@ def fill(
         ((p, v) for p, v in enumerate(q.videos, 1) if v not in excluded and v not in taken)
         for q in queues
     ]
-    clicks, counts = np.array([q.clicks for q in queues]), [0] * len(queues)
+    weights, counts = np.array([q.weight or q.clicks for q in queues]), [0] * len(queues)
     live = np.arange(len(queues))
     while len(live) and len(taken) < candidates:
-        shares = quotas(clicks[live], candidates - len(taken), floor)
+        shares = quotas(weights[live], candidates - len(taken), floor)
         short = np.zeros(len(live), bool)
         for n, (i, quota) in enumerate(zip(live.tolist(), shares.tolist(), strict=True)):
             before, q = len(taken), queues[i]

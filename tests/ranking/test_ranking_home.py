@@ -187,6 +187,17 @@ def test_a_report_is_kept_until_something_changes(tables, monkeypatch):
     assert home.evaluate_ranking(tables, SETTINGS)["made"] == "again"  # the whole is another
 
 
+def test_what_was_served_is_left_out_by_name_where_nothing_was_live(tables, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        evaluate, "measure", lambda *a, served, **options: given.append(served) or {}
+    )
+    report = home.evaluate_ranking(tables, SETTINGS)
+    assert given == [None]
+    assert report["left_out"][0].startswith("as served: ")
+    assert home.evaluate_ranking(tables, SETTINGS, quick=True)["left_out"] == []
+
+
 def test_the_verbs(tables, capsys):
     place = ["--home", str(tables.home)]
     assert run(["train", "ranking", *place, "--json"]) == 0

@@ -30,6 +30,7 @@ TOPICS = {
     "below_threshold": [False] * 6,
     "topic_epoch": [1] * 6,
 }
+SERVED_TOPICS = TOPICS | {"topic_count": [2] * 6, "below_threshold": [False] * 6}
 STATISTICS = {"video_exposures": [5, 40, 0, 7, 8, 9], "video_clicks": [1, 30, 0, 2, 2, 2]}
 VIDEOS = [f"v{i}" for i in range(6)]
 USER = {
@@ -119,7 +120,7 @@ def features(columns, rows=None):
 def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
     """The history's topics are those of the candidates here, as all videos are candidates."""
     views = {name: features({c: [v] for c, v in row.items()}) for name, row in USER.items()}
-    views |= {"video_topics": features(TOPICS), "video_statistics": features(STATISTICS)}
+    views |= {"video_topics": features(SERVED_TOPICS), "video_statistics": features(STATISTICS)}
     skips = USER["user_recent_skips"]["skipped_video_ids"]
     history = [*USER["user_recent_clicks"]["recent_video_ids"], *skips]
     request = SimpleNamespace(
@@ -128,7 +129,7 @@ def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
         at_us=NOW,
         epoch=1,
         history=history,
-        history_topics=features(TOPICS, np.array([int(video[1:]) for video in history])),
+        history_topics=features(SERVED_TOPICS, np.array([int(video[1:]) for video in history])),
     )
     half_life_us = int(SETTINGS.users.half_life.total_seconds() * 1e6)
     online = encode(

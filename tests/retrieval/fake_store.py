@@ -52,7 +52,7 @@ class FakeClient:
         return [lists.get(n, [])[:end] if epoch == self.epoch else [] for n, end in pairs]
 
     def catalogue(self):
-        return Catalogue(self.epoch, (), tuple(self.parents))
+        return Catalogue(self.epoch, (), tuple(self.parents), (10.0,) * len(self.parents))
 
     def read(self, view, ids):
         return self.read_entities([view], {"video": ids})[view]

@@ -14,7 +14,9 @@ from vidtopics.online import Status
 from vidtopics.settings import RecallSettings
 
 HISTORY = "user_recent_clicks+user_recent_skips"
-SETTINGS = RecallSettings(recent_clicks=5, topics=2, candidates=6, floor=0.1, fresh_share=0)
+SETTINGS = RecallSettings(
+    recent_clicks=5, topics=2, candidates=6, floor=0.1, fresh_share=0, parent_prior=0
+)
 
 
 @pytest.fixture
@@ -138,6 +140,20 @@ def test_a_new_user_gets_the_popular_of_each_parent_in_equal_parts(client):
     assert (candidates.popular, candidates.clicks, candidates.left_out) == (NEW_USER, [], {})
     assert len(candidates.history_topics) == 0
     assert client.trips == [HISTORY, "video_topics", "queues"]
+
+
+def test_popular_parents_count_beside_the_users_own(client):
+    """Parent 2 has half of all clicks: with 6 of them to be counted 1 + 3 of 5 + 6, so 2 of 6."""
+    own = recall(client, "ann", candidates=12).reasons.values()
+    tilted = recall(client, "ann", candidates=12, parent_prior=6).reasons.values()
+    counts = [sum(r.topic_id == 2 for r in reasons) for reasons in (own, tilted)]
+    assert counts == [2, 2]
+    client.lists["p1"] = [f"q{i}" for i in range(9)]
+    own, tilted = (
+        recall(client, "ann", candidates=12, parent_prior=n).reasons.values() for n in (0, 6)
+    )
+    counts = [sum(r.topic_id == 2 for r in reasons) for reasons in (own, tilted)]
+    assert counts == [1, 2]
 
 
 def test_all_parents_count_for_a_new_user_and_the_catalogue_tops_up(client):

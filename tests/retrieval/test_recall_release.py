@@ -40,7 +40,9 @@ def release(store: redis.Redis, load: int) -> None:
     for queue in ("5", "p1"):
         store.rpush(Structures("vt", Layout()).queue(load, queue), f"of release {load}")
     live = ViewEntry.from_json(store.hget(place("vt", "views"), "video_topics") or b"")
-    facts = json.dumps({"load": load, "epoch": load, "topics": [5], "parents": [1]})
+    facts = json.dumps(
+        {"load": load, "epoch": load, "topics": [5], "parents": [1], "parent_clicks": [1.0]}
+    )
     with store.pipeline() as pipe:
         entry = ViewEntry(live.number, live.generation, 0, live.schema, live.keys, load)
         pipe.hset(place("vt", "views"), "video_topics", entry.to_json())

@@ -97,14 +97,16 @@ def home(tmp_path, monkeypatch):
 
 
 def test_json(home, capsys):
-    assert run(["recommend", "ann", "--top", "2", "--json", "--home", str(home)]) == 0
+    assert run(["recommend", "ann", "--top", "3", "--json", "--home", str(home)]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [
         (v["rank"], v["video_id"], v["title"], round(v["score"], 6)) for v in answer["videos"]
     ] == [
         (1, "b", "new", 0.9),
         (2, "a", "A goal [red]", 0.8),
+        (3, "c", "", 0.7),
     ]
+    assert answer["videos"][2]["reason"] == "popular in topic group 2 (group of tea); queue place 1"
     assert "topic 10 (soccer, goal, keeper); fresh, queue place 2" in answer["videos"][0]["reason"]
     assert answer["videos"][1] | {"score": 0} == {
         "rank": 2,
@@ -124,7 +126,7 @@ def test_json(home, capsys):
     } == {
         "user_id": "ann",
         "clicks": 1,
-        "candidates": 2,
+        "candidates": 3,
         "popular": "",
         "left_out": {"clicks": {}, "candidates": {}},
     }
@@ -133,7 +135,7 @@ def test_json(home, capsys):
 def test_a_known_user_on_the_terminal(home, capsys):
     assert run(["recommend", "ann", "--home", str(home)]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "2 of 2 candidates for user ann, recalled from 1 recent click" in text
+    assert "3 of 3 candidates for user ann, recalled from 1 recent click" in text
     assert "A goal [red]" in text  # a title is no markup
 
 

@@ -12,7 +12,7 @@ from recall_world import SETTINGS, START_US, make_home, put, queue_rows, replace
 from consumers.parity.release_store import ReleaseStore
 from consumers.parity.replay import Logged, differences, replay
 from consumers.recommendation import answer
-from vidtopics.contracts import TOPIC_QUEUES, VIDEO_STATISTICS, VIDEO_TOPICS
+from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.online import Status
 
 NOW = START_US + 500 * 3_600_000_000
@@ -53,16 +53,21 @@ def stores(tmp_path_factory):
         for i, v in enumerate(ids)
     ]
     put(tables, VIDEO_STATISTICS, counts, START_US)
-    versions = []
+    clicks = {"u00": ["v00", "v03"], "u01": ["v01"]}
+    rows = [
+        {
+            "user_id": user,
+            "recent_video_ids": videos,
+            "recent_times": [START_US] * len(videos),
+            "recent_watch_seconds": [-1.0] * len(videos),
+        }
+        for user, videos in clicks.items()
+    ]
+    put(tables, USER_RECENT_CLICKS, rows, START_US)
+    views, versions = (VIDEO_TOPICS, VIDEO_STATISTICS, USER_RECENT_CLICKS), []
     for shift in (0, 5):
         replace_rows(tables, TOPIC_QUEUES, queue_rows(shift))
-        versions.append(
-            {
-                VIDEO_TOPICS.name: tables.delta(VIDEO_TOPICS).version(),
-                VIDEO_STATISTICS.name: tables.delta(VIDEO_STATISTICS).version(),
-                TOPIC_QUEUES.name: tables.delta(TOPIC_QUEUES).version(),
-            }
-        )
+        versions.append({t.name: tables.delta(t).version() for t in (*views, TOPIC_QUEUES)})
     return [ReleaseStore(tables, numbers) for numbers in versions]
 
 
@@ -78,7 +83,7 @@ def served(store, ranker=None, at_us=NOW):
 def test_a_replay_gives_the_same_candidates_features_and_scores(stores):
     logged = served(stores[1])
     assert all(len(request.candidates) == 12 for request in logged)
-    assert len({tuple(request.candidates) for request in logged}) > 1 or len(USERS) == 1
+    assert len({tuple(request.candidates) for request in logged}) == 3  # two users have no clicks
     again = [Logged(**request.to_json()) for request in logged]
     assert replay(again, lambda at: stores[1], Linear(), SETTINGS.recall) == {}
 

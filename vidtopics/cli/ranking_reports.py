@@ -45,6 +45,8 @@ def table_2(report: dict[str, Any]) -> None:
     for split in report["splits"]:
         _say(f"{SPLITS[split['topics']]}: {split['train']:,} rows to learn, {split['test']:,} test")
         out.print(_table(split["table"]))
+    for reason in report["left_out"]:
+        _say(f"Left out: {reason}")
     by_time = report["splits"][0]
     out.print(_slices(by_time["slices"]))
     if by_time["ablation"]:
@@ -209,7 +211,16 @@ def _interval(estimate: dict[str, float], form: str) -> str:
 
 
 def _verdict(estimate: dict[str, float]) -> str:
-    return "within the interval" if estimate["low"] <= 0 <= estimate["high"] else "NOT nothing"
+    """What a control's gain means.
+
+    >>> _verdict({"low": -0.01, "high": 0.01}), _verdict({"low": -0.02, "high": -0.01})
+    ('(nothing, within the interval)', '(noise that costs)')
+    >>> _verdict({"low": 0.01, "high": 0.02})
+    '(A LEAK: topics of other videos gain)'
+    """
+    if estimate["low"] > 0:
+        return "(A LEAK: topics of other videos gain)"
+    return "(nothing, within the interval)" if estimate["high"] >= 0 else "(noise that costs)"
 
 
 def _release(report: dict[str, Any]) -> str:

@@ -131,6 +131,8 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
     'because you clicked 7 videos of topic group 2; fresh, queue place 3'
     >>> because(Reason("parent", 2, position=3, clicks=0), ["sports"], popular="new user")
     'new user: popular in topic group 2 (sports); queue place 3'
+    >>> because(Reason("parent", 5, position=3, clicks=0), [], popular="")
+    'popular in topic group 5; queue place 3'
     >>> because(Reason("catalogue", 0, position=40, clicks=0), [], popular="")
     'popular with all; queue place 40'
     """
@@ -140,7 +142,8 @@ def because(reason: Reason, terms: list[str], popular: str) -> str:
     else:
         queue = f"{'topic' if reason.level == 'topic' else 'topic group'} {reason.topic_id}{label}"
         clicked = f"because you clicked {_count(reason.clicks, 'video')} of {queue}"
-        why = f"{popular}: popular in {queue}" if popular else clicked
+        liked = f"{popular}: popular in {queue}" if popular else f"popular in {queue}"
+        why = clicked if reason.clicks else liked
     return f"{why}; {'fresh, ' if reason.fresh else ''}queue place {reason.position}"
 
 

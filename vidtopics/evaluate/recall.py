@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from consumers.retrieval.choosing import Taste, choose
-from consumers.retrieval.rules import Reason, TopicCounts, count_topics
+from consumers.retrieval.choosing import Popularity, Taste, choose
+from consumers.retrieval.rules import Reason, count_topics
 from producers.queues.rules import is_disliked, queues
 from vidtopics.contracts import PARENT, TOPIC_SLOTS, VIDEO_CATALOG, VIDEO_TOPICS
 from vidtopics.errors import TableError, explain
@@ -53,7 +53,7 @@ class Moment:
         past: counts, histories and who is live.
         topics, parents: int64[V, 8] of each video, -1 in unused slots.
         lists: the queues by name.
-        popular_parents: parent topics by falling clicks on their queues.
+        popularity: parent topics by falling clicks on their queues.
         is_fresh: bool[V], young and with fewer than tau_1 exposures.
         removed: how many live videos each rule keeps from the queues of topics.
     """
@@ -62,7 +62,7 @@ class Moment:
     topics: NDArray[np.int64]
     parents: NDArray[np.int64]
     lists: Mapping[str, list[str]]
-    popular_parents: Sequence[int]
+    popularity: Popularity
     is_fresh: NDArray[np.bool_]
     removed: Mapping[str, int]
 
@@ -169,7 +169,7 @@ def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
     is_judged = known.exposures >= settings.queues.min_exposures
     is_fresh[place] = videos["young"].to_numpy()
     is_fresh &= ~is_judged
-    lists, parents = _lists(queues(videos, settings.queues, settings.seed))
+    lists, popularity = _lists(queues(videos, settings.queues, settings.seed))
     disliked = is_live & is_disliked(known.clicks, known.exposures, settings.queues)
     removed = {
         "live videos": int(is_live.sum()),
@@ -179,7 +179,7 @@ def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
     }
     slots = [_slots(videos[name], place, len(is_live)) for name in names[1:3]]
     past = peers.Past(known, is_live, settings.seed)
-    return Moment(past, slots[0], slots[1], lists, parents, is_fresh, removed)
+    return Moment(past, slots[0], slots[1], lists, popularity, is_fresh, removed)
 
 
 def _slots(lists: pa.ChunkedArray, place: NDArray[np.int64], videos: int) -> NDArray[np.int64]:
@@ -191,7 +191,7 @@ def _slots(lists: pa.ChunkedArray, place: NDArray[np.int64], videos: int) -> NDA
     return slots
 
 
-def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], list[int]]:
+def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], Popularity]:
     """Queues by name, as they lie in Redis, and parents by falling clicks."""
     lists: dict[str, list[str]] = {}
     clicks: dict[int, float] = {}
@@ -206,7 +206,8 @@ def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], list[int]]:
         if level == PARENT:
             counts = pc.multiply(part["queue_ctr"], part["queue_exposures"])
             clicks[topic] = pc.sum(counts).as_py()
-    return lists, sorted(clicks, key=lambda topic: (-clicks[topic], topic))
+    parents = sorted(clicks, key=lambda topic: (-clicks[topic], topic))
+    return lists, Popularity(parents, [clicks[topic] for topic in parents])
 
 
 def _choose_peers(
@@ -297,15 +298,13 @@ def recall(at: Moment, settings: Settings, user: int, seen: set[int]) -> dict[in
     log, known = at.past.known.log, at.past.known
     clicks = known.recent(user, settings.recall.recent_clicks, clicked=True)
     taste = Taste(count_topics(at.topics[clicks]), count_topics(at.parents[clicks]))
-    if not len(taste.topics.topic_ids):
-        taste = Taste(TopicCounts.unclicked(()), TopicCounts.unclicked(at.popular_parents))
     names = set(log.video_ids.take(pa.array(list(seen), pa.int64())).to_pylist())
 
     def read(queues: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
         pairs = zip(queues, limits, strict=True)
         return [at.lists.get(name, [])[:limit] for name, limit in pairs]
 
-    reasons = choose(read, taste, names, settings.recall, seed=settings.seed + user)
+    reasons = choose(read, taste, at.popularity, names, settings.recall, seed=settings.seed + user)
     places = pc.index_in(pa.array(list(reasons), pa.string()), value_set=log.video_ids)
     return dict(zip(places.to_pylist(), reasons.values(), strict=True))
 

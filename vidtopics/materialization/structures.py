@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from vidtopics.contracts import PARENT, TOPIC, TOPIC_QUEUES
+from vidtopics.contracts import CATALOGUE, PARENT, TOPIC, TOPIC_QUEUES
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import Layout, Structures, place, queue_name
 from vidtopics.materialization.batches import Sender, chunks, tag_of
@@ -158,14 +158,14 @@ def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any
         queue_name(level, topic, fresh=fresh): videos
         for _, level, topic, fresh, videos, _ in queue_rows
     }
-    by_clicks = {
-        level: list(dict.fromkeys(row[2] for row in queue_rows if row[1] == level))
-        for level in (TOPIC, PARENT)
-    }
+    clicks: dict[str, dict[int, float]] = {TOPIC: {}, PARENT: {}, CATALOGUE: {}}
+    for _, level, topic, _, _, number in queue_rows:
+        clicks[level][topic] = clicks[level].get(topic, 0) + round(number, 3)
     catalogue = {
         "epoch": queue_rows[0][0] if queue_rows else known.get("epoch", 0),
-        "topics": by_clicks[TOPIC],
-        "parents": by_clicks[PARENT],
+        "topics": list(clicks[TOPIC]),
+        "parents": list(clicks[PARENT]),
+        "parent_clicks": list(clicks[PARENT].values()),
     }
     return Swap(lists, {**catalogue, **facts}, len(rows))
 

@@ -59,6 +59,8 @@ class Catalogue:
     epoch: int
     topics: tuple[int, ...]
     parents: tuple[int, ...] = ()
+    parent_clicks: tuple[float, ...] = ()
+    """Of each parent, the clicks on its queue."""
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
@@ -73,4 +75,5 @@ class Catalogue:
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        return cls(facts["epoch"], tuple(facts["topics"]), tuple(facts.get("parents", ())))
+        parents = (tuple(facts.get(name, ())) for name in ("parents", "parent_clicks"))
+        return cls(facts["epoch"], tuple(facts["topics"]), *parents)
