@@ -38,6 +38,8 @@ NAMES = (
     "user_exposures",
     "user_clicks",
     "history_length",
+    "history_clicks",
+    "history_log_odds",
     *(f"user_residual_{c:g}" for c in SHRINKAGES),
     "user_decayed_residual",
     "pair_exposures",
@@ -278,10 +280,12 @@ def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
             log_position(frame, known.position),
             np.log1p(shown) / 5,
             np.log1p(clicked) / 5,
-            windows[:, 0],
+            windows[:, 0] / 100,
+            np.log1p(windows[:, 1]) / 5,
+            np.log((windows[:, 1] + 3) / (windows[:, 0] - windows[:, 1] + 3)),
             *(_residual(shown, clicked, expected, c) for c in SHRINKAGES),
             _residual(recent_shown, recent_clicked, recent_expected, 2.0),
-            *np.log1p(windows[:, 1:3].T),
+            *np.log1p(windows[:, 2:4].T),
         ],
         axis=1,
     ).astype(np.float32)
@@ -310,12 +314,12 @@ def _topic_numbers(frame: Frame, known: Vocabulary, topics: TopicRows, windows: 
     for match, kernel in ((sums.match, sums.kernel), (sums.parents, sums.parent_kernel)):
         ratios = kernel[:, :, :1] / (kernel[:, :, 1:] + np.array(SHRINKAGES, np.float32))
         columns += [np.log1p(match[:, :2]) / 5, match[:, 2:], ratios.reshape(len(frame), -1)]
-    return np.concatenate([*columns, np.log1p(windows[:, 3:])], axis=1)
+    return np.concatenate([*columns, np.log1p(windows[:, 4:])], axis=1)
 
 
 def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
-    """float32[N, 3 + 2 * tiers]: length / 100, exposures, clicks of the candidate itself, tiers."""
-    out = np.zeros((len(frame), 3 + 2 * (len(TIERS) + 1)), np.float32)
+    """float32[N, 4 + 2 * tiers]: length, clicks; exposures, clicks of the candidate; tiers."""
+    out = np.zeros((len(frame), 4 + 2 * (len(TIERS) + 1)), np.float32)
     norms = np.sqrt((topics.weights**2).sum(1, keepdims=True))
     unit = np.divide(topics.weights, norms, out=np.zeros_like(topics.weights), where=norms > 0)
     log = frame.log
@@ -334,7 +338,6 @@ def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
         np.array(TIERS, np.float32),
         out,
     )
-    out[:, 0] /= 100
     return out
 
 
@@ -379,9 +382,10 @@ def _count_windows(
                 continue
             click = 1 if clicked_us[at] <= seen_us[n] else 0
             out[n, 0] += 1
+            out[n, 1] += click
             if log_video[at] == video[n]:
-                out[n, 1] += 1
-                out[n, 2] += click
+                out[n, 2] += 1
+                out[n, 3] += click
             if this < 0:
                 continue
             other = row_at(starts, since_us, rows, log_video[at], content_us[n])
@@ -392,7 +396,7 @@ def _count_windows(
                 overlap += unit[other, slot] * weight_of[codes[other, slot]]
             if overlap > 0:
                 tier = np.searchsorted(tiers, overlap)
-                out[n, 3 + click * (len(tiers) + 1) + tier] += 1
+                out[n, 4 + click * (len(tiers) + 1) + tier] += 1
         if this >= 0:
             for slot in range(codes.shape[1]):
                 weight_of[codes[this, slot]] = 0

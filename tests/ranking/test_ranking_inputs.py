@@ -106,6 +106,7 @@ def test_numbers_of_one_user_by_hand(world):
     clicks, shown = frame.clicked[of_video].sum(), len(of_video)
     rate = (clicks + 10 * known.prior.global_ctr) / (shown + 10)
     same = [n for n in earlier[-PLACES:] if videos[n] == videos[row]]
+    recent = frame.clicked[earlier[-PLACES:]].sum()
     expected = {
         "video_exposures": np.log1p(shown) / 5,
         "video_log_odds": np.log(rate / (1 - rate)),
@@ -113,6 +114,8 @@ def test_numbers_of_one_user_by_hand(world):
         "user_exposures": np.log1p(len(earlier)) / 5,
         "user_clicks": np.log1p(frame.clicked[earlier].sum()) / 5,
         "history_length": PLACES / 100,
+        "history_clicks": np.log1p(recent) / 5,
+        "history_log_odds": np.log((recent + 3) / (PLACES - recent + 3)),
         "user_residual_2": frame.clicked[earlier].sum() / 2,  # the first day expects nothing
         "pair_exposures": np.log1p(len(same)),
         "pair_clicks": np.log1p(frame.clicked[same].sum()),
