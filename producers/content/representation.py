@@ -41,8 +41,8 @@ def represent(
         z, float32[N, D] of length 1, zero where both are missing; and `content_blocks`, int64[N].
 
     >>> one, yes, no = np.ones((1, 1), np.float32), np.array([True]), np.array([False])
-    >>> [represent({}, 3 * one, 4 * one, yes, has)[0].round(4).tolist() for has in (yes, no)]
-    [[[0.7071, 0.7071]], [[1.0, 0.0]]]
+    >>> [(represent({}, 3 * one, 4 * one, yes, has)[0] ** 2).round(4).tolist() for has in (yes, no)]
+    [[[0.5, 0.5]], [[1.0, 0.0]]]
     """
     inputs = (("image", image_encodings, has_image), ("title", title_encodings, has_title))
     parts = [

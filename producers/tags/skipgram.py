@@ -146,6 +146,7 @@ class _Sentences:
 def keep_known(space: TagVectors, known: TagVectors) -> TagVectors:
     """The space with the old vectors of the tags that were known; both lie in one space.
 
+    >>> import pyarrow as pa
     >>> old = TagVectors(pa.array(["a", "c"]), np.array([[1, 0], [0, 1]], np.float32))
     >>> new = TagVectors(pa.array(["a", "b"]), np.array([[0.9, 0.1], [0.5, 0.5]], np.float32))
     >>> keep_known(new, old).vectors.tolist()
