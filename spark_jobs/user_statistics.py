@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from spark_jobs import video_counts
+from spark_jobs.video_counts import JOB as COUNTING
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_STATISTICS, VIDEO_COUNTS
 from vidtopics.jobs.checks import require_live_videos
 from vidtopics.jobs.increments import plan
@@ -37,7 +37,7 @@ def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
     chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
     name_new_events(engine, chosen)
     engine.base("base", USER_STATISTICS, chosen, of="SELECT user_id FROM {changed}")
-    name_expected(run, engine, chosen, plan(run, video_counts.JOB, IMPRESSIONS, CLICKS))
+    name_expected(run, engine, chosen, plan(run, COUNTING, IMPRESSIONS, CLICKS))
     engine.view("events", EVENTS)
     engine.view("last_events", LAST, reused=True)
     half_life = run.settings.users.half_life
@@ -67,6 +67,7 @@ JOB = Job(
     settings=lambda s: (s.users.half_life, s.statistics),
     code=(
         "spark_jobs.user_statistics",
+        "spark_jobs.video_counts",
         "vidtopics.jobs.increments",
         "vidtopics.jobs.sql",
         "vidtopics.jobs.user_events",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from spark_jobs import video_counts
+from spark_jobs.video_counts import JOB as COUNTING
 from vidtopics.contracts import (
     CLICKS,
     EVENT_TIME,
@@ -57,7 +57,7 @@ def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
     chosen = _within_epoch(plan(run, JOB, IMPRESSIONS, CLICKS), epoch)
     name_new_events(engine, chosen)
     engine.base("base", USER_TOPIC_COUNTS, chosen, of="SELECT user_id FROM {changed}")
-    name_expected(run, engine, chosen, plan(run, video_counts.JOB, IMPRESSIONS, CLICKS))
+    name_expected(run, engine, chosen, plan(run, COUNTING, IMPRESSIONS, CLICKS))
     engine.view("in_epoch", f"SELECT * FROM {{topics}} WHERE topic_epoch = {epoch}")
     lists = {"topic_id": "topic_ids", "weight": "topic_weights"}
     engine.view("slots", engine.as_rows("in_epoch", "video_id", lists))
@@ -110,6 +110,7 @@ JOB = Job(
     settings=lambda s: (s.users.half_life, s.statistics),
     code=(
         "spark_jobs.user_topic_counts",
+        "spark_jobs.video_counts",
         "vidtopics.jobs.increments",
         "vidtopics.jobs.sql",
         "vidtopics.jobs.user_events",

@@ -109,8 +109,8 @@ def test_a_second_identical_run_writes_nothing_and_loads_neither_spark_nor_torch
     assert report["heavy"] == []
     assert report["skipped"] == [True] * (len(JOBS) * 3)
     assert report["releases"] == [None] * 3
-    # of the data only the times at which videos come and go
-    assert set(report["read"]) <= {"video_catalog", "releases"}
+    # of the data only the times at which videos come and go, and which topic has which parent
+    assert set(report["read"]) <= {"video_catalog", "releases", "topics"}
     assert files(again.tables.home) == before
 
 
@@ -149,6 +149,10 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+RATED = {"topic_queues", "user_statistics", "user_topic_counts"}
+"""Jobs that smooth click rates."""
+
+
 def outdated(home, at: int = T2) -> set[str]:
     """Jobs that would run."""
     run = home.at(at)
@@ -160,7 +164,7 @@ def outdated(home, at: int = T2) -> set[str]:
     [
         ({}, set()),
         ({"seed": 8}, set(JOBS)),
-        ({"statistics": {"prior_exposures": 5}}, {"topic_queues"}),
+        ({"statistics": {"prior_exposures": 5}}, RATED),
         # What is learned follows the version, until another is trained.
         ({"tags": {"min_videos": 3}}, set()),
         ({"tags": {"dimensions": 9}}, set()),
@@ -193,9 +197,10 @@ def test_a_changed_setting_changes_its_table_and_leaves_the_others(home, fork):
         merged(home.settings.model_dump(), {"statistics": {"prior_exposures": 5}}), where="test"
     )
     execute(changed, changed.at(T2))
-    assert [s.publication.table for s in changed.steps[T2] if not s.publication.skipped] == [
-        "topic_queues"
-    ]
+    steps = changed.steps[T2]
+    assert {s.publication.table for s in steps if not s.publication.skipped} == RATED | {
+        "user_topics"
+    }
     facts = changed.tables.commits(TOPIC_QUEUES)[-1].facts
     counts = changed.holds(VIDEO_STATISTICS, T2)
     shown, clicked = (sum(r[name] for r in counts) for name in ("video_exposures", "video_clicks"))

@@ -108,6 +108,8 @@ def test_a_delivery_of_one_percent_rewrites_little_and_computes_what_is_new(
     assert set(rows) == {
         *("tag_embedding", "video_tag_embedding", "video_joint_representation"),
         *("topics", "video_topics", "video_counts", "video_statistics"),
+        *("user_statistics", "user_topic_counts", "user_topics"),
+        *("user_recent_clicks", "user_recent_skips"),
     }
     assert {name: written for name, (written, _) in rows.items() if written} == {
         "video_tag_embedding": 1,

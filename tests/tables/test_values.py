@@ -13,8 +13,8 @@ lists = st.lists(st.lists(st.text("ab\0é", max_size=3), max_size=4), min_size=1
 
 
 def hashes(array: pa.Array) -> list[int]:
-    table = replace(USER_RECENT_CLICKS, key=())
-    rows = {"user_id": pa.array([""] * len(array)), "recent_video_ids": array}
+    table = replace(USER_RECENT_CLICKS, columns=(USER_RECENT_CLICKS.column("recent_video_ids"),))
+    rows = {"recent_video_ids": array}
     return value_hash(table, pa.RecordBatch.from_pydict(rows)).tolist()
 
 

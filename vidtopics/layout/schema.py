@@ -102,8 +102,8 @@ class Schema:
         """The schema of a contract's view.
 
         >>> from vidtopics.contracts import VIDEO_TOPICS
-        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 29 header, 1 null bits, 8 x (4 + 4), 1 + 1 + 4
-        100
+        >>> Schema.of(VIDEO_TOPICS).row.itemsize  # 29 header, 1 null bits, 8 x 12, 1 + 1 + 4
+        132
         """
         keys = (ENTITIES[table.view.entity].name,) if table.view else ()
         return cls(

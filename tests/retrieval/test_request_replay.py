@@ -10,7 +10,7 @@ import pytest
 from recall_world import SETTINGS, START_US, make_home, put, queue_rows, replace_rows
 
 from consumers.parity.release_store import ReleaseStore
-from consumers.parity.replay import Logged, differences, replay
+from consumers.parity.requests import Logged, differences, replay
 from consumers.recommendation import answer
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.online import Status
