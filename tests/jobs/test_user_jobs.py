@@ -345,6 +345,7 @@ def test_a_list_of_skips_that_lost_one_is_filled_from_the_log(tables):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_spark_gives_the_same_rows(tables):
     """From an earlier run, with late events and a list that is filled from the log."""
     write(tables, [*EVENTS, (7, "u", "y", 3, 30), (8, "o", "z", 4, None)])
