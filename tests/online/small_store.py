@@ -101,6 +101,7 @@ def put_queues(
     for topic, videos in queues.items():
         connection.rpush(names.queue(load, topic), *videos)
     facts = {"load": load, "epoch": epoch, "topics": list(queues)}
+    facts |= {"parents": [], "parent_clicks": []}
     connection.hset(place("vt", "structures"), "topic_queues", json.dumps(facts))
     connection.incr(place("vt", "directory"))
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 import redis
 from small_store import put, put_clicks, put_queues, value
 
 from vidtopics.errors import StoreError
+from vidtopics.layout import place
 from vidtopics.online import AsyncOnlineClient, Catalogue, OnlineClient
 from vidtopics.online.connections import Connection
 
@@ -70,7 +72,13 @@ def test_clicks_are_newest_first_and_empty_for_a_stranger(
 def test_the_catalogue_names_epoch_and_popular_topics(
     store: Connection, client: OnlineClient
 ) -> None:
-    with pytest.raises(StoreError, match="Redis, prefix 'vt': expected topic queues, found none"):
+    expected = "Redis, prefix 'vt': expected queues of topics and of their parents, found "
+    with pytest.raises(StoreError, match=f"{expected}none"):
+        client.catalogue()
+    old = json.dumps({"load": 1, "epoch": 1, "topics": [8]})  # written before parents had queues
+    store.hset(place("vt", "structures"), "topic_queues", old)
+    store.incr(place("vt", "directory"))
+    with pytest.raises(StoreError, match=f"{expected}queues of topics alone"):
         client.catalogue()
     for epoch in (3, 4):
         put_queues(store, {8: ["v"], 2: ["w"]}, epoch=epoch, load=epoch)

@@ -64,16 +64,16 @@ class Catalogue:
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
-        """From the directory; StoreError where no queue was ever written."""
+        """From the directory; StoreError where no queue was written, or none of parent topics."""
         facts = directory.structures.get(QUEUES)
-        if facts is None:
+        if facts is None or "parent_clicks" not in facts:
             raise StoreError(
                 explain(
                     f"Redis, prefix {directory.prefix!r}",
-                    expected="topic queues",
-                    found="none",
+                    expected="queues of topics and of their parents",
+                    found="none" if facts is None else "queues of topics alone",
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        parents = (tuple(facts.get(name, ())) for name in ("parents", "parent_clicks"))
-        return cls(facts["epoch"], tuple(facts["topics"]), *parents)
+        levels = (tuple(facts[name]) for name in ("topics", "parents", "parent_clicks"))
+        return cls(facts["epoch"], *levels)
