@@ -80,7 +80,7 @@ def on_spark(run: Run, build: Build) -> Computed:
     if engine.unchanged:
         query = f"{query} UNION ALL SELECT * FROM {{{engine.unchanged}}}"
     engine.view("rows", query, reused=True)
-    return Computed(engine.frames["rows"], facts=facts, close=engine.close)
+    return Computed(engine.frames["rows"], facts=facts)
 
 
 def names_in(query: str) -> list[str]:
@@ -155,7 +155,6 @@ class SparkEngine:
         self._run = run
         self.frames: dict[str, DataFrame] = {}
         self.unchanged = ""
-        self._persisted: list[DataFrame] = []
 
     def log(self, name: str, log: Table, seen: Seen, where: str) -> None:
         """As :class:`Engine`."""
@@ -180,11 +179,13 @@ class SparkEngine:
         self.frames[name] = self._run.frame(table)
 
     def view(self, name: str, query: str, *, reused: bool = False) -> None:
-        """As :class:`Engine`."""
+        """As :class:`Engine`.
+
+        What is reused is computed now, and kept until nothing names it: a plan that repeats all
+        before it takes longer to make than the rows of a small table.
+        """
         frame = self._frame(query)
-        if reused:
-            self._persisted.append(frame.persist())
-        self.frames[name] = frame
+        self.frames[name] = frame.localCheckpoint() if reused else frame
 
     def value(self, query: str) -> Any:
         """As :class:`Engine`."""
@@ -203,11 +204,6 @@ class SparkEngine:
         lists: Sequence[str] = [f"{column} AS {name}" for name, column in columns.items()]
         zipped = f"inline(arrays_zip({', '.join(columns)}))"
         return f"SELECT {key}, {zipped} FROM (SELECT {key}, {', '.join(lists)} FROM {{{table}}})"
-
-    def close(self) -> None:
-        """Free what was computed once."""
-        for frame in self._persisted:
-            frame.unpersist()
 
     def _frame(self, query: str) -> DataFrame:
         frames: dict[str, Any] = {name: self.frames[name] for name in names_in(query)}

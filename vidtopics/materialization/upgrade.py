@@ -23,6 +23,7 @@ from vidtopics.materialization.batches import chunks
 from vidtopics.materialization.generations import Generations, entries_of, field_of, unlink
 from vidtopics.materialization.lock import Lease, hold
 from vidtopics.online.connections import Connection
+from vidtopics.online.lists import WITHOUT_PARENTS
 
 Entries = Mapping[str, tuple[ViewEntry, ViewEntry]]
 NOTE = "layout1"
@@ -123,7 +124,7 @@ def _copy_lists(store: Generations, old: Layout) -> dict[str, dict[str, Any]]:
         before = Structures(prefix, old)
         for topic in queues["topics"]:
             _copy_list(connection, before.queue(queues["epoch"], topic), names.queue(0, topic))
-        queues["load"] = 0
+        queues |= {**WITHOUT_PARENTS, "load": 0}
     return facts
 
 

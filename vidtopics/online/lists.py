@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from vidtopics.errors import StoreError, explain
@@ -12,6 +13,8 @@ from vidtopics.online.requests import is_stale
 
 ListKeys = Callable[[Directory, Structures], Iterable[bytes]]
 QUEUES = "topic_queues"
+WITHOUT_PARENTS: Mapping[str, Any] = MappingProxyType({"parents": [], "parent_clicks": []})
+"""Facts of queues that layout 1 lacks."""
 
 
 def queues_number(directory: Directory, epoch: int) -> int | None:
@@ -66,6 +69,8 @@ class Catalogue:
     def of(cls, directory: Directory) -> Catalogue:
         """From the directory; StoreError where no queue was written, or none of parent topics."""
         facts = directory.structures.get(QUEUES)
+        if facts is not None and directory.layout.version == 1:
+            facts = {**WITHOUT_PARENTS, **facts}
         if facts is None or "parent_clicks" not in facts:
             raise StoreError(
                 explain(
