@@ -41,6 +41,8 @@ CONTENT = {
     "title_encoder": {"weights": "random:1"},
     "train_encoders": False,
     "projection_width": (IMAGE + TITLE) // 2,
+    "expert_width": 256,
+    "iterations": 20,
 }
 
 
@@ -53,8 +55,11 @@ class Size(NamedTuple):
 
 
 def settings_for(clusters: int) -> Settings:
-    """Those of both processes: K, and few steps, which hold the same memory as many."""
-    topics = {"clusters": clusters, "restarts": 1, "iterations": 1}
+    """Those of both processes: K, and few steps, which hold the same memory as many.
+
+    Block weights are set: their calibration takes minutes of K-means on 30,000 videos at most.
+    """
+    topics = {"clusters": clusters, "restarts": 1, "iterations": 1, "tag_weight": 1}
     sections = {"content": CONTENT, "topics": topics, "tags": {"walk_length": 20}}
     return parse(sections, where="benchmarks.training_memory")
 

@@ -60,13 +60,13 @@ def write_rows(run: Run, videos: pa.Table, file: Path) -> tuple[NDArray[np.int64
     width = 0
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         if len(videos):
-            from vidtopics.jobs.encodings import read_encodings
+            from vidtopics.jobs.encodings import read_encodings, take
             from vidtopics.jobs.inputs import lists
 
             encodings = read_encodings(videos["content_hash"], run)
             for first in range(0, len(videos), PART_ROWS):
                 rows = slice(first, first + PART_ROWS)
-                z, blocks = represent(run.model.joint, *(x[rows] for x in encodings))
+                z, blocks = represent(run.model.joint, *take(encodings, rows))
                 columns = {
                     "video_id": videos["video_id"][rows],
                     "joint_embedding": lists(z),

@@ -56,8 +56,8 @@ def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
     return image, title, has_image, has_title
 
 
-def take(encodings: Encodings, rows: NDArray[np.int64]) -> Encodings:
-    """Those rows of each array, in memory."""
+def take(encodings: Encodings, rows: NDArray[np.int64] | slice) -> Encodings:
+    """Those rows of each array: a copy of numbered ones, a view of a slice."""
     image, title, has_image, has_title = encodings
     return image[rows], title[rows], has_image[rows], has_title[rows]
 

@@ -99,10 +99,11 @@ def represent_parts(
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Rows and their topic representations, float32[n, d + D], for some videos after the other."""
     from producers.content.training import joint_representation
+    from vidtopics.jobs.encodings import take
 
     for first in range(0, len(blocks.tag) or 1, PART_ROWS):
         rows = slice(first, first + PART_ROWS)
-        z, _ = joint_representation(joint, *(of_videos[rows] for of_videos in encodings))
+        z, _ = joint_representation(joint, *take(encodings, rows))
         of_blocks = (blocks.has_tag[rows], blocks.has_joint[rows])
         yield rows, space.represent(blocks.tag[rows], z, *of_blocks)
 
