@@ -179,7 +179,7 @@ def arrivals(releases: Releases, table: Table) -> Arrivals:
 
 def _opens(tables: Tables, table: Table, version: int) -> bool:
     try:
-        tables.delta(table, version=version)
+        tables.snapshot(table, version)
     except (DeltaError, TableError):
         return False
     return True
@@ -203,7 +203,7 @@ def _whole(tables: Tables, table: Table, version: int) -> DeltaTable:
 
 def _snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
     try:
-        return tables.delta(table, version=version)
+        return tables.snapshot(table, version)
     except DeltaError as error:
         raise TableError(
             explain(

@@ -108,7 +108,7 @@ def _made_alike(base: Commit, own: Commit) -> bool:
 
 def _readable(run: Run, base: Commit, inputs: tuple[Table, ...]) -> bool:
     versions = ((table, base.inputs.get(table.name, 0)) for table in inputs)
-    return not any(v and missing_files(run.tables.delta(t, version=v)) for t, v in versions)
+    return not any(v and missing_files(run.tables.snapshot(t, v)) for t, v in versions)
 
 
 def _known_by(base: Commit, table: Table) -> int:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ from vidtopics.tables.commits import (
 )
 from vidtopics.tables.difference import RunTimes
 from vidtopics.tables.releases import Release
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import row_groups_with, scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.stamps import LateError, Lead, lead_of
 from vidtopics.tables.taking import take
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "Publication", "Tables"]
 
 FOREVER = 2**62
+OPENED = 64
+"""Versions that are kept open for readers: three of each table."""
 _again = retry(
     retry=retry_if_exception_type(ConflictError),
     stop=stop_after_attempt(8),
@@ -119,16 +122,21 @@ class Tables:
                 partition_by=[PARTITION_DATE] if table.by_day else None,
             )
         delta = DeltaTable(uri, version=version)
-        named = delta.metadata().name
-        if named != table.name:
-            raise TableError(
-                explain(
-                    str(self.path(table)),
-                    expected=f"a table of contract {table.name}",
-                    found=repr(named),
-                    mend="move the foreign table away",
-                )
-            )
+        _refuse_other_contract(table, delta)
+        return delta
+
+    def snapshot(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The same to read alone: readers of one version share a handle.
+
+        A run asks a hundred times for some thirty versions. An entry of a log never changes; a
+        table that was put in another's place has another file under the same number.
+        """
+        log = self.path(table) / tail.LOG
+        number = tail.latest_version(log) if version is None else version
+        identity = None if number is None else tail.entry_identity(log, number)
+        if number is None or identity is None:  # no table, or a version that a checkpoint alone has
+            return self.delta(table, version=version)
+        delta = _opened(self.uri(table), number, identity)
         _refuse_other_contract(table, delta)
         return delta
 
@@ -152,9 +160,12 @@ class Tables:
         if not self.exists(table):
             schema = arrow_schema(table)
             return schema.empty_table().select(list(columns or schema.names))
-        delta = self.delta(table, version=version)
+        delta = self.snapshot(table, version)
         dataset = scan(delta if version is None else whole(delta))
-        return dataset.to_table(columns=list(columns) if columns else None, filter=where)
+        names = list(columns) if columns else dataset.schema.names
+        if where is not None and _has_vectors(table, names):
+            dataset = row_groups_with(dataset, where)
+        return dataset.to_table(columns=names, filter=where)
 
     def as_of(
         self,
@@ -357,6 +368,17 @@ class Tables:
         return version
 
 
+@lru_cache(OPENED)
+def _opened(uri: str, version: int, identity: tail.Identity) -> DeltaTable:
+    """A version of a table; `identity` tells its log's entry from another of that number."""
+    return DeltaTable(uri, version=version)
+
+
+def _has_vectors(table: Table, names: Iterable[str]) -> bool:
+    vectors = {column.name for column in table.columns if column.type == "list<float32>"}
+    return not vectors.isdisjoint(names)
+
+
 def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
     return ContractError(
         explain(
@@ -385,7 +407,17 @@ def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
 
 
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
-    """TableError where the stored table lacks a column of the contract."""
+    """TableError where the stored table is of another name or lacks a column of the contract."""
+    named = delta.metadata().name
+    if named != table.name:
+        raise TableError(
+            explain(
+                delta.table_uri,
+                expected=f"a table of contract {table.name}",
+                found=repr(named),
+                mend="move the foreign table away",
+            )
+        )
     names = [field.name for field in delta.schema().fields]
     required = table.all_columns if table.by_day else table.columns
     missing = [c.name for c in required if c.name not in names]
