@@ -80,6 +80,6 @@ def test_vectors_of_few_rows_are_read_from_their_row_groups_alone(tables, monkey
         return narrowed
 
     monkeypatch.setattr(vidtopics.tables, "row_groups_with", note)
-    rows = tables.as_of(TAG_EMBEDDING, 9, where=vidtopics.tables.ds.field("tag") == "b")
+    rows = tables.read(TAG_EMBEDDING, where=vidtopics.tables.ds.field("tag") == "b")
     assert rows.select(["tag", "tag_vector"]).to_pylist() == [{"tag": "b", "tag_vector": [1, 2]}]
     assert read == [1]

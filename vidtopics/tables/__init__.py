@@ -44,11 +44,11 @@ from vidtopics.tables.commits import (
     next_ordinal,
 )
 from vidtopics.tables.difference import RunTimes
+from vidtopics.tables.latest_rows import latest, read_latest
 from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import row_groups_with, scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.stamps import LateError, Lead, lead_of
-from vidtopics.tables.taking import take
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -160,12 +160,15 @@ class Tables:
         if not self.exists(table):
             schema = arrow_schema(table)
             return schema.empty_table().select(list(columns or schema.names))
-        delta = self.snapshot(table, version)
-        dataset = scan(delta if version is None else whole(delta))
+        dataset = self._dataset(table, version)
         names = list(columns) if columns else dataset.schema.names
         if where is not None and _has_vectors(table, names):
             dataset = row_groups_with(dataset, where)
         return dataset.to_table(columns=names, filter=where)
+
+    def _dataset(self, table: Table, version: int | None) -> ds.FileSystemDataset:
+        delta = self.snapshot(table, version)
+        return scan(delta if version is None else whole(delta))
 
     def as_of(
         self,
@@ -194,12 +197,15 @@ class Tables:
         event, created = ds.field(EVENT_TIME), ds.field(CREATED_TIME)
         at, known = _time(at_us), _time(known_by_us)
         before = event < at if table.kind == "log" else event <= at
-        times = [] if table.kind == "log" else [EVENT_TIME, CREATED_TIME, VALUE_HASH]
-        wanted = list(dict.fromkeys([*names, *table.key, *times]))
         condition = before & (created <= known)
         condition = condition if where is None else condition & where
-        rows = self.read(table, columns=wanted, version=version, where=condition)
-        return rows.select(names) if table.kind == "log" else _latest(table, rows, names)
+        if table.kind == "log":
+            return self.read(table, columns=names, version=version, where=condition)
+        if _has_vectors(table, names) and self.exists(table):
+            return read_latest(table, self._dataset(table, version), names, condition)
+        required = dict.fromkeys([*names, *table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
+        rows = self.read(table, columns=required, version=version, where=condition)
+        return latest(table, rows, names)
 
     def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
         """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
@@ -461,22 +467,3 @@ def _time(us: int) -> pa.Scalar:
     from vidtopics.tables.schemas import TIMESTAMP
 
     return pa.scalar(us, pa.int64()).cast(TIMESTAMP)
-
-
-def _latest(table: Table, rows: pa.Table, names: list[str]) -> pa.Table:
-    """Per key, in its order, the row with the latest (event, created), without ended values."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    times = (EVENT_TIME, CREATED_TIME)
-    order = pc.sort_indices(
-        rows.select([*table.key, *times]),
-        [(name, "ascending") for name in table.key] + [(name, "descending") for name in times],
-    ).to_numpy()
-    latest = np.ones(len(rows), bool)
-    for part, key in enumerate(table.key):
-        column = rows[key].take(pa.array(order)).combine_chunks()
-        differs = pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-        latest[1:] = differs | latest[1:] if part else differs
-    latest &= rows[VALUE_HASH].to_numpy()[order] != 0
-    return take(rows.select(names), order[latest])
