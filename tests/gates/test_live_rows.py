@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pyarrow.dataset as ds
 import pytest
+from deltalake import write_deltalake
 from gate_worlds import World, statistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +60,20 @@ def test_live_rows_of_both_releases_are_those_of_all_commits(commits, cut, is_co
         with opened(world.tables, before, {NAME: after}) as releases:
             assert exposures(releases, releases.new(VIDEO_STATISTICS)) == live(commits)
             assert exposures(releases, releases.old(VIDEO_STATISTICS)) == live(commits[:cut])
+
+
+def test_rows_that_a_rewrite_left_out_are_not_live(tmp_path: Path) -> None:
+    """The candidate lacks a file of the release in force: nothing is taken over from before."""
+    world = World(tmp_path)
+    before = put(world, 1, {"a": 1, "b": 1})
+    rows = world.tables.read(VIDEO_STATISTICS).filter(ds.field("video_id") == "b")
+    delta = world.tables.delta(VIDEO_STATISTICS)
+    delta.alter.set_table_properties({"delta.appendOnly": "false"})
+    write_deltalake(delta, rows, mode="overwrite")
+    after = world.tables.version(VIDEO_STATISTICS)
+    with opened(world.tables, {NAME: before}, {NAME: after}) as releases:
+        assert exposures(releases, releases.new(VIDEO_STATISTICS)) == {"b": 1}
+        assert exposures(releases, releases.old(VIDEO_STATISTICS)) == {"a": 1, "b": 1}
 
 
 def test_files_of_both_releases_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
