@@ -49,6 +49,7 @@ from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import row_groups_with, scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.stamps import LateError, Lead, lead_of
+from vidtopics.tables.taking import LARGEST
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -346,7 +347,7 @@ class Tables:
             if table.kind == "snapshot":
                 return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
-        dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
+        dataset = ds.dataset(_in_few_chunks(rows)) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
             raise _wrong_kind(table, "an Arrow table or dataset", rows)
         if table.kind == "log":
@@ -383,6 +384,11 @@ def _opened(uri: str, version: int, identity: tail.Identity) -> DeltaTable:
 def _has_vectors(table: Table, names: Iterable[str]) -> bool:
     vectors = {column.name for column in table.columns if column.type == "list<float32>"}
     return not vectors.isdisjoint(names)
+
+
+def _in_few_chunks(rows: pa.Table) -> pa.Table:
+    """The rows as one chunk, where that is a small copy: each is checked and hashed by itself."""
+    return rows.combine_chunks() if rows.nbytes <= LARGEST else rows
 
 
 def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
