@@ -1,85 +1,30 @@
 """Which rows a model is trained on: what a live release had, where one was live for most of them.
 
-The log has impressions at 100, 110, ..., 12,090 microseconds. Release 1 says that each video was
-shown 5 times and each user 3 times; release 2, committed at 50, says 9 and 7.
+The same numbers come of the log and of a request.
 """
 
 import json
+import pickle
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from ranking_worlds import COUNTS, EPOCH, inputs
-from test_ranking_home import AS_OF, SETTINGS, publish_topics, published
+from served_home import ROWS, make_home
+from test_ranking_home import AS_OF, SETTINGS
 
-from benchmarks.homes import publish, release_tables
+from consumers.parity.release_store import ReleaseStore
 from consumers.ranking import home
+from consumers.ranking.own import Encoder
 from consumers.ranking.sources import source_as_known, source_as_served
-from consumers.training.inputs import USER_VIEWS
-from vidtopics.cli import homes
 from vidtopics.cli.common import run
-from vidtopics.contracts import (
-    CLICKS,
-    IMPRESSIONS,
-    USER_STATISTICS,
-    USER_TOPICS,
-    VIDEO_STATISTICS,
-    VIDEO_TOPICS,
-)
 from vidtopics.releases.loads import record
-from vidtopics.tables import FOREVER, Tables
-from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
+from vidtopics.tables import FOREVER
 
-ROWS = 1_200
 SECOND_LIVE = 8_100  # the 800th impression
-
-
-def rows_of(view, ids, at, **features):
-    """A row for each id, committed at a time; a feature that isn't named is empty or 0."""
-    columns = {view.key[0]: ids, "value_hash": [1] * len(ids)}
-    columns |= dict.fromkeys(("event_timestamp", "created_timestamp"), [at] * len(ids))
-    arrays = []
-    for field in arrow_schema(view):
-        plain = [] if pa.types.is_list(field.type) else 0
-        values = columns.get(field.name, [features.get(field.name, plain)] * len(ids))
-        kind = pa.int64() if field.type == TIMESTAMP else field.type
-        arrays.append(pa.array(values, kind).cast(field.type))
-    return pa.table(arrays, schema=arrow_schema(view))
-
-
-def release(tables, at, exposures, shown):
-    """A commit to each view, and a release that names it."""
-    videos, users = [f"v{i}" for i in range(300)], [f"u{i}" for i in range(20)]
-    slots = {"topic_ids": [10] + [-1] * 7, "topic_weights": [0.7] + [0.0] * 7}
-    slots |= {"parent_topic_ids": [1] + [-1] * 7, "topic_count": 1, "topic_epoch": EPOCH}
-    slots["below_threshold"] = False
-    publish(tables, VIDEO_TOPICS, rows_of(VIDEO_TOPICS, videos, at, **slots))
-    counts = {**COUNTS, "video_exposures": exposures}
-    publish(tables, VIDEO_STATISTICS, rows_of(VIDEO_STATISTICS, videos, at, **counts))
-    of_users = {
-        USER_STATISTICS.name: {"user_exposures": shown, "user_decayed_at": at},
-        USER_TOPICS.name: {"user_topic_epoch": EPOCH},
-    }
-    for view in USER_VIEWS:
-        publish(tables, view, rows_of(view, users, at, **of_users.get(view.name, {})))
-    quality = {"topic_epoch": EPOCH}
-    release_tables(tables, as_of_us=at, created_us=at, settings="", quality=quality)
 
 
 @pytest.fixture
 def tables(tmp_path):
-    tables, log = Tables(tmp_path / "home"), inputs()
-    tables.home.mkdir()
-    homes.keep(tables.home, SETTINGS)
-    published(tables, IMPRESSIONS, log.impressions.slice(0, ROWS))
-    published(tables, CLICKS, log.clicks.join(log.impressions.select(_IDS), "event_id"))
-    publish_topics(tables)
-    release(tables, 10, 5, 3)
-    release(tables, 50, 9, 7)
-    return tables
-
-
-_IDS = ["event_id", "user_id", "video_id", "request_id", "position"]
+    return make_home(tmp_path / "home")
 
 
 def test_a_home_that_served_trains_on_what_each_live_release_had(tables, capsys):
@@ -126,3 +71,27 @@ def test_the_reason_why_rows_are_not_as_served_is_said(tables, capsys, live_us, 
     assert run(["train", "ranking", "--home", str(tables.home)]) == 0
     line = f"Features as known; not as served: {reason}" if reason else "Features as served"
     assert line in capsys.readouterr().out
+
+
+def test_a_request_has_the_numbers_that_its_impressions_have_as_served(tables):
+    """Candidates of one user at the time of an impression, against the log's rows of that user."""
+    record(tables, 2, "a/0/vt", 1, 0)
+    last = tables.latest_release()
+    source = source_as_served(tables, last, SETTINGS, FOREVER)
+    frame, store = source.frame, ReleaseStore(tables, last["versions"])
+    encoder = pickle.loads(pickle.dumps(Encoder.learn(source, np.arange(800))))
+    numbers = encoder.encode_log(source)
+    assert numbers.shape == (ROWS, len(encoder.names))
+    for row in (0, 500, 1_199):
+        user, video = (frame.impressions[name][row].as_py() for name in ("user_id", "video_id"))
+        at_us = int(frame.shown_us[row])
+        request = encoder.encode_request(store, user, [video, "v3", "unknown"], at_us=at_us)
+        np.testing.assert_allclose(request[0], numbers[row], rtol=1e-6)
+        columns = dict(zip(encoder.names, request.T.tolist(), strict=True))
+        assert columns["has_statistics"] == [1, 1, 0]
+        assert columns["history_length"][0] == pytest.approx(3 / 100)
+        assert columns["pair_exposures"][1] == pytest.approx(np.log(2))
+        assert columns["topic_exposures"][1:] == pytest.approx([np.log(7) / 5, 0])  # of topic 20
+    stranger = encoder.encode_request(store, "nobody", ["v3"], at_us=0)
+    assert stranger[0, encoder.names.index("history_length")] == 0
+    assert encoder.encode_request(store, "u1", [], at_us=0).shape == (0, len(encoder.names))
