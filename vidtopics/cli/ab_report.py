@@ -32,8 +32,9 @@ def show(report: Mapping[str, Any]) -> None:
 
 def show_policy(report: Mapping[str, Any]) -> None:
     """Prints off-policy estimates."""
+    users = f" of {report['clusters']:,} users" if report["unit"] == "users" else ""
     _say(
-        f"{report['rows']:,} rows of {report['clusters']:,} {report['unit']}, effective sample size"
+        f"{report['rows']:,} rows{users}, effective sample size"
         f" {report['effective_size']:,.0f}, largest weight {report['largest_weight']:.3g};"
         " intervals of 95%"
     )

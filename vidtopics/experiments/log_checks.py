@@ -83,12 +83,12 @@ def _salt(experiment: Experiment, log: Log) -> Iterator[Check]:
         yield Check("assignment by hash", _tolerated(len(users), total), detail)
     else:
         yield Check("assignment by hash", "passed", f"{total:,} users follow the salt")
-    lost = _hashed_arms(experiment, log.unassigned)
-    check = check_sample_ratio(
-        _counts(experiment, lost[lost >= 0]),
-        experiment.expected_shares,
-        name="users without an assignment",
-    )
+    name, lost = "users without an assignment", _hashed_arms(experiment, log.unassigned)
+    if not (lost >= 0).any():
+        yield Check(name, "passed", "none of these arms' users has events and no assignment")
+        return
+    counts = _counts(experiment, lost[lost >= 0])
+    check = check_sample_ratio(counts, experiment.expected_shares, name=name)
     if check.outcome == "stopped":
         detail = f"by their hash they come from one arm more than from others: {check.detail}"
         yield Check(check.name, check.outcome, detail, check.p)
