@@ -82,11 +82,13 @@ def test_a_request_has_the_numbers_that_its_impressions_have_as_served(tables):
     encoder = pickle.loads(pickle.dumps(Encoder.learn(source, np.arange(800))))
     numbers = encoder.encode_log(source)
     assert numbers.shape == (ROWS, len(encoder.names))
-    for row in (0, 500, 1_199):
+    for row in (0, 1, 2, 3, 500, 1_199):
         user, video = (frame.impressions[name][row].as_py() for name in ("user_id", "video_id"))
         at_us = int(frame.shown_us[row])
+        alone = encoder.encode_request(store, user, [video], at_us=at_us)
+        np.testing.assert_allclose(alone[0], numbers[row], rtol=1e-6)
         request = encoder.encode_request(store, user, [video, "v3", "unknown"], at_us=at_us)
-        np.testing.assert_allclose(request[0], numbers[row], rtol=1e-6)
+        np.testing.assert_array_equal(request[0], alone[0])
         columns = dict(zip(encoder.names, request.T.tolist(), strict=True))
         assert columns["has_statistics"] == [1, 1, 0]
         assert columns["history_length"][0] == pytest.approx(3 / 100)
