@@ -11,13 +11,14 @@ import pytest
 from served_home import ROWS, make_home
 from test_ranking_home import AS_OF, SETTINGS
 
+from benchmarks import as_served
 from consumers.parity.release_store import ReleaseStore
 from consumers.ranking import home
 from consumers.ranking.own import Encoder
 from consumers.ranking.sources import source_as_known, source_as_served
 from vidtopics.cli.common import run
-from vidtopics.releases.loads import record
-from vidtopics.tables import FOREVER
+from vidtopics.releases.loads import read_loads, record
+from vidtopics.tables import FOREVER, Tables
 
 SECOND_LIVE = 8_100  # the 800th impression
 
@@ -82,11 +83,13 @@ def test_a_request_has_the_numbers_that_its_impressions_have_as_served(tables):
     encoder = pickle.loads(pickle.dumps(Encoder.learn(source, np.arange(800))))
     numbers = encoder.encode_log(source)
     assert numbers.shape == (ROWS, len(encoder.names))
-    for row in (0, 500, 1_199):
+    for row in (0, 1, 2, 3, 500, 1_199):
         user, video = (frame.impressions[name][row].as_py() for name in ("user_id", "video_id"))
         at_us = int(frame.shown_us[row])
+        alone = encoder.encode_request(store, user, [video], at_us=at_us)
+        np.testing.assert_allclose(alone[0], numbers[row], rtol=1e-6)
         request = encoder.encode_request(store, user, [video, "v3", "unknown"], at_us=at_us)
-        np.testing.assert_allclose(request[0], numbers[row], rtol=1e-6)
+        np.testing.assert_array_equal(request[0], alone[0])
         columns = dict(zip(encoder.names, request.T.tolist(), strict=True))
         assert columns["has_statistics"] == [1, 1, 0]
         assert columns["history_length"][0] == pytest.approx(3 / 100)
@@ -95,3 +98,19 @@ def test_a_request_has_the_numbers_that_its_impressions_have_as_served(tables):
     stranger = encoder.encode_request(store, "nobody", ["v3"], at_us=0)
     assert stranger[0, encoder.names.index("history_length")] == 0
     assert encoder.encode_request(store, "u1", [], at_us=0).shape == (0, len(encoder.names))
+
+
+def test_the_benchmark_says_what_differs_between_served_and_known(tables, tmp_path):
+    copy = tmp_path / "copy"
+    as_served.backfilled(tables.home, copy)
+    assert [load.release_id for load in read_loads(Tables(copy))] == [1, 2]
+    assert read_loads(tables) == []  # the home itself stays as it is
+    record(tables, 2, "a/0/vt", 1, 5_100)
+    report = as_served.compare(tables.home)
+    assert report["rows"] == {"all": 1_200, "served": 700}
+    differs = report["differs"]
+    assert differs["video_topics, other topics"] == 0
+    assert differs["video_statistics, other exposures"] > 0.9
+    assert differs["mean exposures of the video"][1] == 9
+    assert differs["mean exposures of the user"][1] == 7
+    assert set(report["auc"]) == {"as known", "as served", "trained as known, tested as served"}
