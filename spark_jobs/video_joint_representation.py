@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from producers.content.representation import COVER_BIT, TITLE_BIT, represent
@@ -19,9 +20,9 @@ from vidtopics.jobs.reuse import LastResult, exclude, select
 from vidtopics.tables.schemas import arrow_schema
 
 PART_ROWS = 8_192
-"""Videos represented at a time: 150 MB in double precision at the paper's width of 2,304."""
-BATCH_ROWS = 2_048
-"""Rows of a batch of the file; a reader has several batches at once."""
+"""Videos represented at a time and written to a file: 75 MB at the paper's width of 2,304."""
+PLAIN = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+"""Files that are read once and removed."""
 
 
 def compute(run: Run) -> Computed:
@@ -38,9 +39,9 @@ def compute(run: Run) -> Computed:
     new = exclude(videos, "video_id", reused["video_id"])
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(run.tables.home, "joint"))
-        blocks, width = write_rows(run, new, folder / "rows.arrow")
+        blocks, width = write_rows(run, new, folder)
         return Computed(
-            ds.dataset(folder, format="ipc"),
+            ds.dataset(folder, format="parquet"),
             widths={"joint_width": width} if width else {},
             facts={"computed": len(new)},
             left_out=_missing_blocks(np.concatenate([blocks, reused["content_blocks"].to_numpy()])),
@@ -49,33 +50,37 @@ def compute(run: Run) -> Computed:
         )
 
 
-def write_rows(run: Run, videos: pa.Table, file: Path) -> tuple[NDArray[np.int64], int]:
-    """Write the rows of some videos, from (video_id, content_hash), as an Arrow file.
+def write_rows(run: Run, videos: pa.Table, folder: Path) -> tuple[NDArray[np.int64], int]:
+    """Write the rows of some videos, from (video_id, content_hash), as Parquet files.
+
+    Several, as a reader holds on to the bytes of a file until its end; and no Arrow files: columns
+    of their batches share one buffer, so that whoever keeps the keys keeps the vectors too.
 
     Returns:
         `content_blocks` of each, and the width of z; 0 without videos.
     """
     schema = arrow_schema(JOB.table, JOB.table.columns)
-    every: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    width = 0
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        if len(videos):
-            from vidtopics.jobs.encodings import read_encodings, take
-            from vidtopics.jobs.inputs import lists
+    if not len(videos):
+        pq.write_table(schema.empty_table(), folder / "none.parquet")
+        return np.empty(0, np.int64), 0
+    from vidtopics.jobs.encodings import read_encodings, take
+    from vidtopics.jobs.inputs import lists
 
-            encodings = read_encodings(videos["content_hash"], run)
-            for first in range(0, len(videos), PART_ROWS):
-                rows = slice(first, first + PART_ROWS)
-                z, blocks = represent(run.model.joint, *take(encodings, rows))
-                columns = {
-                    "video_id": videos["video_id"][rows],
-                    "joint_embedding": lists(z),
-                    "content_blocks": pa.array(blocks),
-                    "encoder_version": pa.repeat(run.model.version.weights, len(z)),
-                }
-                writer.write_table(pa.table(columns, schema=schema), BATCH_ROWS)
-                every.append(blocks)
-                width = z.shape[1]
+    encodings = read_encodings(videos["content_hash"], run)
+    every, width = [], 0
+    for first in range(0, len(videos), PART_ROWS):
+        rows = slice(first, first + PART_ROWS)
+        z, blocks = represent(run.model.joint, *take(encodings, rows))
+        columns = {
+            "video_id": videos["video_id"][rows],
+            "joint_embedding": lists(z),
+            "content_blocks": pa.array(blocks),
+            "encoder_version": pa.repeat(run.model.version.weights, len(z)),
+        }
+        file = folder / f"{first:012}.parquet"
+        pq.write_table(pa.table(columns, schema=schema), file, **PLAIN)
+        every.append(blocks)
+        width = z.shape[1]
     return np.concatenate(every), width
 
 
