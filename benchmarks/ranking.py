@@ -144,7 +144,7 @@ def plain_epoch(
     with torch.inference_mode():
         nobody = torch.zeros(len(tensors), dtype=torch.int64)
         hidden = replace(tensors, user=nobody, video=nobody)
-        odds = [base(_rows(hidden, rows)) for rows in torch.arange(len(tensors)).split(ROWS)]
+        odds = [base(_rows(hidden, rows)) for rows in torch.split(torch.arange(len(tensors)), ROWS)]
     _plain_part(head, parts, tensors, torch.cat(odds).clone(), settings)
     return Residual(base, head)
 

@@ -21,6 +21,7 @@ import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def write_rows(folder: Path, parts: Parts, ranking: RankingSettings) -> None:
     """What the peer reads: arrays of all rows, codes one higher, and the settings."""
     standard = Standard(parts.sizes.numbers)
     standard.set_scale(parts.train.numbers)
-    arrays = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for name, part in (("train", parts.train), ("test", parts.judge)):
         batch = part.batch(np.arange(len(part)), topics=False)
         clicks = torch.where(

@@ -79,7 +79,7 @@ def fill_cell(
             settings.ranking,
             trials=settings.evaluation.ranking_trials,
             seed=settings.seed,
-            base=base and base.chosen,
+            base=base.chosen if base else None,
         )
     models = [
         train_model(
@@ -90,7 +90,7 @@ def fill_cell(
             chosen.choice,
             seed=seed,
             epochs=chosen.epochs,
-            base=base and base.models[place],
+            base=base.models[place] if base else None,
         )
         for place, seed in enumerate(seeds)
     ]

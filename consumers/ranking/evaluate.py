@@ -242,8 +242,9 @@ def fill_cells(
             for key, (model, pieces, chosen) in tasks.items():
                 if is_head == (pieces.has_head and model != TREES):
                     base = {**bases, **cells}[model, BASE] if is_head else None
-                    arguments = {"seeds": seeds, "chosen": chosen, "base": base}
-                    futures[key] = pool.submit(fill_cell, problem, model, pieces, **arguments)
+                    futures[key] = pool.submit(
+                        fill_cell, problem, model, pieces, seeds=seeds, chosen=chosen, base=base
+                    )
             for key, future in futures.items():
                 cells[key] = future.result()
                 progress(f"{len(cells)} of {len(tasks)} cells: {', '.join(key)}")

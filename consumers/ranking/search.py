@@ -123,7 +123,8 @@ def search(
 
     def try_all(drawn: list[Choice], pieces: Pieces, before: Chosen | None) -> Chosen:
         tried: list[tuple[Choice, Fitted]] = []
-        fixed, base = (before.choice, before.fitted) if before else ({}, None)
+        fixed: Choice = before.choice if before else {}
+        base = before.fitted if before else None
         for choice in ({**fixed, **choice} for choice in drawn):
             fitted = train_model(name, pieces, parts, settings, choice, seed=seed, base=base)
             tried.append((choice, fitted))
