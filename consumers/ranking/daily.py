@@ -20,6 +20,7 @@ from vidtopics.settings import Settings
 from vidtopics.times import moment
 
 COMPARED = ("none", "cover", "topics")
+DAY_US = 86_400_000_000
 SHARE = 0.2
 """The part of the log, at its end, that the days of a log of years are cut from."""
 
@@ -70,7 +71,8 @@ def measure_days(
             day = source.parts(before, within)
             figures = _day(day, source.users[within], settings, chosen, seeds)
             rows.append({"day": number, **figures})
-    return {"model": model, "seeds": seeds, "days": rows}
+    unit = "day" if by_calendar(frame.shown_us, count=count, share=SHARE) else "part"
+    return {"model": model, "seeds": seeds, "unit": unit, "days": rows}
 
 
 def periods(
@@ -85,9 +87,9 @@ def periods(
     >>> [(a.tolist(), b.tolist()) for a, b in periods(days, count=2, share=0.5)]
     [([0, 1, 2], [3]), ([0, 1, 2, 3], [4])]
     """
-    day = shown_us // 86_400_000_000
-    days = np.unique(day)
-    if count < len(days) <= count / share * 2:
+    day = shown_us // DAY_US
+    if by_calendar(shown_us, count=count, share=share):
+        days = np.unique(day)
         return [(np.flatnonzero(day < d), np.flatnonzero(day == d)) for d in days[-count:]]
     order = np.argsort(shown_us, kind="stable")
     tail = order[int(len(order) * (1 - share)) :]
@@ -100,6 +102,17 @@ def periods(
         )
         for first, end in zip(bounds, ends, strict=True)
     ]
+
+
+def by_calendar(shown_us: NDArray[np.int64], *, count: int, share: float) -> bool:
+    """Whether :func:`periods` are calendar days.
+
+    >>> by_calendar(np.arange(6) * DAY_US, count=2, share=0.5)
+    True
+    >>> by_calendar(np.arange(999) * DAY_US, count=2, share=0.5)
+    False
+    """
+    return count < len(np.unique(shown_us // DAY_US)) <= count / share * 2
 
 
 def _day(
