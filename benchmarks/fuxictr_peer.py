@@ -118,7 +118,11 @@ def build(name: str, features: FeatureMap, settings: dict[str, Any], folder: str
         "early_stop_patience": settings["epochs"] + 1,
     }
     if name == "lr":
-        return LR(features, **shared)
+        model = LR(features, **shared)
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.zeros_(layer.weight)
+        return model
     shared["embedding_dim"] = settings["embedding_width"]
     hidden = list(settings["hidden"])
     if name == "dcn":

@@ -149,7 +149,7 @@ def write_rows(folder: Path, parts: Parts, ranking: RankingSettings) -> None:
             "clicks": clicks,
         }
         arrays |= {f"{name}_{column}": values.numpy() for column, values in columns.items()}
-    np.savez(folder / "rows.npz", **arrays)
+    np.savez(folder / "rows.npz", allow_pickle=False, **arrays)
     sizes = {"users": parts.sizes.users, "videos": parts.sizes.videos}
     plain = {
         **ranking.model_dump(mode="json"),

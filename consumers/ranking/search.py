@@ -125,13 +125,14 @@ def search(
         tried: list[tuple[Choice, Fitted]] = []
         fixed: Choice = before.choice if before else {}
         base = before.fitted if before else None
-        for choice in ({**fixed, **choice} for choice in drawn):
+        for own in drawn:
+            choice: Choice = {**fixed, **own}
             fitted = train_model(name, pieces, parts, settings, choice, seed=seed, base=base)
             tried.append((choice, fitted))
             progress(f"{name}: trial {len(tried)} of {trials}")
         auc = [max(fitted.auc) for _, fitted in tried]
-        choice, fitted = tried[int(np.argmax(auc))]
-        return Chosen(choice, fitted.epochs, auc, fitted)
+        best, fitted = tried[int(np.argmax(auc))]
+        return Chosen(best, fitted.epochs, auc, fitted)
 
     drawn = choices(name, trials, seed)
     if name == TREES:
