@@ -114,7 +114,7 @@ def crossed(train_on: Source, test_on: Source, rows: NDArray[np.int64]) -> dict[
     figures = {}
     for name in ("none", "topics"):
         trees = train_trees(
-            VARIANTS[name], fit.take(rows[split.train]), None, {}, seed=7, rounds=100
+            VARIANTS[name], fit.take(rows[split.train]), None, {}, seed=7, epochs=(100,)
         )
         figures[name] = area_under_curve(judge.clicked, trees.predict(judge))
     return figures

@@ -74,7 +74,7 @@ def compare(
                 None,
                 settings.ranking,
                 seed=settings.seed,
-                epochs=1,
+                epochs=(1, 1),
             ).model
             seconds[variant].append(time.perf_counter() - began)
             for _ in range(REPEATS):
