@@ -119,7 +119,7 @@ def rankers(known: Source, served: Source, rows: NDArray[np.int64]) -> dict[str,
         )
         for variant in ("none", "topics"):
             trees = [
-                train_trees(VARIANTS[variant], fit, None, {}, seed=seed, rounds=TREES)
+                train_trees(VARIANTS[variant], fit, None, {}, seed=seed, epochs=(TREES,))
                 for seed in range(SEEDS)
             ]
             scores[f"{name}, {variant}"] = np.stack([each.predict(judge) for each in trees])

@@ -14,7 +14,7 @@ from consumers.ranking.evaluate import VALIDATION_SHARE, one_thread, refuse_few
 from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
-from consumers.ranking.search import Chosen, Parts, search, train_model
+from consumers.ranking.search import Chosen, Fitted, Parts, search, train_model
 from consumers.ranking.splits import by_time
 from vidtopics.settings import Settings
 from vidtopics.times import moment
@@ -53,8 +53,9 @@ def measure_days(
     seeds = [settings.seed + i for i in range(settings.evaluation.ranking_seeds)]
     with one_thread():
         parts = source.parts(first[split.train], first[split.test])
-        chosen = {
-            variant: search(
+        chosen: dict[str, Chosen] = {}
+        for variant in COMPARED:  # the first has no topics: the others add heads to it
+            chosen[variant] = search(
                 model,
                 VARIANTS[variant],
                 parts,
@@ -62,9 +63,8 @@ def measure_days(
                 trials=settings.evaluation.ranking_trials,
                 seed=settings.seed,
                 progress=progress,
+                base=chosen.get("none"),
             )
-            for variant in COMPARED
-        }
         rows = []
         for number, (before, within) in enumerate(days, 1):
             progress(f"day {number} of {len(days)}")
@@ -123,9 +123,9 @@ def _day(
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """AUC of one day by models of all rows before it."""
-    scores = {}
+    models: dict[str, list[Fitted]] = {}
     for variant, best in chosen.items():
-        fitted = (
+        models[variant] = [
             train_model(
                 settings.ranking.model,
                 VARIANTS[variant],
@@ -134,10 +134,14 @@ def _day(
                 best.choice,
                 seed=seed,
                 epochs=best.epochs,
+                base=models["none"][place] if "none" in models else None,
             )
-            for seed in seeds
-        )
-        scores[variant] = np.stack([each.predict(parts.judge) for each in fitted])
+            for place, seed in enumerate(seeds)
+        ]
+    scores = {
+        variant: np.stack([model.predict(parts.judge) for model in fitted])
+        for variant, fitted in models.items()
+    }
     draws = bootstrap(Groups.of(users, parts.judge.clicked), scores, seed=settings.seed)
     return {
         "begins": moment(int(parts.judge.shown_us.min())),

@@ -35,6 +35,10 @@ class RankingSettings(Section):
     batch_size: Positive = 2_048
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 3e-4
+    topic_learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of the head that topics, or cover features, enter a model by."""
+    topic_weight_decay: Annotated[float, Field(ge=0)] = 1e-3
+    """Likewise."""
 
 
 class EvaluationSettings(Section):
