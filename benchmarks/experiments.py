@@ -71,18 +71,24 @@ def calibrate(
 
 def predict(
     experiment: Experiment, *, users: int, effect: float, seed: int, log_users: int = 20_000
-) -> dict[str, float]:
-    """Predicted power by metric, from the pre-period of other users."""
+) -> dict[tuple[str, str], float]:
+    """Predicted power by metric and population, from the pre-period of other users."""
     drawn = draw_users(np.random.default_rng(seed), log_users, experiment.pre_days)
+    is_active = drawn.views.any(axis=1)
     control, treatment = experiment.expected_shares
     design = Design(control, treatment, experiment.decision.alpha)
     powers = {}
-    for name, metric in experiment.metrics.items():
-        numerator = getattr(drawn, metric.value)
-        denominator = getattr(drawn, metric.per) if metric.per else np.ones_like(numerator)
-        baseline = estimate_baseline(numerator, denominator, name)
-        variance = baseline.variance(experiment.days, experiment.pre_days)
-        powers[name] = predict_power(design, variance, users, effect)
+    for comparison in comparisons(experiment):
+        metric, name = experiment.metrics[comparison.metric], comparison.metric
+        mask = is_active if comparison.population == "active" else np.ones(log_users, bool)
+        numerator = getattr(drawn, metric.value)[mask]
+        per = np.ones_like(numerator) if metric.per is None else getattr(drawn, metric.per)[mask]
+        variance = estimate_baseline(numerator, per, name).variance(
+            experiment.days, experiment.pre_days
+        )
+        powers[name, comparison.population] = predict_power(
+            design, variance, users * mask.mean(), effect
+        )
     return powers
 
 
@@ -121,11 +127,9 @@ def _print_calibration(runs: int, users: int, effect: float, effect_runs: int) -
         rejected = float((none.p[:, place] <= 0.05).mean())
         uniform = stats.kstest(none.p[:, place], "uniform").pvalue
         shown = f"{comparison.metric} per {comparison.population} user"
-        power = (
-            f"{(some.p[:, place] <= 0.05).mean():6.1%}  {powers[comparison.metric]:6.1%}"
-            if comparison.metric in SHIFTED
-            else ""
-        )
+        predicted = powers[comparison.metric, comparison.population]
+        found = (some.p[:, place] <= 0.05).mean()
+        power = f"{found:6.1%}  {predicted:6.1%}" if comparison.metric in SHIFTED else ""
         _say(
             f"{shown:22}{rejected:13.1%}  {uniform:5.2f}  {some.covered[:, place].mean():15.1%}"
             f"  {power}"
