@@ -116,11 +116,11 @@ def within(share: float, runs: int, expected: float, level: float = 0.999) -> bo
     return bool(low <= round(share * runs) <= high)
 
 
-def _print_calibration(runs: int, users: int, effect: float, effect_runs: int) -> None:
+def _print_calibration(runs: int, users: int, effect: float, effect_runs: int, seed: int) -> None:
     experiment = declare()
-    none = calibrate(experiment, runs=runs, users=users, effect=0.0, seed=11)
-    some = calibrate(experiment, runs=effect_runs, users=users, effect=effect, seed=12)
-    powers = predict(experiment, users=users, effect=effect, seed=13)
+    none = calibrate(experiment, runs=runs, users=users, effect=0.0, seed=seed)
+    some = calibrate(experiment, runs=effect_runs, users=users, effect=effect, seed=seed + 1)
+    powers = predict(experiment, users=users, effect=effect, seed=seed + 2)
     _say(f"{runs} A/A experiments and {effect_runs} with {effect:+.0%}, {users} users, 7 + 7 days")
     _say("metric                rejected at 5%  KS p   coverage of 95%  found  predicted")
     for place, comparison in enumerate(none.comparisons):
@@ -136,8 +136,8 @@ def _print_calibration(runs: int, users: int, effect: float, effect_runs: int) -
         )
 
 
-def _print_peeking(runs: int, users: int, days: int) -> None:
-    looks = peek(runs=runs, users=users, days=days, seed=14)
+def _print_peeking(runs: int, users: int, days: int, seed: int) -> None:
+    looks = peek(runs=runs, users=users, days=days, seed=seed + 3)
     _say(f"{runs} A/A experiments looked at on each of {days} days, {users} users, UVD")
     for name, p in looks.items():
         _say(f"{name:12}{(p.min(axis=1) <= 0.05).mean():6.1%} called an effect on some day")
@@ -154,9 +154,12 @@ def main() -> None:
     parser.add_argument("--effect-runs", type=int, default=500, help="experiments with an effect")
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--effect", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
-    _print_calibration(options.runs, options.users, options.effect, options.effect_runs)
-    _print_peeking(options.runs, options.users, 14)
+    _print_calibration(
+        options.runs, options.users, options.effect, options.effect_runs, options.seed
+    )
+    _print_peeking(options.runs, options.users, 14, options.seed)
 
 
 if __name__ == "__main__":
