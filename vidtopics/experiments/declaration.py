@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from vidtopics.errors import SettingsError, explain
 from vidtopics.experiments.bucketing import bucket_ranges
-from vidtopics.settings import Section
+from vidtopics.settings.section import Section
 from vidtopics.times import micros
 from vidtopics.yaml_files import read_mapping
 
