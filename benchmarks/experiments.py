@@ -77,7 +77,7 @@ def predict(
     is_active = drawn.views.any(axis=1)
     control, treatment = experiment.expected_shares
     design = Design(control, treatment, experiment.decision.alpha)
-    powers = {}
+    powers: dict[tuple[str, str], float] = {}
     for comparison in comparisons(experiment):
         metric, name = experiment.metrics[comparison.metric], comparison.metric
         mask = is_active if comparison.population == "active" else np.ones(log_users, bool)
