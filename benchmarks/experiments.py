@@ -71,18 +71,24 @@ def calibrate(
 
 def predict(
     experiment: Experiment, *, users: int, effect: float, seed: int, log_users: int = 20_000
-) -> dict[str, float]:
-    """Predicted power by metric, from the pre-period of other users."""
+) -> dict[tuple[str, str], float]:
+    """Predicted power by metric and population, from the pre-period of other users."""
     drawn = draw_users(np.random.default_rng(seed), log_users, experiment.pre_days)
+    is_active = drawn.views.any(axis=1)
     control, treatment = experiment.expected_shares
     design = Design(control, treatment, experiment.decision.alpha)
-    powers = {}
-    for name, metric in experiment.metrics.items():
-        numerator = getattr(drawn, metric.value)
-        denominator = getattr(drawn, metric.per) if metric.per else np.ones_like(numerator)
-        baseline = estimate_baseline(numerator, denominator, name)
-        variance = baseline.variance(experiment.days, experiment.pre_days)
-        powers[name] = predict_power(design, variance, users, effect)
+    powers: dict[tuple[str, str], float] = {}
+    for comparison in comparisons(experiment):
+        metric, name = experiment.metrics[comparison.metric], comparison.metric
+        mask = is_active if comparison.population == "active" else np.ones(log_users, bool)
+        numerator = getattr(drawn, metric.value)[mask]
+        per = np.ones_like(numerator) if metric.per is None else getattr(drawn, metric.per)[mask]
+        variance = estimate_baseline(numerator, per, name).variance(
+            experiment.days, experiment.pre_days
+        )
+        powers[name, comparison.population] = predict_power(
+            design, variance, users * mask.mean(), effect
+        )
     return powers
 
 
@@ -110,30 +116,28 @@ def within(share: float, runs: int, expected: float, level: float = 0.999) -> bo
     return bool(low <= round(share * runs) <= high)
 
 
-def _print_calibration(runs: int, users: int, effect: float, effect_runs: int) -> None:
+def _print_calibration(runs: int, users: int, effect: float, effect_runs: int, seed: int) -> None:
     experiment = declare()
-    none = calibrate(experiment, runs=runs, users=users, effect=0.0, seed=11)
-    some = calibrate(experiment, runs=effect_runs, users=users, effect=effect, seed=12)
-    powers = predict(experiment, users=users, effect=effect, seed=13)
+    none = calibrate(experiment, runs=runs, users=users, effect=0.0, seed=seed)
+    some = calibrate(experiment, runs=effect_runs, users=users, effect=effect, seed=seed + 1)
+    powers = predict(experiment, users=users, effect=effect, seed=seed + 2)
     _say(f"{runs} A/A experiments and {effect_runs} with {effect:+.0%}, {users} users, 7 + 7 days")
     _say("metric                rejected at 5%  KS p   coverage of 95%  found  predicted")
     for place, comparison in enumerate(none.comparisons):
         rejected = float((none.p[:, place] <= 0.05).mean())
         uniform = stats.kstest(none.p[:, place], "uniform").pvalue
         shown = f"{comparison.metric} per {comparison.population} user"
-        power = (
-            f"{(some.p[:, place] <= 0.05).mean():6.1%}  {powers[comparison.metric]:6.1%}"
-            if comparison.metric in SHIFTED
-            else ""
-        )
+        predicted = powers[comparison.metric, comparison.population]
+        found = (some.p[:, place] <= 0.05).mean()
+        power = f"{found:6.1%}  {predicted:6.1%}" if comparison.metric in SHIFTED else ""
         _say(
             f"{shown:22}{rejected:13.1%}  {uniform:5.2f}  {some.covered[:, place].mean():15.1%}"
             f"  {power}"
         )
 
 
-def _print_peeking(runs: int, users: int, days: int) -> None:
-    looks = peek(runs=runs, users=users, days=days, seed=14)
+def _print_peeking(runs: int, users: int, days: int, seed: int) -> None:
+    looks = peek(runs=runs, users=users, days=days, seed=seed + 3)
     _say(f"{runs} A/A experiments looked at on each of {days} days, {users} users, UVD")
     for name, p in looks.items():
         _say(f"{name:12}{(p.min(axis=1) <= 0.05).mean():6.1%} called an effect on some day")
@@ -150,9 +154,12 @@ def main() -> None:
     parser.add_argument("--effect-runs", type=int, default=500, help="experiments with an effect")
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--effect", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
-    _print_calibration(options.runs, options.users, options.effect, options.effect_runs)
-    _print_peeking(options.runs, options.users, 14)
+    _print_calibration(
+        options.runs, options.users, options.effect, options.effect_runs, options.seed
+    )
+    _print_peeking(options.runs, options.users, 14, options.seed)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.experiments import calibrate, declare, peek, predict, within
+from benchmarks.experiments import SHIFTED, calibrate, declare, peek, predict, within
 
 
 def check_calibration(runs: int, users: int) -> None:
@@ -24,9 +24,10 @@ def check_coverage_and_power(runs: int, users: int, points: float) -> None:
     powers = predict(declare(), users=users, effect=0.12, seed=3)
     for place, comparison in enumerate(some.comparisons):
         assert within(float(some.covered[:, place].mean()), runs, 0.95), comparison
-        if comparison.metric in {"UVD", "AVD"}:
+        if comparison.metric in SHIFTED:
             power = float((some.p[:, place] <= 0.05).mean())
-            assert power == pytest.approx(powers[comparison.metric], abs=points), comparison
+            predicted = powers[comparison.metric, comparison.population]
+            assert power == pytest.approx(predicted, abs=points), comparison
 
 
 def test_a_a_experiments_are_rejected_as_often_as_alpha_says():

@@ -113,3 +113,27 @@ def test_half_a_model_is_refused(tmp_path):
         InputError, match="expected predicted and expected, found 'predicted' alone"
     ):
         evaluate_file(tmp_path / "log.csv")
+
+
+def test_estimates_are_those_of_open_bandit_pipeline():
+    """In an environment that has `obp` 0.5.7 (Python below 3.11)."""
+    estimators = pytest.importorskip("obp.ope.estimators")
+    log = draw_log(1000, 6, CLICK)
+    # two actions: the one that was taken and another, which has the rest of the probability
+    policy = np.stack([log.target, 1 - log.target], axis=1)[:, :, None]
+    other = (log.expected - log.target * log.predicted) / (1 - log.target)
+    common = {
+        "reward": log.reward,
+        "action": np.zeros(1000, int),
+        "action_dist": policy,
+        "pscore": log.propensity,
+        "position": np.zeros(1000, int),
+        "estimated_rewards_by_reg_model": np.stack([log.predicted, other], axis=1)[:, :, None],
+    }
+    ours = estimate_policy(log)
+    for name, estimator in (
+        ("IPS", estimators.InverseProbabilityWeighting()),
+        ("SNIPS", estimators.SelfNormalizedInverseProbabilityWeighting()),
+        ("DR", estimators.DoublyRobust()),
+    ):
+        assert ours[name].value == pytest.approx(estimator.estimate_policy_value(**common)), name
