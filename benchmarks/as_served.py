@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from benchmarks.homes import folder
 from consumers.ranking.boosted import train_trees
+from consumers.ranking.bootstrap import bootstrap
 from consumers.ranking.evaluate import one_thread
-from consumers.ranking.metrics import area_under_curve
+from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
 from consumers.ranking.sources import source_as_known, source_as_served
@@ -37,6 +38,7 @@ from vidtopics.tables.releases import read_log
 from vidtopics.tables.stamps import now_us
 
 SECOND_US = 1_000_000
+SEEDS, TREES = 3, 100
 LAG_US = 900 * SECOND_US
 """From a release to its going live, `online.max_lag`."""
 
@@ -67,11 +69,7 @@ def compare(home: Path) -> dict[str, Any]:
         "differs": differences(known, served, rows),
     }
     with one_thread():
-        report["auc"] = {
-            "as known": auc(known, rows),
-            "as served": auc(served, np.arange(len(rows))),
-            "trained as known, tested as served": crossed(known, served, rows),
-        }
+        report["rankers"] = rankers(known, served, rows)
     return report
 
 
@@ -98,25 +96,42 @@ def differences(known: Source, served: Source, rows: NDArray[np.int64]) -> dict[
     }
 
 
-def auc(source: Source, rows: NDArray[np.int64]) -> dict[str, float]:
-    """LightGBM without and with topics, on the last fifth of the rows."""
-    return crossed(source, source, rows)
+def rankers(known: Source, served: Source, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """AUC of LightGBM on the last fifth of the rows; intervals over users and seeds.
 
-
-def crossed(train_on: Source, test_on: Source, rows: NDArray[np.int64]) -> dict[str, float]:
-    """The same, learned from one frame and tested on the other; `rows` are those of `train_on`."""
-    times = train_on.frame.shown_us[rows]
-    window_us = train_on.settings.ranking.label_window // timedelta(microseconds=1)
-    split = by_time(times, share=0.2, window_us=window_us)
-    at = np.arange(len(rows)) if test_on is not train_on else rows
-    known = train_on.vocabulary(rows[split.train])
-    fit, judge = train_on.examples(known), test_on.examples(known).take(at[split.test])
-    figures = {}
-    for name in ("none", "topics"):
-        trees = train_trees(
-            VARIANTS[name], fit.take(rows[split.train]), None, {}, seed=7, epochs=(100,)
+    A ranker that was trained as known meets rows as served once it serves: the last figure is what
+    it loses, or gains, beside one that was trained on such rows.
+    """
+    window_us = known.settings.ranking.label_window // timedelta(microseconds=1)
+    split = by_time(known.frame.shown_us[rows], share=0.2, window_us=window_us)
+    every = np.arange(len(rows))
+    pairs = {
+        "as known": (known, known),
+        "as served": (served, served),
+        "trained as known, tested as served": (known, served),
+    }
+    scores = {}
+    for name, (learned, judged) in pairs.items():
+        vocabulary = learned.vocabulary((rows if learned is known else every)[split.train])
+        fit, judge = (
+            source.examples(vocabulary).take((rows if source is known else every)[part])
+            for source, part in ((learned, split.train), (judged, split.test))
         )
-        figures[name] = area_under_curve(judge.clicked, trees.predict(judge))
+        for variant in ("none", "topics"):
+            trees = [
+                train_trees(VARIANTS[variant], fit, None, {}, seed=seed, epochs=(TREES,))
+                for seed in range(SEEDS)
+            ]
+            scores[f"{name}, {variant}"] = np.stack([each.predict(judge) for each in trees])
+    test = rows[split.test]
+    draws = bootstrap(Groups.of(known.users[test], known.frame.clicked[test]), scores, seed=7)
+    figures: dict[str, Any] = {name: draws.interval("auc", name) for name in scores}
+    for variant in ("none", "topics"):
+        figures[f"as served less trained as known, {variant}"] = draws.interval(
+            "auc",
+            f"as served, {variant}",
+            less=f"trained as known, tested as served, {variant}",
+        )
     return figures
 
 

@@ -31,7 +31,7 @@ HIDDEN_SHARE = 0.1
 Arrays = dict[str, np.ndarray]
 
 
-class LR(BaseModel):
+class LR(BaseModel):  # type: ignore[misc]
     """FuxiCTR's logistic regression layer as a model, as its model zoo has it."""
 
     def __init__(self, features: FeatureMap, learning_rate: float, **settings: Any) -> None:

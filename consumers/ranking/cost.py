@@ -52,8 +52,9 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Of each variant, taking turns in one run.
 
-    * seconds of an epoch of training, the median of five rounds, and what it takes beyond the
-      baseline's epoch of the same round: median, least and greatest;
+    * CPU seconds of an epoch of training on one thread, which other work on the machine changes
+      less than the clock: the median of five rounds, and what it takes beyond the baseline's epoch
+      of the same round, median, least and greatest;
     * bytes of parameters and of what a training row holds beside the shared inputs;
     * bytes that a video's served value grows by;
     * milliseconds for a request's 600 candidates, median and 99th percentile.
@@ -65,7 +66,7 @@ def compare(
     for turn in range(ROUNDS):
         progress(f"round {turn + 1} of {ROUNDS}")
         for variant in COMPARED:
-            began = time.perf_counter()
+            began = time.process_time()
             models[variant] = train(
                 settings.ranking.model,
                 VARIANTS[variant],
@@ -76,7 +77,7 @@ def compare(
                 seed=settings.seed,
                 epochs=(1, 1),
             ).model
-            seconds[variant].append(time.perf_counter() - began)
+            seconds[variant].append(time.process_time() - began)
             for _ in range(REPEATS):
                 began = time.perf_counter()
                 predict(models[variant], request)

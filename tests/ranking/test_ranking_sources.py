@@ -113,4 +113,9 @@ def test_the_benchmark_says_what_differs_between_served_and_known(tables, tmp_pa
     assert differs["video_statistics, other exposures"] > 0.9
     assert differs["mean exposures of the video"][1] == 9
     assert differs["mean exposures of the user"][1] == 7
-    assert set(report["auc"]) == {"as known", "as served", "trained as known, tested as served"}
+    rankers = report["rankers"]
+    assert rankers["as known, topics"]["mean"] > rankers["as known, none"]["mean"] + 0.05
+    loss = rankers["as served less trained as known, topics"]
+    both = ("as served, topics", "trained as known, tested as served, topics")
+    served, crossed = (rankers[name]["mean"] for name in both)
+    assert loss["mean"] == pytest.approx(served - crossed)

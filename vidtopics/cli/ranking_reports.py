@@ -97,8 +97,8 @@ def figure_6(report: dict[str, Any]) -> None:
     )
     table = Table(
         "features",
-        "epoch, s",
-        "extra time (least to greatest)",
+        "epoch, CPU s",
+        "extra (least to greatest)",
         "bytes a training row",
         "parameters",
         "bytes a served video",
