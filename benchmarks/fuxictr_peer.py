@@ -137,9 +137,11 @@ def build(name: str, features: FeatureMap, settings: dict[str, Any], folder: str
             attention_output_activation="Sigmoid",
             **shared,
         )
-    for table in model.embedding_layer.modules():
-        if isinstance(table, nn.Embedding):
-            nn.init.normal_(table.weight[1:], std=settings["embedding_scale"])
+    for layer in model.modules():
+        if isinstance(layer, nn.Embedding):
+            nn.init.normal_(layer.weight[1:], std=settings["embedding_scale"])
+        elif isinstance(layer, nn.Linear):
+            layer.reset_parameters()  # torch's, as ours have
     return model
 
 

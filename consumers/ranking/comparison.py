@@ -114,7 +114,7 @@ def table_rows(
                 problem.final.judge.clicked, cells[model, variant].scores.mean(0)
             ),
             "gain": gains(draws, name, f"{model}/{BASE}") if variant != BASE else None,
-            "epochs": cells[model, variant].chosen.epochs,
+            "epochs": list(cells[model, variant].chosen.epochs),
             "choice": dict(cells[model, variant].chosen.choice),
             "validation_auc": max(cells[model, variant].chosen.auc, default=None),
         }

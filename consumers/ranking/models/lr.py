@@ -27,8 +27,8 @@ class LR(Model):
         >>> names = "match", "clicked_tier_0"
         >>> sizes = Sizes(3, 5, 2, 2, numbers=4, topic_numbers=names, cover=128)
         >>> model = LR(sizes, Pieces(ids=True, match=True), Widths())
-        >>> model.numbers.width, model.fields.width  # 4 + match; user, video, 2 histories, 2 topics
-        (5, 6)
+        >>> model.numbers.width, model.fields.width  # + match; 2 ids, 2 histories, 3 of topics
+        (5, 7)
     """
 
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths) -> None:
