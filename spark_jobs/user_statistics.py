@@ -11,7 +11,8 @@ from vidtopics.jobs.checks import require_live_videos
 from vidtopics.jobs.increments import plan
 from vidtopics.jobs.job import Job, Run, main
 from vidtopics.jobs.sql import Engine, on_duckdb, on_spark
-from vidtopics.jobs.user_events import halved, name_expected, name_new_events
+from vidtopics.jobs.user_events import name_expected, name_new_events
+from vidtopics.rates import halved
 
 EVENTS = f"""
 SELECT user_id, us, 1 AS shown, 0 AS clicked, expected FROM {{expected}}
@@ -71,6 +72,7 @@ JOB = Job(
         "vidtopics.jobs.increments",
         "vidtopics.jobs.sql",
         "vidtopics.jobs.user_events",
+        "vidtopics.rates",
     ),
     check=require_live_videos,
     empty="no impressions yet",

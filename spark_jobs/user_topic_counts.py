@@ -19,7 +19,8 @@ from vidtopics.jobs.checks import require_live_videos
 from vidtopics.jobs.increments import Plan, plan
 from vidtopics.jobs.job import Job, Run, main
 from vidtopics.jobs.sql import Engine, on_duckdb, on_spark
-from vidtopics.jobs.user_events import halved, name_expected, name_new_events
+from vidtopics.jobs.user_events import name_expected, name_new_events
+from vidtopics.rates import halved
 
 EPOCH = "topic_epoch"
 SHARES = """
@@ -114,6 +115,7 @@ JOB = Job(
         "vidtopics.jobs.increments",
         "vidtopics.jobs.sql",
         "vidtopics.jobs.user_events",
+        "vidtopics.rates",
     ),
     check=require_live_videos,
     empty="no impression of a video that has a topic",
