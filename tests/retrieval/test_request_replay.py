@@ -18,6 +18,11 @@ from vidtopics.online import Status
 NOW = START_US + 500 * 3_600_000_000
 MINUTE = 60_000_000
 USERS = ["u00", "u01", "u44", "nobody"]
+DECAYED = {
+    "video_decayed_exposures": 2.5,
+    "video_decayed_clicks": 0.5,
+    "video_decayed_at": START_US,
+}
 
 
 class Linear:
@@ -49,7 +54,7 @@ def stores(tmp_path_factory):
     tables = make_home(tmp_path_factory.mktemp("home"))
     ids = [f"v{i:02d}" for i in range(90)]
     counts = [
-        {"video_id": v, "video_exposures": 3 + i % 40, "video_clicks": i % 3}
+        {"video_id": v, "video_exposures": 3 + i % 40, "video_clicks": i % 3} | DECAYED
         for i, v in enumerate(ids)
     ]
     put(tables, VIDEO_STATISTICS, counts, START_US)
