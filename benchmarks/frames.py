@@ -1,8 +1,8 @@
 """What a training frame costs: `python -m benchmarks.frames --rows 2300000`.
 
 A synthetic log (users and videos by a power law, four topics a video, a fifth of the clicks known
-late): seconds and peak memory of the frame and its examples, and rows a second of `batch()`.
-`benchmarks.ranking` has what models' steps take.
+late): seconds and peak memory of the frame and its examples, rows a second of `batch()`, and of a
+training of Wide&Deep with topics, an epoch of it and one of its head.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from consumers.ranking.codes import vocabulary
+from consumers.ranking.evaluate import one_thread
 from consumers.ranking.inputs import Examples, encode
+from consumers.ranking.models import VARIANTS, Sizes
+from consumers.ranking.problems import sizes_of
+from consumers.ranking.train import train
 from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, ViewRows
 from vidtopics.settings import Settings
@@ -98,18 +102,24 @@ def measure(rows: int) -> None:
     build_all(synthetic(5_000, users=50, videos=50), settings)  # compiles
     inputs = synthetic(rows, users=rows // 100, videos=20_000)
     with timed("frame and examples", rows):
-        examples = build_all(inputs, settings)
+        examples, sizes = build_all(inputs, settings)
     chosen = np.random.default_rng(0).integers(0, len(examples), BATCH)
     for name, history in (("batch()", True), ("batch(history=False)", False)):
         per_second = rate(partial(examples.batch, chosen, history=history))
         print(f"{name:32} {'':10} {per_second:12,.0f} rows/s")  # noqa: T201
+    pieces, epochs = VARIANTS["topics"], (1, 1)
+    with one_thread(), timed("an epoch of each part", rows):
+        train(
+            "wide_and_deep", pieces, sizes, examples, None, settings.ranking, seed=7, epochs=epochs
+        )
 
 
-def build_all(inputs: Inputs, settings: Settings) -> Examples:
+def build_all(inputs: Inputs, settings: Settings) -> tuple[Examples, Sizes]:
     """Frame, vocabulary of all rows, examples."""
     frame = build_frame(inputs, settings, as_of_us=FOREVER)
     known = vocabulary(frame, np.arange(len(frame)), inputs.topics, epoch=1, prior_exposures=10.0)
-    return encode(frame, known, places=settings.ranking.history)
+    examples = encode(frame, known, places=settings.ranking.history)
+    return examples, sizes_of(known, examples)
 
 
 if __name__ == "__main__":

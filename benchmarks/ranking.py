@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.figures import Figure, Target, check, figure, timed
 from consumers.ranking import train as training
 from consumers.ranking.evaluate import one_thread
 from consumers.ranking.inputs import Batch
-from consumers.ranking.models import VARIANTS, Model
+from consumers.ranking.models import VARIANTS, Model, Residual
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
 from consumers.training import Inputs, ViewRows
@@ -31,7 +32,7 @@ from vidtopics.tables import FOREVER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS, SEED, TOPICS = 3, 7, 250
+ROUNDS, SEED, TOPICS, ROWS = 3, 7, 250, 8_192
 HOUR_US = 3_600_000_000
 
 
@@ -102,7 +103,7 @@ def _turns(
     def ours() -> Model:
         pieces, sizes = VARIANTS[variant], parts.sizes
         fitted = training.train(
-            name, pieces, sizes, parts.train, None, settings, seed=SEED, epochs=1
+            name, pieces, sizes, parts.train, None, settings, seed=SEED, epochs=(1, 1)
         )
         return fitted.model
 
@@ -129,15 +130,34 @@ def _turns(
 def plain_epoch(
     name: str, variant: str, parts: Parts, tensors: Batch, settings: RankingSettings
 ) -> Model:
-    """What one writes without this project: index, forward, backward, step."""
-    model = training.build(
-        name, parts.sizes, VARIANTS[variant], training.widths_of(settings), seed=SEED
-    )
+    """What one writes without this project: index, forward, backward, step.
+
+    An epoch of the model without topics, then one of a head on its log-odds.
+    """
+    pieces, widths = VARIANTS[variant], training.widths_of(settings)
+    base = training.build(name, parts.sizes, VARIANTS["none"], widths, seed=SEED)
+    _plain_part(base, parts, tensors, torch.zeros(len(tensors)), settings)
+    if not pieces.has_head:
+        return base
+    head = training.build(name, parts.sizes, pieces.head, widths, seed=SEED)
+    head.zero_output()
+    with torch.inference_mode():
+        nobody = torch.zeros(len(tensors), dtype=torch.int64)
+        hidden = replace(tensors, user=nobody, video=nobody)
+        odds = [base(_rows(hidden, rows)) for rows in torch.split(torch.arange(len(tensors)), ROWS)]
+    _plain_part(head, parts, tensors, torch.cat(odds).clone(), settings)
+    return Residual(base, head)
+
+
+def _plain_part(
+    model: Model, parts: Parts, tensors: Batch, odds: Tensor, settings: RankingSettings
+) -> None:
     training.set_scale(model, parts.train)
+    is_base = model.pieces.base
     optimizer = torch.optim.Adam(
         model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        lr=settings.learning_rate if is_base else settings.topic_learning_rate,
+        weight_decay=settings.weight_decay if is_base else settings.topic_weight_decay,
         fused=True,
     )
     random = np.random.default_rng([SEED, 0])
@@ -145,13 +165,16 @@ def plain_epoch(
     model.train()
     for start in range(0, len(order), settings.batch_size):
         rows = torch.from_numpy(order[start : start + settings.batch_size])
-        batch = Batch(*(getattr(tensors, f.name)[rows] for f in fields(Batch)))
-        batch = training.hide(batch, random)
-        loss = binary_cross_entropy_with_logits(model(batch), batch.clicked)
+        batch = training.hide(_rows(tensors, rows), random)
+        loss = binary_cross_entropy_with_logits(model(batch) + odds[rows], batch.clicked)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return model
+    model.eval()
+
+
+def _rows(tensors: Batch, rows: Tensor) -> Batch:
+    return Batch(*(getattr(tensors, f.name)[rows] for f in fields(Batch)))
 
 
 def main(arguments: list[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from spark_jobs.video_counts import JOB as COUNTING
-from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_STATISTICS, VIDEO_COUNTS
-from vidtopics.jobs.checks import require_live_videos
+from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_STATISTICS
 from vidtopics.jobs.increments import plan
-from vidtopics.jobs.job import Job, Run, main
-from vidtopics.jobs.sql import Engine, on_duckdb, on_spark
-from vidtopics.jobs.user_events import name_expected, name_new_events
+from vidtopics.jobs.job import Run, main
+from vidtopics.jobs.sql import Engine
+from vidtopics.jobs.user_events import (
+    job_of_events,
+    name_expected,
+    name_new_events,
+)
 from vidtopics.rates import halved
 
 EVENTS = f"""
@@ -60,23 +62,7 @@ def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
     return ROWS, chosen.facts
 
 
-JOB = Job(
-    USER_STATISTICS,
-    inputs=(IMPRESSIONS, CLICKS, VIDEO_COUNTS),
-    compute=partial(on_duckdb, build=build),
-    distribute=partial(on_spark, build=build),
-    settings=lambda s: (s.users.half_life, s.statistics),
-    code=(
-        "spark_jobs.user_statistics",
-        "spark_jobs.video_counts",
-        "vidtopics.jobs.increments",
-        "vidtopics.jobs.sql",
-        "vidtopics.jobs.user_events",
-        "vidtopics.rates",
-    ),
-    check=require_live_videos,
-    empty="no impressions yet",
-)
+JOB = job_of_events(USER_STATISTICS, build, empty="no impressions yet")
 
 if __name__ == "__main__":
     main(JOB)

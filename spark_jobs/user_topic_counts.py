@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from spark_jobs.video_counts import JOB as COUNTING
 from vidtopics.contracts import (
@@ -12,14 +11,16 @@ from vidtopics.contracts import (
     EVENT_TIME,
     IMPRESSIONS,
     USER_TOPIC_COUNTS,
-    VIDEO_COUNTS,
     VIDEO_TOPICS,
 )
-from vidtopics.jobs.checks import require_live_videos
 from vidtopics.jobs.increments import Plan, plan
-from vidtopics.jobs.job import Job, Run, main
-from vidtopics.jobs.sql import Engine, on_duckdb, on_spark
-from vidtopics.jobs.user_events import name_expected, name_new_events
+from vidtopics.jobs.job import Run, main
+from vidtopics.jobs.sql import Engine
+from vidtopics.jobs.user_events import (
+    job_of_events,
+    name_expected,
+    name_new_events,
+)
 from vidtopics.rates import halved
 
 EPOCH = "topic_epoch"
@@ -103,22 +104,8 @@ def _within_epoch(chosen: Plan, epoch: int) -> Plan:
     return replace(chosen, base=None, base_seen=None, counted="everything: a new topic epoch")
 
 
-JOB = Job(
-    USER_TOPIC_COUNTS,
-    inputs=(IMPRESSIONS, CLICKS, VIDEO_COUNTS, VIDEO_TOPICS),
-    compute=partial(on_duckdb, build=build),
-    distribute=partial(on_spark, build=build),
-    settings=lambda s: (s.users.half_life, s.statistics),
-    code=(
-        "spark_jobs.user_topic_counts",
-        "spark_jobs.video_counts",
-        "vidtopics.jobs.increments",
-        "vidtopics.jobs.sql",
-        "vidtopics.jobs.user_events",
-        "vidtopics.rates",
-    ),
-    check=require_live_videos,
-    empty="no impression of a video that has a topic",
+JOB = job_of_events(
+    USER_TOPIC_COUNTS, build, VIDEO_TOPICS, empty="no impression of a video that has a topic"
 )
 
 if __name__ == "__main__":

@@ -2,54 +2,84 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from producers.content.representation import COVER_BIT, TITLE_BIT, represent
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_JOINT_REPRESENTATION
+from vidtopics.files import scratch_folder
 from vidtopics.jobs.inputs import encoder_of
 from vidtopics.jobs.job import Computed, Job, Run, main
 from vidtopics.jobs.reuse import LastResult, exclude, select
 from vidtopics.tables.schemas import arrow_schema
 
+PART_ROWS = 8_192
+"""Videos represented at a time: 150 MB in double precision at the paper's width of 2,304."""
+BATCH_ROWS = 2_048
+"""Rows of a batch of the file; a reader has several batches at once."""
+
 
 def compute(run: Run) -> Computed:
-    """Represent the videos that are new or changed; the others' rows stay as they are."""
+    """Represent the videos that are new or changed; the others' rows stay as they are.
+
+    The new rows lie in a scratch folder of the home until they are published.
+    """
     from vidtopics.jobs.inputs import live_videos
 
     videos = live_videos(run, "content_hash")
     last = LastResult.of(run, JOB, VIDEO_CATALOG)
     reused = last.rows("content_blocks", without=last.changed(VIDEO_CATALOG)["video_id"])
     reused = select(reused, "video_id", videos["video_id"])
-    rows = _represented(run, exclude(videos, "video_id", reused["video_id"]))
-    blocks = pa.chunked_array([*rows["content_blocks"].chunks, *reused["content_blocks"].chunks])
-    return Computed(
-        rows,
-        widths={"joint_width": len(rows["joint_embedding"][0])} if len(rows) else {},
-        facts={"computed": len(rows)},
-        left_out=_missing_blocks(blocks.to_numpy()),
-        reused=reused,
-    )
+    new = exclude(videos, "video_id", reused["video_id"])
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch_folder(run.tables.home, "joint"))
+        blocks, width = write_rows(run, new, folder / "rows.arrow")
+        return Computed(
+            ds.dataset(folder, format="ipc"),
+            widths={"joint_width": width} if width else {},
+            facts={"computed": len(new)},
+            left_out=_missing_blocks(np.concatenate([blocks, reused["content_blocks"].to_numpy()])),
+            close=stack.pop_all().close,
+            reused=reused,
+        )
 
 
-def _represented(run: Run, videos: pa.Table) -> pa.Table:
-    """Rows of some videos, from (video_id, content_hash)."""
+def write_rows(run: Run, videos: pa.Table, file: Path) -> tuple[NDArray[np.int64], int]:
+    """Write the rows of some videos, from (video_id, content_hash), as an Arrow file.
+
+    Returns:
+        `content_blocks` of each, and the width of z; 0 without videos.
+    """
     schema = arrow_schema(JOB.table, JOB.table.columns)
-    if not len(videos):
-        return schema.empty_table()
-    from vidtopics.jobs.inputs import lists, read_encodings
+    every: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    width = 0
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        if len(videos):
+            from vidtopics.jobs.encodings import read_encodings, take
+            from vidtopics.jobs.inputs import lists
 
-    z, blocks = represent(run.model.joint, *read_encodings(videos["content_hash"], run))
-    columns = {
-        "video_id": videos["video_id"],
-        "joint_embedding": lists(z),
-        "content_blocks": pa.array(blocks),
-        "encoder_version": pa.repeat(run.model.version.weights, len(videos)),
-    }
-    return pa.table(columns, schema=schema)
+            encodings = read_encodings(videos["content_hash"], run)
+            for first in range(0, len(videos), PART_ROWS):
+                rows = slice(first, first + PART_ROWS)
+                z, blocks = represent(run.model.joint, *take(encodings, rows))
+                columns = {
+                    "video_id": videos["video_id"][rows],
+                    "joint_embedding": lists(z),
+                    "content_blocks": pa.array(blocks),
+                    "encoder_version": pa.repeat(run.model.version.weights, len(z)),
+                }
+                writer.write_table(pa.table(columns, schema=schema), BATCH_ROWS)
+                every.append(blocks)
+                width = z.shape[1]
+    return np.concatenate(every), width
 
 
-def _missing_blocks(blocks: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
+def _missing_blocks(blocks: NDArray[np.int64]) -> list[str]:
     """Whether all covers or all titles are missing."""
     bits = (("cover", COVER_BIT), ("title", TITLE_BIT))
     names = [name for name, bit in bits if not (blocks & bit).any()]
@@ -64,7 +94,7 @@ JOB = Job(
     code=(
         "spark_jobs.video_joint_representation",
         "vidtopics.jobs.inputs",
-        "vidtopics.jobs.topic_blocks",
+        "vidtopics.jobs.encodings",
         "producers.content.representation",
         "producers.unit_length",
     ),

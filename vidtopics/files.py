@@ -12,8 +12,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vidtopics.errors import MachineError
 from vidtopics.faults import NO_WRITING, dangling_link, dangling_message
+
+LEAST_MAPPED = 2**28
+"""Bytes of an array from which on it lies in a file rather than in memory."""
+
+
+def empty_rows(folder: Path, rows: int, width: int) -> NDArray[np.float32]:
+    """float32[rows, width] to be filled; a large one lies in a file without a name in `folder`.
+
+    Its pages are the file's, which the system takes back where memory is short. The file is gone
+    with the array, and with the process however that ends. Its space is reserved at once, as a disk
+    that is full later would kill the process without a message.
+
+    Raises:
+        OSError: the disk has no room, or the folder can't be written.
+
+    >>> empty_rows(Path("/nowhere"), 2, 3).shape
+    (2, 3)
+    """
+    size = 4 * rows * width
+    if size < LEAST_MAPPED or not size:
+        return np.empty((rows, width), np.float32)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.float32, "r+", shape=(rows, width))
+    except OSError as error:
+        error.filename = str(folder)  # the file has no name
+        raise
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """What a cover may be. Pillow's other readers stay closed (EPS would start Ghostscript)."""
 
 Problem = Literal["missing", "unreadable", "truncated", "bomb"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +52,28 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
     """
     if data is None:
         return Cover(problem="missing")
+    opened = _open(data, max_pixels, lambda image: _rgb(ImageOps.exif_transpose(image)))
+    return Cover(problem=opened) if isinstance(opened, str) else Cover(pixels=opened)
+
+
+def header_problem(data: bytes, *, max_pixels: int) -> Problem | None:
+    """What is wrong with a cover by its header alone: of bytes that were decoded once, enough.
+
+    >>> file = io.BytesIO()
+    >>> Image.new("L", (4, 3)).save(file, "PNG")
+    >>> header_problem(file.getvalue(), max_pixels=12), header_problem(b"", max_pixels=12)
+    (None, 'unreadable')
+    """
+    return _open(data, max_pixels, lambda image: None)
+
+
+def _open(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T | Problem:
+    """What `use` makes of an image, or why it can't."""
     problem: Problem
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height <= max_pixels:
-                return Cover(pixels=_rgb(ImageOps.exif_transpose(image)))
+                return use(image)
             problem = "bomb"
     except UnidentifiedImageError:
         problem = "unreadable"
@@ -64,7 +83,7 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
         problem = "truncated"
     except Exception:  # Pillow's readers raise whatever hostile bytes lead them to
         problem = "unreadable"
-    return Cover(problem=problem)
+    return problem
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -22,11 +22,11 @@ ROUNDS, PATIENCE = 400, 30
 
 @dataclass(frozen=True, eq=False)
 class Boosted:
-    """Trees, how many of them (`epochs`), and the best validation AUC."""
+    """Trees, how many of them (`epochs`, one number), and the best validation AUC."""
 
     trees: lightgbm.Booster
     pieces: Pieces
-    epochs: int
+    epochs: tuple[int, ...]
     auc: list[float]
 
     def predict(self, examples: Examples) -> NDArray[np.float32]:
@@ -42,9 +42,9 @@ def train_trees(
     parameters: dict[str, Any],
     *,
     seed: int,
-    rounds: int | None = None,
+    epochs: tuple[int, ...] | None = None,
 ) -> Boosted:
-    """Trees on `examples`; their number is best on `validation`, or `rounds`."""
+    """Trees on `examples`; their number is best on `validation`, or that in `epochs`."""
     fixed = {"objective": "binary", "metric": "auc", "verbosity": -1, "num_threads": 1}
     fixed |= {"seed": seed, "deterministic": True, "feature_fraction": 0.8, "bagging_freq": 1}
     data = lightgbm.Dataset(columns(examples, pieces), examples.clicked)
@@ -57,12 +57,12 @@ def train_trees(
     trees = lightgbm.train(
         {"bagging_fraction": 0.8, **fixed, **parameters},
         data,
-        rounds or ROUNDS,
+        epochs[0] if epochs else ROUNDS,
         valid_sets=held_out,
         callbacks=stop,
     )
     count = trees.best_iteration if held_out else trees.current_iteration()
-    fitted = Boosted(trees, pieces, int(count), [])
+    fitted = Boosted(trees, pieces, (int(count),), [])
     if validation is not None:
         fitted.auc.append(area_under_curve(validation.clicked, fitted.predict(validation)))
     return fitted

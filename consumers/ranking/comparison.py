@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from consumers.ranking.bootstrap import Draws, Interval, bootstrap
 from consumers.ranking.metrics import METRICS, Groups, calibration
 from consumers.ranking.models import VARIANTS, Pieces
-from consumers.ranking.search import Chosen, Parts, search, train_model
+from consumers.ranking.search import Chosen, Fitted, Parts, search, train_model
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A model and variant: what its search chose, and its test scores, float32[S, N]."""
+    """A model and variant: what its search chose, a model a seed, and its scores, float32[S, N]."""
 
     chosen: Chosen
+    models: list[Fitted]
     scores: NDArray[np.float32]
 
 
@@ -61,11 +62,14 @@ def fill_cell(
     name: str,
     pieces: Pieces,
     *,
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     chosen: Chosen | None = None,
-    progress: Progress = lambda text: None,
+    base: Cell | None = None,
 ) -> Cell:
-    """Searches (unless something is `chosen` already), then trains a model a seed on all rows."""
+    """Searches (unless something is `chosen` already), then trains a model a seed on all rows.
+
+    `base`: the cell of the same model without topics; its models are those that heads are added to.
+    """
     settings = problem.settings
     if chosen is None:
         chosen = search(
@@ -75,11 +79,10 @@ def fill_cell(
             settings.ranking,
             trials=settings.evaluation.ranking_trials,
             seed=settings.seed,
-            progress=progress,
+            base=base.chosen if base else None,
         )
-    scores = []
-    for seed in seeds:
-        fitted = train_model(
+    models = [
+        train_model(
             name,
             pieces,
             problem.final,
@@ -87,9 +90,12 @@ def fill_cell(
             chosen.choice,
             seed=seed,
             epochs=chosen.epochs,
+            base=base.models[place] if base else None,
         )
-        scores.append(fitted.predict(problem.final.judge))
-    return Cell(chosen, np.stack(scores))
+        for place, seed in enumerate(seeds)
+    ]
+    scores = [model.predict(problem.final.judge) for model in models]
+    return Cell(chosen, models, np.stack(scores))
 
 
 def table_rows(

@@ -14,12 +14,13 @@ from consumers.ranking.evaluate import VALIDATION_SHARE, one_thread, refuse_few
 from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
-from consumers.ranking.search import Chosen, Parts, search, train_model
+from consumers.ranking.search import Chosen, Fitted, Parts, search, train_model
 from consumers.ranking.splits import by_time
 from vidtopics.settings import Settings
 from vidtopics.times import moment
 
 COMPARED = ("none", "cover", "topics")
+DAY_US = 86_400_000_000
 SHARE = 0.2
 """The part of the log, at its end, that the days of a log of years are cut from."""
 
@@ -52,8 +53,9 @@ def measure_days(
     seeds = [settings.seed + i for i in range(settings.evaluation.ranking_seeds)]
     with one_thread():
         parts = source.parts(first[split.train], first[split.test])
-        chosen = {
-            variant: search(
+        chosen: dict[str, Chosen] = {}
+        for variant in COMPARED:  # the first has no topics: the others add heads to it
+            chosen[variant] = search(
                 model,
                 VARIANTS[variant],
                 parts,
@@ -61,16 +63,16 @@ def measure_days(
                 trials=settings.evaluation.ranking_trials,
                 seed=settings.seed,
                 progress=progress,
+                base=chosen.get("none"),
             )
-            for variant in COMPARED
-        }
         rows = []
         for number, (before, within) in enumerate(days, 1):
             progress(f"day {number} of {len(days)}")
             day = source.parts(before, within)
             figures = _day(day, source.users[within], settings, chosen, seeds)
             rows.append({"day": number, **figures})
-    return {"model": model, "seeds": seeds, "days": rows}
+    unit = "day" if by_calendar(frame.shown_us, count=count, share=SHARE) else "part"
+    return {"model": model, "seeds": seeds, "unit": unit, "days": rows}
 
 
 def periods(
@@ -85,9 +87,9 @@ def periods(
     >>> [(a.tolist(), b.tolist()) for a, b in periods(days, count=2, share=0.5)]
     [([0, 1, 2], [3]), ([0, 1, 2, 3], [4])]
     """
-    day = shown_us // 86_400_000_000
-    days = np.unique(day)
-    if count < len(days) <= count / share * 2:
+    day = shown_us // DAY_US
+    if by_calendar(shown_us, count=count, share=share):
+        days = np.unique(day)
         return [(np.flatnonzero(day < d), np.flatnonzero(day == d)) for d in days[-count:]]
     order = np.argsort(shown_us, kind="stable")
     tail = order[int(len(order) * (1 - share)) :]
@@ -102,6 +104,17 @@ def periods(
     ]
 
 
+def by_calendar(shown_us: NDArray[np.int64], *, count: int, share: float) -> bool:
+    """Whether :func:`periods` are calendar days.
+
+    >>> by_calendar(np.arange(6) * DAY_US, count=2, share=0.5)
+    True
+    >>> by_calendar(np.arange(999) * DAY_US, count=2, share=0.5)
+    False
+    """
+    return count < len(np.unique(shown_us // DAY_US)) <= count / share * 2
+
+
 def _day(
     parts: Parts,
     users: NDArray[np.int64],
@@ -110,9 +123,9 @@ def _day(
     seeds: Sequence[int],
 ) -> dict[str, Any]:
     """AUC of one day by models of all rows before it."""
-    scores = {}
+    models: dict[str, list[Fitted]] = {}
     for variant, best in chosen.items():
-        fitted = (
+        models[variant] = [
             train_model(
                 settings.ranking.model,
                 VARIANTS[variant],
@@ -121,10 +134,14 @@ def _day(
                 best.choice,
                 seed=seed,
                 epochs=best.epochs,
+                base=models["none"][place] if "none" in models else None,
             )
-            for seed in seeds
-        )
-        scores[variant] = np.stack([each.predict(parts.judge) for each in fitted])
+            for place, seed in enumerate(seeds)
+        ]
+    scores = {
+        variant: np.stack([model.predict(parts.judge) for model in fitted])
+        for variant, fitted in models.items()
+    }
     draws = bootstrap(Groups.of(users, parts.judge.clicked), scores, seed=settings.seed)
     return {
         "begins": moment(int(parts.judge.shown_us.min())),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from consumers.ranking.comparison import (
 )
 from consumers.ranking.models import VARIANTS, Pieces
 from consumers.ranking.problems import Source, split_rows
-from consumers.ranking.search import LEARNERS, Chosen
+from consumers.ranking.search import LEARNERS, TREES, Chosen
 from consumers.ranking.splits import by_time, by_user
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import TableError, explain
@@ -180,12 +181,12 @@ def _permuted(
     progress(f"permuted topics, permutation {number}")
     other, _ = _problem(permute_topics(source, settings.seed + number), settings, "time")
     tasks = {
-        (m, "permuted"): (m, VARIANTS["topics"], cells[m, "topics"].chosen)
+        (m, "permuted"): (m, VARIANTS["topics"], None)  # a search of its own, as true topics have
         for m in CONTROLLED
         if (m, "topics") in cells
     }
     rows = []
-    for (model, _), cell in fill_cells(other, tasks, seeds, progress).items():
+    for (model, _), cell in fill_cells(other, tasks, seeds, progress, cells).items():
         scores = {BASE: cells[model, BASE].scores, "permuted": cell.scores}
         gain = gains(bootstrap(problem.groups, scores, seed=settings.seed), "permuted", BASE)
         rows.append({"model": model, "permutation": number, "gain": gain})
@@ -201,7 +202,8 @@ def _ablation(
         for name, (model, pieces) in ablations().items()
         if not name.endswith((", all", ", none"))
     }
-    filled = {name: cell for (name, _), cell in fill_cells(problem, tasks, seeds, progress).items()}
+    made = fill_cells(problem, tasks, seeds, progress, cells)
+    filled = {name: cell for (name, _), cell in made.items()}
     for model in {model for model, _ in ablations().values()}:
         filled[f"{model}, all"] = cells[model, "topics"]
         filled[f"{model}, none"] = cells[model, BASE]
@@ -224,20 +226,29 @@ def _ablation(
 def fill_cells(
     problem: Problem,
     tasks: Mapping[tuple[str, str], tuple[str, Pieces, Chosen | None]],
-    seeds: Iterable[int],
+    seeds: Sequence[int],
     progress: Progress,
+    bases: Cells = MappingProxyType({}),
 ) -> dict[tuple[str, str], Cell]:
-    """Cells side by side, a core each (docs/adr/0014); `one_thread` has to hold."""
+    """Cells side by side, a core each (docs/adr/0014); `one_thread` has to hold.
+
+    The models without topics come first, as the others add heads to them; `bases` has them where
+    they are no task.
+    """
+    cells: dict[tuple[str, str], Cell] = {}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        futures = {
-            key: pool.submit(fill_cell, problem, model, pieces, seeds=list(seeds), chosen=chosen)
-            for key, (model, pieces, chosen) in tasks.items()
-        }
-        cells = {}
-        for number, (key, future) in enumerate(futures.items(), 1):
-            cells[key] = future.result()
-            progress(f"{number} of {len(tasks)} cells: {', '.join(key)}")
-    return cells
+        for is_head in (False, True):
+            futures = {}
+            for key, (model, pieces, chosen) in tasks.items():
+                if is_head == (pieces.has_head and model != TREES):
+                    base = {**bases, **cells}[model, BASE] if is_head else None
+                    futures[key] = pool.submit(
+                        fill_cell, problem, model, pieces, seeds=seeds, chosen=chosen, base=base
+                    )
+            for key, future in futures.items():
+                cells[key] = future.result()
+                progress(f"{len(cells)} of {len(tasks)} cells: {', '.join(key)}")
+    return {key: cells[key] for key in tasks}
 
 
 @contextmanager

@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from consumers.ranking.described import described
-from vidtopics.contracts import EVENT_TIME, IMPRESSIONS
-from vidtopics.errors import TableError
+from consumers.ranking.sources import (
+    closed_us,
+    loads_within,
+    reason_not_served,
+    source_as_known,
+    source_as_served,
+)
 from vidtopics.files import write_cache
 from vidtopics.settings import Settings, digest
 from vidtopics.source import source_hash
@@ -25,7 +28,6 @@ from vidtopics.times import micros, moment
 
 if TYPE_CHECKING:
     from consumers.ranking.problems import Source
-    from consumers.training.inputs import Inputs, KnownAs
 
 Progress = Callable[[str], None]
 Make = Callable[["Source", dict[str, Any]], dict[str, Any]]
@@ -36,15 +38,18 @@ PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidto
 def train_ranking(
     tables: Tables, settings: Settings, progress: Progress = lambda text: None
 ) -> dict[str, Any]:
-    """Trains `ranking.model` on all closed rows with topics as known, to `models/ranking`.
+    """Trains `ranking.model` on closed impressions, to `models/ranking`.
+
+    On those since a release went live, with what it served, where they are most of the log; else
+    on all with what was known (:mod:`consumers.ranking.sources`).
 
     The last tenth of the rows tells AUC, the tenth before chooses the number of epochs; a model of
     all rows is then trained for as many. Nothing is done where the model there was made from the
     same; the result says so (`skipped`).
 
     Returns:
-        model, rows, clicked, users, videos, topics, epochs, auc (of the held-out end), seconds,
-        release, skipped.
+        model, known (as served or as known) and because (why not as served), rows, clicked,
+        users, videos, topics, epochs, auc (of the held-out end), seconds, release, skipped.
 
     Raises:
         TableError: nothing was released, or the rows are too few to learn from.
@@ -59,10 +64,14 @@ def train_ranking(
     from consumers.ranking.store import Stored, store
 
     progress("joining impressions to features")
-    source = _source(tables, release, settings, as_of_us)
+    because = reason_not_served(tables, closed_us(tables, release, settings, as_of_us))
+    source_in = source_as_known if because else source_as_served
+    source = source_in(tables, release, settings, as_of_us)
     served = train_served(source, settings, checkpoints=folder, progress=progress)
     facts = {
         **served.facts,
+        "known": source.inputs.known,
+        "because": because,
         "seconds": round(time.monotonic() - began, 2),
         "release": release["release_id"],
     }
@@ -97,10 +106,11 @@ def evaluate_ranking(
 
         served, left_out = None, []
         if not quick:
-            try:
-                served = source.with_inputs(_inputs(tables, release, "as served"))
-            except TableError as error:  # nothing was ever live, or before the log's end
-                left_out.append(f"as served: {error}")
+            because = reason_not_served(tables, source.frame.shown_us)
+            if because:
+                left_out.append(f"as served: {because}")
+            else:
+                served = source_as_served(tables, release, settings, source.as_of_us)
         report = measure(source, settings, served=served, quick=quick, progress=progress)
         return {**report, "left_out": left_out}
 
@@ -127,7 +137,7 @@ def evaluate_cost(
     from consumers.ranking.cost import measure_cost
 
     release, as_of_us = tables.latest_release(), now_us()
-    source = _source(tables, release, settings, as_of_us)
+    source = source_as_known(tables, release, settings, as_of_us)
     return {**_of_release(release), **measure_cost(source, settings, progress=progress)}
 
 
@@ -139,19 +149,17 @@ def now_us() -> int:
 def key_of(
     tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int, *more: str
 ) -> str:
-    """A hash of the release's versions, the number of closed label windows, settings and source."""
-    shown = tables.read(
-        IMPRESSIONS, columns=[EVENT_TIME], version=release["versions"].get(IMPRESSIONS.name)
-    )
-    ends = pc.add(
-        shown[EVENT_TIME].cast(pa.int64()),
-        settings.ranking.label_window // timedelta(microseconds=1),
-    )
-    closed = pc.sum(pc.less_equal(ends, as_of_us)).as_py() or 0
+    """A hash of all that a result depends on.
+
+    The release's versions, the number of closed label windows, the loads before them, settings and
+    source.
+    """
+    shown_us = closed_us(tables, release, settings, as_of_us)
     return digest(
         release["versions"],
         release["topic_epoch"],
-        closed,
+        len(shown_us),
+        [astuple(load) for load in loads_within(tables, shown_us)],
         settings.ranking,
         settings.users,
         settings.statistics,
@@ -169,25 +177,10 @@ def _report(tables: Tables, settings: Settings, name: str, make: Make) -> dict[s
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    made = make(_source(tables, release, settings, as_of_us), release)
+    made = make(source_as_known(tables, release, settings, as_of_us), release)
     report = {"key": key, **_of_release(release), **made}
     write_cache(path, json.dumps(report, indent=1))
     return report
-
-
-def _source(tables: Tables, release: dict[str, Any], settings: Settings, as_of_us: int) -> Source:
-    from consumers.ranking.covers import Encodings
-    from consumers.ranking.problems import Source
-
-    inputs = _inputs(tables, release, "as known")
-    encodings = Encodings.read(tables, release["versions"])
-    return Source(inputs, settings, as_of_us, release["topic_epoch"], encodings)
-
-
-def _inputs(tables: Tables, release: dict[str, Any], known: KnownAs) -> Inputs:
-    from consumers.training import read
-
-    return read(tables, release["versions"], known=known)
 
 
 def _of_release(release: dict[str, Any]) -> dict[str, Any]:

@@ -164,8 +164,12 @@ class Examples:
         narrow = {name: getattr(self, name)[rows] for name in _PER_ROW}
         return replace(self, **narrow, windows=Windows(*(part[rows] for part in self.windows)))
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True) -> Batch:
-        """Tensors of some rows; without `history` its tensors have no places."""
+    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+        """Tensors of some rows.
+
+        Without `history` its tensors have no places; without `topics` those of its topics have no
+        slots, which saves two thirds of the time of a batch.
+        """
         topic_row = self.topic_row[rows]
         arrays = (
             self.clicked[rows].astype(np.float32),
@@ -177,13 +181,15 @@ class Examples:
             _rows_or_zero(self.topics.weights, topic_row),
             _rows_or_zero(self.topics.parents, topic_row).astype(np.int64),
             self.covers[self.cover_row[rows]],
-            *self._histories(rows, self.places if history else 0),
+            *self._histories(rows, self.places if history else 0, TOPIC_SLOTS if topics else 0),
         )
         return Batch(*(torch.from_numpy(array) for array in arrays))
 
-    def _histories(self, rows: NDArray[np.int64], places: int) -> tuple[NDArray[Any], ...]:
+    def _histories(
+        self, rows: NDArray[np.int64], places: int, slot_count: int
+    ) -> tuple[NDArray[Any], ...]:
         """The last seven arrays of a batch."""
-        shape, slots = (len(rows), places), (len(rows), places, TOPIC_SLOTS)
+        shape, slots = (len(rows), places), (len(rows), places, slot_count)
         videos, topics, parents = (np.zeros(s, np.int64) for s in (shape, slots, slots))
         ages, weights = np.zeros(shape, np.float32), np.zeros(slots, np.float32)
         clicked, mask = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
@@ -436,9 +442,9 @@ def _gather_history(
             clicked[n, place] = clicked_us[at] <= seen_us[n]
             ages[n, place] = np.log1p((seen_us[n] - shown_us[at]) / 3.6e9)
             mask[n, place] = True
-            row = row_at(starts, since_us, rows, log_video[at], content_us[n])
-            if row >= 0:
-                for slot in range(codes.shape[1]):
+            if topics.shape[2]:
+                row = row_at(starts, since_us, rows, log_video[at], content_us[n])
+                for slot in range(topics.shape[2] if row >= 0 else 0):
                     topics[n, place, slot] = codes[row, slot]
                     topic_weights[n, place, slot] = weights[row, slot]
                     parents[n, place, slot] = parent_codes[row, slot]

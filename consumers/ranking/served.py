@@ -88,7 +88,8 @@ def train_served(
         "users": len(known.users),
         "videos": len(known.videos),
         "topics": len(known.centres.ids),
-        "epochs": measured.epochs,
+        "epochs": measured.epochs[0],
+        "topic_epochs": measured.epochs[1],
         "auc": auc,
     }
     return Served(final.model, known, facts)

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 
 from consumers.ranking.codes import Vocabulary
 from consumers.ranking.described import FILE, described
-from consumers.ranking.models import MODELS, Model, Pieces, Sizes, Widths
+from consumers.ranking.models import Model, Pieces, Sizes, Widths, compose
 from consumers.training.tallies import Centres
 from vidtopics.errors import TableError, explain
 from vidtopics.files import write_whole
@@ -119,6 +119,6 @@ def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
     )
     sizes = {**facts["sizes"], "topic_numbers": tuple(facts["sizes"]["topic_numbers"])}
     widths = {**facts["widths"], "hidden": tuple(facts["widths"]["hidden"])}
-    model = MODELS[facts["model"]](Sizes(**sizes), Pieces(**facts["pieces"]), Widths(**widths))
+    model = compose(facts["model"], Sizes(**sizes), Pieces(**facts["pieces"]), Widths(**widths))
     model.load_state_dict(tensors)
     return Stored(facts["model"], model.eval(), known, facts["places"], facts["half_life_us"])

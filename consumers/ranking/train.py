@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from consumers.ranking.metrics import area_under_curve
-from consumers.ranking.models import MODELS, Model, Pieces, Sizes, Widths
+from consumers.ranking.models import MODELS, Model, Pieces, Residual, Sizes, Widths
 from consumers.ranking.models.layers import Numbers
 from vidtopics.errors import SettingsError, explain
 from vidtopics.files import write_whole
@@ -35,28 +36,81 @@ SEEDING = Lock()
 """First weights come from torch's one random state: a model at a time takes them."""
 
 
+Floats = NDArray[np.float32]
+Epochs = tuple[int, ...]
+"""Of the model without topics and, with them, of its head; 0: no epoch of the head helped."""
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A model, the epochs that it was trained for, and its validation AUC after each of them."""
+    """A model, the epochs that it was trained for, and the validation AUC after each of them.
+
+    Attributes:
+        model: with its weights.
+        epochs: of each of its parts.
+        auc: of the part that was trained last; of a head it begins with the AUC without it.
+        base: the model that `model` adds a head to.
+    """
 
     model: Model
-    epochs: int
+    epochs: Epochs
     auc: list[float]
+    base: Trained | None = None
+    _odds: WeakKeyDictionary[Examples, Floats] = field(default_factory=WeakKeyDictionary)
+    _hidden_odds: WeakKeyDictionary[Examples, Floats] = field(default_factory=WeakKeyDictionary)
 
-    def predict(self, examples: Examples) -> NDArray[np.float32]:
+    def predict(self, examples: Examples) -> Floats:
         """float32[N], click probabilities."""
-        return predict(self.model, examples)
+        return torch.sigmoid(torch.from_numpy(self.log_odds(examples))).numpy()
+
+    def log_odds(self, examples: Examples) -> Floats:
+        """float32[N]; remembered, as every head is trained on those of the same base."""
+        if examples not in self._odds:
+            if self.base is not None and isinstance(self.model, Residual):
+                odds = self.base.log_odds(examples) + log_odds(self.model.head, examples)
+            else:
+                odds = log_odds(self.model, examples)
+            self._odds[examples] = odds
+        return self._odds[examples]
+
+    def hidden_log_odds(self, examples: Examples) -> Floats:
+        """float32[N], with user and candidate unknown; remembered likewise.
+
+        What a head learns from: the embeddings of users and videos know their training rows by
+        heart, so that with them little would be left over there, unlike on later rows.
+        """
+        if examples not in self._hidden_odds:
+            nobody = np.zeros(len(examples), np.int32)
+            hidden = replace(examples, user=nobody, video=nobody)
+            self._hidden_odds[examples] = log_odds(self.model, hidden)
+        return self._hidden_odds[examples]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows to train on and rows to choose the epoch by, with the log-odds to start from."""
+
+    train: Examples
+    train_odds: Floats
+    judge: Examples | None
+    judge_odds: Floats
 
 
 @dataclass
 class _State:
-    """Where a training stands after some epochs."""
+    """Where a training stands after some epochs; `start`: the first epoch that `auc` is of."""
 
     model: Model
     optimizer: torch.optim.Optimizer
+    start: int
     auc: list[float] = field(default_factory=list)
     best: Mapping[str, Tensor] = field(default_factory=dict)
     epochs: int = 0
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the highest AUC; the first of equal ones."""
+        return self.start + int(np.argmax(self.auc))
 
 
 def widths_of(settings: RankingSettings) -> Widths:
@@ -86,10 +140,14 @@ def train(
     settings: RankingSettings,
     *,
     seed: int,
-    epochs: int | None = None,
+    epochs: Epochs | None = None,
     checkpoint: Path | None = None,
+    base: Trained | None = None,
 ) -> Trained:
     """Trains on `examples` by Adam and log loss; keeps the epoch that is best on `validation`.
+
+    First the model without topics; where the pieces let something more in, then a head on what that
+    leaves over (:mod:`consumers.ranking.models.residual`).
 
     The same arguments give the same model on one machine with the same number of torch threads.
     What an epoch draws follows from seed and epoch, so that a training that goes on from its
@@ -101,53 +159,95 @@ def train(
         sizes: of the vocabulary that `examples` are coded in.
         examples: rows to train on.
         validation: rows to choose the epoch by (highest AUC); None: the last of `epochs`.
-        settings: widths, epochs, batch size, Adam's learning rate and weight decay, device.
+        settings: widths, epochs, batch size, Adam's learning rate and weight decay (the head has
+            its own), device.
         seed: of weights, batches and hidden ids.
-        epochs: instead of those in `settings`.
-        checkpoint: a file written after each epoch, gone at the end; a training of the same goes on
-            from it.
+        epochs: of each part, instead of those in `settings`.
+        checkpoint: a file written after each epoch (beside it one of the head), gone at the end; a
+            training of the same goes on from it.
+        base: the model without topics, already trained on the same rows.
 
     Raises:
         SettingsError: torch has no such device here.
     """
-    device = choose_device(settings.device)
-    model = build(name, sizes, pieces, widths_of(settings), seed=seed)
-    set_scale(model, examples)
+    files = [checkpoint, checkpoint and checkpoint.with_name(f"{checkpoint.name}.head")]
+    zero = [
+        np.zeros(0 if rows is None else len(rows), np.float32) for rows in (examples, validation)
+    ]
+    rows = _Rows(examples, zero[0], validation, zero[1])
+    limits = epochs or (settings.epochs, settings.epochs)
+    if base is None:
+        model = build(name, sizes, Pieces(), widths_of(settings), seed=seed)
+        base = _train_part(model, rows, settings, seed, limits[0], files[0])
+    trained = base
+    if pieces.has_head:
+        head = build(name, sizes, pieces.head, widths_of(settings), seed=seed)
+        head.zero_output()
+        judge_odds = zero[1] if validation is None else base.log_odds(validation)
+        rows = _Rows(examples, base.hidden_log_odds(examples), validation, judge_odds)
+        part = _train_part(head, rows, settings, seed, limits[1], files[1])
+        model = Residual(base.model, head)
+        trained = Trained(model.eval(), base.epochs + part.epochs, part.auc, base)
+    for file in files:
+        if file:
+            file.unlink(missing_ok=True)
+    return trained
+
+
+def _train_part(
+    model: Model,
+    rows: _Rows,
+    settings: RankingSettings,
+    seed: int,
+    limit: int,
+    checkpoint: Path | None,
+) -> Trained:
+    """Trains a model, or a head on the log-odds that its base leaves it."""
+    device, is_head = choose_device(settings.device), not model.pieces.base
+    set_scale(model, rows.train)
     model.to(device)
     optimizer = torch.optim.Adam(
         model.parameters(),
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        lr=settings.topic_learning_rate if is_head else settings.learning_rate,
+        weight_decay=settings.topic_weight_decay if is_head else settings.weight_decay,
         fused=True,
     )
-    state, limit = _State(model, optimizer), epochs or settings.epochs
-    key = digest(name, pieces, sizes, len(examples), settings, seed, limit)
+    state = _State(model, optimizer, start=0 if is_head else 1)
+    key = digest(model.pieces, model.sizes, len(rows.train), settings, seed, limit)
     _restore(state, checkpoint, key)
-    while state.epochs < limit and not _is_overtrained(state.auc):
-        _train_epoch(state, examples, settings.batch_size, device, seed)
-        if validation is not None:
-            _judge(state, validation)
+    if is_head and not state.auc:
+        _judge(state, rows)
+    while state.epochs < limit and not _is_overtrained(state):
+        _train_epoch(state, rows, settings.batch_size, device, seed)
+        _judge(state, rows)
         _save(state, checkpoint, key)
     if state.best:
         model.load_state_dict(state.best)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
-    return Trained(
-        model.cpu().eval(), best_epoch(state.auc) if state.auc else state.epochs, state.auc
-    )
+    epochs = state.best_epoch if state.auc else state.epochs
+    return Trained(model.cpu().eval(), (epochs,), state.auc)
 
 
-def predict(model: Model, examples: Examples, *, rows: int = 8_192) -> NDArray[np.float32]:
-    """float32[N], click probabilities as the model sees them, `rows` at a time."""
+def predict(model: Model, examples: Examples) -> Floats:
+    """float32[N], click probabilities as the model sees them."""
+    return torch.sigmoid(torch.from_numpy(log_odds(model, examples))).numpy()
+
+
+def log_odds(model: Model, examples: Examples, *, rows: int = 8_192) -> Floats:
+    """float32[N], log-odds as the model sees them, `rows` at a time."""
     model.eval()
-    scores = np.empty(len(examples), np.float32)
+    odds = np.empty(len(examples), np.float32)
     device = next(model.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(examples), rows):
             chosen = np.arange(start, min(start + rows, len(examples)))
-            batch = examples.batch(chosen).to(device)
-            scores[chosen] = torch.sigmoid(model(batch)).cpu().numpy()
-    return scores
+            odds[chosen] = model(batch_of(model, examples, chosen).to(device)).cpu().numpy()
+    return odds
+
+
+def batch_of(model: Model, examples: Examples, rows: NDArray[np.int64]) -> Batch:
+    """A batch with what the model's pieces let in."""
+    pieces = model.pieces
+    return examples.batch(rows, history=pieces.reads_history, topics=pieces.reads_slots)
 
 
 def choose_device(name: str) -> torch.device:
@@ -171,37 +271,28 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def best_epoch(auc: list[float]) -> int:
-    """The epoch, from 1, with the highest AUC; the first of equal ones.
-
-    >>> best_epoch([0.6, 0.7, 0.7])
-    2
-    """
-    return 1 + int(np.argmax(auc))
-
-
-def _is_overtrained(auc: list[float]) -> bool:
-    return bool(auc) and len(auc) - best_epoch(auc) >= PATIENCE
+def _is_overtrained(state: _State) -> bool:
+    return bool(state.auc) and state.epochs - state.best_epoch >= PATIENCE
 
 
 def set_scale(model: Model, examples: Examples) -> None:
     """Numbers to one scale, by rows spread evenly over the examples."""
     rows = np.unique(np.linspace(0, len(examples) - 1, SCALE_ROWS).astype(np.int64))
     parts = [m for m in model.modules() if isinstance(m, Numbers)]
-    batch = examples.batch(rows)
+    batch = examples.batch(rows, history=False)
     for numbers in parts:
         numbers.set_scale(batch)
 
 
-def _train_epoch(
-    state: _State, examples: Examples, size: int, device: torch.device, seed: int
-) -> None:
+def _train_epoch(state: _State, rows: _Rows, size: int, device: torch.device, seed: int) -> None:
     state.model.train()
     random = np.random.default_rng([seed, state.epochs])
-    order = random.permutation(len(examples))
+    order = random.permutation(len(rows.train))
     for start in range(0, len(order), size):
-        batch = hide(examples.batch(order[start : start + size]), random).to(device)
-        loss = binary_cross_entropy_with_logits(state.model(batch), batch.clicked)
+        chosen = order[start : start + size]
+        batch = hide(batch_of(state.model, rows.train, chosen), random).to(device)
+        odds = state.model(batch) + torch.from_numpy(rows.train_odds[chosen]).to(device)
+        loss = binary_cross_entropy_with_logits(odds, batch.clicked)
         state.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step()
@@ -218,10 +309,13 @@ def hide(batch: Batch, random: np.random.Generator) -> Batch:
     )
 
 
-def _judge(state: _State, validation: Examples) -> None:
-    """AUC of the epoch; its weights where it is the best."""
-    state.auc.append(area_under_curve(validation.clicked, predict(state.model, validation)))
-    if best_epoch(state.auc) == len(state.auc):
+def _judge(state: _State, rows: _Rows) -> None:
+    """AUC of the epoch on the validation rows; its weights where it is the best."""
+    if rows.judge is None:
+        return
+    scores = log_odds(state.model, rows.judge) + rows.judge_odds
+    state.auc.append(area_under_curve(rows.judge.clicked, scores))
+    if state.best_epoch == state.epochs:
         weights = state.model.state_dict().items()
         state.best = {name: value.detach().clone() for name, value in weights}
 

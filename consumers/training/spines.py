@@ -30,7 +30,6 @@ def open_spine(path: Path, views: Sequence[Table]) -> pa.RecordBatchReader:
     Raises:
         InputError: there is nothing, or nothing of that kind; the folder's files have different
             columns. While it is read: a value that is not of its column's type.
-            that is not of its column's type.
         TableError: a key or the time is of another type.
     """
     try:
@@ -80,6 +79,8 @@ def _folder(path: Path) -> ds.Dataset:
 
 def _csv(path: Path, views: Sequence[Table]) -> ds.CsvFileFormat:
     inferred = ds.dataset(path, format="csv").schema
+    if EVENT_TIME in inferred.names and _is_number(inferred.field(EVENT_TIME).type):
+        check_types(inferred, [], where=f"spine {path}")
     kinds = {name: pa.string() for name in inferred.names if name.endswith("_id")}
     kinds |= {name: ARROW[view.column(name).type] for view in views for name in view.key}
     if EVENT_TIME in inferred.names:
@@ -91,24 +92,46 @@ def _csv(path: Path, views: Sequence[Table]) -> ds.CsvFileFormat:
 
 
 def check_types(schema: pa.Schema, views: Sequence[Table], *, where: str) -> None:
-    """TableError where the time, or a key of a view, is of a type that can't be joined.
+    """TableError that names all columns, the time or a view's keys, that can't be joined.
 
     `where` says whose schema it is.
     """
     expected = {name: ARROW[view.column(name).type] for view in views for name in view.key} | {
         EVENT_TIME: TIMESTAMP
     }
-    for name, kind in expected.items():
-        column_type = schema.field(name).type if name in schema.names else kind
-        if not _of_kind(column_type, kind):
-            raise TableError(
-                explain(
-                    f"{where}, column {name}",
-                    expected=str(kind),
-                    found=str(column_type),
-                    mend="cast the column",
-                )
+    wrong = {
+        name: (kind, schema.field(name).type)
+        for name, kind in expected.items()
+        if name in schema.names and not _of_kind(schema.field(name).type, kind)
+    }
+    if wrong:
+        raise TableError(
+            explain(
+                f"{where}, column{'s' * (len(wrong) > 1)} {', '.join(wrong)}",
+                expected=", ".join(str(kind) for kind, _ in wrong.values()),
+                found=", ".join(str(column_type) for _, column_type in wrong.values()),
+                mend="; ".join(dict.fromkeys(_cast(*types) for types in wrong.values())),
             )
+        )
+
+
+def _cast(kind: pa.DataType, column_type: pa.DataType) -> str:
+    """How a column becomes one of the expected kind.
+
+    >>> _cast(TIMESTAMP, pa.int64())
+    "cast seconds since 1970 by pandas.to_datetime(column, unit='s', utc=True)"
+    >>> _cast(pa.string(), pa.int64()), _cast(TIMESTAMP, pa.string())
+    ('cast ids to text', 'cast the time to a timestamp')
+    """
+    if not pa.types.is_timestamp(kind):
+        return "cast ids to text" if pa.types.is_string(kind) else "cast the column"
+    if _is_number(column_type):
+        return "cast seconds since 1970 by pandas.to_datetime(column, unit='s', utc=True)"
+    return "cast the time to a timestamp"
+
+
+def _is_number(column_type: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(column_type) or pa.types.is_floating(column_type))
 
 
 def _of_kind(column_type: pa.DataType, kind: pa.DataType) -> bool:

@@ -80,14 +80,13 @@ def encode_covers(
 
 def _image_features(encoder: ImageEncoder, batch: list[Decoded]) -> NDArray[np.float32]:
     """f_C of a batch of decoded covers, zero where there is none."""
-    images, has_image = present(batch, encoder.transform.pixels)
+    covers = [cover for cover in batch if not isinstance(cover, str)]
     features = np.zeros((len(batch), encoder.width), np.float32)
-    if has_image.any():
+    if covers:
+        images, _ = present(covers, encoder.transform.pixels)
         with torch.inference_mode():
-            device = next(encoder.parameters()).device
-            features[has_image.numpy()] = (
-                encoder(images[has_image].to(device)).float().cpu().numpy()
-            )
+            encoded = encoder(images.to(next(encoder.parameters()).device)).float().cpu()
+        features[[not isinstance(cover, str) for cover in batch]] = encoded.numpy()
     return features
 
 
@@ -212,8 +211,11 @@ def decoded_covers(
 
 
 def present(batch: Iterable[Decoded], pixels: int) -> tuple[Tensor, Tensor]:
-    """Decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and flags `(B,)`."""
-    arrays = [None if isinstance(x, str) else x for x in batch]
-    zero = np.zeros((3, pixels, pixels), np.float32)
-    images = np.stack([zero if x is None else x for x in arrays])
-    return torch.from_numpy(images), torch.tensor([x is not None for x in arrays])
+    """Decoded covers as `(B, 3, pixels, pixels)`, zero where there is none, and flags `(B,)`.
+
+    In memory channels come last, as convolutions on a CPU want them.
+    """
+    arrays = [None if isinstance(x, str) else x.transpose(1, 2, 0) for x in batch]
+    zero = np.zeros((pixels, pixels, 3), np.float32)
+    images = torch.from_numpy(np.stack([zero if x is None else x for x in arrays]))
+    return images.permute(0, 3, 1, 2), torch.tensor([x is not None for x in arrays])

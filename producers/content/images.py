@@ -33,9 +33,12 @@ class ImageTransform:
     interpolation: str
 
     def __call__(self, cover: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """`(H, W, 3)` uint8 -> `(3, pixels, pixels)` float32."""
+        """`(H, W, 3)` uint8 -> `(3, pixels, pixels)` float32, channels last in memory."""
         method = Image.Resampling[self.interpolation.upper()]
         square = Image.fromarray(cover).resize((self.pixels, self.pixels), method)
-        scaled = np.asarray(square, np.float32) / 255
-        normal = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+        # Whole lines at a time: loops over three channels take several times as long.
+        lines = np.asarray(square).reshape(self.pixels, -1).astype(np.float32)
+        lines /= np.float32(255)
+        lines -= np.tile(np.asarray(self.mean, np.float32), self.pixels)
+        lines /= np.tile(np.asarray(self.std, np.float32), self.pixels)
+        return lines.reshape(self.pixels, self.pixels, 3).transpose(2, 0, 1)

@@ -41,22 +41,25 @@ def train_joint(
     settings: ContentSettings,
     *,
     seed: int,
+    rows: NDArray[np.int64] | None = None,
     initial: JointModel | None = None,
     progress: Progress | None = None,
 ) -> TrainedModel:
-    """A joint model of the videos that train; hand in no held-out row.
+    """A joint model of the videos that train.
 
     The same arguments give the same model on one machine with the same number of torch threads.
 
     Args:
-        image_encodings: f_C(x_I), `(videos, image width)`.
+        image_encodings: f_C(x_I), `(videos, image width)`; like the titles' it may be a memory map,
+            of which a batch's rows alone are read.
         title_encodings: f_T(x_W), `(videos, title width)`.
         has_image: `(videos,)`; false: no readable cover.
         has_title: `(videos,)`; false: no title.
-        targets: labels of the same videos in the same order.
+        targets: labels of the videos that train, in the order of `rows`.
         settings: learning rate, iterations and batch size of Adam (paper, IV-A: 0.001, 200, 300),
             and the model's shape.
         seed: of the initial weights and the batches.
+        rows: int64 `(learners,)`, the videos that train; None: all, so that none is held out.
         initial: the last run's model to go on from; classes may have come and gone.
         progress: called after each iteration.
 
@@ -65,7 +68,8 @@ def train_joint(
         EncoderError: `initial` has another shape than `settings` ask for.
         SettingsError: the loss overflows, as the learning rate is too great.
     """
-    steps = batches(len(has_image), settings.batch_size, settings.iterations, seed=seed)
+    rows = np.arange(len(has_image)) if rows is None else rows
+    steps = batches(len(rows), settings.batch_size, settings.iterations, seed=seed)
     shape = JointShape.of(
         settings,
         image_width=image_encodings.shape[1],
@@ -77,16 +81,17 @@ def train_joint(
     losses: list[NDArray[np.float32]] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout's draws
-        for rows in steps:
+        for learners in steps:
+            videos = rows[learners]
             inputs = (
-                image_encodings[rows],
-                title_encodings[rows],
-                has_image[rows],
-                has_title[rows],
+                image_encodings[videos],
+                title_encodings[videos],
+                has_image[videos],
+                has_title[videos],
             )
             logits = model(*(torch.from_numpy(x) for x in inputs))
             loss = cross_entropy(
-                logits, label_rows(targets, rows), normalize_targets=settings.normalize_targets
+                logits, label_rows(targets, learners), normalize_targets=settings.normalize_targets
             )
             optimizer.zero_grad()
             loss.sum().backward()  # type: ignore[no-untyped-call]

@@ -13,6 +13,9 @@ from scipy.sparse import csr_array
 from producers.tags.vectors import TagVectors
 from producers.unit_length import lengths, to_unit_length
 
+ROWS = 65_536
+"""Pooled at a time: sums in double precision stay below 100 MB."""
+
 
 class Pooled(NamedTuple):
     """float32[N, d] of length 1 and int64[N], the tags in each; both 0 where none has a vector."""
@@ -46,9 +49,13 @@ def pool(
     member = csr_array((np.ones(has.sum()), (video[has], tag[has])), shape=(videos, len(vectors)))
     member.sum_duplicates()  # sorts too: a video's vectors are added in one order
     member.data[:] = 1  # a repeated pair is one tag
-    total = member @ vectors.astype(np.float64)
-    count = np.where(lengths(total) > 0, np.diff(member.indptr), 0).astype(np.int64)
-    return Pooled(to_unit_length(total).astype(np.float32), count)  # the mean's 1 / v cancels
+    space = vectors.astype(np.float64)
+    pooled = Pooled(np.empty((videos, vectors.shape[1]), np.float32), np.diff(member.indptr))
+    for rows in (slice(first, first + ROWS) for first in range(0, videos, ROWS)):
+        total = member[rows] @ space
+        pooled.tag_embedding[rows] = to_unit_length(total)  # the mean's 1 / v cancels
+        pooled.tag_count[rows][lengths(total) == 0] = 0
+    return pooled._replace(tag_count=pooled.tag_count.astype(np.int64))
 
 
 def pool_lists(tags: pa.ListArray, embedding: TagVectors) -> Pooled:

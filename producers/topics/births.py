@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.topics.kmeans import spherical_kmeans
+from producers.topics.rows import Rows
 from producers.topics.steps import mean_cosines
 from producers.unit_length import to_unit_length
 from vidtopics.settings import TopicSettings
@@ -35,7 +36,7 @@ class Birth(NamedTuple):
 
 
 def found_topics(
-    points: NDArray[np.float32],
+    videos: Rows,
     threshold: NDArray[np.float32],
     min_size: int,
     limit: int,
@@ -49,20 +50,21 @@ def found_topics(
     independent directions, so that is what makes a neighbour.
 
     Args:
-        points: float32[U, D], length 1, below the threshold of every topic.
+        videos: U points of length 1, below the threshold of every topic.
         threshold: float32[U], tau_3 of each.
         min_size: videos that a topic has at least.
         limit: topics at most, those with most videos first.
         rng: draws the :data:`UNMATCHED` that are looked at where there are more.
 
-    >>> points = np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 0, 1]]
-    >>> births = found_topics(points, np.full(6, 0.6, np.float32), 2, 9, np.random.default_rng(0))
+    >>> videos = Rows(np.eye(3, dtype=np.float32)[[0, 1, 1, 2, 0, 1]], np.arange(6))
+    >>> births = found_topics(videos, np.full(6, 0.6, np.float32), 2, 9, np.random.default_rng(0))
     >>> [birth.centroid.tolist() for birth in births]
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
-    if len(points) > UNMATCHED:
-        drawn = rng.choice(len(points), UNMATCHED, replace=False)
-        points, threshold = points[drawn], threshold[drawn]
+    drawn = np.arange(videos.count)
+    if videos.count > UNMATCHED:
+        drawn = rng.choice(videos.count, UNMATCHED, replace=False)
+    points, threshold = videos.take(drawn), threshold[drawn]
     near = points @ points.T >= np.maximum(threshold, 0)[:, None] ** 2
     free = np.ones(len(points), bool)
     births: list[Birth] = []
@@ -101,7 +103,7 @@ def _gather(
 
 
 def split_topics(
-    points: NDArray[np.float32],
+    videos: Rows,
     labels: NDArray[np.int64],
     cosines: NDArray[np.float32],
     topics: int,
@@ -116,7 +118,7 @@ def split_topics(
     least. The topics furthest beyond come first.
 
     Args:
-        points: float32[N, D], length 1, videos within the threshold of their topic.
+        videos: N points of length 1, within the threshold of their topic.
         labels: int64[N], row of the nearest topic.
         cosines: float32[N], to its centre.
         topics: K.
@@ -124,7 +126,7 @@ def split_topics(
         limit: splits at most.
         rng: draws the :data:`MEMBERS` of a topic that are looked at, and seeds.
     """
-    if not len(points):
+    if not videos.count:
         return []
     sizes = np.bincount(labels, minlength=topics)
     cohesion = mean_cosines(labels, cosines, topics)
@@ -139,7 +141,7 @@ def split_topics(
         if len(members) > MEMBERS:
             members = rng.choice(members, MEMBERS, replace=False)
         parts = spherical_kmeans(
-            points[members], 2, iterations=settings.iterations, seed=int(rng.integers(2**31))
+            videos.take(members), 2, iterations=settings.iterations, seed=int(rng.integers(2**31))
         )
         part_sizes = np.bincount(parts.labels, minlength=2)
         if part_sizes.min() >= settings.min_size:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array
 
 from producers.topics.evolution import Topics
+from producers.topics.products import chunks
 from producers.unit_length import lengths, to_unit_length
 
 CANCELLED = 1e-6
@@ -45,8 +46,10 @@ def carry_topics(
     row = np.searchsorted(ids, first).clip(max=len(ids) - 1)
     videos = np.flatnonzero((ids[row] == first) & a.any(axis=1))
     ones = np.ones(len(videos))
-    members = csr_array((ones, (row[videos], videos)), shape=(len(ids), len(a)))
-    total = members @ a.astype(np.float64)
+    members = csc_array((ones, (row[videos], videos)), shape=(len(ids), len(a)))
+    total = np.zeros((len(ids), a.shape[1]))
+    for part in chunks(len(a), a.shape[1]):
+        total += members[:, part] @ a[part].astype(np.float64)
     length, sizes = lengths(total), np.bincount(row[videos], minlength=len(ids))
     live = length > CANCELLED
     if not live.any():

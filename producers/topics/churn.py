@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from producers.topics.assignment import top_centroids
+from producers.topics.rows import Rows
 from vidtopics.contracts import TOPIC_SLOTS
 from vidtopics.settings import TopicSettings
 
@@ -52,7 +53,7 @@ class Judge:
 
 
 def draw_judge(
-    points: NDArray[np.float32],
+    videos: Rows,
     threshold: NDArray[np.float32],
     known: NDArray[np.bool_],
     last: NDArray[np.int64] | None,
@@ -70,7 +71,7 @@ def draw_judge(
     rows = np.flatnonzero(known)
     if len(rows) > JUDGED:
         rows = rng.choice(rows, JUDGED, replace=False)
-    points, threshold = points[rows], threshold[rows]
+    points, threshold = videos.take(rows), threshold[rows]
     now = slots_of(points, threshold, *centres, device=device)
     before = now if last is None else last[rows]
     stays = compare_rows(before, now)

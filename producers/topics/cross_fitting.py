@@ -40,10 +40,7 @@ def train_on(
     targets = make_targets(
         *names, min_tag_videos=settings.min_tag_videos, max_tags=settings.max_tags
     )
-    image, title, has_image, has_title = encodings
-    return train_joint(
-        image[rows], title[rows], has_image[rows], has_title[rows], targets, settings, seed=seed
-    ).model
+    return train_joint(*encodings, targets, settings, seed=seed, rows=rows).model
 
 
 def cross_fitted_folds(

@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 from producers.topics.births import Birth, found_topics, split_topics
 from producers.topics.churn import Judge, draw_judge
 from producers.topics.clustering import best_clustering, clusters_for
-from producers.topics.kmeans import check_points, nearest
+from producers.topics.kmeans import check_points, chunks, nearest
+from producers.topics.rows import Rows
+from producers.topics.seeding import read_rows
 from producers.topics.steps import mean_cosines, take_steps
 from vidtopics.errors import ContractError, explain
 from vidtopics.settings import TopicSettings
@@ -95,7 +97,8 @@ def learn_topics(
     none of their IDs comes back.
 
     Args:
-        a: float32[N, D], topic representations of length 1; zero rows are no videos here.
+        a: float32[N, D], topic representations of length 1; zero rows are no videos here. May be a
+            memory map: nothing copies more of it than `settings.sample` rows.
         previous: the last training's topics, or None for the first.
         settings: the section `topics`.
         seed: of samples and of seeding; same seed, inputs and threads, same bytes on a CPU.
@@ -126,9 +129,9 @@ def learn_topics(
     (True, [4], 5)
     """
     present = check_points(a)
-    points = a[present]
+    points = Rows(a, np.flatnonzero(present))
     epoch, next_id = _epoch(previous, a.shape[1], new_epoch)
-    if previous is None or previous.epoch != epoch or not len(points):
+    if previous is None or previous.epoch != epoch or not points.count:
         centres = _cluster(points, next_id, settings, seed, device)
         training = 1
     else:
@@ -185,12 +188,12 @@ def _epoch(previous: Topics | None, width: int, new_epoch: bool) -> tuple[int, i
 
 
 def _cluster(
-    points: NDArray[np.float32], first_id: int, settings: TopicSettings, seed: int, device: str
+    points: Rows, first_id: int, settings: TopicSettings, seed: int, device: str
 ) -> _Centres:
     """The centres of an epoch's first training, numbered from `first_id` on."""
     centroids = best_clustering(
-        _sample(points, settings.sample, np.random.default_rng(seed)),
-        settings.clusters or clusters_for(len(points)),
+        points.draw(settings.sample, np.random.default_rng(seed)),
+        settings.clusters or clusters_for(points.count),
         restarts=settings.restarts,
         iterations=settings.iterations,
         seed=seed,
@@ -203,7 +206,7 @@ def _cluster(
 
 
 def _evolve(
-    points: NDArray[np.float32],
+    points: Rows,
     threshold: NDArray[np.float32],
     last: NDArray[np.int64] | None,
     previous: Topics,
@@ -236,11 +239,11 @@ def _evolve(
         device,
     )
     limit = ceil(settings.growth * live.sum()) + int((~live).sum())
-    births = found_topics(points[alone], threshold[alone], settings.min_size, limit, rng)
+    births = found_topics(points.restrict(alone), threshold[alone], settings.min_size, limit, rng)
     matched = np.flatnonzero(~alone)  # the others found topics, they make none loose or overfull
     rows = np.cumsum(live)[labels[matched]] - 1  # of the living centres
     births += split_topics(
-        points[matched],
+        points.restrict(~alone),
         rows,
         cosines[matched],
         len(centres.topic_ids),
@@ -249,7 +252,7 @@ def _evolve(
         rng,
     )
     centres = _with_births(centres, births, previous.next_id, judge)
-    sampled = _sample(points, settings.sample, rng)
+    sampled = points.draw(settings.sample, rng)
     centroids = take_steps(sampled, centres.topic_ids, centres.centroids, settings, judge, device)
     return centres._replace(centroids=centroids)
 
@@ -289,16 +292,14 @@ def _add(centres: _Centres, births: list[Birth], next_id: int) -> _Centres:
     )
 
 
-def _sample(
-    points: NDArray[np.float32], size: int, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    return points if len(points) <= size else points[rng.choice(len(points), size, replace=False)]
-
-
 def _nearest(
-    points: NDArray[np.float32], centroids: NDArray[np.float32], device: str
+    points: Rows, centroids: NDArray[np.float32], device: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    labels, cosines = nearest(
-        torch.as_tensor(points, device=device), torch.as_tensor(centroids, device=device)
-    )
-    return labels.cpu().numpy(), cosines.cpu().numpy()
+    """Each row's nearest centre and the cosine to it; all of the array is read, in its order."""
+    centres = torch.as_tensor(centroids, device=device)
+    parts = [
+        nearest(read_rows(points.array, rows, device), centres)
+        for rows in chunks(*points.array.shape)
+    ]
+    labels, cosines = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return labels[points.numbers], cosines[points.numbers]

@@ -112,6 +112,15 @@ def test_rows_do_not_depend_on_the_batch(image_encoder, title_encoder, batch):
     )  # the encoder does tell covers apart
 
 
+def test_the_encoder_gets_channels_last_and_covers_alone(image_encoder, monkeypatch):
+    """As its convolutions want them on a CPU: else each batch is copied into that order."""
+    inputs, forward = [], image_encoder.forward
+    monkeypatch.setattr(image_encoder, "forward", lambda x: inputs.append(x) or forward(x))
+    encode_covers(image_encoder, COVERS, max_pixels=LIMIT, batch_size=4)
+    assert sum(len(x) for x in inputs) == 5  # of nine files
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x in inputs)
+
+
 def test_a_catalogue_without_any_cover_or_title(image_encoder, title_encoder):
     result = encode(
         image_encoder,

@@ -149,6 +149,17 @@ def test_transform_normalises_each_channel():
     )
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(7, 5), (4, 4), (3, 11)]))
+def test_transform_equals_its_formula(seed, size):
+    """To the bit: a content's encoding must not depend on how its lines were laid out."""
+    cover = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    square = Image.fromarray(cover).resize((4, 4), Image.Resampling.BICUBIC)
+    expected = (np.asarray(square, np.float32) / np.float32(255) - mean) / std
+    transform = ImageTransform(4, tuple(mean.tolist()), tuple(std.tolist()), "bicubic")
+    assert np.array_equal(transform(cover), expected.transpose(2, 0, 1))
+
+
 def test_transform_keeps_the_whole_cover():
     """A red band at the top and a blue one at the bottom of a tall cover are both seen."""
     cover = np.zeros((90, 60, 3), np.uint8)

@@ -62,6 +62,19 @@ def separation(z: np.ndarray, label: np.ndarray) -> float:
     return adjusted_rand_score(label, clusters)
 
 
+def test_of_all_videos_the_named_rows_train(world):
+    """As if the others weren't there: the same model, bit for bit."""
+    rows = np.arange(0, VIDEOS, 3)
+    names = [[[f"{level}{c}"] for c in world.label[rows]] for level in "pst"]
+    targets = make_targets(*names, min_tag_videos=2, max_tags=100)
+    short = SETTINGS.model_copy(update={"iterations": 3})
+    part = train_joint(*(x[rows] for x in world.inputs), targets, short, seed=1)
+    whole = train_joint(*world.inputs, targets, short, seed=1, rows=rows)
+    assert np.array_equal(part.losses, whole.losses)
+    for one, other in zip(part.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_training_separates_what_the_encoders_only_hint_at(world):
     trained = train_joint(*world.inputs, world.targets, SETTINGS, seed=1)
     untrained = train_joint(

@@ -26,8 +26,8 @@ def test_the_added_model_is_a_model(tmp_path, monkeypatch):
     made = runpy.run_path(str(tmp_path / "fm.py"))["FM"]
     model, batch = made(SIZES, VARIANTS["topics"], Widths(embedding=3)), make_batch()
     odds = model(batch)
-    parts = model.fields(batch).view(len(batch), 4, 3).detach()
-    pairs = [sum(float(row[a] @ row[b]) for a in range(4) for b in range(a)) for row in parts]
+    parts = model.fields(batch).view(len(batch), 10, 3).detach()
+    pairs = [sum(float(row[a] @ row[b]) for a in range(10) for b in range(a)) for row in parts]
     linear = model.linear(model.numbers(batch))[:, 0]
     assert isinstance(SIZES, Sizes)
     assert torch.allclose(odds, linear + torch.tensor(pairs), atol=1e-5)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from small_delivery import IMPRESSIONS, VIDEOS
+from small_delivery import IMPRESSIONS, VIDEOS, known
 
 from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError
 from vidtopics.images import decode_cover
+from vidtopics.ingest import covers as ingested_covers
 
 PIXELS = 10_000
 
@@ -156,6 +157,37 @@ def test_the_content_hash_is_of_the_covers_bytes_and_the_title(deliver, image):
         hashes[1],
         hashes[1],
     ]
+
+
+def test_a_cover_that_comes_again_with_its_title_is_not_decoded_again(deliver, image, monkeypatch):
+    decoded = []
+
+    def count_decode(data, *, max_pixels):
+        decoded.append(data)
+        return decode_cover(data, max_pixels=max_pixels)
+
+    monkeypatch.setattr(ingested_covers, "decode_cover", count_decode)
+    covers = {
+        "a.jpg": image(),
+        "b.jpg": image(9),
+        "cut.jpg": image(64, 64)[:-400],
+        "empty.jpg": b"",
+    }
+    rows = [(f"covers/{name}", "A title") for name in covers]
+    _, first = catalogue(deliver, covers, rows)
+    assert sorted(decoded) == sorted(covers.values())
+    videos = [{**row, "value_hash": 1} for row in first.tables["video_catalog"]]
+    rows[1] = ("covers/b.jpg", "Another title")
+    for limit, problems in (
+        (5_000, {"truncated_cover": ["row 3"], "unreadable_cover": ["row 4"]}),
+        (10, {"bomb_cover": ["row 1", "row 2", "row 3"], "unreadable_cover": ["row 4"]}),
+    ):
+        decoded.clear()
+        settings = {"known": known(video_catalog=videos), "max_image_pixels": limit}
+        _, again = catalogue(deliver, covers, rows, **settings)
+        assert sorted(decoded) == sorted([covers[n] for n in ("b.jpg", "cut.jpg", "empty.jpg")])
+        warnings = again.file("videos.csv").warnings
+        assert {r: [e.split(":")[0] for e in t.examples] for r, t in warnings.items()} == problems
 
 
 def test_no_cover_is_read_outside_the_folder(deliver, image, tmp_path):

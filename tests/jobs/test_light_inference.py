@@ -25,7 +25,7 @@ represent({}, one, one, np.array([True]), np.array([True]))
 space = TagVectors(pa.array(["a"]), one)
 pool_lists(pa.array([["a"]]), space)
 fold_in(pa.array([["a", "b"]]), pa.array(["b"]), space)
-heavy = {"torch", "gensim", "transformers", "timm", "faiss", "sklearn", "pyspark"}
+heavy = {"torch", "numba", "gensim", "transformers", "timm", "faiss", "sklearn", "pyspark"}
 print(sorted(heavy & sys.modules.keys()))
 """
 

@@ -8,7 +8,7 @@ import pytest
 
 from vidtopics.jobs import space_calibration
 from vidtopics.jobs.space_calibration import learn_calibration
-from vidtopics.jobs.topic_blocks import Blocks
+from vidtopics.jobs.topic_blocks import TagBlocks
 from vidtopics.settings import parse
 
 VIDEOS = 40
@@ -22,7 +22,7 @@ def settings(**topics):
 @pytest.fixture
 def catalogue():
     rng = np.random.default_rng(0)
-    tag, joint, image, title = (rng.normal(size=(VIDEOS, 4)).astype(np.float32) for _ in range(4))
+    tag, image, title = (rng.normal(size=(VIDEOS, 4)).astype(np.float32) for _ in range(3))
     every = np.ones(VIDEOS, bool)
     videos = pa.table(
         {
@@ -32,7 +32,7 @@ def catalogue():
         }
     )
     tags = pa.array([["t"]] * VIDEOS, pa.large_list(pa.string()))
-    blocks = Blocks(pa.chunked_array([[f"v{i}" for i in range(VIDEOS)]]), tag, joint, every, every)
+    blocks = TagBlocks(tag, every, every)
     return videos, tags, (image, title, every, every), blocks, np.arange(VIDEOS) % 4 > 0
 
 

@@ -22,6 +22,7 @@ SETTINGS = Settings(
         epochs=6,
         batch_size=128,
         learning_rate=0.01,
+        topic_learning_rate=0.01,
         device="cpu",
     ),
     evaluation=EvaluationSettings(ranking_seeds=2, ranking_trials=1),

@@ -9,7 +9,7 @@ import torch
 from batches import SIZES, make_batch
 from torch.nn import functional
 
-from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths, layers
+from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths, compose, layers
 from consumers.ranking.models.layers import Bag, Table, overlap
 from consumers.ranking.train import build
 
@@ -115,16 +115,34 @@ def test_lr_by_hand():
         for level in ("topic", "parent"):
             table = w[f"fields.{level}.weight"][:, 0]
             codes, past = row[f"{level}s"], row[f"history_{level}s"][clicked]
-            terms.append(mean_of_slots(table, codes, row["topic_weights"]))
+            own = mean_of_slots(table, codes, row["topic_weights"])
             each = [
                 mean_of_slots(table, c, s)
                 for c, s in zip(past, row["history_weights"][clicked], strict=True)
             ]
-            terms.append(np.mean(each) if each else 0)
+            liked = np.mean(each) if each else 0
+            terms += [own, liked, own * liked]
         numbers = np.concatenate([row["numbers"], row["topic_numbers"], row["cover"]])
         odds = w["linear.weight"][0] @ np.clip(numbers, -5, 5) + w["linear.bias"][0]
-        expected.append(odds + w["places.weight"][0] @ terms)
+        expected.append(odds + w["places"] @ terms)
     assert model(batch).detach().numpy() == pytest.approx(np.array(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_topics_are_a_head_beside_the_model_without_them(name):
+    torch.manual_seed(1)
+    model, batch = compose(name, SIZES, VARIANTS["topics"], WIDTHS).eval(), make_batch()
+    with torch.no_grad():
+        for parameter in model.base.parameters():
+            parameter.normal_()
+    model.head.zero_output()
+    assert torch.equal(model(batch), model.base(batch))
+    ids = ["user", "video", "history_videos"]
+    read = [name for name in ids if not torch.equal(model(batch), model(changed(batch, [name])))]
+    assert set(read) >= {"user", "video"}
+    head = built(name, VARIANTS["topics"].head)
+    assert torch.equal(head(batch), head(changed(batch, ids)))
+    assert not torch.equal(head(batch), head(changed(batch, TOPIC_TENSORS)))
 
 
 def mean_of_slots(table, codes, weights):
@@ -240,6 +258,7 @@ def test_a_hashed_table_keeps_the_unknown_apart_and_spreads_the_rest():
 @pytest.mark.parametrize("name", MODELS)
 def test_millions_of_users_and_videos_fit_beside_their_optimizer(name):
     many = replace(SIZES, users=2_300_000, videos=2_300_000, topics=6_000)
-    model = build(name, many, VARIANTS["topics + cover"], Widths(), seed=1)
+    torch.manual_seed(1)
+    model = compose(name, many, VARIANTS["topics + cover"], Widths())
     numbers = sum(p.numel() for p in model.parameters())
     assert numbers * 4 * 4 < 200 * 2**20  # float32: weights, gradients, Adam's two moments

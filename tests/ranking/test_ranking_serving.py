@@ -35,7 +35,7 @@ def stored(log):
         None,
         SETTINGS.ranking,
         seed=1,
-        epochs=2,
+        epochs=(2, 2),
     )
     places = SETTINGS.ranking.history
     return Stored("wide_and_deep", fitted.model, known, places, HALF_LIFE_US)

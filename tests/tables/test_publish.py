@@ -12,9 +12,10 @@ from worlds import at, catalog, impressions, rows_of, tags
 from benchmarks.homes import release_tables
 from vidtopics.contracts import CLICKS, IMPRESSIONS, TAG_EMBEDDING, TOPICS, VIDEO_CATALOG
 from vidtopics.errors import ContractError, TableError
-from vidtopics.tables import Tables
+from vidtopics.tables import Tables, deltalake_engine
 from vidtopics.tables.commits import commits
 from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.values import value_hash
 
 WIDTHS = {"tag_width": 2}
 
@@ -303,3 +304,18 @@ def test_tables_are_append_only_and_keep_their_log(tables: Tables) -> None:
         == properties["delta.deletedFileRetentionDuration"]
         == "interval 400 days"
     )
+
+
+def test_rows_in_many_pieces_are_checked_and_hashed_together(tables, monkeypatch) -> None:
+    """Queues come one after the other: 582 pieces took .6 s of CPU to publish, one takes .15."""
+    calls = []
+
+    def hash_and_count(table, rows):
+        calls.append(rows.num_rows)
+        return value_hash(table, rows)
+
+    monkeypatch.setattr(deltalake_engine, "value_hash", hash_and_count)
+    rows = pa.concat_tables([tags({name: i}) for i, name in enumerate("abcdefgh")])
+    tables.publish(TAG_EMBEDDING, rows, at(1), widths={"tag_width": 2})
+    assert calls == [8]
+    assert [row[0] for row in rows_of(tables, TAG_EMBEDDING, "video_count")] == [*"abcdefgh"]

@@ -10,6 +10,7 @@ import pytest
 
 from vidtopics.tables import row_groups as module
 from vidtopics.tables.row_groups import read_at_once, row_groups
+from vidtopics.tables.scans import row_groups_with
 
 SCHEMA = pa.schema([("n", pa.int64()), ("day", pa.string()), ("later", pa.int32())])
 
@@ -79,3 +80,20 @@ def test_a_batch_of_wide_rows_fits_a_cores_cache(tmp_path):
     wide = sizes(["vector", "n"])
     assert 3_500 < wide[0] < 4_200
     assert sum(wide) == 8_000
+
+
+CONDITIONS = {
+    "one row group": (ds.field("n").isin([3]), 1),
+    "two files": (ds.field("n").isin([1, 12]), 2),
+    "a partition": (ds.field("day") == "b", 2),
+    "both": ((ds.field("day") == "a") & (ds.field("n") > 2), 1),
+    "null in every row": (ds.field("later").is_null(), 4),
+    "none": (ds.field("n") == 99, 0),
+}
+
+
+@pytest.mark.parametrize(("where", "groups"), CONDITIONS.values(), ids=CONDITIONS)
+def test_only_row_groups_with_a_row_of_the_condition_are_decoded(dataset, where, groups):
+    narrowed = row_groups_with(dataset, where)
+    assert len(list(narrowed.get_fragments())) == groups
+    assert narrowed.to_table(filter=where).equals(dataset.to_table(filter=where))

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.topics import assignment as assignments
-from producers.topics import products
+from producers.topics import products, settling
 from producers.topics.assignment import assign
+from producers.topics.products import Products
+from producers.topics.settling import settle_few
+from producers.topics.settling_kernel import settle
 
 
 def unit(x):
@@ -148,3 +151,48 @@ def test_agrees_with_faiss():
     assignment = assign(a, centroids, np.arange(90), -1)
     assert np.array_equal(assignment.topic_ids, topics)
     assert np.allclose(assignment.topic_weights, weights, atol=1e-6)
+
+
+def both_ways(x, centres, count):
+    """What the kernel gives for all rows; what numpy gives, and for which rows it is certain."""
+    prepared = Products(centres)
+    bits = (x @ prepared.transposed).view(np.int32)
+    answers = []
+    for fill in (settle, settle_few):
+        rank, cosine = np.zeros((len(x), count), np.int64), np.full((len(x), count), -np.inf)
+        rows = bits if fill is settle else bits.view(np.float32)
+        filled = rank, cosine.astype(np.float32)
+        settled = fill(x, centres, prepared.norms, rows, prepared.margin, *filled)
+        answers.append(filled)
+    return *answers, settled
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 9), st.integers(1, 90))
+def test_numpy_gives_the_kernel_s_bytes_for_the_rows_that_it_settles(seed, clusters, count, width):
+    rng = np.random.default_rng(seed)
+    x, centres = random_unit(seed, 30, width), random_unit(seed + 1, clusters, width)
+    x[0] = 0
+    ties = rng.integers(-1, 2, (3, width))
+    ties[:, 0] = 1
+    x[1:4] = unit(ties)
+    centres[rng.integers(clusters)] = centres[0]
+    by_kernel, by_numpy, settled = both_ways(x, centres, count)
+    for a, b in zip(by_kernel, by_numpy, strict=True):
+        assert a[settled].tobytes() == b[settled].tobytes()
+    together = Products(centres).greatest(x, count)
+    assert [a.tobytes() for a in together] == [a.tobytes() for a in by_kernel]
+
+
+def test_a_cosine_that_another_order_of_addition_might_round_otherwise_is_left_to_the_kernel():
+    """(1, 1) and (1, -1): the terms cancel, and what is left of them hangs on the order."""
+    x = unit(np.array([[1.0, 1.0], [1.0, 0.0]]))
+    _, _, settled = both_ways(x, unit(np.array([[1.0, -1.0]])), 1)
+    assert settled.tolist() == [False, True]
+
+
+def test_too_many_terms_for_numpy_are_the_kernel_s(monkeypatch):
+    x, centres = random_unit(0, 40), random_unit(1, 30)
+    few = Products(centres).greatest(x, 8)
+    monkeypatch.setattr(settling, "ELEMENTS", 40 * 6)
+    assert not both_ways(x, centres, 8)[2].any()
+    assert [a.tobytes() for a in Products(centres).greatest(x, 8)] == [a.tobytes() for a in few]

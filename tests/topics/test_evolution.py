@@ -12,6 +12,7 @@ from producers.topics.births import found_topics
 from producers.topics.churn import Judge, Kept, slots_of
 from producers.topics.clustering import clusters_for
 from producers.topics.evolution import Topics, learn_topics
+from producers.topics.rows import Rows
 from producers.topics.steps import shrunk_means, take_steps
 from vidtopics.errors import ContractError, SettingsError, TableError
 from vidtopics.settings import TopicSettings
@@ -294,8 +295,16 @@ def test_videos_that_have_nothing_in_common_found_no_topic():
     a = np.eye(6, dtype=np.float32)
     threshold = np.full(6, 0.45, np.float32)
     assert len(learn(a, topics_at(np.eye(6)[:2]), threshold=threshold).born) == 0
-    near = found_topics(unit(a[2:] + 0.1), threshold[:4], 4, 9, np.random.default_rng(0))
-    far = found_topics(unit(a[2:] + 0.5), threshold[:4], 4, 9, np.random.default_rng(0))
+    near, far = (
+        found_topics(
+            Rows(unit(a[2:] + common), np.arange(4)),
+            threshold[:4],
+            4,
+            9,
+            np.random.default_rng(0),
+        )
+        for common in (0.1, 0.5)
+    )
     assert (len(near), len(far)) == (0, 1)  # at cosine .21 and .71 to each other
 
 

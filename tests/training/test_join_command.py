@@ -82,6 +82,9 @@ def test_each_kind_of_file_comes_back_joined(tables, tmp_path, capsys, kind, out
     )
     report = json.loads(capsys.readouterr().out)
     assert (report["rows"], report["versions"]) == (500, {"video_topics": 3, "video_statistics": 3})
+    topics, statistics = (sum(row[n] is not None for row in expected(tables)) for n in (0, -1))
+    assert report["present"] == {"video_topics": topics, "video_statistics": statistics}
+    assert 0 < topics < 500
     joined = (
         pq.read_table(tmp_path / out)
         if out.endswith("parquet")
@@ -236,6 +239,12 @@ def joined(tables, capsys, path, out):
             "spine.parquet, column event_timestamp: expected timestamp",
         ),
         (
+            EVENT_TIME,
+            pa.array([828_124_615, 828_124_616]),
+            "joined",
+            "found int64. Mend: cast seconds since 1970 by pandas.to_datetime(column, unit='s'",
+        ),
+        (
             "count",
             pa.array([1, 200], pa.uint8()),
             "joined",
@@ -260,6 +269,36 @@ def test_a_column_of_a_type_that_can_not_be_joined_or_written_is_named(
     code, message = joined(tables, capsys, tmp_path / "spine.parquet", tmp_path / out)
     assert (code, found in message) == (2, True), message
     assert [path.name for path in tmp_path.iterdir()] == ["spine.parquet"]
+
+
+def test_how_many_rows_have_a_value_of_each_view_is_said(tables, tmp_path, capsys):
+    early = spine(50).set_column(2, EVENT_TIME, pa.array([START_US - 1] * 50).cast(TIMESTAMP))
+    for name, rows in (("early", early), ("late", spine(50).slice(0, 4))):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+    place = ["--home", str(tables.home)]
+    assert common.run(["join", f"{tmp_path}/early.parquet", f"{tmp_path}/a", *place]) == 0
+    assert "with a value: video_topics 0%, video_statistics 0%" in capsys.readouterr().out
+    known = sum(row[0] is not None for row in expected(tables)[:4]) / 4
+    assert common.run(["join", f"{tmp_path}/late.parquet", f"{tmp_path}/b", *place]) == 0
+    assert f"with a value: video_topics {known:.0%}, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_log_with_whole_numbers_for_ids_and_time_is_told_of_both_at_once(
+    tables, tmp_path, capsys, kind
+):
+    path = tmp_path / f"spine.{kind}"
+    rows = pa.table({"video_id": [1, 2], EVENT_TIME: [828_124_615, 828_124_616]})
+    if kind == "csv":  # its ids are read as text
+        pyarrow.csv.write_csv(rows, path)
+        columns = ": expected timestamp[us, tz=UTC], found int64. Mend: cast seconds"
+    else:
+        pq.write_table(rows, path)
+        columns = "s video_id, event_timestamp: expected string, timestamp[us, tz=UTC], found"
+    code, message = joined(tables, capsys, path, tmp_path / "joined")
+    assert (code, columns in message) == (2, True), message
+    assert "cast seconds since 1970" in message
+    assert not (tmp_path / "joined").exists()
 
 
 def test_a_column_of_nulls_is_joined_and_written(tables, tmp_path, capsys):

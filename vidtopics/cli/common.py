@@ -27,6 +27,7 @@ DEFAULT_HOME = Path(".vidtopics")
 FAILED = 2
 BUSY = 3
 BLOCKED = 4
+UNTRUSTED = 6
 INTERRUPTED = 130
 MARKS = ("tables", "settings.yaml", "redis/server.json")
 """What makes a folder a home; one is enough."""
@@ -112,7 +113,7 @@ def run(arguments: list[str] | None = None) -> int:
     0: done; 1: the verb's own "no" (`doctor` misses something); 2: wrong use, a
     VidtopicsError or a fault of the machine (:mod:`vidtopics.faults`), whose message goes to
     standard error; 3: another run has the home or the prefix; 4: a gate blocks the release;
-    130: interrupted. A bug keeps its traceback.
+    6: a check stops an experiment's verdict; 130: interrupted. A bug keeps its traceback.
     """
     _chosen_home.set(None)
     try:

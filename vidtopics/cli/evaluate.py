@@ -147,3 +147,65 @@ def recall(
         print_json(report)
     else:
         recall_report.show(report)
+
+
+@app.command()
+def ab(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="With experiment.yaml and the log's files.", file_okay=False
+        ),
+    ],
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page with plots.", dir_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Table III: an A/B experiment's log; checks first, then metrics against control.
+
+    Ends with 1 before the end of a fixed horizon (no estimates yet), with 6 where a check stops the
+    verdict (docs/experiments.md).
+    """
+    from vidtopics.cli import ab_report, show
+    from vidtopics.cli.common import UNTRUSTED
+    from vidtopics.experiments.analysis import analyse
+
+    with show.working("Analysing the experiment"):
+        report = analyse(folder)
+    if page:
+        from vidtopics.cli.ab_page import render
+        from vidtopics.files import write_whole
+
+        write_whole(page, render(report))
+    if as_json:
+        print_json(report)
+    else:
+        ab_report.show(report)
+    if code := {"stopped": UNTRUSTED, "too early": 1}.get(report["verdict"], 0):
+        raise typer.Exit(code)
+
+
+@app.command()
+def off_policy(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="reward, propensity, target_probability.", dir_okay=False
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """What another policy would have earned, from a log with propensities: IPS, SNIPS, DR.
+
+    Ends with 2 where the effective sample size is too small (docs/experiments.md).
+    """
+    from vidtopics.cli import ab_report
+    from vidtopics.experiments.off_policy_log import evaluate_file
+
+    report = evaluate_file(file)
+    if as_json:
+        print_json(report)
+    else:
+        ab_report.show_policy(report)

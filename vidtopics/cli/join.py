@@ -50,6 +50,7 @@ def join(
     release, or those of --pins. OUT is written as a whole or not at all.
     """
     from consumers.training import join_stream
+    from consumers.training.coverage import Coverage
     from consumers.training.files import refuse_existing, write
     from consumers.training.spines import open_spine
     from vidtopics.cli import show
@@ -72,6 +73,7 @@ def join(
         raise typer.BadParameter("--store goes with --served")
     refuse_existing(out)
     tables, views, started = Tables(home), SERVICES[service], time.monotonic()
+    coverage = Coverage(views)
     with show.working(f"Joining {service}"):
         pinned = (
             read_pins(pins).of_views([view.name for view in views], str(pins)) if pins else None
@@ -92,10 +94,12 @@ def join(
             versions=versions,
             pins=pinned,
         )
-        count = write(rows, out)
+        count = write(coverage.counting(rows), out)
     done = {"rows": count, "out": str(out), "seconds": round(time.monotonic() - started, 2)}
+    done["present"] = coverage.present
     if as_json:
         print_json(done | {"versions": {view.name: versions.get(view.name) for view in views}})
     else:
         line = f"{count:,} rows in {out}, {done['seconds']} s"
         show.out.print(show.as_text(line), soft_wrap=True)
+        show.out.print(show.as_text(f"with a value: {coverage.shares()}"), soft_wrap=True)

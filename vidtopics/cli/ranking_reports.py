@@ -59,52 +59,72 @@ def table_2(report: dict[str, Any]) -> None:
 
 
 def figure_5(report: dict[str, Any]) -> None:
-    """AUC of each day."""
+    """AUC of each day, or of each part of a log of years."""
+    unit, days = report["unit"], report["days"]
+    parts = "" if unit == "day" else ", equal parts of the log's last fifth"
     _say(
-        f"Fig. 5, {NAMES[report['model']]}, {_release(report)}: AUC of each day by models of all"
-        f" rows before it, {len(report['seeds'])} seeds"
+        f"Fig. 5, {NAMES[report['model']]}, {_release(report)}: AUC of each {unit}{parts} by models"
+        f" of all rows before it, {len(report['seeds'])} seeds"
     )
     columns = ("none", "cover", "topics")
-    table = Table("day", "from", "rows", *columns, "topics' gain", box=None, header_style="bold")
-    for day in report["days"]:
+    gains = ("cover's gain", "topics' gain")
+    table = Table(unit, "from", "rows", *columns, *gains, box=None, header_style="bold")
+    for day in days:
         table.add_row(
             str(day["day"]),
             day["begins"][:16],
             f"{day['rows']:,}",
             *(f"{day['auc'][name]['mean']:.4f}" for name in columns),
-            _interval(day["gain"]["topics"], "+.4f"),
+            *(_interval(day["gain"][name], "+.4f") for name in columns[1:]),
         )
     out.print(table)
+    for name in columns[1:]:
+        means = [day["gain"][name]["mean"] for day in days]
+        above = sum(day["gain"][name]["low"] > 0 for day in days)
+        below = sum(day["gain"][name]["high"] < 0 for day in days)
+        _say(
+            f"{name}: mean gain {sum(means) / len(means):+.4f}, above zero on"
+            f" {sum(mean > 0 for mean in means)} of {len(days)} {unit}s; beyond the interval above"
+            f" on {above}, below on {below}"
+        )
 
 
 def figure_6(report: dict[str, Any]) -> None:
-    """What each variant costs beside the baseline."""
+    """What each variant costs beside the baseline, and topics beside cover features."""
     _say(
         f"Fig. 6, {NAMES[report['model']]}, {_release(report)}, {report['rows']:,} training rows,"
-        " in turns in one run"
+        f" in turns in one run, {report['rounds']} rounds"
     )
     table = Table(
         "features",
-        "epoch, s",
-        "extra time",
+        "epoch, CPU s",
+        "extra (least to greatest)",
         "bytes a training row",
         "parameters",
         "bytes a served video",
-        "600 candidates, ms p50 / p99",
+        "scoring 600, ms p50 / p99",
         box=None,
         header_style="bold",
     )
     for row in report["variants"]:
+        extra = row["extra_time"]
         table.add_row(
             row["variant"],
             f"{row['seconds']:.2f}",
-            f"{row['extra_time']:+.0%}",
+            f"{extra['median']:+.0%} ({extra['low']:+.0%} to {extra['high']:+.0%})",
             f"{row['row_bytes']:,}",
             f"{row['parameters']:,}",
             f"{row['serving_bytes']:,}",
             f"{row['latency_p50_ms']:.1f} / {row['latency_p99_ms']:.1f}",
         )
     out.print(table)
+    of = {row["variant"]: row for row in report["variants"]}
+    shares = [
+        f"{of['topics'][name] / of['cover'][name]:.0%} of its {what}"
+        for name, what in (("row_bytes", "bytes a row"), ("serving_bytes", "bytes a served video"))
+        if of["cover"][name]
+    ]
+    _say(f"Topics beside cover features: {' and '.join(shares) or 'no covers here'}")
 
 
 def gains_figure(report: dict[str, Any]) -> str:

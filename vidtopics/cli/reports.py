@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from vidtopics.cli.show import out
+from vidtopics.cli.show import as_text, out
 
 COLUMNS = ("image", "title", "joint", "joint + tag")
 ORDER = (("image", "joint"), ("title", "joint"), ("joint", "joint + tag"))
@@ -116,6 +116,8 @@ def trained(report: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    reason = f"; not as served: {report['because']}" if report["because"] else ""
+    out.print(as_text(f"Features {report['known']}{reason}"), soft_wrap=True)
     if not report["topics"]:
         out.print(NO_TOPICS, soft_wrap=True)
 

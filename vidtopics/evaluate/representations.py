@@ -41,6 +41,7 @@ def evaluate(
     code = source_hash(
         "vidtopics.evaluate",
         "vidtopics.jobs.inputs",
+        "vidtopics.jobs.encodings",
         "producers.content",
         "producers.tags",
         "producers.topics",

@@ -19,14 +19,8 @@ from producers.topics.calibration import Fold
 from producers.topics.cross_fitting import Encodings, cross_fitted_folds, first_codes, train_on
 from producers.topics.evaluation import Level
 from vidtopics.contracts import VIDEO_CONTENT_ENCODING
-from vidtopics.jobs.inputs import (
-    encoder_of,
-    held_out,
-    live_videos,
-    read_encodings,
-    tag_lists,
-    take,
-)
+from vidtopics.jobs.encodings import read_encodings, take
+from vidtopics.jobs.inputs import encoder_of, held_out, live_videos, tag_lists
 from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings
 

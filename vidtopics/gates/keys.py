@@ -17,24 +17,31 @@ def key_figures(releases: Releases, table: Table) -> Iterator[Figure]:
     of 1.
     """
     old, new, using = releases.old(table), releases.new(table), f"USING ({', '.join(table.key)})"
-    before = releases.count(f"SELECT count(*) FROM {old}")
+    first = table.key[0]
+    rows, before, *counts = releases.row(
+        f"SELECT count(n.{first}), count(o.{first}), count(*) FILTER (n.{first} IS NULL),"
+        f" count(*) FILTER (o.{first} IS NULL), count(*) FILTER (n.{first} IS NOT NULL AND"
+        f" o.{first} IS NOT NULL AND n.value_hash IS DISTINCT FROM o.value_hash)"
+        f" FROM {new} n FULL JOIN {old} o {using}"
+    )
     ended = f"FROM {old} ANTI JOIN {new} {using}"
     appeared = f"FROM {new} ANTI JOIN {old} {using}"
     changed = f"FROM {new} n JOIN {old} o {using} WHERE n.value_hash IS DISTINCT FROM o.value_hash"
     yield Figure(
         f"{table.name}.rows",
-        releases.count(f"SELECT count(*) FROM {new}"),
+        rows,
         examples=partial(releases.keys, f"SELECT key_text {ended} ORDER BY 1"),
     )
     reason = reason_not_comparable(releases, table, before)
-    for name, rows in (("ended", ended), ("appeared", appeared), ("changed", changed)):
+    shares = (("ended", ended), ("appeared", appeared), ("changed", changed))
+    for (name, having), count in zip(shares, counts, strict=True):
         text = "n.key_text" if name == "changed" else "key_text"
         yield Figure(
             f"{table.name}.{name}_share",
-            None if reason else releases.count(f"SELECT count(*) {rows}") / before,
+            None if reason else count / before,
             before,
             reason,
-            examples=partial(releases.keys, f"SELECT {text} {rows} ORDER BY 1"),
+            examples=partial(releases.keys, f"SELECT {text} {having} ORDER BY 1"),
         )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import unquote
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -23,13 +22,16 @@ from vidtopics.gates.verdicts import FIRST_LOAD
 from vidtopics.joins.latest import latest
 from vidtopics.tables import Tables
 from vidtopics.tables.data_files import data_files
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import scan, scan_files
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.tables.whole import readable, whole
 from vidtopics.timestamps import microseconds
 
 MEMORY_LIMIT = "1GB"
 NUMBERS = ("int64", "int32", "float32", "float64", "bool")
+LISTS = frozenset({"topic_ids"})
+"""Lists that a figure is made of."""
+Side = Literal["before", "after"]
 Versions = Mapping[str, int]
 
 
@@ -47,6 +49,7 @@ class Releases:
     before: Versions
     after: Versions
     lost: Versions
+    made: set[str] = field(default_factory=set)
 
     def nothing_before(self, table: Table) -> str:
         """Why there are no rows of before to compare with."""
@@ -56,11 +59,11 @@ class Releases:
 
     def old(self, table: Table) -> str:
         """Name of the relation of rows that are live in the release in force."""
-        return self._live(table, "before", self.before)
+        return self._live(table, "before")
 
     def new(self, table: Table) -> str:
         """Name of the relation of rows that are live in the candidate."""
-        return self._live(table, "after", self.after)
+        return self._live(table, "after")
 
     def count(self, sql: str) -> int:
         """The single number that a query gives; 0 where it is null."""
@@ -81,17 +84,48 @@ class Releases:
     def forget(self, table: Table) -> None:
         """Free what was read of a table."""
         for side in ("before", "after"):
-            self.con.execute(f"DROP TABLE IF EXISTS {side}_{table.name}")
+            name = f"{side}_{table.name}"
+            self.con.execute(f"DROP VIEW IF EXISTS {name}; DROP TABLE IF EXISTS {name}_rows")
+            self.made.discard(name)
 
-    def _live(self, table: Table, side: str, versions: Versions) -> str:
+    def _live(self, table: Table, side: Side) -> str:
         name = f"{side}_{table.name}"
-        made = "SELECT 1 FROM duckdb_tables() WHERE table_name = ?"
-        if not self.con.execute(made, [name]).fetchall():
-            self.con.register("rows", dataset_of(self.tables, table, versions.get(table.name)))
-            with readable(table, versions.get(table.name)):
-                self.con.execute(f"CREATE TEMP TABLE {name} AS {live_rows(table)}")
-            self.con.unregister("rows")
+        if name not in self.made:
+            if side == "before":
+                self._create_whole(table, f"{name}_rows", self.before.get(table.name))
+            else:
+                self._create_after(table, f"{name}_rows")
+            self.con.execute(f"CREATE TEMP VIEW {name} AS {live_rows(table, f'{name}_rows')}")
+            self.made.add(name)
         return name
+
+    def _create_after(self, table: Table, name: str) -> None:
+        """The candidate's rows: those of before, where files that came since don't have their key.
+
+        Of such a key both are compared. So files that both releases name are read once.
+        """
+        since = _files_since(self, table)
+        if since is None:
+            self._create_whole(table, name, self.after.get(table.name))
+            return
+        before = f"{self.old(table)}_rows"
+        self._create(table, "brought", since, self.after[table.name])
+        using = f"USING ({', '.join(table.key)})"
+        both = f"(FROM brought UNION ALL BY NAME FROM {before} SEMI JOIN brought {using})"
+        self.con.execute(
+            f"CREATE TEMP TABLE {name} AS FROM {before} ANTI JOIN brought {using}"
+            f" UNION ALL BY NAME FROM {both} QUALIFY {_is_latest(table)}"
+        )
+        self.con.execute("DROP TABLE brought")
+
+    def _create_whole(self, table: Table, name: str, version: int | None) -> None:
+        self._create(table, name, dataset_of(self.tables, table, version), version)
+
+    def _create(self, table: Table, name: str, rows: ds.Dataset, version: int | None) -> None:
+        self.con.register("rows", rows)
+        with readable(table, version):
+            self.con.execute(f"CREATE TEMP TABLE {name} AS {latest_rows(table)}")
+        self.con.unregister("rows")
 
 
 @contextmanager
@@ -108,25 +142,36 @@ def opened(tables: Tables, before: Versions | None, after: Versions) -> Iterator
         yield Releases(con, tables, usable, after, lost)
 
 
-def live_rows(table: Table) -> str:
-    """SQL over `rows`: key, its text, value hash, and narrow columns of the live rows.
+def latest_rows(table: Table) -> str:
+    """SQL over `rows`: key, narrow columns, value hash and times of each key's latest row.
 
-    Of columns that aren't numbers only whether they are null is kept; vectors are left out.
+    Ends of keys are among them. Of columns that aren't numbers only whether they are null is kept,
+    before rows are ordered; vectors are left out.
     """
-    key = ", ".join(table.key)
-    text = " || '/' || ".join(f"CAST({name} AS VARCHAR)" for name in table.key)
-    narrow = [column for column in table.values if column.type != "list<float32>"]
-    columns = ", ".join([key, f"{text} AS key_text", *map(_shortened, narrow)])
+    names = [*table.key, *map(_shortened, _narrow(table))]
     if table.kind != "history":
         hashed = ", ".join(column.name for column in table.values)
-        return f"SELECT {columns}, hash({hashed}) AS {VALUE_HASH} FROM rows"
+        return f"SELECT {', '.join(names)}, hash({hashed}) AS {VALUE_HASH} FROM rows"
+    columns = ", ".join([*names, VALUE_HASH, EVENT_TIME, CREATED_TIME])
+    return f"FROM (SELECT {columns} FROM rows) QUALIFY {_is_latest(table)}"
+
+
+def live_rows(table: Table, rows: str) -> str:
+    """SQL over latest rows: key, its text, value hash and columns of those that are live."""
+    text = " || '/' || ".join(f"CAST({name} AS VARCHAR)" for name in table.key)
+    names = [*table.key, f"{text} AS key_text", *(c.name for c in _narrow(table)), VALUE_HASH]
     retired = " AND retired IS NULL" if table.name == "topics" else ""
-    read = ", ".join([key, *(column.name for column in narrow), VALUE_HASH])
-    return f"""
-        SELECT {columns}, {VALUE_HASH} FROM (
-          SELECT {read} FROM rows QUALIFY ROW_NUMBER() OVER (
-            PARTITION BY {key} ORDER BY {EVENT_TIME} DESC, {CREATED_TIME} DESC) = 1)
-        WHERE {VALUE_HASH} IS DISTINCT FROM 0{retired}"""
+    ended = f" WHERE {VALUE_HASH} IS DISTINCT FROM 0{retired}" if table.kind == "history" else ""
+    return f"SELECT {', '.join(names)} FROM {rows}{ended}"
+
+
+def _narrow(table: Table) -> list[Column]:
+    return [column for column in table.values if column.type != "list<float32>"]
+
+
+def _is_latest(table: Table) -> str:
+    order = f"ORDER BY {EVENT_TIME} DESC, {CREATED_TIME} DESC"
+    return f"ROW_NUMBER() OVER (PARTITION BY {', '.join(table.key)} {order}) = 1"
 
 
 def is_number(column: Column) -> bool:
@@ -135,7 +180,7 @@ def is_number(column: Column) -> bool:
 
 
 def _shortened(column: Column) -> str:
-    if is_number(column) or column.type == "list<int64>":
+    if is_number(column) or column.name in LISTS:
         return column.name
     return f"CASE WHEN {column.name} IS NOT NULL THEN true END AS {column.name}"
 
@@ -162,9 +207,7 @@ def arrivals(releases: Releases, table: Table) -> Arrivals:
     names, before = data_files(delta), releases.before.get(table.name)
     if before is not None:
         names -= data_files(_snapshot(releases.tables, table, before))
-    dataset = scan(delta)
-    fragments = [f for f in dataset.get_fragments() if unquote(f.path) in names]
-    dataset = ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
+    dataset = scan_files(delta, names)
     if table.kind != "history":
         return Arrivals(dataset, np.ones(dataset.count_rows(), bool))
     columns = [*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
@@ -177,9 +220,22 @@ def arrivals(releases: Releases, table: Table) -> Arrivals:
     return Arrivals(dataset, is_arrival)
 
 
+def _files_since(releases: Releases, table: Table) -> ds.FileSystemDataset | None:
+    """The candidate's rows in files that the release in force lacks.
+
+    None where that release isn't there or has files that the candidate lacks (a compaction).
+    """
+    versions = (releases.before.get(table.name), releases.after.get(table.name))
+    if table.kind != "history" or None in versions:
+        return None
+    before, after = (_whole(releases.tables, table, v) for v in versions if v is not None)
+    earlier, names = data_files(before), data_files(after)
+    return scan_files(after, names - earlier) if earlier <= names else None
+
+
 def _opens(tables: Tables, table: Table, version: int) -> bool:
     try:
-        tables.delta(table, version=version)
+        tables.snapshot(table, version)
     except (DeltaError, TableError):
         return False
     return True
@@ -203,7 +259,7 @@ def _whole(tables: Tables, table: Table, version: int) -> DeltaTable:
 
 def _snapshot(tables: Tables, table: Table, version: int) -> DeltaTable:
     try:
-        return tables.delta(table, version=version)
+        return tables.snapshot(table, version)
     except DeltaError as error:
         raise TableError(
             explain(

@@ -1,4 +1,4 @@
-"""Covers of a catalogue: found within the folder, decoded once, hashed together with the title."""
+"""Covers of a catalogue: found within the folder, hashed with the title, decoded where new."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
-from vidtopics.images import Problem, decode_cover
+from vidtopics.images import Problem, decode_cover, header_problem
 
 # An uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image.
 BYTES_PER_PIXEL = 4
@@ -34,17 +34,27 @@ class Cover(NamedTuple):
     detail: str | None
 
 
-def examine(root: Path, covers: Iterable[tuple[str, str]], max_pixels: int) -> list[Cover]:
-    """Looks at (path below `root`, title) pairs.
+class Delivered(NamedTuple):
+    """A cover's path below the folder, the title, and contents that the video has had.
+
+    `known`: content hashes of the catalogue's rows with a cover. Bytes that give one of them were
+    decoded when that row came.
+    """
+
+    path: str
+    title: str
+    known: Collection[str] = ()
+
+
+def examine(root: Path, covers: Iterable[Delivered], max_pixels: int) -> list[Cover]:
+    """Looks at covers as they are delivered; each that isn't known yet is decoded.
 
     Pillow decodes outside the interpreter's lock, so threads help.
     """
     real_root = Path(os.path.realpath(root))
     names = cache(_names)
     with ThreadPoolExecutor() as pool:
-        return list(
-            pool.map(lambda pair: _examine(real_root, pair[0], pair[1], max_pixels, names), covers)
-        )
+        return list(pool.map(lambda cover: _examine(real_root, cover, max_pixels, names), covers))
 
 
 def content_hash(cover: bytes, title: str) -> str:
@@ -60,7 +70,8 @@ def content_hash(cover: bytes, title: str) -> str:
     return digest.hexdigest()
 
 
-def _examine(root: Path, cover: str, title: str, max_pixels: int, names: Names) -> Cover:
+def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) -> Cover:
+    cover, title, known = delivered
     without = content_hash(b"", title)
     if not cover.strip():
         return Cover("", without, "no_cover", "expected a cover, found none")
@@ -73,16 +84,25 @@ def _examine(root: Path, cover: str, title: str, max_pixels: int, names: Names) 
         return Cover("", without, "missing_cover", detail)
     path = os.path.realpath(root / spelling)
     data = _read(Path(path), max_pixels * BYTES_PER_PIXEL + HEADER_BYTES)
-    problem = decode_cover(data, max_pixels=max_pixels).problem if isinstance(data, bytes) else data
-    if problem or not isinstance(data, bytes):
+    with_cover = content_hash(data, title) if isinstance(data, bytes) else ""
+    problem = _problem(data, max_pixels, is_known=with_cover in known)
+    if problem:
         kind = "a link that leads nowhere" if problem == "missing" else problem
         detail = f"expected a cover below {str(root)!r}, found {cover[:80]!r}, {kind}"
         return Cover("", without, f"{problem}_cover", detail)
-    with_cover = content_hash(data, title)
     if spelling == cover:
         return Cover(path, with_cover, None, None)
     detail = f"expected {cover[:80]!r}, found {spelling[:80]!r}"
     return Cover(path, with_cover, "respelt_cover", detail)
+
+
+def _problem(data: bytes | Problem, max_pixels: int, *, is_known: bool) -> Problem | None:
+    """Why a cover can't be shown; of one that was decoded before, what its header says alone."""
+    if not isinstance(data, bytes):
+        return data
+    if is_known:
+        return header_problem(data, max_pixels=max_pixels)
+    return decode_cover(data, max_pixels=max_pixels).problem
 
 
 def _spelling_on_disk(root: Path, cover: str, names: Names) -> str | None:

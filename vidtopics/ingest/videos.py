@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from vidtopics.contracts import VIDEO_CATALOG
 from vidtopics.ingest import classes
-from vidtopics.ingest.covers import Cover, examine
+from vidtopics.ingest.covers import Cover, Delivered, examine
 from vidtopics.ingest.known import Known
 from vidtopics.ingest.readers import Columns
 from vidtopics.ingest.rules import Rule, identifier, time
@@ -58,6 +58,7 @@ _COVERS = pa.schema([("row", pa.int64()), *((name, pa.string()) for name in Cove
 def check(work: Workspace, root: Path, known: Known, before: Known | None) -> None:
     """From `videos`: `videos_kept`, the accepted rows, and `video_ids`, known ones too."""
     work.check("videos_valid", "videos", _PARSED, _RULES)
+    _load(work, known, before)
     _look_at_covers(work, root)
     work.sql.execute(
         "CREATE VIEW videos_seen AS SELECT * FROM videos_valid JOIN covers USING (row)"
@@ -69,7 +70,6 @@ def check(work: Workspace, root: Path, known: Known, before: Known | None) -> No
     )
     described = "'video_id ' || shown(video_id)"
     work.keep_once("videos_good", "video_id", described, _VALUES, VIDEO_CATALOG)
-    _load(work, known, before)
     classes.spell(work)
     work.sql.execute("""
         CREATE TABLE video_ids AS
@@ -80,7 +80,10 @@ def check(work: Workspace, root: Path, known: Known, before: Known | None) -> No
 
 
 def _load(work: Workspace, known: Known, before: Known | None) -> None:
-    """Creates `known_videos`, with `published_at`; `earlier_videos` are of other deliveries."""
+    """Creates `known_videos`, with `published_at`; `earlier_videos` are of other deliveries.
+
+    And `known_contents`: the contents with a cover that delivered videos have had.
+    """
     earlier = before if before is not None else known
     work.sql.register("stored_catalogue", known.rows[VIDEO_CATALOG.name])
     work.sql.register("stored_earlier_catalogue", earlier.rows[VIDEO_CATALOG.name])
@@ -89,7 +92,11 @@ def _load(work: Workspace, known: Known, before: Known | None) -> None:
         SELECT video_id, max({'event': event_timestamp, 'created': created_timestamp,
             'published_at': published_at}).published_at AS published_at
         FROM stored_catalogue GROUP BY video_id;
-        CREATE TABLE earlier_videos AS SELECT DISTINCT video_id FROM stored_earlier_catalogue""")
+        CREATE TABLE earlier_videos AS SELECT DISTINCT video_id FROM stored_earlier_catalogue;
+        CREATE TABLE known_contents AS
+        SELECT video_id, list(DISTINCT content_hash) AS contents
+        FROM stored_catalogue SEMI JOIN videos_valid USING (video_id)
+        WHERE cover <> '' GROUP BY video_id""")
 
 
 def date(work: Workspace, published: str) -> None:
@@ -170,12 +177,12 @@ def _look_at_covers(work: Workspace, root: Path) -> None:
     """Creates table `covers`, one row per valid video."""
     work.copy("covers", _COVERS.empty_table())
     reading = work.sql.cursor().execute(
-        "SELECT row, cover, title FROM delivery.videos_valid ORDER BY row"
+        "SELECT row, cover, title, coalesce(contents, []) FROM delivery.videos_valid"
+        " LEFT JOIN delivery.known_contents USING (video_id) ORDER BY row"
     )
     while batch := reading.fetchmany(COVER_BATCH):
-        covers = examine(
-            root, [(cover, title) for _, cover, title in batch], work.settings.max_image_pixels
-        )
+        delivered = (Delivered(*fields) for _, *fields in batch)
+        covers = examine(root, delivered, work.settings.max_image_pixels)
         rows = [
             {"row": row, **cover._asdict()} for (row, *_), cover in zip(batch, covers, strict=True)
         ]

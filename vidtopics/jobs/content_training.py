@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from producers.content.dataset import Targets
     from producers.content.joint_model import JointModel
     from producers.content.training import TrainedModel
-    from vidtopics.jobs.inputs import Encodings
+    from vidtopics.jobs.encodings import Encodings
 
 TASKS = ("primary", "secondary", "tags")
 
@@ -85,7 +85,8 @@ def learn_content(
         encoding: the job that encodes what the encoders haven't seen.
         keeps_space: the version's joint model and encoders stay as they are.
     """
-    from vidtopics.jobs.inputs import encoder_of, read_encodings, take
+    from vidtopics.jobs.encodings import read_encodings
+    from vidtopics.jobs.inputs import encoder_of
 
     settings, rows = run.settings.content, np.flatnonzero(trains)
     if previous is not None and keeps_space:
@@ -102,14 +103,15 @@ def learn_content(
     if initial is not None and not len(rows):
         reason = f"no training, all {len(videos)} videos are held out: the last model serves"
         return LearnedContent(initial, encodings, encoder_of(run), {}, [reason], own)
-    trained = _fit(take(encodings, rows), targets, initial, run)
+    trained = _fit(encodings, rows, targets, initial, run)
     losses, left_out = _last(trained.losses), untrained_tasks(targets.classes)
     return LearnedContent(trained.model, encodings, encoder_of(run), losses, left_out)
 
 
 def _as_before(run: Run, videos: pa.Table, previous: TopicModel, encoding: Job) -> LearnedContent:
     """The version's joint model, and what its encoders give of every live video."""
-    from vidtopics.jobs.inputs import encoder_of, read_encodings
+    from vidtopics.jobs.encodings import read_encodings
+    from vidtopics.jobs.inputs import encoder_of
     from vidtopics.jobs.topic_blocks import restore_joint
 
     own = encoders(run.tables.home, previous.version)
@@ -130,8 +132,9 @@ def _fine_tune(
     encoding: Job,
 ) -> LearnedContent:
     """Train both encoders end to end, then encode every live video with them."""
+    from vidtopics.jobs.encodings import read_encodings
     from vidtopics.jobs.fine_tuning import forget_training, tune_encoders
-    from vidtopics.jobs.inputs import encoder_of, read_encodings
+    from vidtopics.jobs.inputs import encoder_of
 
     settings, own = run.settings.content, _own_encoders(run, initial, previous)
     tuned = tune_encoders(
@@ -203,7 +206,11 @@ def _targets(
 
 
 def _fit(
-    encodings: Encodings, targets: Targets, initial: JointModel | None, run: Run
+    encodings: Encodings,
+    rows: NDArray[np.int64],
+    targets: Targets,
+    initial: JointModel | None,
+    run: Run,
 ) -> TrainedModel:
     """Fewer iterations from a last model."""
     from producers.content.training import train_joint
@@ -215,6 +222,7 @@ def _fit(
         targets,
         settings.model_copy(update={"iterations": iterations}),
         seed=run.settings.seed,
+        rows=rows,
         initial=initial,
         progress=lambda done, total: run.progress(f"MMoE {done}/{total}"),
     )

@@ -146,14 +146,14 @@ def _obstacles(
     for log in logs:
         if any(_removed_rows(tables, log, before_seen.logs[log.name][1])):
             yield f"{log.name} isn't append-only since"
-    if table.kind == "snapshot" and missing_files(tables.delta(table, version=before.version)):
+    if table.kind == "snapshot" and missing_files(tables.snapshot(table, before.version)):
         yield "the earlier result can't be read any more"
 
 
 def _removed_rows(tables: Tables, log: Table, since: int) -> Iterator[bool]:
     """For each later commit whether it took rows away, or may have: its entry is gone."""
     if since and tables.exists(log):
-        delta = tables.delta(log)
+        delta = tables.snapshot(log)
         folder = scan(delta).filesystem
         for version in range(since + 1, delta.version() + 1):
             changes = changed_by(folder, version)
@@ -171,7 +171,7 @@ def _seen_by(commit: Commit) -> Seen | None:
 def _state(tables: Tables, log: Table) -> tuple[str, int]:
     if not tables.exists(log):
         return "", 0
-    delta = tables.delta(log)
+    delta = tables.snapshot(log)
     return str(delta.metadata().id), delta.version()
 
 
@@ -196,7 +196,7 @@ def view_rows(
     """A view of a log's rows at the version that a run sees; its name."""
     version = seen.logs[log.name][1]
     if run.tables.exists(log):
-        con.register(f"all_{name}", scan(run.tables.delta(log, version=version)))
+        con.register(f"all_{name}", scan(run.tables.snapshot(log, version)))
     else:
         con.register(f"all_{name}", arrow_schema(log).empty_table())
     con.execute(f"CREATE VIEW {name} AS FROM all_{name} WHERE {where}")

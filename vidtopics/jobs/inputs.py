@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from producers.content.weights import encoder_identity, with_saved_encoders
-from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING, VIDEO_TAGS
-from vidtopics.errors import TableError, explain
+from vidtopics.contracts import VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.jobs.job import Run
 from vidtopics.settings import ContentSettings
 from vidtopics.tables.schemas import TIMESTAMP
 from vidtopics.topic_models import encoders
 
-Encodings: TypeAlias = tuple[
-    NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]
-]
-"""Image float32[N, image], title float32[N, title], has_image bool[N], has_title bool[N]."""
 CHUNK_VALUES = 2**30
 """Values of a chunk of lists at most: Arrow's list offsets are of 32 bits."""
 
@@ -92,40 +85,6 @@ def encoder_of(run: Run) -> str:
     if run.content is None and run.model_version is not None:
         return run.model_version.encoder
     return encoder_identity(content_settings(run))
-
-
-def read_encodings(content_hashes: pa.ChunkedArray, run: Run) -> Encodings:
-    """Encoder outputs of each video's content, whenever it was encoded.
-
-    Raises:
-        TableError: a content has no encoding by the run's encoders.
-    """
-    hashes = content_hashes.combine_chunks()
-    of_videos = ds.field("content_hash").isin(hashes) & (ds.field("encoder") == encoder_of(run))
-    rows = run.tables.read(VIDEO_CONTENT_ENCODING, where=of_videos)
-    at = pc.index_in(hashes, value_set=rows["content_hash"].combine_chunks())
-    if at.null_count:
-        raise TableError(
-            explain(
-                "video_content_encoding",
-                expected="every live video",
-                found=f"{at.null_count} missing",
-                mend="vidtopics run video_content_encoding",
-            )
-        )
-    of_video = at.to_numpy()
-    return (
-        vectors(rows["image_encoding"], rows=of_video),
-        vectors(rows["title_encoding"], rows=of_video),
-        rows["has_image"].to_numpy()[of_video],
-        rows["has_title"].to_numpy()[of_video],
-    )
-
-
-def take(encodings: Encodings, rows: NDArray[np.int64]) -> Encodings:
-    """Those rows of each array."""
-    image, title, has_image, has_title = encodings
-    return image[rows], title[rows], has_image[rows], has_title[rows]
 
 
 def vectors(

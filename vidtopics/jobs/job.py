@@ -134,7 +134,7 @@ class Run:
         created = pa.scalar(self.known_by(log), pa.int64()).cast(TIMESTAMP)
         at = pa.scalar(self.as_of_us, pa.int64()).cast(TIMESTAMP)
         visible = (ds.field(EVENT_TIME) < at) & (ds.field(contracts.CREATED_TIME) <= created)
-        rows = scan(self.tables.delta(log))
+        rows = scan(self.tables.snapshot(log))
         return bool(len(rows.head(1, columns=[EVENT_TIME], filter=visible)))
 
     @property

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from vidtopics.files import write_cache
 from vidtopics.jobs.job import Job, Run
-from vidtopics.jobs.training import (
+from vidtopics.jobs.training_key import (
     LIMITS,
     growth_of,
     learning_size,
@@ -76,13 +76,13 @@ def changed_settings(run: Run, version: Version) -> list[str]:
 def measure_drift(run: Run, model: TopicModel) -> DriftFigures:
     """Figures of the catalogue as the model sees it now, beside those of its training."""
     from producers.topics.drift import TrainedFigures, drift
-    from vidtopics.jobs.inputs import held_out, live_videos, read_encodings, tag_lists
-    from vidtopics.jobs.topic_blocks import assign_by, blocks_by
+    from vidtopics.jobs.encodings import read_encodings
+    from vidtopics.jobs.inputs import held_out, live_videos, tag_lists
+    from vidtopics.jobs.topic_blocks import assign_videos
 
     videos = live_videos(run, "content_hash")
     tags = tag_lists(run, videos["video_id"])
-    encodings = read_encodings(videos["content_hash"], run)
-    assignment = assign_by(model, blocks_by(model, videos["video_id"], encodings, tags))
+    assignment = assign_videos(model, read_encodings(videos["content_hash"], run), tags)
     known = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     has = assignment.topic_count > 0
     learners = ~held_out(videos["content_hash"], run.settings.content)

@@ -16,7 +16,8 @@ from vidtopics.errors import SettingsError, TableError, explain
 from vidtopics.jobs.job import Job, Run
 from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
-from vidtopics.jobs.training import Training, is_current, train
+from vidtopics.jobs.training import Training, train
+from vidtopics.jobs.training_key import is_current
 from vidtopics.releases.lock import hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from vidtopics.rates import Prior, halved, smoothed_ctr
 from vidtopics.settings import QueueSettings, StatisticsSettings
+from vidtopics.tables.scratch import scratch
 
 CLICKS, EXPOSURES = "video_clicks", "video_exposures"
 VIDEOS = """
@@ -54,7 +54,7 @@ def queue_videos(
     """
     total = {name: int(np.sum(statistics[name].to_numpy())) for name in (CLICKS, EXPOSURES)}
     prior = Prior.of_totals(total[CLICKS], total[EXPOSURES], exposures=rates.prior_exposures)
-    with duckdb.connect() as con:
+    with scratch() as con:
         for name, table in (("live", live), ("topics", topics), ("statistics", statistics)):
             con.register(name, table)
         youngest = as_of_us - settings.fresh_age // timedelta(microseconds=1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,7 @@ from vidtopics.tables.commits import ROLLBACK, latest_commit
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.releases import TOPIC_MODEL
 from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.scratch import scratch
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class LastResult:
             columns=names,
             version=self.base.inputs[table.name],
         )
-        with duckdb.connect() as con:
+        with scratch() as con:
             con.register("before", before)
             con.register("now", self.run.read(table, *names))
             sql = "(FROM now EXCEPT FROM before) UNION ALL (FROM before EXCEPT FROM now)"
@@ -108,7 +108,7 @@ def _made_alike(base: Commit, own: Commit) -> bool:
 
 def _readable(run: Run, base: Commit, inputs: tuple[Table, ...]) -> bool:
     versions = ((table, base.inputs.get(table.name, 0)) for table in inputs)
-    return not any(v and missing_files(run.tables.delta(t, version=v)) for t, v in versions)
+    return not any(v and missing_files(run.tables.snapshot(t, v)) for t, v in versions)
 
 
 def _known_by(base: Commit, table: Table) -> int:

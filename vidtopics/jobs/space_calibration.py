@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from producers.topics.calibration import Calibration, calibrate_space
 from producers.topics.cross_fitting import cross_fitted_folds
 from producers.topics.space import TopicSpace, mean_tag_block
-from vidtopics.jobs.inputs import Encodings, take
+from vidtopics.jobs.encodings import Encodings, take
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
-    from vidtopics.jobs.topic_blocks import Blocks
+    from vidtopics.jobs.topic_blocks import TagBlocks
 
 MOST_TRAINING_VIDEOS = 30_000
 """Of a calibration: with more, each half's 200 iterations see no video twice."""
@@ -28,7 +28,7 @@ def learn_calibration(
     videos: pa.Table,
     tags: pa.LargeListArray,
     encodings: Encodings,
-    blocks: Blocks,
+    blocks: TagBlocks,
     trains: NDArray[np.bool_],
 ) -> Calibration:
     """The tag blocks' mean over videos that train, and both weights as set or as calibrated.

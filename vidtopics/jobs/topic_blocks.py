@@ -1,8 +1,14 @@
-"""The two blocks of a topic representation, video by video, and what a model does with them."""
+"""The two blocks of a topic representation, video by video, and what a model does with them.
+
+A training makes joint blocks a few videos at a time, where it needs them: those of 3 M videos are
+27 GB.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +20,7 @@ from numpy.typing import NDArray
 from producers.topics.space import TopicSpace
 from producers.topics.thresholds import Thresholds
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
+from vidtopics.files import empty_rows
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
 from vidtopics.topic_models import TopicModel
@@ -24,7 +31,19 @@ if TYPE_CHECKING:
     from producers.topics.assignment import Assignment
     from producers.topics.evolution import Topics
     from producers.topics.parents import Parents
-    from vidtopics.jobs.inputs import Encodings
+    from vidtopics.jobs.encodings import Encodings
+
+PART_ROWS = 8_192
+"""Videos whose joint blocks are held at once: 150 MB in double precision at the paper's width."""
+
+
+@dataclass(frozen=True, eq=False)
+class TagBlocks:
+    """Of N videos: tag float32[N, d], and whether each block is present, bool[N]."""
+
+    tag: NDArray[np.float32]
+    has_tag: NDArray[np.bool_]
+    has_joint: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,43 +85,57 @@ def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
     )
 
 
-def make_blocks(
-    video_ids: pa.ChunkedArray,
-    joint: JointModel,
-    encodings: Encodings,
-    tags: pa.LargeListArray,
-    vectors: TagVectors,
-) -> Blocks:
-    """Both blocks of every video, as a run with the model will compute them."""
-    from producers.content.training import joint_representation
+def tag_blocks(encodings: Encodings, tags: pa.LargeListArray, vectors: TagVectors) -> TagBlocks:
+    """The tag blocks of every video, as a run with the model will compute them."""
     from producers.tags.pooling import pool_lists
 
-    z, content_blocks = joint_representation(joint, *encodings)
+    _, _, has_image, has_title = encodings
     pooled = pool_lists(tags, vectors)
-    return Blocks(video_ids, pooled.tag_embedding, z, pooled.tag_count > 0, content_blocks > 0)
+    return TagBlocks(pooled.tag_embedding, pooled.tag_count > 0, has_image | has_title)
 
 
-def blocks_by(
-    model: TopicModel, video_ids: pa.ChunkedArray, encodings: Encodings, tags: pa.LargeListArray
-) -> Blocks:
-    """Both blocks of videos as a version sees them, new tags by their neighbours."""
+def represent_parts(
+    space: TopicSpace, joint: JointModel, encodings: Encodings, blocks: TagBlocks
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Rows and their topic representations, float32[n, d + D], for some videos after the other."""
+    from producers.content.training import joint_representation
+    from vidtopics.jobs.encodings import take
+
+    for first in range(0, len(blocks.tag) or 1, PART_ROWS):
+        rows = slice(first, first + PART_ROWS)
+        z, _ = joint_representation(joint, *take(encodings, rows))
+        of_blocks = (blocks.has_tag[rows], blocks.has_joint[rows])
+        yield rows, space.represent(blocks.tag[rows], z, *of_blocks)
+
+
+def represent_videos(
+    space: TopicSpace, joint: JointModel, encodings: Encodings, blocks: TagBlocks, folder: Path
+) -> NDArray[np.float32]:
+    """All of them, float32[N, d + D]; many lie in a scratch file of the folder."""
+    a = np.empty((0, 0), np.float32)
+    for rows, part in represent_parts(space, joint, encodings, blocks):
+        if not len(a):
+            a = empty_rows(folder, len(blocks.tag), part.shape[1])
+        a[rows] = part
+    return a
+
+
+def assign_videos(model: TopicModel, encodings: Encodings, tags: pa.LargeListArray) -> Assignment:
+    """The topics that a version gives to videos, new tags by their neighbours."""
     from producers.tags.folding import with_new_tags
     from producers.tags.vectors import TagVectors
+    from producers.topics.assignment import Assignment, assign
 
-    settings = model.version.settings["tags"]
+    settings, topics = model.version.settings["tags"], topics_of(model)
     names = model.tags["tag"].combine_chunks().cast(tags.type.value_type)
     trained = TagVectors(names, vectors(model.tags["tag_vector"], int(settings["dimensions"])))
-    space = with_new_tags(trained, tags, int(settings["min_videos"]))
-    return make_blocks(video_ids, restore_joint(model), encodings, tags, space)
-
-
-def assign_by(model: TopicModel, blocks: Blocks) -> Assignment:
-    """The topics that a version gives to videos."""
-    from producers.topics.assignment import assign
-
-    topics = topics_of(model)
+    blocks = tag_blocks(encodings, tags, with_new_tags(trained, tags, int(settings["min_videos"])))
     least = thresholds_of(model).of_rows(blocks.has_tag, blocks.has_joint)
-    return assign(represent(space_of(model), blocks), topics.centroids, topics.topic_ids, least)
+    parts = [
+        assign(part, topics.centroids, topics.topic_ids, least[rows])
+        for rows, part in represent_parts(space_of(model), restore_joint(model), encodings, blocks)
+    ]
+    return Assignment(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def represent(space: TopicSpace, blocks: Blocks) -> NDArray[np.float32]:

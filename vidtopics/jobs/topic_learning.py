@@ -18,7 +18,7 @@ from vidtopics.topic_models import TopicModel, versions
 
 if TYPE_CHECKING:
     from producers.topics.evolution import Topics
-    from vidtopics.jobs.topic_blocks import Blocks
+    from vidtopics.jobs.topic_blocks import TagBlocks
 
 
 class LearnedTopics(NamedTuple):
@@ -39,7 +39,7 @@ class LearnedTopics(NamedTuple):
 def learn_topics_of(
     run: Run,
     a: NDArray[np.float32],
-    blocks: Blocks,
+    blocks: TagBlocks,
     videos: pa.Table,
     previous: TopicModel | None,
     *,
@@ -64,7 +64,7 @@ def learn_topics_of(
     if previous is None or old is None or not evolves:
         return _new_epoch(run, a, blocks, old)
     if keeps_space:
-        return _evolve(run, a, blocks, previous, old)
+        return _evolve(run, a, blocks, videos, previous, old)
     last = topics_given(run, previous, videos)
     carried = carry_topics(old, a, last[:, 0])
     if carried is None:
@@ -77,7 +77,7 @@ def learn_topics_of(
 
 
 def _new_epoch(
-    run: Run, a: NDArray[np.float32], blocks: Blocks, old: Topics | None
+    run: Run, a: NDArray[np.float32], blocks: TagBlocks, old: Topics | None
 ) -> LearnedTopics:
     from producers.topics.evolution import learn_topics
 
@@ -91,10 +91,15 @@ def _new_epoch(
 
 
 def _evolve(
-    run: Run, a: NDArray[np.float32], blocks: Blocks, previous: TopicModel, old: Topics
+    run: Run,
+    a: NDArray[np.float32],
+    blocks: TagBlocks,
+    videos: pa.Table,
+    previous: TopicModel,
+    old: Topics,
 ) -> LearnedTopics:
     """In the space of the last version; thresholds follow as far as sets may."""
-    last = _last_topics(run, blocks, previous)
+    last = _last_topics(run, a, blocks, videos, previous)
     thresholds = _followed(run, a, blocks, previous, old, last)
     topics = _learn(run, a, blocks, old, thresholds, last)
     return LearnedTopics(topics, thresholds, last)
@@ -114,7 +119,7 @@ def _numbered(run: Run, previous: TopicModel | None) -> Topics | None:
 def _learn(
     run: Run,
     a: NDArray[np.float32],
-    blocks: Blocks,
+    blocks: TagBlocks,
     old: Topics,
     thresholds: Thresholds,
     last: NDArray[np.int64] | None,
@@ -131,7 +136,7 @@ def _learn(
     )
 
 
-def _calibrated(run: Run, a: NDArray[np.float32], blocks: Blocks, topics: Topics) -> Thresholds:
+def _calibrated(run: Run, a: NDArray[np.float32], blocks: TagBlocks, topics: Topics) -> Thresholds:
     """As set, or calibrated on the catalogue as it is."""
     from producers.topics.thresholds import calibrate_thresholds
 
@@ -152,7 +157,7 @@ def _calibrated(run: Run, a: NDArray[np.float32], blocks: Blocks, topics: Topics
 def _followed(
     run: Run,
     a: NDArray[np.float32],
-    blocks: Blocks,
+    blocks: TagBlocks,
     previous: TopicModel,
     topics: Topics,
     last: NDArray[np.int64],
@@ -178,17 +183,27 @@ def _followed(
     )
 
 
-def _last_topics(run: Run, blocks: Blocks, previous: TopicModel) -> NDArray[np.int64]:
+def _last_topics(
+    run: Run,
+    a: NDArray[np.float32],
+    blocks: TagBlocks,
+    videos: pa.Table,
+    previous: TopicModel,
+) -> NDArray[np.int64]:
     """What the last version gives now to the videos that it was trained from, -1 to others.
 
     int64[N, slots]; so that what moves is the centres' and thresholds' doing alone.
     """
+    from producers.topics.assignment import assign
     from vidtopics.jobs.inputs import live_videos
-    from vidtopics.jobs.topic_blocks import assign_by
+    from vidtopics.jobs.topic_blocks import thresholds_of, topics_of
 
+    topics = topics_of(previous)
+    least = thresholds_of(previous).of_rows(blocks.has_tag, blocks.has_joint)
+    slots = assign(a, topics.centroids, topics.topic_ids, least).topic_ids
     then = live_videos(replace(run, as_of_us=previous.version.as_of_us))["video_id"]
-    known = pc.is_in(blocks.video_ids, value_set=then.combine_chunks()).to_numpy()
-    return np.where(known[:, None], assign_by(previous, blocks).topic_ids, -1)
+    known = pc.is_in(videos["video_id"], value_set=then.combine_chunks()).to_numpy()
+    return np.where(known[:, None], slots, -1)
 
 
 def topics_given(run: Run, previous: TopicModel, videos: pa.Table) -> NDArray[np.int64]:
@@ -201,8 +216,9 @@ def topics_given(run: Run, previous: TopicModel, videos: pa.Table) -> NDArray[np
         previous: the version.
         videos: video_id and content_hash, N rows.
     """
-    from vidtopics.jobs.inputs import encoder_of, live_videos, read_encodings, tag_lists
-    from vidtopics.jobs.topic_blocks import assign_by, blocks_by
+    from vidtopics.jobs.encodings import read_encodings
+    from vidtopics.jobs.inputs import encoder_of, live_videos, tag_lists
+    from vidtopics.jobs.topic_blocks import assign_videos
 
     then = replace(run, as_of_us=previous.version.as_of_us, trains=False, content=None)
     before = live_videos(then, "content_hash")
@@ -212,7 +228,7 @@ def topics_given(run: Run, previous: TopicModel, videos: pa.Table) -> NDArray[np
     before = before.filter(pc.is_in(before["content_hash"], value_set=hashes)).combine_chunks()
     encodings = read_encodings(before["content_hash"], then)
     tags = tag_lists(then, before["video_id"])
-    slots = assign_by(previous, blocks_by(previous, before["video_id"], encodings, tags)).topic_ids
+    slots = assign_videos(previous, encodings, tags).topic_ids
     at = pc.index_in(videos["video_id"], value_set=before["video_id"].combine_chunks())
     same = pc.fill_null(pc.equal(before["content_hash"].take(at), videos["content_hash"]), False)
     row = pc.fill_null(at, 0).to_numpy()

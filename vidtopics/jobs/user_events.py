@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, VIDEO_COUNTS, Table
+from vidtopics.jobs.checks import require_live_videos
 from vidtopics.jobs.increments import Plan, Seen
-from vidtopics.jobs.job import Run
-from vidtopics.jobs.sql import Engine
+from vidtopics.jobs.job import Job, Run
+from vidtopics.jobs.sql import Build, Engine, on_duckdb, on_spark
 
 DAY_US = 86_400_000_000
 CHANGED_USERS = """
 SELECT DISTINCT user_id FROM (
   SELECT user_id FROM {new_impressions} UNION ALL SELECT user_id FROM {new_clicks}) events
 """
+
+
+def job_of_events(table: Table, build: Build, *inputs: Table, empty: str) -> Job:
+    """The job of a table of users that adds what came since to the last result, on either engine.
+
+    `inputs` are read beside both logs and the counts that expected clicks come from.
+    """
+    return Job(
+        table,
+        inputs=(IMPRESSIONS, CLICKS, VIDEO_COUNTS, *inputs),
+        compute=partial(on_duckdb, build=build),
+        distribute=partial(on_spark, build=build),
+        settings=lambda s: (s.users.half_life, s.statistics),
+        code=(
+            f"spark_jobs.{table.name}",
+            "spark_jobs.video_counts",
+            "vidtopics.jobs.increments",
+            "vidtopics.jobs.sql",
+            "vidtopics.jobs.user_events",
+            "vidtopics.rates",
+        ),
+        check=require_live_videos,
+        empty=empty,
+    )
 
 
 def name_new_events(engine: Engine, chosen: Plan) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,12 @@ from vidtopics.tables.commits import (
     next_ordinal,
 )
 from vidtopics.tables.difference import RunTimes
+from vidtopics.tables.latest_rows import latest, read_latest
 from vidtopics.tables.releases import Release
-from vidtopics.tables.scans import scan
+from vidtopics.tables.scans import row_groups_with, scan
 from vidtopics.tables.schemas import arrow_schema, configuration
 from vidtopics.tables.stamps import LateError, Lead, lead_of
-from vidtopics.tables.taking import take
+from vidtopics.tables.taking import LARGEST
 from vidtopics.tables.whole import whole
 from vidtopics.times import micros, moment
 
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
 __all__ = ["Commit", "Publication", "Tables"]
 
 FOREVER = 2**62
+OPENED = 64
+"""Versions that are kept open for readers: three of each table."""
 _again = retry(
     retry=retry_if_exception_type(ConflictError),
     stop=stop_after_attempt(8),
@@ -119,16 +123,21 @@ class Tables:
                 partition_by=[PARTITION_DATE] if table.by_day else None,
             )
         delta = DeltaTable(uri, version=version)
-        named = delta.metadata().name
-        if named != table.name:
-            raise TableError(
-                explain(
-                    str(self.path(table)),
-                    expected=f"a table of contract {table.name}",
-                    found=repr(named),
-                    mend="move the foreign table away",
-                )
-            )
+        _refuse_other_contract(table, delta)
+        return delta
+
+    def snapshot(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The same to read alone: readers of one version share a handle.
+
+        A run asks a hundred times for some thirty versions. An entry of a log never changes; a
+        table that was put in another's place has another file under the same number.
+        """
+        log = self.path(table) / tail.LOG
+        number = tail.latest_version(log) if version is None else version
+        identity = None if number is None else tail.entry_identity(log, number)
+        if number is None or identity is None:  # no table, or a version that a checkpoint alone has
+            return self.delta(table, version=version)
+        delta = _opened(self.uri(table), number, identity)
         _refuse_other_contract(table, delta)
         return delta
 
@@ -152,9 +161,15 @@ class Tables:
         if not self.exists(table):
             schema = arrow_schema(table)
             return schema.empty_table().select(list(columns or schema.names))
-        delta = self.delta(table, version=version)
-        dataset = scan(delta if version is None else whole(delta))
-        return dataset.to_table(columns=list(columns) if columns else None, filter=where)
+        dataset = self._dataset(table, version)
+        names = list(columns) if columns else dataset.schema.names
+        if where is not None and _has_vectors(table, names):
+            dataset = row_groups_with(dataset, where)
+        return dataset.to_table(columns=names, filter=where)
+
+    def _dataset(self, table: Table, version: int | None) -> ds.FileSystemDataset:
+        delta = self.snapshot(table, version)
+        return scan(delta if version is None else whole(delta))
 
     def as_of(
         self,
@@ -183,12 +198,15 @@ class Tables:
         event, created = ds.field(EVENT_TIME), ds.field(CREATED_TIME)
         at, known = _time(at_us), _time(known_by_us)
         before = event < at if table.kind == "log" else event <= at
-        times = [] if table.kind == "log" else [EVENT_TIME, CREATED_TIME, VALUE_HASH]
-        wanted = list(dict.fromkeys([*names, *table.key, *times]))
         condition = before & (created <= known)
         condition = condition if where is None else condition & where
-        rows = self.read(table, columns=wanted, version=version, where=condition)
-        return rows.select(names) if table.kind == "log" else _latest(table, rows, names)
+        if table.kind == "log":
+            return self.read(table, columns=names, version=version, where=condition)
+        if _has_vectors(table, names) and self.exists(table):
+            return read_latest(table, self._dataset(table, version), names, condition)
+        required = dict.fromkeys([*names, *table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
+        rows = self.read(table, columns=required, version=version, where=condition)
+        return latest(table, rows, names)
 
     def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
         """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
@@ -329,7 +347,7 @@ class Tables:
             if table.kind == "snapshot":
                 return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
-        dataset = ds.dataset(rows) if isinstance(rows, pa.Table) else rows
+        dataset = ds.dataset(_in_few_chunks(rows)) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
             raise _wrong_kind(table, "an Arrow table or dataset", rows)
         if table.kind == "log":
@@ -355,6 +373,22 @@ class Tables:
                 )
             )
         return version
+
+
+@lru_cache(OPENED)
+def _opened(uri: str, version: int, identity: tail.Identity) -> DeltaTable:
+    """A version of a table; `identity` tells its log's entry from another of that number."""
+    return DeltaTable(uri, version=version)
+
+
+def _has_vectors(table: Table, names: Iterable[str]) -> bool:
+    vectors = {column.name for column in table.columns if column.type == "list<float32>"}
+    return not vectors.isdisjoint(names)
+
+
+def _in_few_chunks(rows: pa.Table) -> pa.Table:
+    """The rows as one chunk, where that is a small copy: each is checked and hashed by itself."""
+    return rows.combine_chunks() if rows.nbytes <= LARGEST else rows
 
 
 def _wrong_kind(table: Table, expected: str, rows: object) -> ContractError:
@@ -385,7 +419,17 @@ def _next_run(log: CommitLog, commit: Commit) -> RunTimes | None:
 
 
 def _refuse_other_contract(table: Table, delta: DeltaTable) -> None:
-    """TableError where the stored table lacks a column of the contract."""
+    """TableError where the stored table is of another name or lacks a column of the contract."""
+    named = delta.metadata().name
+    if named != table.name:
+        raise TableError(
+            explain(
+                delta.table_uri,
+                expected=f"a table of contract {table.name}",
+                found=repr(named),
+                mend="move the foreign table away",
+            )
+        )
     names = [field.name for field in delta.schema().fields]
     required = table.all_columns if table.by_day else table.columns
     missing = [c.name for c in required if c.name not in names]
@@ -429,22 +473,3 @@ def _time(us: int) -> pa.Scalar:
     from vidtopics.tables.schemas import TIMESTAMP
 
     return pa.scalar(us, pa.int64()).cast(TIMESTAMP)
-
-
-def _latest(table: Table, rows: pa.Table, names: list[str]) -> pa.Table:
-    """Per key, in its order, the row with the latest (event, created), without ended values."""
-    import numpy as np
-    import pyarrow.compute as pc
-
-    times = (EVENT_TIME, CREATED_TIME)
-    order = pc.sort_indices(
-        rows.select([*table.key, *times]),
-        [(name, "ascending") for name in table.key] + [(name, "descending") for name in times],
-    ).to_numpy()
-    latest = np.ones(len(rows), bool)
-    for part, key in enumerate(table.key):
-        column = rows[key].take(pa.array(order)).combine_chunks()
-        differs = pc.not_equal(column[1:], column[:-1]).to_numpy(zero_copy_only=False)
-        latest[1:] = differs | latest[1:] if part else differs
-    latest &= rows[VALUE_HASH].to_numpy()[order] != 0
-    return take(rows.select(names), order[latest])

@@ -9,6 +9,7 @@ transaction once more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
 
@@ -35,6 +36,7 @@ from vidtopics.tables import difference
 from vidtopics.tables.commits import METADATA, Commit
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
+from vidtopics.tables.scratch import scratch
 from vidtopics.tables.stamps import LateError, refuse_late
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 from vidtopics.times import moment
@@ -66,8 +68,8 @@ def publish_complete(
     sql = difference.complete_run(
         table.key, difference.RunTimes(commit.as_of_us, commit.created_us), following
     )
-    with _connect(asserted, _history(table, delta)) as con:
-        con.execute(f"CREATE TABLE changes AS {sql}")
+    with _compare(asserted, _history(table, delta)) as con:
+        con.execute(f"CREATE TEMP TABLE changes AS {sql}")
         using = f"USING ({', '.join(table.key)})"
         new = con.sql(
             f"SELECT c.*, a.row_no, a.value_hash FROM changes c JOIN asserted a {using}"
@@ -113,8 +115,8 @@ def publish_changes(
     asserted = narrow(table, rows, widths, tombstones=True)
     refuse_repeats(table, asserted, (*table.key, "event_us", "created_us"))
     keys = ", ".join(table.key)
-    with _connect(asserted, _history(table, delta)) as con:
-        con.execute(f"CREATE TABLE changes AS {difference.changes(table.key)}")
+    with _compare(asserted, _history(table, delta)) as con:
+        con.execute(f"CREATE TEMP TABLE changes AS {difference.changes(table.key)}")
         new = con.sql(
             "SELECT a.* FROM asserted a JOIN changes USING (row_no) ORDER BY row_no"
         ).to_arrow_table()
@@ -177,7 +179,7 @@ def _content(table: Table, rows: ds.Dataset) -> str:
     asserted = narrow(table, rows, {})
     refuse_repeats(table, asserted, table.key)
     keys = ", ".join(table.key)
-    with duckdb.connect() as con:
+    with scratch() as con:
         con.register("asserted", asserted)
         parts = con.sql(
             "SELECT COUNT(*), SUM(value_hash::HUGEINT),"
@@ -205,7 +207,7 @@ def publish_log(
             table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64())
         )
     keys = ", ".join(table.key)
-    with _connect(rows, scan(delta), spill) as con:
+    with _compare_spilling(rows, scan(delta), spill) as con:
         repeated = con.sql(
             f"SELECT {keys} FROM asserted GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
         ).fetchall()
@@ -410,12 +412,24 @@ def _narrow_history(table: Table, rows: pa.Table) -> pa.Table:
     )
 
 
-def _connect(asserted: object, history: object, spill: str = "") -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect(config={"temp_directory": spill, "memory_limit": "2GB"} if spill else {})
-    con.sql("SET TimeZone = 'UTC'")
-    con.register("asserted", asserted)
-    con.register("history", history)
-    return con
+@contextmanager
+def _compare(asserted: object, history: object) -> Iterator[duckdb.DuckDBPyConnection]:
+    with scratch() as con:
+        con.register("asserted", asserted)
+        con.register("history", history)
+        yield con
+
+
+@contextmanager
+def _compare_spilling(
+    asserted: object, history: object, spill: str
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The same beyond memory, in folder `spill`."""
+    with duckdb.connect(config={"temp_directory": spill, "memory_limit": "2GB"}) as con:
+        con.sql("SET TimeZone = 'UTC'")
+        con.register("asserted", asserted)
+        con.register("history", history)
+        yield con
 
 
 def _numbered_rows(
@@ -467,7 +481,7 @@ def _reasserted(table: Table, delta: DeltaTable, changes: pa.Table) -> pa.Table:
         return arrow_schema(table).empty_table()
     values = ", ".join(f"h.{c.name}" for c in table.columns)
     matches = " AND ".join(f"h.{k} = a.{k}" for k in table.key)
-    with _connect(reasserted, scan(delta)) as con:
+    with _compare(reasserted, scan(delta)) as con:
         rows = con.sql(
             f"SELECT {values}, make_timestamptz(a.event_us) AS {EVENT_TIME},"
             f" make_timestamptz(a.created_us) AS {CREATED_TIME}, h.{VALUE_HASH}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
@@ -22,7 +22,7 @@ METADATA = "userMetadata"
 LOG = "_delta_log"
 VERSION = re.compile(r"(\d{20})\.(?:json|checkpoint\.(?:.+\.)?parquet)")
 CACHED = 16_384
-Identity = tuple[int, int, int]
+Identity: TypeAlias = tuple[int, int, int]
 
 
 class RewrittenError(Exception):
@@ -92,6 +92,11 @@ def log_files(log: Path, kind: str = "") -> list[tuple[int, str]]:
     """The entries (`kind` json) and checkpoints of a log, or both: version and path, ascending."""
     named = ((VERSION.fullmatch(name), f"{log}/{name}") for name in os.listdir(log))
     return sorted((int(m[1]), path) for m, path in named if m and path.endswith(kind))
+
+
+def entry_identity(log: Path, version: int) -> Identity | None:
+    """What tells the entry of a version from another under its number; None where there is none."""
+    return _identity(_path(log, version))
 
 
 def checkpointed_version(log: Path) -> int | None:

@@ -36,29 +36,37 @@ def value_hash(table: Table, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     (True, False)
     """
     columns = [_row_bytes(column, rows.column(column.name)) for column in table.hashed]
-    hashes = np.empty(rows.num_rows, np.int64)
-    for i, parts in enumerate(zip(*columns, strict=True)):
-        digest = blake2b(digest_size=8)
-        for part in parts:
-            digest.update(len(part).to_bytes(4, "little") + part)
-        hashes[i] = int.from_bytes(digest.digest(), "little", signed=True) or 1
+    digests = [
+        blake2b(b"".join(parts), digest_size=8).digest() for parts in zip(*columns, strict=True)
+    ]
+    hashes = np.frombuffer(b"".join(digests), "<i8").astype(np.int64)
+    hashes[hashes == TOMBSTONE] = 1
     return hashes
 
 
 def _row_bytes(column: Column, array: pa.Array) -> list[bytes]:
+    """What a column adds to each row's hash: its length in 4 bytes, and what says its value."""
+    if column.type in ("list<float32>", "list<int64>"):
+        return [_with_length(part) for part in _list_bytes(array)]
+    if column.type == "list<string>":
+        return [_with_length(part) for part in _text_list_bytes(array)]
     if column.type in ("float32", "float64"):
         array = pa.array(_rounded(array.to_numpy(zero_copy_only=False)), mask=_nulls(array))
-    if column.type in ("list<float32>", "list<int64>"):
-        return _list_bytes(array)
-    if column.type == "list<string>":
-        return _text_list_bytes(array)
-    return [repr(value).encode() for value in _plain(column, array)]
-
-
-def _plain(column: Column, array: pa.Array) -> list[Any]:
     plain = array.cast(pa.int64()) if column.type == "timestamp" else array
-    values: list[Any] = plain.to_pylist()
-    return values
+    return _text_bytes(plain)
+
+
+def _text_bytes(array: pa.Array) -> list[bytes]:
+    """The text of each value as Python writes it; of a value that comes again it is made once."""
+    if pa.types.is_nested(array.type):
+        return [_with_length(repr(value).encode()) for value in array.to_pylist()]
+    encoded = array.dictionary_encode(null_encoding="encode")
+    texts = [_with_length(repr(value).encode()) for value in encoded.dictionary.to_pylist()]
+    return [texts[i] for i in encoded.indices.to_numpy().tolist()]
+
+
+def _with_length(part: bytes) -> bytes:
+    return len(part).to_bytes(4, "little") + part
 
 
 def _list_bytes(array: pa.Array) -> list[bytes]:

@@ -65,17 +65,17 @@ class DIN(Model):
         super().__init__(sizes, pieces, widths)
         self.numbers = Numbers(sizes, pieces)
         self.fields = Fields(sizes, pieces, widths)
+        embedding = widths.embedding if pieces.base else 0
         self.attention = Attention(
-            widths.embedding, widths.hidden[-1], sizes=sizes, by_topics=pieces.attention
+            embedding, widths.hidden[-1], sizes=sizes, by_topics=pieces.attention
         )
-        attended = 2 * widths.embedding + 2
+        attended = 2 * embedding + 2
         width = self.fields.width + self.numbers.width + attended
         self.deep = layers([width, *widths.hidden, 1])
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-odds, `(B,)`."""
-        past = self.fields.video(batch.history_videos[:, :ATTENDED])
-        candidate = self.fields.video(batch.video)
+        past, candidate = self._embeddings(batch)
         places = max(past.shape[1], 1)
         attention = self.attention(batch, past, candidate) / places
         clicked = batch.history_clicked[:, :places].to(past.dtype)
@@ -84,3 +84,10 @@ class DIN(Model):
         parts = [self.fields(batch), self.numbers(batch), attended, by_kind.sum(2)]
         odds: Tensor = self.deep(torch.cat(parts, 1))
         return odds[:, 0]
+
+    def _embeddings(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of the history `(B, H, D)` and of the candidate `(B, D)`; D is 0 without `base`."""
+        history = batch.history_videos[:, :ATTENDED]
+        if self.fields.video is None:
+            return batch.history_ages.new_zeros(*history.shape, 0), batch.numbers[:, :0]
+        return self.fields.video(history), self.fields.video(batch.video)

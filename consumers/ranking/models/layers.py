@@ -126,7 +126,8 @@ class Numbers(nn.Module):
         columns = [i for i, tier in enumerate(is_tier) if (pieces.tiers if tier else pieces.match)]
         self.columns: Tensor
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
-        self.width = sizes.numbers + len(columns) + (sizes.cover if pieces.cover else 0)
+        own, cover = sizes.numbers * pieces.base, sizes.cover * pieces.cover
+        self.width = own + len(columns) + cover
         self.standard = Standard(self.width)
 
     def set_scale(self, batch: Batch) -> None:
@@ -138,7 +139,7 @@ class Numbers(nn.Module):
         return cast("Tensor", self.standard(self._joined(batch)))
 
     def _joined(self, batch: Batch) -> Tensor:
-        parts = [batch.numbers]
+        parts = [batch.numbers if self.pieces.base else batch.numbers[:, :0]]
         if len(self.columns):
             parts.append(batch.topic_numbers[:, self.columns])
         if self.pieces.cover:
@@ -149,9 +150,9 @@ class Numbers(nn.Module):
 class Fields(nn.Module):
     """The embedded fields of a batch side by side, `(B, E)`; `width` is E.
 
-    User, video, mean of the clicked and of the skipped videos of the history (one table for all
-    videos); with `ids` the weighted mean of the candidate's topics and of the clicked videos'
-    topics (one table), with `parents` the same of parents.
+    With `base` user, video, mean of the clicked and of the skipped videos of the history (one table
+    for all videos); with `ids` the weighted mean of the candidate's topics and of the clicked
+    videos' topics (one table), and their product, with `parents` the same of parents.
     """
 
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths, scale: float = 0.05) -> None:
@@ -160,25 +161,29 @@ class Fields(nn.Module):
         def table(codes: int, width: int, limit: int = widths.rows) -> Table:
             return Table(codes, width, limit=limit, scale=scale)
 
-        self.user = table(sizes.users, widths.embedding)
-        self.video = table(sizes.videos, widths.embedding)
+        self.user, self.video = (
+            table(codes, widths.embedding) if pieces.base else None
+            for codes in (sizes.users, sizes.videos)
+        )
         self.topic, self.parent = (
             table(codes, widths.topic, TOPIC_ROWS) if is_read else None
             for codes, is_read in ((sizes.topics, pieces.ids), (sizes.parents, pieces.parents))
         )
         levels = [level for level in (self.topic, self.parent) if level is not None]
-        self.width = 4 * widths.embedding + 2 * widths.topic * len(levels)
+        self.width = 4 * widths.embedding * pieces.base + 3 * widths.topic * len(levels)
 
     def forward(self, batch: Batch) -> Tensor:
         """`(B, E)`."""
         clicked = share(batch.history_mask & batch.history_clicked)
         skipped = share(batch.history_mask & ~batch.history_clicked)
-        fields = [
-            self.user(batch.user),
-            self.video(batch.video),
-            self.video.pool(batch.history_videos, clicked),
-            self.video.pool(batch.history_videos, skipped),
-        ]
+        fields = [batch.numbers[:, :0]]
+        if self.user is not None and self.video is not None:
+            fields += [
+                self.user(batch.user),
+                self.video(batch.video),
+                self.video.pool(batch.history_videos, clicked),
+                self.video.pool(batch.history_videos, skipped),
+            ]
         levels = (
             (self.topic, batch.topics, batch.history_topics),
             (self.parent, batch.parents, batch.history_parents),
@@ -187,7 +192,8 @@ class Fields(nn.Module):
             if level is not None:
                 own, rows = slot_shares(candidate, batch.topic_weights), level.rows_of(history)
                 past = mixture(rows, batch.history_weights, clicked, len(level.weight))
-                fields += [level.pool(candidate, own), past @ level.weight]
+                topics, liked = level.pool(candidate, own), past @ level.weight
+                fields += [topics, liked, topics * liked]
         return torch.cat(fields, 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from consumers.ranking.models.layers import Fields, Numbers
@@ -34,12 +35,11 @@ class LR(Model):
         super().__init__(sizes, pieces, widths)
         self.numbers = Numbers(sizes, pieces)
         self.fields = Fields(sizes, pieces, replace(widths, embedding=1, topic=1), scale=0)
-        self.places = nn.Linear(self.fields.width, 1, bias=False)
-        nn.init.ones_(self.places.weight)
+        self.places = nn.Parameter(torch.ones(self.fields.width))
         self.linear = nn.Linear(self.numbers.width, 1)
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-odds, `(B,)`."""
-        odds: Tensor = self.linear(self.numbers(batch)) + self.places(self.fields(batch))
-        return odds[:, 0]
+        odds: Tensor = self.linear(self.numbers(batch))[:, 0] + self.fields(batch) @ self.places
+        return odds

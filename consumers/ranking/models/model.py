@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Pieces:
         attention: topic overlap as a bias of the attention over the history (DIN alone).
         tiers: histogram of the history's similarity to the candidate, clicked and not.
         cover: 128 principal components of the cover's encoding, instead of topics in the paper.
+        base: numbers, user, video and the videos of the history: what a model without topics reads,
+            and what the head that adds topics to it leaves out (`residual.py`).
     """
 
     ids: bool = False
@@ -36,9 +38,34 @@ class Pieces:
     attention: bool = False
     tiers: bool = False
     cover: bool = False
+    base: bool = True
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it lets in anything of topics or covers.
+
+        >>> Pieces().has_head, Pieces(match=True).has_head
+        (False, True)
+        """
+        return replace(self, base=True) != Pieces()
+
+    @property
+    def reads_history(self) -> bool:
+        """Whether it lets in anything of a history's impressions."""
+        return self.base or self.reads_slots
+
+    @property
+    def reads_slots(self) -> bool:
+        """Whether it lets in the topics of the candidate and of a history's videos."""
+        return self.ids or self.parents or self.attention
+
+    @property
+    def head(self) -> Pieces:
+        """The same without what a model without topics reads."""
+        return replace(self, base=False)
 
 
-TOPIC_PIECES = tuple(field.name for field in fields(Pieces) if field.name != "cover")
+TOPIC_PIECES = tuple(f.name for f in fields(Pieces) if f.name not in {"cover", "base"})
 VARIANTS: Mapping[str, Pieces] = MappingProxyType(
     {
         "none": Pieces(),
@@ -99,3 +126,12 @@ class Model(nn.Module):
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """Log-odds of a click, `(B,)`."""
+
+    def zero_output(self) -> None:
+        """Zeroes the last layer, so that a head adds nothing before it has learned something.
+
+        A model whose log-odds are more than its last linear layer's output overrides it.
+        """
+        *_, last = (module for module in self.modules() if isinstance(module, nn.Linear))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)

@@ -36,3 +36,8 @@ class WideAndDeep(Model):
         """Log-odds, `(B,)`."""
         odds: Tensor = self.wide(batch) + self.deep(batch)
         return odds
+
+    def zero_output(self) -> None:
+        """Zeroes the last layers of both parts."""
+        self.wide.zero_output()
+        self.deep.zero_output()
