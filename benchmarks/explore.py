@@ -81,13 +81,16 @@ FROM (SELECT i, 1 + CAST(floor(u(i, 1) * 7) AS BIGINT) AS n,
   0.4 + 0.5 * u(i, 4) AS top"""
 _STATISTICS = """
 SELECT video(i) AS video_id, exposures + $day * (exposures // 10) AS video_exposures,
-  CAST(floor((exposures + $day * (exposures // 10)) * 0.2 * u(i, 6)) AS BIGINT) AS video_clicks
+  CAST(floor((exposures + $day * (exposures // 10)) * 0.2 * u(i, 6)) AS BIGINT) AS video_clicks,
+  CAST(exposures AS FLOAT) AS video_decayed_exposures,
+  CAST(0.1 * exposures AS FLOAT) AS video_decayed_clicks, CAST(1 AS BIGINT) AS video_decayed_at
 FROM (SELECT i, CAST(floor(10 / (0.0001 + u(i, 5))) AS BIGINT) AS exposures"""
 _QUEUES = """
 SELECT topic_ids[k] AS topic_id, video_id,
   row_number() OVER (PARTITION BY topic_ids[k] ORDER BY topic_weights[k] DESC, video_id)
     AS queue_position,
-  'topic' AS queue_level, 0.2 AS queue_ctr, 100 AS queue_exposures, false AS fresh, 1 AS topic_epoch
+  'topic' AS queue_level, 0.2 AS queue_ctr, 100 AS queue_exposures, 20.0 AS queue_clicks,
+  false AS fresh, 1 AS topic_epoch
 FROM (SELECT *, unnest(range(1, 3)) AS k FROM ({topics}))
 WHERE topic_ids[k] > 0 QUALIFY queue_position <= 200"""
 

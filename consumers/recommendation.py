@@ -124,7 +124,11 @@ def recommend(
     A candidate without present features is not scored but counted: it was taken down after its
     queue was made, or its topics are of another epoch. Raises as :func:`answer`.
     """
-    given = answer(client, ranker, settings, user_id, seed=seed)
+    return best_of(answer(client, ranker, settings, user_id, seed=seed), top=top)
+
+
+def best_of(given: Answer, *, top: int) -> Recommendation:
+    """The `top` candidates of an answer; see :func:`recommend`."""
     candidates, scores, ids = given.candidates, given.scores, given.candidates.video_ids
     statistics = given.features["video_statistics"]
     topics = of_epoch(given.features["video_topics"], candidates.epoch)
@@ -136,5 +140,10 @@ def recommend(
         refused[NO_STATISTICS] = without
     counted = {"clicks": candidates.left_out, "candidates": refused}
     return Recommendation(
-        user_id, videos, len(candidates.clicks), int(usable.sum()), candidates.popular, counted
+        candidates.user_id,
+        videos,
+        len(candidates.clicks),
+        int(usable.sum()),
+        candidates.popular,
+        counted,
     )

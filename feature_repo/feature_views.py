@@ -141,6 +141,23 @@ video_statistics = FeatureView(
             dtype=Int64,
             description="clicks strictly before the as-of time",
         ),
+        Field(
+            name="video_decayed_exposures",
+            dtype=Float32,
+            description="those impressions, each halved per `statistics.half_life` until "
+            "video_decayed_at",
+        ),
+        Field(
+            name="video_decayed_clicks",
+            dtype=Float32,
+            description="clicks, likewise",
+        ),
+        Field(
+            name="video_decayed_at",
+            dtype=Int64,
+            description="the video's last event, in microseconds since 1970; null, as the decayed "
+            "counts are: never shown",
+        ),
     ],
 )
 

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 SCHEMA = (
     "queue_level string, topic_id bigint, video_id string, queue_position bigint, "
-    "queue_ctr double, queue_exposures bigint, fresh boolean, topic_epoch bigint"
+    "queue_ctr double, queue_exposures bigint, queue_clicks double, fresh boolean, "
+    "topic_epoch bigint"
 )
-VIDEO = ("video_id", "video_exposures", "video_clicks", "video_ctr", "young", "topic_epoch")
+COUNTS = ("video_exposures", "video_clicks", "decayed_clicks")
+VIDEO = ("video_id", *COUNTS, "video_ctr", "young", "topic_epoch")
 
 
 def compute(run: Run) -> Computed:
@@ -42,8 +44,8 @@ def compute(run: Run) -> Computed:
         run.read(VIDEO_TOPICS, "video_id", "topic_ids", "parent_topic_ids", "topic_epoch"),
         run.read(VIDEO_STATISTICS),
         run.settings.queues,
+        run.settings.statistics,
         as_of_us=run.as_of_us,
-        prior_exposures=run.settings.statistics.prior_exposures,
     )
     schema = arrow_schema(TOPIC_QUEUES, TOPIC_QUEUES.columns)
     parts = queues(videos, run.settings.queues, run.settings.seed)
@@ -57,6 +59,7 @@ def distribute(run: Run) -> Computed:
 
     from producers.queues.rules import queue
     from vidtopics.jobs.frames import live_videos, statistics_prior
+    from vidtopics.jobs.queue_videos import decayed_clicks
     from vidtopics.rates import smoothed_ctr
 
     settings, seed = run.settings.queues, run.settings.seed
@@ -70,13 +73,14 @@ def distribute(run: Run) -> Computed:
     prior = statistics_prior(statistics, run.settings.statistics)
     youngest = run.as_of_us - settings.fresh_age // timedelta(microseconds=1)
     rate = smoothed_ctr(F.col("video_clicks"), F.col("video_exposures"), prior)
-    counts = {name: F.coalesce(name, F.lit(0)) for name in ("video_exposures", "video_clicks")}
+    recent = F.expr(decayed_clicks(run.as_of_us, run.settings.statistics.half_life))
+    counts = {name: F.coalesce(name, F.lit(0)) for name in COUNTS}
     videos = (
         live_videos(run)
         .select("video_id", (F.unix_micros("published_at") > youngest).alias("young"))
         .crossJoin(F.broadcast(epoch))  # queues never mix epochs
         .join(topics, ["video_id", "topic_epoch"], "left")
-        .join(statistics, "video_id", "left")
+        .join(statistics.withColumn("decayed_clicks", recent), "video_id", "left")
         .withColumns({**counts, "young": F.coalesce("young", F.lit(False))})
         .withColumn("video_ctr", rate)
     )

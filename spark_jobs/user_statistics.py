@@ -10,11 +10,11 @@ from vidtopics.jobs.increments import plan
 from vidtopics.jobs.job import Run, main
 from vidtopics.jobs.sql import Engine
 from vidtopics.jobs.user_events import (
-    halved,
     job_of_events,
     name_expected,
     name_new_events,
 )
+from vidtopics.rates import halved
 
 EVENTS = f"""
 SELECT user_id, us, 1 AS shown, 0 AS clicked, expected FROM {{expected}}

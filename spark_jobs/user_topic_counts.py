@@ -17,11 +17,11 @@ from vidtopics.jobs.increments import Plan, plan
 from vidtopics.jobs.job import Run, main
 from vidtopics.jobs.sql import Engine
 from vidtopics.jobs.user_events import (
-    halved,
     job_of_events,
     name_expected,
     name_new_events,
 )
+from vidtopics.rates import halved
 
 EPOCH = "topic_epoch"
 SHARES = """

@@ -2,70 +2,75 @@
 
 from __future__ import annotations
 
-from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
+from collections.abc import Mapping
+from functools import partial
+
+from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, VIDEO_COUNTS
 from vidtopics.jobs.checks import require_live_videos
-from vidtopics.jobs.increments import Plan, connect, log_frame, plan, view_rows
-from vidtopics.jobs.job import Computed, Job, Run, main
+from vidtopics.jobs.increments import plan
+from vidtopics.jobs.job import Job, Run, main
+from vidtopics.jobs.sql import Engine, on_duckdb, on_spark
+from vidtopics.rates import halved
 
-COUNT = """
-SELECT video_id, CAST(SUM(exposures) AS BIGINT) AS video_exposures,
-  CAST(SUM(clicks) AS BIGINT) AS video_clicks
-FROM (
-  SELECT video_id, video_exposures AS exposures, video_clicks AS clicks FROM {base}
-  UNION ALL SELECT video_id, 1 AS exposures, 0 AS clicks FROM {impressions}
-  UNION ALL SELECT video_id, 0 AS exposures, 1 AS clicks FROM {clicks})
-GROUP BY video_id
+EVENTS = f"""
+SELECT video_id, unix_micros({EVENT_TIME}) AS us, 1 AS shown, 0 AS clicked FROM {{impressions}}
+UNION ALL
+SELECT video_id, unix_micros({EVENT_TIME}) AS us, 0 AS shown, 1 AS clicked FROM {{clicks}}
 """
-"""The counts of an earlier run and the events since, for Spark and DuckDB."""
+LAST = """
+SELECT e.video_id, GREATEST(MAX(e.us), COALESCE(MAX(b.video_decayed_at), MAX(e.us))) AS last_us
+FROM {events} e LEFT JOIN {base} b ON e.video_id = b.video_id GROUP BY e.video_id
+"""
+ROWS = """
+SELECT video_id, CAST(SUM(shown) AS BIGINT) AS video_exposures,
+  CAST(SUM(clicked) AS BIGINT) AS video_clicks,
+  CAST(SUM(decayed_shown) AS FLOAT) AS video_decayed_exposures,
+  CAST(SUM(decayed_clicked) AS FLOAT) AS video_decayed_clicks, MAX(last_us) AS video_decayed_at
+FROM {parts} GROUP BY video_id
+"""
 
 
-def compute(run: Run) -> Computed:
-    """Add the events that came since the last run to its counts; the others stay as they are."""
+def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
+    """Add the new events of each video that has any; the others' rows stay as they are.
+
+    Decayed counts hold as of the video's last event, so that a run without one changes nothing.
+    """
     chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
-    with connect(run) as con:
-        for log in (IMPRESSIONS, CLICKS):
-            view_rows(con, log.name, run, log, chosen.seen, chosen.new_rows(log))
-        columns = [column.name for column in VIDEO_COUNTS.all_columns]
-        counts = run.tables.as_of(VIDEO_COUNTS, *_times(chosen), columns=columns)
-        con.register("counts", counts)
-        con.execute(
-            f"CREATE TEMP TABLE shown AS SELECT DISTINCT video_id FROM (SELECT video_id FROM"
-            f" {IMPRESSIONS.name} UNION ALL SELECT video_id FROM {CLICKS.name})"
-        )
-        con.execute("CREATE VIEW base AS FROM counts SEMI JOIN shown USING (video_id)")
-        names = {"base": "base", "impressions": IMPRESSIONS.name, "clicks": CLICKS.name}
-        rows = con.sql(COUNT.format(**names)).to_arrow_table()
-        reused = con.sql("FROM counts ANTI JOIN shown USING (video_id)").to_arrow_table()
-    return Computed(rows, facts=chosen.facts, left_out=_left_out(run), reused=reused)
-
-
-def distribute(run: Run) -> Computed:
-    """The same on executors."""
-    chosen = plan(run, JOB, IMPRESSIONS, CLICKS)
-    impressions, clicks = (
-        log_frame(run, log, chosen.seen, chosen.new_rows(log)) for log in (IMPRESSIONS, CLICKS)
+    for log in (IMPRESSIONS, CLICKS):
+        engine.log(log.name, log, chosen.seen, chosen.new_rows(log))
+    engine.view("events", EVENTS, reused=True)
+    engine.base("base", VIDEO_COUNTS, chosen, of="SELECT DISTINCT video_id FROM {events}")
+    engine.view("last_events", LAST, reused=True)
+    half_life = run.settings.statistics.half_life
+    of_event = halved("us", "last_us", half_life)
+    of_base = halved("video_decayed_at", "last_us", half_life)
+    engine.view(
+        "parts",
+        f"""
+        SELECT e.video_id, shown, clicked, last_us, shown * {of_event} AS decayed_shown,
+          clicked * {of_event} AS decayed_clicked
+        FROM {{events}} e JOIN {{last_events}} l ON e.video_id = l.video_id
+        UNION ALL
+        SELECT b.video_id, video_exposures, video_clicks, last_us,
+          video_decayed_exposures * {of_base}, video_decayed_clicks * {of_base}
+        FROM {{base}} b JOIN {{last_events}} l ON b.video_id = l.video_id
+        """,
     )
-    counts = run.tables.spark_as_of(VIDEO_COUNTS, *_times(chosen))
-    rows = run.spark.sql(COUNT, base=counts, impressions=impressions, clicks=clicks)
-    return Computed(rows, facts=chosen.facts, left_out=_left_out(run))
-
-
-def _times(chosen: Plan) -> tuple[int, int]:
-    """As of when, and as known when, the counts to go on from are; before all without any."""
-    return (chosen.base.as_of_us, chosen.base.created_us) if chosen.base else (-1, -1)
-
-
-def _left_out(run: Run) -> list[str]:
-    return [] if run.has_events(IMPRESSIONS) else ["no impressions yet"]
+    return ROWS, chosen.facts
 
 
 JOB = Job(
     VIDEO_COUNTS,
     inputs=(IMPRESSIONS, CLICKS),
-    compute=compute,
-    distribute=distribute,
-    settings=lambda s: None,
-    code=("spark_jobs.video_counts", "vidtopics.jobs.increments"),
+    compute=partial(on_duckdb, build=build),
+    distribute=partial(on_spark, build=build),
+    settings=lambda s: s.statistics.half_life,
+    code=(
+        "spark_jobs.video_counts",
+        "vidtopics.jobs.increments",
+        "vidtopics.jobs.sql",
+        "vidtopics.rates",
+    ),
     check=require_live_videos,
     empty="no impressions yet",
 )

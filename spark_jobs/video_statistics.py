@@ -9,16 +9,18 @@ from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_COUNTS, VIDEO_
 from vidtopics.jobs.job import Computed, Job, Run, main
 from vidtopics.jobs.reuse import LastResult, exclude, select
 
+COUNTS = ["video_exposures", "video_clicks"]
+
 
 def compute(run: Run) -> Computed:
-    """The counts of videos that aren't taken down; 0 where a video was never shown."""
+    """The counts of videos that aren't taken down; 0, without decayed ones, where never shown."""
     last = LastResult.of(run, JOB, VIDEO_COUNTS)
     reused = last.rows(without=last.changed(VIDEO_COUNTS)["video_id"])
     reused = select(reused, "video_id", run.live_video_ids)
     live = pa.table({"video_id": run.live_video_ids})
     new = exclude(live, "video_id", reused["video_id"])
     rows = new.join(run.read(VIDEO_COUNTS), "video_id", join_type="left outer")
-    for name in ("video_exposures", "video_clicks"):
+    for name in COUNTS:
         at = rows.schema.get_field_index(name)
         rows = rows.set_column(at, name, pc.fill_null(rows[name], 0))
     return Computed(rows, left_out=_left_out(run), reused=reused)
@@ -29,7 +31,7 @@ def distribute(run: Run) -> Computed:
     from vidtopics.jobs.frames import live_videos
 
     live = live_videos(run).select("video_id")
-    rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0)
+    rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0, COUNTS)
     return Computed(rows, left_out=_left_out(run))
 
 

@@ -387,6 +387,22 @@ _COUNTS = (
         unit="impressions",
     ),
     Column("video_clicks", "int64", "clicks strictly before the as-of time", unit="clicks"),
+    Column(
+        "video_decayed_exposures",
+        "float32",
+        "those impressions, each halved per `statistics.half_life` until video_decayed_at",
+        unit="impressions",
+        optional=True,
+    ),
+    Column("video_decayed_clicks", "float32", "clicks, likewise", unit="clicks", optional=True),
+    Column(
+        "video_decayed_at",
+        "int64",
+        "the video's last event, in microseconds since 1970; null, as the decayed counts are: "
+        "never shown",
+        unit="us",
+        optional=True,
+    ),
 )
 
 VIDEO_COUNTS = Table(
@@ -585,6 +601,12 @@ TOPIC_QUEUES = Table(
         Column("queue_position", "int64", "1 is the first; fresh videos stand behind the others"),
         Column("queue_ctr", "float64", "the smoothed click-through rate"),
         Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
+        Column(
+            "queue_clicks",
+            "float64",
+            "clicks before it, each halved per `statistics.half_life`",
+            unit="clicks",
+        ),
         Column("fresh", "bool", "true: young, with exposures below tau_1; requests draw from them"),
         Column("topic_epoch", "int64", "IDs are comparable within one epoch"),
     ),

@@ -71,3 +71,13 @@ def decayed(value: Floats, since_us: Floats, at_us: Floats, half_life: timedelta
     halvings: Floats = (at_us - since_us) / (half_life / timedelta(microseconds=1))
     share: Floats = 0.5**halvings
     return value * share
+
+
+def halved(since: str, at: str, half_life: timedelta) -> str:
+    """SQL for the factor of :func:`decayed` between two times in microseconds.
+
+    >>> halved("us", "last_us", timedelta(seconds=1))
+    'POWER(CAST(0.5 AS DOUBLE), (last_us - us) / CAST(1000000.0 AS DOUBLE))'
+    """
+    half_us = half_life / timedelta(microseconds=1)
+    return f"POWER(CAST(0.5 AS DOUBLE), ({at} - {since}) / CAST({half_us!r} AS DOUBLE))"

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from consumers.parity.rows import as_read
 from vidtopics.contracts import (
+    CATALOGUE,
     CREATED_TIME,
     EVENT_TIME,
     PARENT,
@@ -97,19 +98,20 @@ class ReleaseStore:
     def catalogue(self) -> Catalogue:
         """As :meth:`vidtopics.online.OnlineClient.catalogue`."""
         rows = self._queue_rows
-        counts = pc.multiply(rows["queue_ctr"], rows["queue_exposures"])
-        clicks = rows.append_column("clicks", counts).group_by(["queue_level", "topic_id"])
-        order = [("clicks_sum", "descending"), ("topic_id", "ascending")]
-        by_clicks = clicks.aggregate([("clicks", "sum")]).sort_by(order)
+        clicks = rows.group_by(["queue_level", "topic_id"])
+        order = [("queue_clicks_sum", "descending"), ("topic_id", "ascending")]
+        by_clicks = clicks.aggregate([("queue_clicks", "sum")]).sort_by(order)
         topics, parents = (
             by_clicks.filter(pc.equal(by_clicks["queue_level"], level)) for level in (TOPIC, PARENT)
         )
+        popular = rows.filter(pc.equal(rows["queue_level"], CATALOGUE))
         epoch = pc.max(rows["topic_epoch"]).as_py() or 0
         return Catalogue(
             epoch,
             tuple(topics["topic_id"].to_pylist()),
             tuple(parents["topic_id"].to_pylist()),
-            tuple(round(clicks, 3) for clicks in parents["clicks_sum"].to_pylist()),
+            tuple(round(clicks, 3) for clicks in parents["queue_clicks_sum"].to_pylist()),
+            tuple(float(f"{clicks:.4g}") for clicks in popular["queue_clicks"].to_pylist()),
         )
 
     @cached_property

@@ -130,7 +130,9 @@ def _rows(features: Features | None, view: Table, n: int) -> pa.Table:
     if features is None:
         return pa.table({f.name: pa.nulls(n, f.type) for f in schema})
     columns = {
-        f.name: pa.array(_plain(features[f.name]), f.type, mask=~features.present) for f in schema
+        f.name: pa.array(_plain(features[f.name]), f.type, mask=~features.present)
+        for f in schema
+        if f.name in features.columns  # a store may be of before a column
     }
     return pa.table(columns)
 

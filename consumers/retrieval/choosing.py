@@ -8,7 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.retrieval.rules import Queue, Reason, TopicCounts, fill, queue_of_request, quotas
+from consumers.retrieval.rules import (
+    Queue,
+    Reason,
+    TopicCounts,
+    fill,
+    in_turn,
+    queue_of_request,
+    quotas,
+)
+from consumers.retrieval.tilting import Popular, Taste
 from vidtopics.contracts import CATALOGUE, PARENT, TOPIC
 from vidtopics.layout import queue_name
 from vidtopics.settings import RecallSettings
@@ -39,13 +48,6 @@ class Level(NamedTuple):
     floor: float = 0.0
 
 
-class Taste(NamedTuple):
-    """The user's topics and parents, each by falling number of clicks."""
-
-    topics: TopicCounts
-    parents: TopicCounts
-
-
 class Popularity(NamedTuple):
     """Parent topics of the catalogue by falling clicks of all users, and those."""
 
@@ -60,37 +62,47 @@ def choose(
     seen: Collection[str],
     settings: RecallSettings,
     seed: int,
+    popular: Popular | None = None,
 ) -> dict[str, Reason]:
     """N_3 candidates with their reasons, or all that the queues have.
 
     First from the N_2 strongest topics, in proportion to their clicks and with a floor; what these
-    leave open from all parents (:func:`parent_level`); what is still open from the catalogue's most
-    clicked videos.
+    leave open from all parents (:func:`parent_level`); what is still open from what is popular in
+    the whole catalogue. With `popular` videos of it, tilted to the user's taste, stand between
+    these, `popular_share` of any prefix (:func:`consumers.retrieval.rules.in_turn`).
 
     Args:
         read: reads queues and their fresh videos.
         taste: what the user clicked.
         popularity: what all users clicked.
         seen: videos that must not come back.
-        settings: N_2, N_3, floor, weight of popularity and share of fresh videos.
+        settings: N_2, N_3, floor, shares of popular and of fresh videos, weight of popularity.
         seed: of the draw of fresh videos.
+        popular: the head of the catalogue's queue, at least N_3 and what was seen.
     """
     reasons: dict[str, Reason] = {}
     topics = taste.topics.first(settings.topics)
-    zero = np.zeros(1, np.int64)
+    zero, number = np.zeros(1, np.int64), settings.candidates
     levels = (
         Level(TOPIC, topics.topic_ids, topics.clicks, topics.clicks, settings.floor),
         parent_level(taste.parents, popularity, settings.parent_prior),
         Level(CATALOGUE, zero, zero, zero),
     )
     for level in levels:
-        missing = settings.candidates - len(reasons)
+        missing = number - len(reasons)
         if missing and len(level.topic_ids):
             excluded = {*seen, *reasons}
             limits = _limits(level, missing, len(excluded))
             queues = _queues(read, level, limits, settings.fresh_share, seed)
             reasons |= fill(queues, excluded, missing, level.floor)
-    return reasons
+    if popular is None:
+        return reasons
+    tilted = {
+        popular.video_ids[place]: Reason(CATALOGUE, 0, place + 1, 0)
+        for place in popular.tilted(taste, settings.parent_prior).tolist()
+        if popular.video_ids[place] not in seen
+    }
+    return in_turn(reasons, tilted, settings.popular_share, number)
 
 
 def parent_level(parents: TopicCounts, popularity: Popularity, prior: float) -> Level:

@@ -15,10 +15,12 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.retrieval.choosing import Popularity, Taste, choose
+from consumers.retrieval.choosing import Popularity, choose
 from consumers.retrieval.epochs import first_rows, left_out, of_epoch
 from consumers.retrieval.rules import Reason, count_topics
-from vidtopics.contracts import USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
+from consumers.retrieval.tilting import Popular, Taste
+from vidtopics.contracts import CATALOGUE, USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
+from vidtopics.layout import queue_name
 from vidtopics.online import Catalogue, Features
 from vidtopics.settings import RecallSettings
 from vidtopics.times import micros
@@ -154,7 +156,9 @@ class Recall:
         seen = {*clicks, *skips} if self.settings.leave_out == "seen" else {*clicks}
         return Candidates(
             user_id=user_id,
-            reasons=choose(read, own, popularity, seen, self.settings, seed),
+            reasons=choose(
+                read, own, popularity, seen, self.settings, seed, self._popular(release, catalogue)
+            ),
             epoch=catalogue.epoch,
             clicks=clicks,
             skips=skips,
@@ -164,6 +168,19 @@ class Recall:
             at_us=at_us,
             seed=seed,
         )
+
+    def _popular(self, release: Store, catalogue: Catalogue) -> Popular | None:
+        """The head of the catalogue's queue with its topics; None where none of it is asked for."""
+        if not self.settings.popular_share:
+            return None
+        limit = 2 * (self.settings.candidates + self.settings.recent_clicks)
+        name = queue_name(CATALOGUE, 0)
+        [ids] = release.queues([name], epoch=catalogue.epoch, limit=[limit])
+        topics = of_epoch(release.read(VIDEO_TOPICS.name, ids), catalogue.epoch)
+        clicks = np.zeros(len(ids))
+        clicks[: len(catalogue.popular_clicks)] = catalogue.popular_clicks[: len(ids)]
+        slots = (cast("NDArray[np.int64]", topics[n]) for n in ("topic_ids", "parent_topic_ids"))
+        return Popular.of(ids, clicks, *slots)
 
     def _history(self, release: Store, user_id: str) -> tuple[list[str], list[str]]:
         """Recent clicks and skips; a view is not there while no user has any."""
@@ -181,7 +198,8 @@ class Recall:
 def taste_of(topics: Features, clicks: int) -> Taste:
     """Topics and parents of the first rows, clicked videos, by falling number of clicks."""
     slots = (topics["topic_ids"], topics["parent_topic_ids"])
-    return Taste(*(count_topics(cast("NDArray[np.int64]", ids[:clicks])) for ids in slots))
+    own = [cast("NDArray[np.int64]", ids[:clicks]) for ids in slots]
+    return Taste(count_topics(own[0]), count_topics(own[1]), int((own[0] >= 0).any(1).sum()))
 
 
 def _uncounted(topics: Features, epoch: int) -> dict[str, int]:

@@ -5,9 +5,9 @@ Topics of the user, quotas, fresh videos, candidates from queues.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple
 
 import numpy as np
@@ -225,6 +225,32 @@ def fill(
             short[n] = len(taken) - before < quota
         live = live[~short]
     return _interleaved(taken, counts)
+
+
+def in_turn(
+    own: Mapping[str, Reason], popular: Mapping[str, Reason], share: float, number: int
+) -> dict[str, Reason]:
+    """The union of two lists, cut to `number`: of any prefix `share` comes from the second.
+
+    The i-th of the first stands at (i - 1/2) / (1 - share), the i-th of the second at
+    (i - 1/2) / share, ties by the first. A video that both have stands at its earlier place, with
+    the reason of the first.
+
+    >>> own = {video: Reason("topic", 5, 1, 3) for video in "abcd"}
+    >>> popular = {video: Reason("catalogue", 0, 1, 0) for video in "xbyz"}
+    >>> "".join(in_turn(own, popular, 0.5, 6)), "".join(in_turn(own, popular, 0.25, 6))
+    ('axbcyd', 'abxcdy')
+    >>> in_turn(own, popular, 0.5, 3)["b"].level
+    'topic'
+    """
+    places = [
+        ((i + 0.5) / part if part else inf, video)
+        for part, videos in ((1 - share, own), (share, popular))
+        for i, video in enumerate(videos)
+    ]
+    places.sort(key=lambda place: place[0])
+    union = dict.fromkeys(video for _, video in places)
+    return {video: own.get(video) or popular[video] for video in islice(union, number)}
 
 
 def _interleaved(taken: dict[str, tuple[int, Reason]], counts: Sequence[int]) -> dict[str, Reason]:

@@ -26,7 +26,7 @@ def members(videos: pa.Table) -> pa.Table:
     Args:
         videos: each video once: video_id, topic_ids and parent_topic_ids (int64 lists, -1 in unused
             slots), topic_epoch, video_exposures, video_clicks, video_ctr, young (published within
-            `queues.fresh_age`).
+            `queues.fresh_age`), decayed_clicks (as of the run).
 
     >>> videos = pa.table({"video_id": ["a", "b"], "topic_ids": [[5, 9], [5, -1]],
     ...                    "parent_topic_ids": [[2, 2], [2, -1]]})
@@ -50,7 +50,8 @@ def queue(rows: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
     A judged video, one with at least tau_1 exposures, stays unless its click-through rate is below
     tau_2 (:func:`is_disliked`). Those of a topic are ranked by falling smoothed click-through rate,
     ties by falling exposures, then by video_id. A parent and the catalogue rank every video that
-    isn't disliked by falling clicks, ties by falling rate, then by video_id: what is popular there.
+    isn't disliked by falling decayed clicks, ties by falling clicks, then by video_id: what is
+    popular there of late.
 
     Behind those of topics and parents stand the fresh videos, at most `fresh_pool`: younger than
     `fresh_age` and with fewer than tau_1 exposures, in the order of a draw. Readers draw from them
@@ -64,7 +65,8 @@ def queue(rows: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
     >>> rows = pa.table({"queue_level": ["topic"] * 4, "topic_id": [7] * 4,
     ...                  "video_id": ["a", "b", "c", "d"], "video_exposures": [50, 40, 9, 60],
     ...                  "video_clicks": [10, 12, 8, 1], "video_ctr": [0.2, 0.3, 0.9, 0.02],
-    ...                  "young": [False, False, True, False], "topic_epoch": [1] * 4})
+    ...                  "young": [False, False, True, False], "topic_epoch": [1] * 4,
+    ...                  "decayed_clicks": [3.0, 2.0, 8.0, 0.5]})
     >>> topic = queue(rows, QueueSettings(), seed=7)  # c is fresh, d is clicked too rarely
     >>> topic.select(["queue_position", "video_id", "fresh"]).to_pylist()
     [{'queue_position': 1, 'video_id': 'b', 'fresh': False},
@@ -115,8 +117,8 @@ def is_disliked(
 
 
 _BY_CLICKS = [
+    ("decayed_clicks", "descending"),
     ("video_clicks", "descending"),
-    ("video_ctr", "descending"),
     ("video_id", "ascending"),
 ]
 ORDERS = {
@@ -163,6 +165,7 @@ def _rows(ranked: pa.Table, fresh: pa.Table) -> pa.Table:
             "queue_position": pa.array(np.arange(1, len(both) + 1)),
             "queue_ctr": both["video_ctr"],
             "queue_exposures": both["video_exposures"],
+            "queue_clicks": both["decayed_clicks"].cast(pa.float64()),
             "fresh": pa.array(np.arange(len(both)) >= len(ranked)),
             "topic_epoch": both["topic_epoch"],
         }

@@ -190,6 +190,7 @@ def build(home: Path, *, queues: bool = True) -> Tables:
                 "queue_position": i + 1,
                 "queue_ctr": r,
                 "queue_exposures": e,
+                "queue_clicks": r * e,
                 "fresh": f,
                 "topic_epoch": 3,
             }

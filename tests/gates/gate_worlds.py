@@ -131,6 +131,7 @@ def queue_entry(topic_id: int, video: str, position: int = 1, epoch: int = 1) ->
         "queue_position": position,
         "queue_ctr": 0.2,
         "queue_exposures": 10,
+        "queue_clicks": 10 * 0.2,
         "fresh": False,
         "topic_epoch": epoch,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -91,6 +91,15 @@ def statistics(home, at: int) -> dict[str, tuple[int, int]]:
     exposures = Counter(row["video_id"] for row in shown)
     clicks = Counter(row["video_id"] for row in shown if row["event_id"] in clicked)
     return {v: (exposures[v], clicks[v]) for v in live_videos(home, at)}
+
+
+def event_times(home, log, at: int) -> dict[str, list[int]]:
+    """By video the times of a log's events before `at`, of those known by then."""
+    times: dict[str, list[int]] = defaultdict(list)
+    for row in home.rows(log):
+        if row["event_timestamp"] < at and row["created_timestamp"] <= at:
+            times[row["video_id"]].append(row["event_timestamp"])
+    return times
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

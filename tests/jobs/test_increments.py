@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from datetime import date
 
 import duckdb
 import pytest
-from event_logs import DAY, LIMIT, START, deliver, rows_of, run_as_of, steps, visible
+from event_logs import DAY, LIMIT, START, deliver, microseconds, rows_of, run_as_of, steps, visible
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -23,14 +23,40 @@ from vidtopics.jobs.job import Job, Run
 from vidtopics.tables import Tables, deltalake_engine
 from vidtopics.tables.scans import scan
 
-COUNTS = replace(video_counts.JOB, table=replace(VIDEO_COUNTS, engine="deltalake"))
+COUNTS = video_counts.JOB
 RECENT = user_recent_clicks.JOB
+Row = dict[str, float]
 
 
-def expected_counts(run: Run) -> dict[str, tuple[int, int]]:
-    shown = Counter(r["video_id"] for r in visible(run, IMPRESSIONS))
-    clicked = Counter(r["video_id"] for r in visible(run, CLICKS))
-    return {video: (shown[video], clicked[video]) for video in shown | clicked}
+def expected_counts(run: Run) -> dict[str, Row]:
+    """Counts, and sums of 2 ** (-age / half-life), ages taken at the video's last event."""
+    times = defaultdict(lambda: ([], []))
+    for i, log in enumerate((IMPRESSIONS, CLICKS)):
+        for row in visible(run, log):
+            times[row["video_id"]][i].append(microseconds(row))
+    half_life_us = run.settings.statistics.half_life.total_seconds() * 1e6
+    rows = {}
+    for video, (shown, clicked) in times.items():
+        last = max(shown + clicked)
+        decayed = [sum(0.5 ** ((last - us) / half_life_us) for us in e) for e in (shown, clicked)]
+        rows[video] = counts_row(len(shown), len(clicked), *decayed, last)
+    return rows
+
+
+def counts_row(shown: int, clicked: int, exposures: float, clicks: float, last: int) -> Row:
+    return {
+        "video_exposures": shown,
+        "video_clicks": clicked,
+        "video_decayed_exposures": pytest.approx(exposures, abs=1e-5),
+        "video_decayed_clicks": pytest.approx(clicks, abs=1e-5),
+        "video_decayed_at": last,
+    }
+
+
+def of_days(first: int, days: int) -> Row:
+    """A video shown and clicked once on each of some days; the half-life is a week."""
+    decayed = sum(0.5 ** (n / 7) for n in range(days))
+    return counts_row(days, days, decayed, decayed, START + (first + days - 1) * DAY)
 
 
 def expected_lists(run: Run) -> dict[str, list[str]]:
@@ -54,17 +80,9 @@ def connect(run: Run, chosen) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def count(run: Run, job=COUNTS) -> dict[str, tuple[int, int]]:
+def count(run: Run) -> dict[str, Row]:
     """The job `video_counts` on DuckDB."""
-    chosen, commit = plan(run, job, IMPRESSIONS, CLICKS), job.commit(run)
-    base = (chosen.base.as_of_us, chosen.base.created_us) if chosen.base else (-1, -1)
-    with connect(run, chosen) as con:
-        con.register("base", run.tables.as_of(job.table, *base))
-        views = {"base": "base", "impressions": "new_impressions", "clicks": "new_clicks"}
-        rows = con.sql(video_counts.COUNT.format(**views)).to_arrow_table()
-    run.tables.publish(job.table, rows, replace(commit, facts=chosen.facts))
-    counts = run.tables.as_of(job.table, run.as_of_us, run.known_by(job.table)).to_pylist()
-    return {r["video_id"]: (r["video_exposures"], r["video_clicks"]) for r in counts}
+    return rows_of(run, COUNTS)
 
 
 def list_clicks(run: Run) -> dict[str, list[str]]:
@@ -104,7 +122,8 @@ def tables(tmp_path, monkeypatch) -> Tables:
     tables.home.mkdir()
     one_each_day(tables, range(10), 1)
     run = run_as_of(tables, "backfill", 10)
-    assert (count(run), counted(tables, COUNTS)) == ({"v": (10, 10)}, "everything: no earlier run")
+    assert count(run) == {"v": of_days(0, 10)}
+    assert counted(tables, COUNTS) == "everything: no earlier run"
     list_clicks(run)
     return tables
 
@@ -134,7 +153,7 @@ def test_a_run_goes_on_from_the_last_with_new_days_and_late_rows(tables):
     with connect(run, chosen) as con:
         new = con.sql("SELECT event_id FROM new_impressions ORDER BY ALL").fetchall()
     assert new == [("e10",), ("e11",), ("e12",), ("e40",)]
-    assert count(run) == {"v": (13, 13), "w": (1, 0)}
+    assert count(run) == {"v": of_days(0, 13), "w": counts_row(1, 0, 1, 0, START + 3 * DAY)}
     assert counted(tables, COUNTS) == "what came since the run as of 2024-10-14T00:00:00+00:00"
 
 
@@ -184,16 +203,16 @@ def test_everything_is_counted_where_there_is_nothing_to_go_on_from(
         chosen = plan(run, job(each), *logs)
         assert chosen.base is None
         assert re.match(f"everything: {reason}", chosen.counted)
-    assert count(run, job(COUNTS)) == expected_counts(run)
+    assert count(run) == expected_counts(run)
 
 
 def test_a_backfill_does_not_go_on_from_a_live_run(tables):
     deliver(tables, [(40, "b", "w", 3, 60, None)], 2)  # known two months later
     live = run_as_of(tables, "live", 11)
-    assert count(live)["w"] == (1, 0)
+    assert count(live)["w"] == counts_row(1, 0, 1, 0, START + 3 * DAY)
     backfill = run_as_of(tables, "backfill", 12)
     assert plan(backfill, COUNTS, IMPRESSIONS, CLICKS).base.as_of_us == START + 10 * DAY
-    assert count(backfill) == expected_counts(backfill) == {"v": (10, 10)}
+    assert count(backfill) == expected_counts(backfill) == {"v": of_days(0, 10)}
 
 
 def test_spark_reads_the_files_of_new_days_and_of_late_rows_alone(tables):

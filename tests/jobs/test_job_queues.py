@@ -19,6 +19,7 @@ from vidtopics.contracts import (
     VIDEO_TOPICS,
 )
 from vidtopics.jobs.pipeline import find
+from vidtopics.rates import decayed
 from vidtopics.tables import Commit
 
 WEEK = 7 * 86_400_000_000
@@ -37,8 +38,9 @@ def expected_queues(home, at):
 
     Rates are drawn to that of all videos with statistics, w times.
     """
-    counts, live = home.holds(VIDEO_STATISTICS, at), plain.live_videos(home, at)
-    statistics = {r["video_id"]: (r["video_exposures"], r["video_clicks"]) for r in counts}
+    live = plain.live_videos(home, at)
+    counts = {r["video_id"]: r for r in home.holds(VIDEO_STATISTICS, at)}
+    statistics = {v: (r["video_exposures"], r["video_clicks"]) for v, r in counts.items()}
     shown, clicked = (sum(pair[i] for pair in statistics.values()) for i in (0, 1))
     w = home.settings.statistics.prior_exposures
     topics = {r["video_id"]: r for r in home.holds(VIDEO_TOPICS, at)}
@@ -58,6 +60,7 @@ def expected_queues(home, at):
                     "video_exposures": exposures,
                     "video_clicks": clicks,
                     "video_ctr": (clicks + w * clicked / shown) / (exposures + w),
+                    "decayed_clicks": decayed_clicks(home, at, counts[video_id]),
                     "young": row["published_at"].timestamp() * 1e6 > at - WEEK,
                     "topic_epoch": 1,
                 }
@@ -68,6 +71,14 @@ def expected_queues(home, at):
         for name, rows in videos.items()
     }
     return {name: rows for name, rows in queues.items() if rows}
+
+
+def decayed_clicks(home, at, row):
+    """Decayed from the video's last event on to the run."""
+    if row["video_decayed_at"] is None:
+        return 0.0
+    half_life = home.settings.statistics.half_life
+    return decayed(row["video_decayed_clicks"], row["video_decayed_at"], at, half_life)
 
 
 def places(queues):
@@ -86,9 +97,10 @@ def test_queues_by_the_rules(home, at):
     assert places(queues) == places(expected)
     for name, rows in queues.items():
         assert [r["queue_position"] for r in rows] == list(range(1, len(rows) + 1))
-        assert [r["queue_ctr"] for r in rows] == pytest.approx(
-            [r["queue_ctr"] for r in expected[name]], abs=1e-12
-        )
+        for figure in ("queue_ctr", "queue_clicks"):
+            assert [r[figure] for r in rows] == pytest.approx(
+                [r[figure] for r in expected[name]], abs=1e-12
+            )
     assert {r["topic_epoch"] for queue in queues.values() for r in queue} == {1}
 
 

@@ -23,6 +23,7 @@ from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import moment
 
 COUNTS, JOB = find(["video_counts", "video_statistics"])
+LOGS = {"exposures": IMPRESSIONS, "clicks": CLICKS}
 TABLES = (VIDEO_CATALOG, IMPRESSIONS, CLICKS, VIDEO_COUNTS, VIDEO_STATISTICS)
 
 
@@ -33,6 +34,23 @@ def figures(rows) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
 def test_figures_by_hand(home, at):
     assert figures(home.holds(VIDEO_STATISTICS, at)) == plain.statistics(home, at)
+
+
+@pytest.mark.parametrize("at", [T1, T2], ids=["T1", "T2"])
+def test_decayed_counts_by_hand(home, at):
+    """Each event halved per week of its age at the video's last one; null where there is none."""
+    times = {name: plain.event_times(home, table, at) for name, table in LOGS.items()}
+    for row in home.holds(VIDEO_STATISTICS, at):
+        video = row["video_id"]
+        events = [us for by_video in times.values() for us in by_video[video]]
+        last = max(events, default=None)
+        assert row["video_decayed_at"] == last
+        for name, by_video in times.items():
+            decayed = [0.5 ** ((last - us) / (7 * 86.4e9)) for us in by_video[video]]
+            expected = pytest.approx(sum(decayed), rel=1e-6) if events else None
+            assert row[f"video_decayed_{name}"] == expected, (video, name)
+    nulls = [r["video_decayed_at"] is None for r in home.holds(VIDEO_STATISTICS, at)]
+    assert 0 < sum(nulls) < len(nulls) or at == T2
 
 
 def test_each_run_goes_on_from_the_last(home):

@@ -122,6 +122,7 @@ class OnlineHome:
                 "queue_position": i + 1,
                 "queue_ctr": ctr,
                 "queue_exposures": 10,
+                "queue_clicks": 10 * ctr,
                 "topic_epoch": epoch,
             }
             for name, videos in queues.items()

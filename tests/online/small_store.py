@@ -101,7 +101,7 @@ def put_queues(
     for topic, videos in queues.items():
         connection.rpush(names.queue(load, topic), *videos)
     facts = {"load": load, "epoch": epoch, "topics": list(queues)}
-    facts |= {"parents": [], "parent_clicks": []}
+    facts |= {"parents": [], "parent_clicks": [], "popular_clicks": [3.5, 1.0]}
     connection.hset(place("vt", "structures"), "topic_queues", json.dumps(facts))
     connection.incr(place("vt", "directory"))
 

@@ -72,17 +72,19 @@ def test_clicks_are_newest_first_and_empty_for_a_stranger(
 def test_the_catalogue_names_epoch_and_popular_topics(
     store: Connection, client: OnlineClient
 ) -> None:
-    expected = "Redis, prefix 'vt': expected queues of topics and of their parents, found "
-    with pytest.raises(StoreError, match=f"{expected}none"):
+    expected = (
+        "Redis, prefix 'vt': expected queues of topics, of their parents and of the catalogue"
+    )
+    with pytest.raises(StoreError, match=f"{expected}, found none"):
         client.catalogue()
     old = json.dumps({"load": 1, "epoch": 1, "topics": [8]})  # written before parents had queues
     store.hset(place("vt", "structures"), "topic_queues", old)
     store.incr(place("vt", "directory"))
-    with pytest.raises(StoreError, match=f"{expected}queues of topics alone"):
+    with pytest.raises(StoreError, match=f"{expected}, found queues of an earlier version"):
         client.catalogue()
     for epoch in (3, 4):
         put_queues(store, {8: ["v"], 2: ["w"]}, epoch=epoch, load=epoch)
-        assert client.catalogue() == Catalogue(epoch, (8, 2))
+        assert client.catalogue() == Catalogue(epoch, (8, 2), popular_clicks=(3.5, 1.0))
 
 
 def test_another_bucket_count_is_read_from_the_store(store: Connection) -> None:

@@ -13,7 +13,14 @@ from producers.queues.rules import is_disliked, members, queue, queues
 from vidtopics.contracts import TOPIC_QUEUES
 from vidtopics.settings import QueueSettings
 
-COLUMNS = ["video_id", "video_exposures", "video_clicks", "video_ctr", "young"]
+COLUMNS = [
+    "video_id",
+    "video_exposures",
+    "video_clicks",
+    "video_ctr",
+    "young",
+    "decayed_clicks",
+]
 SCHEMA = pa.schema(
     [
         ("queue_level", pa.string()),
@@ -23,14 +30,17 @@ SCHEMA = pa.schema(
         ("video_clicks", pa.int64()),
         ("video_ctr", pa.float64()),
         ("young", pa.bool_()),
+        ("decayed_clicks", pa.float64()),
         ("topic_epoch", pa.int64()),
     ]
 )
 
 
 def rows_of(rows, level="topic", topic_id=7):
+    """Rows of one queue; clicks of late are all clicks where a row doesn't say."""
     common = {"queue_level": level, "topic_id": topic_id, "topic_epoch": 3}
-    cells = [common | dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    whole = [row if len(row) == len(COLUMNS) else (*row, row[2]) for row in rows]
+    cells = [common | dict(zip(COLUMNS, row, strict=True)) for row in whole]
     return pa.Table.from_pylist(cells, schema=SCHEMA)
 
 
@@ -71,6 +81,7 @@ def test_by_hand():
         "queue_position": 1,
         "queue_ctr": 0.45,
         "queue_exposures": 99,
+        "queue_clicks": 45.0,
         "fresh": False,
         "topic_epoch": 3,
     }
@@ -81,6 +92,15 @@ def test_the_last_resort_by_hand():
     rows = queued(BY_HAND, "catalogue", 0)
     assert videos_of(rows) == ["b", "f", "n1", "c", "d", "e", "a", "old", "n2"]
     assert videos_of(queued(BY_HAND, "catalogue", 0, length=3)) == ["b", "f", "n1"]
+
+
+def test_what_is_popular_is_what_is_clicked_of_late():
+    """b has most clicks, all of them old; of equal ones of late the more clicked, then by id."""
+    rows = [("b", 99, 60, 0.5, False, 1.5), ("a", 30, 9, 0.3, False, 4.0)]
+    rows += [("d", 20, 5, 0.2, False, 2.0), ("c", 20, 5, 0.2, False, 2.0)]
+    rows += [("e", 30, 7, 0.2, False, 2.0)]
+    for level in ("parent", "catalogue"):
+        assert videos_of(queued(rows, level)) == ["a", "e", "c", "d", "b"]
 
 
 def test_the_popular_of_a_parent_by_hand():
@@ -102,6 +122,7 @@ def test_a_video_is_in_the_queues_of_its_topics_their_parents_and_the_catalogue(
             "video_clicks": [10, 10, 10],
             "video_ctr": [0.5, 0.3, 0.2],
             "young": [False] * 3,
+            "decayed_clicks": [10.0] * 3,
         }
     )
     assert len(members(videos)) == 3 + 2 + 3
@@ -194,7 +215,8 @@ def any_rows(draw):
         exposures = draw(st.integers(0, 60))
         clicks = draw(st.integers(0, exposures))
         rate = draw(st.sampled_from([0.0, 0.06, 0.07, 0.2, 0.9]))
-        rows.append((video, exposures, clicks, rate, draw(st.booleans())))
+        recent = draw(st.sampled_from([0.0, 0.5, 2.0, 7.5]))
+        rows.append((video, exposures, clicks, rate, draw(st.booleans()), recent))
     return rows
 
 
@@ -218,15 +240,15 @@ def test_any_queue(rows, chosen, level, random):
     tau_1 = chosen["min_exposures"]
     disliked = {
         v
-        for v, (n, c, _, _) in of.items()
+        for v, (n, c, *_) in of.items()
         if n >= tau_1 and beta_below(c, n, chosen["min_ctr"] or 1e-12, 2_000) > chosen["confidence"]
     }
-    young = {v for v, (n, _, _, y) in of.items() if y and n < tau_1 and level != "catalogue"}
+    young = {v for v, (n, _, _, y, _) in of.items() if y and n < tau_1 and level != "catalogue"}
     good = [v for v in of if v not in disliked | young and (level != "topic" or of[v][0] >= tau_1)]
     if level == "topic":
         ranked = sorted(good, key=lambda v: (-of[v][2], -of[v][0], v.encode()))
     else:
-        ranked = sorted(good, key=lambda v: (-of[v][1], -of[v][2], v.encode()))
+        ranked = sorted(good, key=lambda v: (-of[v][4], -of[v][1], v.encode()))
     assert videos_of(result) == ranked[: chosen["length"]]
     fresh = videos_of(result, fresh=True)
     assert set(fresh) <= young

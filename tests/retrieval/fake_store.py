@@ -52,7 +52,8 @@ class FakeClient:
         return [lists.get(n, [])[:end] if epoch == self.epoch else [] for n, end in pairs]
 
     def catalogue(self):
-        return Catalogue(self.epoch, (), tuple(self.parents), (10.0,) * len(self.parents))
+        clicks = tuple(100.0 / (place + 1) for place in range(len(self.lists.get("all", ()))))
+        return Catalogue(self.epoch, (), tuple(self.parents), (10.0,) * len(self.parents), clicks)
 
     def read(self, view, ids):
         return self.read_entities([view], {"video": ids})[view]

@@ -126,6 +126,7 @@ def queue_rows(shift):
                     "queue_position": place,
                     "queue_ctr": 0.1,
                     "queue_exposures": 10,
+                    "queue_clicks": 100.0 / place,
                     "fresh": False,
                     "topic_epoch": 1,
                 }

@@ -15,7 +15,13 @@ from vidtopics.settings import RecallSettings
 
 HISTORY = "user_recent_clicks+user_recent_skips"
 SETTINGS = RecallSettings(
-    recent_clicks=5, topics=2, candidates=6, floor=0.1, fresh_share=0, parent_prior=0
+    recent_clicks=5,
+    topics=2,
+    candidates=6,
+    floor=0.1,
+    fresh_share=0,
+    parent_prior=0,
+    popular_share=0,
 )
 
 
@@ -88,6 +94,40 @@ def test_parents_and_then_the_catalogue_top_up(client):
         ("v", Reason("catalogue", 0, 4, 0)),
     ]
     assert client.trips == [HISTORY, "video_topics", "queues", "queues", "queues"]
+
+
+def test_popular_videos_come_in_turn_with_those_of_topics(client):
+    """Of the catalogue's a1 was clicked: z1, w and v stand between x1, y1, x2, y2, s, y3."""
+    candidates = recall(client, "ann", popular_share=0.5)
+    assert candidates.video_ids == ["x1", "z1", "y1", "w", "x2", "v"]
+    assert candidates.reasons["z1"] == Reason("catalogue", 0, 2, 0)
+    assert candidates.reasons["y1"] == Reason("topic", 11, 3, 2)
+    assert client.trips == [HISTORY, "video_topics", "queues", "video_topics", "queues"]
+    quarter = recall(client, "ann", popular_share=0.25)
+    assert quarter.video_ids == ["x1", "y1", "z1", "x2", "y2", "s"]
+
+
+def test_a_popular_video_that_the_users_parents_give_too_has_their_reason(client):
+    """12 are all that the queues have; z1 stands second, for the catalogue has it first."""
+    candidates = recall(client, "ann", candidates=12, popular_share=0.5)
+    assert "".join(candidates.video_ids) == "x1z1y1wx2vy2sy3pqz2"
+    assert candidates.reasons["z1"] == Reason("parent", 2, 1, 1)
+    assert recall(client, "ann", candidates=12).video_ids != candidates.video_ids
+
+
+def test_popular_videos_are_tilted_to_the_users_topics(client):
+    """Of 208 clicks on the popular ones a1 has 100, z1 50, w 33 and v 25; c = 1.
+
+    Topic 10, of a1 and v, has .6 of them and three of ann's four clicks with topics: a lift of
+    3.6 / 3; all four are of its parent, 4.6 / 3: v comes to 25 * 1.36 = 34. She never clicked topic
+    30, of z1: 50 * .2 = 10. w has no topic. What is missing of six comes from her topics.
+    """
+    client.topics |= {"v": ([10], 1), "z1": ([30], 1), "w": ([], 1)}
+    tilted = recall(client, "ann", popular_share=1, parent_prior=1)
+    assert tilted.video_ids == ["v", "w", "z1", "x1", "y1", "x2"]
+    assert tilted.reasons["v"] == Reason("catalogue", 0, 4, 0)  # its place in the queue
+    flat = recall(client, "ann", popular_share=1, parent_prior=1e9)
+    assert flat.video_ids[:3] == ["z1", "w", "v"]
 
 
 def test_only_the_newest_clicks_count(client):

@@ -201,7 +201,7 @@ def test_nothing_after_the_cut_reaches_recall(tmp_path):
         at = recall_evaluation._moment(tables, SETTINGS, Log.read(tables, ids), cut)
         users = [u.as_py() for u in at.past.known.log.user_ids]
         seen = recall_evaluation._seen(at, SETTINGS, users.index("u00"))
-        reasons = recall_evaluation.recall(at, SETTINGS, users.index("u00"), seen)
+        reasons = recall_evaluation.recall(at, SETTINGS.recall, users.index("u00"), seen)
         lists.append((at.lists, sorted(seen), list(reasons.items())))
     assert lists[0] == lists[1]
 

@@ -37,11 +37,14 @@ def release(store: redis.Redis, load: int) -> None:
     values = encode(schema, columns, fingerprints=prints, event_us=[load] * 2, created_us=[1] * 2)
     sender.add(ids, values)
     sender.finish()
-    for queue in ("5", "p1"):
+    for queue in ("5", "p1", "all"):
         store.rpush(Structures("vt", Layout()).queue(load, queue), f"of release {load}")
     live = ViewEntry.from_json(store.hget(place("vt", "views"), "video_topics") or b"")
     facts = json.dumps(
-        {"load": load, "epoch": load, "topics": [5], "parents": [1], "parent_clicks": [1.0]}
+        {
+            **{"load": load, "epoch": load, "topics": [5], "parents": [1], "parent_clicks": [1.0]},
+            "popular_clicks": [1.0],
+        }
     )
     with store.pipeline() as pipe:
         entry = ViewEntry(live.number, live.generation, 0, live.schema, live.keys, load)
@@ -71,7 +74,7 @@ def client(store: redis.Redis) -> OnlineClient:
     return OnlineClient(store)
 
 
-@pytest.mark.parametrize(("user", "reads"), [("ann", 7), ("bob", 6), ("nobody", 6)])
+@pytest.mark.parametrize(("user", "reads"), [("ann", 9), ("bob", 8), ("nobody", 8)])
 def test_a_switch_between_any_two_reads_mixes_nothing(
     client: OnlineClient,
     store: redis.Redis,

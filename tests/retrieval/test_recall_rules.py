@@ -15,6 +15,7 @@ from consumers.retrieval.rules import (
     fill,
     fresh_count,
     fresh_places,
+    in_turn,
     queue_of_request,
     quotas,
 )
@@ -172,6 +173,27 @@ def test_every_prefix_has_each_queues_share(queues, candidates):
         for topic, total in totals.items():
             share = topics[:length].count(topic) - total * length / len(topics)
             assert abs(share) <= len(queues)
+
+
+@given(
+    st.permutations("abcdefghij"),
+    st.permutations("abcdefghij"),
+    st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]),
+    st.integers(1, 10),
+)
+def test_every_prefix_of_a_union_has_the_heads_of_both_lists(first, second, share, number):
+    """The first p hold the head of each list, as far as its share of the places goes."""
+    reasons = [
+        {v: Reason(level, 0, 1, 0) for v in videos}
+        for level, videos in (("topic", first), ("catalogue", second))
+    ]
+    union = in_turn(*reasons, share, number)
+    assert len(union) == number
+    for length in range(1, number + 1):
+        head = list(union)[:length]
+        for videos, part in ((first, 1 - share), (second, share)):
+            assert set(videos[: int(part * length)]) <= set(head)
+    assert {r.level for r in union.values()} == {"topic"}  # each is in both lists
 
 
 @pytest.mark.parametrize(

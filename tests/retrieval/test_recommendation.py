@@ -12,7 +12,7 @@ from consumers.retrieval.rules import Reason
 from vidtopics.online import Status
 from vidtopics.settings import RecallSettings
 
-SETTINGS = RecallSettings(candidates=4, topics=1, fresh_share=0)
+SETTINGS = RecallSettings(candidates=4, topics=1, fresh_share=0, popular_share=0)
 
 
 class Known:

@@ -18,6 +18,12 @@ from vidtopics.online import Status
 NOW = START_US + 500 * 3_600_000_000
 MINUTE = 60_000_000
 USERS = ["u00", "u01", "u44", "nobody"]
+RECALL = SETTINGS.recall.model_copy(update={"parent_prior": 1.0})
+DECAYED = {
+    "video_decayed_exposures": 2.5,
+    "video_decayed_clicks": 0.5,
+    "video_decayed_at": START_US,
+}
 
 
 class Linear:
@@ -49,7 +55,7 @@ def stores(tmp_path_factory):
     tables = make_home(tmp_path_factory.mktemp("home"))
     ids = [f"v{i:02d}" for i in range(90)]
     counts = [
-        {"video_id": v, "video_exposures": 3 + i % 40, "video_clicks": i % 3}
+        {"video_id": v, "video_exposures": 3 + i % 40, "video_clicks": i % 3} | DECAYED
         for i, v in enumerate(ids)
     ]
     put(tables, VIDEO_STATISTICS, counts, START_US)
@@ -74,7 +80,7 @@ def stores(tmp_path_factory):
 def served(store, ranker=None, at_us=NOW):
     """The log of some requests, answered a second after they were made."""
     requests = [
-        answer(store, ranker or Linear(), SETTINGS.recall, user, at_us=at_us, seed=n)
+        answer(store, ranker or Linear(), RECALL, user, at_us=at_us, seed=n)
         for n, user in enumerate(USERS)
     ]
     return [Logged.of(request, NOW + 1_000_000) for request in requests]
@@ -85,25 +91,25 @@ def test_a_replay_gives_the_same_candidates_features_and_scores(stores):
     assert all(len(request.candidates) == 12 for request in logged)
     assert len({tuple(request.candidates) for request in logged}) == 3  # two users have no clicks
     again = [Logged(**request.to_json()) for request in logged]
-    assert replay(again, lambda at: stores[1], Linear(), SETTINGS.recall) == {}
+    assert replay(again, lambda at: stores[1], Linear(), RECALL) == {}
 
 
 def test_a_stale_release_shows(stores):
-    report = replay(served(stores[0]), lambda at: stores[1], Linear(), SETTINGS.recall)
+    report = replay(served(stores[0]), lambda at: stores[1], Linear(), RECALL)
     assert set(report) == set(range(len(USERS)))
     assert all("candidates" in lines[0] for lines in report.values())
 
 
 def test_another_model_shows(stores):
     logged = served(stores[1], Linear(1.001))
-    report = replay(logged, lambda at: stores[1], Linear(), SETTINGS.recall)
+    report = replay(logged, lambda at: stores[1], Linear(), RECALL)
     assert all(lines[0].startswith("scores: up to 0.000") for lines in report.values())
     assert len(report) == len(USERS)
 
 
 def test_a_swapped_view_shows(stores):
     swapped = Swapped(stores[1].tables, stores[1].versions)
-    report = replay(served(swapped), lambda at: stores[1], Linear(), SETTINGS.recall)
+    report = replay(served(swapped), lambda at: stores[1], Linear(), RECALL)
     assert all(lines[0] == "features: video_statistics" for lines in report.values())
     assert len(report) == len(USERS)
 
@@ -111,7 +117,7 @@ def test_a_swapped_view_shows(stores):
 @pytest.mark.parametrize(("minutes", "alarms"), [(0.5, False), (-2, True), (60, True)])
 def test_a_shifted_clock_shows(stores, minutes, alarms):
     logged = served(stores[1], at_us=NOW + int(minutes * MINUTE))
-    lines = differences(logged[0], stores[1], Linear(), SETTINGS.recall)
+    lines = differences(logged[0], stores[1], Linear(), RECALL)
     assert [line.split(":")[0] for line in lines] == (["clock"] if alarms else [])
 
 

@@ -174,7 +174,6 @@ def test_every_verb_takes_home_and_config():
         ("bench",),
         ("join",),
         ("models",),
-        ("parity",),
         ("release",),
         ("releases",),
     }  # nothing of theirs is a setting

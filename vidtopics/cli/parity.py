@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
 
 
 def parity(
@@ -50,15 +50,32 @@ def parity(
         bool,
         typer.Option("--served", help="Count staleness as `vidtopics join --served` joins."),
     ] = False,
+    requests: Annotated[
+        Path | None,
+        typer.Option(
+            "--requests",
+            metavar="FILE",
+            help="Instead: answer whole requests again, those that `recommend --log` wrote.",
+        ),
+    ] = None,
+    store: Annotated[
+        str,
+        typer.Option("--store", metavar="NAME", help="With --requests: whose loads count."),
+    ] = "",
     home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay what a client's ServingLog kept against the tables.
+    """Replay what a client's ServingLog kept against the tables; or whole requests.
 
     Ends with 0 if all is well; with 1 if a served value is not the table's, if of a view more than
     a RATE is stale, unchecked or a matter of clocks, or no row could be checked; with 2 if there is
-    no log or no table.
+    no log or no table. With --requests: with 1 if candidates, features or scores of a request
+    differ from those of the release that was live, or none could be read.
     """
+    if requests:
+        _answer_again(requests, home, config, store, examples, as_json=as_json)
+        return
     from consumers.parity import Limits, replay
     from vidtopics.cli import parity_report, show
     from vidtopics.tables import Tables
@@ -74,4 +91,24 @@ def parity(
     else:
         parity_report.show(report, limits)
     if not fine:
+        raise typer.Exit(1)
+
+
+def _answer_again(
+    requests: Path, home: Path, config: Path | None, store: str, examples: int, *, as_json: bool
+) -> None:
+    from consumers.parity.request_log import LiveReleases, replay_file
+    from consumers.ranking.serve import Ranker
+    from vidtopics.cli import homes, parity_report, show
+    from vidtopics.tables import Tables
+
+    tables, settings = Tables(home), homes.settings(home, config)
+    with show.working("Answering requests again"):
+        ranker = Ranker.load(tables.home / "models" / "ranking")
+        report = replay_file(requests, LiveReleases(tables, store), ranker, settings.recall)
+    if as_json:
+        print_json({"fine": report.is_fine} | vars(report))
+    else:
+        parity_report.show_requests(report, examples)
+    if not report.is_fine:
         raise typer.Exit(1)

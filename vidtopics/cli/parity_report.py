@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from consumers.parity import Limits, Report, ViewReport
+    from consumers.parity.request_log import ReplayReport
 
 NOTES = {
     "ahead": "newer than the watermark: read while a load was under way; fine",
@@ -38,6 +39,19 @@ def show(report: Report, limits: Limits) -> None:
         for example in view.examples:
             out.print(as_text(_example(view.view, example)), soft_wrap=True)
     out.print(_sums(report, limits), highlight=False, soft_wrap=True)
+
+
+def show_requests(report: ReplayReport, examples: int) -> None:
+    """How many requests were answered otherwise, and in what."""
+    from vidtopics.cli.show import as_text, out
+
+    for line, differences in list(report.differing.items())[:examples]:
+        out.print(as_text(f"line {line}, {'; '.join(differences)}"), soft_wrap=True)
+    sums = (
+        f"{report.requests:,} requests answered again, {len(report.differing):,} differ;"
+        f" {report.unreadable:,} lines could not be read"
+    )
+    out.print(sums if report.requests else f"NOTHING CHECKED: {sums}", highlight=False)
 
 
 def _sums(report: Report, limits: Limits) -> str:

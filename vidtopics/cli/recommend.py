@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,15 @@ def recommend(
     user_id: Annotated[str, typer.Argument(metavar="USER_ID")],
     top: Annotated[int, typer.Option(min=1, help="Videos to recommend.")] = 10,
     home: ExistingHome = DEFAULT_HOME,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            metavar="FILE",
+            help="Add the request to a log, for `vidtopics parity --requests`.",
+            dir_okay=False,
+        ),
+    ] = None,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,
@@ -31,7 +41,7 @@ def recommend(
     from vidtopics.cli import homes, recommendations
 
     settings = homes.settings(home, config)
-    report = recommendations.report(home, settings, user_id, top=top, embedded=embedded)
+    report = recommendations.report(home, settings, user_id, top=top, embedded=embedded, log=log)
     if as_json:
         print_json(report)
     else:

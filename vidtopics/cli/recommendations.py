@@ -20,27 +20,40 @@ LABEL_TERMS = 3
 
 
 def report(
-    home: Path, settings: Settings, user_id: str, *, top: int, embedded: bool = False
+    home: Path,
+    settings: Settings,
+    user_id: str,
+    *,
+    top: int,
+    embedded: bool = False,
+    log: Path | None = None,
 ) -> dict[str, Any]:
     """Recall and rank with the home's Redis and ranking model; plain values for JSON.
+
+    With `log` the request is added to that file.
 
     Raises:
         StoreError: Redis can't be reached, or nothing was materialised.
         TableError: no ranking model was trained.
     """
+    from consumers.parity import request_log
+    from consumers.parity.requests import Logged
     from consumers.ranking.serve import Ranker
-    from consumers.recommendation import recommend
+    from consumers.recommendation import answer, best_of
     from vidtopics.cli import stores
     from vidtopics.server import url_of
     from vidtopics.tables import Tables
+    from vidtopics.tables.stamps import now_us
 
     tables = Tables(home)
     ranker = Ranker.load(tables.home / "models" / "ranking")
     url = url_of(home, embedded=embedded)
     with stores.reaching(url):
         client = stores.client(url, settings.online.prefix)
-        recommendation = recommend(client, ranker, settings.recall, user_id, top=top)
-    return named(tables, recommendation)
+        given = answer(client, ranker, settings.recall, user_id)
+    if log:
+        request_log.append(log, Logged.of(given, now_us()))
+    return named(tables, best_of(given, top=top))
 
 
 def active_user(tables: Tables) -> str:

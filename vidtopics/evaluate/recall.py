@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from consumers.retrieval.choosing import Popularity, Taste, choose
+from consumers.retrieval.choosing import Popularity, choose
 from consumers.retrieval.rules import Reason, count_topics
+from consumers.retrieval.tilting import Popular, Taste
 from producers.queues.rules import is_disliked, queues
-from vidtopics.contracts import PARENT, TOPIC_SLOTS, VIDEO_CATALOG, VIDEO_TOPICS
+from vidtopics.contracts import CATALOGUE, PARENT, TOPIC_SLOTS, VIDEO_CATALOG, VIDEO_TOPICS
 from vidtopics.errors import TableError, explain
 from vidtopics.evaluate import recall_peers as peers
 from vidtopics.evaluate.recall_log import Known, Log
@@ -31,16 +32,19 @@ from vidtopics.jobs.inputs import live_videos
 from vidtopics.jobs.job import Run
 from vidtopics.jobs.queue_videos import queue_videos
 from vidtopics.layout import queue_name
-from vidtopics.settings import Settings
+from vidtopics.settings import RecallSettings, Settings
 from vidtopics.tables import Tables
 from vidtopics.times import moment
 
 SHORT = 50
 """Figures are at this length and at N_3."""
-TOPICS, POPULAR, RANDOM, KNN, ALS = "topics", "popular", "random", "item-kNN", "ALS"
+RECALL, TOPICS = "recall", "topics"
+"""As it is served, and without its share of the catalogue's popular videos."""
+POPULAR, RANDOM, KNN, ALS = "popular", "random", "item-kNN", "ALS"
 PAIRS = (
+    *((RECALL, other) for other in (TOPICS, POPULAR, KNN, ALS)),
     *((TOPICS, peer) for peer in (RANDOM, POPULAR, KNN, ALS)),
-    *((f"topics + {peer}", part) for peer in (POPULAR, KNN, ALS) for part in (TOPICS, peer)),
+    *((f"topics + {peer}", part) for peer in (KNN, ALS) for part in (TOPICS, peer)),
 )
 LEAST_REQUESTS = 20
 
@@ -54,6 +58,7 @@ class Moment:
         topics, parents: int64[V, 8] of each video, -1 in unused slots.
         lists: the queues by name.
         popularity: parent topics by falling clicks on their queues.
+        popular: the catalogue's queue with its topics.
         is_fresh: bool[V], young and with fewer than tau_1 exposures.
         removed: how many live videos each rule keeps from the queues of topics.
     """
@@ -63,6 +68,7 @@ class Moment:
     parents: NDArray[np.int64]
     lists: Mapping[str, list[str]]
     popularity: Popularity
+    popular: Popular
     is_fresh: NDArray[np.bool_]
     removed: Mapping[str, int]
 
@@ -153,15 +159,13 @@ def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
     known, live = Known.of(log, at_us), live_videos(run, "published_at")
     names = ["video_id", "topic_ids", "parent_topic_ids", "topic_epoch"]
     assigned = tables.as_of(VIDEO_TOPICS, at_us, at_us, columns=names)
-    counts = {"video_clicks": known.clicks, "video_exposures": known.exposures}
-    statistics = pa.table({"video_id": log.video_ids, **counts})
     videos, _ = queue_videos(
         live,
         assigned,
-        statistics,
+        known.statistics(settings.statistics.half_life),
         settings.queues,
+        settings.statistics,
         as_of_us=at_us,
-        prior_exposures=settings.statistics.prior_exposures,
     )
     place = pc.index_in(videos["video_id"], value_set=log.video_ids).to_numpy()
     is_live, is_fresh = np.zeros((2, len(log.video_ids)), bool)
@@ -169,7 +173,7 @@ def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
     is_judged = known.exposures >= settings.queues.min_exposures
     is_fresh[place] = videos["young"].to_numpy()
     is_fresh &= ~is_judged
-    lists, popularity = _lists(queues(videos, settings.queues, settings.seed))
+    lists, popularity, clicks_of = _lists(queues(videos, settings.queues, settings.seed))
     disliked = is_live & is_disliked(known.clicks, known.exposures, settings.queues)
     removed = {
         "live videos": int(is_live.sum()),
@@ -179,7 +183,10 @@ def _moment(tables: Tables, settings: Settings, log: Log, at_us: int) -> Moment:
     }
     slots = [_slots(videos[name], place, len(is_live)) for name in names[1:3]]
     past = peers.Past(known, is_live, settings.seed)
-    return Moment(past, slots[0], slots[1], lists, popularity, is_fresh, removed)
+    head = lists.get(queue_name(CATALOGUE, 0), [])
+    rows = pc.index_in(pa.array(head, pa.string()), value_set=log.video_ids).to_numpy()
+    popular = Popular.of(head, clicks_of, slots[0][rows], slots[1][rows])
+    return Moment(past, slots[0], slots[1], lists, popularity, popular, is_fresh, removed)
 
 
 def _slots(lists: pa.ChunkedArray, place: NDArray[np.int64], videos: int) -> NDArray[np.int64]:
@@ -191,9 +198,12 @@ def _slots(lists: pa.ChunkedArray, place: NDArray[np.int64], videos: int) -> NDA
     return slots
 
 
-def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], Popularity]:
-    """Queues by name, as they lie in Redis, and parents by falling clicks."""
+def _lists(
+    parts: Iterator[pa.Table],
+) -> tuple[dict[str, list[str]], Popularity, NDArray[np.float64]]:
+    """Queues by name, as they lie in Redis; parents by falling clicks; the catalogue's clicks."""
     lists: dict[str, list[str]] = {}
+    popular = np.zeros(0)
     clicks: dict[int, float] = {}
     for part in parts:
         if not len(part):
@@ -203,11 +213,12 @@ def _lists(parts: Iterator[pa.Table]) -> tuple[dict[str, list[str]], Popularity]
             videos = part.filter(pc.equal(part["fresh"], fresh))["video_id"].to_pylist()
             if videos:
                 lists[queue_name(level, topic, fresh=fresh)] = videos
+        if level == CATALOGUE:
+            popular = part["queue_clicks"].to_numpy()
         if level == PARENT:
-            counts = pc.multiply(part["queue_ctr"], part["queue_exposures"])
-            clicks[topic] = pc.sum(counts).as_py()
+            clicks[topic] = pc.sum(part["queue_clicks"]).as_py()
     parents = sorted(clicks, key=lambda topic: (-clicks[topic], topic))
-    return lists, Popularity(parents, [clicks[topic] for topic in parents])
+    return lists, Popularity(parents, [clicks[topic] for topic in parents]), popular
 
 
 def _choose_peers(
@@ -280,12 +291,13 @@ def _requests(
     live, number = int(past.is_live.sum()), settings.recall.candidates
     for user, clicked, _ in _active(at, end_us, users):
         seen = _seen(at, settings, user)
-        reasons = recall(at, settings, user, seen)
-        lists = {TOPICS: list(reasons)}
+        reasons = recall(at, settings.recall, user, seen)
+        topics = settings.recall.model_copy(update={"popular_share": 0.0})
+        lists = {RECALL: list(reasons), TOPICS: list(recall(at, topics, user, seen))}
         lists |= {name: peer(user, seen, number) for name, peer in methods.items()}
         lists |= {
             f"topics + {name}": peers.union(lists[TOPICS], lists[name], number)
-            for name in (POPULAR, KNN, ALS)
+            for name in (KNN, ALS)
         }
         history = len(known.ever_clicked(user))
         possible = min(number, live - int(past.is_live[list(seen)].sum()))
@@ -293,18 +305,21 @@ def _requests(
         yield _Row(user, history, lists, clicked, share, at.is_fresh, given, possible)
 
 
-def recall(at: Moment, settings: Settings, user: int, seen: set[int]) -> dict[int, Reason]:
+def recall(at: Moment, settings: RecallSettings, user: int, seen: set[int]) -> dict[int, Reason]:
     """Candidates by recall's own rules from the queues of the moment."""
     log, known = at.past.known.log, at.past.known
-    clicks = known.recent(user, settings.recall.recent_clicks, clicked=True)
-    taste = Taste(count_topics(at.topics[clicks]), count_topics(at.parents[clicks]))
+    clicks = known.recent(user, settings.recent_clicks, clicked=True)
+    topics = at.topics[clicks]
+    with_topics = int((topics >= 0).any(1).sum())
+    taste = Taste(count_topics(topics), count_topics(at.parents[clicks]), with_topics)
     names = set(log.video_ids.take(pa.array(list(seen), pa.int64())).to_pylist())
 
     def read(queues: Sequence[str], limits: Sequence[int]) -> list[list[str]]:
         pairs = zip(queues, limits, strict=True)
         return [at.lists.get(name, [])[:limit] for name, limit in pairs]
 
-    reasons = choose(read, taste, at.popularity, names, settings.recall, seed=settings.seed + user)
+    seed, popular = at.past.seed + user, at.popular if settings.popular_share else None
+    reasons = choose(read, taste, at.popularity, names, settings, seed, popular)
     places = pc.index_in(pa.array(list(reasons), pa.string()), value_set=log.video_ids)
     return dict(zip(places.to_pylist(), reasons.values(), strict=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import duckdb
 import numpy as np
@@ -108,6 +109,27 @@ class Known:
             is_clicked,
             np.searchsorted(log.user[rows], np.arange(len(log.user_ids) + 1)),
         )
+
+    def statistics(self, half_life: timedelta) -> pa.Table:
+        """What `video_statistics` says as of the time, decayed to it."""
+        log, clicked = self.log, self.rows[self.is_clicked]
+        events = ((self.rows, log.shown_us), (clicked, log.click_us))
+        half_us = half_life / timedelta(microseconds=1)
+        exposures, clicks = (
+            np.bincount(
+                log.video[rows], 0.5 ** ((self.at_us - us[rows]) / half_us), len(log.video_ids)
+            )
+            for rows, us in events
+        )
+        columns = {
+            "video_id": log.video_ids,
+            "video_exposures": self.exposures,
+            "video_clicks": self.clicks,
+            "video_decayed_exposures": exposures,
+            "video_decayed_clicks": clicks,
+            "video_decayed_at": np.full(len(log.video_ids), self.at_us),
+        }
+        return pa.table(columns)
 
     def recent(self, user: int, number: int, *, clicked: bool) -> list[int]:
         """The user's newest clicked videos, each once at its last click; or the newest skips."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, VIDEO_COUNTS, Table
@@ -36,6 +35,7 @@ def job_of_events(table: Table, build: Build, *inputs: Table, empty: str) -> Job
             "vidtopics.jobs.increments",
             "vidtopics.jobs.sql",
             "vidtopics.jobs.user_events",
+            "vidtopics.rates",
         ),
         check=require_live_videos,
         empty=empty,
@@ -151,9 +151,3 @@ def _expected(prior_exposures: float) -> str:
       ON i.video_id = v.video_id AND CAST(i.{EVENT_TIME} AS DATE) = v.day
     JOIN {{all_before}} a ON a.day = v.day
     """
-
-
-def halved(since: str, at: str, half_life: timedelta) -> str:
-    """SQL for the factor of :func:`vidtopics.rates.decayed` between two times in microseconds."""
-    half_us = half_life / timedelta(microseconds=1)
-    return f"POWER(CAST(0.5 AS DOUBLE), ({at} - {since}) / CAST({half_us!r} AS DOUBLE))"

@@ -146,26 +146,31 @@ def is_from(delta: DeltaTable, known: Mapping[str, Any]) -> bool:
 
 
 def _queues(rows: pa.Table, facts: Mapping[str, object], known: Mapping[str, Any]) -> Swap:
-    """Every queue's list; with the catalogue: epoch, topics and parents by falling clicks."""
+    """Every queue's list; with the catalogue: epoch, topics and parents, clicks of the popular."""
     queue_rows = _query(
         "SELECT topic_epoch, queue_level, topic_id, fresh,"
         " list(video_id ORDER BY queue_position) AS videos,"
-        " sum(queue_ctr * queue_exposures) AS clicks"
+        " sum(queue_clicks) AS clicks,"
+        " list(queue_clicks ORDER BY queue_position) AS video_clicks"
         " FROM rows GROUP BY ALL ORDER BY clicks DESC, topic_id",
         rows=rows,
     )
     lists = {
         queue_name(level, topic, fresh=fresh): videos
-        for _, level, topic, fresh, videos, _ in queue_rows
+        for _, level, topic, fresh, videos, *_ in queue_rows
     }
     clicks: dict[str, dict[int, float]] = {TOPIC: {}, PARENT: {}, CATALOGUE: {}}
-    for _, level, topic, _, _, number in queue_rows:
+    popular: list[float] = []
+    for _, level, topic, _, _, number, of_videos in queue_rows:
         clicks[level][topic] = clicks[level].get(topic, 0) + round(number, 3)
+        if level == CATALOGUE:
+            popular = [float(f"{count:.4g}") for count in of_videos]
     catalogue = {
         "epoch": queue_rows[0][0] if queue_rows else known.get("epoch", 0),
         "topics": list(clicks[TOPIC]),
         "parents": list(clicks[PARENT]),
         "parent_clicks": list(clicks[PARENT].values()),
+        "popular_clicks": popular,
     }
     return Swap(lists, {**catalogue, **facts}, len(rows))
 

@@ -13,7 +13,10 @@ from vidtopics.online.requests import is_stale
 
 ListKeys = Callable[[Directory, Structures], Iterable[bytes]]
 QUEUES = "topic_queues"
-WITHOUT_PARENTS: Mapping[str, Any] = MappingProxyType({"parents": [], "parent_clicks": []})
+LEVELS = ("topics", "parents", "parent_clicks", "popular_clicks")
+WITHOUT_PARENTS: Mapping[str, Any] = MappingProxyType(
+    {"parents": [], "parent_clicks": [], "popular_clicks": []}
+)
 """Facts of queues that layout 1 lacks."""
 
 
@@ -63,7 +66,9 @@ class Catalogue:
     topics: tuple[int, ...]
     parents: tuple[int, ...] = ()
     parent_clicks: tuple[float, ...] = ()
-    """Of each parent, the clicks on its queue."""
+    """Of each parent, the decayed clicks on its queue."""
+    popular_clicks: tuple[float, ...] = ()
+    """Of each video in the catalogue's queue, in its order, the decayed clicks."""
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
@@ -71,14 +76,14 @@ class Catalogue:
         facts = directory.structures.get(QUEUES)
         if facts is not None and directory.layout.version == 1:
             facts = {**WITHOUT_PARENTS, **facts}
-        if facts is None or "parent_clicks" not in facts:
+        if facts is None or "popular_clicks" not in facts:
             raise StoreError(
                 explain(
                     f"Redis, prefix {directory.prefix!r}",
-                    expected="queues of topics and of their parents",
-                    found="none" if facts is None else "queues of topics alone",
+                    expected="queues of topics, of their parents and of the catalogue",
+                    found="none" if facts is None else "queues of an earlier version",
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        levels = (tuple(facts[name]) for name in ("topics", "parents", "parent_clicks"))
+        levels = (tuple(facts[name]) for name in LEVELS)
         return cls(facts["epoch"], *levels)

@@ -39,13 +39,12 @@ TABLE_LIMITS: Mapping[str, Limits] = {
         )
     },
     # Running totals: each run shifts all of their bins.
-    "video_statistics.video_exposures.psi": OFF,
-    "video_statistics.video_clicks.psi": OFF,
-    "video_counts.video_exposures.psi": OFF,
-    "video_counts.video_clicks.psi": OFF,
+    "video_statistics.psi": OFF,
+    "video_counts.psi": OFF,
     "user_statistics.psi": OFF,
     "user_topic_counts.psi": OFF,
     "topic_queues.queue_exposures.psi": OFF,
+    "topic_queues.queue_clicks.psi": OFF,
     "topics.size.psi": OFF,
     # A queue's places change with its click-through rates.
     "topic_queues.ended_share": Limits(warn=0.5, block=0.9),

@@ -15,6 +15,8 @@ class StatisticsSettings(Section):
 
     prior_exposures: Annotated[float, Field(gt=0)] = 10.0
     """w in (clicks + w * global CTR) / (exposures + w)."""
+    half_life: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=7)
+    """After which an event counts half in a video's decayed counts, by which queues are ordered."""
 
 
 class UserSettings(Section):
@@ -59,8 +61,11 @@ class RecallSettings(Section):
     """Least share of the candidates that each chosen topic gets."""
     fresh_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of a queue that is drawn from its fresh videos, anew for each request."""
+    popular_share: Share = 0.9
+    """Share of the candidates from what is popular in the whole catalogue, tilted to the user's
+    topics, in turn with those of their queues; 0: only where these leave places open."""
     parent_prior: Annotated[float, Field(ge=0)] = 50
-    """Clicks, spread as all users' are, that count beside the user's own in a parent topic: how far
-    the user's parents are trusted against what is popular."""
+    """Clicks, spread as all users' are, that count beside the user's own in a topic or parent
+    topic: how far the user's clicks are trusted against what is popular."""
     leave_out: Literal["seen", "clicked"] = "seen"
     """Which of the user's recent videos don't come back: all that were shown, or clicked ones."""
