@@ -176,6 +176,10 @@ def test_every_verb_takes_home_and_config():
         ("models",),
         ("release",),
         ("releases",),
+        # an experiment is declared in its own folder, and needs no home
+        ("power",),
+        ("evaluate", "ab"),
+        ("evaluate", "off_policy"),
     }  # nothing of theirs is a setting
     assert {
         name: flags
