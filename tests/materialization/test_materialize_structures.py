@@ -60,7 +60,7 @@ def test_queues_of_parents_the_catalogue_and_fresh_videos(
     home.queues({1: ["a"], "p6": ["b"], "p8": ["b", "c"], "p8:fresh": ["d"], "all": ["c", "a"]})
     assert moved(home, store, "topic_queues") == (7, 5)
     client = OnlineClient(store)
-    assert client.catalogue() == Catalogue(1, (1,), (8, 6), (15.0, 5.0))
+    assert client.catalogue() == Catalogue(1, (1,), (8, 6), (15.0, 5.0), (5.0, 5.0))
     assert client.queues(["p8", "p8:fresh", "all", "p9", 1], epoch=1, limit=9) == [
         ["b", "c"],
         ["d"],

@@ -45,6 +45,9 @@ def fill(tables, videos, versions):
             {
                 "video_exposures": number,
                 "video_clicks": number // 2,
+                "video_decayed_exposures": number.astype(float),
+                "video_decayed_clicks": number / 2,
+                "video_decayed_at": created,
             },
         )
     release_tables(tables, as_of_us=START_US, created_us=START_US, settings="test")

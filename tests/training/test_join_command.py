@@ -111,7 +111,7 @@ def test_rows_after_the_release_are_not_read(tmp_path):
         at,
         at,
         gone,
-        dict.fromkeys(["video_exposures", "video_clicks"], [0] * 4),
+        dict.fromkeys([c.name for c in VIDEO_STATISTICS.values], [0] * 4),
     )
     assert copy.delta(VIDEO_STATISTICS).version() == versions["video_statistics"] + 1
     pq.write_table(spine(), tmp_path / "spine.parquet")
