@@ -93,7 +93,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from vidtopics.cli.show import as_text, out
 
     table = Table(
-        "video",
+        "id",
         "view",
         "status",
         Column("holds from", no_wrap=True),
