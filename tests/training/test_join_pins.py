@@ -52,7 +52,7 @@ def join(home, spine, out, *options):
 def change_past(home, *, known_day):
     """Another row of every video that holds from the first day on, known from a later one."""
     event, created = (np.full(40, START_US + days * DAY_US) for days in (1, known_day))
-    values = {"video_exposures": [9] * 40, "video_clicks": [9] * 40}
+    values = dict.fromkeys([c.name for c in VIDEO_STATISTICS.values], [9] * 40)
     publish(home, VIDEO_STATISTICS, event, created, np.zeros(40, bool), values)
     now_us = START_US + 9 * DAY_US
     release_tables(home, as_of_us=now_us, created_us=now_us, settings="test")
