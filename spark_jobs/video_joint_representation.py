@@ -37,14 +37,18 @@ def compute(run: Run) -> Computed:
     reused = last.rows("content_blocks", without=last.changed(VIDEO_CATALOG)["video_id"])
     reused = select(reused, "video_id", videos["video_id"])
     new = exclude(videos, "video_id", reused["video_id"])
+    held, facts = reused["content_blocks"].to_numpy(), {"computed": len(new)}
+    if not len(new):
+        none = arrow_schema(JOB.table, JOB.table.columns).empty_table()
+        return Computed(none, facts=facts, left_out=_missing_blocks(held), reused=reused)
     with ExitStack() as stack:
         folder = stack.enter_context(scratch_folder(run.tables.home, "joint"))
         blocks, width = write_rows(run, new, folder)
         return Computed(
             ds.dataset(folder, format="parquet"),
-            widths={"joint_width": width} if width else {},
-            facts={"computed": len(new)},
-            left_out=_missing_blocks(np.concatenate([blocks, reused["content_blocks"].to_numpy()])),
+            widths={"joint_width": width},
+            facts=facts,
+            left_out=_missing_blocks(np.concatenate([blocks, held])),
             close=stack.pop_all().close,
             reused=reused,
         )
@@ -57,15 +61,12 @@ def write_rows(run: Run, videos: pa.Table, folder: Path) -> tuple[NDArray[np.int
     of their batches share one buffer, so that whoever keeps the keys keeps the vectors too.
 
     Returns:
-        `content_blocks` of each, and the width of z; 0 without videos.
+        `content_blocks` of each, and the width of z.
     """
-    schema = arrow_schema(JOB.table, JOB.table.columns)
-    if not len(videos):
-        pq.write_table(schema.empty_table(), folder / "none.parquet")
-        return np.empty(0, np.int64), 0
     from vidtopics.jobs.encodings import read_encodings, take
     from vidtopics.jobs.inputs import lists
 
+    schema = arrow_schema(JOB.table, JOB.table.columns)
     encodings = read_encodings(videos["content_hash"], run)
     every, width = [], 0
     for first in range(0, len(videos), PART_ROWS):

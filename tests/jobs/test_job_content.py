@@ -8,6 +8,7 @@ import pytest
 import small_world
 from small_home import T1, T2
 
+from spark_jobs.video_joint_representation import JOB
 from vidtopics.contracts import (
     VIDEO_CATALOG,
     VIDEO_CONTENT_ENCODING,
@@ -61,6 +62,16 @@ def test_every_live_video_is_represented_held_out_or_not(home):
         weights = weights_as_of(home, at)
         # A zero vector is the same by every model: its row is not written again.
         assert {r["encoder_version"] for r in rows if r["content_blocks"]} == {weights}
+
+
+def test_where_nothing_is_new_no_row_is_computed_and_the_rows_stay(fork):
+    copy = fork()
+    run = copy.at(T2)
+    computed = JOB.compute(run)
+    assert (len(computed.rows), computed.facts) == (0, {"computed": 0})
+    before = copy.rows(JOB.table)
+    copy.tables.publish(JOB.table, computed.rows, JOB.commit(run), reused=computed.reused)
+    assert copy.rows(JOB.table) == before
 
 
 @pytest.fixture(scope="module")
