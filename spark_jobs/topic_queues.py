@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCHEMA = (
     "queue_level string, topic_id bigint, video_id string, queue_position bigint, "
-    "queue_ctr double, queue_exposures bigint, queue_clicks double, fresh boolean, "
+    "queue_ctr double, queue_exposures bigint, queue_clicks float, fresh boolean, "
     "topic_epoch bigint"
 )
 COUNTS = ("video_exposures", "video_clicks", "decayed_clicks")

@@ -603,7 +603,7 @@ TOPIC_QUEUES = Table(
         Column("queue_exposures", "int64", "impressions before the as-of time", unit="impressions"),
         Column(
             "queue_clicks",
-            "float64",
+            "float32",
             "clicks before it, each halved per `statistics.half_life`",
             unit="clicks",
         ),

@@ -19,7 +19,7 @@ class Coverage:
         present: by view, those with a value.
 
     >>> from vidtopics.contracts import VIDEO_STATISTICS
-    >>> joined = pa.table({"video_exposures": [7, None], "video_clicks": [1, None]})
+    >>> joined = pa.table({c.name: [7, None] for c in VIDEO_STATISTICS.values})
     >>> coverage = Coverage([VIDEO_STATISTICS])
     >>> _ = coverage.counting(joined.to_reader()).read_all()
     >>> coverage.rows, coverage.present

@@ -165,7 +165,7 @@ def _rows(ranked: pa.Table, fresh: pa.Table) -> pa.Table:
             "queue_position": pa.array(np.arange(1, len(both) + 1)),
             "queue_ctr": both["video_ctr"],
             "queue_exposures": both["video_exposures"],
-            "queue_clicks": both["decayed_clicks"].cast(pa.float64()),
+            "queue_clicks": both["decayed_clicks"].cast(pa.float32()),
             "fresh": pa.array(np.arange(len(both)) >= len(ranked)),
             "topic_epoch": both["topic_epoch"],
         }

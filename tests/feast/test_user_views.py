@@ -17,7 +17,7 @@ from vidtopics.cli.apply import register
 from vidtopics.contracts import SERVICES, VIEWS
 from vidtopics.errors import InputError, StoreError
 from vidtopics.materialization import materialize
-from vidtopics.online import AsyncOnlineClient, OnlineClient, Status
+from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.settings import OnlineSettings
 from vidtopics.tables import Tables
 
@@ -57,7 +57,7 @@ def values(features, row: int) -> dict:
     for name in features.names:
         value = features[name][row]
         value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-        plain[name] = value if features.status[row] == Status.PRESENT else None
+        plain[name] = None if features.null[name][row] else value
     return plain
 
 

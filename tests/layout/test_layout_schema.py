@@ -26,7 +26,7 @@ GOLDEN = {
     "video_tag_embedding": 2114179545,
     "video_joint_representation": 3567140315,
     "video_topics": 1631204465,
-    "video_statistics": 2386086727,
+    "video_statistics": 812922382,
     "user_statistics": 995184269,
     "user_topics": 3494513878,
     "user_recent_clicks": 1262439556,

@@ -46,10 +46,13 @@ def test_what_goes_live_between_two_reads_is_not_seen(store: Connection) -> None
     assert counts(snapshot) == [1, 1, 1]
     release(store, 2, [1, 2])
     assert counts(snapshot) == [1, 1, 1]
-    assert snapshot.catalogue() == Catalogue(1, (1,))
+    assert snapshot.catalogue() == Catalogue(1, (1,), popular_clicks=(3.5, 1.0))
     assert snapshot.queues([1], epoch=1, limit=9) == [["v1"]]
     assert snapshot.queues([2], epoch=2, limit=9) == [[]]
-    assert (counts(client), client.catalogue()) == ([2, 2, 2], Catalogue(2, (2,)))
+    assert (counts(client), client.catalogue()) == (
+        [2, 2, 2],
+        Catalogue(2, (2,), popular_clicks=(3.5, 1.0)),
+    )
     assert client.queues([2], epoch=2, limit=9) == [["v2"]]
 
 

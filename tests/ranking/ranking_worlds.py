@@ -22,6 +22,7 @@ SETTINGS = Settings(
 )
 EPOCH = 1
 COUNTS = {"video_exposures": 5, "video_clicks": 1}  # of every video
+DECAYED = {"video_decayed_exposures": 5, "video_decayed_clicks": 1, "video_decayed_at": 0}
 
 
 def inputs(*, rows=1_500, users=20, videos=300, seed=1):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
-from ranking_worlds import EPOCH, inputs
+from ranking_worlds import DECAYED, EPOCH, inputs
 from ranking_worlds import SETTINGS as WORLD_SETTINGS
 
 from benchmarks.homes import release_tables
@@ -66,6 +66,7 @@ def written(tables, table, rows):
         "below_threshold": [False] * n,
         VALUE_HASH: [1] * n,
     }
+    plain |= {name: [value] * n for name, value in DECAYED.items()}
     plain |= {
         name: pa.array(np.zeros(n, np.int64)).cast(TIMESTAMP) for name in (EVENT_TIME, CREATED_TIME)
     }

@@ -40,8 +40,6 @@ class Home:
         rows = [
             {"video_id": v, "video_exposures": 100, "video_clicks": n} for v, n in clicks.items()
         ]
-        columns = [c.name for c in VIDEO_STATISTICS.columns]
-        rows = [{name: row[name] for name in columns} for row in rows]
         values = pa.Table.from_pylist(
             rows, schema=arrow_schema(VIDEO_STATISTICS, VIDEO_STATISTICS.columns)
         )
