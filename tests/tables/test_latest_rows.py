@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from worlds import at, tags
 
 from vidtopics.contracts import TAG_EMBEDDING
-from vidtopics.tables import Tables, latest_rows
+from vidtopics.tables import Tables
+from vidtopics.tables import row_groups as row_groups_module
 from vidtopics.tables.latest_rows import gather, latest, read_latest
 from vidtopics.tables.row_groups import row_groups
 
@@ -65,10 +66,10 @@ def test_row_groups_whose_rows_were_all_replaced_are_not_decoded(tmp_path, monke
     def count(groups, *rest):
         chosen = list(groups)
         read.append([group.rows for group in chosen])
-        return latest_rows_read(iter(chosen), *rest)
+        return read_at_once(iter(chosen), *rest)
 
-    latest_rows_read = latest_rows.read_at_once
-    monkeypatch.setattr(latest_rows, "read_at_once", count)
+    read_at_once = row_groups_module.read_at_once
+    monkeypatch.setattr(row_groups_module, "read_at_once", count)
     assert tables.as_of(TAG_EMBEDDING, 9)["video_count"].to_pylist() == [2, 2]
     assert read == [[1, 1]]  # the first run's two rows are of another row group
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ from vidtopics.errors import TableError, explain
 from vidtopics.files import empty_rows
 from vidtopics.jobs.inputs import encoder_of
 from vidtopics.jobs.job import Run
-from vidtopics.tables.row_groups import row_groups
+from vidtopics.tables.row_groups import pick_rows
 from vidtopics.tables.scans import scan
 
 Encodings: TypeAlias = tuple[
@@ -73,22 +74,16 @@ def gather_vectors(
         columns: their names.
         folder: of scratch files.
     """
-    order = np.argsort(rows, kind="stable")
-    ascending = rows[order]
-    schema = pa.schema([dataset.schema.field(name) for name in columns])
     gathered: dict[str, NDArray[np.float32]] = {}
-    for group in row_groups(dataset):
-        first, end = np.searchsorted(ascending, [group.first_row, group.first_row + group.rows])
-        if first == end:
-            continue
-        for start, batch in group.batches(schema, {name: name for name in columns}):
-            first, end = np.searchsorted(ascending, [start, start + len(batch)])
-            if first == end:
-                continue
-            numbers = pa.array(ascending[first:end] - start)
-            for name in columns:
-                values = batch[name].take(numbers).flatten().to_numpy().reshape(end - first, -1)
+    lock = Lock()
+
+    def write(places: NDArray[np.int64], batch: pa.RecordBatch) -> None:
+        for name in columns:
+            values = batch[name].flatten().to_numpy().reshape(len(places), -1)
+            with lock:
                 if name not in gathered:
                     gathered[name] = empty_rows(folder, len(rows), values.shape[1])
-                gathered[name][order[first:end]] = values
+            gathered[name][places] = values
+
+    pick_rows(dataset, columns, rows, write)
     return [gathered.get(name, np.empty((0, 0), np.float32)) for name in columns]

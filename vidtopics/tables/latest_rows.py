@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
-from vidtopics.tables.row_groups import read_at_once, row_groups
+from vidtopics.tables.row_groups import pick_rows
 from vidtopics.tables.taking import take
 
 ROW = "row_no"
@@ -58,27 +58,12 @@ def gather(
     dataset: ds.FileSystemDataset, names: Sequence[str], numbers: NDArray[np.int64]
 ) -> pa.Table:
     """Columns of rows by their numbers in a dataset, in the order given."""
-    order = np.argsort(numbers, kind="stable")
-    ascending = numbers[order]
-    pieces: list[tuple[int, pa.RecordBatch]] = []
-
-    def pick(batch: pa.RecordBatch, first_row: int) -> None:
-        low, high = ascending.searchsorted([first_row, first_row + batch.num_rows])
-        if high > low:
-            pieces.append((int(low), batch.take(pa.array(ascending[low:high] - first_row))))
-
-    groups = (g for g in row_groups(dataset) if _has_any(ascending, g.first_row, g.rows))
+    pieces: list[tuple[NDArray[np.int64], pa.RecordBatch]] = []
+    pick_rows(dataset, names, numbers, lambda places, batch: pieces.append((places, batch)))
+    pieces.sort(key=lambda piece: int(piece[0][0]))
     schema = pa.schema([dataset.schema.field(name) for name in names])
-    read_at_once(groups, schema, {name: name for name in names}, pick)
-    batches = [batch for _, batch in sorted(pieces, key=lambda piece: piece[0])]
-    rows = pa.Table.from_batches(batches, schema)
-    if (order[1:] > order[:-1]).all():
+    rows = pa.Table.from_batches([batch for _, batch in pieces], schema)
+    places = np.concatenate([np.empty(0, np.int64), *(piece for piece, _ in pieces)])
+    if (places[1:] > places[:-1]).all():
         return rows
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    return take(rows, places)
-
-
-def _has_any(ascending: NDArray[np.int64], first: int, count: int) -> bool:
-    low, high = ascending.searchsorted([first, first + count])
-    return bool(high > low)
+    return take(rows, np.argsort(places))

@@ -7,13 +7,15 @@ groups are read at once (docs/adr/0029).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 READERS = 8
 """Row groups that are read at once at most: each costs some batches of memory."""
@@ -86,6 +88,38 @@ def read_at_once(
     with ThreadPoolExecutor(min(READERS, pa.cpu_count())) as threads:
         for _ in threads.map(read, groups):
             pass
+
+
+def pick_rows(
+    dataset: ds.FileSystemDataset,
+    names: Sequence[str],
+    numbers: NDArray[np.int64],
+    use: Callable[[NDArray[np.int64], pa.RecordBatch], None],
+) -> None:
+    """Call `use` for rows by their numbers in a dataset: places in `numbers`, and those rows.
+
+    Batch by batch, in any order and from any thread; row groups without one of them aren't read.
+
+    Args:
+        dataset: a version's rows.
+        names: columns to read.
+        numbers: int64[N], in any order and repeated or not.
+        use: gets int64[M] and a batch of M rows.
+    """
+    order = np.argsort(numbers, kind="stable")
+    ascending = numbers[order]
+
+    def places_within(first_row: int, count: int) -> slice:
+        return slice(*ascending.searchsorted([first_row, first_row + count]).tolist())
+
+    def pick(batch: pa.RecordBatch, first_row: int) -> None:
+        places = places_within(first_row, batch.num_rows)
+        if places.start < places.stop:
+            use(order[places], batch.take(pa.array(ascending[places] - first_row)))
+
+    groups = (g for g in row_groups(dataset) if ascending[places_within(g.first_row, g.rows)].size)
+    schema = pa.schema([dataset.schema.field(name) for name in names])
+    read_at_once(groups, schema, {name: name for name in names}, pick)
 
 
 def _rows_of_a_batch(group: pq.RowGroupMetaData, columns: list[str]) -> int:
