@@ -128,8 +128,8 @@ def _print_calibration(runs: int, users: int, effect: float, effect_runs: int, s
         uniform = stats.kstest(none.p[:, place], "uniform").pvalue
         shown = f"{comparison.metric} per {comparison.population} user"
         predicted = powers[comparison.metric, comparison.population]
-        found = (some.p[:, place] <= 0.05).mean()
-        power = f"{found:6.1%}  {predicted:6.1%}" if comparison.metric in SHIFTED else ""
+        detected = (some.p[:, place] <= 0.05).mean()
+        power = f"{detected:6.1%}  {predicted:6.1%}" if comparison.metric in SHIFTED else ""
         _say(
             f"{shown:22}{rejected:13.1%}  {uniform:5.2f}  {some.covered[:, place].mean():15.1%}"
             f"  {power}"

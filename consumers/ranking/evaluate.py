@@ -202,8 +202,8 @@ def _ablation(
         for name, (model, pieces) in ablations().items()
         if not name.endswith((", all", ", none"))
     }
-    made = fill_cells(problem, tasks, seeds, progress, cells)
-    filled = {name: cell for (name, _), cell in made.items()}
+    ablated = fill_cells(problem, tasks, seeds, progress, cells)
+    filled = {name: cell for (name, _), cell in ablated.items()}
     for model in {model for model, _ in ablations().values()}:
         filled[f"{model}, all"] = cells[model, "topics"]
         filled[f"{model}, none"] = cells[model, BASE]

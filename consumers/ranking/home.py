@@ -177,8 +177,8 @@ def _report(tables: Tables, settings: Settings, name: str, make: Make) -> dict[s
         report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if report["key"] == key:
             return report
-    made = make(source_as_known(tables, release, settings, as_of_us), release)
-    report = {"key": key, **_of_release(release), **made}
+    measured = make(source_as_known(tables, release, settings, as_of_us), release)
+    report = {"key": key, **_of_release(release), **measured}
     write_cache(path, json.dumps(report, indent=1))
     return report
 

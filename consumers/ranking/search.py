@@ -98,9 +98,9 @@ def train_model(
 
         return train_trees(pieces, parts.train, judge, dict(choice), seed=seed, epochs=epochs)
     tuned = settings.model_copy(update=dict(choice))
-    given = base if isinstance(base, Trained) else None
+    trained = base if isinstance(base, Trained) else None
     return train(
-        name, pieces, parts.sizes, parts.train, judge, tuned, seed=seed, epochs=epochs, base=given
+        name, pieces, parts.sizes, parts.train, judge, tuned, seed=seed, epochs=epochs, base=trained
     )
 
 

@@ -50,10 +50,10 @@ def report(
     url = url_of(home, embedded=embedded)
     with stores.reaching(url):
         client = stores.client(url, settings.online.prefix)
-        given = answer(client, ranker, settings.recall, user_id)
+        answered = answer(client, ranker, settings.recall, user_id)
     if log:
-        request_log.append(log, Logged.of(given, now_us()))
-    return named(tables, best_of(given, top=top))
+        request_log.append(log, Logged.of(answered, now_us()))
+    return named(tables, best_of(answered, top=top))
 
 
 def active_user(tables: Tables) -> str:

@@ -49,7 +49,7 @@ class Releases:
     before: Versions
     after: Versions
     lost: Versions
-    made: set[str] = field(default_factory=set)
+    views: set[str] = field(default_factory=set)
 
     def nothing_before(self, table: Table) -> str:
         """Why there are no rows of before to compare with."""
@@ -86,17 +86,17 @@ class Releases:
         for side in ("before", "after"):
             name = f"{side}_{table.name}"
             self.con.execute(f"DROP VIEW IF EXISTS {name}; DROP TABLE IF EXISTS {name}_rows")
-            self.made.discard(name)
+            self.views.discard(name)
 
     def _live(self, table: Table, side: Side) -> str:
         name = f"{side}_{table.name}"
-        if name not in self.made:
+        if name not in self.views:
             if side == "before":
                 self._create_whole(table, f"{name}_rows", self.before.get(table.name))
             else:
                 self._create_after(table, f"{name}_rows")
             self.con.execute(f"CREATE TEMP VIEW {name} AS {live_rows(table, f'{name}_rows')}")
-            self.made.add(name)
+            self.views.add(name)
         return name
 
     def _create_after(self, table: Table, name: str) -> None:
