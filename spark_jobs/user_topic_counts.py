@@ -13,6 +13,7 @@ from vidtopics.contracts import (
     USER_TOPIC_COUNTS,
     VIDEO_TOPICS,
 )
+from vidtopics.jobs.decayed_sums import name_last_events
 from vidtopics.jobs.increments import Plan, plan
 from vidtopics.jobs.job import Run, main
 from vidtopics.jobs.sql import Engine
@@ -39,10 +40,6 @@ SELECT c.user_id, s.topic_id, unix_micros(c.{EVENT_TIME}) AS us, CAST(0 AS DOUBL
   s.share AS clicked, CAST(0 AS DOUBLE) AS expected
 FROM {{new_clicks}} c JOIN {{shares}} s ON c.video_id = s.video_id
 """
-LAST = """
-SELECT e.user_id, GREATEST(MAX(e.us), COALESCE(MAX(b.met_decayed_at), MAX(e.us))) AS last_us
-FROM {events} e LEFT JOIN {base} b ON e.user_id = b.user_id GROUP BY e.user_id
-"""
 LISTS = {
     "topic_id": "met_topic_ids",
     "shown": "met_exposures",
@@ -65,7 +62,7 @@ def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
     engine.view("slots", engine.as_rows("in_epoch", "video_id", lists))
     engine.view("shares", SHARES, reused=True)
     engine.view("events", EVENTS)
-    engine.view("last_events", LAST, reused=True)
+    name_last_events(engine, "user_id", "met_decayed_at")
     engine.view("base_rows", engine.as_rows("base", "user_id, met_decayed_at", LISTS))
     half_life = run.settings.users.half_life
     engine.view(

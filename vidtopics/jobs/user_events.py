@@ -32,6 +32,7 @@ def job_of_events(table: Table, build: Build, *inputs: Table, empty: str) -> Job
         code=(
             f"spark_jobs.{table.name}",
             "spark_jobs.video_counts",
+            "vidtopics.jobs.decayed_sums",
             "vidtopics.jobs.increments",
             "vidtopics.jobs.sql",
             "vidtopics.jobs.user_events",
