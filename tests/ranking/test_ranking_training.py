@@ -1,5 +1,7 @@
 """The loop: seeds, epochs, checkpoints, device; what a search tries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,17 @@ def test_a_head_of_no_epochs_leaves_the_model_without_topics(parts):
 def test_a_head_on_a_given_base_is_that_of_a_whole_training(parts):
     base = trained(parts, pieces=VARIANTS["none"])
     assert equal(trained(parts), trained(parts, base=base))
+
+
+def test_a_head_learns_the_same_whoever_users_and_videos_are(parts):
+    """The base knows the ids of its training rows by heart; a head must not see how well."""
+    base = trained(parts, pieces=VARIANTS["none"])
+    rows = parts.train
+    others = replace(rows, user=rows.user[::-1].copy(), video=rows.video[::-1].copy())
+    heads = [trained(replace(parts, train=of), base=base).model.head for of in (rows, others)]
+    assert not np.array_equal(base.log_odds(rows), base.log_odds(others))
+    for one, other in zip(*(head.parameters() for head in heads), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_scores_are_those_of_the_composed_model(parts):
