@@ -67,7 +67,13 @@ def release(tables, at, exposures, shown):
     counts = {**COUNTS, "video_exposures": exposures}
     publish(tables, VIDEO_STATISTICS, rows_of(VIDEO_STATISTICS, videos, at, **counts))
     of_users = {
-        USER_STATISTICS.name: {"user_exposures": shown, "user_decayed_at": at},
+        USER_STATISTICS.name: {
+            "user_exposures": shown,
+            "user_decayed_exposures": shown,
+            "user_decayed_clicks": 2.0,
+            "user_decayed_expected": 1.0,
+            "user_decayed_at": at,
+        },
         USER_TOPICS.name: {
             "user_topic_ids": [20, 10],
             "user_topic_exposures": [shown - 1.0, 1.0],

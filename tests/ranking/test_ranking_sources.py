@@ -95,6 +95,11 @@ def test_a_request_has_the_numbers_that_its_impressions_have_as_served(tables):
         assert columns["history_length"][0] == pytest.approx(3 / 100)
         assert columns["pair_exposures"][1] == pytest.approx(np.log(2))
         assert columns["topic_exposures"][1:] == pytest.approx([np.log(7) / 5, 0])  # of topic 20
+    later = encoder.encode_request(store, user, [video], at_us=at_us + encoder.half_life_us)
+    differing = [
+        name for name, *v in zip(encoder.names, alone[0], later[0], strict=True) if v[0] != v[1]
+    ]
+    assert "user_decayed_residual" in differing
     stranger = encoder.encode_request(store, "nobody", ["v3"], at_us=0)
     assert stranger[0, encoder.names.index("history_length")] == 0
     assert encoder.encode_request(store, "u1", [], at_us=0).shape == (0, len(encoder.names))
