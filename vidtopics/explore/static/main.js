@@ -25,12 +25,15 @@ function decoded(text) {
   }
 }
 
-// The last pages stay as they were left: what was unfolded, and with it the place that the browser goes back to.
+// The last pages stay as they were left: what was unfolded, and how far it was scrolled. The browser would restore the
+// place while the page that is left, of another height, is still shown.
 const RETAINED = 12;
 const pages = new Map();
+const places = new WeakMap();
 let current = 0;
+history.scrollRestoration = "manual";
 
-async function show() {
+async function show({ isNew = false } = {}) {
   if (location.hash === "#main") return;
   const hash = location.hash || "#/";
   const number = ++current;
@@ -43,7 +46,10 @@ async function show() {
   pages.delete(hash);
   pages.set(hash, shown);
   if (pages.size > RETAINED) pages.delete(pages.keys().next().value);
+  const left = main.firstElementChild;
+  if (left) places.set(left, scrollY);
   main.replaceChildren(shown);
+  scrollTo(0, isNew ? 0 : (places.get(shown) ?? 0));
   main.removeAttribute("aria-busy");
   if (document.activeElement !== queryBox) queryBox.value = hash.startsWith("#/search/") ? decoded(hash.slice(9)) : "";
   document.title = `${shown.querySelector("h1").textContent} · vidtopics`;
@@ -62,15 +68,13 @@ function replaceState(values) {
   history.replaceState(null, "", hash);
 }
 
-// Going back keeps the place on the page, which the browser restores; following a link starts at the top.
+// Going back keeps the place on the page; following a link starts at the top.
 let followed = false;
 addEventListener("popstate", async () => {
   const isNew = followed;
   followed = false;
-  await show();
-  if (!isNew) return;
-  scrollTo(0, 0);
-  main.querySelector("h1").focus({ preventScroll: true });
+  await show({ isNew });
+  if (isNew) main.querySelector("h1").focus({ preventScroll: true });
 });
 document.addEventListener("click", (event) => {
   if (event.target.closest('a[href^="#/"]') && !event.ctrlKey && !event.metaKey && !event.shiftKey) followed = true;
@@ -82,8 +86,7 @@ async function search() {
   if (hash === location.hash) return;
   const again = location.hash.startsWith("#/search/"); // one entry in the history per search, not per letter
   history[again ? "replaceState" : "pushState"](null, "", hash);
-  await show();
-  scrollTo(0, 0);
+  await show({ isNew: true });
 }
 queryBox.addEventListener("input", search);
 document.getElementById("search").addEventListener("submit", (event) => {

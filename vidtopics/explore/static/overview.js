@@ -92,8 +92,8 @@ const FACTS = {
 };
 
 function topicCard(topic, order) {
-  const mosaic = el("div", { class: "mosaic" });
   const places = Array.from({ length: Math.min(8, topic.nearest) }, (_, i) => topic.start + i);
+  const mosaic = el("div", { class: "mosaic", "--rows": Math.ceil(places.length / 4) }); // as high before as with covers
   whenNear(mosaic, () => settle(mosaic, Promise.all(places.map(loadVideo)), (loaded) => loaded.map(cover)));
   const fact = FACTS[order] ? FACTS[order](topic) : topic.ctr === null ? null : `CTR ${percent(topic.ctr)}`;
   return el(
