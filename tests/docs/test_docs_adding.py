@@ -30,7 +30,7 @@ FILES = dict(
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The guide's files in their own folder, importable as if they stood in the repository."""
     names = dict(vars(contracts))
-    exec(FILES["vidtopics/contracts.py"], names)
+    exec(FILES["vidtopics/contracts/topics.py"], names)
     monkeypatch.setattr(contracts, "VIDEO_TITLE_SCRIPT", names["VIDEO_TITLE_SCRIPT"], raising=False)
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def test_the_wheel_holds_the_packages_and_never_tests_or_feature_repo(wheel):
     present = {p for p in PACKAGES if (ROOT / p).is_dir()}
     assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == present
     assert {
-        "vidtopics/contracts.py",
+        "vidtopics/contracts/registry.py",
         "vidtopics/cli/doctor.py",
         "vidtopics/jobs/spark-defaults.conf",
     } <= set(names)

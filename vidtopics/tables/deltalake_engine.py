@@ -387,7 +387,7 @@ def _raise_first(table: Table, batch: pa.RecordBatch, messages: list[str | None]
             key = {k: batch[k][i].as_py() for k in table.key}
             raise ContractError(
                 f"{table.name}, {key}: {message}."
-                " Mend: correct the job, or its contract in vidtopics/contracts.py."
+                " Mend: correct the job, or its contract in vidtopics/contracts."
             )
 
 

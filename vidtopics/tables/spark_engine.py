@@ -152,8 +152,7 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
             )
         )
     raise ContractError(
-        f"{where}: {bad['fault']}."
-        " Mend: correct the job, or its contract in vidtopics/contracts.py."
+        f"{where}: {bad['fault']}. Mend: correct the job, or its contract in vidtopics/contracts."
     )
 
 
