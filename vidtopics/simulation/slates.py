@@ -1,9 +1,9 @@
 """Who is shown what: half popular, half random over the live pool.
 
-The world's own log is by :class:`LoggedPolicy`. Each slot is drawn by two numbers keyed by user, slot, day and refresh: the
-first says whether it is a popular or a random one, the second which video of that distribution
-(inversion), so that policies that differ in their distributions alone are compared with common
-random numbers. A video comes at most once in a slate.
+The world's own log is by :class:`LoggedPolicy`. Each slot is drawn by two numbers keyed by user,
+slot, day and refresh: the first says whether it is a popular or a random one, the second which
+video of that distribution (inversion), so that policies that differ in their distributions alone
+are compared with common random numbers. A video comes at most once in a slate.
 """
 
 from __future__ import annotations
