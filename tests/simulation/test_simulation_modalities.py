@@ -1,7 +1,7 @@
 """That joint representations stand above covers and titles follows from the noise of both.
 
 Stand-ins for encoders: a cover and a title as vectors of the classes that they show, secondary
-classes plain to see on covers and primary ones in titles, as the real encoders find them.
+classes plain to see on covers and in titles, primary ones a little, as the real encoders find them.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def agreement(settings):
     world = World.build(settings, 7)
     items, classes = world.items, world.classes
     image = shown(classes, items.cover_topic, 0, (0.5, 0.9, 0.4))
-    title = shown(classes, items.title_topic, 1, (0.7, 0.6, 0.4))
+    title = shown(classes, items.title_topic, 1, (0.5, 0.7, 0.4))
     every, train = np.ones(VIDEOS, bool), np.arange(HELD_OUT, VIDEOS)
     primary, secondary = classes.primary[items.topic], classes.secondary[items.topic]
     names = (
