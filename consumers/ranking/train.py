@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -225,6 +226,20 @@ def _train_part(
         model.load_state_dict(state.best)
     epochs = state.best_epoch if state.auc else state.epochs
     return Trained(model.cpu().eval(), (epochs,), state.auc)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes each operation on one thread, so that models can train side by side.
+
+    The number is each calling thread's own: others go on with theirs.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def predict(model: Model, examples: Examples) -> Floats:

@@ -74,7 +74,7 @@ class Table(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """`(...) -> (..., D)`."""
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             flat = self.pool(codes.reshape(-1, 1), torch.ones(codes.numel(), 1))
             return flat.reshape(*codes.shape, -1)
         return functional.embedding(self.rows_of(codes), self.weight)
@@ -82,9 +82,14 @@ class Table(nn.Module):
     def pool(self, codes: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums, `(B, H), (B, H) -> (B, D)`."""
         rows = self.rows_of(codes)
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             return cast("Tensor", Bag.apply(self.weight, rows, weights))
         return functional.embedding_bag(rows, self.weight, per_sample_weights=weights, mode="sum")
+
+
+def _trains_on_cpu(codes: Tensor) -> bool:
+    """Where :class:`Bag` is faster; without its way back, torch's own operations are."""
+    return codes.device.type == "cpu" and torch.is_grad_enabled()
 
 
 class Standard(nn.Module):
@@ -152,7 +157,8 @@ class Fields(nn.Module):
 
     With `base` user, video, mean of the clicked and of the skipped videos of the history (one table
     for all videos); with `ids` the weighted mean of the candidate's topics and of the clicked
-    videos' topics (one table), and their product, with `parents` the same of parents.
+    videos' topics (one table), and their product, with `parents` the same of parents. What one row
+    of a history says holds for all of a batch.
     """
 
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths, scale: float = 0.05) -> None:
@@ -194,7 +200,7 @@ class Fields(nn.Module):
                 past = mixture(rows, batch.history_weights, clicked, len(level.weight))
                 topics, liked = level.pool(candidate, own), past @ level.weight
                 fields += [topics, liked, topics * liked]
-        return torch.cat(fields, 1)
+        return torch.cat([field.expand(len(batch), -1) for field in fields], 1)
 
 
 def share(mask: Tensor) -> Tensor:
@@ -274,7 +280,8 @@ def overlap(batch: Batch, codes: int, places: int, *, parents: bool = False) -> 
     own_mixture = own.new_zeros(len(own), codes).scatter_add_(1, candidate, own)
     history = history[:, :places]
     past = slot_shares(history, batch.history_weights[:, :places])
-    return (own_mixture.gather(1, history.flatten(1)).view_as(past) * past).sum(-1)
+    own_of_past = own_mixture.gather(1, history.flatten(1).expand(len(own), -1))
+    return (own_of_past.view(len(own), *past.shape[1:]) * past).sum(-1)
 
 
 def layers(widths: Sequence[int]) -> nn.Sequential:
