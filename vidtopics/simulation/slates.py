@@ -1,19 +1,25 @@
 """Who is shown what: half popular, half random over the live pool.
 
-The one logging policy. Each slot is drawn by two numbers keyed by user, slot, day and refresh: the
-first says whether it is a popular or a random one, the second which video of that distribution
-(inversion), so that policies that differ in their distributions alone are compared with common
-random numbers. A video comes at most once in a slate.
+The world's own log is by :class:`LoggedPolicy`. Each slot is drawn by two numbers keyed by user,
+slot, day and refresh: the first says whether it is a popular or a random one, the second which
+video of that distribution (inversion), so that policies that differ in their distributions alone
+are compared with common random numbers. A video comes at most once in a slate.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.simulation.items import Items
+from vidtopics.simulation.items import DAY, Items, start_of
 from vidtopics.simulation.jit import kernel, parallel_kernel, prange
 from vidtopics.simulation.philox import Stream, philox, uniform
+from vidtopics.simulation.world import World
+
+if TYPE_CHECKING:
+    from vidtopics.simulation.platform import Platform
 
 POPULAR_SHARE = 0.5
 HALF_LIFE_DAYS = 3.0
@@ -91,3 +97,38 @@ def choose(
             while _holds(slates[i, :k], live[place]):
                 place = (place + 1) % len(live)
             slates[i, k] = live[place]
+
+
+class LoggedPolicy:
+    """The policy of the world's own log."""
+
+    name = "logged"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._popularity = Popularity(world.items, world.settings.popularity_exponent)
+        self._committed = np.zeros(len(world.items.topic), dtype=np.int64)
+
+    def open_day(self, day: int, platform: Platform) -> None:
+        """Forget a day's worth, and take in the new videos."""
+        self._take_in(platform)
+        self._popularity.open_day(start_of(self._world.settings) + day * DAY)
+
+    def choose(
+        self,
+        day: int,
+        refresh: int,
+        users: NDArray[np.int64],
+        now_us: NDArray[np.int64],
+        platform: Platform,
+        slates: NDArray[np.int32],
+        propensities: NDArray[np.float32],
+    ) -> None:
+        """Fill slates [n, k]; `propensities` stay as they are."""
+        self._take_in(platform)
+        choose(self._world.seed, day, refresh, users, *self._popularity.shares(), slates)
+
+    def _take_in(self, platform: Platform) -> None:
+        """Add the clicks that were committed since the last call."""
+        self._popularity.commit(platform.clicks - self._committed)
+        self._committed = platform.clicks.copy()
