@@ -69,8 +69,6 @@ TOPIC_NAMES = _topic_names()
 class Batch:
     """B impressions as tensors; H places of history, newest first.
 
-    Where all of them have one history, as the candidates of a request, its tensors have one row.
-
     Attributes:
         clicked: float32[B], the label.
         user: int64[B], codes, 0 unknown.
@@ -155,7 +153,6 @@ class Examples:
         topics: R rows of topics in codes.
         covers: float32[V, 128 or 0].
         places: H.
-        shares_history: whether all rows have the window of the first.
     """
 
     clicked: NDArray[np.bool_]
@@ -174,7 +171,6 @@ class Examples:
     topics: TopicRows
     covers: Floats
     places: int
-    shares_history: bool = False
 
     names = NAMES
     topic_names = TOPIC_NAMES
@@ -222,7 +218,6 @@ class Examples:
         self, rows: NDArray[np.int64], places: int, slot_count: int
     ) -> tuple[NDArray[Any], ...]:
         """The last seven arrays of a batch."""
-        rows = rows[:1] if self.shares_history else rows
         shape, slots = (len(rows), places), (len(rows), places, slot_count)
         videos, topics, parents = (np.zeros(s, np.int64) for s in (shape, slots, slots))
         ages, weights = np.zeros(shape, np.float32), np.zeros(slots, np.float32)
@@ -352,9 +347,8 @@ def encode_rows(
     *,
     places: int,
     covers: Floats | None = None,
-    shares_history: bool = False,
 ) -> Examples:
-    """Rows whose ids are coded already; arguments as of :func:`encode` and :class:`Examples`."""
+    """Rows whose ids are coded already; arguments as of :func:`encode`."""
     windows = _window_counts(rows, coded.topics)
     return Examples(
         clicked=rows.clicked,
@@ -373,7 +367,6 @@ def encode_rows(
         topics=coded.topics,
         covers=np.zeros((len(coded.log_videos), 0), np.float32) if covers is None else covers,
         places=places,
-        shares_history=shares_history,
     )
 
 
@@ -527,7 +520,7 @@ def _count_windows(
             _count_tiers(topic_row[n], *past, codes, unit, weight_of, tiers, tiers_of)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _has_other_window(n: int, first: Ints, end: Ints, seen_us: Ints, content_us: Ints) -> bool:
     """Whether a row's history isn't that of the row before it."""
     last = n - 1
@@ -537,7 +530,7 @@ def _has_other_window(n: int, first: Ints, end: Ints, seen_us: Ints, content_us:
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _count_tiers(
     row: int,
     past_row: Codes,

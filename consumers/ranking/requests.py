@@ -137,7 +137,7 @@ def encode_request(
     log_videos = np.array([codes.get(video, 0) for video in videos.numbers], np.int32)
     user = np.full(n, known.user_codes.get(request.user_id, 0), np.int32)
     coded = Coded(user, log_videos, topics)
-    return encode_rows(rows, coded, known, places=places, shares_history=True)
+    return encode_rows(rows, coded, known, places=places)
 
 
 def _topic_rows(parts: Sequence[Features], centres: Centres) -> TopicRows:

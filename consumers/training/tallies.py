@@ -196,7 +196,7 @@ def add_sums(
             add_topic(ids, counts, codes[slot], shares[slot], kernels, match, kernel)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def add_topic(
     ids: Codes,
     counts: NDArray[np.float64],

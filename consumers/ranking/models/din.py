@@ -36,7 +36,7 @@ class Attention(nn.Module):
         """`past` (B, H, D), `candidate` (B, D) -> `(B, H)`, 0 where there is no impression."""
         places = past.shape[1]
         clicked, ages = batch.history_clicked[:, :places], batch.history_ages[:, :places]
-        place = torch.stack([clicked.to(past.dtype), ages / 5], -1).expand(len(past), -1, -1)
+        place = torch.stack([clicked.to(past.dtype), ages / 5], -1)
         logits = self.score(torch.cat([past, past * candidate[:, None], place], -1))[..., 0]
         if self.bias is not None:
             logits = logits + self.bias[0] * overlap(batch, self.sizes.topics, places)
@@ -91,7 +91,5 @@ class DIN(Model):
         """Of the history `(B, H, D)` and of the candidate `(B, D)`; D is 0 without `base`."""
         history = batch.history_videos[:, :ATTENDED]
         if self.fields.video is None:
-            past = batch.history_ages.new_zeros(*history.shape, 0)
-            return past.expand(len(batch), -1, -1), batch.numbers[:, :0]
-        past = self.fields.video(history).expand(len(batch), -1, -1)
-        return past, self.fields.video(batch.video)
+            return batch.history_ages.new_zeros(*history.shape, 0), batch.numbers[:, :0]
+        return self.fields.video(history), self.fields.video(batch.video)

@@ -157,8 +157,7 @@ class Fields(nn.Module):
 
     With `base` user, video, mean of the clicked and of the skipped videos of the history (one table
     for all videos); with `ids` the weighted mean of the candidate's topics and of the clicked
-    videos' topics (one table), and their product, with `parents` the same of parents. What one row
-    of a history says holds for all of a batch.
+    videos' topics (one table), and their product, with `parents` the same of parents.
     """
 
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths, scale: float = 0.05) -> None:
@@ -200,7 +199,7 @@ class Fields(nn.Module):
                 past = mixture(rows, batch.history_weights, clicked, len(level.weight))
                 topics, liked = level.pool(candidate, own), batch.of_rows(past @ level.weight)
                 fields += [topics, liked, topics * liked]
-        return torch.cat([field.expand(len(batch), -1) for field in fields], 1)
+        return torch.cat(fields, 1)
 
 
 def share(mask: Tensor) -> Tensor:
@@ -280,8 +279,7 @@ def overlap(batch: Batch, codes: int, places: int, *, parents: bool = False) -> 
     own_mixture = own.new_zeros(len(own), codes).scatter_add_(1, candidate, own)
     history = history[:, :places]
     past = slot_shares(history, batch.history_weights[:, :places])
-    own_of_past = own_mixture.gather(1, history.flatten(1).expand(len(own), -1))
-    return (own_of_past.view(len(own), *past.shape[1:]) * past).sum(-1)
+    return (own_mixture.gather(1, history.flatten(1)).view_as(past) * past).sum(-1)
 
 
 def layers(widths: Sequence[int]) -> nn.Sequential:
