@@ -249,7 +249,8 @@ def predict(model: Model, examples: Examples) -> Floats:
 
 def log_odds(model: Model, examples: Examples, *, rows: int = 8_192) -> Floats:
     """float32[N], log-odds as the model sees them, `rows` at a time."""
-    model.eval()
+    if model.training:
+        model.eval()
     odds = np.empty(len(examples), np.float32)
     device = next(model.parameters()).device
     with torch.inference_mode():
