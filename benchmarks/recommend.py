@@ -119,6 +119,13 @@ def measure(home: Path, users: int) -> dict[str, Any]:
         "users": len(chosen),
         "candidates": int(np.median([len(videos) for videos in candidates])),
         "load": os.getloadavg()[0],
+        **report_of(times),
+    }
+
+
+def report_of(times: dict[str, Times]) -> dict[str, Any]:
+    """Each step in figures, and the targets."""
+    return {
         "steps": {name: _summary(row, times[BARE]) for name, row in times.items()},
         "targets": [_target(figure) for figure in figures(times)],
     }
