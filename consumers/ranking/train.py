@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -127,7 +128,8 @@ def widths_of(settings: RankingSettings) -> Widths:
 
 def build(name: str, sizes: Sizes, pieces: Pieces, widths: Widths, *, seed: int) -> Model:
     """A model with first weights that follow from the seed alone."""
-    with SEEDING, torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers: a head
         torch.manual_seed(seed)
         return MODELS[name](sizes, pieces, widths)
 

@@ -82,6 +82,13 @@ def test_scores_without_gradients_are_those_with_them(name):
     torch.testing.assert_close(inferred, model(batch), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")  # torch's of layers without an input
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("piece", READ_BY)
+def test_a_head_of_one_piece_is_built_in_silence(name, piece):
+    build(name, SIZES, Pieces(**{piece: True}).head, WIDTHS, seed=3)
+
+
 def test_match_and_tiers_are_columns_of_their_own():
     batch = make_batch()
     for piece, read, other in (("match", [0, 1], [2, 3]), ("tiers", [2, 3], [0, 1])):
