@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,7 +127,8 @@ def widths_of(settings: RankingSettings) -> Widths:
 
 def build(name: str, sizes: Sizes, pieces: Pieces, widths: Widths, *, seed: int) -> Model:
     """A model with first weights that follow from the seed alone."""
-    with SEEDING, torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers: a head
         torch.manual_seed(seed)
         return MODELS[name](sizes, pieces, widths)
 
@@ -240,14 +242,19 @@ def log_odds(model: Model, examples: Examples, *, rows: int = 8_192) -> Floats:
     with torch.inference_mode():
         for start in range(0, len(examples), rows):
             chosen = np.arange(start, min(start + rows, len(examples)))
-            odds[chosen] = model(batch_of(model, examples, chosen).to(device)).cpu().numpy()
+            batch = batch_of(model, examples, chosen, shared=model.shares_history)
+            odds[chosen] = model(batch.to(device)).cpu().numpy()
     return odds
 
 
-def batch_of(model: Model, examples: Examples, rows: NDArray[np.int64]) -> Batch:
-    """A batch with what the model's pieces let in."""
+def batch_of(
+    model: Model, examples: Examples, rows: NDArray[np.int64], *, shared: bool = False
+) -> Batch:
+    """A batch with what the model's pieces let in; `shared` as :meth:`Examples.batch` has it."""
     pieces = model.pieces
-    return examples.batch(rows, history=pieces.reads_history, topics=pieces.reads_slots)
+    return examples.batch(
+        rows, history=pieces.reads_history, topics=pieces.reads_slots, shared=shared
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -245,7 +245,7 @@ class Served:
         return sums
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _sum_lists(
     row: Ints,
     starts: Ints,

@@ -54,6 +54,7 @@ IMPRESSION_COLUMNS = pa.schema(
         "request_id": pa.string(),
         "position": pa.int32(),
         "event_id": pa.string(),
+        "propensity": pa.float32(),
     }
 )
 
@@ -244,6 +245,7 @@ def _impression_rows(world: World, batch: Batch, part: slice) -> pa.Table:
         texts(n, *request),
         pa.array(position),
         texts(n, *request, "-", (position, len(str(k)))),
+        pa.array(batch.propensities[part].ravel()),
     ]
     return pa.Table.from_arrays(columns, schema=IMPRESSION_COLUMNS)
 

@@ -181,8 +181,8 @@ class Fields(nn.Module):
             fields += [
                 self.user(batch.user),
                 self.video(batch.video),
-                self.video.pool(batch.history_videos, clicked),
-                self.video.pool(batch.history_videos, skipped),
+                batch.of_rows(self.video.pool(batch.history_videos, clicked)),
+                batch.of_rows(self.video.pool(batch.history_videos, skipped)),
             ]
         levels = (
             (self.topic, batch.topics, batch.history_topics),
@@ -192,7 +192,7 @@ class Fields(nn.Module):
             if level is not None:
                 own, rows = slot_shares(candidate, batch.topic_weights), level.rows_of(history)
                 past = mixture(rows, batch.history_weights, clicked, len(level.weight))
-                topics, liked = level.pool(candidate, own), past @ level.weight
+                topics, liked = level.pool(candidate, own), batch.of_rows(past @ level.weight)
                 fields += [topics, liked, topics * liked]
         return torch.cat(fields, 1)
 
