@@ -5,16 +5,13 @@ Mikolov et al., *Distributed Representations of Words and Phrases*, NIPS 2013.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow.compute as pc
-from gensim.models import Word2Vec
 from numpy.typing import NDArray
 from scipy.linalg import orthogonal_procrustes
 
 from producers.tags.graph import TagGraph
+from producers.tags.negative_sampling import learn_from_walks
 from producers.tags.vectors import TagVectors
 from producers.tags.walks import random_walks
 from producers.unit_length import lengths, to_unit_length
@@ -72,8 +69,7 @@ def skip_gram(
     """Skip-gram with negative sampling over walks, one thread, no subsampling (as in DeepWalk).
 
     Args:
-        walks: int32[W, l], node indices, -1 where a walk has ended; every node is in some walk.
-            Gensim cuts sentences at 10,000 words: l is at most that.
+        walks: int32[W, l], node indices, -1 where a walk has ended.
         nodes: T, the number of nodes.
         settings: width, window, negatives, epochs.
         seed: of first vectors, order of walks, windows and negatives.
@@ -82,29 +78,21 @@ def skip_gram(
     Returns:
         float32[T, d].
     """
-    if not nodes:
-        return np.empty((0, settings.dimensions), np.float32)
-    model = Word2Vec(
-        sg=1,
-        vector_size=settings.dimensions,
-        window=settings.window,
-        negative=settings.negatives,
-        sample=0,
-        min_count=1,
-        workers=1,
-        seed=seed % 2**32,
-        epochs=settings.epochs,
-    )
-    counts = np.bincount(walks[walks >= 0], minlength=nodes)
-    model.build_vocab_from_freq(dict(enumerate(counts.tolist())))
-    row = np.array([model.wv.key_to_index[node] for node in range(nodes)])
+    rng = np.random.default_rng(seed % 2**32)
+    vectors = rng.uniform(-1, 1, (nodes, settings.dimensions)).astype(np.float32)
+    vectors /= settings.dimensions  # as word2vec starts
     if start is not None:
-        model.wv.vectors[row[start[0]]] = start[1]
+        vectors[start[0]] = start[1]
     # Rates fall during training: without a shuffle the nodes that come last in byte order would
     # learn the least.
-    shuffled = walks[np.random.default_rng(seed % 2**32).permutation(len(walks))]
-    model.train(_Sentences(shuffled), total_examples=len(walks), epochs=settings.epochs)
-    vectors: NDArray[np.float32] = model.wv.vectors[row]
+    learn_from_walks(
+        walks[rng.permutation(len(walks))],
+        vectors,
+        window=settings.window,
+        negatives=settings.negatives,
+        epochs=settings.epochs,
+        seed=seed % 2**32,
+    )
     return vectors
 
 
@@ -130,17 +118,6 @@ def align(
         np.float32
     )
     return aligned
-
-
-@dataclass(frozen=True)
-class _Sentences:
-    """Walks as gensim reads them: lists of int, made in blocks, as a list takes 40 bytes a step."""
-
-    walks: NDArray[np.int32]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for first in range(0, len(self.walks), 1024):
-            yield from self.walks[first : first + 1024].tolist()
 
 
 def keep_known(space: TagVectors, known: TagVectors) -> TagVectors:

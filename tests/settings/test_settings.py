@@ -143,7 +143,6 @@ REFUSED_VALUES = {
     "on as a duration": ("schedule: {delay: on}", "no truth value"),
     "false as the seed": ("seed: false", "no truth value"),
     "true in a list": ("ranking: {hidden: [64, true]}", "no truth value"),
-    "walks longer than gensim takes": ("tags: {walk_length: 10001}", "equal to 10000"),
     "no section": ("topics:", "a valid dictionary"),
     "a mapping within itself": ("&a {topics: *a}", "a known key"),
 }

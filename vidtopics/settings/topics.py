@@ -18,8 +18,7 @@ class TagSettings(Section):
     max_tags_per_video: Positive = 200
     """A video with more gives the graph its most frequent ones, as pairs grow with the square."""
     walks_per_tag: Positive = 10
-    walk_length: Annotated[int, Field(gt=0, le=10_000)] = 100
-    """Gensim takes no sentence longer than 10,000 words."""
+    walk_length: Positive = 100
     dimensions: Positive = 128
     window: Positive = 5
     negatives: Positive = 5

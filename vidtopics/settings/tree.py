@@ -20,7 +20,7 @@ class Settings(Section):
     """The whole tree."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
-    """Of every random draw; numpy, torch and gensim all take an unsigned number of 32 bits."""
+    """Of every random draw; numpy and torch both take an unsigned number of 32 bits."""
     ingest: IngestSettings = IngestSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     simulation: SimulationSettings = SimulationSettings()
