@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from consumers.ranking.evaluate import TEST_SHARE, one_thread
+from consumers.ranking.evaluate import TEST_SHARE
 from consumers.ranking.inputs import Batch, Examples
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import VARIANTS
@@ -38,7 +38,7 @@ from consumers.ranking.models.layers import Standard
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import by_time
-from consumers.ranking.train import train
+from consumers.ranking.train import one_thread, train
 from consumers.training import read
 from vidtopics.settings import RankingSettings, Settings
 from vidtopics.tables import FOREVER, Tables

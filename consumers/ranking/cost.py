@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from consumers.ranking.evaluate import TEST_SHARE, one_thread, refuse_few
+from consumers.ranking.evaluate import TEST_SHARE, refuse_few
 from consumers.ranking.models import VARIANTS, Model
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import by_time
-from consumers.ranking.train import predict, train
+from consumers.ranking.train import one_thread, predict, train
 from vidtopics.contracts import TOPIC_SLOTS, VIDEO_TOPICS
 from vidtopics.layout.schema import Field, Schema
 from vidtopics.settings import Settings

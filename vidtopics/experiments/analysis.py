@@ -75,7 +75,7 @@ def analyse(folder: Path) -> dict[str, Any]:
     log = read_log(experiment, folder)
     checks = check_log(experiment, log)
     days = observed_days(experiment, log)
-    report = {
+    report: dict[str, Any] = {
         "name": experiment.name,
         "control": experiment.control,
         "start": experiment.start.isoformat(),

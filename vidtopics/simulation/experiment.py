@@ -273,12 +273,10 @@ def _steps(plan: Plan, log_days: int) -> Iterator[Step]:
 
 def _write_folder(run: _Run, out: Path) -> None:
     """Write the experiment's files; `experiment.yaml` last, which says that it is whole."""
-    parts = {PRE: {"outcomes": "pre_outcomes"}, ARMS: dict.fromkeys(("outcomes", "exposure"))}
-    for phase, names in parts.items():
-        folders = [run.days[step] for step in run.of_phase(phase)]
-        for name, target in names.items():
-            files = [folder / f"{name}.parquet" for folder in folders]
-            join_days(files, out / f"{target or name}.parquet")
+    files = ((PRE, "outcomes", "pre_outcomes"), (ARMS, "outcomes", "outcomes"))
+    for phase, name, target in (*files, (ARMS, "exposure", "exposure")):
+        parts = [run.days[step] / f"{name}.parquet" for step in run.of_phase(phase)]
+        join_days(parts, out / f"{target}.parquet")
     arm_of_group = dict(zip(run.chosen, run.plan.arms, strict=True))
     arms = [arm_of_group.get(int(group), "") for group in run.group]
     is_in = pa.array([bool(arm) for arm in arms])

@@ -183,11 +183,21 @@ def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
 
 def drift(world: World, state: State, day: int) -> None:
     """The daily step of all users' weights and interests: into `day`, before anybody comes."""
-    drift_weights(world.seed, day, world.users.log_weights, state.log_weights)
+    drift_tastes(world, day, state.interests, state.log_weights)
+
+
+def drift_tastes(
+    world: World,
+    day: int,
+    interests: NDArray[np.float32],
+    log_weights: NDArray[np.float32],
+) -> None:
+    """The same of interests [U, 4, 16] and log weights [U, 4] alone."""
+    drift_weights(world.seed, day, world.users.log_weights, log_weights)
     slots = replaced(world.settings, world.seed, day)
     net = taste_net(world.settings, world.seed)
     fresh = new_interests(world.classes, net, world.seed, slots, day=day)
-    state.interests.reshape(-1, TASTE)[slots] = fresh
+    interests.reshape(-1, TASTE)[slots] = fresh
 
 
 def _check_pool(world: World, platform: Platform) -> None:
