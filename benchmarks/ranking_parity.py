@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from consumers.ranking.evaluate import TEST_SHARE, one_thread
+from consumers.ranking.evaluate import TEST_SHARE
 from consumers.ranking.inputs import Batch, Examples
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import VARIANTS
@@ -38,7 +38,7 @@ from consumers.ranking.models.layers import Standard
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import by_time
-from consumers.ranking.train import train
+from consumers.ranking.train import one_thread, train
 from consumers.training import read
 from vidtopics.settings import RankingSettings, Settings
 from vidtopics.tables import FOREVER, Tables
@@ -56,18 +56,18 @@ Floats = NDArray[np.float32]
 class Clicks(Examples):
     """Examples whose histories hold the clicked impressions alone."""
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+    def batch(self, rows: NDArray[np.int64], **options: bool) -> Batch:
         """Tensors of some rows."""
-        batch = super().batch(rows, history=history, topics=topics)
+        batch = super().batch(rows, **options)
         return replace(batch, history_mask=batch.history_mask & batch.history_clicked)
 
 
 class NoHistory(Examples):
     """Examples whose histories are empty."""
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+    def batch(self, rows: NDArray[np.int64], **options: bool) -> Batch:
         """Tensors of some rows."""
-        batch = super().batch(rows, history=history, topics=topics)
+        batch = super().batch(rows, **options)
         return replace(batch, history_mask=torch.zeros_like(batch.history_mask))
 
 

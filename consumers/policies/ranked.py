@@ -18,7 +18,6 @@ from consumers.ranking.inputs import encode
 from consumers.ranking.models import Model
 from consumers.ranking.store import Stored
 from consumers.ranking.train import predict
-from vidtopics.settings import Settings
 from vidtopics.simulation.platform import Platform
 
 Ints = NDArray[np.int64]
@@ -74,11 +73,8 @@ class RankedPolicy:
     exploration (:mod:`consumers.policies.slates`).
     """
 
-    def __init__(
-        self, name: str, seed: int, settings: Settings, recall: ManyRecall, scorer: ManyScorer
-    ) -> None:
-        self.name = name
-        self._seed, self._settings, self._recall, self._scorer = seed, settings, recall, scorer
+    def __init__(self, name: str, seed: int, recall: ManyRecall, scorer: ManyScorer) -> None:
+        self.name, self._seed, self._recall, self._scorer = name, seed, recall, scorer
 
     def open_day(self, day: int, platform: Platform) -> None:
         """Close yesterday's counts into today's queues."""

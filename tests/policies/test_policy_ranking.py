@@ -106,7 +106,7 @@ def test_slates_are_the_best_by_score_and_blocks_change_nothing(platform):
         ManyRecall(catalog, SETTINGS, SETTINGS.recall),
     )
     frames = FrameMaker(catalog, SETTINGS, places=20, is_topical=True)
-    policy = RankedPolicy("topics", WORLD.seed, SETTINGS, recall, ManyRanker(stored, frames))
+    policy = RankedPolicy("topics", WORLD.seed, recall, ManyRanker(stored, frames))
     policy.open_day(3, platform)
     now_us = platform.users.decayed_at + 1
     slates, odds = chosen(policy, USERS, now_us, platform)

@@ -73,6 +73,15 @@ def test_a_piece_lets_in_what_it_names_and_nothing_else(name, piece):
         assert not torch.equal(scores, model(changed(batch, [tensor]))), tensor
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_without_gradients_are_those_with_them(name):
+    """Which take another way through embeddings."""
+    model, batch = built(name, VARIANTS["topics"]), make_batch()
+    with torch.inference_mode():
+        inferred = model(batch)
+    torch.testing.assert_close(inferred, model(batch), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.filterwarnings("error")  # torch's of layers without an input
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("piece", READ_BY)
