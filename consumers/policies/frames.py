@@ -1,7 +1,7 @@
 """Many users' candidates as one frame: what a request's features would be, for each of them.
 
-What :func:`consumers.ranking.requests.request_frame` makes of one user's rows in a store, made of a
-platform's arrays for thousands: recent clicks and skips, statistics, topics met, videos' counts.
+What :func:`consumers.ranking.requests.encode_request` reads in one user's rows in a store, made of
+a platform's arrays for thousands: recent clicks and skips, statistics, topics met, videos' counts.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -126,7 +128,8 @@ def widths_of(settings: RankingSettings) -> Widths:
 
 def build(name: str, sizes: Sizes, pieces: Pieces, widths: Widths, *, seed: int) -> Model:
     """A model with first weights that follow from the seed alone."""
-    with SEEDING, torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers: a head
         torch.manual_seed(seed)
         return MODELS[name](sizes, pieces, widths)
 
@@ -227,6 +230,20 @@ def _train_part(
     return Trained(model.cpu().eval(), (epochs,), state.auc)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes each operation on one thread, so that models can train side by side.
+
+    The number is each calling thread's own: others go on with theirs.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def predict(model: Model, examples: Examples) -> Floats:
     """float32[N], click probabilities as the model sees them."""
     return torch.sigmoid(torch.from_numpy(log_odds(model, examples))).numpy()
@@ -234,7 +251,8 @@ def predict(model: Model, examples: Examples) -> Floats:
 
 def log_odds(model: Model, examples: Examples, *, rows: int = 8_192) -> Floats:
     """float32[N], log-odds as the model sees them, `rows` at a time."""
-    model.eval()
+    if model.training:
+        model.eval()
     odds = np.empty(len(examples), np.float32)
     device = next(model.parameters()).device
     with torch.inference_mode():

@@ -218,6 +218,18 @@ def test_the_verbs(tables, capsys):
     assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
+def count_rows(monkeypatch):
+    """The rows of each training of Fig. 6, as they come."""
+    rows, train = [], cost.train
+
+    def counted(name, pieces, sizes, examples, *more, **options):
+        rows.append(len(examples))
+        return train(name, pieces, sizes, examples, *more, **options)
+
+    monkeypatch.setattr(cost, "train", counted)
+    return rows
+
+
 def test_day_by_day_and_cost(tables, capsys, monkeypatch):
     monkeypatch.setattr(cost, "ROUNDS", 1)
     place = ["--home", str(tables.home)]
@@ -230,7 +242,9 @@ def test_day_by_day_and_cost(tables, capsys, monkeypatch):
     days = json.loads(capsys.readouterr().out)["days"]
     assert [day["rows"] for day in days] == [80, 80, 80]
     assert [day["train"] for day in days] == [960, 1_040, 1_120]
+    trained = count_rows(monkeypatch)
     assert run(["evaluate", "cost", *place, "--json"]) == 0
+    assert trained == [256, 256, 256, 960, 960, 960]  # each variant is used before it is timed
     none, topics, cover = json.loads(capsys.readouterr().out)["variants"]
     assert (none["serving_bytes"], none["row_bytes"]) == (0, 0)
     assert set(none["extra_time"].values()) == {0}

@@ -205,5 +205,7 @@ def test_a_position_that_is_unknown_is_the_mean_of_those_known():
     )
     assert known.position == pytest.approx(np.log(4) / 2)
     np.testing.assert_allclose(
-        log_position(frame, known.position), [0, np.log(2), np.log(4), np.log(2)], rtol=1e-6
+        log_position(frame.positions, known.position),
+        [0, np.log(2), np.log(4), np.log(2)],
+        rtol=1e-6,
     )

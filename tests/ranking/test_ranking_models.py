@@ -73,6 +73,22 @@ def test_a_piece_lets_in_what_it_names_and_nothing_else(name, piece):
         assert not torch.equal(scores, model(changed(batch, [tensor]))), tensor
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_without_gradients_are_those_with_them(name):
+    """Which take another way through embeddings."""
+    model, batch = built(name, VARIANTS["topics"]), make_batch()
+    with torch.inference_mode():
+        inferred = model(batch)
+    torch.testing.assert_close(inferred, model(batch), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")  # torch's of layers without an input
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("piece", READ_BY)
+def test_a_head_of_one_piece_is_built_in_silence(name, piece):
+    build(name, SIZES, Pieces(**{piece: True}).head, WIDTHS, seed=3)
+
+
 def test_match_and_tiers_are_columns_of_their_own():
     batch = make_batch()
     for piece, read, other in (("match", [0, 1], [2, 3]), ("tiers", [2, 3], [0, 1])):

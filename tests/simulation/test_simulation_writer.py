@@ -56,6 +56,7 @@ def test_columns_and_types(folder):
             "request_id": text,
             "position": pa.int32(),
             "event_id": text,
+            "propensity": pa.float32(),
         },
     }
     for name, columns in expected.items():

@@ -112,6 +112,62 @@ def _load_policies(home: Path | None, world: World, names: Sequence[str]) -> dic
     return policies | load_policies(home, world, others)
 
 
+@app.command("world")
+def write_log(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder, or an earlier world.")],
+    users: Annotated[
+        int | None, typer.Option(min=1, help="Of the world; as the settings say if left out.")
+    ] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="Of the log; as the settings say if left out.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """A world's log for others: Parquet with a folder for each day, propensities, the truth beside.
+
+    Each `OUT/day=*` is a delivery that `vidtopics ingest folder` reads (docs/simulation.md).
+    """
+    from dataclasses import asdict
+
+    from vidtopics.cli import homes, show
+    from vidtopics.cli.common import print_json
+    from vidtopics.settings import load
+    from vidtopics.simulation.deliveries import write_deliveries
+
+    settings = load(config or homes.conf("demo"))
+    changes = {"users": users, "days": days}
+    chosen = {name: value for name, value in changes.items() if value is not None}
+    simulation = settings.simulation.model_copy(update=chosen)
+    with show.working("Simulating a world") as progress:
+        summary = write_deliveries(
+            simulation, out, seed=settings.seed, progress=_also_in_logs(progress)
+        )
+    if as_json:
+        print_json(asdict(summary))
+    else:
+        show.out.print(
+            f"{out}: {simulation.days} days, {summary.videos:,} videos, {summary.users:,} users,"
+            f" {summary.impressions:,} impressions, {summary.clicks:,} clicks,"
+            f" {summary.seconds:.1f} s",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _also_in_logs(progress: Callable[[str], None]) -> Callable[[str], None]:
+    """Steps as lines, too, where there is no terminal."""
+    from vidtopics.cli import show
+
+    def report(text: str) -> None:
+        progress(text)
+        if not show.console.is_terminal:
+            show.console.print(f"  {text}", highlight=False)
+
+    return report
+
+
 def read_days(text: str) -> tuple[int, int]:
     """Days before and during the experiment.
 
@@ -141,9 +197,9 @@ def _report_days(progress: Callable[[str], None]) -> Callable[[Step, int, int], 
 
     Days of the world's log are quicker than others, so that each kind has its own mean.
     """
-    from vidtopics.cli import show
     from vidtopics.simulation.experiment import LOG
 
+    write = _also_in_logs(progress)
     spent: dict[bool, list[float]] = defaultdict(list)
     last = time.monotonic()
 
@@ -157,8 +213,6 @@ def _report_days(progress: Callable[[str], None]) -> Callable[[Step, int, int], 
         if served:
             left = (steps - step.number - 1) * sum(served) / len(served)
             text += f", {left / 60:.1f} min left"
-        progress(text)
-        if not show.console.is_terminal:
-            show.console.print(f"  {text}", highlight=False)
+        write(text)
 
     return report

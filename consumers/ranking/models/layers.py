@@ -74,7 +74,7 @@ class Table(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """`(...) -> (..., D)`."""
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             flat = self.pool(codes.reshape(-1, 1), torch.ones(codes.numel(), 1))
             return flat.reshape(*codes.shape, -1)
         return functional.embedding(self.rows_of(codes), self.weight)
@@ -82,9 +82,14 @@ class Table(nn.Module):
     def pool(self, codes: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums, `(B, H), (B, H) -> (B, D)`."""
         rows = self.rows_of(codes)
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             return cast("Tensor", Bag.apply(self.weight, rows, weights))
         return functional.embedding_bag(rows, self.weight, per_sample_weights=weights, mode="sum")
+
+
+def _trains_on_cpu(codes: Tensor) -> bool:
+    """Where :class:`Bag` is faster; without its way back, torch's own operations are."""
+    return codes.device.type == "cpu" and torch.is_grad_enabled()
 
 
 class Standard(nn.Module):
