@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def compare(
     seconds: dict[str, list[float]] = {variant: [] for variant in COMPARED}
     latency: dict[str, list[float]] = {variant: [] for variant in COMPARED}
     models: dict[str, Model] = {}
-    request = parts.judge.take(np.arange(CANDIDATES) % len(parts.judge))
+    request = request_of(parts.judge)
     few = parts.train.take(np.arange(min(WARM_UP_ROWS, len(parts.train))))
     for variant in COMPARED:
         predict(_train_epoch(variant, parts, few, settings), request)
@@ -95,6 +96,13 @@ def compare(
         }
         for variant in COMPARED
     ]
+
+
+def request_of(examples: Examples) -> Examples:
+    """As many candidates as a request has, all with the history of the last row's user."""
+    candidates = examples.take(np.arange(CANDIDATES) % len(examples))
+    user = examples.take(np.full(CANDIDATES, len(examples) - 1))
+    return replace(candidates, user=user.user, windows=user.windows, content_us=user.content_us)
 
 
 def _train_epoch(variant: str, parts: Parts, examples: Examples, settings: Settings) -> Model:
