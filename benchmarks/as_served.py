@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from benchmarks.homes import folder
 from consumers.ranking.boosted import train_trees
 from consumers.ranking.bootstrap import bootstrap
-from consumers.ranking.evaluate import one_thread
 from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
 from consumers.ranking.sources import source_as_known, source_as_served
 from consumers.ranking.splits import by_time
+from consumers.ranking.train import one_thread
 from vidtopics.contracts import LOADS, USER_STATISTICS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.releases.loads import record
 from vidtopics.settings import load

@@ -18,11 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from consumers.ranking.codes import vocabulary
-from consumers.ranking.evaluate import one_thread
 from consumers.ranking.inputs import Examples, encode
 from consumers.ranking.models import VARIANTS, Sizes
 from consumers.ranking.problems import sizes_of
-from consumers.ranking.train import train
+from consumers.ranking.train import one_thread, train
 from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, ViewRows
 from vidtopics.settings import Settings

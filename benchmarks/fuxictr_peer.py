@@ -137,6 +137,10 @@ def build(name: str, features: FeatureMap, settings: dict[str, Any], folder: str
             attention_output_activation="Sigmoid",
             **shared,
         )
+        if name == "din":  # FuxiCTR sums attended clicks; `din_sum` is its model as it is
+            model.attention_layers.register_forward_hook(
+                lambda _, inputs, attended: attended / inputs[1].size(1)
+            )
     for layer in model.modules():
         if isinstance(layer, nn.Embedding):
             nn.init.normal_(layer.weight[1:], std=settings["embedding_scale"])

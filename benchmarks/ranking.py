@@ -20,11 +20,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.figures import Figure, Target, check, figure, timed
 from consumers.ranking import train as training
-from consumers.ranking.evaluate import one_thread
 from consumers.ranking.inputs import Batch
 from consumers.ranking.models import VARIANTS, Model, Residual
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts
+from consumers.ranking.train import one_thread
 from consumers.training import Inputs, ViewRows
 from vidtopics.settings import RankingSettings, Settings
 from vidtopics.tables import FOREVER

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.retrieval.epochs import left_out, of_epoch
-from consumers.retrieval.recall import Candidates, Recall, Store
+from consumers.retrieval.recall import Candidates, Recall
 from consumers.retrieval.rules import Reason
 from vidtopics.contracts import SERVICES
 from vidtopics.online import Features
-from vidtopics.settings import RecallSettings
 
 VIEWS = tuple(table.name for table in SERVICES["ranking_v2"])
 NO_STATISTICS = "no statistics"
@@ -82,22 +81,28 @@ class Answer:
 
 
 def answer(
-    client: Store,
+    recall: Recall,
     ranker: Scorer,
-    settings: RecallSettings,
     user_id: str,
     *,
     at_us: int | None = None,
     seed: int | None = None,
 ) -> Answer:
-    """Candidates, their features and scores, all of one release; arguments as of recall.
+    """Candidates, their features and scores, all of one release.
+
+    Args:
+        recall: over a store; a service keeps it between requests.
+        ranker: scores the candidates.
+        user_id: who for.
+        at_us: when the request is made; None: now.
+        seed: of the draw of fresh videos; None: a new one.
 
     Raises:
         StoreError: nothing was materialised under the client's prefix.
         redis.exceptions.RedisError: the server can't be reached.
     """
-    release = client.snapshot()
-    candidates = Recall(client, settings).recall_from(release, user_id, at_us=at_us, seed=seed)
+    release = recall.client.snapshot()
+    candidates = recall.recall_from(release, user_id, at_us=at_us, seed=seed)
     ids, views = candidates.video_ids, release.directory().views
     features = dict(
         release.read_entities(
@@ -111,9 +116,8 @@ def answer(
 
 
 def recommend(
-    client: Store,
+    recall: Recall,
     ranker: Scorer,
-    settings: RecallSettings,
     user_id: str,
     *,
     top: int,
@@ -124,7 +128,7 @@ def recommend(
     A candidate without present features is not scored but counted: it was taken down after its
     queue was made, or its topics are of another epoch. Raises as :func:`answer`.
     """
-    return best_of(answer(client, ranker, settings, user_id, seed=seed), top=top)
+    return best_of(answer(recall, ranker, user_id, seed=seed), top=top)
 
 
 def best_of(given: Answer, *, top: int) -> Recommendation:

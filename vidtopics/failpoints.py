@@ -34,6 +34,7 @@ Point = Literal[
     "materialize.view",
     "materialize.queues",  # a set of topic queues is in Redis, nobody reads it
     "materialize.staged",  # all of the load is in Redis, nothing of it is live
+    "experiment.day",  # a day of a simulated experiment is written, its folder hasn't its name
     "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from consumers.recommendation import Answer, Scorer, answer
-from consumers.retrieval import Store
+from consumers.retrieval import Recall, Store
 from vidtopics.online import Features
 from vidtopics.settings import RecallSettings
 
@@ -98,7 +98,8 @@ def differences(
     logged: Logged, store: Store, ranker: Scorer, settings: RecallSettings
 ) -> list[str]:
     """Of one request, in words: clock, candidates, features of which view, scores."""
-    again = answer(store, ranker, settings, logged.user_id, at_us=logged.at_us, seed=logged.seed)
+    recall = Recall(store, settings)
+    again = answer(recall, ranker, logged.user_id, at_us=logged.at_us, seed=logged.seed)
     lines = []
     off = abs(logged.at_us - logged.logged_us) / 1e6
     if off > CLOCK.total_seconds():

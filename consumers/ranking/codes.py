@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,16 @@ class Vocabulary:
     prior: Prior
     position: float
     age: float
+
+    @cached_property
+    def user_codes(self) -> dict[str, int]:
+        """The code of each user: for a request's few ids, which Arrow would hash all users for."""
+        return {user: code for code, user in enumerate(self.users.to_pylist(), 1)}
+
+    @cached_property
+    def video_codes(self) -> dict[str, int]:
+        """The code of each video, likewise."""
+        return {video: code for code, video in enumerate(self.videos.to_pylist(), 1)}
 
     def code_users(self, ids: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
         """int32[N], 1 and up; 0: unknown."""
@@ -77,8 +88,8 @@ def vocabulary(
         videos,
         centres_at(topics, until_us, epoch),
         prior,
-        _mean_of_known(log_position(frame, np.nan)[rows]),
-        _mean_of_known(log_age(frame, np.nan)[rows]),
+        _mean_of_known(log_position(frame.positions, np.nan)[rows]),
+        _mean_of_known(log_age(frame.published_us, frame.shown_us, np.nan)[rows]),
     )
 
 
@@ -97,20 +108,21 @@ def centres_at(topics: ViewRows, until_us: int, epoch: int) -> Centres:
     return Centres.of(chosen, centroids.astype(np.float32), parents, epoch)
 
 
-def log_position(frame: Frame, unknown: float) -> NDArray[np.float32]:
-    """float32[N], log of the position in the refresh, `unknown` where there is none."""
-    position = frame.impressions["position"].cast(pa.float64()).fill_null(np.nan).to_numpy()
-    logs: NDArray[np.float32] = np.log(np.maximum(position, 1)).astype(np.float32)
+def log_position(positions: NDArray[np.float64], unknown: float) -> NDArray[np.float32]:
+    """float32[N], log of the positions in the refresh, `unknown` where there is none (NaN)."""
+    logs: NDArray[np.float32] = np.log(np.maximum(positions, 1)).astype(np.float32)
     logs[np.isnan(logs)] = unknown
     return logs
 
 
-def log_age(frame: Frame, unknown: float) -> NDArray[np.float32]:
-    """float32[N], log(1 + hours since publication) / 5, `unknown` where that isn't known.
+def log_age(
+    published_us: NDArray[np.float64], shown_us: NDArray[np.int64], unknown: float
+) -> NDArray[np.float32]:
+    """float32[N], log(1 + hours since publication) / 5, `unknown` where that isn't known (NaN).
 
     A fifth, as of all logarithms of counts here, brings it near the other numbers.
     """
-    age_us = np.maximum(frame.shown_us - frame.published_us, 0)
+    age_us = np.maximum(shown_us - published_us, 0)
     logs: NDArray[np.float32] = (np.log1p(age_us / HOUR_US) / 5).astype(np.float32)
     logs[np.isnan(logs)] = unknown
     return logs

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.ranking.bootstrap import bootstrap
-from consumers.ranking.evaluate import VALIDATION_SHARE, one_thread, refuse_few
+from consumers.ranking.evaluate import VALIDATION_SHARE, refuse_few
 from consumers.ranking.metrics import Groups
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Chosen, Fitted, Parts, search, train_model
 from consumers.ranking.splits import by_time
+from consumers.ranking.train import one_thread
 from vidtopics.settings import Settings
 from vidtopics.times import moment
 

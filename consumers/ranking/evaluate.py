@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from consumers.ranking.bootstrap import DRAWS, bootstrap
@@ -31,6 +29,7 @@ from consumers.ranking.models import VARIANTS, Pieces
 from consumers.ranking.problems import Source, split_rows
 from consumers.ranking.search import LEARNERS, TREES, Chosen
 from consumers.ranking.splits import by_time, by_user
+from consumers.ranking.train import one_thread
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import TableError, explain
 from vidtopics.settings import Settings
@@ -249,17 +248,6 @@ def fill_cells(
                 cells[key] = future.result()
                 progress(f"{len(cells)} of {len(tasks)} cells: {', '.join(key)}")
     return {key: cells[key] for key in tasks}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch computes each operation on one thread, so that models can train side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def permute_topics(source: Source, seed: int) -> Source:

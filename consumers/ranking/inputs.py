@@ -1,13 +1,13 @@
-"""What ranking models read: one encoding for training, from frames, and for serving.
+"""What ranking models read: one encoding for training and for serving.
 
-`encode` turns a frame into :class:`Examples`; a request's features become a frame of its candidates
-first (:mod:`consumers.ranking.requests`).
+`encode` turns a frame into :class:`Examples`; :mod:`consumers.ranking.requests` makes the same
+rows and codes of a request and goes through :func:`encode_rows` as well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from consumers.ranking.codes import Vocabulary, log_age, log_position
-from consumers.training.frame import Frame
+from consumers.training.frame import Frame, State
 from consumers.training.log import Log, Windows
 from consumers.training.tallies import SHARPNESS, SHRINKAGES, TopicRows
 from consumers.training.versions import Versions, row_at
@@ -110,7 +110,26 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+    def of_rows(self, of_histories: Tensor) -> Tensor:
+        """What was computed of the histories, for each impression, `(B, D)`."""
+        return of_histories
+
+
+@dataclass(frozen=True, eq=False)
+class SharedBatch(Batch):
+    """A batch whose rows share histories: tensors of these have R <= B rows.
+
+    Attributes:
+        history_row: int64[B], each impression's row of them.
+    """
+
+    history_row: Tensor
+
+    def of_rows(self, of_histories: Tensor) -> Tensor:
+        """What was computed of the histories, `(R, D)`, for each impression, `(B, D)`."""
+        return of_histories[self.history_row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +183,22 @@ class Examples:
         narrow = {name: getattr(self, name)[rows] for name in _PER_ROW}
         return replace(self, **narrow, windows=Windows(*(part[rows] for part in self.windows)))
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        history: bool = True,
+        topics: bool = True,
+        shared: bool = False,
+    ) -> Batch:
         """Tensors of some rows.
 
         Without `history` its tensors have no places; without `topics` those of its topics have no
-        slots, which saves two thirds of the time of a batch.
+        slots, which saves two thirds of the time of a batch. `shared`: neighbours with one and the
+        same history, as candidates of a request are, have it once.
         """
         topic_row = self.topic_row[rows]
+        run, firsts = _runs(self.windows, self.content_us, rows) if shared else (rows, rows)
         arrays = (
             self.clicked[rows].astype(np.float32),
             self.user[rows].astype(np.int64),
@@ -181,9 +209,10 @@ class Examples:
             _rows_or_zero(self.topics.weights, topic_row),
             _rows_or_zero(self.topics.parents, topic_row).astype(np.int64),
             self.covers[self.cover_row[rows]],
-            *self._histories(rows, self.places if history else 0, TOPIC_SLOTS if topics else 0),
+            *self._histories(firsts, self.places if history else 0, TOPIC_SLOTS if topics else 0),
         )
-        return Batch(*(torch.from_numpy(array) for array in arrays))
+        batch = Batch(*(torch.from_numpy(array) for array in arrays))
+        return SharedBatch(**vars(batch), history_row=torch.from_numpy(run)) if shared else batch
 
     def _histories(
         self, rows: NDArray[np.int64], places: int, slot_count: int
@@ -235,6 +264,64 @@ _PER_ROW = (
 )
 
 
+class Rows(Protocol):
+    """What is encoded of N impressions: a :class:`Frame`, or the candidates of a request.
+
+    Attributes:
+        clicked: bool[N], the label; false where there is none yet.
+        shown_us: int64[N].
+        counts: float64[N, 2], the video's exposures and clicks; NaN where nothing is known.
+        positions: float64[N], NaN where unknown.
+        published_us: float64[N], likewise.
+        state: the users' counts.
+        video: int32[N], places among the V videos of the log.
+        topic_row: int32[N], rows of topics; -1: none.
+        log: earlier impressions.
+        windows: N into it.
+        content_us: int64[N], by when topics of the history are those known.
+        versions: the topics' row of each video at any time.
+    """
+
+    @property
+    def clicked(self) -> NDArray[np.bool_]: ...  # noqa: D102
+    @property
+    def shown_us(self) -> Ints: ...  # noqa: D102
+    @property
+    def counts(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def positions(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def published_us(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def state(self) -> State: ...  # noqa: D102
+    @property
+    def video(self) -> Codes: ...  # noqa: D102
+    @property
+    def topic_row(self) -> Codes: ...  # noqa: D102
+    @property
+    def log(self) -> Log: ...  # noqa: D102
+    @property
+    def windows(self) -> Windows: ...  # noqa: D102
+    @property
+    def content_us(self) -> Ints: ...  # noqa: D102
+    @property
+    def versions(self) -> Versions: ...  # noqa: D102
+
+
+class Coded(NamedTuple):
+    """N rows' ids in the terms of a vocabulary.
+
+    Attributes:
+        user: int32[N].
+        log_videos: int32[V], of the log's videos.
+        topics: of all rows of topics.
+    """
+
+    user: Codes
+    log_videos: Codes
+    topics: TopicRows
+
+
 def encode(
     frame: Frame, known: Vocabulary, *, places: int, covers: Floats | None = None
 ) -> Examples:
@@ -247,43 +334,57 @@ def encode(
         covers: float32[V, 128], cover features of the frame's videos
             (:mod:`consumers.ranking.covers`).
     """
+    user = known.code_users(frame.impressions["user_id"])
     topics = TopicRows.of(frame.topics, known.centres)
-    windows = _window_counts(frame, topics)
+    coded = Coded(user, known.code_videos(frame.videos), topics)
+    return encode_rows(frame, coded, known, places=places, covers=covers)
+
+
+def encode_rows(
+    rows: Rows,
+    coded: Coded,
+    known: Vocabulary,
+    *,
+    places: int,
+    covers: Floats | None = None,
+) -> Examples:
+    """Rows whose ids are coded already; arguments as of :func:`encode`."""
+    windows = _window_counts(rows, coded.topics)
     return Examples(
-        clicked=frame.clicked,
-        shown_us=frame.shown_us,
-        user=known.code_users(frame.impressions["user_id"]),
-        video=known.code_videos(frame.impressions["video_id"]),
-        numbers=_numbers(frame, known, windows),
-        topic_numbers=_topic_numbers(frame, known, topics, windows),
-        topic_row=frame.topic_row,
-        cover_row=frame.video,
-        windows=frame.windows,
-        content_us=frame.content_us,
-        log=frame.log,
-        log_videos=known.code_videos(frame.videos),
-        versions=frame.versions,
-        topics=topics,
-        covers=np.zeros((len(frame.videos), 0), np.float32) if covers is None else covers,
+        clicked=rows.clicked,
+        shown_us=rows.shown_us,
+        user=coded.user,
+        video=coded.log_videos[rows.video],
+        numbers=_numbers(rows, known, windows),
+        topic_numbers=_topic_numbers(rows, known, coded.topics, windows),
+        topic_row=rows.topic_row,
+        cover_row=rows.video,
+        windows=rows.windows,
+        content_us=rows.content_us,
+        log=rows.log,
+        log_videos=coded.log_videos,
+        versions=rows.versions,
+        topics=coded.topics,
+        covers=np.zeros((len(coded.log_videos), 0), np.float32) if covers is None else covers,
         places=places,
     )
 
 
-def _numbers(frame: Frame, known: Vocabulary, windows: Floats) -> Floats:
+def _numbers(rows: Rows, known: Vocabulary, windows: Floats) -> Floats:
     """float32[N, F], columns NAMES."""
-    exposures, clicks = frame.counts.T
+    exposures, clicks = rows.counts.T
     has_statistics = ~np.isnan(exposures)
     odds = np.where(has_statistics, smoothed_ctr(clicks, exposures, known.prior), 0)
     odds = np.clip(np.where(has_statistics, odds, known.prior.global_ctr), 1e-4, 1 - 1e-4)
-    shown, clicked, expected, *decayed = frame.state.statistics.T
+    shown, clicked, expected, *decayed = rows.state.statistics.T
     recent_shown, recent_clicked, recent_expected = decayed
     return np.stack(
         [
             np.log1p(np.nan_to_num(exposures)) / 5,
             np.log(odds / (1 - odds)),
             has_statistics,
-            log_age(frame, known.age),
-            log_position(frame, known.position),
+            log_age(rows.published_us, rows.shown_us, known.age),
+            log_position(rows.positions, known.position),
             np.log1p(shown) / 5,
             np.log1p(clicked) / 5,
             windows[:, 0] / 100,
@@ -313,31 +414,31 @@ def _residual(
     return residual
 
 
-def _topic_numbers(frame: Frame, known: Vocabulary, topics: TopicRows, windows: Floats) -> Floats:
+def _topic_numbers(rows: Rows, known: Vocabulary, topics: TopicRows, windows: Floats) -> Floats:
     """float32[N, G], columns TOPIC_NAMES."""
-    sums = frame.state.topic_sums(frame.topic_row, topics, known.centres)
+    sums = rows.state.topic_sums(rows.topic_row, topics, known.centres)
     columns = []
     for match, kernel in ((sums.match, sums.kernel), (sums.parents, sums.parent_kernel)):
         ratios = kernel[:, :, :1] / (kernel[:, :, 1:] + np.array(SHRINKAGES, np.float32))
-        columns += [np.log1p(match[:, :2]) / 5, match[:, 2:], ratios.reshape(len(frame), -1)]
+        columns += [np.log1p(match[:, :2]) / 5, match[:, 2:], ratios.reshape(len(windows), -1)]
     return np.concatenate([*columns, np.log1p(windows[:, 4:])], axis=1)
 
 
-def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
+def _window_counts(rows: Rows, topics: TopicRows) -> Floats:
     """float32[N, 4 + 2 * tiers]: length, clicks; exposures, clicks of the candidate; tiers."""
-    out = np.zeros((len(frame), 4 + 2 * (len(TIERS) + 1)), np.float32)
+    out = np.zeros((len(rows.video), 4 + 2 * (len(TIERS) + 1)), np.float32)
     norms = np.sqrt((topics.weights**2).sum(1, keepdims=True))
     unit = np.divide(topics.weights, norms, out=np.zeros_like(topics.weights), where=norms > 0)
-    log = frame.log
+    log = rows.log
     _count_windows(
-        *frame.windows,
-        frame.content_us,
-        frame.video,
-        frame.topic_row,
+        *rows.windows,
+        rows.content_us,
+        rows.video,
+        rows.topic_row,
         log.video,
         log.known_us,
         log.clicked_us,
-        *frame.versions,
+        *rows.versions,
         topics.codes,
         unit,
         topics.size(0),
@@ -345,6 +446,20 @@ def _window_counts(frame: Frame, topics: TopicRows) -> Floats:
         out,
     )
     return out
+
+
+def _runs(windows: Windows, content_us: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Neighbours that have the same history: the run of each row, and each run's first row.
+
+    >>> windows = Windows(*np.array([[0, 0, 4, 0], [4, 4, 9, 4], [9, 9, 9, 9]]))
+    >>> [part.tolist() for part in _runs(windows, np.zeros(4, np.int64), np.arange(4))]
+    [[0, 0, 1, 2], [0, 2, 3]]
+    """
+    starts = np.ones(len(rows), bool)
+    starts[1:] = False
+    for part in (*windows, content_us):
+        starts[1:] |= np.diff(part[rows]) != 0
+    return np.cumsum(starts) - 1, rows[starts]
 
 
 def _rows_or_zero(values: NDArray[Any], rows: NDArray[np.int32]) -> NDArray[Any]:
@@ -356,7 +471,7 @@ def _rows_or_zero(values: NDArray[Any], rows: NDArray[np.int32]) -> NDArray[Any]
     return out
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _count_windows(
     first: Ints,
     end: Ints,
@@ -376,39 +491,77 @@ def _count_windows(
     tiers: Floats,
     out: Floats,
 ) -> None:
+    """Rows that follow each other with one window, as of a request, look its entries up once."""
     weight_of = np.zeros(size, np.float32)
+    longest = 0
     for n in range(len(first)):
-        this = topic_row[n]
-        if this >= 0:
-            for slot in range(codes.shape[1]):
-                weight_of[codes[this, slot]] = unit[this, slot]
-            weight_of[0] = 0
-        for at in range(first[n], end[n]):
-            if known_us[at] > seen_us[n]:
-                continue
-            click = 1 if clicked_us[at] <= seen_us[n] else 0
-            out[n, 0] += 1
-            out[n, 1] += click
-            if log_video[at] == video[n]:
+        longest = max(longest, end[n] - first[n])
+    past_video, past_row = np.zeros((2, longest), np.int32)
+    past_click = np.zeros(longest, np.int64)
+    length, clicks = 0, 0
+    for n in range(len(first)):
+        if n == 0 or _has_other_window(n, first, end, seen_us, content_us):
+            length, clicks = 0, 0
+            for at in range(first[n], end[n]):
+                if known_us[at] <= seen_us[n]:
+                    past_video[length] = log_video[at]
+                    past_click[length] = clicked_us[at] <= seen_us[n]
+                    past_row[length] = row_at(starts, since_us, rows, log_video[at], content_us[n])
+                    clicks += past_click[length]
+                    length += 1
+        out[n, 0], out[n, 1] = length, clicks
+        for at in range(length):
+            if past_video[at] == video[n]:
                 out[n, 2] += 1
-                out[n, 3] += click
-            if this < 0:
-                continue
-            other = row_at(starts, since_us, rows, log_video[at], content_us[n])
-            if other < 0:
-                continue
-            overlap = np.float32(0)
-            for slot in range(codes.shape[1]):
-                overlap += unit[other, slot] * weight_of[codes[other, slot]]
-            if overlap > 0:
-                tier = np.searchsorted(tiers, overlap)
-                out[n, 4 + click * (len(tiers) + 1) + tier] += 1
-        if this >= 0:
-            for slot in range(codes.shape[1]):
-                weight_of[codes[this, slot]] = 0
+                out[n, 3] += past_click[at]
+        if topic_row[n] >= 0:
+            tiers_of = out[n, 4:].reshape(2, len(tiers) + 1)
+            past = past_row[:length], past_click[:length]
+            _count_tiers(topic_row[n], *past, codes, unit, weight_of, tiers, tiers_of)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
+def _has_other_window(n: int, first: Ints, end: Ints, seen_us: Ints, content_us: Ints) -> bool:
+    """Whether a row's history isn't that of the row before it."""
+    last = n - 1
+    is_same_stretch = first[n] == first[last] and end[n] == end[last]
+    return not (
+        is_same_stretch and seen_us[n] == seen_us[last] and content_us[n] == content_us[last]
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_tiers(
+    row: int,
+    past_row: Codes,
+    past_click: Ints,
+    codes: Codes,
+    unit: Floats,
+    weight_of: Floats,
+    tiers: Floats,
+    out: Floats,
+) -> None:
+    """Add a history to `out` [2, tiers], skipped and clicked; `weight_of` is zero before and after.
+
+    The overlap with an entry is the product of both rows' weights, each of length 1.
+    """
+    for slot in range(codes.shape[1]):
+        weight_of[codes[row, slot]] = unit[row, slot]
+    weight_of[0] = 0
+    for at in range(len(past_row)):
+        other = past_row[at]
+        if other < 0:
+            continue
+        overlap = np.float32(0)
+        for slot in range(codes.shape[1]):
+            overlap += unit[other, slot] * weight_of[codes[other, slot]]
+        if overlap > 0:
+            out[past_click[at], np.searchsorted(tiers, overlap)] += 1
+    for slot in range(codes.shape[1]):
+        weight_of[codes[row, slot]] = 0
+
+
+@numba.njit(cache=True, nogil=True)
 def _gather_history(
     first: Ints,
     end: Ints,

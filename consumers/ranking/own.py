@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import NAMES, TOPIC_NAMES, Examples, encode
-from consumers.ranking.requests import request_frame
+from consumers.ranking.inputs import NAMES, TOPIC_NAMES, Examples
+from consumers.ranking.requests import encode_request
 from vidtopics.contracts import SERVICES, USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
 from vidtopics.times import micros
 
@@ -85,8 +85,10 @@ class Encoder:
         at_us = micros(datetime.now(UTC)) if at_us is None else at_us
         topics = release.read(VIDEO_TOPICS.name, history)
         request = _Request(user_id, list(video_ids), at_us, history, topics)
-        frame = request_frame(request, features, half_life_us=self.half_life_us, places=self.places)
-        return _matrix(encode(frame, self.known, places=self.places))
+        examples = encode_request(
+            request, features, self.known, half_life_us=self.half_life_us, places=self.places
+        )
+        return _matrix(examples)
 
 
 @dataclass(frozen=True)

@@ -91,24 +91,24 @@ class Source:
             prior_exposures=self.settings.statistics.prior_exposures,
         )
 
-    def examples(self, known: Vocabulary) -> Examples:
-        """All rows in the terms of a vocabulary."""
-        return self._examples(known, np.empty(0, np.int64))
+    def examples(self, known: Vocabulary, *, covers_of: Rows | None = None) -> Examples:
+        """All rows in the terms of a vocabulary.
+
+        With cover features where rows are given that their components are taken from.
+        """
+        frame, covers = self.frame, None
+        if self.encodings is not None and covers_of is not None:
+            image, present = self.encodings.of_videos(frame.videos, self.inputs.catalogue)
+            fitted = np.zeros(len(image), bool)
+            fitted[frame.video[covers_of]] = True
+            covers = project(image, present, fitted)
+        return encode(frame, known, places=self.settings.ranking.history, covers=covers)
 
     def parts(self, train: Rows, judge: Rows) -> Parts:
         """Rows to learn from and rows to judge by, in the vocabulary of the former."""
         known = self.vocabulary(train)
-        examples = self._examples(known, train)
+        examples = self.examples(known, covers_of=train)
         return Parts(sizes_of(known, examples), examples.take(train), examples.take(judge))
-
-    def _examples(self, known: Vocabulary, train: Rows) -> Examples:
-        frame, covers = self.frame, None
-        if self.encodings is not None and len(train):
-            image, present = self.encodings.of_videos(frame.videos, self.inputs.catalogue)
-            fitted = np.zeros(len(image), bool)
-            fitted[frame.video[train]] = True
-            covers = project(image, present, fitted)
-        return encode(frame, known, places=self.settings.ranking.history, covers=covers)
 
 
 def sizes_of(known: Vocabulary, examples: Examples) -> Sizes:

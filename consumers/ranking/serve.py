@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.inputs import encode
-from consumers.ranking.requests import request_frame
+from consumers.ranking.requests import encode_request
 from consumers.ranking.store import Stored, restore
-from consumers.ranking.train import predict
+from consumers.ranking.train import one_thread, predict
 from consumers.retrieval.recall import Candidates
 from vidtopics.online import Features
 
@@ -26,6 +25,7 @@ class Ranker:
 
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
+        _ = stored.known.user_codes, stored.known.video_codes  # now, not in the first request
 
     @classmethod
     def load(cls, folder: Path) -> Ranker:
@@ -45,7 +45,12 @@ class Ranker:
         if not candidates.video_ids:
             return np.zeros(0, np.float32)
         stored = self.stored
-        frame = request_frame(
-            candidates, features, half_life_us=stored.half_life_us, places=stored.places
+        examples = encode_request(
+            candidates,
+            features,
+            stored.known,
+            half_life_us=stored.half_life_us,
+            places=stored.places,
         )
-        return predict(stored.model, encode(frame, stored.known, places=stored.places))
+        with one_thread():  # for so few rows threads cost more than they share
+            return predict(stored.model, examples)

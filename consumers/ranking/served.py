@@ -36,16 +36,18 @@ def train_served(
     settings: Settings,
     *,
     checkpoints: Path,
+    variant: str = "topics",
     progress: Callable[[str], None] = lambda text: None,
 ) -> Served:
     """A model of all rows whose window has closed, with topics as known.
 
-    A training that was interrupted goes on from its checkpoint.
+    A training that was interrupted goes on from its checkpoint. Another `variant` of
+    :data:`consumers.ranking.models.VARIANTS` reads cover features instead, or too.
 
     Raises:
         TableError: the rows are too few.
     """
-    pieces, name = VARIANTS["topics"], settings.ranking.model
+    pieces, name = VARIANTS[variant], settings.ranking.model
     window_us = settings.ranking.label_window // timedelta(microseconds=1)
     shown_us, clicked = source.frame.shown_us, source.frame.clicked
     outer = by_time(shown_us, share=HELD_OUT, window_us=window_us)
@@ -54,7 +56,7 @@ def train_served(
     refuse_few(clicked, {"train": fit, "validation": choose, "test": outer.test})
     progress("measuring on the held-out end")
     known = source.vocabulary(fit)
-    examples = source.examples(known)
+    examples = source.examples(known, covers_of=fit if pieces.cover else None)
     measured = train(
         name,
         pieces,
@@ -68,8 +70,9 @@ def train_served(
     test = examples.take(outer.test)
     auc = area_under_curve(test.clicked, measured.predict(test))
     progress("training on all rows")
-    known = source.vocabulary(np.arange(len(clicked)))
-    examples = source.examples(known)
+    rows = np.arange(len(clicked))
+    known = source.vocabulary(rows)
+    examples = source.examples(known, covers_of=rows if pieces.cover else None)
     final = train(
         name,
         pieces,

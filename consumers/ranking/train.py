@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -126,7 +128,8 @@ def widths_of(settings: RankingSettings) -> Widths:
 
 def build(name: str, sizes: Sizes, pieces: Pieces, widths: Widths, *, seed: int) -> Model:
     """A model with first weights that follow from the seed alone."""
-    with SEEDING, torch.random.fork_rng(devices=[]):
+    with SEEDING, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # no numbers: a head
         torch.manual_seed(seed)
         return MODELS[name](sizes, pieces, widths)
 
@@ -227,6 +230,20 @@ def _train_part(
     return Trained(model.cpu().eval(), (epochs,), state.auc)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes each operation on one thread, so that models can train side by side.
+
+    The number is each calling thread's own: others go on with theirs.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def predict(model: Model, examples: Examples) -> Floats:
     """float32[N], click probabilities as the model sees them."""
     return torch.sigmoid(torch.from_numpy(log_odds(model, examples))).numpy()
@@ -234,20 +251,26 @@ def predict(model: Model, examples: Examples) -> Floats:
 
 def log_odds(model: Model, examples: Examples, *, rows: int = 8_192) -> Floats:
     """float32[N], log-odds as the model sees them, `rows` at a time."""
-    model.eval()
+    if model.training:
+        model.eval()
     odds = np.empty(len(examples), np.float32)
     device = next(model.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(examples), rows):
             chosen = np.arange(start, min(start + rows, len(examples)))
-            odds[chosen] = model(batch_of(model, examples, chosen).to(device)).cpu().numpy()
+            batch = batch_of(model, examples, chosen, shared=model.shares_history)
+            odds[chosen] = model(batch.to(device)).cpu().numpy()
     return odds
 
 
-def batch_of(model: Model, examples: Examples, rows: NDArray[np.int64]) -> Batch:
-    """A batch with what the model's pieces let in."""
+def batch_of(
+    model: Model, examples: Examples, rows: NDArray[np.int64], *, shared: bool = False
+) -> Batch:
+    """A batch with what the model's pieces let in; `shared` as :meth:`Examples.batch` has it."""
     pieces = model.pieces
-    return examples.batch(rows, history=pieces.reads_history, topics=pieces.reads_slots)
+    return examples.batch(
+        rows, history=pieces.reads_history, topics=pieces.reads_slots, shared=shared
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -97,10 +98,11 @@ def choose(
             reasons |= fill(queues, excluded, missing, level.floor)
     if popular is None:
         return reasons
+    places = popular.tilted(taste, settings.parent_prior).tolist()
+    unseen = (place for place in places if popular.video_ids[place] not in seen)
     tilted = {
         popular.video_ids[place]: Reason(CATALOGUE, 0, place + 1, 0)
-        for place in popular.tilted(taste, settings.parent_prior).tolist()
-        if popular.video_ids[place] not in seen
+        for place in islice(unseen, number)
     }
     return in_turn(reasons, tilted, settings.popular_share, number)
 

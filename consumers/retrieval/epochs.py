@@ -23,6 +23,8 @@ CAUSES = {
 def of_epoch(topics: Features, epoch: int) -> Features:
     """The same rows; those of another epoch are UNREADABLE and hold each column's padding."""
     foreign = _foreign(topics, epoch)
+    if not foreign.any():
+        return topics
     columns = {name: values.copy() for name, values in topics.columns.items()}
     for name, values in columns.items():
         values[foreign] = VIDEO_TOPICS.column(name).pad or 0

@@ -112,11 +112,16 @@ class Recall:
     click with topics of another epoch than the queues' is left out and counted. A user without
     clicks, or whose clicks have no topics, gets the popular videos of each parent topic, and
     `popular` says why.
+
+    A service makes one and keeps it; threads may share it. What is the same for every user, the
+    popular videos with their topics, is read once a release: topics that Feast pushes for one of
+    them tilt it from the next release on.
     """
 
     def __init__(self, client: Store, settings: RecallSettings) -> None:
         self.client = client
         self.settings = settings
+        self._last_popular: tuple[Views, Popular] | None = None
 
     def recall(
         self, user_id: str, *, at_us: int | None = None, seed: int | None = None
@@ -170,9 +175,17 @@ class Recall:
         )
 
     def _popular(self, release: Store, catalogue: Catalogue) -> Popular | None:
-        """The head of the catalogue's queue with its topics; None where none of it is asked for."""
+        """The release's popular videos; None where none of them is asked for."""
         if not self.settings.popular_share:
             return None
+        directory = release.directory()
+        last = self._last_popular  # once: another thread may put another release's there
+        if last is None or last[0] is not directory:
+            last = self._last_popular = directory, self._read_popular(release, catalogue)
+        return last[1]
+
+    def _read_popular(self, release: Store, catalogue: Catalogue) -> Popular:
+        """The head of the catalogue's queue with its topics."""
         limit = 2 * (self.settings.candidates + self.settings.recent_clicks)
         name = queue_name(CATALOGUE, 0)
         [ids] = release.queues([name], epoch=catalogue.epoch, limit=[limit])

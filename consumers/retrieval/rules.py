@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from math import ceil, inf
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -243,13 +243,18 @@ def in_turn(
     >>> in_turn(own, popular, 0.5, 3)["b"].level
     'topic'
     """
-    places = [
-        ((i + 0.5) / part if part else inf, video)
-        for part, videos in ((1 - share, own), (share, popular))
-        for i, video in enumerate(videos)
-    ]
-    places.sort(key=lambda place: place[0])
-    union = dict.fromkeys(video for _, video in places)
+    parts = [list(islice(videos, number)) for videos in (own, popular)]  # no more can matter
+    order = np.argsort(
+        np.concatenate(
+            [
+                (np.arange(len(videos)) + 0.5) / part if part else np.full(len(videos), np.inf)
+                for part, videos in zip((1 - share, share), parts, strict=True)
+            ]
+        ),
+        kind="stable",
+    )
+    videos = [*parts[0], *parts[1]]
+    union = dict.fromkeys([videos[place] for place in order.tolist()])
     return {video: own.get(video) or popular[video] for video in islice(union, number)}
 
 

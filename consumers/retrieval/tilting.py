@@ -30,11 +30,13 @@ class Slots(NamedTuple):
         ids: int64[T], ascending.
         places: int64[L, S], of each slot's topic among `ids`; T in unused slots.
         shares: float64[T], of all clicks on these videos those on videos of the topic.
+        used: int64[L], slots in use, 1 where there are none.
     """
 
     ids: Ints
     places: Ints
     shares: Floats
+    used: Ints
 
     @classmethod
     def of(cls, slots: Ints, clicks: Floats) -> Slots:
@@ -50,8 +52,9 @@ class Slots(NamedTuple):
         ids, places = np.unique(slots[used], return_inverse=True)
         filled = np.full(slots.shape, len(ids))
         filled[used] = places
-        sums = np.bincount(places, np.repeat(clicks, used.sum(1)), len(ids))
-        return cls(ids, filled, sums / max(clicks.sum(), 1e-12))
+        count = used.sum(1)
+        sums = np.bincount(places, np.repeat(clicks, count), len(ids))
+        return cls(ids, filled, sums / max(clicks.sum(), 1e-12), np.maximum(count, 1))
 
     def log_lift(self, counts: TopicCounts, clicks: int, prior: float) -> Floats:
         """float64[L], the mean over a video's topics of log((n + c s) / ((N + c) s)); 0: none.
@@ -62,8 +65,7 @@ class Slots(NamedTuple):
         shares = np.maximum(self.shares, 1e-12)
         lift = (counts.of(self.ids) + prior * shares) / ((clicks + prior) * shares)
         padded = np.append(np.log(np.maximum(lift, 1e-12)), 0.0)
-        used = (self.places < len(self.ids)).sum(1)
-        log_lift: Floats = padded[self.places].sum(1) / np.maximum(used, 1)
+        log_lift: Floats = padded[self.places].sum(1) / self.used
         return log_lift
 
 

@@ -93,6 +93,13 @@ class Frame:
         times: NDArray[np.int64] = self.impressions["event_us"].to_numpy()
         return times
 
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """float64[N], the place in the refresh, NaN where unknown."""
+        positions = self.impressions["position"].cast(pa.float64()).fill_null(np.nan)
+        array: NDArray[np.float64] = positions.to_numpy()
+        return array
+
 
 def build_frame(
     inputs: Inputs, settings: Settings, *, as_of_us: int, topics: TopicsOf = "as known"

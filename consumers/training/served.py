@@ -18,8 +18,16 @@ from vidtopics.rates import decayed
 from vidtopics.tables import FOREVER
 
 Ints = NDArray[np.int64]
-_COUNTS = ("exposures", "clicks", "expected_clicks")
-_DECAYED = ("decayed_exposures", "decayed_clicks", "decayed_expected")
+STATISTICS = (
+    "user_exposures",
+    "user_clicks",
+    "user_expected_clicks",
+    "user_decayed_exposures",
+    "user_decayed_clicks",
+    "user_decayed_expected",
+)
+"""Columns of `user_statistics` in the order of :class:`Served`."""
+DECAYED_AT = "user_decayed_at"
 
 
 def states(
@@ -50,17 +58,21 @@ def _statistics(
     values: pa.Table, rows: Ints, times_us: Ints, half_life: timedelta
 ) -> NDArray[np.float64]:
     at = pa.array(rows, mask=rows < 0)
-    counts, recent = (
-        [
-            values[f"user_{name}"].take(at).cast(pa.float64()).fill_null(0).to_numpy()
-            for name in names
-        ]
-        for names in (_COUNTS, _DECAYED)
-    )
-    since_us = values["user_decayed_at"].take(at).to_numpy(zero_copy_only=False)
+    counts = [
+        values[name].take(at).cast(pa.float64()).fill_null(0).to_numpy() for name in STATISTICS
+    ]
+    since_us = values[DECAYED_AT].take(at).to_numpy(zero_copy_only=False)
     since_us = np.where(np.isnan(since_us), times_us, since_us).astype(np.int64)
-    recent = [decayed(count, since_us, times_us, half_life) for count in recent]
-    return np.stack([*counts, *recent], axis=1)
+    return decayed_statistics(np.stack(counts, 1), since_us, times_us, half_life)
+
+
+def decayed_statistics(
+    counts: NDArray[np.float64], since_us: Ints, times_us: Ints, half_life: timedelta
+) -> NDArray[np.float64]:
+    """float64[N, 6] of columns STATISTICS, the last three decayed from one time to another."""
+    since, times = since_us.astype(np.float64), times_us.astype(np.float64)
+    recent = [decayed(counts[:, i], since, times, half_life) for i in range(3, 6)]
+    return np.concatenate([counts[:, :3], np.stack(recent, axis=1)], axis=1)
 
 
 def _slots(rows: pa.Table, ids: str, names: list[str]) -> Slots:
@@ -142,39 +154,49 @@ def merged(
         _entries(lists, rows, videos)
         for lists, rows in ((clicks, pairs // width - 1), (skips, pairs % width - 1))
     ]
-    owner, video, times, watch, position = (
-        np.concatenate([part[i] for part in parts]) for i in range(5)
-    )
-    clicked = np.arange(len(owner)) < len(parts[0][0])
-    order = np.lexsort((clicked, times, owner))
-    owner, times, clicked = owner[order], times[order], clicked[order]
-    clicked_us = np.where(clicked, times, FOREVER)
-    log = Log(
-        owner.astype(np.int32),
-        video[order],
-        times,
-        times,
-        clicked_us,
-        np.where(clicked, times, 0),
-        watch[order],
-        position[order],
-    )
-    bounds = np.searchsorted(owner, np.arange(len(pairs) + 1))
+    log = merge(*parts)
+    bounds = np.searchsorted(log.user, np.arange(len(pairs) + 1))
     end = bounds[1:][pair]
     return log, Windows(np.maximum(bounds[:-1][pair], end - limit), end, times_us)
 
 
-def _entries(
-    lists: Entries, rows: Ints, videos: pa.Array
-) -> tuple[Ints, NDArray[np.int32], Ints, NDArray[np.float32], NDArray[np.int32]]:
-    """Owner (place in `rows`), video, time, watch seconds and position of all chosen entries."""
+class Placed(NamedTuple):
+    """E entries: owner, place of the video, time, watch seconds and position of each."""
+
+    owner: NDArray[np.int32]
+    video: NDArray[np.int32]
+    times_us: Ints
+    watch_seconds: NDArray[np.float32]
+    positions: NDArray[np.int32]
+
+
+def merge(clicks: Placed, skips: Placed) -> Log:
+    """Clicks and skips by owner and time; of one time clicks are newer."""
+    both = Placed(*(np.concatenate([a, b]) for a, b in zip(clicks, skips, strict=True)))
+    clicked = np.arange(len(both.owner)) < len(clicks.owner)
+    order = np.lexsort((clicked, both.times_us, both.owner))
+    times, clicked = both.times_us[order], clicked[order]
+    return Log(
+        both.owner[order],
+        both.video[order],
+        times,
+        times,
+        np.where(clicked, times, FOREVER),
+        np.where(clicked, times, 0),
+        both.watch_seconds[order],
+        both.positions[order],
+    )
+
+
+def _entries(lists: Entries, rows: Ints, videos: pa.Array) -> Placed:
+    """All entries of the chosen lists; their owner is the place in `rows`."""
     empty = np.append(lists.starts, lists.starts[-1])
     lengths = np.where(rows >= 0, np.diff(empty)[rows], 0)
-    owner = np.repeat(np.arange(len(rows)), lengths)
+    owner = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
     offsets = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     at = np.repeat(lists.starts[rows], lengths) + offsets
     video = pc.index_in(lists.videos, value_set=videos).to_numpy(zero_copy_only=False)[at]
-    return (
+    return Placed(
         owner,
         video.astype(np.int32),
         lists.times_us[at],

@@ -82,16 +82,27 @@ class TopicRows:
     @classmethod
     def of(cls, rows: pa.Table, centres: Centres) -> TopicRows:
         """From topic_ids, topic_weights, topic_epoch and parent_topic_ids; null in a tombstone."""
-        ids = slots(rows, "topic_ids", np.int64, -1)
-        ids[pc.fill_null(rows["topic_epoch"], -1).to_numpy() != centres.epoch] = -1
-        weights = slots(rows, "topic_weights", np.float32, 0)
+        return cls.of_slots(
+            slots(rows, "topic_ids", np.int64, -1),
+            slots(rows, "topic_weights", np.float32, 0),
+            slots(rows, "parent_topic_ids", np.int64, -1),
+            pc.fill_null(rows["topic_epoch"], -1).to_numpy(),
+            centres,
+        )
+
+    @classmethod
+    def of_slots(
+        cls, ids: Ints, weights: Floats, parent_ids: Ints, epochs: Ints, centres: Centres
+    ) -> TopicRows:
+        """From [R, 8] each, which it may change, -1 and 0 in unused slots; and epochs, int64[R]."""
+        ids[epochs != centres.epoch] = -1
         codes = code(ids, centres.ids)
         weights[codes == 0] = 0
         in_use = (codes > 0).astype(np.float32)
         positive = np.where((weights > 0).any(1, keepdims=True), np.maximum(weights, 0), in_use)
         total = positive.sum(1, keepdims=True)
         shares = np.divide(positive, total, out=np.zeros_like(positive), where=total > 0)
-        parents = code(slots(rows, "parent_topic_ids", np.int64, -1), centres.parents)
+        parents = code(parent_ids, centres.parents)
         parents[codes == 0] = 0
         sizes = len(centres.ids) + 1, len(centres.parents) + 1
         used: NDArray[np.bool_] = np.any(codes > 0, axis=1)
@@ -181,26 +192,38 @@ def add_sums(
     codes, shares: [8], the candidate's.
     """
     for slot in range(len(codes)):
-        if codes[slot] <= 0:
+        if codes[slot] > 0:
+            add_topic(ids, counts, codes[slot], shares[slot], kernels, match, kernel)
+
+
+@numba.njit(cache=True, nogil=True)
+def add_topic(
+    ids: Codes,
+    counts: NDArray[np.float64],
+    topic: int,
+    share: float,
+    kernels: Floats,
+    match: Floats | NDArray[np.float64],
+    kernel: Floats | NDArray[np.float64],
+) -> None:
+    """Add what one user's topics say of one topic, `share` times."""
+    for k in range(len(ids)):
+        exposures, clicks, expected = counts[k, 0], counts[k, 1], counts[k, 2]
+        if exposures <= 0:
             continue
-        share = shares[slot]
-        for k in range(len(ids)):
-            exposures, clicks, expected = counts[k, 0], counts[k, 1], counts[k, 2]
-            if exposures <= 0:
-                continue
-            residual = clicks - expected
-            variance = max(expected * (1 - expected / exposures), 0.0)
-            if ids[k] == codes[slot]:
-                match[0] += share * exposures
-                match[1] += share * clicks
-                for c in range(4):
-                    match[2 + c] += share * residual / (variance + SHRINKAGES[c])
-                kernel[0, 0] += share * residual
-                kernel[0, 1] += share * variance
-            for s in range(len(kernels)):
-                weight = share * kernels[s, codes[slot], ids[k]]
-                kernel[1 + s, 0] += weight * residual
-                kernel[1 + s, 1] += weight * variance
+        residual = clicks - expected
+        variance = max(expected * (1 - expected / exposures), 0.0)
+        if ids[k] == topic:
+            match[0] += share * exposures
+            match[1] += share * clicks
+            for c in range(4):
+                match[2 + c] += share * residual / (variance + SHRINKAGES[c])
+            kernel[0, 0] += share * residual
+            kernel[0, 1] += share * variance
+        for s in range(len(kernels)):
+            weight = share * kernels[s, topic, ids[k]]
+            kernel[1 + s, 0] += weight * residual
+            kernel[1 + s, 1] += weight * variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,13 +262,14 @@ class Served:
                 candidate,
                 topics.codes if level == 0 else topics.parents,
                 topics.shares,
+                topics.size(level),
                 centres.kernels if level == 0 else np.zeros((0, 1, 1), np.float32),
                 *sums.of_level(level),
             )
         return sums
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _sum_lists(
     row: Ints,
     starts: Ints,
@@ -254,20 +278,40 @@ def _sum_lists(
     candidate: Codes,
     codes: Codes,
     shares: Floats,
+    size: int,
     kernels: Floats,
     match: Floats,
     kernel: Floats,
 ) -> None:
+    """Sums of all rows; what a list says of a topic is added up once for rows that share it.
+
+    A request's candidates all share their user's list.
+    """
+    topic_match = np.zeros((size, match.shape[1]))
+    topic_kernel = np.zeros((size, kernel.shape[1], 2))
+    list_of_topic = np.full(size, -1)
     for n in range(len(row)):
         if row[n] < 0 or candidate[n] < 0:
             continue
         low, high = starts[row[n]], starts[row[n] + 1]
-        add_sums(
-            ids[low:high],
-            counts[low:high],
-            codes[candidate[n]],
-            shares[candidate[n]],
-            kernels,
-            match[n],
-            kernel[n],
-        )
+        for slot in range(codes.shape[1]):
+            topic, share = codes[candidate[n], slot], shares[candidate[n], slot]
+            if topic <= 0:
+                continue
+            if list_of_topic[topic] != row[n]:
+                list_of_topic[topic] = row[n]
+                topic_match[topic], topic_kernel[topic] = 0, 0
+                add_topic(
+                    ids[low:high],
+                    counts[low:high],
+                    topic,
+                    1.0,
+                    kernels,
+                    topic_match[topic],
+                    topic_kernel[topic],
+                )
+            for c in range(match.shape[1]):
+                match[n, c] += share * topic_match[topic, c]
+            for s in range(kernel.shape[1]):
+                kernel[n, s, 0] += share * topic_kernel[topic, s, 0]
+                kernel[n, s, 1] += share * topic_kernel[topic, s, 1]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TypeGuard
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -44,3 +49,43 @@ def compile_on_gpu(module: nn.Module, device: torch.device) -> None:
     """
     if device.type == "cuda":
         module.compile()
+
+
+@contextmanager
+def linear_layers_by_onednn(module: nn.Module) -> Iterator[None]:
+    """Within it, linear layers of float32 on a CPU are computed by oneDNN, without gradients.
+
+    torch gives them to MKL, which on processors of AMD uses half of the vector width: 105 GFLOP/s
+    a core, oneDNN's 215 (adr/0009). Results differ by rounding. It holds a second copy of the
+    layers' weights.
+
+    >>> layer, x = nn.Linear(3, 2), torch.ones(1, 3)
+    >>> with linear_layers_by_onednn(layer), torch.inference_mode():
+    ...     fast = layer(x)
+    >>> bool((fast - layer(x)).abs().max() < 1e-6)
+    True
+    """
+    layers = [layer for layer in module.modules() if _suits_onednn(layer)]
+    for layer in layers:
+        bias = None if layer.bias is None else layer.bias.detach().to_mkldnn()
+        weight = layer.weight.detach().to_mkldnn()
+        layer.__dict__["forward"] = partial(_linear_by_onednn, weight, bias)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.__dict__["forward"]  # the class's own again
+
+
+def _suits_onednn(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    return (
+        type(layer) is nn.Linear  # a subclass computes something else
+        and layer.weight.device.type == "cpu"
+        and layer.weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    )
+
+
+def _linear_by_onednn(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """`(..., in)` -> `(..., out)`; weights in oneDNN's own tensors."""
+    return nn.functional.linear(x.to_mkldnn(), weight, bias).to_dense()

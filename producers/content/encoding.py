@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from producers.content.device import linear_layers_by_onednn
 from producers.content.image_encoder import ImageEncoder
 from producers.content.images import ImageTransform
 from producers.content.title_encoder import TitleEncoder
@@ -134,23 +135,39 @@ def encode_titles(
     encoder.eval()
     output = np.zeros((len(titles), encoder.width), np.float32)
     has_title = np.array([bool(title.strip()) for title in titles], np.bool_)
-    lengths = np.array([len(title) for title in titles])
-    order = np.argsort(lengths, kind="stable")  # titles of like length pad each other least
-    order = order[has_title[order]]
-    # Tokens are made in this thread: a tokenizer isn't for two at once.
-    batches = (
-        (rows, encoder.tokens([titles[i] for i in rows]))
-        for rows in (order[i : i + batch_size] for i in range(0, len(order), batch_size))
-    )
     done = 0
-    for (rows, _), features in _ahead(
-        lambda batch: _title_features(encoder, batch[1]), batches, _encoding_threads(encoder)
-    ):
-        output[rows] = features
-        done += len(rows)
-        if progress:
-            progress(done, len(order))
+    with linear_layers_by_onednn(encoder):
+        for (rows, _), features in _ahead(
+            lambda batch: _title_features(encoder, batch[1]),
+            token_batches(encoder, titles, np.flatnonzero(has_title), batch_size=batch_size),
+            _encoding_threads(encoder),
+        ):
+            output[rows] = features
+            done += len(rows)
+            if progress:
+                progress(done, int(has_title.sum()))
     return output, has_title
+
+
+def token_batches(
+    encoder: TitleEncoder, titles: Sequence[str], rows: NDArray[np.int64], *, batch_size: int
+) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
+    """Rows of `titles` in batches by their number of tokens, each batch with its tensors.
+
+    Titles of one length need no padding: a fifth of the tokens was, with batches by the number of
+    characters. The caller's thread makes the tokens, as a tokenizer isn't for two at once.
+    """
+    if not len(rows):
+        return
+    lists = encoder.tokenize([titles[i] for i in rows])
+    lengths = [len(ids) for ids in lists["input_ids"]]
+    order = np.argsort(lengths, kind="stable")
+    for first in range(0, len(order), batch_size):
+        batch = order[first : first + batch_size]
+        yield (
+            rows[batch],
+            encoder.pad({name: [values[i] for i in batch] for name, values in lists.items()}),
+        )
 
 
 def _title_features(encoder: TitleEncoder, tokens: Mapping[str, Tensor]) -> NDArray[np.float32]:

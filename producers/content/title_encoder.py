@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.data.data_collator import pad_without_fast_tokenizer_warning
+
+TokenLists: TypeAlias = Mapping[str, Sequence[Sequence[int]]]
 
 
 class TitleEncoder(nn.Module):
@@ -42,12 +46,19 @@ class TitleEncoder(nn.Module):
 
     def tokens(self, titles: Sequence[str]) -> dict[str, Tensor]:
         """The tokenizer's tensors, each `(B, T)`, padded to the longest title."""
-        batch: Mapping[str, Tensor] = self.tokenizer(
-            list(titles),
-            padding=True,
-            truncation=True,
-            max_length=self.max_tokens,
-            return_tensors="pt",
+        return self.pad(self.tokenize(titles))
+
+    def tokenize(self, titles: Sequence[str]) -> TokenLists:
+        """The tokenizer's lists of each title, `input_ids` among them, cut and not padded."""
+        lists: TokenLists = self.tokenizer(
+            list(titles), truncation=True, max_length=self.max_tokens
+        ).data
+        return lists
+
+    def pad(self, lists: TokenLists) -> dict[str, Tensor]:
+        """Lists of some titles -> tensors `(B, T)`, padded to the longest of them."""
+        batch: Mapping[str, Tensor] = pad_without_fast_tokenizer_warning(  # type: ignore[no-untyped-call]
+            self.tokenizer, dict(lists), return_tensors="pt"
         )
         return dict(batch)
 

@@ -200,3 +200,29 @@ def test_titles_are_cut_to_max_tokens(title_encoder):
     encodings, _ = encode_titles(title_encoder, [six, seven, other], batch_size=3)
     np.testing.assert_allclose(encodings[0], encodings[1], atol=1e-6)
     assert np.abs(encodings[0] - encodings[2]).max() > 1e-4
+
+
+def test_titles_of_one_length_share_a_batch(title_encoder, monkeypatch):
+    """By tokens, not by characters: an unknown word is one token however long it is."""
+    masks, forward = [], title_encoder.forward
+    monkeypatch.setattr(
+        title_encoder, "forward", lambda x: masks.append(x["attention_mask"]) or forward(x)
+    )
+    titles = ["red red red", "x" * 12, "blue blue blue", "y" * 15]
+    encode_titles(title_encoder, titles, batch_size=2)
+    assert sorted(tuple(mask.shape) for mask in masks) == [(2, 3), (2, 5)]
+    assert all(bool(mask.all()) for mask in masks)
+
+
+def test_linear_layers_are_onednns_while_titles_are_encoded(title_encoder, monkeypatch):
+    layers = [x for x in title_encoder.modules() if isinstance(x, torch.nn.Linear)]
+    changed, forward = [], title_encoder.forward
+
+    def note(tokens):
+        changed.extend("forward" in layer.__dict__ for layer in layers)
+        return forward(tokens)
+
+    monkeypatch.setattr(title_encoder, "forward", note)
+    encode_titles(title_encoder, ["red"], batch_size=1)
+    assert changed == [True] * len(layers)
+    assert not any("forward" in layer.__dict__ for layer in layers)

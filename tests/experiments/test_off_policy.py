@@ -1,9 +1,13 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vidtopics.errors import InputError
 from vidtopics.experiments.off_policy import PolicyLog, effective_size, estimate_policy
 from vidtopics.experiments.off_policy_log import evaluate_file
+from vidtopics.settings import SimulationSettings
+from vidtopics.simulation import write_world
 
 # two contexts, three actions: click probabilities, the logging and the new policy
 CLICK = np.array([[0.1, 0.3, 0.5], [0.6, 0.2, 0.1]])
@@ -137,3 +141,23 @@ def test_estimates_are_those_of_open_bandit_pipeline():
         ("DR", estimators.DoublyRobust()),
     ):
         assert ours[name].value == pytest.approx(estimator.estimate_policy_value(**common)), name
+
+
+def test_the_log_of_a_simulated_world_needs_a_target_alone(tmp_path):
+    """An even draw earns less than the log's policy, which is what was clicked on average."""
+    settings = SimulationSettings(users=400, videos=100, days=2, topics=40, covers=False)
+    write_world(settings, tmp_path / "world", seed=7)
+    log = pq.read_table(tmp_path / "world" / "impressions.parquet")
+    published = pq.read_table(tmp_path / "world" / "videos.parquet")["published_at"].to_numpy()
+    day = np.array([int(text.split("-")[1]) for text in log["request_id"].to_pylist()])
+    midnights = np.datetime64("2026-01-01") + day.astype("timedelta64[D]")
+    live = (published[None, :] < midnights[:, None]).sum(axis=1)
+    target = 1 / (live - log["position"].to_numpy() + 1)
+    pq.write_table(
+        log.append_column("target_probability", pa.array(target)), tmp_path / "log.parquet"
+    )
+    report = evaluate_file(tmp_path / "log.parquet")
+    clicked = log["clicked"].to_numpy().mean()
+    assert report["values"]["logged policy"]["value"] == pytest.approx(clicked)
+    assert report["values"]["SNIPS"]["high"] < clicked
+    assert report["unit"] == "users"

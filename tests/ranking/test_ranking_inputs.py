@@ -73,6 +73,16 @@ def test_a_batch_without_history_has_no_places(world):
     assert torch.equal(batch.numbers, whole.numbers)
 
 
+def test_neighbours_of_one_history_share_it(world):
+    _, _, examples = world
+    rows = np.array([77, 77, 3, 190, 190, 77])
+    alone, shared = examples.batch(rows), examples.batch(rows, shared=True).to("cpu")
+    assert shared.history_row.tolist() == [0, 0, 1, 2, 2, 3]
+    for name in ("history_videos", "history_ages", "history_topics", "history_mask"):
+        assert len(getattr(shared, name)) == 4
+        assert torch.equal(shared.of_rows(getattr(shared, name)), getattr(alone, name))
+
+
 def test_shapes_and_types_are_those_that_models_read(world):
     _, _, examples = world
     batch = examples.batch(np.arange(7)).to("cpu")
@@ -195,5 +205,7 @@ def test_a_position_that_is_unknown_is_the_mean_of_those_known():
     )
     assert known.position == pytest.approx(np.log(4) / 2)
     np.testing.assert_allclose(
-        log_position(frame, known.position), [0, np.log(2), np.log(4), np.log(2)], rtol=1e-6
+        log_position(frame.positions, known.position),
+        [0, np.log(2), np.log(4), np.log(2)],
+        rtol=1e-6,
     )

@@ -9,6 +9,7 @@ import torch
 from batches import SIZES, make_batch
 from torch.nn import functional
 
+from consumers.ranking.inputs import Batch, SharedBatch
 from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths, compose, layers
 from consumers.ranking.models.layers import Bag, Table, overlap
 from consumers.ranking.train import build
@@ -72,6 +73,22 @@ def test_a_piece_lets_in_what_it_names_and_nothing_else(name, piece):
         assert not torch.equal(scores, model(changed(batch, [tensor]))), tensor
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_without_gradients_are_those_with_them(name):
+    """Which take another way through embeddings."""
+    model, batch = built(name, VARIANTS["topics"]), make_batch()
+    with torch.inference_mode():
+        inferred = model(batch)
+    torch.testing.assert_close(inferred, model(batch), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")  # torch's of layers without an input
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("piece", READ_BY)
+def test_a_head_of_one_piece_is_built_in_silence(name, piece):
+    build(name, SIZES, Pieces(**{piece: True}).head, WIDTHS, seed=3)
+
+
 def test_match_and_tiers_are_columns_of_their_own():
     batch = make_batch()
     for piece, read, other in (("match", [0, 1], [2, 3]), ("tiers", [2, 3], [0, 1])):
@@ -81,6 +98,20 @@ def test_match_and_tiers_are_columns_of_their_own():
         assert torch.equal(model(batch), model(replace(batch, topic_numbers=numbers)))
         numbers[:, read] += 1
         assert not torch.equal(model(batch), model(replace(batch, topic_numbers=numbers)))
+
+
+HISTORY = [f.name for f in fields(Batch) if f.name.startswith("history_")]
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if MODELS[n].shares_history])
+def test_histories_that_rows_share_count_as_those_of_each(name):
+    row = torch.tensor([0, 0, 1, 1, 1, 2])
+    model, batch = built(name, VARIANTS["topics"]), make_batch()
+    once = replace(batch, **{n: getattr(batch, n)[[0, 2, 5]] for n in HISTORY})
+    few = SharedBatch(**vars(once), history_row=row)
+    many = replace(batch, **{n: getattr(once, n)[row] for n in HISTORY})
+    assert not torch.equal(model(many), model(batch))
+    torch.testing.assert_close(model(few), model(many))
 
 
 @pytest.mark.parametrize("name", MODELS)

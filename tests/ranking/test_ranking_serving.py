@@ -127,6 +127,20 @@ def test_no_candidates_and_unknown_users(log, stored):
     assert not np.array_equal(unknown, ranker.score(request(log, IDS), views(log, IDS)))
 
 
+def test_a_request_is_scored_on_one_thread_whatever_others_have(log, stored):
+    threads, before = [], torch.get_num_threads()
+    hook = stored.model.register_forward_pre_hook(
+        lambda model, inputs: threads.append(torch.get_num_threads())
+    )
+    torch.set_num_threads(2)
+    try:
+        Ranker(stored).score(request(log, IDS), views(log, IDS))
+        assert (threads, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+        hook.remove()
+
+
 def test_a_stored_model_comes_back_and_replaces_the_one_before(log, stored, tmp_path):
     store(tmp_path, stored, {"key": "a"})
     with torch.no_grad():

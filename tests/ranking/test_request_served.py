@@ -9,7 +9,7 @@ import torch
 
 from consumers.ranking.codes import Vocabulary
 from consumers.ranking.inputs import encode
-from consumers.ranking.requests import request_frame
+from consumers.ranking.requests import encode_request
 from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, ViewRows
 from consumers.training.tallies import Centres
@@ -132,11 +132,9 @@ def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
         history_topics=features(SERVED_TOPICS, np.array([int(video[1:]) for video in history])),
     )
     half_life_us = int(SETTINGS.users.half_life.total_seconds() * 1e6)
-    online = encode(
-        request_frame(request, views, half_life_us=half_life_us, places=PLACES),
-        KNOWN,
-        places=PLACES,
-    ).batch(np.arange(6))
+    online = encode_request(request, views, KNOWN, half_life_us=half_life_us, places=PLACES).batch(
+        np.arange(6)
+    )
     served = encode(as_served(VIDEOS), KNOWN, places=PLACES).batch(np.arange(6))
     for name, tensor in vars(online).items():
         torch.testing.assert_close(tensor, getattr(served, name), rtol=1e-6, atol=1e-6, msg=name)

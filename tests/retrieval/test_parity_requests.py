@@ -11,6 +11,7 @@ from consumers.parity.request_log import LiveReleases, append, read_requests, re
 from consumers.parity.requests import Logged
 from consumers.ranking.serve import Ranker
 from consumers.recommendation import answer
+from consumers.retrieval import Recall
 from vidtopics.cli.common import run
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.errors import InputError, TableError
@@ -76,7 +77,11 @@ def serve(tables: Tables, file, release: int, at_us: int, ranker=None):
     for seed, user in enumerate(USERS):
         store = ReleaseStore(tables, versions)
         given = answer(
-            store, ranker or ByClicks(), SETTINGS.recall, user, at_us=at_us - 1_000, seed=seed
+            Recall(store, SETTINGS.recall),
+            ranker or ByClicks(),
+            user,
+            at_us=at_us - 1_000,
+            seed=seed,
         )
         append(file, Logged.of(given, at_us))
 

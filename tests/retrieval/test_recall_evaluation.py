@@ -134,14 +134,16 @@ def test_random_is_each_users_own_and_live():
     assert set(first) == set(other) == {0, 1, 2}
 
 
+@pytest.mark.filterwarnings("error")  # a command's user would read them
 @pytest.mark.parametrize("method", [(item_knn, "cosine", 5), (item_knn, "bm25", 5), (als, 2, 20.0)])
-def test_peers_see_a_checkerboard(method):
+def test_peers_see_a_checkerboard(method, monkeypatch):
     """Even users click even videos: user 0, without video 4, is given 4 before any odd one."""
     make, *choice = method
     clicks = [
         (u, v, 1) for u in range(12) for v in range(10) if u % 2 == v % 2 and (u, v) != (0, 4)
     ]
     past = past_of(clicks, users=13, videos=10)
+    monkeypatch.setattr("implicit.utils._checked_blas_config", False)  # asked once a process
     rest = popular(past, 1e9)
     recommend = make(past, rest, *choice)
     assert recommend(0, (), 3)[0] == 4

@@ -74,7 +74,7 @@ def client(store: redis.Redis) -> OnlineClient:
     return OnlineClient(store)
 
 
-@pytest.mark.parametrize(("user", "reads"), [("ann", 9), ("bob", 8), ("nobody", 8)])
+@pytest.mark.parametrize(("user", "reads"), [("ann", 10), ("bob", 9), ("nobody", 9)])
 def test_a_switch_between_any_two_reads_mixes_nothing(
     client: OnlineClient,
     store: redis.Redis,
@@ -102,3 +102,22 @@ def test_a_switch_between_any_two_reads_mixes_nothing(
         seen.append(candidates.epoch - load)
         assert done == reads
     assert seen == [1, 1, *[0] * (reads - 1)]  # the first value that is read decides
+
+
+def test_popular_videos_are_read_once_a_release(
+    client: OnlineClient, store: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one Recall that a service keeps; what another release brings is seen at once."""
+    reads, real = [], OnlineClient.queues
+
+    def queues(self: Any, names: Any, **options: Any) -> Any:
+        reads.append([*names])
+        return real(self, names, **options)
+
+    monkeypatch.setattr(OnlineClient, "queues", queues)
+    recall = Recall(client, SETTINGS.model_copy(update={"popular_share": 1.0, "candidates": 1}))
+    for load in (1, 2):
+        release(store, load)
+        for user in ("ann", "nobody", "ann"):
+            assert recall.recall(user).video_ids == [f"of release {load}"]
+        assert reads.count(["all"]) == load

@@ -196,6 +196,28 @@ def test_every_prefix_of_a_union_has_the_heads_of_both_lists(first, second, shar
     assert {r.level for r in union.values()} == {"topic"}  # each is in both lists
 
 
+@given(
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+    st.lists(st.sampled_from("efghijkl"), unique=True),
+    st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+    st.integers(1, 12),
+)
+def test_a_union_is_both_lists_sorted_by_their_places(first, second, share, number):
+    """A list whose share is 0 comes behind the other."""
+    own = {v: Reason("topic", 1, place, 1) for place, v in enumerate(first, 1)}
+    popular = {v: Reason("catalogue", 0, place, 0) for place, v in enumerate(second, 1)}
+    places = [
+        ((i + 0.5) / part if part else 1e9, video)
+        for part, videos in ((1 - share, first), (share, second))
+        for i, video in enumerate(videos)
+    ]
+    expected = {}
+    for _, video in sorted(places, key=lambda place: place[0]):
+        if len(expected) < number:
+            expected[video] = own.get(video, popular.get(video))
+    assert list(in_turn(own, popular, share, number).items()) == list(expected.items())
+
+
 @pytest.mark.parametrize(
     ("ranked", "pool", "share", "fresh"),
     [

@@ -7,7 +7,7 @@ import numpy as np
 from fake_store import FakeClient
 
 from consumers.recommendation import recommend
-from consumers.retrieval.recall import NEW_USER
+from consumers.retrieval.recall import NEW_USER, Recall
 from consumers.retrieval.rules import Reason
 from vidtopics.online import Status
 from vidtopics.settings import RecallSettings
@@ -40,7 +40,7 @@ def store():
 
 def test_best_first_with_reasons_and_ties_in_the_order_of_recall():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.25, d=0.5)
-    recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
+    recommendation = recommend(Recall(client, SETTINGS), ranker, "ann", top=3)
     assert [(v.video_id, v.score, v.reason) for v in recommendation.videos] == [
         ("b", 0.5, Reason("topic", 10, 2, 1)),
         ("d", 0.5, Reason("topic", 10, 4, 1)),
@@ -70,7 +70,7 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
     client, ranker = store(), Known(a=0.9, b=0.8, c=0.7, d=0.6)
     client.topics |= {"a": Status.NULL, "b": ([90], 2)}
     del client.statistics["c"]
-    recommendation = recommend(client, ranker, SETTINGS, "ann", top=3)
+    recommendation = recommend(Recall(client, SETTINGS), ranker, "ann", top=3)
     assert [v.video_id for v in recommendation.videos] == ["d"]
     assert recommendation.candidates == 1
     assert recommendation.left_out["candidates"] == {
@@ -84,7 +84,7 @@ def test_what_was_taken_down_or_has_topics_of_another_epoch_is_not_shown():
 
 def test_a_new_user():
     client, ranker = store(), Known(a=0.1, b=0.5, c=0.2, d=0.3)
-    recommendation = recommend(client, ranker, SETTINGS, "nobody", top=1)
+    recommendation = recommend(Recall(client, SETTINGS), ranker, "nobody", top=1)
     assert [(v.video_id, v.reason) for v in recommendation.videos] == [
         ("b", Reason("parent", 1, 2, 0))
     ]
@@ -95,4 +95,4 @@ def test_a_new_user():
 def test_nothing_to_recommend():
     client = store()
     client.lists = {}
-    assert recommend(client, Known(), SETTINGS, "ann", top=3).videos == ()
+    assert recommend(Recall(client, SETTINGS), Known(), "ann", top=3).videos == ()

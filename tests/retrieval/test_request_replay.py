@@ -12,6 +12,7 @@ from recall_world import SETTINGS, START_US, make_home, put, queue_rows, replace
 from consumers.parity.release_store import ReleaseStore
 from consumers.parity.requests import Logged, differences, replay
 from consumers.recommendation import answer
+from consumers.retrieval import Recall
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.online import Status
 
@@ -80,7 +81,7 @@ def stores(tmp_path_factory):
 def served(store, ranker=None, at_us=NOW):
     """The log of some requests, answered a second after they were made."""
     requests = [
-        answer(store, ranker or Linear(), RECALL, user, at_us=at_us, seed=n)
+        answer(Recall(store, RECALL), ranker or Linear(), user, at_us=at_us, seed=n)
         for n, user in enumerate(USERS)
     ]
     return [Logged.of(request, NOW + 1_000_000) for request in requests]

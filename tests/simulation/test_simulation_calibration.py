@@ -34,7 +34,7 @@ def test_random_pairs_click_as_often_as_the_setting_says(seed, sharpness):
     )
     part = World(settings, seed, world.classes, world.items, sample, world.click_intercept)
     # 200 users of them: their mean bias has a standard error of .04, a hundredth of a probability.
-    assert mean_click_probability(part) == pytest.approx(0.455, abs=0.03)
+    assert mean_click_probability(part) == pytest.approx(settings.random_click_rate, abs=0.03)
 
 
 def test_worlds_differ_by_more_than_the_fit_leaves():

@@ -7,7 +7,6 @@ import pytest
 
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation.loop import simulate
-from vidtopics.simulation.slates import Popularity
 from vidtopics.simulation.world import World
 
 TINY = SimulationSettings(users=60, videos=80, days=3, topics=40, tags=100)
@@ -27,24 +26,6 @@ def test_the_loop_reads_it(change):
 @pytest.mark.parametrize("change", [{"content_noise": 0.6}, {"random_click_rate": 0.3}])
 def test_what_is_drawn_depends_on_it(change):
     assert log(World.build(TINY.model_copy(update=change), 7)) != log(World.build(TINY, 7))
-
-
-def test_popularity_is_the_power_of_clicks_and_one():
-    world = World.build(TINY, 7)
-    popularity = Popularity(world.items, exponent=2.0)
-    popularity.open_day(int(world.items.published.max()) + 1)
-    clicks = np.zeros(80, dtype=np.int64)
-    clicks[3], clicks[5] = 1, 2
-    popularity.commit(clicks)
-    live, shares = popularity.shares()
-    # (1 + 1)^2 = 4 and (2 + 1)^2 = 9 beside 78 ones.
-    assert live.tolist() == list(range(80))
-    share = np.diff(shares, prepend=0.0)
-    assert (share[3], share[5], share[0]) == pytest.approx((4 / 91, 9 / 91, 1 / 91))
-    # A day later a click counts 2^(-1/3).
-    popularity.open_day(int(world.items.published.max()) + 1)
-    share = np.diff(popularity.shares()[1], prepend=0.0)
-    assert share[5] / share[0] == pytest.approx((1 + 2 * 0.5 ** (1 / 3)) ** 2)
 
 
 def test_content_noise_is_the_distance_from_the_topics_centre():

@@ -74,8 +74,16 @@ def test_figures_by_hand():
         / sum(s >= 7 for s in watched),
         "impressions of a video, most over mean": 60 * max(exposures.values()) / sum(days),
     }
-    figures = Tally(world).figures()
+    tally = Tally(world)
+    figures = tally.figures()
     assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    pairs = [
+        (user, video)
+        for batch in simulate(world)
+        for user, slate in zip(batch.users, batch.slates.tolist(), strict=True)
+        for video in slate
+    ]
+    assert tally.repeated_share() == pytest.approx(1 - len(set(pairs)) / len(pairs))
 
 
 def test_the_last_rank_gets_about_half_the_clicks_of_the_first(tallies):

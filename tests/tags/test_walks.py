@@ -3,10 +3,12 @@
 import numba
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from producers.tags.graph import build_graph
-from producers.tags.walks import draw, mix, random_walks
+from producers.tags.walks import draw, find_edge, mix, random_walks, search_guides
 
 # a-b 2, a-c 1, b-c 1, c-d 4; e has no edge.
 GRAPH = build_graph(["a", "a", "b", "c"], ["b", "c", "c", "d"], [2, 1, 1, 4], isolated=["e"])
@@ -95,3 +97,40 @@ def test_short_walks(length):
 
 def test_empty_graph():
     assert random_walks(build_graph([], [], []), walks=3, length=4, seed=0).shape == (0, 4)
+
+
+WEIGHTS = st.lists(st.integers(1, 1000), min_size=1, max_size=40)
+DRAWS = st.one_of(
+    st.floats(0, 1, exclude_max=True),
+    st.builds(lambda k, n: min(k, n - 1) / n, st.integers(0, 40), st.integers(1, 40)),
+    st.just(1 - 2**-53),
+)
+
+
+@given(WEIGHTS, WEIGHTS, DRAWS)
+def test_an_edge_is_that_of_a_sorted_search(before, weights, u):
+    """Of the second node of two, at draws on a guide's bound too."""
+    first, end = len(before), len(before) + len(weights)
+    cumulative = np.concatenate([[0.0], np.cumsum(before + weights, dtype=np.float64)])
+    indptr = np.array([0, first, end])
+    guides = search_guides(indptr, cumulative)
+    target = cumulative[first] + u * (cumulative[end] - cumulative[first])
+    bounds = cumulative[first + 1 : end]
+    expected = first + np.searchsorted(bounds, target, side="right")
+    assert find_edge(cumulative, guides, first, end, u) == expected
+    for wrong in (0, len(weights) - 1):
+        guides[first:] = wrong
+        assert find_edge(cumulative, guides, first, end, u) == expected
+
+
+@given(WEIGHTS)
+def test_a_guide_is_an_edge_away_on_average(weights):
+    """The mean over all draws; from the node's first edge it is half of its edges."""
+    n = len(weights)
+    cumulative = np.concatenate([[0.0], np.cumsum(weights, dtype=np.float64)])
+    guides = search_guides(np.array([0, n]), cumulative)
+    draws = (np.arange(50 * n) + 0.5) / (50 * n)
+    edges = np.searchsorted(cumulative[1:-1], draws * cumulative[-1], side="right")
+    further = edges - guides[(draws * n).astype(int)]
+    assert further.min() >= 0
+    assert further.mean() <= 1

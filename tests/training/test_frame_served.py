@@ -11,7 +11,7 @@ from frame_worlds import NEVER, WINDOW, inputs, world
 from consumers.training.frame import build_frame
 from consumers.training.inputs import ViewRows, read
 from consumers.training.served import Entries, counts_of, merged, states
-from consumers.training.tallies import Centres, TopicRows
+from consumers.training.tallies import Centres, Served, Slots, TopicRows
 from consumers.training.versions import Versions
 from vidtopics.errors import TableError
 from vidtopics.joins import Commits, Serving
@@ -133,6 +133,29 @@ def test_lists_give_the_sums_that_the_replay_of_the_same_counts_gives(seed, monk
         sums = state.topic_sums(frame.topic_row[n : n + 1], topics, centres)
         for part, whole in zip(sums, replayed, strict=True):
             np.testing.assert_allclose(part[0], whole[n], rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_share_a_list_have_the_sums_of_each_alone():
+    """In whatever order lists come: what one says of a topic must not reach another's rows."""
+    r = np.random.default_rng(3)
+    starts, ids = np.array([0, 3, 5]), np.array([1, 4, 2, 2, 3])
+    counts = r.random((5, 3)) * [9, 6, 3]
+    centroids = r.normal(size=(5, 3)).astype(np.float32) / 3
+    centres = Centres.of(np.arange(1, 6), centroids, np.array([1, 2, 3, 4]), 1)
+    row = np.array([0, 0, 1, 0, -1, 1, 1])
+    candidate = np.array([0, 1, 0, 2, 0, 1, -1], np.int32)
+    lists = (Slots(starts, ids, counts),) * 2
+    epochs = np.ones(2, np.int64)
+    topic_ids = np.array([[1, 2, -1], [2, 3, 4], [1, -1, 9]])
+    weights = r.random((3, 3)).astype(np.float32)
+    topics = TopicRows.of_slots(topic_ids, weights, topic_ids.copy(), np.ones(3), centres)
+    sums = Served(np.zeros((7, 6)), row, lists, epochs).topic_sums(candidate, topics, centres)
+    for n in range(len(row)):
+        own = Served(np.zeros((1, 6)), row[n : n + 1], lists, epochs)
+        alone = own.topic_sums(candidate[n : n + 1], topics, centres)
+        for part, whole in zip(alone, sums, strict=True):
+            np.testing.assert_array_equal(part[0], whole[n])
+    assert [bool(n) for n in sums.match.any(1)] == [True, True, True, True, False, True, False]
 
 
 def test_lists_of_another_epoch_count_as_none():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import typer
 from rich.table import Column, Table
 
+from vidtopics.cli.common import UNTRUSTED, print_json
 from vidtopics.cli.show import as_text, out
 
 VERDICTS = {
@@ -15,6 +18,24 @@ VERDICTS = {
     "too early": "too early: a fixed horizon has one look, at its end; no estimates until then",
     "stopped": "STOPPED: the log is not that of the declared experiment; no estimates",
 }
+
+
+def deliver(report: Mapping[str, Any], page: Path | None, *, as_json: bool) -> None:
+    """Prints the report, and writes it to a page where one is named.
+
+    Ends the command with 1 before the end of a fixed horizon, with 6 where a check stops it.
+    """
+    if page:
+        from vidtopics.cli.ab_page import render
+        from vidtopics.files import write_whole
+
+        write_whole(page, render(report))
+    if as_json:
+        print_json(report)
+    else:
+        show(report)
+    if code := {"stopped": UNTRUSTED, "too early": 1}.get(report["verdict"], 0):
+        raise typer.Exit(code)
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -96,6 +117,12 @@ def notes(report: Mapping[str, Any]) -> list[str]:
                 f"{label(row)}: the effect changes by {slope['per_day']:+.2%} a day"
                 f" [{slope['low']:+.2%}, {slope['high']:+.2%}]: a novelty, or something learned"
             )
+    if truths := [row for row in report["comparisons"] if "truth" in row]:
+        covered = sum(row["low"] <= row["truth"]["relative"] <= row["high"] for row in truths)
+        lines.append(
+            "True effects: everybody under each arm, in the same world;"
+            f" {covered} of {len(truths)} lie within their interval."
+        )
     return lines
 
 
@@ -130,7 +157,9 @@ def _checks(report: Mapping[str, Any]) -> Table:
 
 
 def _comparisons(report: Mapping[str, Any]) -> Table:
-    heads = ("control", "arm's", "difference", "interval", "p", "Holm", "variance")
+    has_truth = any("truth" in row for row in report["comparisons"])
+    true = ("true",) if has_truth else ()
+    heads = ("control", "arm's", "difference", "interval", *true, "p", "Holm", "variance")
     table = Table(
         f"against {report['control']}",
         "per user",
@@ -149,6 +178,7 @@ def _comparisons(report: Mapping[str, Any]) -> Table:
             f"{row['treatment']:.5g}",
             f"{row['relative']:+.2%}",
             f"[{row['low']:+.2%}, {row['high']:+.2%}]",
+            *((f"{row['truth']['relative']:+.2%}",) if has_truth else ()),
             f"{row['p']:.2g}",
             f"{row['p_adjusted']:.2g}",
             f"{-row['variance_reduction']:+.0%}",

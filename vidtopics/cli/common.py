@@ -74,6 +74,8 @@ ExistingHome = Annotated[Path, _home_option(_existing_home)]
 """`--home` of a verb that works on an existing home."""
 NewHome = Annotated[Path, _home_option(_any_home)]
 """`--home` of a verb that may make one, and of `doctor`."""
+OptionalHome = Annotated[Path | None, _home_option(lambda home: home and _existing_home(home))]
+"""`--home` of a verb that works without one, too."""
 Embedded = Annotated[
     bool,
     typer.Option(

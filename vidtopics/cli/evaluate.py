@@ -169,22 +169,11 @@ def ab(
     verdict (docs/experiments.md).
     """
     from vidtopics.cli import ab_report, show
-    from vidtopics.cli.common import UNTRUSTED
     from vidtopics.experiments.analysis import analyse
 
     with show.working("Analysing the experiment"):
         report = analyse(folder)
-    if page:
-        from vidtopics.cli.ab_page import render
-        from vidtopics.files import write_whole
-
-        write_whole(page, render(report))
-    if as_json:
-        print_json(report)
-    else:
-        ab_report.show(report)
-    if code := {"stopped": UNTRUSTED, "too early": 1}.get(report["verdict"], 0):
-        raise typer.Exit(code)
+    ab_report.deliver(report, page, as_json=as_json)
 
 
 @app.command()

@@ -40,6 +40,7 @@ def report(
     from consumers.parity.requests import Logged
     from consumers.ranking.serve import Ranker
     from consumers.recommendation import answer, best_of
+    from consumers.retrieval import Recall
     from vidtopics.cli import stores
     from vidtopics.server import url_of
     from vidtopics.tables import Tables
@@ -50,7 +51,7 @@ def report(
     url = url_of(home, embedded=embedded)
     with stores.reaching(url):
         client = stores.client(url, settings.online.prefix)
-        answered = answer(client, ranker, settings.recall, user_id)
+        answered = answer(Recall(client, settings.recall), ranker, user_id)
     if log:
         request_log.append(log, Logged.of(answered, now_us()))
     return named(tables, best_of(answered, top=top))

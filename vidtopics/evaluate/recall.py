@@ -27,7 +27,7 @@ from vidtopics.contracts import CATALOGUE, PARENT, TOPIC_SLOTS, VIDEO_CATALOG, V
 from vidtopics.errors import TableError, explain
 from vidtopics.evaluate import recall_peers as peers
 from vidtopics.evaluate.recall_log import Known, Log
-from vidtopics.evaluate.recall_metrics import hit_rate, ndcg, novelty, over_users
+from vidtopics.evaluate.recall_metrics import coverage, hit_rate, ndcg, novelty, over_users
 from vidtopics.jobs.inputs import live_videos
 from vidtopics.jobs.job import Run
 from vidtopics.jobs.queue_videos import queue_videos
@@ -387,7 +387,7 @@ def _of_lists(rows: Sequence[_Row], name: str) -> dict[str, float]:
     ranked = [row.lists[name] for row in rows]
     fresh = [float(row.is_fresh[r].mean()) for row, r in zip(rows, ranked, strict=True) if r]
     return {
-        "coverage": len(set().union(*ranked)) / len(rows[0].is_fresh),
+        "coverage": coverage(ranked, len(rows[0].is_fresh)),
         "novelty": float(np.mean([novelty(row.lists[name][:SHORT], row.share) for row in rows])),
         "fresh": float(np.mean(fresh)) if fresh else 0.0,
     }

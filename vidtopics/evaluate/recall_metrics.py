@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -71,3 +71,12 @@ def novelty(ranked: Sequence[int], share: NDArray[np.float64]) -> float:
     2.0
     """
     return float(-np.log2(share[np.array(ranked, np.int64)]).mean()) if len(ranked) else 0.0
+
+
+def coverage(lists: Iterable[Sequence[int]], videos: int) -> float:
+    """Share of a catalogue's videos that are in any of the lists.
+
+    >>> coverage([[0, 1], [1, 5]], 10)
+    0.3
+    """
+    return len(set().union(*lists)) / videos

@@ -5,7 +5,9 @@ Item-kNN and ALS are implicit's (Sarwar 2001; Hu, Koren and Volinsky 2008).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from vidtopics.evaluate.recall_log import Known
 
@@ -67,6 +70,20 @@ def random(past: Past) -> Peer:
     return recommend
 
 
+@contextmanager
+def _learning() -> Iterator[None]:
+    """BLAS on one thread beside implicit's own, as it asks for.
+
+    Its notes on matrices that it made in another format itself are left out: nobody can mend them.
+    """
+    from implicit.utils import ParameterWarning
+
+    with threadpool_limits(THREADS, "blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParameterWarning)
+        yield
+
+
+@_learning()
 def item_knn(past: Past, rest: Peer, weighting: str, neighbours: int) -> Peer:
     """Videos that users clicked together with the user's own."""
     from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
@@ -75,6 +92,7 @@ def item_knn(past: Past, rest: Peer, weighting: str, neighbours: int) -> Peer:
     return _learned(kind(K=neighbours, num_threads=THREADS), past, rest)
 
 
+@_learning()
 def als(past: Past, rest: Peer, factors: int, alpha: float) -> Peer:
     """Weighted matrix factorisation of clicks."""
     from implicit.cpu.als import AlternatingLeastSquares

@@ -40,6 +40,7 @@ from vidtopics.experiments.intervals import (
 from vidtopics.experiments.log import Log, read_log
 from vidtopics.experiments.log_checks import check_log
 from vidtopics.experiments.novelty import estimate_slope
+from vidtopics.experiments.truth import read_truth
 from vidtopics.times import moment
 
 MIN_USERS = 50
@@ -74,7 +75,7 @@ def analyse(folder: Path) -> dict[str, Any]:
     log = read_log(experiment, folder)
     checks = check_log(experiment, log)
     days = observed_days(experiment, log)
-    report = {
+    report: dict[str, Any] = {
         "name": experiment.name,
         "control": experiment.control,
         "start": experiment.start.isoformat(),
@@ -92,7 +93,16 @@ def analyse(folder: Path) -> dict[str, Any]:
     if report["verdict"] in {"decided", "running"}:
         report["comparisons"] = compare(experiment, log, days)
         report["adjustment"] = _adjustment(experiment, log)
+        _add_truth(folder, report["comparisons"])
     return report
+
+
+def _add_truth(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Put beside each estimate the true effect, where a simulated experiment has it."""
+    effects = read_truth(folder)
+    for row in rows:
+        if effect := effects.get((row["metric"], row["population"], row["arm"])):
+            row["truth"] = {name: effect[name] for name in ("relative", "low", "high")}
 
 
 def observed_days(experiment: Experiment, log: Log) -> int:

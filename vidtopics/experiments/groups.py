@@ -50,3 +50,23 @@ def rank_group_pairs(
         largest = max((abs(np.expm1(r.value)) for r in ratios), default=0.0)
         pairs.append(GroupPair(first, second, float(distance), float(largest)))
     return sorted(pairs, key=lambda pair: pair.distance)
+
+
+def choose_groups(pairs: Sequence[GroupPair], count: int) -> list[int]:
+    """The `count` groups that are most alike: with the least sum of distances between them.
+
+    Args:
+        pairs: all pairs of groups.
+        count: two or more, not more than there are groups.
+
+    >>> pairs = [GroupPair(0, 1, 1.0, 0), GroupPair(0, 2, 2.0, 0), GroupPair(1, 2, 9.0, 0)]
+    >>> choose_groups(pairs, 2), choose_groups(pairs, 3)
+    ([0, 1], [0, 1, 2])
+    """
+    distances = {(pair.first, pair.second): pair.distance for pair in pairs}
+    groups = sorted({group for pair in distances for group in pair})
+    chosen = min(
+        combinations(groups, count),
+        key=lambda some: sum(distances[pair] for pair in combinations(some, 2)),
+    )
+    return list(chosen)

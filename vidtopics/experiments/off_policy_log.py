@@ -42,6 +42,8 @@ def evaluate_file(path: Path) -> dict[str, Any]:
 def read_policy_log(path: Path) -> tuple[PolicyLog, str]:
     """The log of a file, and what its clusters are: `users`, or `rows` without a user_id.
 
+    Clicks are the reward where a file has `clicked` and no `reward`, as a delivery's log.
+
     Raises:
         InputError: it can't be read, has no rows, or one of the model's two columns.
     """
@@ -62,7 +64,9 @@ def read_policy_log(path: Path) -> tuple[PolicyLog, str]:
         has_users = "user_id" in header
         if has_users:
             kinds["user_id"] = "text"
-        load_table(connection, "log", path, kinds, {})
+        is_click_log = "reward" not in header and "clicked" in header
+        columns_of = {"reward": "clicked"} if is_click_log else {}
+        load_table(connection, "log", path, kinds, columns_of)
         cluster = "dense_rank() OVER (ORDER BY user_id)" if has_users else "row_number() OVER ()"
         rows: Any = connection.execute(f"SELECT *, {cluster} - 1 AS cluster FROM log")
         columns = {name: array for name, array in rows.fetchnumpy().items() if name != "user_id"}

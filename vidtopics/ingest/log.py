@@ -13,7 +13,15 @@ from vidtopics.ingest.workspace import Workspace
 
 COLUMNS = Columns(
     ["user_id", "video_id", "event_timestamp", "clicked"],
-    ["clicked_at", "watch_seconds", "request_id", "position", "event_id", "created_timestamp"],
+    [
+        "clicked_at",
+        "watch_seconds",
+        "request_id",
+        "position",
+        "event_id",
+        "created_timestamp",
+        "propensity",
+    ],
     numbers=[
         "event_timestamp",
         "clicked",
@@ -24,6 +32,7 @@ COLUMNS = Columns(
     ],
     measures=["watch_seconds"],
 )
+"""`propensity` is for `evaluate off-policy`, which reads the delivery; no table has it."""
 
 # Null where a row doesn't say: one row of an impression may say more than another.
 _OPTIONAL = {

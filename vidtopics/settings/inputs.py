@@ -49,14 +49,14 @@ class SimulationSettings(Section):
     """Expected length of what sets a video's content apart from its topic's centre (length 1)."""
     sharpness: Annotated[float, Field(ge=0)] = 8.0
     """How fast affinity falls with the cosine between a video's taste and a user's interest."""
-    popularity_exponent: Annotated[float, Field(ge=0)] = 1.2
+    popularity_exponent: Annotated[float, Field(ge=0)] = 1.4
     """Power of recent clicks that popular slots are drawn in proportion to."""
-    random_click_rate: Annotated[float, Field(gt=0, lt=1)] = 0.455
+    random_click_rate: Annotated[float, Field(gt=0, lt=1)] = 0.42
     """Mean click probability of random users and videos at the first rank; a constant in all users'
     bias is fitted to it, for each world."""
     image_noise: Share = 0.25
     """e_I: share of covers drawn for another topic."""
-    title_noise: Share = 0.28
+    title_noise: Share = 0.12
     """e_T: share of titles written for another topic."""
     tag_noise: Share = 0.20
     """e_G: share of wrong tags."""

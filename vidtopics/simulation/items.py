@@ -60,9 +60,14 @@ class TasteNet(NamedTuple):
     eta: float
 
 
-def make_items(settings: SimulationSettings, classes: Classes, seed: int) -> Items:
-    """Latents of all videos; a video's latents don't depend on how many there are."""
-    rows = np.arange(settings.videos)
+def make_items(
+    settings: SimulationSettings, classes: Classes, seed: int, later_days: int = 0
+) -> Items:
+    """Latents of all videos; a video's latents don't depend on how many there are.
+
+    Those of `later_days` after the log come behind the `settings.videos` of the log.
+    """
+    rows = np.arange(settings.videos + _later_videos(settings, later_days))
     u = uniforms(seed, Stream.ITEM, rows, 8)
     z = normals(seed, Stream.ITEM_NORMAL, rows, 4)
     topic = pick(classes.share, u[:, 0])
@@ -196,22 +201,33 @@ def start_of(settings: SimulationSettings) -> int:
 
 
 def _published(settings: SimulationSettings, u: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The first videos are older than the log, exponentially.
+    """When videos come out: the first are older than the log, exponentially.
 
-    The rest come in order during all days but the last.
+    The rest come in order during all days but the last, those behind `settings.videos` at the same
+    rate from the last day on.
 
     A video is live from the first midnight after its publication on, so that none is shown before
     it exists.
     """
-    later = DAILY_SUPPLY * (settings.days - 1)
-    first = settings.videos - int(settings.videos * later / (1 + later))
+    rows, first = np.arange(len(u)), _first_videos(settings)
     age = -np.log(u) / DAILY_SUPPLY * DAY
-    when = (
-        (np.arange(settings.videos) - first + u)
-        / max(settings.videos - first, 1)
-        * (settings.days - 1)
-        * DAY
-    )
-    return start_of(settings) + np.where(np.arange(settings.videos) < first, -age, when).astype(
-        np.int64
-    )
+    in_log = (rows - first + u) / max(settings.videos - first, 1) * (settings.days - 1) * DAY
+    behind = (rows - settings.videos + u) / (DAILY_SUPPLY * first)
+    later = (settings.days - 1 + behind) * DAY
+    when = np.where(rows < settings.videos, in_log, later)
+    return start_of(settings) + np.where(rows < first, -age, when).astype(np.int64)
+
+
+def _first_videos(settings: SimulationSettings) -> int:
+    """Videos that are older than the log."""
+    later = DAILY_SUPPLY * (settings.days - 1)
+    return settings.videos - int(settings.videos * later / (1 + later))
+
+
+def _later_videos(settings: SimulationSettings, days: int) -> int:
+    """Videos that come out on `days` days from the log's last on.
+
+    >>> _later_videos(SimulationSettings(videos=1_650), 14)  # 1,000 and 13 days of 50; 14 of 50
+    700
+    """
+    return int(DAILY_SUPPLY * _first_videos(settings) * days)

@@ -1,13 +1,13 @@
-"""Days, refresh rounds, blocks of users: the log as a stream of batches.
+"""Days, refresh rounds, blocks of users: what happens in a world as a stream of batches.
 
-In a round every user who still is in a session gets one slate. Blocks are cut from the ascending
-list of those users and counts are committed after the round, so the log is the same for every block
-size and number of threads.
+In a round every user who still is in a session gets one slate from the policy of its arm. Blocks
+are cut from the ascending list of those users and what happened is committed after the round, so
+the stream is the same for every block size and number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,10 @@ from scipy import special
 from vidtopics.errors import SettingsError, explain
 from vidtopics.simulation.items import DAY, TASTE, start_of, taste_net
 from vidtopics.simulation.philox import Stream, normals, uniforms
+from vidtopics.simulation.platform import Platform
+from vidtopics.simulation.policy import Policy
 from vidtopics.simulation.responses import Responses, State, empty_responses, new_state, respond
-from vidtopics.simulation.slates import Popularity, choose
+from vidtopics.simulation.slates import LoggedPolicy
 from vidtopics.simulation.users import drift_weights, new_interests, replaced
 from vidtopics.simulation.world import World
 
@@ -33,45 +35,90 @@ PAUSE = 60_000_000
 
 @dataclass(frozen=True)
 class Batch:
-    """One block of a round: `users` [n] got `slates` [n, k] and did `responses`."""
+    """One block of a round: `users` [n] got `slates` [n, k] and did `responses`.
+
+    `propensities` [n, k] are the policy's probabilities of each video, given those before it.
+    """
 
     day: int
     refresh: int
     users: NDArray[np.int64]
     slates: NDArray[np.int32]
+    propensities: NDArray[np.float32]
     responses: Responses
 
 
 def simulate(world: World, *, block: int = BLOCK) -> Iterator[Batch]:
-    """The world's log in order of day, refresh and user.
+    """The world's own log, by :class:`LoggedPolicy`, in order of day, refresh and user.
 
     Memory holds the state of all users and one block's rows.
 
     SettingsError where the pool at the start is smaller than a slate.
     """
     state = new_state(world.users, start_of(world.settings))
-    popularity = Popularity(world.items, world.settings.popularity_exponent)
-    for day in range(world.settings.days):
-        popularity.open_day(start_of(world.settings) + day * DAY)
-        _check_pool(world, popularity)
+    arm_of = np.zeros(world.settings.users, dtype=np.int8)
+    days = range(world.settings.days)
+    yield from run_days(
+        world, state, Platform.new(world), [LoggedPolicy(world)], arm_of, days, block=block
+    )
+
+
+def run_days(
+    world: World,
+    state: State,
+    platform: Platform,
+    arms: Sequence[Policy],
+    arm_of: NDArray[np.int8],
+    days: range,
+    *,
+    block: int = BLOCK,
+) -> Iterator[Batch]:
+    """Run days under policies; `state` and `platform` change with the batches.
+
+    Draws are keyed by user, video, day and refresh, so that a user whose slates are the same does
+    the same in every arm.
+
+    Args:
+        world: what is planted.
+        state: users as they are before the first of `days`.
+        platform: what was recorded before the first of `days`.
+        arms: policies.
+        arm_of: int8[U] place of each user's policy among `arms`.
+        days: days since the world's start, ascending.
+        block: users that are served at once; changes no byte.
+
+    Raises:
+        SettingsError: fewer videos than a slate are live on the first day.
+    """
+    for day in days:
+        platform.open_day(start_of(world.settings) + day * DAY)
+        _check_pool(world, platform)
+        for policy in arms:
+            policy.open_day(day, platform)
         if day:
             drift(world, state, day)
-        yield from _day(world, state, popularity, day, block)
+        yield from _day(world, state, platform, arms, arm_of, day, block)
 
 
 def _day(
-    world: World, state: State, popularity: Popularity, day: int, block: int
+    world: World,
+    state: State,
+    platform: Platform,
+    arms: Sequence[Policy],
+    arm_of: NDArray[np.int8],
+    day: int,
+    block: int,
 ) -> Iterator[Batch]:
     active = _come(world, state, day)
     refresh = 0
     while active.size:
-        live, popular = popularity.shares()
-        clicks, still = np.zeros(world.settings.videos, dtype=np.int64), []
+        again = []
         for first in range(0, active.size, block):
             users = active[first : first + block]
-            slates = np.full((users.size, world.settings.slate), -1, dtype=np.int32)
+            slates, propensities = _choose(
+                world, state, platform, arms, arm_of, day, refresh, users
+            )
             out = empty_responses(*slates.shape)
-            choose(world.seed, day, refresh, users, live, popular, slates)
             respond(
                 world.seed,
                 day,
@@ -84,11 +131,36 @@ def _day(
                 state,
                 out,
             )
-            clicks += np.bincount(slates[out.clicked == 1], minlength=world.settings.videos)
-            still.append(users[out.again])
-            yield Batch(day, refresh, users, slates, out)
-        popularity.commit(clicks)
-        active, refresh = np.concatenate(still), refresh + 1
+            batch = Batch(day, refresh, users, slates, propensities, out)
+            platform.record(batch)
+            again.append(users[out.again])
+            yield batch
+        platform.commit()
+        active, refresh = np.concatenate(again), refresh + 1
+
+
+def _choose(
+    world: World,
+    state: State,
+    platform: Platform,
+    arms: Sequence[Policy],
+    arm_of: NDArray[np.int8],
+    day: int,
+    refresh: int,
+    users: NDArray[np.int64],
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Slates and propensities [n, k] of a block, each user's by the policy of its arm."""
+    shape = (users.size, world.settings.slate)
+    slates = np.full(shape, -1, dtype=np.int32)
+    propensities = np.full(shape, np.nan, dtype=np.float32)
+    for arm, policy in enumerate(arms):
+        rows = np.flatnonzero(arm_of[users] == arm)
+        if rows.size:
+            part, odds = slates[rows], propensities[rows]
+            chosen = users[rows]
+            policy.choose(day, refresh, chosen, state.clock[chosen], platform, part, odds)
+            slates[rows], propensities[rows] = part, odds
+    return slates, propensities
 
 
 def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
@@ -111,15 +183,25 @@ def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
 
 def drift(world: World, state: State, day: int) -> None:
     """The daily step of all users' weights and interests: into `day`, before anybody comes."""
-    drift_weights(world.seed, day, world.users.log_weights, state.log_weights)
+    drift_tastes(world, day, state.interests, state.log_weights)
+
+
+def drift_tastes(
+    world: World,
+    day: int,
+    interests: NDArray[np.float32],
+    log_weights: NDArray[np.float32],
+) -> None:
+    """The same of interests [U, 4, 16] and log weights [U, 4] alone."""
+    drift_weights(world.seed, day, world.users.log_weights, log_weights)
     slots = replaced(world.settings, world.seed, day)
     net = taste_net(world.settings, world.seed)
     fresh = new_interests(world.classes, net, world.seed, slots, day=day)
-    state.interests.reshape(-1, TASTE)[slots] = fresh
+    interests.reshape(-1, TASTE)[slots] = fresh
 
 
-def _check_pool(world: World, popularity: Popularity) -> None:
-    live = len(popularity.shares()[0])
+def _check_pool(world: World, platform: Platform) -> None:
+    live = len(platform.live)
     if live < world.settings.slate:
         raise SettingsError(
             explain(

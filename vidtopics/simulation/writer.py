@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,8 +55,13 @@ IMPRESSION_COLUMNS = pa.schema(
         "request_id": pa.string(),
         "position": pa.int32(),
         "event_id": pa.string(),
+        "propensity": pa.float32(),
     }
 )
+
+
+ALWAYS = (-(2**63), 2**63 - 1)
+"""A window of time that everything is in."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +100,37 @@ def write_world(
     """
     began = time.monotonic()
     world = World.build(settings, seed)
+    with whole_folder(path) as partial:
+        summary = write_videos(world, partial, ALWAYS)
+        came = np.zeros(settings.users, dtype=np.bool_)
+        batches = simulate(world, block=block_users)
+        impressions, clicks = write_impressions(world, partial, batches, came)
+        write_truth(world, partial / "truth")
+    return replace(
+        summary,
+        users=settings.users,
+        active_users=int(came.sum()),
+        impressions=impressions,
+        clicks=clicks,
+        seconds=time.monotonic() - began,
+    )
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `path` at the end, in place of an earlier world.
+
+    Raises:
+        InputError: something else is at `path`.
+    """
     _check(path)
     partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    summary = WorldSummary(videos=settings.videos, users=settings.users)
-    summary = _write_videos(world, partial, summary)
-    if settings.covers:
-        summary = replace(summary, covers=_write_covers(world, partial / "covers"))
-    summary = _write_impressions(world, partial / "impressions.parquet", block_users, summary)
-    write_truth(world, partial / "truth")
+    yield partial
     if path.exists():
         shutil.rmtree(path)
     partial.rename(path)
-    return replace(summary, seconds=time.monotonic() - began)
 
 
 def _check(path: Path) -> None:
@@ -126,37 +149,43 @@ def _check(path: Path) -> None:
     )
 
 
-def _write_videos(world: World, folder: Path, summary: WorldSummary) -> WorldSummary:
-    vocabulary = make_vocabulary(world)
+def write_videos(world: World, folder: Path, window: tuple[int, int]) -> WorldSummary:
+    """Write `videos.parquet`, `covers/` and `tags.parquet`: what came out in a window of time.
+
+    Args:
+        world: its videos.
+        folder: where the files go.
+        window: first and last microsecond of publication, and of tags that came later.
+    """
+    vocabulary, summary = make_vocabulary(world), WorldSummary()
     with (
         pq.ParquetWriter(folder / "videos.parquet", VIDEO_COLUMNS) as videos,
         pq.ParquetWriter(folder / "tags.parquet", TAG_COLUMNS) as late_tags,
     ):
-        for rows in _chunks(world.settings.videos):
-            catalogue, late, early = _video_rows(world, vocabulary, rows)
+        for rows in _chunks(len(world.items.topic)):
+            published = world.items.published[rows]
+            own = rows[(published >= window[0]) & (published <= window[1])]
+            catalogue, early = _video_rows(world, vocabulary, own)
+            late = _late_tags(world, vocabulary, rows, window)
             videos.write_table(catalogue)
             late_tags.write_table(late)
-            count = early + late.num_rows
             summary = replace(
-                summary, tags=summary.tags + count, late_tags=summary.late_tags + late.num_rows
+                summary,
+                videos=summary.videos + len(own),
+                tags=summary.tags + early + late.num_rows,
+                late_tags=summary.late_tags + late.num_rows,
+                covers=summary.covers + _write_covers(world, folder / "covers", own),
             )
     return summary
 
 
 def _video_rows(
     world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]
-) -> tuple[pa.Table, pa.Table, int]:
-    """Rows of `videos` with early tags, rows of `tags` with later ones, and how many are early."""
-    items, names = world.items, slugs(vocabulary)
-    ids, own, topic = (
-        numbered("v", rows, world.settings.videos),
-        tags(world, vocabulary, rows),
-        items.topic[rows],
-    )
-    has, end = own.slug >= 0, start_of(world.settings) + world.settings.days * DAY
-    at_once = has & (own.given == items.published[rows][:, None])
-    later = has & ~at_once & (own.given < end)
-    video, place = np.nonzero(later)
+) -> tuple[pa.Table, int]:
+    """Rows of `videos`, and how many tags they have: those that were given at once."""
+    items, topic = world.items, world.items.topic[rows]
+    ids, own = numbered("v", rows, len(items.topic)), tags(world, vocabulary, rows)
+    at_once = (own.slug >= 0) & (own.given == items.published[rows][:, None])
     primary, secondary = pa.array(vocabulary.primary_names), pa.array(vocabulary.secondary_names)
     catalogue = [
         ids,
@@ -164,19 +193,26 @@ def _video_rows(
         _cover_paths(world, ids),
         primary.take(pa.array(world.classes.primary[topic])),
         secondary.take(pa.array(world.classes.secondary[topic])),
-        join(names, own.slug, at_once, "|"),
+        join(slugs(vocabulary), own.slug, at_once, "|"),
         pa.array(items.published[rows]).cast(TIME),
     ]
-    late = [
-        ids.take(pa.array(video)),
-        names.take(pa.array(own.slug[video, place])),
-        own.given[video, place],
+    return pa.Table.from_arrays(catalogue, schema=VIDEO_COLUMNS), int(at_once.sum())
+
+
+def _late_tags(
+    world: World, vocabulary: Vocabulary, rows: NDArray[np.int64], window: tuple[int, int]
+) -> pa.Table:
+    """Rows of `tags`: those that were given after publication, in the window, before the end."""
+    own, published = tags(world, vocabulary, rows), world.items.published[rows]
+    end = start_of(world.settings) + world.settings.days * DAY
+    later = (own.slug >= 0) & (own.given > published[:, None]) & (own.given < end)
+    video, place = np.nonzero(later & (own.given >= window[0]) & (own.given <= window[1]))
+    columns = [
+        numbered("v", rows[video], len(world.items.topic)),
+        slugs(vocabulary).take(pa.array(own.slug[video, place])),
+        pa.array(own.given[video, place]).cast(TIME),
     ]
-    return (
-        pa.Table.from_arrays(catalogue, schema=VIDEO_COLUMNS),
-        pa.Table.from_arrays([*late[:2], pa.array(late[2]).cast(TIME)], schema=TAG_COLUMNS),
-        int(at_once.sum()),
-    )
+    return pa.Table.from_arrays(columns, schema=TAG_COLUMNS)
 
 
 def _cover_paths(world: World, ids: pa.StringArray) -> pa.Array:
@@ -185,36 +221,39 @@ def _cover_paths(world: World, ids: pa.StringArray) -> pa.Array:
     )
 
 
-def _write_covers(world: World, folder: Path) -> int:
-    folder.mkdir()
-    for rows in _chunks(world.settings.videos):
-        for video_id, image in zip(
-            numbered("v", rows, world.settings.videos), covers(world, rows), strict=True
-        ):
-            image.save(folder / f"{video_id}.jpg", quality=88)
-    return world.settings.videos
+def _write_covers(world: World, folder: Path, rows: NDArray[np.int64]) -> int:
+    if not world.settings.covers:
+        return 0
+    folder.mkdir(exist_ok=True)
+    ids = numbered("v", rows, len(world.items.topic))
+    for video_id, image in zip(ids, covers(world, rows), strict=True):
+        image.save(folder / f"{video_id}.jpg", quality=88)
+    return len(rows)
 
 
-def _write_impressions(
-    world: World, path: Path, block_users: int, summary: WorldSummary
-) -> WorldSummary:
-    came = np.zeros(world.settings.users, dtype=np.bool_)
+def write_impressions(
+    world: World, folder: Path, batches: Iterable[Batch], came: NDArray[np.bool_]
+) -> tuple[int, int]:
+    """Write `impressions.parquet` and set `came` [U] of its users: impressions and clicks."""
     impressions = clicks = 0
 
     def counted() -> Iterator[pa.Table]:
         nonlocal impressions, clicks
-        for batch in simulate(world, block=block_users):
+        for batch in batches:
             came[batch.users] = True
             impressions += batch.slates.size
             clicks += int(batch.responses.clicked.sum())
             yield from _pieces(world, batch)
 
     with pq.ParquetWriter(
-        path, IMPRESSION_COLUMNS, compression="zstd", use_dictionary=["user_id", "video_id"]
+        folder / "impressions.parquet",
+        IMPRESSION_COLUMNS,
+        compression="zstd",
+        use_dictionary=["user_id", "video_id"],
     ) as log:
         for group in _regroup(counted()):
             log.write_table(group, row_group_size=ROW_GROUP)
-    return replace(summary, impressions=impressions, clicks=clicks, active_users=int(came.sum()))
+    return impressions, clicks
 
 
 def _pieces(world: World, batch: Batch) -> Iterator[pa.Table]:
@@ -244,6 +283,7 @@ def _impression_rows(world: World, batch: Batch, part: slice) -> pa.Table:
         texts(n, *request),
         pa.array(position),
         texts(n, *request, "-", (position, len(str(k)))),
+        pa.array(batch.propensities[part].ravel()),
     ]
     return pa.Table.from_arrays(columns, schema=IMPRESSION_COLUMNS)
 

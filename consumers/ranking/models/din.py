@@ -61,6 +61,8 @@ class DIN(Model):
         18
     """
 
+    shares_history = False  # attends to each place anew for each candidate
+
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths) -> None:
         super().__init__(sizes, pieces, widths)
         self.numbers = Numbers(sizes, pieces)

@@ -74,7 +74,7 @@ class Table(nn.Module):
 
     def forward(self, codes: Tensor) -> Tensor:
         """`(...) -> (..., D)`."""
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             flat = self.pool(codes.reshape(-1, 1), torch.ones(codes.numel(), 1))
             return flat.reshape(*codes.shape, -1)
         return functional.embedding(self.rows_of(codes), self.weight)
@@ -82,9 +82,14 @@ class Table(nn.Module):
     def pool(self, codes: Tensor, weights: Tensor) -> Tensor:
         """Weighted sums, `(B, H), (B, H) -> (B, D)`."""
         rows = self.rows_of(codes)
-        if codes.device.type == "cpu":
+        if _trains_on_cpu(codes):
             return cast("Tensor", Bag.apply(self.weight, rows, weights))
         return functional.embedding_bag(rows, self.weight, per_sample_weights=weights, mode="sum")
+
+
+def _trains_on_cpu(codes: Tensor) -> bool:
+    """Where :class:`Bag` is faster; without its way back, torch's own operations are."""
+    return codes.device.type == "cpu" and torch.is_grad_enabled()
 
 
 class Standard(nn.Module):
@@ -181,8 +186,8 @@ class Fields(nn.Module):
             fields += [
                 self.user(batch.user),
                 self.video(batch.video),
-                self.video.pool(batch.history_videos, clicked),
-                self.video.pool(batch.history_videos, skipped),
+                batch.of_rows(self.video.pool(batch.history_videos, clicked)),
+                batch.of_rows(self.video.pool(batch.history_videos, skipped)),
             ]
         levels = (
             (self.topic, batch.topics, batch.history_topics),
@@ -192,7 +197,7 @@ class Fields(nn.Module):
             if level is not None:
                 own, rows = slot_shares(candidate, batch.topic_weights), level.rows_of(history)
                 past = mixture(rows, batch.history_weights, clicked, len(level.weight))
-                topics, liked = level.pool(candidate, own), past @ level.weight
+                topics, liked = level.pool(candidate, own), batch.of_rows(past @ level.weight)
                 fields += [topics, liked, topics * liked]
         return torch.cat(fields, 1)
 

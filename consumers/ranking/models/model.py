@@ -119,6 +119,9 @@ class Widths:
 class Model(nn.Module):
     """A click-through rate model; one file a model, named in `consumers.ranking.models.MODELS`."""
 
+    shares_history = True
+    """Whether it takes batches in which rows share a history (`SharedBatch`)."""
+
     def __init__(self, sizes: Sizes, pieces: Pieces, widths: Widths) -> None:
         super().__init__()
         self.sizes, self.pieces, self.widths = sizes, pieces, widths

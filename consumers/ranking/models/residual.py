@@ -27,6 +27,7 @@ class Residual(Model):
     def __init__(self, base: Model, head: Model) -> None:
         super().__init__(base.sizes, replace(head.pieces, base=True), base.widths)
         self.base, self.head = base, head
+        self.shares_history = base.shares_history
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-odds, `(B,)`."""
