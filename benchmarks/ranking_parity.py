@@ -56,18 +56,18 @@ Floats = NDArray[np.float32]
 class Clicks(Examples):
     """Examples whose histories hold the clicked impressions alone."""
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+    def batch(self, rows: NDArray[np.int64], **options: bool) -> Batch:
         """Tensors of some rows."""
-        batch = super().batch(rows, history=history, topics=topics)
+        batch = super().batch(rows, **options)
         return replace(batch, history_mask=batch.history_mask & batch.history_clicked)
 
 
 class NoHistory(Examples):
     """Examples whose histories are empty."""
 
-    def batch(self, rows: NDArray[np.int64], *, history: bool = True, topics: bool = True) -> Batch:
+    def batch(self, rows: NDArray[np.int64], **options: bool) -> Batch:
         """Tensors of some rows."""
-        batch = super().batch(rows, history=history, topics=topics)
+        batch = super().batch(rows, **options)
         return replace(batch, history_mask=torch.zeros_like(batch.history_mask))
 
 

@@ -141,33 +141,24 @@ def encode_request(
 
 
 def _topic_rows(parts: Sequence[Features], centres: Centres) -> TopicRows:
-    """Of the rows of all parts; none where a row isn't present."""
-    present = np.concatenate([part.present for part in parts])
+    """Of the rows of all parts; one that isn't present is as of another epoch."""
     ids, weights, parents = (
-        _slots(parts, present, name, pad)
+        np.concatenate([_slots(part, name, pad) for part in parts])
         for name, pad in (("topic_ids", -1), ("topic_weights", 0), ("parent_topic_ids", -1))
     )
-    epochs = np.concatenate([part["topic_epoch"] for part in parts])
+    epochs = [np.where(part.present, part["topic_epoch"], -1) for part in parts]
     return TopicRows.of_slots(
         ids.astype(np.int64),
         weights.astype(np.float32),
         parents.astype(np.int64),
-        np.where(present, epochs, -1),
+        np.concatenate(epochs),
         centres,
     )
 
 
-def _slots(
-    parts: Sequence[Features], present: NDArray[np.bool_], name: str, pad: int
-) -> NDArray[np.generic]:
-    """[R, 8] of a column; padding where a row isn't present, or the store is of before it."""
-    columns = [
-        part[name] if name in part.columns else np.full((len(part), TOPIC_SLOTS), pad)
-        for part in parts
-    ]
-    slots = np.concatenate(columns)
-    slots[~present] = pad
-    return slots
+def _slots(rows: Features, name: str, pad: int) -> NDArray[np.generic]:
+    """[R, 8] of a column; padding where the store is of before it."""
+    return rows[name] if name in rows.columns else np.full((len(rows), TOPIC_SLOTS), pad)
 
 
 def _counts(statistics: Features | None, n: int) -> NDArray[np.float64]:

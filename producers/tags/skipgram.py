@@ -91,20 +91,20 @@ def skip_gram(
         negative=settings.negatives,
         sample=0,
         min_count=1,
+        sorted_vocab=0,  # words stay in their order: gensim takes a number for a place among them
         workers=1,
         seed=seed % 2**32,
         epochs=settings.epochs,
     )
     counts = np.bincount(walks[walks >= 0], minlength=nodes)
     model.build_vocab_from_freq(dict(enumerate(counts.tolist())))
-    row = np.array([model.wv.key_to_index[node] for node in range(nodes)])
     if start is not None:
-        model.wv.vectors[row[start[0]]] = start[1]
+        model.wv.vectors[start[0]] = start[1]
     # Rates fall during training: without a shuffle the nodes that come last in byte order would
     # learn the least.
     shuffled = walks[np.random.default_rng(seed % 2**32).permutation(len(walks))]
     model.train(_Sentences(shuffled), total_examples=len(walks), epochs=settings.epochs)
-    vectors: NDArray[np.float32] = model.wv.vectors[row]
+    vectors: NDArray[np.float32] = model.wv.vectors
     return vectors
 
 

@@ -29,7 +29,10 @@ def test_products_are_those_of_doubles(bias):
 
 def test_layers_are_torchs_again_after_an_error():
     layer = nn.Linear(3, 2)
-    with pytest.raises(RuntimeError, match="primitive"), linear_layers_by_onednn(nn.Sequential(layer)):
+    with (
+        pytest.raises(RuntimeError, match="primitive"),
+        linear_layers_by_onednn(nn.Sequential(layer)),
+    ):
         layer(torch.ones(1, 4))
     assert "forward" not in layer.__dict__
     layer(torch.ones(1, 3)).sum().backward()  # trains as before

@@ -108,6 +108,14 @@ def test_without_ttl_nothing_is_too_old() -> None:
     assert read(list(rows(3, event_us=-(2**50)))).status.tolist() == [P]
 
 
+def test_a_value_past_its_ttl_is_there_for_those_who_ask() -> None:
+    payloads = [*rows(7, event_us=59), *rows(0, 5, event_us=60)[1:]]
+    for asked, first in ((False, -1), (True, 7)):
+        features = read([*payloads, None], ttl_us=40, expired_values=asked)
+        assert features.status.tolist() == [O, P, M]
+        assert features["topic_ids"][:, 0].tolist() == [first, 5, -1]
+
+
 def test_unreadable_wins_over_too_old() -> None:
     assert read([b"\x03" + rows(1)[0][1:]], ttl_us=40).status.tolist() == [U]
 

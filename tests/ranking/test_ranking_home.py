@@ -218,6 +218,23 @@ def test_the_verbs(tables, capsys):
     assert [(s["split"], len(s["table"])) for s in report["splits"]] == [("time", 4)]
 
 
+def record(monkeypatch):
+    """The rows of each training of Fig. 6, as they come, and the requests that are scored."""
+    rows, requests, train, predict = [], [], cost.train, cost.predict
+
+    def counted(name, pieces, sizes, examples, *more, **options):
+        rows.append(len(examples))
+        return train(name, pieces, sizes, examples, *more, **options)
+
+    def scored(model, examples):
+        requests.append(examples)
+        return predict(model, examples)
+
+    monkeypatch.setattr(cost, "train", counted)
+    monkeypatch.setattr(cost, "predict", scored)
+    return rows, requests
+
+
 def test_day_by_day_and_cost(tables, capsys, monkeypatch):
     monkeypatch.setattr(cost, "ROUNDS", 1)
     place = ["--home", str(tables.home)]
@@ -230,7 +247,12 @@ def test_day_by_day_and_cost(tables, capsys, monkeypatch):
     days = json.loads(capsys.readouterr().out)["days"]
     assert [day["rows"] for day in days] == [80, 80, 80]
     assert [day["train"] for day in days] == [960, 1_040, 1_120]
+    trained, requests = record(monkeypatch)
     assert run(["evaluate", "cost", *place, "--json"]) == 0
+    assert trained == [256, 256, 256, 960, 960, 960]  # each variant is used before it is timed
+    assert len(set(requests)) == 1
+    assert {len(set(part.tolist())) for part in requests[0].windows} == {1}  # one user's history
+    assert len(set(requests[0].video.tolist())) > 20
     none, topics, cover = json.loads(capsys.readouterr().out)["variants"]
     assert (none["serving_bytes"], none["row_bytes"]) == (0, 0)
     assert set(none["extra_time"].values()) == {0}

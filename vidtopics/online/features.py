@@ -125,8 +125,10 @@ def gather(
     status[exists & (heads["mark"] & TOMBSTONE > 0)] = Status.NULL
     status[exists & ~good] = Status.UNREADABLE
     times[:, good] = heads["event_us"][good], heads["created_us"][good]
-    decoded = (Status.PRESENT, Status.OUTSIDE_MAX_AGE) if expired_values else (Status.PRESENT,)
-    at = np.flatnonzero(np.isin(status, decoded))
+    decoded = status == Status.PRESENT
+    if expired_values:
+        decoded |= status == Status.OUTSIDE_MAX_AGE
+    at = np.flatnonzero(decoded)
     hashes = heads["schema"][at]
     columns = {f.name: f.empty(len(values)) for f in fields}
     null = {f.name: np.ones(len(values), np.bool_) for f in fields}
