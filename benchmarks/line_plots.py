@@ -7,7 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT, COLUMNS = 300, 170, 3
 LEFT, RIGHT, TOP, BOTTOM = 48, 10, 26, 24
-STROKES = (("#1f5fa8", ""), ("#b5541c", "6 3"), ("#2d7d46", "2 3"))
+STROKES = (("#1f5fa8", ""), ("#b5541c", "6 3"), ("#2d7d46", "2 3"), ("#7a4a9e", "8 2 2 2"))
 """Colour and dashes of each line, so that they differ in print too."""
 Line = Sequence[tuple[float, float]]
 
@@ -16,7 +16,7 @@ def draw_panels(panels: Mapping[str, Mapping[str, Line]], marks: Sequence[float]
     """An SVG image of a panel for each title, its lines by name, and a legend.
 
     Args:
-        panels: title -> name -> points (x, y); three names at most, the same in every panel.
+        panels: title -> name -> points (x, y); four names at most, the same in every panel.
         marks: x of vertical lines.
 
     >>> svg = draw_panels({"rows": {"ours": [(0, 1), (10, 3)]}})

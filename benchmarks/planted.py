@@ -2,7 +2,10 @@
 
 `python -m benchmarks.planted WORLD ...` takes worlds that `write_world` wrote
 (`HOME/simulated/<digest>`); `--seeds 7 8` simulates worlds of the default settings in memory, and
-`--eta`, `--topics` and `--users` change these settings.
+`--eta`, `--topics` and `--users` change these settings. `--sources` compares topics by where they
+come from instead (too few, too many, of covers or tags with more and more noise), `--figure FILE`
+draws that, and `--home HOME` says which share of the planted gain the topics recover that a home of
+a simulated world has learned.
 
 A logistic regression learns from the first four fifths of the impressions by time and is judged on
 the last, once for each variant. All have what `base` has: the video's click rate, exposures and
@@ -16,8 +19,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +30,16 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.planted_features import RANDOM_SHARE, Consumer, Floats, read_log
+from benchmarks.planted_features import Consumer, Floats, read_log
+from benchmarks.planted_variants import Variants, figure, learned, planted, share_line, sources
 from vidtopics.errors import InputError, explain
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation import World
 from vidtopics.simulation.loop import simulate
 from vidtopics.simulation.truth import MARK
 
-PERMUTATIONS = 5
 DRAWS = 200
 """Of the bootstrap."""
-CLASSES, KERNEL = "residual in primary and secondary class", "topic kernel"
-PERMUTED, ORACLE = "kernel, permuted topics", "oracle"
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,13 @@ class Gain:
     high: float
 
 
-def gains(world: World) -> list[Gain]:
+def gains(world: World, variants: Callable[[Consumer], Variants] | None = None) -> list[Gain]:
     """Every variant's gain; `kernel, permuted topics` is the mean of several permutations."""
     consumer = Consumer(world, read_log(world))
     draws = _bootstrap_weights(consumer)
     aucs: dict[str, Floats] = {}
     rows: list[Gain] = []
-    for variant, over, copies in _variants(consumer):
+    for variant, over, copies in (variants or planted)(consumer):
         aucs[variant] = np.mean([_aucs(consumer, features, draws) for features in copies], axis=0)
         difference = aucs[variant] - aucs[over]
         low, high = np.quantile(difference[1:], [0.025, 0.975])
@@ -69,39 +71,6 @@ def gains(world: World) -> list[Gain]:
         of_world = (settings.visible_taste, settings.topics, world.seed)
         rows.append(Gain(*of_world, variant, over, auc, gain, float(low), float(high)))
     return rows
-
-
-def _variants(consumer: Consumer) -> Iterator[tuple[str, str, Iterator[Floats]]]:
-    """Name, the variant that it is compared with, and its features, once for each permutation."""
-    base, topic = consumer.base(), consumer.topic
-    levels = consumer.world.classes.secondary[topic], consumer.world.classes.primary[topic]
-    kernels, classes = consumer.topic_kernels(topic), consumer.residuals(*levels)
-
-    def added(*features: Floats) -> Iterator[Floats]:
-        yield np.hstack([base, *features])
-
-    yield "base", "base", added()
-    yield "share of clicks in the topic", "base", added(consumer.shares(topic))
-    yield "clicks and impressions in the topic", "base", added(consumer.counts(topic))
-    yield "residual in the topic", "base", added(consumer.residuals(topic))
-    yield CLASSES, "base", added(classes)
-    yield KERNEL, "base", added(kernels)
-    yield "topic kernel and classes", CLASSES, added(kernels, classes)
-    yield (
-        f"kernel, {RANDOM_SHARE:.0%} of topics random",
-        "base",
-        added(consumer.topic_kernels(consumer.partly_random())),
-    )
-    yield (
-        PERMUTED,
-        "base",
-        (
-            np.hstack([base, consumer.topic_kernels(consumer.permuted())])
-            for _ in range(PERMUTATIONS)
-        ),
-    )
-    yield "kernel over planted tastes", "base", added(consumer.taste_kernels())
-    yield ORACLE, "base", added(consumer.oracle())
 
 
 def _aucs(consumer: Consumer, features: Floats, draws: Floats) -> Floats:
@@ -205,16 +174,28 @@ def main() -> None:
     parser.add_argument("--eta", nargs="+", type=float)
     parser.add_argument("--topics", nargs="+", type=int)
     parser.add_argument("--users", type=int, default=SimulationSettings().users)
+    parser.add_argument("--sources", action="store_true")
+    parser.add_argument("--figure", type=Path, metavar="FILE")
+    parser.add_argument("--home", type=Path, metavar="HOME")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.home:
+        options.worlds = sorted((options.home / "simulated").glob("*/"))
     if not options.worlds and not options.seeds:
-        parser.error("name a WORLD or --seeds")
-    rows = [row for world in _worlds(options) for row in gains(world)]
+        parser.error("name a WORLD, a HOME that has one, or --seeds")
+    variants = sources if options.sources or options.figure else None
+    if options.home:
+        variants = partial(learned, home=options.home)
+    rows = [row for world in _worlds(options) for row in gains(world, variants)]
+    if options.figure:
+        options.figure.write_text(figure(rows), encoding="utf-8")
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))  # noqa: T201
         return
     for setting in dict.fromkeys((row.eta, row.topics) for row in rows):
         print(table([row for row in rows if (row.eta, row.topics) == setting]) + "\n")  # noqa: T201
+    if options.home:
+        print(share_line(rows))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
 """That joint representations stand above covers and titles follows from the noise of both.
 
 Stand-ins for encoders: a cover and a title as vectors of the classes that they show, secondary
-classes plain to see on covers and primary ones in titles, as the real encoders find them.
+classes plain to see on covers and in titles, primary ones a little, as the real encoders find them.
 """
 
 import numpy as np
+import pyarrow as pa
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from producers.content.dataset import make_targets
 from producers.content.training import joint_representation, train_joint
-from vidtopics.settings import ContentSettings, SimulationSettings
+from producers.tags.graph import count_pairs
+from producers.tags.pooling import pool_lists
+from producers.tags.skipgram import embed_tags
+from producers.topics.space import TopicSpace, mean_tag_block
+from vidtopics.settings import ContentSettings, SimulationSettings, TagSettings
+from vidtopics.simulation.titles import make_vocabulary, slugs, tags
 from vidtopics.simulation.world import World
 
 WIDTH, VIDEOS, HELD_OUT = 32, 1_500, 300
@@ -35,12 +41,24 @@ def shown(classes, topics, seed, weights):
     return total.astype(np.float32)
 
 
+def tag_blocks(world, train):
+    """Pooled tag vectors of the graph of the videos that train, and who has any."""
+    vocabulary = make_vocabulary(world)
+    own, names = tags(world, vocabulary, np.arange(VIDEOS)).slug, slugs(vocabulary).to_pylist()
+    lists = [[names[place] for place in row if place >= 0] for row in own]
+    column = pa.array(lists, pa.large_list(pa.large_string()))
+    graph = count_pairs(column.take(pa.array(train)), min_videos=2, max_tags_per_video=8)
+    vectors = embed_tags(graph, TagSettings(dimensions=32, walk_length=40), seed=0)
+    pooled, count = pool_lists(column, vectors)
+    return pooled, count > 0
+
+
 def agreement(settings):
     """Adjusted Rand index with primary classes of videos that didn't train, by representation."""
     world = World.build(settings, 7)
     items, classes = world.items, world.classes
     image = shown(classes, items.cover_topic, 0, (0.5, 0.9, 0.4))
-    title = shown(classes, items.title_topic, 1, (0.7, 0.6, 0.4))
+    title = shown(classes, items.title_topic, 1, (0.5, 0.7, 0.4))
     every, train = np.ones(VIDEOS, bool), np.arange(HELD_OUT, VIDEOS)
     primary, secondary = classes.primary[items.topic], classes.secondary[items.topic]
     names = (
@@ -51,6 +69,9 @@ def agreement(settings):
     inputs = (image, title, every, every)
     model = train_joint(*inputs, targets, SETTINGS, seed=0, rows=train).model
     joint, _ = joint_representation(model, *inputs)
+    tag, has_tag = tag_blocks(world, train)
+    space = TopicSpace(mean_tag_block(tag[train], has_tag[train]), 1.0, 1.0)
+    both = space.represent(tag, joint, has_tag, every)
     count = settings.primary_classes
     return {
         name: np.mean(
@@ -62,7 +83,7 @@ def agreement(settings):
                 for seed in range(3)
             ]
         )
-        for name, x in (("image", image), ("title", title), ("joint", joint))
+        for name, x in (("image", image), ("title", title), ("joint", joint), ("joint + tag", both))
     }
 
 
@@ -74,3 +95,12 @@ def test_at_the_default_noise_joint_stands_above_both():
 def test_where_half_the_covers_are_wrong_joint_falls_below_titles():
     index = agreement(SimulationSettings(users=1, videos=VIDEOS, image_noise=0.5))
     assert index["joint"] < index["title"] - 0.05
+
+
+def test_bad_tags_break_the_last_step():
+    good, bad = (
+        agreement(SimulationSettings(users=1, videos=VIDEOS, tag_noise=noise))
+        for noise in (SimulationSettings().tag_noise, 0.45)
+    )
+    assert good["joint + tag"] > good["joint"] + 0.05
+    assert bad["joint + tag"] < bad["joint"]

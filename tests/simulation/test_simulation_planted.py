@@ -9,22 +9,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import planted
-from benchmarks.planted import (
+from benchmarks import planted, planted_variants
+from benchmarks.planted import gains, table, weighted_auc, written_world
+from benchmarks.planted_features import Consumer, earlier, kernel_sums, read_log
+from benchmarks.planted_sources import clustered, of_covers, of_tags
+from benchmarks.planted_variants import (
     CLASSES,
     KERNEL,
+    LEARNED,
+    NOISES,
     ORACLE,
     PERMUTED,
-    gains,
-    table,
-    weighted_auc,
-    written_world,
+    TOO_FEW,
+    TOO_MANY,
+    figure,
+    of_noise,
+    share_line,
+    sources,
 )
-from benchmarks.planted_features import Consumer, earlier, kernel_sums, read_log
 from vidtopics.errors import InputError
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation import World, write_world
 from vidtopics.simulation.items import DAY
+from vidtopics.simulation.titles import make_vocabulary, tags
 
 SMALL = SimulationSettings(users=1_000, videos=600, days=10, covers=False)
 TINY = SimulationSettings(users=60, videos=80, days=4, topics=40, tags=100, covers=False)
@@ -189,7 +196,7 @@ def test_the_log_in_memory_is_the_written_one_and_another_is_refused(tmp_path):
 
 def test_the_command_prints_a_table_for_each_setting(monkeypatch, capsys):
     monkeypatch.setattr(planted, "DRAWS", 5)
-    monkeypatch.setattr(planted, "PERMUTATIONS", 1)
+    monkeypatch.setattr(planted_variants, "PERMUTATIONS", 1)
     argv = ["planted", "--seeds", "7", "--users", "60", "--eta", "0", "0.7"]
     monkeypatch.setattr("sys.argv", argv)
     planted.main()
@@ -199,3 +206,73 @@ def test_the_command_prints_a_table_for_each_setting(monkeypatch, capsys):
     rows = [planted.Gain(**row) for row in json.loads(capsys.readouterr().out)]
     assert [row.eta for row in rows] == [0.0] * 11 + [0.7] * 11
     assert printed == f"{table(rows[:11])}\n\n{table(rows[11:])}\n\n"
+
+
+def agreement(topics, world):
+    return (topics.code == world.items.topic).mean()
+
+
+def test_topics_of_tags_and_covers_are_as_wrong_as_their_noise_says():
+    world = World.build(SimulationSettings(users=1, videos=1_000), 7)
+    assert agreement(of_covers(world, 0.0), world) == 1
+    assert agreement(of_covers(world, 0.25), world) == pytest.approx(0.76, abs=0.04)  # 1/60 by luck
+    by_tags = [agreement(of_tags(world, noise), world) for noise in (0.0, 0.2, 0.45, 1.0)]
+    assert by_tags == sorted(by_tags, reverse=True)
+    assert by_tags[0] > 0.6  # of three tags one is of a topic: a video may have none
+    assert by_tags[-1] < 0.05
+
+
+def test_the_likeliest_topic_by_tags_is_that_of_bayes_by_hand():
+    """Two topics of one secondary class: only a tag of the topic tells them apart."""
+    classes = {"primary_classes": 1, "secondary_classes": 1, "topics": 2, "tags": 40}
+    settings = SimulationSettings(users=1, videos=300, tag_noise=0.2, **classes)
+    world = World.build(settings, 7)
+    vocabulary = make_vocabulary(world)
+    slug = tags(world, vocabulary, np.arange(300)).slug
+    share = np.diff(world.classes.share, prepend=0.0)
+    starts = vocabulary.tags[0].starts  # topics' tags come first
+    for video, code in enumerate(of_tags(world, 0.2).code):
+        odds = share.copy()
+        for one in slug[video][(slug[video] >= 0) & (slug[video] < starts[-1])]:
+            topic = int(one >= starts[1])
+            odds *= [0.8 * (t == topic) + 0.2 * share[topic] for t in range(2)]
+        assert code == odds.argmax()
+
+
+def test_clusters_of_contents_are_as_many_as_asked_and_their_centres_are_near():
+    world = World.build(SimulationSettings(users=1, videos=600), 7)
+    topics = clustered(world, 15)
+    assert sorted(set(topics.code.tolist())) == list(range(15))
+    cosines = world.items.sem @ topics.centres.T
+    assert (cosines.argmax(axis=1) == topics.code).mean() > 0.95
+
+
+def test_topics_lose_where_their_source_is_wrong(monkeypatch):
+    monkeypatch.setattr(planted, "DRAWS", 5)
+    rows = {row.variant: row for row in gains(World.build(SMALL, 7), sources)}
+    true = rows[KERNEL].gain
+    assert rows[of_noise("covers", 0.0)].gain == true
+    assert true > rows[of_noise("covers", 0.5)].gain > rows[of_noise("covers", 1.0)].gain
+    assert abs(rows[of_noise("covers", 1.0)].gain) < 0.1 * true
+    assert true > rows[of_noise("tags", 0.0)].gain > rows[of_noise("tags", 1.0)].gain
+    assert rows[TOO_FEW].gain > 0.3 * true
+    assert rows[TOO_MANY].gain > 0.3 * true
+
+
+def test_the_figure_has_a_line_for_each_eta_and_the_share_is_that_of_the_gains():
+    names = [TOO_FEW, KERNEL, TOO_MANY]
+    names += [of_noise(of, noise) for of in ("covers", "tags") for noise in NOISES]
+    rows = [
+        planted.Gain(eta, 60, 7, name, "base", 0.7, gain, 0.0, 0.0)
+        for eta in (0.0, 0.7)
+        for name, gain in zip(names, np.linspace(0, 0.1, len(names)), strict=True)
+    ]
+    svg = figure(rows)
+    assert svg.count("<polyline") == 6
+    assert "eta 0.7" in svg
+    shares = {LEARNED: 0.01, KERNEL: 0.02, "kernel over planted tastes": 0.04, ORACLE: 0.1}
+    rows = [planted.Gain(0.7, 60, 7, n, "base", 0.7, g, 0.0, 0.0) for n, g in shares.items()]
+    assert share_line(rows) == (
+        "learned topics recover 50% of topic kernel, 25% of kernel over planted tastes,"
+        " 10% of oracle"
+    )

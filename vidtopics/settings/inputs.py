@@ -56,7 +56,7 @@ class SimulationSettings(Section):
     bias is fitted to it, for each world."""
     image_noise: Share = 0.25
     """e_I: share of covers drawn for another topic."""
-    title_noise: Share = 0.28
+    title_noise: Share = 0.12
     """e_T: share of titles written for another topic."""
     tag_noise: Share = 0.20
     """e_G: share of wrong tags."""

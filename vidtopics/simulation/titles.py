@@ -1,6 +1,6 @@
 """Titles and tags: words of topic, secondary and primary class among everyday words.
 
-A title has 6 to 13 words: 22% from its topic, 22% secondary, 12% primary, the rest Zipf over
+A title has 6 to 13 words: 22% from its topic, 24% secondary, 4% primary, the rest Zipf over
 background words. A video has 1 + Poisson(2) tags, at most 8, 30 / 35 / 35% from its topic,
 secondary and primary class; 1.3% have none. Titles and tags of a block of videos are drawn and
 joined as arrays.
@@ -24,7 +24,7 @@ from vidtopics.simulation.words import BACKGROUND, FIELDS, MODIFIERS, SCENES
 from vidtopics.simulation.world import World
 
 TITLE_WORDS = (6, 13)
-TITLE_LEVELS = np.cumsum([0.22, 0.22, 0.12])
+TITLE_LEVELS = np.cumsum([0.22, 0.24, 0.04])
 """Topic, secondary, primary; the rest is background."""
 TAG_LEVELS = np.cumsum([0.30, 0.35, 0.35])
 TAG_RATE, MAX_TAGS = 2.0, 8
