@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from consumers.policies.frames import Candidates, FrameMaker
@@ -17,7 +16,7 @@ from consumers.policies.slates import EXPLORATION, fill_slates
 from consumers.ranking.inputs import encode
 from consumers.ranking.models import Model
 from consumers.ranking.store import Stored
-from consumers.ranking.train import predict
+from consumers.ranking.train import one_thread, predict
 from vidtopics.simulation.platform import Platform
 
 Ints = NDArray[np.int64]
@@ -122,10 +121,5 @@ class RankedPolicy:
 def in_parts(serve: Callable[[slice], None], users: int) -> None:
     """Call `serve` for each PART of the users, on all cores; torch takes one thread in each."""
     parts = [slice(first, first + PART) for first in range(0, users, PART)]
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(serve, parts))
-    finally:
-        torch.set_num_threads(before)
+    with one_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(serve, parts))

@@ -26,6 +26,9 @@ def demo(
     home: NewHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
+    ab: Annotated[
+        bool, typer.Option("--ab", help="Then Table III: an A/B experiment in the simulated world.")
+    ] = False,
 ) -> None:
     """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
     from vidtopics.cli import homes, show
@@ -34,6 +37,8 @@ def demo(
     from vidtopics.server import named_url
     from vidtopics.tables import Tables
 
+    if ab and data:
+        raise typer.BadParameter("--ab goes without --data: it needs the simulated world")
     named_url(home, embedded=embedded)  # refused now rather than after all jobs
     with sampled_peak(show.memory, every=0.5) as peak, show.timed() as seconds:
         settings, source = _source(data, home, config)
@@ -45,6 +50,8 @@ def demo(
         _produce(tables, settings)
         url = _serve(tables, settings, embedded)
         page = _consume(tables, settings, embedded)
+        if ab:
+            _experiment(home, settings)
         figures = f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
         show.out.print(show.as_text(figures + results(home, url, page)), soft_wrap=True)
 
@@ -144,6 +151,21 @@ def _consume(tables: Tables, settings: Settings, embedded: bool) -> Path:
             prior_exposures=settings.statistics.prior_exposures,
             find_pairs=near_duplicates,
         ).path
+
+
+def _experiment(home: Path, settings: Settings) -> None:
+    """The paper's experiment (Table III) in the world that the home was made from."""
+    import shutil
+
+    from vidtopics.cli import ab_report
+    from vidtopics.cli.simulate import deliver_later, experiment
+    from vidtopics.simulation.experiment import Plan
+
+    arms = ("production", "topic-recall", "topics")
+    plan, out = Plan(arms, f"simulated-{settings.seed}"), home / "experiment"
+    shutil.rmtree(out, ignore_errors=True)
+    deliver_later(home, settings, plan.later_days)
+    ab_report.show(experiment(settings, home, plan, out))
 
 
 def _source(data: Path | None, home: Path, config: Path | None) -> tuple[Settings, Source]:

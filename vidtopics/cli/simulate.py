@@ -6,14 +6,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli.common import AsJson, Config, OptionalHome
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, OptionalHome
 
 if TYPE_CHECKING:
+    from vidtopics.settings import Settings
     from vidtopics.simulation import World
+    from vidtopics.simulation.experiment import Plan
     from vidtopics.simulation.experiment_days import Step
     from vidtopics.simulation.policy import Policy
 
@@ -55,25 +57,36 @@ def ab(
     Topics and rankers are those of --home, a home of this world (`vidtopics demo`). Without one:
     arms that need none (random, popular, logged, oracle), in the world of the settings.
     """
-    from vidtopics.cli import ab_report, homes, show
-    from vidtopics.experiments.analysis import analyse
+    from vidtopics.cli import ab_report, homes
     from vidtopics.settings import load
-    from vidtopics.simulation import World
-    from vidtopics.simulation.experiment import Plan, run_experiment
-    from vidtopics.simulation.platform import Platform
+    from vidtopics.simulation.experiment import Plan
 
     settings = homes.settings(home, config) if home else load(config or homes.conf("demo"))
     pre_days, length = read_days(days)
     names = tuple(name.strip() for name in arms.split(","))
     plan = Plan(names, f"simulated-{settings.seed}", pre_days, length, groups)
-    simulation = settings.simulation
     if users is not None:
-        simulation = simulation.model_copy(update={"users": users})
+        simulation = settings.simulation.model_copy(update={"users": users})
+        settings = settings.model_copy(update={"simulation": simulation})
+    report = experiment(settings, home, plan, out, resume=resume)
+    ab_report.deliver(report, page, as_json=as_json)
+
+
+def experiment(
+    settings: Settings, home: Path | None, plan: Plan, out: Path, *, resume: bool = False
+) -> dict[str, Any]:
+    """Run the experiment in the settings' world, with progress; the report on it."""
+    from vidtopics.cli import show
+    from vidtopics.experiments.analysis import analyse
+    from vidtopics.simulation import World
+    from vidtopics.simulation.experiment import run_experiment
+    from vidtopics.simulation.platform import Platform
+
     with show.working("Simulating the experiment") as progress:
-        world = World.build(simulation, settings.seed, later_days=plan.later_days)
+        world = World.build(settings.simulation, settings.seed, later_days=plan.later_days)
         run_experiment(
             world,
-            _load_policies(home, world, names),
+            _load_policies(home, world, plan.arms),
             plan,
             out,
             platform=Platform.new(world, settings),
@@ -81,8 +94,71 @@ def ab(
             resume=resume,
             progress=_report_days(progress),
         )
-        report = analyse(out)
-    ab_report.deliver(report, page, as_json=as_json)
+        return analyse(out)
+
+
+@app.command()
+def later(
+    home: ExistingHome = DEFAULT_HOME,
+    days: Annotated[int, typer.Option(min=1, help="After the log.")] = 14,
+    config: Config = None,
+) -> None:
+    """Give a home the videos that come out after its log, and run its jobs as of their last day.
+
+    An experiment of as many days shows them; the jobs' version of the topics gives them topics.
+    Ends with 4 where a gate blocks the release.
+    """
+    from vidtopics.cli import homes
+
+    deliver_later(home, homes.settings(home, config), days)
+
+
+def deliver_later(home: Path, settings: Settings, days: int) -> None:
+    """What `vidtopics simulate later` does."""
+    from vidtopics.cli import run, show
+    from vidtopics.ingest import Source, ingest
+    from vidtopics.jobs.job import Run
+    from vidtopics.settings import digest
+    from vidtopics.simulation import World
+    from vidtopics.simulation.items import DAY, start_of
+    from vidtopics.simulation.later import write_later
+    from vidtopics.tables import Tables
+    from vidtopics.times import moment
+
+    simulation, tables = settings.simulation, Tables(home)
+    path = home / "simulated" / f"{digest(simulation, settings.seed)}-later-{days}"
+    with show.working(f"Delivering the videos of {days} later days") as progress:
+        write_later(World.build(simulation, settings.seed, later_days=days), path)
+        brought = ingest(tables, Source("folder", path), settings.ingest, progress=progress)
+    show.ingested(brought)
+    end = moment(start_of(simulation) + (simulation.days + days) * DAY)
+    done, decision = run.jobs(Run.of_option(tables, settings, end), [])
+    show.steps(done, lambda _: run.label(decision))
+    run.end_with(decision)
+
+
+def _refuse_unknown_videos(home: Path, world: World) -> None:
+    """SettingsError where the home has never heard of the world's last videos."""
+    import numpy as np
+    import pyarrow.dataset as ds
+
+    from vidtopics.contracts import VIDEO_CATALOG
+    from vidtopics.errors import SettingsError, explain
+    from vidtopics.simulation.identifiers import numbered
+    from vidtopics.tables import Tables
+
+    count = len(world.items.topic)
+    [last] = numbered("v", np.array([count - 1]), count).to_pylist()
+    is_last = ds.field("video_id") == last
+    if not Tables(home).read(VIDEO_CATALOG, columns=["video_id"], where=is_last).num_rows:
+        raise SettingsError(
+            explain(
+                f"--home {home}",
+                expected=f"the videos of {world.later_days} days after its log, up to {last}",
+                found="fewer",
+                mend=f"vidtopics simulate later --home {home} --days {world.later_days}",
+            )
+        )
 
 
 def _load_policies(home: Path | None, world: World, names: Sequence[str]) -> dict[str, Policy]:
@@ -109,6 +185,7 @@ def _load_policies(home: Path | None, world: World, names: Sequence[str]) -> dic
         )
     from consumers.policies import load_policies
 
+    _refuse_unknown_videos(home, world)
     return policies | load_policies(home, world, others)
 
 
