@@ -11,15 +11,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from vidtopics.simulation.items import DAY, Items
 from vidtopics.simulation.jit import kernel, parallel_kernel, prange
 from vidtopics.simulation.loop import drift_tastes
 from vidtopics.simulation.philox import Stream, philox, uniform
 from vidtopics.simulation.platform import Platform
 from vidtopics.simulation.policy import Policy
-from vidtopics.simulation.responses import affinity, click_logit
+from vidtopics.simulation.responses import fill_by_logit
 from vidtopics.simulation.slates import LoggedPolicy
-from vidtopics.simulation.users import Users
 from vidtopics.simulation.world import World
 
 MOST_POPULAR = 100
@@ -116,7 +114,7 @@ class OraclePolicy:
         propensities: NDArray[np.float32],
     ) -> None:
         """Fill slates [n, k]."""
-        _fill_by_logit(
+        fill_by_logit(
             users,
             now_us,
             platform.live,
@@ -175,36 +173,3 @@ def _score_by_place(
     for i in prange(len(seen)):
         for j in range(len(ranked)):
             scores[i, j] = -j - len(ranked) * _is_among(seen[i], ranked[j])
-
-
-@parallel_kernel
-def _fill_by_logit(
-    users: NDArray[np.int64],
-    now_us: NDArray[np.int64],
-    live: NDArray[np.int32],
-    seen: NDArray[np.int32],
-    items: Items,
-    tastes: Users,
-    sharpness: float,
-    slates: NDArray[np.int32],
-) -> None:
-    """The k highest click logits of each user, highest first; ties by place in `live`."""
-    for i in prange(len(users)):
-        user, size = users[i], slates.shape[1]
-        logits = np.full(size, -np.inf)
-        for j in range(len(live)):
-            video = live[j]
-            a, _ = affinity(
-                items.taste[video], tastes.interests[user], tastes.log_weights[user], sharpness
-            )
-            age = max(now_us[i] - items.published[video], 0) / DAY
-            logit = click_logit(a, items.appeal[video], tastes.bias[user], 0.0, False, age)
-            if logit > logits[size - 1] and _is_among(seen[user], video):
-                logit = click_logit(a, items.appeal[video], tastes.bias[user], 0.0, True, age)
-            place = size
-            while place and logit > logits[place - 1]:
-                place -= 1
-            if place < size:
-                for later in range(size - 1, place, -1):
-                    logits[later], slates[i, later] = logits[later - 1], slates[i, later - 1]
-                logits[place], slates[i, place] = logit, video

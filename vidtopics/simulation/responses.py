@@ -227,11 +227,17 @@ def _rest(state: State, user: int) -> None:
 
 
 @kernel
+def _is_among(videos: NDArray[np.int32], video: int) -> bool:
+    among = False
+    for j in range(len(videos)):
+        among |= videos[j] == video
+    return among
+
+
+@kernel
 def _remember(state: State, user: int, video: int) -> bool:
     """Note that the video was shown, and say whether it was among the 128 before."""
-    seen = False
-    for j in range(SEEN_LENGTH):
-        seen |= state.seen[user, j] == video
+    seen = _is_among(state.seen[user], video)
     state.seen[user, state.shown[user] % SEEN_LENGTH] = video
     state.shown[user] += 1
     return seen
@@ -336,3 +342,36 @@ def respond(
     # away (numba 0.6x).
     for i in prange(len(chosen)):
         _go_down(seed, day, refresh, i, chosen[i], slates[i], items, users, sharpness, state, out)
+
+
+@parallel_kernel
+def fill_by_logit(
+    users: NDArray[np.int64],
+    now_us: NDArray[np.int64],
+    live: NDArray[np.int32],
+    seen: NDArray[np.int32],
+    items: Items,
+    tastes: Users,
+    sharpness: float,
+    slates: NDArray[np.int32],
+) -> None:
+    """The k highest click logits of each user, highest first; ties by place in `live`."""
+    for i in prange(len(users)):
+        user, size = users[i], slates.shape[1]
+        logits = np.full(size, -np.inf)
+        for j in range(len(live)):
+            video = live[j]
+            a, _ = affinity(
+                items.taste[video], tastes.interests[user], tastes.log_weights[user], sharpness
+            )
+            age = max(now_us[i] - items.published[video], 0) / DAY
+            logit = click_logit(a, items.appeal[video], tastes.bias[user], 0.0, False, age)
+            if logit > logits[size - 1] and _is_among(seen[user], video):
+                logit = click_logit(a, items.appeal[video], tastes.bias[user], 0.0, True, age)
+            place = size
+            while place and logit > logits[place - 1]:
+                place -= 1
+            if place < size:
+                for later in range(size - 1, place, -1):
+                    logits[later], slates[i, later] = logits[later - 1], slates[i, later - 1]
+                logits[place], slates[i, place] = logit, video
