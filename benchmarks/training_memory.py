@@ -1,12 +1,13 @@
-"""Memory of training topics and of the joint representation job, by the number of videos.
+"""Memory of training topics and of the jobs that infer with them, by the number of videos.
 
 `python -m benchmarks.training_memory --videos 50000 100000 300000 --fit 3000000` makes homes of
 synthetic videos with encodings of the paper's widths (1,536 and 768), tags and classes, trains a
-topic model version and represents all videos, each in a fresh process. Projections keep those
-widths in all, so that z has 2,304 values and a topic representation 2,432. Memory is anonymous
-memory at its peak, as the pages of a scratch file can be taken back at any time. Vectors lie in
-scratch files at every size, as they do in large catalogues: so what grows with the videos is what
-is held for each beside its vectors, and `--widths` that are small show it in less time. `--fit`
+topic model version, represents all videos and gives all of them topics, each in a fresh process.
+Projections keep those widths in all, so that z has 2,304 values and a topic representation 2,432.
+Memory is anonymous memory at its peak, as the pages of a scratch file can be taken back at any
+time. Vectors lie in scratch files at every size, as they do in large catalogues: so what grows with
+the videos is what is held for each beside its vectors, and `--widths` that are small show it in
+less time. `--fit`
 continues it to more videos by a line.
 """
 
@@ -40,6 +41,7 @@ AT_US = 20_500 * 86_400_000_000
 WIDTHS = (1_536, 768)
 THEMES, TAGS_A_THEME, TAGS_A_VIDEO = 600, 4, 2
 PART = 10_000
+PROCESSES = ("training", "joint", "topics")
 CONTENT = {
     "image_encoder": {"name": "inception_resnet_v2", "weights": "random:1"},
     "title_encoder": {"weights": "random:1"},
@@ -50,11 +52,12 @@ CONTENT = {
 
 
 class Size(NamedTuple):
-    """Videos, and GB at the peak of both."""
+    """Videos, and GB at the peak of a training and of two jobs."""
 
     videos: int
     training: float
     joint: float
+    topics: float
 
 
 def settings_for(clusters: int, projection_width: int) -> Settings:
@@ -147,6 +150,14 @@ def joint(home: str, clusters: int, width: int) -> Callable[[], float]:
     return _peak_of(lambda: job.run(run))
 
 
+def topics(home: str, clusters: int, width: int) -> Callable[[], float]:
+    """Give topics to every video of the home; the call returns GB at its peak."""
+    tags, job = find(["video_tag_embedding", "video_topics"])
+    run = _run(home, clusters, width)
+    tags.run(run)
+    return _peak_of(lambda: job.run(run))
+
+
 def _run(home: str, clusters: int, width: int) -> Run:
     return Run.backfill(Tables(home), settings_for(clusters, width), AT_US + 1)
 
@@ -162,7 +173,7 @@ def _peak_of(work: Callable[[], object]) -> Callable[[], float]:
 
 
 def measure(home: Path, videos: int, clusters: int, widths: tuple[int, int]) -> Size:
-    """Make a home of that many videos, and measure both."""
+    """Make a home of that many videos, and measure all three."""
     make_home(home, videos, widths)
     arguments: dict[str, str | int] = {
         "home": str(home),
@@ -170,19 +181,23 @@ def measure(home: Path, videos: int, clusters: int, widths: tuple[int, int]) -> 
         "width": sum(widths) // 2,
     }
     module = "benchmarks.training_memory"  # which run as a script is another
-    peaks = (in_child(module, name, **arguments).result for name in ("training", "joint"))
+    peaks = (in_child(module, name, **arguments).result for name in PROCESSES)
     return Size(videos, *peaks)
 
 
 def table(sizes: Sequence[Size], fit: int) -> str:
     """The sizes as Markdown, with a row by the line through them where `fit` is set."""
-    lines = ["| videos | training, GB | joint representation, GB |", "|---|---|---|"]
-    lines += [f"| {s.videos:,} | {s.training:.2f} | {s.joint:.2f} |" for s in sizes]
+    head = "| videos | training, GB | joint representation, GB | topics, GB |"
+    lines = [head, "|---|---|---|---|", *(_row(f"{s.videos:,}", s[1:]) for s in sizes)]
     if fit:
-        columns = np.array(sizes, float).T
-        ends = [np.polyval(np.polyfit(columns[0], column, 1), fit) for column in columns[1:]]
-        lines.append(f"| {fit:,}, by the line | {ends[0]:.2f} | {ends[1]:.2f} |")
+        videos, *columns = np.array(sizes, float).T
+        ends = [float(np.polyval(np.polyfit(videos, column, 1), fit)) for column in columns]
+        lines.append(_row(f"{fit:,}, by the line", ends))
     return "\n".join(lines)
+
+
+def _row(name: str, gigabytes: Sequence[float]) -> str:
+    return f"| {name} | {' | '.join(f'{gb:.2f}' for gb in gigabytes)} |"
 
 
 def main() -> None:

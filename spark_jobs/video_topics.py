@@ -41,8 +41,10 @@ def compute(run: Run) -> Computed:
     changed = [last.changed(table)["video_id"] for table in inputs]
     of_videos = pa.chunked_array([c for part in changed for c in part.chunks], pa.string())
     reused = last.rows("topic_count", "below_threshold", without=of_videos)
-    blocks = read_blocks(run, without=reused["video_id"].combine_chunks())
-    rows = assigned(run.model, blocks)
+    parts = read_blocks(run, without=reused["video_id"].combine_chunks())
+    none = arrow_schema(VIDEO_TOPICS, VIDEO_TOPICS.columns).empty_table()
+    rows = pa.concat_tables([none, *(assigned(run.model, part) for part in parts)])
+    rows = rows.sort_by("video_id")
     judged = pa.concat_tables(
         [part.select(["topic_count", "below_threshold"]) for part in (rows, reused)]
     )
@@ -66,8 +68,7 @@ def distribute(run: Run) -> Computed:
         torch.set_num_threads(1)  # each executor core has a worker of its own
         for batch in batches:
             rows = pa.Table.from_batches([batch])
-            blocks = blocks_of(rows, rows)
-            yield from assigned(shared.value, blocks).to_batches()
+            yield from assigned(shared.value, blocks_of(rows)).to_batches()
 
     joined = run.frame(VIDEO_TAG_EMBEDDING).join(run.frame(VIDEO_JOINT_REPRESENTATION), "video_id")
     rows = joined.mapInArrow(assign_rows, SCHEMA).persist()
@@ -130,6 +131,7 @@ JOB = Job(
     code=(
         "spark_jobs.video_topics",
         "vidtopics.jobs.topic_blocks",
+        "vidtopics.jobs.encodings",
         "vidtopics.jobs.inputs",
         "producers.topics",
         "producers.unit_length",

@@ -18,9 +18,16 @@ from small_home import T1, T2
 
 from producers.tags import pooling
 from producers.topics import carrying, products
-from spark_jobs import video_joint_representation
+from spark_jobs import video_joint_representation, video_topics
 from vidtopics import files
-from vidtopics.contracts import INPUTS, TOPICS, VIDEO_CONTENT_ENCODING, VIDEO_JOINT_REPRESENTATION
+from vidtopics.contracts import (
+    INPUTS,
+    TOPICS,
+    VIDEO_CONTENT_ENCODING,
+    VIDEO_JOINT_REPRESENTATION,
+    VIDEO_TAG_EMBEDDING,
+    VIDEO_TOPICS,
+)
 from vidtopics.files import empty_rows
 from vidtopics.jobs import topic_blocks
 from vidtopics.jobs.encodings import gather_vectors
@@ -132,6 +139,28 @@ def test_the_joint_job_over_files_publishes_the_same_rows(home, fork, in_files):
     ]
     assert [row["value_hash"] for row in published] == [row["value_hash"] for row in expected]
     assert not list(again.tables.home.glob(".joint-*"))
+
+
+def test_topics_in_parts_are_the_same_rows(home, fork, in_files, monkeypatch):
+    """All videos anew, seven at a time, as where there is no last result."""
+    held, assigned = [], video_topics.assigned
+
+    def noted(model, blocks):
+        held.append(len(blocks.joint))
+        return assigned(model, blocks)
+
+    monkeypatch.setattr(video_topics, "assigned", noted)
+    again = fork([TOPICS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION])
+    [job] = find([VIDEO_TOPICS.name])
+    job.run(again.at(T1))
+    published, expected = (h.rows(VIDEO_TOPICS, T1) for h in (again, home))
+    assert [without_times(row) for row in published] == [without_times(row) for row in expected]
+    assert sum(held) == len(published)
+    assert set(held[:-1]) == {7}
+
+
+def without_times(row):
+    return {name: value for name, value in row.items() if not name.endswith("timestamp")}
 
 
 def test_topics_are_carried_in_blocks(monkeypatch):

@@ -17,7 +17,7 @@ from worlds import at, tags
 from vidtopics.contracts import TAG_EMBEDDING
 from vidtopics.tables import Tables
 from vidtopics.tables import row_groups as row_groups_module
-from vidtopics.tables.latest_rows import gather, latest, read_latest
+from vidtopics.tables.latest_rows import LatestRows, gather, latest
 from vidtopics.tables.row_groups import row_groups
 
 WIDTHS = {"tag_width": 2}
@@ -82,5 +82,5 @@ def test_read_in_two_steps_equals_read_at_once(tmp_path, columns):
     where = ds.field("event_timestamp") > pa.scalar(2, pa.int64()).cast(pa.timestamp("us", "UTC"))
     dataset = tables._dataset(TAG_EMBEDDING, None)
     at_once = latest(TAG_EMBEDDING, dataset.to_table(filter=where), columns)
-    assert read_latest(TAG_EMBEDDING, dataset, columns, where).equals(at_once)
+    assert LatestRows.of(TAG_EMBEDDING, dataset, where).read(*columns).equals(at_once)
     assert len(list(row_groups(dataset))) == 4

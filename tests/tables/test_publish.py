@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -319,3 +320,8 @@ def test_rows_in_many_pieces_are_checked_and_hashed_together(tables, monkeypatch
     tables.publish(TAG_EMBEDDING, rows, at(1), widths={"tag_width": 2})
     assert calls == [8]
     assert [row[0] for row in rows_of(tables, TAG_EMBEDDING, "video_count")] == [*"abcdefgh"]
+
+
+def test_delta_rs_holds_few_files_that_it_still_writes() -> None:
+    """Which it reads from the environment at each write."""
+    assert int(os.environ["DELTARS_MAX_IN_FLIGHT_UPLOAD_BYTES"]) <= 2**28

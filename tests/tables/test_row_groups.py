@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vidtopics.tables import row_groups as module
-from vidtopics.tables.row_groups import read_at_once, row_groups
+from vidtopics.tables.row_groups import batches_in_order, read_at_once, row_groups
 from vidtopics.tables.scans import row_groups_with
 
 SCHEMA = pa.schema([("n", pa.int64()), ("day", pa.string()), ("later", pa.int32())])
@@ -39,6 +39,29 @@ def test_each_batch_has_the_number_of_its_first_row(dataset, monkeypatch):
     expected = dataset.to_table().rename_columns(schema.names).to_pylist()
     assert [rows[i] for i in range(8)] == expected
     assert expected[4] == {"number": 10, "day": "b", "later": None}
+
+
+def test_rows_in_order_are_decoded_when_they_are_asked_for(dataset, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_ROWS", (1, 1))
+    decoded, batches = [], module.RowGroup.batches
+
+    def noted(group, *arguments):
+        decoded.append(group.first_row)
+        return batches(group, *arguments)
+
+    monkeypatch.setattr(module.RowGroup, "batches", noted)
+    rows = []
+    for number, batch in enumerate(batches_in_order(dataset)):
+        assert decoded == [*range(0, number + 1, 2)]  # row groups of two rows
+        rows += batch.to_pylist()
+    assert rows == dataset.to_table().to_pylist()
+
+
+def test_rows_in_memory_come_as_they_lie():
+    rows = pa.table({"n": np.arange(70_000)})
+    batches = list(batches_in_order(ds.dataset(rows)))
+    assert [batch.num_rows for batch in batches] == [65_536, 4_464]
+    assert pa.Table.from_batches(batches).equals(rows)
 
 
 def test_two_row_groups_are_read_at_once(dataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from vidtopics.cli.common import (
 
 if TYPE_CHECKING:
     from vidtopics.settings import OnlineSettings
+
+FILE = "feature_store.yaml"
 
 
 def apply(
@@ -60,13 +63,13 @@ def register(
     from feast.repo_config import load_repo_config
     from feast.repo_operations import apply_total
 
-    from vidtopics.cli import homes
     from vidtopics.files import write_whole
+    from vidtopics.stores.applied import record_applied
 
-    root = homes.checkout("feature_repo", "feature_store.yaml")
-    home = home.absolute()
-    file = home / "feature_store.yaml"
-    write_whole(file, repo_text(root / file.name, home, online, embedded))
+    home, root = home.absolute(), _checkout()
+    file = home / FILE
+    text = repo_text(root / FILE, home, online, embedded)
+    write_whole(file, text)
     before = Path.cwd()
     os.chdir(root)  # Feast names modules by their path below the working directory
     sys.path.insert(0, str(root))
@@ -76,12 +79,43 @@ def register(
     finally:
         sys.path.remove(str(root))
         os.chdir(before)
+    record_applied(home, repo_digest(root, text))
     store = FeatureStore(fs_yaml_file=file)
     return file, {
         "entities": sorted(e.name for e in store.list_entities()),
         "feature_views": sorted(v.name for v in store.list_feature_views()),
         "feature_services": sorted(s.name for s in store.list_feature_services()),
     }
+
+
+def is_registered(home: Path, online: OnlineSettings, embedded: bool = False) -> bool:
+    """Whether :func:`register` would leave the registry and the file as they are; without Feast.
+
+    Views are registered with the online store by it and by each materialisation: one follows.
+    """
+    from vidtopics.stores.applied import read_applied
+
+    home, root = home.absolute(), _checkout()
+    file, text = home / FILE, repo_text(root / FILE, home, online, embedded)
+    is_written = file.is_file() and file.read_text(encoding="utf-8") == text
+    return is_written and read_applied(home) == repo_digest(root, text)
+
+
+def repo_digest(root: Path, text: str) -> str:
+    """Equal where a checkout's feature repo registers the same for a `feature_store.yaml`."""
+    from vidtopics.settings import digest
+    from vidtopics.source import source_hash
+
+    files = sorted((root / "feature_repo").rglob("*.py"))
+    sources = [(str(f.relative_to(root)), f.read_text(encoding="utf-8")) for f in files]
+    code = source_hash("vidtopics.contracts", "vidtopics.stores")
+    return digest(text, sources, code, version("feast"))
+
+
+def _checkout() -> Path:
+    from vidtopics.cli import homes
+
+    return homes.checkout("feature_repo", FILE)
 
 
 def repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool) -> str:

@@ -112,12 +112,13 @@ def _where_data_suffices(what: str) -> Iterator[None]:
 def _serve(tables: Tables, settings: Settings, embedded: bool) -> str:
     """The feature repo registered and the latest release in Redis; its address."""
     from vidtopics.cli import show
-    from vidtopics.cli.apply import register
+    from vidtopics.cli.apply import is_registered, register
     from vidtopics.cli.materialize import move
     from vidtopics.server import plain, url_of
 
     with show.working("Registering the feature repo with Feast"):
-        register(tables.home, settings.online, embedded)
+        if not is_registered(tables.home, settings.online, embedded):
+            register(tables.home, settings.online, embedded)
     with show.working("Materialising the latest release into Redis") as progress:
         done = move(tables.home, embedded, settings, lambda moved: progress(moved.name))
     show.moved(done)

@@ -30,6 +30,7 @@ from vidtopics.settings import ContentSettings, Settings, digest, load
 from vidtopics.source import source_hash
 from vidtopics.tables import FOREVER, Commit, Publication, Tables
 from vidtopics.tables.commits import last_run, latest_commit
+from vidtopics.tables.latest_rows import LatestRows
 from vidtopics.tables.releases import TOPIC_MODEL, read_log
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP
@@ -155,6 +156,10 @@ class Run:
         return self.tables.as_of(
             table, self.as_of_us, self.known_by(table), columns=columns or None, where=where
         )
+
+    def latest_rows(self, table: Table, where: ds.Expression | None = None) -> LatestRows:
+        """Which rows :meth:`read` gives, to be read some after the other; a history that exists."""
+        return self.tables.latest_rows(table, self.as_of_us, self.known_by(table), where=where)
 
     def frame(self, table: Table) -> DataFrame:
         """The same as a Spark DataFrame."""

@@ -21,6 +21,7 @@ from producers.topics.space import TopicSpace
 from producers.topics.thresholds import Thresholds
 from vidtopics.contracts import VIDEO_JOINT_REPRESENTATION, VIDEO_TAG_EMBEDDING
 from vidtopics.files import empty_rows
+from vidtopics.jobs.encodings import gather_vectors
 from vidtopics.jobs.inputs import vectors
 from vidtopics.jobs.job import Run
 from vidtopics.topic_models import TopicModel
@@ -48,7 +49,7 @@ class TagBlocks:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """tag float32[N, d], joint float32[N, D] by video_id, and whether each is present, bool[N]."""
+    """tag float32[N, d], joint float32[N, D] of N videos, and whether each is present, bool[N]."""
 
     video_ids: pa.ChunkedArray
     tag: NDArray[np.float32]
@@ -57,31 +58,39 @@ class Blocks:
     has_joint: NDArray[np.bool_]
 
 
-def read_blocks(run: Run, *, without: pa.Array | None = None) -> Blocks:
-    """Both blocks of every video that has them as of the run, but those of `without`."""
+def read_blocks(run: Run, *, without: pa.Array | None = None) -> Iterator[Blocks]:
+    """Both blocks of every video that has them as of the run, but those of `without`, in parts.
+
+    In the order of the joint representation's files, so that each of their row groups is decoded
+    once or twice. Tag vectors of a large catalogue lie in the home's scratch files.
+    """
     where = None if without is None else ~ds.field("video_id").isin(without)
     tags, joint = (
-        run.read(table, where=where) for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
+        run.latest_rows(table, where) for table in (VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION)
     )
-    return blocks_of(tags, joint)
+    tag_rows = pc.index_in(joint.keys["video_id"], tags.keys["video_id"].combine_chunks())
+    has_both = np.flatnonzero(pc.is_valid(tag_rows).to_numpy())
+    order = has_both[np.argsort(joint.numbers[has_both])]
+    tag_rows = tag_rows.take(pa.array(order)).to_numpy()
+    video_ids = joint.keys["video_id"].take(pa.array(order))
+    has_tag = tags.read("tag_count")["tag_count"].to_numpy()[tag_rows] > 0
+    has_joint = joint.read("content_blocks")["content_blocks"].to_numpy()[order] > 0
+    home, numbers = run.tables.home, joint.numbers[order]
+    [tag] = gather_vectors(tags.dataset, tags.numbers[tag_rows], ["tag_embedding"], home)
+    for first in range(0, len(order), PART_ROWS):
+        part = slice(first, first + PART_ROWS)
+        [z] = gather_vectors(joint.dataset, numbers[part], ["joint_embedding"], home)
+        yield Blocks(video_ids[part], tag[part], z, has_tag[part], has_joint[part])
 
 
-def blocks_of(tags: pa.Table, joint: pa.Table) -> Blocks:
-    """Rows of `video_tag_embedding` and `video_joint_representation` of videos that both have."""
-    has_both = pc.is_in(tags["video_id"], value_set=joint["video_id"].combine_chunks())
-    video_ids = tags["video_id"].filter(has_both)
-    video_ids = video_ids.take(pc.sort_indices(video_ids))
-    # Ordered as arrays: a sort of the tables would join their lists, whose offsets overflow.
-    tag_rows, joint_rows = (
-        pc.index_in(video_ids, value_set=rows["video_id"].combine_chunks()).to_numpy()
-        for rows in (tags, joint)
-    )
+def blocks_of(rows: pa.Table) -> Blocks:
+    """Of rows with the columns of `video_tag_embedding` and `video_joint_representation`."""
     return Blocks(
-        video_ids,
-        vectors(tags["tag_embedding"], rows=tag_rows),
-        vectors(joint["joint_embedding"], rows=joint_rows),
-        tags["tag_count"].to_numpy()[tag_rows] > 0,
-        joint["content_blocks"].to_numpy()[joint_rows] > 0,
+        rows["video_id"],
+        vectors(rows["tag_embedding"]),
+        vectors(rows["joint_embedding"]),
+        rows["tag_count"].to_numpy() > 0,
+        rows["content_blocks"].to_numpy() > 0,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from vidtopics.contracts import RELEASES, VIEWS
 from vidtopics.errors import StoreError, explain
 from vidtopics.materialization import Moved
+from vidtopics.stores.applied import REGISTRY, read_applied, record_applied, registry_state
 from vidtopics.tables import Tables
 from vidtopics.tables.whole import readable
 
@@ -35,7 +36,7 @@ def record_release(tables: Tables, moved: Sequence[Moved]) -> None:
     Raises:
         StoreError: the registry can't be read or written. The values are in Redis all the same.
     """
-    file, registry = tables.home / "feature_store.yaml", tables.home / "registry.db"
+    file, registry = tables.home / "feature_store.yaml", tables.home / REGISTRY
     views = [m.name for m in moved if m.name in VIEWS and not (m.taken_out or m.not_due)]
     if not views or not (file.is_file() and registry.is_file()):
         return
@@ -44,8 +45,11 @@ def record_release(tables: Tables, moved: Sequence[Moved]) -> None:
         # Without Feast, whose import takes seconds: a round without news costs next to nothing.
         if stamp.is_file() and stamp.read_text() == _stamp(moved[0].release, registry):
             return
+        applied = read_applied(tables.home)
         _record(file, views, (EPOCH, _as_of(tables, moved[0].release)))
         stamp.write_text(_stamp(moved[0].release, registry))
+        if applied is not None:
+            record_applied(tables.home, applied)
     except OSError as error:
         raise StoreError(
             explain(
@@ -75,8 +79,7 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def _stamp(release: int, registry: Path) -> str:
-    state = registry.stat()
-    return json.dumps({"release": release, "mtime_ns": state.st_mtime_ns, "bytes": state.st_size})
+    return json.dumps({"release": release, **registry_state(registry)})
 
 
 def _as_of(tables: Tables, release: int) -> datetime:

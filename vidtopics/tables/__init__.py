@@ -44,7 +44,7 @@ from vidtopics.tables.commits import (
     next_ordinal,
 )
 from vidtopics.tables.difference import RunTimes
-from vidtopics.tables.latest_rows import latest, read_latest
+from vidtopics.tables.latest_rows import LatestRows, latest
 from vidtopics.tables.releases import Release
 from vidtopics.tables.scans import row_groups_with, scan
 from vidtopics.tables.schemas import arrow_schema, configuration
@@ -195,18 +195,26 @@ class Tables:
                 if self.exists(table)
                 else self.read(table, columns=names)
             )
-        event, created = ds.field(EVENT_TIME), ds.field(CREATED_TIME)
-        at, known = _time(at_us), _time(known_by_us)
-        before = event < at if table.kind == "log" else event <= at
-        condition = before & (created <= known)
-        condition = condition if where is None else condition & where
+        condition = _seen(table, at_us, known_by_us, where)
         if table.kind == "log":
             return self.read(table, columns=names, version=version, where=condition)
         if _has_vectors(table, names) and self.exists(table):
-            return read_latest(table, self._dataset(table, version), names, condition)
+            return LatestRows.of(table, self._dataset(table, version), condition).read(*names)
         required = dict.fromkeys([*names, *table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH])
         rows = self.read(table, columns=required, version=version, where=condition)
         return latest(table, rows, names)
+
+    def latest_rows(
+        self,
+        table: Table,
+        at_us: int,
+        known_by_us: int = FOREVER,
+        *,
+        where: ds.Expression | None = None,
+    ) -> LatestRows:
+        """Which rows of a history table :meth:`as_of` gives, for vectors that don't fit memory."""
+        condition = _seen(table, at_us, known_by_us, where)
+        return LatestRows.of(table, scan(self.snapshot(table)), condition)
 
     def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
         """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
@@ -379,6 +387,14 @@ class Tables:
 def _opened(uri: str, version: int, identity: tail.Identity) -> DeltaTable:
     """A version of a table; `identity` tells its log's entry from another of that number."""
     return DeltaTable(uri, version=version)
+
+
+def _seen(table: Table, at_us: int, known_by_us: int, where: ds.Expression | None) -> ds.Expression:
+    """The condition of a history's or log's rows that a reader sees, in whatever order."""
+    event, at = ds.field(EVENT_TIME), _time(at_us)
+    before = event < at if table.kind == "log" else event <= at
+    condition = before & (ds.field(CREATED_TIME) <= _time(known_by_us))
+    return condition if where is None else condition & where
 
 
 def _has_vectors(table: Table, names: Iterable[str]) -> bool:

@@ -1,13 +1,14 @@
 """Publishing with delta-rs: input logs, `releases`, and whatever a process without Spark computes.
 
 Rows come as an Arrow dataset and are read twice, first as keys and hashes, then only those to
-write: memory holds narrow columns and one batch. A commit is made against exactly the version that
-the difference was taken from (`max_commit_retries=0`): delta-rs alone would append a repeated
-transaction once more.
+write: memory holds narrow columns, one batch, and what delta-rs has of the files that it writes. A
+commit is made against exactly the version that the difference was taken from
+(`max_commit_retries=0`): delta-rs alone would append a repeated transaction once more.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +35,7 @@ from vidtopics.errors import ConflictError, ContractError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import difference
 from vidtopics.tables.commits import METADATA, Commit
+from vidtopics.tables.row_groups import batches_in_order
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import ARROW, TIMESTAMP, arrow_schema
 from vidtopics.tables.scratch import scratch
@@ -44,6 +46,8 @@ from vidtopics.times import moment
 BATCH = 65_536
 DAY_ROWS = 10_000
 """Rows of one day in one delivery that are worth a file of their own."""
+os.environ.setdefault("DELTARS_MAX_IN_FLIGHT_UPLOAD_BYTES", str(2**28))
+"""What delta-rs holds of files that the disk is still to take: else up to 3.2 GB."""
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -158,7 +162,7 @@ def publish_snapshot(
             return append(table, delta, iter(()), replace(commit, rows=0))
 
     def batches() -> Batches:
-        for batch in rows.to_batches(batch_size=BATCH):
+        for batch in batches_in_order(rows):
             _raise_first(table, batch, violations(table, batch, {}))
             times = (
                 pa.repeat(pa.scalar(us, pa.int64()), batch.num_rows)
@@ -201,7 +205,7 @@ def publish_log(
     The delivered keys are held in memory, those of the table are streamed past them: a key is
     unique for ever, and nothing but the keys says in which files it could be.
     """
-    for batch in rows.to_batches(batch_size=BATCH):
+    for batch in batches_in_order(rows):
         _raise_first(table, batch, violations(table, batch, widths))
         _refuse_times(
             table, batch[EVENT_TIME].cast(pa.int64()), batch[CREATED_TIME].cast(pa.int64())
@@ -324,7 +328,7 @@ def narrow(
     ]
     schema += [(n, pa.int64()) for n in ("value_hash", "row_no", *(n for n, _ in times))]
     parts, start = [], 0
-    for batch in rows.to_batches(batch_size=BATCH):
+    for batch in batches_in_order(rows):
         ended = _all_values_null(table, batch) if tombstones else np.zeros(batch.num_rows, bool)
         faults = violations(table, batch, widths)
         _raise_first(table, batch, [None if e else f for e, f in zip(ended, faults, strict=True)])
@@ -438,7 +442,7 @@ def _numbered_rows(
     """Batches of the rows numbered in `changes` (ascending), each with its part of `changes`."""
     numbers = changes["row_no"].to_numpy()
     start = 0
-    for batch in rows.to_batches(batch_size=BATCH):
+    for batch in batches_in_order(rows):
         low, high = numbers.searchsorted([start, start + batch.num_rows])
         if high > low:
             yield batch.take(pa.array(numbers[low:high] - start)), changes.slice(low, high - low)

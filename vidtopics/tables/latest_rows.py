@@ -7,6 +7,7 @@ never decoded: each run appends the vectors of a few videos to those of all.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -21,21 +22,32 @@ from vidtopics.tables.taking import take
 ROW = "row_no"
 
 
-def read_latest(
-    table: Table, dataset: ds.FileSystemDataset, names: Sequence[str], where: ds.Expression
-) -> pa.Table:
-    """Per key, in its order, columns of the latest of the rows that meet a condition.
+@dataclass(frozen=True, eq=False)
+class LatestRows:
+    """The rows of a history that hold at a time, to be read all at once or some after the other.
 
-    Args:
-        table: of kind history.
+    Attributes:
         dataset: a version's rows.
-        names: columns to read.
-        where: of keys and times alone.
+        keys: the key columns, N rows in the order of the key.
+        numbers: int64[N], of the rows in the dataset.
     """
-    columns = [*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
-    rows = dataset.to_table(columns=columns)
-    rows = rows.append_column(ROW, pa.array(np.arange(len(rows)))).filter(where)
-    return gather(dataset, names, latest(table, rows, [ROW])[ROW].to_numpy())
+
+    dataset: ds.FileSystemDataset
+    keys: pa.Table
+    numbers: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, table: Table, dataset: ds.FileSystemDataset, where: ds.Expression) -> LatestRows:
+        """Per key the latest of the rows that meet a condition of keys and times alone."""
+        columns = [*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
+        rows = dataset.to_table(columns=columns)
+        rows = rows.append_column(ROW, pa.array(np.arange(len(rows)))).filter(where)
+        holding = latest(table, rows, [*table.key, ROW])
+        return cls(dataset, holding.select(list(table.key)), holding[ROW].to_numpy())
+
+    def read(self, *names: str) -> pa.Table:
+        """Columns of all of them."""
+        return gather(self.dataset, names, self.numbers)
 
 
 def latest(table: Table, rows: pa.Table, names: list[str]) -> pa.Table:

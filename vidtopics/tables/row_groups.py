@@ -73,6 +73,21 @@ def row_groups(dataset: ds.FileSystemDataset) -> Iterator[RowGroup]:
             first_row += group.num_rows
 
 
+def batches_in_order(dataset: ds.Dataset) -> Iterator[pa.RecordBatch]:
+    """All rows; those of files a few at a time, with nothing read ahead.
+
+    Arrow's scanner decodes up to sixteen batches ahead, each a whole row group of wide rows: 1.2 GB
+    of vectors of 2,304 (docs/adr/0044-training-out-of-core.md). Rows in memory come as they lie, up
+    to 65,536 at a time.
+    """
+    if not isinstance(dataset, ds.FileSystemDataset):
+        yield from dataset.to_batches(batch_size=BATCH_ROWS[1])
+        return
+    columns = {name: name for name in dataset.schema.names}
+    for group in row_groups(dataset):
+        yield from (batch for _, batch in group.batches(dataset.schema, columns))
+
+
 def read_at_once(
     groups: Iterable[RowGroup],
     schema: pa.Schema,
