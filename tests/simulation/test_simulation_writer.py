@@ -215,7 +215,7 @@ def test_only_commands_and_policies_of_experiments_import_the_simulation():
         if "vidtopics.simulation" in file.read_text() and file.parent.name != "simulation"
     }
     others = {path for path in importers if not path.startswith("consumers/policies/")}
-    assert others == {"vidtopics/cli/ingest.py", "vidtopics/cli/simulate.py"}
+    assert others == {f"vidtopics/cli/{verb}.py" for verb in ("demo", "ingest", "simulate")}
 
 
 def test_the_same_bytes_again_and_others_with_another_seed(folder, tmp_path):
