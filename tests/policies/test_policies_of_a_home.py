@@ -69,6 +69,20 @@ def test_every_policy_fills_its_slates_and_personal_ones_are_clicked_most(tables
     assert stored == {"ranking", "ranking-cover", "ranking-planted"}
 
 
+def test_two_arms_of_one_policy_do_what_one_arm_does(tables, world, after_log):
+    """An A/A to the byte: nothing but the platform and the world decides, not what ran before."""
+    (first,), (second,) = (load_policies(tables.home, world, ["topics"]).values() for _ in "ab")
+    alone, rate = played(world, after_log, first)
+    assert rate > 0
+    state, platform = after_log
+    state, platform = type(state)(*(part.copy() for part in state)), platform.copy()
+    halves = (np.arange(300) % 2).astype(np.int8)
+    together = list(run_days(world, state, platform, [first, second], halves, range(6, 8)))
+    for one, two in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.slates, two.slates)
+        np.testing.assert_array_equal(one.responses.watch_seconds, two.responses.watch_seconds)
+
+
 def test_models_that_were_trained_once_are_read_again(tables, world):
     load_policies(tables.home, world, ["cover"])
     file = tables.home / "models" / "ranking-cover" / "model.json"

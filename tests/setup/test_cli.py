@@ -180,6 +180,7 @@ def test_every_verb_takes_home_and_config():
         ("power",),
         ("evaluate", "ab"),
         ("evaluate", "off_policy"),
+        ("simulate", "world"),  # written for others
     }  # nothing of theirs is a setting
     assert {
         name: flags
