@@ -24,6 +24,8 @@ COMPARED = ("none", "cover", "topics")
 DAY_US = 86_400_000_000
 SHARE = 0.2
 """The part of the log, at its end, that the days of a log of years are cut from."""
+LEAST_DAY = 0.1
+"""A day has at least this part of the median day's rows."""
 
 
 def measure_days(
@@ -88,7 +90,7 @@ def periods(
     >>> [(a.tolist(), b.tolist()) for a, b in periods(days, count=2, share=0.5)]
     [([0, 1, 2], [3]), ([0, 1, 2, 3], [4])]
     """
-    day = shown_us // DAY_US
+    day = _days(shown_us)
     if by_calendar(shown_us, count=count, share=share):
         days = np.unique(day)
         return [(np.flatnonzero(day < d), np.flatnonzero(day == d)) for d in days[-count:]]
@@ -113,7 +115,23 @@ def by_calendar(shown_us: NDArray[np.int64], *, count: int, share: float) -> boo
     >>> by_calendar(np.arange(999) * DAY_US, count=2, share=0.5)
     False
     """
-    return count < len(np.unique(shown_us // DAY_US)) <= count / share * 2
+    return count < len(np.unique(_days(shown_us))) <= count / share * 2
+
+
+def _days(shown_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64[N]: the day of each row, since 1970.
+
+    A day with less than a tenth of the median day's rows is part of the one before: at a log's end
+    sessions go on past midnight.
+
+    >>> _days(np.repeat(np.arange(4), [30, 20, 25, 1]) * DAY_US)[-2:].tolist()
+    [2, 2]
+    """
+    days, place, rows = np.unique(shown_us // DAY_US, return_inverse=True, return_counts=True)
+    is_whole = rows >= LEAST_DAY * np.median(rows)
+    owner = np.maximum.accumulate(np.where(is_whole, np.arange(len(days)), 0))
+    of_row: NDArray[np.int64] = days[owner][place]
+    return of_row
 
 
 def _day(

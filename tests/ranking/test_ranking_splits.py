@@ -50,6 +50,12 @@ def test_days_of_a_short_log_are_calendar_days():
     assert all(shown[before].max() < shown[within].min() for before, within in days)
 
 
+def test_what_goes_on_past_the_last_midnight_is_part_of_the_day_before():
+    shown = np.append(np.repeat(np.arange(14), 30) * DAY_US + 5, [14 * DAY_US] * 2)
+    days = periods(shown, count=5, share=0.2)
+    assert [len(within) for _, within in days] == [30] * 4 + [32]
+
+
 def test_days_of_a_long_log_are_equal_parts_of_its_end():
     shown = np.random.default_rng(1).permutation(np.arange(1_000) * 30 * DAY_US)
     days = periods(shown, count=5, share=0.2)
