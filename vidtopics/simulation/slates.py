@@ -107,9 +107,9 @@ def class_tilts(
 
     >>> tilts = np.empty(2)
     >>> seen, clicked = np.array([0, 0], dtype=np.int32), np.ones(2, dtype=np.int8)
-    >>> class_tilts(seen, clicked, np.array([0, 1]), tilts)  # (2 + 8 r) / (2 + 8) / r, r = .44
+    >>> class_tilts(seen, clicked, np.array([0, 1]), tilts)  # ((2 + 8 r) / 10 / r)^2, r = .44
     >>> tilts.round(3).tolist()
-    [1.571, 1.0]
+    [1.574, 1.0]
     """
     shown, clicks = np.zeros(len(tilts)), np.zeros(len(tilts))
     for j in range(len(videos)):
