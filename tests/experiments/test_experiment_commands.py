@@ -39,6 +39,18 @@ def test_json_and_page_have_the_same_figures(folder, capsys, tmp_path):
     assert html.count('text x="0"') == 5 + 5 * 7  # a row a comparison, and a row a day
 
 
+def test_the_page_shows_true_effects_where_they_are_known(folder):
+    from vidtopics.cli.ab_page import render
+    from vidtopics.experiments.analysis import analyse
+
+    report = analyse(folder)
+    assert 'class="truth"' not in render(report)
+    for row in report["comparisons"]:
+        row["truth"] = {"relative": 0.1234}
+    html = render(report)
+    assert html.count('class="truth"') == html.count("+12.34%") == len(report["comparisons"])
+
+
 def test_the_page_shows_names_as_text(folder, capsys, tmp_path):
     from vidtopics.cli.ab_page import render
     from vidtopics.experiments.analysis import analyse

@@ -23,8 +23,9 @@ figure { margin: 0 0 1.5rem } figcaption { font-size: .9rem }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif }
 svg text { fill: currentColor } svg line { stroke: currentColor }
 svg .axis { stroke-opacity: .35 } svg .mark { fill: light-dark(#3d48c2, #a3abff) }
+svg .truth { stroke: light-dark(#a14d00, #ffb870); stroke-width: 3 }
 """
-WIDTH, LEFT, RIGHT, ROW = 860, 250, 190, 26
+WIDTH, LEFT, RIGHT, ROW = 900, 230, 260, 26
 """Of a plot in pixels: its width, what labels and figures take at its sides, a row's height."""
 
 
@@ -61,7 +62,8 @@ def _estimates(report: Mapping[str, Any]) -> Iterable[str]:
     rows = report["comparisons"]
     yield f"<h2>Against {escape(report['control'])}</h2>"
     marks = [(label(row), row, judgement(row)) for row in rows]
-    yield _figure("Relative differences with their intervals", marks)
+    truth = "; a thick stroke is the true effect" if any("truth" in row for row in rows) else ""
+    yield _figure(f"Relative differences with their intervals{truth}", marks)
     yield _table(rows)
     yield from (f"<p>{escape(line)}</p>" for line in notes(report))
     yield "<h2>By day</h2><p>Each day alone, unadjusted; the interval is that of one day.</p>"
@@ -86,17 +88,24 @@ def _slope_text(slope: Mapping[str, Any] | None) -> str:
     )
 
 
-def _table(rows: Iterable[Mapping[str, Any]]) -> str:
-    heads = ("metric", "control", "arm's", "difference", "without adjustment", "p", "Holm")
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    has_truth = any("truth" in row for row in rows)
+    true = ("true",) if has_truth else ()
+    heads = ("metric", "control", "arm's", "difference", *true, "without adjustment", "p", "Holm")
     body = "".join(
         f"<tr><td>{escape(label(row))}<td class=n>{row['control']:.5g}"
         f"<td class=n>{row['treatment']:.5g}<td class=n>{row['relative']:+.2%}"
-        f" [{row['low']:+.2%}, {row['high']:+.2%}]<td class=n>{row['unadjusted']['relative']:+.2%}"
+        f" [{row['low']:+.2%}, {row['high']:+.2%}]"
+        f"{_true_cell(row) if has_truth else ''}<td class=n>{row['unadjusted']['relative']:+.2%}"
         f" [{row['unadjusted']['low']:+.2%}, {row['unadjusted']['high']:+.2%}]"
         f"<td class=n>{row['p']:.2g}<td class=n>{row['p_adjusted']:.2g}"
         for row in rows
     )
     return f"<table><thead><tr>{''.join(f'<th>{h}' for h in heads)}</thead>{body}</table>"
+
+
+def _true_cell(row: Mapping[str, Any]) -> str:
+    return f"<td class=n>{row['truth']['relative']:+.2%}"
 
 
 def _figure(caption: str, marks: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
@@ -107,7 +116,9 @@ def _figure(caption: str, marks: Sequence[tuple[str, Mapping[str, Any], str]]) -
     >>> svg.count("<circle"), "+1.00% [-1.00%, +3.00%]" in svg
     (1, True)
     """
-    ends = [max(abs(row["low"]), abs(row["high"]), 1e-9) for _, row, _ in marks]
+    ends = [
+        max(abs(row["low"]), abs(row["high"]), abs(_truth(row) or 0), 1e-9) for _, row, _ in marks
+    ]
     # an early look is a hundred times as wide as the last: the narrowest decides
     scale = (WIDTH - LEFT - RIGHT) / 2 / min(max(ends, default=1), 5 * min(ends, default=1))
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
@@ -132,9 +143,18 @@ def _mark(
         middle + max(-reach, min(reach, scale * row[end])) for end in ("relative", "low", "high")
     )
     text = f"{row['relative']:+.2%} [{row['low']:+.2%}, {row['high']:+.2%}]"
+    truth, stroke = _truth(row), ""
+    if truth is not None:
+        at = middle + max(-reach, min(reach, scale * truth))
+        stroke = f'<line class="truth" x1="{at:.1f}" x2="{at:.1f}" y1="{y - 8}" y2="{y + 8}"/>'
     return (
         f'<text x="0" y="{y + 4}">{escape(name)}</text>'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>'
-        f'<circle class="mark" cx="{x:.1f}" cy="{y}" r="4"/>'
+        f'{stroke}<circle class="mark" cx="{x:.1f}" cy="{y}" r="4"/>'
         f'<text x="{WIDTH - RIGHT + 8}" y="{y + 4}">{text} {escape(verdict)}</text>'
     )
+
+
+def _truth(row: Mapping[str, Any]) -> float | None:
+    """The true relative effect, where an experiment has it."""
+    return row["truth"]["relative"] if "truth" in row else None
