@@ -135,9 +135,9 @@ def compare_designs(
     ]
     rng = np.random.default_rng(seed)
     assignments = [(rng.permutation(users) % 2).astype(np.int8) for _ in range(runs)]
-    both = [arm_of for one in assignments for arm_of in (one, (1 - one).astype(np.int8))]
+    assigned = [arm_of for one in assignments for arm_of in (one, (1 - one).astype(np.int8))]
     estimates = {
-        design: np.array([_estimate(world, arm_of, design, days) for arm_of in both])
+        design: np.array([_estimate(world, arm_of, design, days) for arm_of in assigned])
         for design in DESIGNS
     }
     return everybody[1] / everybody[0] - 1, estimates
