@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator
 from functools import cache
 from hashlib import sha256
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Protocol, cast
 
 from vidtopics.errors import SettingsError, explain
@@ -45,7 +45,7 @@ class Loader(Protocol):
 
 
 def _specs(name: str) -> Iterator[ModuleSpec]:
-    spec = importlib.util.find_spec(name)
+    spec = _find_spec(name)
     if spec is None or spec.origin is None:
         raise SettingsError(
             explain(
@@ -55,8 +55,24 @@ def _specs(name: str) -> Iterator[ModuleSpec]:
                 mend="correct the name",
             )
         )
+    yield from _specs_below(spec)
+
+
+def _find_spec(name: str) -> ModuleSpec | None:
+    """A module's spec; unlike `importlib.util.find_spec` it runs no package above the module."""
+    root, *parts = name.split(".")
+    spec = importlib.util.find_spec(root)
+    for part in parts:
+        if spec is None:
+            return None
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations or [])
+    return spec
+
+
+def _specs_below(spec: ModuleSpec) -> Iterator[ModuleSpec]:
     yield spec
-    for module in sorted(
-        pkgutil.iter_modules(spec.submodule_search_locations or []), key=lambda m: m.name
-    ):
-        yield from _specs(f"{name}.{module.name}")
+    path = spec.submodule_search_locations or []
+    for module in sorted(pkgutil.iter_modules(path), key=lambda m: m.name):
+        below = PathFinder.find_spec(f"{spec.name}.{module.name}", path)
+        assert below is not None
+        yield from _specs_below(below)
