@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from consumers.recommendation import Recommendation, Recommended
-    from consumers.retrieval import Reason
     from vidtopics.contracts import Table
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
-
-LABEL_TERMS = 3
 
 
 def report(
@@ -54,7 +51,7 @@ def report(
         answered = answer(Recall(client, settings.recall), ranker, user_id)
     if log:
         request_log.append(log, Logged.of(answered, now_us()))
-    return named(tables, best_of(answered, top=top))
+    return named(tables, best_of(answered, answered.scores, top=top))
 
 
 def active_user(tables: Tables) -> str:
@@ -117,62 +114,26 @@ def _row(
     labels: Mapping[str, Mapping[int, list[str]]],
     popular: str,
 ) -> dict[str, Any]:
-    reason = video.reason
-    terms = labels.get(reason.level, {}).get(reason.topic_id) or []
-    return {
-        "rank": rank,
-        "video_id": video.video_id,
-        "title": title or "",
-        "score": video.score,
-        "level": reason.level,
-        "topic_id": reason.topic_id,
-        "label_terms": terms,
-        "queue_position": reason.position,
-        "topic_clicks": reason.clicks,
-        "fresh": reason.fresh,
-        "reason": because(reason, terms, popular),
-    }
+    from consumers.recommendation import row_of
 
-
-def because(reason: Reason, terms: list[str], popular: str) -> str:
-    """The reason in words.
-
-    >>> from consumers.retrieval import Reason
-    >>> label = ["soccer", "goal", "keeper", "cup"]
-    >>> because(Reason("topic", 17, position=3, clicks=7), label, popular="")
-    'because you clicked 7 videos of topic 17 (soccer, goal, keeper); queue place 3'
-    >>> because(Reason("parent", 2, position=3, clicks=7, fresh=True), [], popular="")
-    'because you clicked 7 videos of topic group 2; fresh, queue place 3'
-    >>> because(Reason("parent", 2, position=3, clicks=0), ["sports"], popular="new user")
-    'new user: popular in topic group 2 (sports); queue place 3'
-    >>> because(Reason("parent", 5, position=3, clicks=0), [], popular="")
-    'popular in topic group 5; queue place 3'
-    >>> because(Reason("catalogue", 0, position=40, clicks=0), [], popular="")
-    'popular with all; queue place 40'
-    """
-    label = f" ({', '.join(terms[:LABEL_TERMS])})" if terms else ""
-    if reason.level == "catalogue":
-        why = "popular with all"
-    else:
-        queue = f"{'topic' if reason.level == 'topic' else 'topic group'} {reason.topic_id}{label}"
-        clicked = f"because you clicked {_count(reason.clicks, 'video')} of {queue}"
-        liked = f"{popular}: popular in {queue}" if popular else f"popular in {queue}"
-        why = clicked if reason.clicks else liked
-    return f"{why}; {'fresh, ' if reason.fresh else ''}queue place {reason.position}"
+    terms = labels.get(video.reason.level, {}).get(video.reason.topic_id) or []
+    head = {"rank": rank, "video_id": video.video_id, "title": title or ""}
+    return head | row_of(rank, video, terms, popular)
 
 
 def show(report: Mapping[str, Any]) -> None:
     """Prints the report."""
     from rich.table import Column, Table
 
+    from consumers.recommendation import in_words
     from vidtopics.cli.show import as_text, out
 
     source = (
         f"popular topic groups ({report['popular']})"
         if report["popular"]
-        else _count(report["clicks"], "recent click")
+        else in_words(report["clicks"], "recent click")
     )
-    counts = f"{len(report['videos'])} of {_count(report['candidates'], 'candidate')}"
+    counts = f"{len(report['videos'])} of {in_words(report['candidates'], 'candidate')}"
     head = f"{counts} for user {report['user_id']}, recalled from {source}"
     out.print(as_text(head))
     table = Table(
@@ -194,10 +155,6 @@ def show(report: Mapping[str, Any]) -> None:
         if causes:
             counts = ", ".join(f"{n} {cause}" for cause, n in causes.items())
             out.print(as_text(f"Left out of {what}: {counts}"))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _latest(tables: Tables, table: Table, key: str, column: str, keys: list[Any]) -> dict[Any, Any]:
