@@ -17,6 +17,7 @@ from vidtopics.settings.inputs import IngestSettings, ScheduleSettings, Simulati
 from vidtopics.settings.online import MaintenanceSettings, OnlineSettings
 from vidtopics.settings.parsing import load, parse
 from vidtopics.settings.ranking import EvaluationSettings, RankingSettings
+from vidtopics.settings.serving import ServingSettings
 from vidtopics.settings.topics import TagSettings, TopicSettings
 from vidtopics.settings.tree import Settings
 from vidtopics.settings.users import QueueSettings, RecallSettings, StatisticsSettings, UserSettings
@@ -35,6 +36,7 @@ __all__ = [
     "RankingSettings",
     "RecallSettings",
     "ScheduleSettings",
+    "ServingSettings",
     "Settings",
     "SimulationSettings",
     "StatisticsSettings",

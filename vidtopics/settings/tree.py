@@ -12,6 +12,7 @@ from vidtopics.settings.inputs import IngestSettings, ScheduleSettings, Simulati
 from vidtopics.settings.online import MaintenanceSettings, OnlineSettings
 from vidtopics.settings.ranking import EvaluationSettings, RankingSettings
 from vidtopics.settings.section import Section
+from vidtopics.settings.serving import ServingSettings
 from vidtopics.settings.topics import TagSettings, TopicSettings
 from vidtopics.settings.users import QueueSettings, RecallSettings, StatisticsSettings, UserSettings
 
@@ -33,6 +34,7 @@ class Settings(Section):
     recall: RecallSettings = RecallSettings()
     ranking: RankingSettings = RankingSettings()
     online: OnlineSettings = OnlineSettings()
+    serving: ServingSettings = ServingSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
     gates: GateSettings = GateSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

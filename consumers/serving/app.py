@@ -1,0 +1,204 @@
+"""The routes, and what errors are answered with."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from pydantic_core import to_json
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+import vidtopics
+from consumers.serving import messages, reading, recommending
+from consumers.serving.gate import FACTS, Facts, Gate
+from consumers.serving.keys import KeyRing
+from consumers.serving.service import Service
+from consumers.serving.words import in_words
+from vidtopics.errors import InputError, StoreError, explain
+from vidtopics.service import logs
+
+JSON = "application/json"
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": messages.Errors, "description": text}
+    for status, text in {
+        401: "No API key, or an unknown one",
+        403: "The key's scopes don't allow it",
+        413: "The body is too large",
+        422: "The request is wrong",
+        429: "Too many requests by this key",
+        503: "Nothing is live, or Redis doesn't answer in time",
+    }.items()
+}
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+WORDS = {
+    "missing": "a value",
+    "extra_forbidden": "a known field",
+    "string_unicode": "text in UTF-8",
+    "string_too_short": "text",
+    "string_too_long": "256 characters at most",
+}
+"""Of pydantic's errors whose own words don't follow "expected"."""
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+
+
+def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None = None) -> FastAPI:
+    """The service's routes behind its gate.
+
+    Args:
+        service: answers.
+        keys: of callers; None: no key is asked for.
+        lifespan: what runs beside it.
+    """
+    app = FastAPI(
+        title="vidtopics",
+        version=vidtopics.__version__,
+        description="Recommendations and features of videos by their topics (docs/serving.md).",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    _add_routes(app, service)
+    _add_probes(app, service)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(InputError, _wrong)
+    for kind in (StoreError, RedisError):
+        app.add_exception_handler(kind, _unavailable)
+    app.add_exception_handler(Exception, _bug)
+    app.add_middleware(Gate, keys=keys, most=service.settings.max_body, metrics=service.metrics)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    """Of what is asked with a key; the gate looks at it, the dependency shows it in OpenAPI."""
+    options: dict[str, Any] = {
+        "responses": RESPONSES,
+        "dependencies": [Depends(HTTPBearer(auto_error=False))],
+    }
+
+    @app.post("/recommend", response_model=messages.RecommendAnswer, **options)
+    async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
+        """Videos for a user, each with its reason and topics."""
+        answer, cause = await recommending.recommend(service, body)
+        facts: Facts = request.scope[FACTS]
+        facts.degraded, facts.release = answer["degraded"], answer["release"]
+        facts.cause = cause
+        return _json(answer)
+
+    arrow = {"content": {reading.ARROW: {"schema": {"type": "string", "format": "binary"}}}}
+
+    @app.post(
+        "/features",
+        response_model=messages.FeaturesAnswer,
+        **options | {"responses": RESPONSES | {200: arrow}},
+    )
+    async def features(body: messages.FeaturesRequest, request: Request) -> Response:
+        """Features of videos and users; Arrow IPC where that is what is accepted."""
+        live, views = await reading.features(service, body)
+        request.scope[FACTS].release = live.release
+        if reading.ARROW in request.headers.get("accept", ""):
+            return Response(reading.as_arrow(live, views, body.ids), media_type=reading.ARROW)
+        return _json(reading.as_json(live, views))
+
+    @app.get("/topics/{topic_id}", response_model=messages.TopicAnswer, **options)
+    async def topic(
+        topic_id: int, request: Request, limit: Annotated[int, Query(ge=1)] = 10
+    ) -> Response:
+        """What a topic is called, its parent, and the first videos of its queue."""
+        answer = await reading.topic(service, topic_id, limit)
+        if answer is None:
+            text = explain(
+                f"topic {topic_id}",
+                expected="a topic of the live release",
+                found="none",
+                mend="take an id of `topics` in a recommendation",
+            )
+            raise HTTPException(404, text)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
+
+
+def _add_probes(app: FastAPI, service: Service) -> None:
+    @app.get("/live", response_model=messages.Liveness)
+    async def live() -> Response:
+        """That the process runs; it depends on nothing."""
+        return _json({"live": True})
+
+    @app.get("/ready", response_model=messages.Readiness)
+    async def ready() -> Response:
+        """Whether requests should come here: 503 with the reasons where they shouldn't."""
+        reasons = list(service.not_ready())
+        return _json({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4")
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    body = to_json(value, inf_nan_mode="null")
+    return Response(body, status, media_type=JSON, headers=headers)
+
+
+def _errors(
+    request: Request, status: int, errors: list[str], headers: dict[str, str] | None = None
+) -> Response:
+    """The answer of a request that failed; the log has the words of our side's faults alone."""
+    if status >= 500:
+        request.scope[FACTS].cause = errors[0]
+    return _json({"errors": errors}, status, headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _errors(request, 422, [_in_words(e) for e in error.errors()])
+
+
+def _in_words(error: dict[str, Any]) -> str:
+    """One of pydantic's errors.
+
+    >>> _in_words({"loc": ("body", "limit"), "type": "missing", "msg": "Field required"})
+    'body, limit: expected a value, found none. Mend: see /openapi.json.'
+    """
+    if error["type"] == "json_invalid":
+        found = str(error.get("ctx", {}).get("error", "something else"))
+        return explain("body", expected="JSON", found=found, mend="send one JSON object")
+    where = ", ".join(str(part) for part in error["loc"])
+    return explain(
+        where.encode("ascii", "backslashreplace").decode(),
+        expected=WORDS.get(error["type"], str(error["msg"]).removeprefix("Input should be ")),
+        found="none" if error["type"] == "missing" else ascii(_SHORT.repr(error["input"]))[1:-1],
+        mend="see /openapi.json",
+    )
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = str(error.detail)
+    if error.status_code in (404, 405) and detail == HTTPStatus(error.status_code).phrase:
+        found = "another path" if error.status_code == 404 else f"{request.method} of this one"
+        detail = explain("the path", expected="a route", found=found, mend="see /openapi.json")
+    return _errors(request, error.status_code, [detail], dict(error.headers or {}))
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    return _errors(request, 422, [str(error)])
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    return _errors(request, 503, [in_words(error)], {"retry-after": "1"})
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    logs.LOG.error("bug", exc_info=error, extra={"fields": {"kind": type(error).__name__}})
+    text = "vidtopics: expected an answer, found a bug of ours. Mend: see the service's log."
+    return _errors(request, 500, [text])

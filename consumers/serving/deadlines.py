@@ -1,0 +1,89 @@
+"""The time that a request has, held by every read of the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from consumers.retrieval.recall import Store, Views
+from vidtopics.errors import StoreError, explain
+from vidtopics.online import Catalogue, Features
+
+
+class DeadlineError(StoreError):
+    """A request's time is over before its answer was complete."""
+
+
+class Deadline:
+    """A moment on the monotonic clock.
+
+    >>> Deadline(60).left() > 59, Deadline(-1).left()
+    (True, 0.0)
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then, 0 once it has passed."""
+        return max(self._at - time.monotonic(), 0.0)
+
+    def check(self) -> None:
+        """DeadlineError once it has passed."""
+        if not self.left():
+            raise self.late()
+
+    def late(self) -> DeadlineError:
+        """The error of a request that wasn't answered in time."""
+        return DeadlineError(
+            explain(
+                "this request",
+                expected=f"an answer of Redis within {1e3 * self.seconds:g} ms",
+                found="none",
+                mend="ask again; raise `serving.deadline` where Redis is well",
+            )
+        )
+
+
+class BoundedStore:
+    """A store whose reads are refused once a deadline has passed.
+
+    A read that has begun ends by the client's own timeout, so that a thread waits for one of them
+    at most.
+    """
+
+    def __init__(self, store: Store, deadline: Deadline) -> None:
+        self._store = store
+        self._deadline = deadline
+
+    def snapshot(self) -> BoundedStore:
+        """A handle whose reads are all of one release."""
+        return BoundedStore(self._store.snapshot(), self._deadline)
+
+    def directory(self) -> Views:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.directory()
+
+    def read(self, view: str, ids: Sequence[str]) -> Features:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.read(view, ids)
+
+    def read_entities(
+        self, views: Sequence[str], ids: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Features]:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.read_entities(views, ids)
+
+    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.queues(names, epoch=epoch, limit=limit)
+
+    def catalogue(self) -> Catalogue:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.catalogue()

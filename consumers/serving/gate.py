@@ -1,0 +1,216 @@
+"""What stands before the routes: keys, rates, the size of bodies; and a line and figures after."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consumers.serving.keys import KeyRing
+from consumers.serving.metrics import ServingMetrics
+from consumers.serving.stages import Stage
+from vidtopics.errors import explain
+from vidtopics.service import logs
+
+FACTS = "vidtopics"
+"""Under which a request's scope has its :class:`Facts`."""
+PROBES = frozenset({"/live", "/ready", "/metrics"})
+"""Asked every few seconds, by who has no key; no line of the log."""
+OPEN = PROBES | {"/openapi.json"}
+EVENTS = "/events"
+"""The only route that changes anything."""
+BODY_SECONDS = 10.0
+UNMATCHED = "unmatched"
+"""The route of a path that there is not: the path itself could have a user's id."""
+
+
+@dataclass
+class Facts:
+    """What a route says of its answer for the log.
+
+    Attributes:
+        degraded: what a recommendation went without.
+        release: that it was answered from.
+        cause: why no model scored, or of an error.
+    """
+
+    degraded: list[Stage] = field(default_factory=list)
+    release: int | None = None
+    cause: str = ""
+
+
+class RefusedError(Exception):
+    """A request that doesn't reach its route."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+
+
+class Gate:
+    """ASGI middleware around the routes.
+
+    Args:
+        app: the routes.
+        keys: of callers; None: everybody may read and write, as on loopback.
+        most: bytes of a body.
+        metrics: count what was answered.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, keys: KeyRing | None, most: int, metrics: ServingMetrics
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._most = most
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, facts, status = time.perf_counter(), Facts(), 499  # who asked is gone
+        scope[FACTS] = facts
+        key = ""
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            key = self._admit(scope)
+            body = await self._body(scope, receive)
+            if body is not None:
+                await self._app(scope, _replayed(body, receive), answer)
+        except RefusedError as refused:
+            facts.cause = str(refused)
+            await _refuse(refused, answer)
+        finally:
+            self._note(scope, facts, status, time.perf_counter() - began, key)
+
+    def _admit(self, scope: Scope) -> str:
+        """The name of the caller's key; empty where none is asked for."""
+        path = scope["path"]
+        if self._keys is None or path in OPEN:
+            return ""
+        headers = dict(scope["headers"])
+        kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        name = self._keys.name_of(secret.strip()) if kind.lower() == "bearer" else None
+        if name is None:
+            text = "the header Authorization: expected Bearer and an API key, found another"
+            raise RefusedError(401, f"{text}. Mend: ask for a key.", {"www-authenticate": "Bearer"})
+        scopes = self._keys.keys[name].scopes
+        needed = "events" if path == EVENTS else "read"
+        if needed not in scopes:
+            message = explain(
+                f"the key {name}",
+                expected=f"the scope {needed!r}",
+                found=", ".join(sorted(scopes)),
+                mend="take a key that has it",
+            )
+            raise RefusedError(403, message)
+        if wait_s := self._keys.buckets[name].take():
+            message = explain(
+                f"the key {name}",
+                expected=f"{self._keys.keys[name].rate:g} requests a second at most",
+                found="more",
+                mend=f"wait {wait_s:.2g} s",
+            )
+            raise RefusedError(429, message, {"retry-after": str(math.ceil(wait_s))})
+        return name
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body, read to its end but not parsed; None: the caller is gone."""
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._most:
+            raise self._too_large()
+        try:
+            return await asyncio.wait_for(self._chunks(receive), BODY_SECONDS)
+        except TimeoutError:
+            message = explain(
+                "the body",
+                expected=f"its end within {BODY_SECONDS:g} s",
+                found="a part",
+                mend="send it faster",
+            )
+            raise RefusedError(408, message, {"connection": "close"}) from None
+
+    async def _chunks(self, receive: Receive) -> bytes | None:
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > self._most:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    def _too_large(self) -> RefusedError:
+        message = explain(
+            "the body",
+            expected=f"{self._most:,} bytes at most",
+            found="more",
+            mend="ask for less at once, or raise `serving.max_body`",
+        )
+        return RefusedError(413, message, {"connection": "close"})
+
+    def _note(self, scope: Scope, facts: Facts, status: int, seconds: float, key: str) -> None:
+        route = _route_of(scope)
+        self._metrics.answered(route, status, seconds, facts.degraded)
+        if route in PROBES:
+            return
+        fields: dict[str, Any] = {
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(1e3 * seconds, 2),
+        }
+        fields |= {"key": key} if key else {}
+        fields |= {} if facts.release is None else {"release": facts.release}
+        fields |= {"degraded": facts.degraded} if facts.degraded else {}
+        fields |= {"cause": facts.cause} if facts.cause else {}
+        logs.info("request", **fields)
+
+
+def _route_of(scope: Scope) -> str:
+    """The route's path with names in the place of values, also of a request that was refused."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    for route in scope["app"].routes:
+        if route.matches(scope)[0] != Match.NONE:
+            return str(route.path)
+    return UNMATCHED
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """The body as one message, then what the server says."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return next_message
+
+
+async def _refuse(refused: RefusedError, send: Send) -> None:
+    body = to_json({"errors": [str(refused)]})
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    headers |= refused.headers
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,202 @@
+"""What requests are answered from: one release with its ranker, exchanged as one.
+
+A request takes :attr:`Watch.current` once and keeps it: its reads are of that release, whatever
+goes live meanwhile, and its candidates go to the ranker that came with them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import Event, Lock, Thread
+from typing import cast
+
+from consumers.recommendation import gather
+from consumers.retrieval import Recall
+from consumers.serving.labels import Labels
+from consumers.serving.models import RankingModel, RankingModels
+from consumers.serving.words import in_words
+from vidtopics.errors import StoreError, VidtopicsError, explain
+from vidtopics.layout import Directory, place
+from vidtopics.online import OnlineClient
+from vidtopics.settings import RecallSettings
+
+NOT_LOOKED = "the live release has not been looked for yet"
+PROBE_USER = ""
+"""Whose request warms a release up; ids of users aren't empty."""
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """A release, and all that a request for it needs.
+
+    Attributes:
+        release: its number in the home.
+        store: a snapshot of it.
+        recall: over that snapshot; it keeps the release's popular videos.
+        model: the ranker that belongs to it; None: there is none.
+        labels: of its topics; None: the tables can't be read.
+    """
+
+    release: int
+    store: OnlineClient
+    recall: Recall
+    model: RankingModel | None
+    labels: Labels | None
+
+
+class Watch:
+    """Looks which release is live and exchanges :attr:`current` once the next one is warm.
+
+    Attributes:
+        current: what requests are answered from; None: nothing yet.
+        problems: why the service isn't ready, as the last look saw it.
+
+    Args:
+        client: of the home's Redis.
+        models: of the home.
+        labels: reads them from the tables.
+        settings: of recall.
+        warn: takes a problem that wasn't there at the last look.
+        switched: takes what has become current.
+    """
+
+    def __init__(
+        self,
+        client: OnlineClient,
+        models: RankingModels,
+        labels: Callable[[], Labels],
+        settings: RecallSettings,
+        *,
+        warn: Callable[[str], None] = lambda problem: None,
+        switched: Callable[[Live], None] = lambda live: None,
+    ) -> None:
+        self.current: Live | None = None
+        self.problems: tuple[str, ...] = (NOT_LOOKED,)
+        self._client = client
+        self._models = models
+        self._labels = labels
+        self._settings = settings
+        self._warn = warn
+        self._switched = switched
+        self._warned: set[str] = set()
+        self._lock = Lock()
+        self._looked_s = time.monotonic()
+
+    def needed(self) -> Live:
+        """The current release; StoreError with what is missing where there is none."""
+        if self.current is None:
+            raise StoreError("\n".join(self.problems))
+        return self.current
+
+    def age_s(self) -> float:
+        """Seconds since the last look has ended."""
+        return time.monotonic() - self._looked_s
+
+    def look(self, instead_of: Live | None = None) -> None:
+        """Exchange what is current if there is another release, or another model of it.
+
+        Whatever goes wrong is a problem in words: what is current stays.
+
+        Args:
+            instead_of: nothing is done if it has been replaced already.
+        """
+        with self._lock:
+            if instead_of is not None and self.current is not instead_of:
+                return
+            problems, notes = list[str](), list[str]()
+            try:
+                live = self._exchanged(self.current, problems, notes)
+                if live is not self.current:
+                    self.current = live
+                    self._switched(live)
+            except Exception as error:  # of the background: a request must not miss the next look
+                problems.append(in_words(error))
+            for problem in {*problems, *notes} - self._warned:
+                self._warn(problem)
+            self._warned = {*problems, *notes}
+            self.problems = tuple(problems)
+            self._looked_s = time.monotonic()
+
+    def _exchanged(self, before: Live | None, problems: list[str], notes: list[str]) -> Live:
+        store = self._client.snapshot()
+        store.read_views([], [])  # from now on it is of the release that is live
+        directory = store.directory()
+        release = _release_of(self._client, directory)
+        model = self._model_of(store, problems, notes)
+        labels = before.labels if before and before.release == release else None
+        if labels is None:
+            try:
+                labels = self._labels()
+            except (VidtopicsError, OSError) as error:
+                notes.append(in_words(error))
+        if before and before.store.directory() == directory:
+            if before.model is model and before.labels is labels:
+                return before
+            return replace(before, model=model, labels=labels)
+        live = Live(release, store, Recall(store, self._settings), model, labels)
+        try:
+            _warm(live)
+        except StoreError as error:  # no queues: all but recommendations can be answered
+            problems += [] if str(error) in problems else [str(error)]
+        return live
+
+    def _model_of(
+        self, store: OnlineClient, problems: list[str], notes: list[str]
+    ) -> RankingModel | None:
+        """The ranker that belongs to the release; StoreError's words where it has no queues."""
+        try:
+            model = self._models.of_epoch(store.catalogue().epoch)
+        except StoreError as error:
+            problems.append(str(error))
+            return None
+        if self._models.problem:
+            (notes if model else problems).append(self._models.problem)
+        return model
+
+
+@contextmanager
+def watching(watch: Watch, every_s: float) -> Iterator[None]:
+    """Look at a pace within the block, at first at once."""
+    ended = Event()
+
+    def work() -> None:
+        watch.look()
+        while not ended.wait(every_s):
+            watch.look()
+
+    thread = Thread(target=work, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _release_of(client: OnlineClient, directory: Directory) -> int:
+    """The number of the release that a load brought; StoreError where a load brought none."""
+    key, load = place(directory.prefix, "releases"), str(directory.load)
+    text = cast("bytes | None", client.connection.hget(key, load))
+    if text is None:
+        raise StoreError(
+            explain(
+                f"Redis, prefix {directory.prefix!r}",
+                expected="a release",
+                found="values of Feast alone"
+                if not directory.load
+                else f"no record of load {load}",
+                mend="load one (`vidtopics materialize`)",
+            )
+        )
+    return int(json.loads(text)["release"])
+
+
+def _warm(live: Live) -> None:
+    """One request, so that none waits for popular videos or for the first use of the model."""
+    given = gather(live.recall, live.store, PROBE_USER)
+    if live.model and given.candidates.video_ids:
+        given.score(live.model.ranker)

@@ -1,0 +1,128 @@
+"""`POST /recommend`, by stages: what fails or is missing leaves a lesser answer, and says so."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.recommendation import Gathered, best_of, gather, row_of
+from consumers.retrieval.epochs import of_epoch
+from consumers.serving.deadlines import BoundedStore, Deadline
+from consumers.serving.labels import Labels
+from consumers.serving.live import Live
+from consumers.serving.messages import RecommendRequest
+from consumers.serving.service import Service, within
+from consumers.serving.stages import Stage
+from vidtopics.contracts import CATALOGUE, TOPIC, VIDEO_TOPICS
+
+Scores = NDArray[np.float32]
+
+
+async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[str, Any], str]:
+    """The answer in plain values, and why no model scored (empty: one did).
+
+    Raises:
+        InputError: more videos than `serving.max_videos`.
+        StoreError, redis.exceptions.RedisError: Redis has or gives no answer in time.
+    """
+    service.check_limit("body, limit", request.limit, service.settings.max_videos, "max_videos")
+    deadline = service.deadline()
+
+    def read(live: Live) -> Gathered:
+        store = BoundedStore(live.store, deadline)
+        return gather(live.recall, store, request.user_id, seed=request.seed)
+
+    live, given = await service.answer(deadline, read)
+    scores, cause = await _rank(service, live, given, deadline)
+    degraded = [*_degraded(service, live, given), *([Stage.RANKER] if scores is None else [])]
+    return _plain(live, given, scores, request.limit) | {"degraded": degraded}, cause
+
+
+async def _rank(
+    service: Service, live: Live, given: Gathered, deadline: Deadline
+) -> tuple[Scores | None, str]:
+    """Click probabilities; None with the reason where no model gives any in its time."""
+    if live.model is None:
+        return None, "no model belongs to the release"
+    seconds = service.settings.ranker_share * deadline.left()
+    try:
+        score = partial(given.score, live.model.ranker)
+        scores = await within(seconds, service.ranking, score)
+    except TimeoutError:
+        return None, f"no scores within {1e3 * seconds:.0f} ms"
+    except Exception as error:  # a model of anybody's: its fault costs the order, not the answer
+        return None, place_of(error)
+    if scores.shape != (len(given.candidates.video_ids),) or not np.isfinite(scores).all():
+        return None, "scores that are no number for each candidate"
+    return scores, ""
+
+
+def place_of(error: Exception) -> str:
+    """An error's type and line: its text could have ids in it.
+
+    >>> try:
+    ...     {}["u1"]
+    ... except KeyError as error:
+    ...     print(place_of(error).partition(" of ")[0])
+    KeyError at line 2
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at line {last.lineno} of {Path(last.filename).name}"
+
+
+def _degraded(service: Service, live: Live, given: Gathered) -> Iterator[Stage]:
+    """What recall and labels went without."""
+    candidates = given.candidates
+    if candidates.popular:
+        yield Stage.USER
+    levels = {reason.level for reason in candidates.reasons.values()}
+    if service.popular_share < 1 and levels <= {CATALOGUE}:
+        yield Stage.QUEUES
+    if live.labels is None:
+        yield Stage.LABELS
+
+
+def _plain(live: Live, given: Gathered, scores: Scores | None, limit: int) -> dict[str, Any]:
+    recommendation, labels = best_of(given, scores, top=limit), live.labels or Labels()
+    topics = _topics(given, [video.video_id for video in recommendation.videos], labels)
+    videos = [
+        row_of(rank, video, labels.of(video.reason.level, video.reason.topic_id), popular)
+        | {"topics": topics[video.video_id]}
+        for popular in [recommendation.popular]
+        for rank, video in enumerate(recommendation.videos, 1)
+    ]
+    model = live.model
+    return {
+        "user_id": recommendation.user_id,
+        "videos": videos,
+        "clicks": recommendation.clicks,
+        "candidates": recommendation.candidates,
+        "popular": recommendation.popular,
+        "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
+        "release": live.release,
+        "model": {"version": model.version, "trained_on_release": model.release}
+        if model and scores is not None
+        else None,
+    }
+
+
+def _topics(given: Gathered, videos: list[str], labels: Labels) -> Mapping[str, list[Any]]:
+    """The topics of some candidates, the nearest first."""
+    rows = of_epoch(given.features[VIDEO_TOPICS.name], given.candidates.epoch)
+    places = {video: place for place, video in enumerate(given.candidates.video_ids)}
+    at = np.array([places[video] for video in videos], np.int64)
+    ids, weights = (rows[name][at].tolist() for name in ("topic_ids", "topic_weights"))
+    return {
+        video: [
+            {"topic_id": topic, "weight": weight, "label_terms": list(labels.of(TOPIC, topic))}
+            for topic, weight in zip(own, near, strict=True)
+            if topic >= 0
+        ]
+        for video, own, near in zip(videos, ids, weights, strict=True)
+    }

@@ -1,0 +1,114 @@
+"""What the routes share: the live release, threads that read and rank, limits and figures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from consumers.serving.deadlines import Deadline, DeadlineError
+from consumers.serving.live import Live, Watch
+from consumers.serving.metrics import ServingMetrics
+from vidtopics.errors import InputError, StoreError, explain
+from vidtopics.settings import ServingSettings
+
+T = TypeVar("T")
+LOOKS = 10
+"""Looks at the live release that may be missing before the service says that it isn't ready."""
+FIRST_LOOK_S = 60.0
+"""That a look may take: the first one loads the model."""
+
+
+class Service:
+    """One worker's.
+
+    Args:
+        watch: has the live release.
+        settings: limits of requests.
+        metrics: of this process.
+        popular_share: `recall.popular_share`.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        settings: ServingSettings,
+        metrics: ServingMetrics,
+        *,
+        popular_share: float,
+    ) -> None:
+        self.watch = watch
+        self.settings = settings
+        self.metrics = metrics
+        self.popular_share = popular_share
+        self.draining = False
+        self.reading = ThreadPoolExecutor(settings.threads, "reading")
+        self.ranking = ThreadPoolExecutor(settings.threads, "ranking")
+
+    def deadline(self) -> Deadline:
+        """Of a request that begins now."""
+        return Deadline(self.settings.deadline / timedelta(seconds=1))
+
+    async def answer(self, deadline: Deadline, read: Callable[[Live], T]) -> tuple[Live, T]:
+        """What a read of the live release gives, and that release.
+
+        The read is repeated once where its release isn't retained any more.
+
+        Raises:
+            DeadlineError: it took too long.
+            StoreError, redis.exceptions.RedisError: as the read raises.
+        """
+        live = self.watch.needed()
+        try:
+            return live, await self._read(deadline, partial(read, live))
+        except DeadlineError:
+            raise
+        except StoreError:
+            await self._read(deadline, partial(self.watch.look, live))
+            newer = self.watch.needed()
+            if newer is live:
+                raise
+            return newer, await self._read(deadline, partial(read, newer))
+
+    async def _read(self, deadline: Deadline, call: Callable[[], T]) -> T:
+        try:
+            return await within(deadline.left(), self.reading, call)
+        except TimeoutError:
+            raise deadline.late() from None
+
+    def not_ready(self) -> Iterator[str]:
+        """Why requests shouldn't come here; nothing where they may."""
+        if self.draining:
+            yield "draining: the service ends"
+        yield from self.watch.problems
+        limit = LOOKS * self.settings.check_every / timedelta(seconds=1)
+        if (age := self.watch.age_s()) > limit + FIRST_LOOK_S:
+            yield f"no look at the live release has ended for {age:.0f} s"
+
+    def check_limit(self, what: str, number: int, most: int, setting: str) -> None:
+        """InputError above a limit."""
+        if number > most:
+            raise InputError(
+                explain(
+                    what,
+                    expected=f"{most} at most",
+                    found=str(number),
+                    mend=f"ask for less, or raise `serving.{setting}`",
+                )
+            )
+
+    def close(self) -> None:
+        """Let no thread begin anything."""
+        for pool in (self.reading, self.ranking):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def within(seconds: float, pool: Executor, call: Callable[[], T]) -> T:
+    """What a call in another thread gives; TimeoutError where that takes longer.
+
+    The thread goes on: what it does has to end by itself.
+    """
+    return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(pool, call), seconds)

@@ -1,0 +1,125 @@
+"""A release and its ranker are exchanged as one while requests go on."""
+
+from __future__ import annotations
+
+import threading
+
+from serving_world import (
+    Caller,
+    MarkedRanker,
+    release,
+    service_over,
+    serving,
+    store_model,
+    wait_for,
+)
+
+from vidtopics.layout import place
+
+
+def test_releases_switch_under_load_without_an_error_or_a_mixed_pair(store, tmp_path):
+    """Model first, or release first: then the order of recall stands in until the model comes."""
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    MarkedRanker.mixed = ()
+    answers, ended = [], threading.Event()
+
+    def ask(port):
+        caller = Caller(port)
+        while not ended.is_set():
+            answers.append(caller.post("/recommend", {"user_id": "ann", "limit": 1}))
+
+    with serving(service) as caller:
+        port = caller.connection.port
+        threads = [threading.Thread(target=ask, args=[port]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for load in range(2, 12):
+            steps = [lambda n=load: store_model(tmp_path, n), lambda n=load: release(store, n)]
+            for step in steps if load % 2 else reversed(steps):
+                step()
+                enough = len(answers) + 8
+                wait_for(lambda enough=enough: len(answers) >= enough)
+            wait_for(lambda n=load: service.watch.current.release == n)
+            wait_for(lambda: service.watch.current.model is not None)
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert {status for status, _ in answers} == {200}
+    assert not MarkedRanker.mixed
+    assert {answer["release"] for _, answer in answers} == set(range(1, 12))
+    for _, answer in answers:
+        number, [video] = answer["release"], answer["videos"]
+        if answer["degraded"]:
+            assert (answer["degraded"], answer["model"]) == (["ranker"], None)
+        else:
+            assert answer["model"] == {"version": f"w{number}", "trained_on_release": number}
+            assert round(video["score"], 6) == number / 100
+    assert any(answer["degraded"] for _, answer in answers)
+
+
+def test_a_release_of_the_same_epoch_keeps_the_ranker(store, tmp_path):
+    release(store, 1, epoch=1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    service.watch.look()
+    first = service.watch.current
+    service.watch.look()
+    assert service.watch.current is first  # nothing has changed
+    release(store, 2, number=7, epoch=1)
+    service.watch.look()
+    second = service.watch.current
+    assert (second.release, second.model) == (7, first.model)
+    assert second.store.directory().load == 2
+    assert first.store.directory().load == 1  # requests of before go on with theirs
+
+
+def test_a_rollback_takes_back_release_and_ranker(store, tmp_path):
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    service.watch.look()
+    store_model(tmp_path, 2)
+    release(store, 2)
+    service.watch.look()
+    assert service.watch.current.model.version == "w2"
+    release(store, 3, number=4, epoch=1)  # old values as a new load
+    service.watch.look()
+    assert (service.watch.current.release, service.watch.current.model) == (4, None)
+    assert "expected a ranking model of topic epoch 1" in service.watch.problems[0]
+    store_model(tmp_path, 1)
+    service.watch.look()
+    assert (service.watch.current.model.version, service.watch.problems) == ("w1", ())
+
+
+def test_a_request_whose_release_is_gone_is_answered_from_the_next(store, tmp_path):
+    """Between two looks a release went live and the one before was dropped."""
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path, check_every=3_600)
+    with serving(service) as caller:
+        release(store, 2)
+        store.hdel(place("vt", "releases"), "1")
+        status, answer = caller.post("/recommend", {"user_id": "ann"})
+    assert (status, answer["release"], answer["degraded"]) == (200, 2, ["ranker"])
+
+
+def test_redis_gone_is_a_reason_and_what_is_current_stays(store, tmp_path):
+    warned = []
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    service.watch._warn = warned.append
+    assert list(service.not_ready()) == ["the live release has not been looked for yet"]
+    service.watch.look()
+    current = service.watch.current
+    store.flushall()
+    for _ in range(2):
+        service.watch.look()
+    assert service.watch.current is current
+    [reason] = service.not_ready()
+    assert reason.startswith("Redis, prefix 'vt': expected a store, found nothing. Mend: load it")
+    assert warned == [reason]
+    service.draining = True
+    assert list(service.not_ready()) == ["draining: the service ends", reason]

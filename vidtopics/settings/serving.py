@@ -1,0 +1,31 @@
+"""`vidtopics serve`: what a request may ask for, how long it takes, and how the service ends."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from vidtopics.settings.section import Positive, Section
+
+
+class ServingSettings(Section):
+    """Limits of the HTTP service (docs/serving.md)."""
+
+    deadline: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(milliseconds=500)
+    """Within which a request is answered, or ends with 503."""
+    ranker_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of what is left of the deadline; a ranker that takes longer is done without."""
+    threads: Positive = 8
+    """Requests that one worker reads for, and ranks, at the same time."""
+    max_body: Positive = 2**20
+    """Bytes of a request's body."""
+    max_ids: Positive = 5_000
+    """Ids of all entities in a request for features."""
+    max_videos: Positive = 100
+    """Videos that a recommendation, or a topic's queue, is asked for."""
+    check_every: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
+    """Between two looks at which release is live, and whether there is another ranker."""
+    drain: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
+    """From SIGTERM, when `/ready` begins to say no, until no connection is taken any more."""
