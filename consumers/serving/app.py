@@ -110,7 +110,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/topics/{topic_id}", response_model=messages.TopicAnswer, **options)
     async def topic(
-        topic_id: int, request: Request, limit: Annotated[int, Query(ge=1)] = 10
+        topic_id: int, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
         """What a topic is called, its parent, and the first videos of its queue."""
         answer = await reading.topic(service, topic_id, limit)
@@ -184,6 +184,10 @@ def _in_words(error: dict[str, Any]) -> str:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = str(error.detail)
+    if error.status_code == 400:  # FastAPI's, whatever the parser raised
+        expected, mend = "JSON in UTF-8, not too deep", "send one JSON object"
+        detail = explain("body", expected=expected, found="something else", mend=mend)
+        return _errors(request, 422, [detail])
     if error.status_code in (404, 405) and detail == HTTPStatus(error.status_code).phrase:
         found = "another path" if error.status_code == 404 else f"{request.method} of this one"
         detail = explain("the path", expected="a route", found=found, mend="see /openapi.json")

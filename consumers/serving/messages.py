@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.serving.stages import Stage
 
+Limit = Annotated[
+    int | None, Field(ge=1, description="`serving.max_videos` at most; null: 10, or that many.")
+]
 Id = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -21,7 +24,7 @@ class RecommendRequest(BaseModel):
     model_config = _body({"user_id": "u0000047", "limit": 5})
 
     user_id: Id
-    limit: Annotated[int, Field(ge=1, description="`serving.max_videos` at most.")] = 10
+    limit: Limit = None
     seed: Annotated[
         int | None, Field(ge=0, lt=2**63, description="Of the draw of fresh videos; none: a new.")
     ] = None

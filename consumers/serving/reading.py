@@ -154,19 +154,18 @@ def _column(view: str, name: str, rows: Features) -> pa.Array:
     return pa.array(values, mask=null)
 
 
-async def topic(service: Service, topic_id: int, limit: int) -> dict[str, Any] | None:
+async def topic(service: Service, topic_id: int, limit: int | None) -> dict[str, Any] | None:
     """A topic with the first videos of its queue; None where the release has none of this number.
 
     Raises:
         InputError: more videos than `serving.max_videos`.
         StoreError, redis.exceptions.RedisError: Redis has or gives no answer in time.
     """
-    service.check_limit("query, limit", limit, service.settings.max_videos, "max_videos")
-    deadline = service.deadline()
+    number, deadline = service.videos("query", limit), service.deadline()
 
     def read(live: Live) -> list[str]:
         store, name = BoundedStore(live.store, deadline), queue_name(TOPIC, topic_id)
-        [videos] = store.queues([name], epoch=store.catalogue().epoch, limit=[limit])
+        [videos] = store.queues([name], epoch=store.catalogue().epoch, limit=[number])
         return videos
 
     live, videos = await service.answer(deadline, read)

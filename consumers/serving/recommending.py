@@ -31,8 +31,7 @@ async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[s
         InputError: more videos than `serving.max_videos`.
         StoreError, redis.exceptions.RedisError: Redis has or gives no answer in time.
     """
-    service.check_limit("body, limit", request.limit, service.settings.max_videos, "max_videos")
-    deadline = service.deadline()
+    limit, deadline = service.videos("body", request.limit), service.deadline()
 
     def read(live: Live) -> Gathered:
         store = BoundedStore(live.store, deadline)
@@ -41,7 +40,7 @@ async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[s
     live, given = await service.answer(deadline, read)
     scores, cause = await _rank(service, live, given, deadline)
     degraded = [*_degraded(service, live, given), *([Stage.RANKER] if scores is None else [])]
-    return _plain(live, given, scores, request.limit) | {"degraded": degraded}, cause
+    return _plain(live, given, scores, limit) | {"degraded": degraded}, cause
 
 
 async def _rank(

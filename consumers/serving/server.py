@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from vidtopics.errors import MachineError, SettingsError, explain
@@ -131,7 +133,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 def _config(options: Options) -> Config:
     seconds = options.settings.serving.deadline / SECOND
     return Config(
-        partial(worker_app, options),
+        partial(worker_app if options.workers == 1 else _worker_or_exit, options),
         factory=True,
         workers=options.workers,
         lifespan="on",
@@ -146,13 +148,13 @@ def _config(options: Options) -> Config:
 def _run_workers(config: Config, listener: socket.socket) -> None:
     supervisor = Multiprocess(config, [listener])
     supervisor.run()
-    if not supervisor.signal_queue and any(p.exitcode for p in supervisor.processes):
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise MachineError(
             explain(
                 "a worker",
                 expected="that it begins",
                 found="that it ended",
-                mend="see its message above",
+                mend="see the log's last lines",
             )
         )
 
@@ -203,6 +205,15 @@ def worker_app(options: Options) -> FastAPI:
     service = Service(watch, settings.serving, metrics, popular_share=settings.recall.popular_share)
     keys = KeyRing.read(options.keys, options.workers) if options.keys else None
     return make_app(service, keys, running(service))
+
+
+def _worker_or_exit(options: Options) -> FastAPI:
+    """As :func:`worker_app`; what hinders it ends all, as it would hinder the next worker too."""
+    try:
+        return worker_app(options)
+    except Exception as error:
+        logs.error("ended", cause=logs.cause(error, options.home))
+        sys.exit(STARTUP_FAILURE)
 
 
 def running(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

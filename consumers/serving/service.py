@@ -16,6 +16,8 @@ from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.settings import ServingSettings
 
 T = TypeVar("T")
+VIDEOS = 10
+"""That a request gets which doesn't say how many."""
 LOOKS = 10
 """Looks at the live release that may be missing before the service says that it isn't ready."""
 FIRST_LOOK_S = 60.0
@@ -87,6 +89,14 @@ class Service:
         limit = LOOKS * self.settings.check_every / timedelta(seconds=1)
         if (age := self.watch.age_s()) > limit + FIRST_LOOK_S:
             yield f"no look at the live release has ended for {age:.0f} s"
+
+    def videos(self, where: str, limit: int | None) -> int:
+        """How many videos a request gets; InputError where it asks for too many."""
+        most = self.settings.max_videos
+        if limit is None:
+            return min(VIDEOS, most)
+        self.check_limit(f"{where}, limit", limit, most, "max_videos")
+        return limit
 
     def check_limit(self, what: str, number: int, most: int, setting: str) -> None:
         """InputError above a limit."""
