@@ -1,4 +1,4 @@
-"""What our two exporters export: sample names with their labels."""
+"""What our three exporters export: sample names with their labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from consumers.serving.metrics import ServingMetrics
 from vidtopics.online.metrics import OnlineMetrics
 from vidtopics.service.metrics import ServiceMetrics
 from vidtopics.service.rounds import Work
@@ -33,4 +34,10 @@ def service_registry() -> CollectorRegistry:
 def online_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     OnlineMetrics(registry)
+    return registry
+
+
+def serving_registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    ServingMetrics(registry)
     return registry

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
-from exported import labels_of, online_registry, service_registry
+from exported import labels_of, service_registry, serving_registry
 from promql import FUNCTIONS, parse
 
+from consumers.serving.stages import Stage
 from vidtopics.online.features import Status
 from vidtopics.service.rounds import Outcome
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALERTS, DASHBOARD, PAGE = DOCS / "alerts.yml", DOCS / "dashboard.json", DOCS / "operations.md"
-EXPORTED = labels_of(service_registry()) | labels_of(online_registry())
+EXPORTED = labels_of(service_registry()) | labels_of(serving_registry())  # with the client's
 OF_THE_SCRAPE = {"job", "instance"}
 VALUES = {
     "status": {status.name.lower() for status in Status},
@@ -28,6 +29,7 @@ VALUES = {
     "work": {"run", "materialize"},
     "state": {"candidate", "released", "rejected", "rolled_back"},
 }
+OF_REQUESTS = {"stage": set(Stage), "status": {"5.."}, "route": {"/recommend"}}
 PROMTOOL = shutil.which("promtool")
 
 
@@ -60,8 +62,10 @@ def test_every_name_and_label_is_one_that_we_export(place: str, query: str) -> N
         assert metric in EXPORTED, f"{place}: nobody exports {metric}"
         labels |= EXPORTED[metric]
         assert set(matchers) <= EXPORTED[metric] | OF_THE_SCRAPE, place
-        for label, value in matchers.items():
-            assert label not in VALUES or value in VALUES[label], f"{place}: {label}={value}"
+        values = VALUES | (OF_REQUESTS if metric.startswith("vidtopics_serving_") else {})
+        for label, text in matchers.items():
+            known = values.get(label)
+            assert known is None or set(text.split("|")) <= known, f"{place}: {label}={text}"
     assert names.grouped <= labels, place
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sys
 
+EXTRAS = {"typer": "tables", "rich": "tables", "fastapi": "serve", "uvicorn": "serve"}
+"""What brings a package; all others come with `demo`."""
 OURS = {"", "vidtopics", "producers", "consumers", "spark_jobs"}
 
 
@@ -29,7 +31,7 @@ def main() -> None:
         top_level = (error.name or "").partition(".")[0]
         if top_level in OURS:
             raise
-        extra = "tables" if top_level in {"typer", "rich"} else "demo"
+        extra = EXTRAS.get(top_level, "demo")
         sys.stderr.write(
             f"vidtopics: the package {error.name!r} is missing."
             f' Mend: pip install "vidtopics[{extra}]"\n'
