@@ -2,11 +2,11 @@
 
 `python -m benchmarks.planted WORLD ...` takes worlds that `write_world` wrote
 (`HOME/simulated/<digest>`); `--seeds 7 8` simulates worlds of the default settings in memory, and
-`--eta`, `--topics` and `--users` change these settings. `--sources` compares topics by where they
-come from instead (too few, too many, of covers or tags with more and more noise), `--figure FILE`
-draws that. `--taste covers tags` makes worlds whose taste follows what covers show, what tags say,
-or nothing that is shown, and compares the topics of each. `--home HOME` prints what `vidtopics evaluate ranking` says of a simulated home's
-learned topics, without its rankers.
+`--eta`, `--topics`, `--taste` and `--users` change these settings. `--sources` compares topics by
+where they come from instead (too few, too many, of covers or tags with more and more noise),
+`--figure FILE` draws that. Worlds of `--taste content covers tags nothing` compare the topics that
+covers and tags show with what taste follows. `--home HOME` prints what `vidtopics evaluate ranking`
+says of a simulated home's learned topics, without its rankers.
 
 The regression is :mod:`vidtopics.evaluate.ceiling.gains`. All variants have what `base` has: the
 video's click rate, exposures and age, position, the user's impressions, clicks and residuals, and
@@ -124,9 +124,14 @@ def _consumers(options: argparse.Namespace) -> Iterator[Consumer]:
     for eta in options.eta or [default.visible_taste]:
         for topics in options.topics or [default.topics]:
             for taste in options.taste or [default.taste_follows]:
-                changes: dict[str, Any] = {"visible_taste": eta, "topics": topics, "taste_follows": taste}
+                changes: dict[str, Any] = {
+                    "visible_taste": eta,
+                    "topics": topics,
+                    "taste_follows": taste,
+                    "users": options.users,
+                }
                 for seed in options.seeds:
-                    world = World.build(SimulationSettings(users=options.users, **changes), seed)
+                    world = World.build(SimulationSettings(**changes), seed)
                     yield Consumer(world, read_log(simulate(world)))
 
 

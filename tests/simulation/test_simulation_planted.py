@@ -85,7 +85,9 @@ def test_the_command_prints_a_table_for_each_setting(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [*argv, "--json"])
     planted.main()
     rows = [planted.Gain(**row) for row in json.loads(capsys.readouterr().out)]
-    assert [row.eta for row in rows] == [0.0] * 11 + [0.7] * 11
+    assert [row.setting for row in rows] == [(0.0, 60, "content")] * 11 + [
+        (0.7, 60, "content")
+    ] * 11
     assert printed == f"{table(rows[:11])}\n\n{table(rows[11:])}\n\n"
 
 
@@ -144,7 +146,7 @@ def test_the_figure_has_a_line_for_each_eta():
     names = [TOO_FEW, KERNEL, TOO_MANY]
     names += [of_noise(of, noise) for of in ("covers", "tags") for noise in NOISES]
     rows = [
-        planted.Gain(eta, 60, 7, name, "base", 0.7, gain, 0.0, 0.0)
+        planted.Gain(eta, 60, "content", 7, name, "base", 0.7, gain, 0.0, 0.0)
         for eta in (0.0, 0.7)
         for name, gain in zip(names, np.linspace(0, 0.1, len(names)), strict=True)
     ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from vidtopics.evaluate.ceiling.consumer import Consumer
-from vidtopics.evaluate.ceiling.log import Floats
+from vidtopics.evaluate.ceiling.log import Floats, Ints
 
 DRAWS = 200
 """Of the bootstrap."""
@@ -53,9 +53,14 @@ def weighted_auc(clicked: NDArray[np.bool_], scores: Floats, weights: Floats) ->
     >>> weighted_auc(clicked, np.array([4.0, 3.0, 2.0, 1.0]), np.array([1.0, 1.0, 1.0, 1.0]))
     0.75
     """
-    values, place = np.unique(scores, return_inverse=True)
-    positive = np.bincount(place, weights * clicked, minlength=len(values))
-    negative = np.bincount(place, weights * ~clicked, minlength=len(values))
+    return _auc_of_ranks(clicked, np.unique(scores, return_inverse=True)[1], weights)
+
+
+def _auc_of_ranks(clicked: NDArray[np.bool_], rank: Ints, weights: Floats) -> float:
+    """The same by the scores' ranks from 0 on, equal ones sharing one."""
+    size = int(rank.max()) + 1
+    positive = np.bincount(rank, weights * clicked, minlength=size)
+    negative = np.bincount(rank, weights * ~clicked, minlength=size)
     below = np.cumsum(negative) - negative / 2
     return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
@@ -65,9 +70,9 @@ def _aucs(consumer: Consumer, features: Floats, weights: Floats) -> Floats:
     trains, clicked = consumer.trains, consumer.log.clicked
     x = (features - features[trains].mean(axis=0)) / np.maximum(features[trains].std(axis=0), 1e-9)
     model = LogisticRegression(solver="newton-cholesky").fit(x[trains], clicked[trains])
-    scores = model.decision_function(x[~trains])
+    rank = np.unique(model.decision_function(x[~trains]), return_inverse=True)[1]
     user = consumer.log.user[~trains]
-    return np.array([weighted_auc(clicked[~trains], scores, draw[user]) for draw in weights])
+    return np.array([_auc_of_ranks(clicked[~trains], rank, draw[user]) for draw in weights])
 
 
 def _bootstrap_weights(consumer: Consumer) -> Floats:
