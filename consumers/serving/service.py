@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -12,6 +12,7 @@ from typing import TypeVar
 from consumers.serving.deadlines import Deadline, DeadlineError
 from consumers.serving.live import Live, Watch
 from consumers.serving.metrics import ServingMetrics
+from consumers.serving.pools import DaemonPool
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.settings import ServingSettings
 
@@ -47,8 +48,8 @@ class Service:
         self.metrics = metrics
         self.popular_share = popular_share
         self.draining = False
-        self.reading = ThreadPoolExecutor(settings.threads, "reading")
-        self.ranking = ThreadPoolExecutor(settings.threads, "ranking")
+        self.reading = DaemonPool(settings.threads, "reading")
+        self.ranking = DaemonPool(settings.threads, "ranking")
 
     def deadline(self) -> Deadline:
         """Of a request that begins now."""
@@ -113,7 +114,7 @@ class Service:
     def close(self) -> None:
         """Let no thread begin anything."""
         for pool in (self.reading, self.ranking):
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False)
 
 
 async def within(seconds: float, pool: Executor, call: Callable[[], T]) -> T:
