@@ -6,7 +6,8 @@ Reads a home that `vidtopics demo` has made, loads its release into a Redis serv
 starts `vidtopics serve` as a process of one worker, and takes turns, user by user, on one
 connection: a recommendation over HTTP and in process, features of 600 videos and their user as
 Arrow IPC and read in process. The caller's own time (a request's JSON, the answer's head) is
-in the figures; service, Redis and caller share the cores.
+in the figures; service, Redis and caller share the cores. CPU is of the process that answers, the
+service's or this one's, over requests of one kind in a row: it hardly depends on what else runs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import psutil
 import redis
 from numpy.typing import NDArray
 
@@ -62,13 +64,16 @@ def measure(home: Path, users: int) -> dict[str, Any]:
     with homes.redis_server() as url:
         with redis.Redis.from_url(url) as connection:
             materialize(tables, connection, settings.online)
-        with serving(home, url) as caller:
-            times = _turns(_steps(home, settings, url, caller), chosen)
+        with serving(home, url) as (caller, service):
+            steps = _steps(home, settings, url, caller)
+            times = _turns(steps, chosen)
+            cpu = _cpu_ms(steps, chosen, service)
     return {
         "users": len(chosen),
         "load": os.getloadavg()[0],
         "routes": {
             name: {f"p{100 * q:g}_ms": float(np.quantile(row, q)) for q in (0.5, 0.99)}
+            | {"cpu_ms": cpu[name]}
             for name, row in times.items()
         },
         "targets": [
@@ -80,8 +85,8 @@ def measure(home: Path, users: int) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(home: Path, url: str) -> Iterator[http.client.HTTPConnection]:
-    """A connection to the service of a home, once it is ready."""
+def serving(home: Path, url: str) -> Iterator[tuple[http.client.HTTPConnection, psutil.Process]]:
+    """A connection to the service of a home, once it is ready, and its process."""
     command = [sys.executable, "-m", "vidtopics", "serve", "--home", str(home), "--port", "0"]
     environment = os.environ | {"REDIS_URL": url}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)  # noqa: S603
@@ -92,7 +97,7 @@ def serving(home: Path, url: str) -> Iterator[http.client.HTTPConnection]:
         while "switched" not in process.stderr.readline():
             time.sleep(0.01)
         with _drained(process):
-            yield caller
+            yield caller, psutil.Process(process.pid)
     finally:
         process.kill()
         process.wait()
@@ -153,6 +158,23 @@ def _turns(steps: Callable[[str], dict[str, Callable[[], object]]], users: list[
     return {name: np.array(row) for name, row in rows.items()}
 
 
+def _cpu_ms(
+    steps: Callable[[str], dict[str, Callable[[], object]]],
+    users: list[str],
+    service: psutil.Process,
+) -> dict[str, float]:
+    """Milliseconds of CPU a call, of the service for what goes over HTTP, else of this process."""
+    milliseconds = {}
+    for name in steps(users[0]):
+        process = service if name in HTTP else psutil.Process()
+        before = sum(process.cpu_times()[:2])
+        for user in users:
+            steps(user)[name]()
+        spent = sum(process.cpu_times()[:2]) - before
+        milliseconds[name] = 1e3 * spent / len(users)
+    return milliseconds
+
+
 def figures(times: Times) -> list[Figure]:
     """The figures that must reach something, beside the same quantile in process."""
     return [
@@ -173,7 +195,8 @@ def show(report: dict[str, Any]) -> list[str]:
     """The report in lines."""
     lines = [f"{report['users']} users, load {report['load']:.1f}"]
     lines += [
-        f"  {name:22s} p50 {row['p50_ms']:6.2f} ms, p99 {row['p99_ms']:6.2f} ms"
+        f"  {name:22s} p50 {row['p50_ms']:6.2f} ms, p99 {row['p99_ms']:6.2f} ms,"
+        f" CPU {row['cpu_ms']:5.2f} ms"
         for name, row in report["routes"].items()
     ]
     verdict = {True: "met", False: "missed"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -149,9 +150,14 @@ def _column(view: str, name: str, rows: Features) -> pa.Array:
         mask = pa.array(null) if null.any() else None
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
     if values.dtype == object or values.ndim == 2:
-        kind = arrow_schema(VIEWS[view]).field(name).type if view in VIEWS else None
-        return pa.array(_values(rows, name), kind)
+        return pa.array(_values(rows, name), _type_of(view, name))
     return pa.array(values, mask=null)
+
+
+@cache
+def _type_of(view: str, name: str) -> pa.DataType | None:
+    """By the view's contract; None for a view of somebody else's."""
+    return arrow_schema(VIEWS[view]).field(name).type if view in VIEWS else None
 
 
 async def topic(service: Service, topic_id: int, limit: int | None) -> dict[str, Any] | None:
