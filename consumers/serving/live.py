@@ -139,7 +139,7 @@ class Watch:
             return replace(before, model=model, labels=labels)
         live = Live(release, store, Recall(store, self._settings), model, labels)
         try:
-            _warm(live)
+            notes += _warm(live)
         except StoreError as error:  # no queues: all but recommendations can be answered
             problems += [] if str(error) in problems else [str(error)]
         return live
@@ -195,8 +195,22 @@ def _release_of(client: OnlineClient, directory: Directory) -> int:
     return int(json.loads(text)["release"])
 
 
-def _warm(live: Live) -> None:
-    """One request, so that none waits for popular videos or for the first use of the model."""
+def _warm(live: Live) -> list[str]:
+    """One request, so that none waits for popular videos or for the first use of the model.
+
+    A model that fails is named: the release goes live all the same, in the order of recall.
+    """
     given = gather(live.recall, live.store, PROBE_USER)
-    if live.model and given.candidates.video_ids:
-        given.score(live.model.ranker)
+    try:
+        if live.model:
+            given.score(live.model.ranker)
+    except Exception as error:
+        return [
+            explain(
+                f"the ranking model {live.model.version if live.model else ''}",
+                expected="scores",
+                found=f"{type(error).__name__}: {error}",
+                mend="run `vidtopics train ranking`",
+            )
+        ]
+    return []

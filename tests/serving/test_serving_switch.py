@@ -39,10 +39,10 @@ def test_releases_switch_under_load_without_an_error_or_a_mixed_pair(store, tmp_
             steps = [lambda n=load: store_model(tmp_path, n), lambda n=load: release(store, n)]
             for step in steps if load % 2 else reversed(steps):
                 step()
-                enough = len(answers) + 8
-                wait_for(lambda enough=enough: len(answers) >= enough)
+                wait_for_more(answers)
             wait_for(lambda n=load: service.watch.current.release == n)
             wait_for(lambda: service.watch.current.model is not None)
+            wait_for_more(answers)
         ended.set()
         for thread in threads:
             thread.join()
@@ -57,6 +57,12 @@ def test_releases_switch_under_load_without_an_error_or_a_mixed_pair(store, tmp_
             assert answer["model"] == {"version": f"w{number}", "trained_on_release": number}
             assert round(video["score"], 6) == number / 100
     assert any(answer["degraded"] for _, answer in answers)
+
+
+def wait_for_more(answers):
+    """Twice as many as callers: the last ones were asked for after this was called."""
+    enough = len(answers) + 8
+    wait_for(lambda: len(answers) >= enough)
 
 
 def test_a_release_of_the_same_epoch_keeps_the_ranker(store, tmp_path):
@@ -91,6 +97,19 @@ def test_a_rollback_takes_back_release_and_ranker(store, tmp_path):
     store_model(tmp_path, 1)
     service.watch.look()
     assert (service.watch.current.model.version, service.watch.problems) == ("w1", ())
+
+
+def test_a_ranker_that_fails_keeps_no_release_from_going_live(store, tmp_path, monkeypatch):
+    warned = []
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    service.watch._warn = warned.append
+    monkeypatch.setattr(MarkedRanker, "score", lambda *given: 1 / 0)
+    service.watch.look()
+    assert (service.watch.current.release, service.watch.problems) == (1, ())
+    [warning] = warned
+    assert "the ranking model w1: expected scores, found ZeroDivisionError" in warning
 
 
 def test_a_request_whose_release_is_gone_is_answered_from_the_next(store, tmp_path):
