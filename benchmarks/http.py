@@ -165,7 +165,7 @@ def _cpu_ms(
 ) -> dict[str, float]:
     """Milliseconds of CPU a call, of the service for what goes over HTTP, else of this process."""
     milliseconds = {}
-    for name in steps(users[0]):
+    for name in sorted(steps(users[0]), key=lambda name: name not in HTTP):
         process = service if name in HTTP else psutil.Process()
         before = sum(process.cpu_times()[:2])
         for user in users:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 SECOND = timedelta(seconds=1)
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder by which workers add up their figures."""
+KEEP_ALIVE_S = 75
+"""Longer than balancers keep idle connections (60 s), so that none is closed under a request."""
 SPARE_CONNECTIONS = 4
 """Beside those of reading threads: the look at the live release, and readers that are late."""
 
@@ -66,9 +68,9 @@ def serve(options: Options, host: str, port: int) -> None:
         MachineError: the address can't be had, or a worker can't begin.
     """
     _check(options, host)
-    logs.configure("json", "info")
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(host, port))
+        logs.configure("json", "info")
         if options.workers > 1:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vidtopics-serve-"))
             os.environ[SHARED_FOLDER] = folder
@@ -141,6 +143,7 @@ def _config(options: Options) -> Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(2 * seconds) + 1,
     )
 
