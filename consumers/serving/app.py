@@ -170,8 +170,8 @@ def _in_words(error: dict[str, Any]) -> str:
     'body, limit: expected a value, found none. Mend: see /openapi.json.'
     """
     if error["type"] == "json_invalid":
-        found = str(error.get("ctx", {}).get("error", "something else"))
-        return explain("body", expected="JSON", found=found, mend="send one JSON object")
+        problem = str(error.get("ctx", {}).get("error", "something else"))
+        return explain("body", expected="JSON", found=problem, mend="send one JSON object")
     where = ", ".join(str(part) for part in error["loc"])
     return explain(
         where.encode("ascii", "backslashreplace").decode(),
@@ -189,8 +189,8 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = explain("body", expected=expected, found="something else", mend=mend)
         return _errors(request, 422, [detail])
     if error.status_code in (404, 405) and detail == HTTPStatus(error.status_code).phrase:
-        found = "another path" if error.status_code == 404 else f"{request.method} of this one"
-        detail = explain("the path", expected="a route", found=found, mend="see /openapi.json")
+        asked = "another path" if error.status_code == 404 else f"{request.method} of this one"
+        detail = explain("the path", expected="a route", found=asked, mend="see /openapi.json")
     return _errors(request, error.status_code, [detail], dict(error.headers or {}))
 
 
