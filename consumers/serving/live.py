@@ -18,6 +18,7 @@ from consumers.recommendation import gather
 from consumers.retrieval import Recall
 from consumers.serving.labels import Labels
 from consumers.serving.models import RankingModel, RankingModels
+from consumers.serving.pools import DaemonPool
 from consumers.serving.words import in_words
 from vidtopics.errors import StoreError, VidtopicsError, explain
 from vidtopics.layout import Directory, place
@@ -27,6 +28,9 @@ from vidtopics.settings import RecallSettings
 NOT_LOOKED = "the live release has not been looked for yet"
 PROBE_USER = ""
 """Whose request warms a release up; ids of users aren't empty."""
+
+WARM_S = 60.0
+"""That the first use of a model may take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +202,12 @@ def _release_of(client: OnlineClient, directory: Directory) -> int:
 def _warm(live: Live) -> list[str]:
     """One request, so that none waits for popular videos or for the first use of the model.
 
-    A model that fails is named: the release goes live all the same, in the order of recall.
+    A model that fails or hangs is named: the release goes live all the same.
     """
-    given = gather(live.recall, live.store, PROBE_USER)
+    given, pool = gather(live.recall, live.store, PROBE_USER), DaemonPool(1, "warming")
     try:
         if live.model:
-            given.score(live.model.ranker)
+            pool.submit(given.score, live.model.ranker).result(WARM_S)
     except Exception as error:
         return [
             explain(
@@ -213,4 +217,6 @@ def _warm(live: Live) -> list[str]:
                 mend="run `vidtopics train ranking`",
             )
         ]
+    finally:
+        pool.shutdown(wait=False)
     return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from serving_world import (
     Caller,
     MarkedRanker,
@@ -14,6 +15,7 @@ from serving_world import (
     wait_for,
 )
 
+from consumers.serving import live
 from vidtopics.layout import place
 
 
@@ -99,17 +101,29 @@ def test_a_rollback_takes_back_release_and_ranker(store, tmp_path):
     assert (service.watch.current.model.version, service.watch.problems) == ("w1", ())
 
 
-def test_a_ranker_that_fails_keeps_no_release_from_going_live(store, tmp_path, monkeypatch):
+def fails(*given):
+    raise ZeroDivisionError
+
+
+def hangs(*given):
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("score", "error"), [(fails, "ZeroDivisionError"), (hangs, "TimeoutError")]
+)
+def test_a_bad_ranker_keeps_no_release_from_going_live(store, tmp_path, monkeypatch, score, error):
     warned = []
+    monkeypatch.setattr(live, "WARM_S", 0.1)
     release(store, 1)
     store_model(tmp_path, 1)
     service = service_over(store, tmp_path)
     service.watch._warn = warned.append
-    monkeypatch.setattr(MarkedRanker, "score", lambda *given: 1 / 0)
+    monkeypatch.setattr(MarkedRanker, "score", score)
     service.watch.look()
     assert (service.watch.current.release, service.watch.problems) == (1, ())
     [warning] = warned
-    assert "the ranking model w1: expected scores, found ZeroDivisionError" in warning
+    assert f"the ranking model w1: expected scores, found {error}" in warning
 
 
 def test_a_request_whose_release_is_gone_is_answered_from_the_next(store, tmp_path):
