@@ -104,6 +104,15 @@ def test_a_body_above_the_limit_is_refused_before_it_is_parsed(service):
             assert "expected 400 bytes at most" in answer["errors"][0]
 
 
+def test_a_length_above_the_limit_is_refused_before_the_body_comes(service):
+    with serving(service) as caller:
+        connection = caller.connection
+        connection.putrequest("POST", "/recommend")
+        connection.putheader("Content-Length", "401")
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+
+
 def ask_raw(caller, body):
     """An iterator is sent in chunks, without a length before it."""
     caller.connection.request("POST", "/recommend", body, TYPED)
