@@ -63,11 +63,12 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
     known = opened(connection, keys.prefix).get(generation.release)
     if known not in (None, generation):
         drop(connection, keys, generation.release)
-    trimmed = cast("bytes | None", connection.get(place(keys.prefix, TRIMMED)))
-    if known != generation and trimmed and generation.as_of_us < int(trimmed):
-        return False
     # Entered first: what a process that dies here left is known, and goes with the release.
     connection.hset(place(keys.prefix, LIVE), str(generation.release), str(generation.as_of_us))
+    trimmed = cast("bytes | None", connection.get(place(keys.prefix, TRIMMED)))
+    if known != generation and trimmed and generation.as_of_us < int(trimmed):
+        drop(connection, keys, generation.release)
+        return False
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
             at = keys.state(generation.release, part, "at", bucket)

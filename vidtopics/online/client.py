@@ -20,6 +20,7 @@ from vidtopics.online.connections import (
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
 from vidtopics.online.lists import Catalogue
+from vidtopics.online.live import LiveStatistics, LiveUser, live_statistics, live_user
 from vidtopics.online.reads import Parts, Read, Reads
 from vidtopics.online.round_trip import send, send_async
 
@@ -86,6 +87,20 @@ class OnlineClient(Reads[Connection]):
         """The user's clicked videos, newest first; empty where there are none."""
         return self._run(self._recent_clicks(user_id))
 
+    def live_statistics(self, video_ids: Sequence[str]) -> LiveStatistics:
+        """Exposures and clicks of videos up to the last event that was applied, in one round trip.
+
+        Raises as :meth:`read_views`.
+        """
+        return self._run(live_statistics(self, video_ids))
+
+    def live_user(self, user_id: str) -> LiveUser:
+        """A user's counts, recent clicks and skips up to the last event, in one round trip.
+
+        Raises as :meth:`read_views`.
+        """
+        return self._run(live_user(self, user_id))
+
     def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
     ) -> list[list[str]]:
@@ -150,6 +165,14 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
     async def recent_clicks(self, user_id: str) -> list[str]:
         """As :meth:`OnlineClient.recent_clicks`."""
         return await self._run(self._recent_clicks(user_id))
+
+    async def live_statistics(self, video_ids: Sequence[str]) -> LiveStatistics:
+        """As :meth:`OnlineClient.live_statistics`."""
+        return await self._run(live_statistics(self, video_ids))
+
+    async def live_user(self, user_id: str) -> LiveUser:
+        """As :meth:`OnlineClient.live_user`."""
+        return await self._run(live_user(self, user_id))
 
     async def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
