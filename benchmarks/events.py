@@ -3,17 +3,20 @@
 `python -m benchmarks.events [--events N]`. Both sides run on one fresh server with an append-only
 log, in turns. The peer counts exposures and clicks of videos and users by two `HINCRBY` an event,
 pipelined by 1,000 from the client: no log, no lists, nothing once. Latency is from the
-acknowledgement of an event to the first read that has it, while a thread sends 10,000 a second.
+acknowledgement of an event to the first read that has it, while a thread sends 2,000 a second.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import redis
@@ -27,7 +30,7 @@ from vidtopics.layout.live import COUNTS, LiveKeys
 from vidtopics.online.events import EventClient
 
 VIDEOS, USERS, CLICKED = 20_000, 20_000, 0.25
-PROBES = 300
+PROBES = 150
 DAY = timedelta(days=1)
 Mapped = dict[str, Any]
 
@@ -56,9 +59,30 @@ def events(count: int, seed: int, begin_us: int) -> Iterator[Mapped]:
             return
 
 
-def count_plainly(store: redis.Redis, batch: Sequence[Mapped]) -> float:
-    """Seconds for the peer's counters of the same events."""
-    began = time.perf_counter()
+class Cost(NamedTuple):
+    """Events a second, and microseconds of CPU an event, of Redis and of this process."""
+
+    rate: float
+    server_us: float
+    own_us: float
+
+
+def cost(store: redis.Redis, count: int, work: Callable[[], object]) -> Cost:
+    """What a piece of work on so many events costs."""
+    began, own, server = time.perf_counter(), time.process_time(), server_cpu_s(store)
+    work()
+    seconds, own_s = time.perf_counter() - began, time.process_time() - own
+    return Cost(count / seconds, (server_cpu_s(store) - server) / count * 1e6, own_s / count * 1e6)
+
+
+def server_cpu_s(store: redis.Redis) -> float:
+    """Seconds of CPU that the server took so far."""
+    info: Any = store.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+def count_plainly(store: redis.Redis, batch: Sequence[Mapped]) -> None:
+    """The peer's counters of the same events."""
     for start in range(0, len(batch), 1_000):
         with store.pipeline(transaction=False) as pipe:
             for event in batch[start : start + 1_000]:
@@ -67,28 +91,27 @@ def count_plainly(store: redis.Redis, batch: Sequence[Mapped]) -> float:
                     bucket = hash(event[part]) % 16
                     pipe.hincrby(f"plain:{part}:{bucket}:{what}", event[part], 1)
             pipe.execute()
-    return time.perf_counter() - began
 
 
 def throughput(store: redis.Redis, applier: Applier, generation: Generation, count: int) -> None:
     """Rounds in turns; medians."""
     client = EventClient(store)
-    rates: dict[str, list[float]] = {"send": [], "apply": [], "plain": []}
+    costs: dict[str, list[Cost]] = {"sent": [], "applied": [], "plain counters": []}
     for seed in range(3):
         batch = list(events(count, seed, generation.as_of_us))
-        began = time.perf_counter()
-        client.send(batch)
-        sent = time.perf_counter()
-        applied = applier.apply(generation)
-        rates["apply"].append(len(batch) / (time.perf_counter() - sent))
-        assert applied == 2 * len(batch)
-        rates["send"].append(len(batch) / (sent - began))
-        rates["plain"].append(len(batch) / count_plainly(store, batch))
-    send, apply, plain = (float(np.median(rates[name])) for name in ("send", "apply", "plain"))
-    typer.echo(
-        f"applied by one consumer: {apply:,.0f} events/s, {apply / plain:.2f} x plain counters"
-    )
-    typer.echo(f"plain counters, pipelined: {plain:,.0f} events/s; sent by one client: {send:,.0f}")
+        works: dict[str, Callable[[], object]] = {
+            "sent": partial(client.send, batch),
+            "applied": partial(applier.apply, generation),
+            "plain counters": partial(count_plainly, store, batch),
+        }
+        for name, work in works.items():
+            costs[name].append(cost(store, len(batch), work))
+    for name, measured in costs.items():
+        rate, server_us, own_us = np.median([[*m] for m in measured], axis=0)
+        typer.echo(
+            f"{name}: {rate:,.0f} events/s; CPU an event {server_us:.1f} us of Redis,"
+            f" {own_us:.1f} us of the process"
+        )
 
 
 def latency(
@@ -99,7 +122,10 @@ def latency(
     client, waits_ms = EventClient(store), []
 
     def send() -> None:
-        sent, source = 0, events(10**8, 99, generation.as_of_us)
+        sent = 0
+        source = chain.from_iterable(
+            events(20_000, seed, generation.as_of_us) for seed in itertools.count(100)
+        )
         while not ended.is_set():
             due = int((time.perf_counter() - began) * rate) - sent
             if due > 0:
@@ -123,7 +149,7 @@ def latency(
         client.send([event | now])
         acknowledged = time.perf_counter()
         while True:
-            value = store.hget(state, name)
+            value: Any = store.hget(state, name)
             if value and COUNTS.unpack(value)[0] >= probe:
                 break
             time.sleep(0.001)
@@ -146,18 +172,22 @@ def memory(store: redis.Redis, keys: LiveKeys, generation: Generation) -> None:
             for name in ("ids", "state"):
                 key = keys.state(generation.release, part, name, bucket)
                 label = f"{part} {name}"
-                sizes[label] = sizes.get(label, 0) + (store.memory_usage(key, samples=0) or 0)
-                count = store.scard(key) if name == "ids" else store.hlen(key)
+                sizes[label] = sizes.get(label, 0) + _size(store, key)
+                count: Any = store.scard(key) if name == "ids" else store.hlen(key)
                 names[label] = names.get(label, 0) + count
             stream = keys.stream(part, bucket)
-            sizes[f"{part} stream"] = sizes.get(f"{part} stream", 0) + (
-                store.memory_usage(stream, samples=0) or 0
+            sizes[f"{part} stream"] = sizes.get(f"{part} stream", 0) + _size(store, stream)
+            names[f"{part} stream"] = names.get(f"{part} stream", 0) + cast(
+                "int", store.xlen(stream)
             )
-            names[f"{part} stream"] = names.get(f"{part} stream", 0) + store.xlen(stream)
     shown = names["user ids"] / max(names["user state"], 1)
     typer.echo(f"{shown:.0f} applied ids a user")
     for label, size in sizes.items():
         typer.echo(f"  {label}: {size / max(names[label], 1):,.0f} bytes each of {names[label]:,}")
+
+
+def _size(store: redis.Redis, key: str) -> int:
+    return int(cast("int | None", store.memory_usage(key, samples=0)) or 0)
 
 
 def main() -> None:
@@ -173,7 +203,7 @@ def main() -> None:
         applier = Applier(store, keys, recent=128, max_ahead=DAY)
         throughput(store, applier, generation, options.events)
         memory(store, keys, generation)
-        latency(store, applier, keys, generation, 10_000)
+        latency(store, applier, keys, generation, 2_000)
 
 
 if __name__ == "__main__":

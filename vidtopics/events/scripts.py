@@ -8,10 +8,16 @@ nothing has to be acknowledged.
 from __future__ import annotations
 
 from vidtopics.contracts import MAX_ID_BYTES
-from vidtopics.layout.live import CLICKED, FIELDS, NO_FLOOR, SHOWN, TAKEN_OUT
+from vidtopics.layout.live import CLICKED, FIELDS, NO_FLOOR, SHOWN, TAKEN_OUT, Part
 
 CLOSED = "CLOSED"
 """Begins the error for a generation that isn't open, or that began at another time."""
+
+
+def _names(part: Part) -> str:
+    """The names of an entry's fields as a table of Lua."""
+    return "{" + ", ".join(f"'{name}'" for name in FIELDS[part]) + "}"
+
 
 # KEYS: the stream; `at`, `ids` and `state` of the generation. ARGV: as-of time, entries at most,
 # how far a time may lie ahead of its entry; of users the limit of lists. Times are microseconds;
@@ -33,17 +39,19 @@ local function is_id(text) return #text > 0 and #text <= {MAX_ID_BYTES} end
 local function has_fields(entry, names)
   if #entry ~= 2 * #names then return false end
   for i = 1, #names do
-    if entry[2 * i - 1] ~= string.sub(names, i, i) then return false end
+    if entry[2 * i - 1] ~= names[i] then return false end
   end
   return true
 end
+local function latest(entry) return tonumber(string.match(entry[1], '^%d+')) * 1000 + ahead end
+local first_latest = latest(entries[1])
 for i = 1, #entries do
   local event = parse(entries[i][2], has_fields, whole, is_id)
   if not event or event.own < event.shown
       or not (event.kind == 'c' or event.kind == 'w'
         or (event.kind == 'i' and event.own == event.shown)) then
     count('malformed')
-  elseif event.own > tonumber(string.match(entries[i][1], '^%d+')) * 1000 + ahead then
+  elseif event.own > first_latest and event.own > latest(entries[i]) then
     count('early')
   else
     events[#events + 1] = event
@@ -97,8 +105,9 @@ end
 """
 
 APPLY_VIDEOS = f"""
+local names_of_fields = {_names("video")}
 local function parse(f, has_fields, whole, is_id)
-  if not has_fields(f, '{FIELDS["video"]}') then return end
+  if not has_fields(f, names_of_fields) then return end
   local shown, own = whole(f[8]), whole(f[10])
   if shown and own and is_id(f[4]) and is_id(f[6]) then
     return {{kind = f[2], id = f[4], entity = f[6], shown = shown, own = own}}
@@ -133,8 +142,9 @@ end
 # time of the newest that went: up to it skips may be missing.
 APPLY_USERS = f"""
 local limit = tonumber(ARGV[4])
+local names_of_fields = {_names("user")}
 local function parse(f, has_fields, whole, is_id)
-  if not has_fields(f, '{FIELDS["user"]}') then return end
+  if not has_fields(f, names_of_fields) then return end
   local shown, own, watch, position = whole(f[10]), whole(f[12]), -1, -1
   if f[14] ~= '' then
     watch = string.find(f[14], '^%d[%d%.eE+-]*$') and tonumber(f[14]) or -2
