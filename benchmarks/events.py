@@ -141,8 +141,8 @@ def latency(
     threads = [threading.Thread(target=work) for work in (send, consume)]
     for thread in threads:
         thread.start()
-    name = b"probe"
-    state = keys.state(generation.release, "video", "state", keys.bucket(name))
+    name = "probe"
+    state = keys.state(generation.release, "video", "state", keys.bucket(name.encode()))
     for probe in range(1, PROBES + 1):
         event = {"kind": "impression", "event_id": f"p{probe}", "user_id": "prober"}
         now = {"video_id": "probe", "event_timestamp": time.time()}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_worlds import Shown
+from live_worlds import Shown, sent
 from small_home import SETTINGS, SmallHome, now_us
 
 from vidtopics import server
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
-from vidtopics.contracts import IMPRESSIONS
+from vidtopics.contracts import CLICKS, IMPRESSIONS
 from vidtopics.online import OnlineClient
 from vidtopics.online.connections import connect
+from vidtopics.online.events import EventClient
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,27 @@ def test_a_csv_of_the_ingest_format(
     assert run(["events", "replay", str(file), "--json", "--home", str(home)]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"acknowledged": 3, "refused": {"empty_id": 2}}
+
+
+def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> None:
+    command = [sys.executable, "-m", "vidtopics", "events", "apply", "--home", str(home)]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        with connect(server.start(home)) as connection:
+            events, reader = EventClient(connection), OnlineClient(connection)
+            shown = Shown("s1", "u3", "v5", now_us(), 1, now_us())
+            events.send(sent([shown]))
+            until = time.monotonic() + 60
+            while reader.live_statistics(["v5"]).clicks[0] == 0:
+                assert time.monotonic() < until, "the event was never seen"
+                assert service.poll() is None
+                time.sleep(0.05)
+        service.send_signal(signal.SIGTERM)
+        _, errors = service.communicate(timeout=60)
+    finally:
+        service.kill()
+    assert service.returncode == 0
+    assert errors.startswith("landed ")
+    tables = SmallHome(home.parent).tables
+    for table in (IMPRESSIONS, CLICKS):
+        assert "s1" in tables.read(table, columns=["event_id"])["event_id"].to_pylist()

@@ -33,7 +33,7 @@ POLL_S = 0.02
 """Between two looks at the streams; an event is seen about half of it after it is acknowledged."""
 FOLLOW_S = 1.0
 """Between two looks for another release."""
-TRIM_S = 60.0
+LAND_S = 60.0
 RETRY_S = 1.0
 SEND = 5_000
 
@@ -44,9 +44,13 @@ def apply(
         bool, typer.Option("--once", help="Apply and land what is there, then end.")
     ] = False,
     land_every: Annotated[
-        float,
-        typer.Option(metavar="1m", parser=rounds.duration_s, help="Write events to the tables."),
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            metavar="1m",
+            parser=rounds.duration_s,
+            help="Write events to the tables; every minute if left out.",
+        ),
+    ] = None,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -68,7 +72,7 @@ def apply(
             _trim(applier, settings)
             _print_done(applied, landed, as_json)
             return
-        _serve(tables, applier, settings, land_every)
+        _serve(tables, applier, settings, land_every or LAND_S)
 
 
 def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
