@@ -1,8 +1,8 @@
 """How fast does a simulated experiment run? Impressions per second of its parts.
 
 `python -m benchmarks.experiment_speed` prints, for one block of users that are served again and
-again: what they do with their slates (the response kernel), how fast numpy computes the affinities
-alone (for scale), and what the platform takes in of it. Seconds are of processor time over the
+again: what they do with their slates (the response kernel), the same by numpy's own Philox and
+array operations, and what the platform takes in of it. Seconds are of processor time over the
 number of threads, so that what else runs on the machine counts little.
 """
 
@@ -15,14 +15,16 @@ from collections.abc import Callable
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks import numpy_responses
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation.items import start_of
 from vidtopics.simulation.loop import Batch
 from vidtopics.simulation.platform import Platform
 from vidtopics.simulation.responses import empty_responses, new_state, respond
 from vidtopics.simulation.world import World
+
+KERNEL, NUMPY = "responses", "responses by numpy, one thread"
 
 
 def measure(users: int, rounds: int) -> dict[str, float]:
@@ -52,23 +54,23 @@ def measure(users: int, rounds: int) -> dict[str, float]:
             out,
         )
 
+    by_numpy = new_state(world.users, start_of(world.settings))
+    random = np.random.Generator(np.random.Philox(7))
+
+    def answer_by_numpy() -> None:
+        draws = numpy_responses.draw(random, *slates.shape)
+        numpy_responses.respond(world, rows, slates, draws, by_numpy)
+
     parts: dict[str, Callable[[], object]] = {
-        "responses": answer,
-        "affinities alone, by numpy": lambda: _affinities(world, slates),
+        KERNEL: answer,
+        NUMPY: answer_by_numpy,
         "platform": lambda: platform.record(batch),
     }
-    threads = {"responses": numba.get_num_threads()}  # the others use one
+    threads = {KERNEL: numba.get_num_threads()}  # the others use one
     return {
         name: slates.size * threads.get(name, 1) / _best(part, rounds)
         for name, part in parts.items()
     }
-
-
-def _affinities(world: World, slates: NDArray[np.int32]) -> NDArray[np.float32]:
-    cosine = np.einsum("nkd,nmd->nkm", world.items.taste[slates], world.users.interests)
-    terms = world.users.log_weights[:, None] + world.settings.sharpness * (cosine - 1)
-    affinities: NDArray[np.float32] = np.log(np.exp(terms).sum(axis=2))
-    return affinities
 
 
 def _best(part: Callable[[], object], rounds: int) -> float:
@@ -88,8 +90,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     sys.stdout.write(f"{options.users:,} users, {numba.get_num_threads()} threads\n")
-    for name, speed in measure(options.users, options.rounds).items():
+    speeds = measure(options.users, options.rounds)
+    for name, speed in speeds.items():
         sys.stdout.write(f"{name:32}{speed / 1e6:8.2f} M impressions/s\n")
+    sys.stdout.write(f"the kernel is {speeds[KERNEL] / speeds[NUMPY]:.1f} times numpy\n")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.line_plots import draw_panels
-from benchmarks.planted_features import RANDOM_SHARE, Consumer, Floats
-from benchmarks.planted_sources import Topics, clustered, of_covers, of_home, of_tags
+from benchmarks.planted_sources import clustered, of_covers, of_tags
+from vidtopics.evaluate.ceiling.consumer import RANDOM_SHARE, Consumer
+from vidtopics.evaluate.ceiling.gains import Features
+from vidtopics.evaluate.ceiling.log import Floats
+from vidtopics.evaluate.ceiling.topics import Topics
 
 if TYPE_CHECKING:
     from benchmarks.planted import Gain
@@ -19,13 +21,16 @@ PERMUTATIONS = 5
 CLASSES, KERNEL = "residual in primary and secondary class", "topic kernel"
 PERMUTED, ORACLE = "kernel, permuted topics", "oracle"
 TASTES = "kernel over planted tastes"
-LEARNED = "kernel over learned topics"
 TOO_FEW, TOO_MANY = "a quarter as many topics", "four times as many topics"
 NOISES = (0.0, 0.25, 0.5, 1.0)
 """e_I and e_G of the topics that covers and tags alone show."""
 
-Variants = Iterator[tuple[str, str, Iterator[Floats]]]
-"""Name, the variant that it is compared with, and its features, once for each permutation."""
+BESIDE_CLASSES = "topic kernel and classes"
+BASE = "base"
+COMPARED_WITH = {BESIDE_CLASSES: CLASSES}
+"""The variant that one is compared with, where it isn't the base."""
+Variants = Iterator[tuple[str, Features]]
+"""Name and features."""
 
 
 def planted(consumer: Consumer) -> Variants:
@@ -34,31 +39,29 @@ def planted(consumer: Consumer) -> Variants:
     levels = consumer.world.classes.secondary[topic], consumer.world.classes.primary[topic]
     kernels, classes = consumer.topic_kernels(topic), consumer.residuals(*levels)
 
-    def added(*features: Floats) -> Iterator[Floats]:
+    def added(*features: Floats) -> Features:
         yield np.hstack([base, *features])
 
-    yield "base", "base", added()
-    yield "share of clicks in the topic", "base", added(consumer.shares(topic))
-    yield "clicks and impressions in the topic", "base", added(consumer.counts(topic))
-    yield "residual in the topic", "base", added(consumer.residuals(topic))
-    yield CLASSES, "base", added(classes)
-    yield KERNEL, "base", added(kernels)
-    yield "topic kernel and classes", CLASSES, added(kernels, classes)
+    yield BASE, added()
+    yield "share of clicks in the topic", added(consumer.shares(topic))
+    yield "clicks and impressions in the topic", added(consumer.counts(topic))
+    yield "residual in the topic", added(consumer.residuals(topic))
+    yield CLASSES, added(classes)
+    yield KERNEL, added(kernels)
+    yield BESIDE_CLASSES, added(kernels, classes)
     yield (
         f"kernel, {RANDOM_SHARE:.0%} of topics random",
-        "base",
         added(consumer.topic_kernels(consumer.partly_random())),
     )
     yield (
         PERMUTED,
-        "base",
         (
             np.hstack([base, consumer.topic_kernels(consumer.permuted())])
             for _ in range(PERMUTATIONS)
         ),
     )
-    yield TASTES, "base", added(consumer.taste_kernels())
-    yield ORACLE, "base", added(consumer.oracle())
+    yield TASTES, added(consumer.taste_kernels())
+    yield ORACLE, added(consumer.oracle())
 
 
 def sources(consumer: Consumer) -> Variants:
@@ -66,34 +69,34 @@ def sources(consumer: Consumer) -> Variants:
     base, world = consumer.base(), consumer.world
     count = world.settings.topics
 
-    def added(topics: Topics) -> Iterator[Floats]:
+    def added(topics: Topics) -> Features:
         yield np.hstack([base, consumer.kernels(*topics)])
 
-    yield "base", "base", iter([base])
-    yield KERNEL, "base", added(Topics(consumer.topic, world.classes.centres))
-    yield TOO_FEW, "base", added(clustered(world, count // 4))
-    yield TOO_MANY, "base", added(clustered(world, 4 * count))
+    yield BASE, iter([base])
+    yield KERNEL, added(Topics(consumer.topic, world.classes.centres))
+    yield TOO_FEW, added(clustered(world, count // 4))
+    yield TOO_MANY, added(clustered(world, 4 * count))
     for noise in NOISES:
-        yield of_noise("covers", noise), "base", added(of_covers(world, noise))
+        yield of_noise("covers", noise), added(of_covers(world, noise))
     for noise in NOISES:
-        yield of_noise("tags", noise), "base", added(of_tags(world, noise))
-    yield PERMUTED, "base", added(Topics(consumer.permuted(), world.classes.centres))
+        yield of_noise("tags", noise), added(of_tags(world, noise))
+    yield PERMUTED, added(Topics(consumer.permuted(), world.classes.centres))
 
 
-def learned(consumer: Consumer, home: Path) -> Variants:
-    """Learned topics between planted and permuted ones, and the ceilings above them."""
+def modalities(consumer: Consumer) -> Variants:
+    """The topic kernel by what shows the topics in this world, and the ceiling of tastes."""
     base, world = consumer.base(), consumer.world
+    image_noise, tag_noise = world.settings.image_noise, world.settings.tag_noise
 
-    def added(features: Floats) -> Iterator[Floats]:
-        yield np.hstack([base, features])
+    def added(topics: Topics) -> Features:
+        yield np.hstack([base, consumer.kernels(*topics)])
 
-    topics = of_home(home, world.settings.videos)
-    yield "base", "base", iter([base])
-    yield LEARNED, "base", added(consumer.kernels(*topics))
-    yield KERNEL, "base", added(consumer.topic_kernels(consumer.topic))
-    yield PERMUTED, "base", added(consumer.topic_kernels(consumer.permuted()))
-    yield TASTES, "base", added(consumer.taste_kernels())
-    yield ORACLE, "base", added(consumer.oracle())
+    yield BASE, iter([base])
+    yield KERNEL, added(Topics(consumer.topic, world.classes.centres))
+    yield of_noise("covers", image_noise), added(of_covers(world, image_noise))
+    yield of_noise("tags", tag_noise), added(of_tags(world, tag_noise))
+    yield PERMUTED, added(Topics(consumer.permuted(), world.classes.centres))
+    yield TASTES, iter([np.hstack([base, consumer.taste_kernels()])])
 
 
 def of_noise(modality: str, noise: float) -> str:
@@ -129,11 +132,3 @@ def figure(rows: Sequence[Gain]) -> str:
 
 def _mean_gain(rows: Sequence[Gain], eta: float, variant: str) -> float:
     return float(np.mean([r.gain for r in rows if r.eta == eta and r.variant == variant]))
-
-
-def share_line(rows: Sequence[Gain]) -> str:
-    """Which share of the planted topics' gain the learned ones recover, and of the ceilings."""
-    gain = {row.variant: row.gain for row in rows}
-    ceilings = (KERNEL, TASTES, ORACLE)
-    shares = ", ".join(f"{gain[LEARNED] / gain[name]:.0%} of {name}" for name in ceilings)
-    return f"learned topics recover {shares}"

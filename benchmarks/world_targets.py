@@ -1,8 +1,9 @@
 """The simulated world's figures beside the public ones that it is fitted to.
 
-`python -m benchmarks.world_targets SEED ... [--users N] [--json]` simulates the default world for
-each seed, in memory, and prints target, source and value. It ends with 1 where the mean over the
-seeds is more than 10% off a target that is not given up. `docs/simulation.md` has the sources.
+`python -m benchmarks.world_targets SEED ... [--users N] [--taste KIND] [--json]` simulates the
+default world for each seed, in memory, and prints target, source and value. It ends with 1 where
+the mean over the seeds is more than 10% off a target that is not given up. `docs/simulation.md` has
+the sources.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation import World
 from vidtopics.simulation.loop import simulate
-from vidtopics.simulation.titles import make_vocabulary, tags
+from vidtopics.simulation.titles import tags
 
 TOLERANCE = 0.1
 FIVE_DAYS = 5
@@ -87,7 +88,7 @@ class Tally:
         """The figures of :data:`TARGETS` by name."""
         active = self.shown[self.shown > 0]
         clicks, log_duration = self.early_clicks, np.log(self.world.items.duration)
-        own = tags(self.world, make_vocabulary(self.world), np.arange(len(self.exposures)))
+        own = tags(self.world, np.arange(len(self.exposures)))
         quartiles = np.quantile(self.ratios, [0.25, 0.5, 0.75])
         values = [
             self.clicks.sum() / self.shown.sum(),
@@ -134,9 +135,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.world_targets")
     parser.add_argument("seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument("--users", type=int, default=SimulationSettings().users)
+    parser.add_argument("--taste", default=SimulationSettings().taste_follows)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    settings = SimulationSettings(users=options.users)
+    settings = SimulationSettings(users=options.users, taste_follows=options.taste)
     tallies = [Tally(World.build(settings, seed)) for seed in options.seeds]
     figures = [tally.figures() for tally in tallies]
     repeated = float(np.mean([tally.repeated_share() for tally in tallies]))

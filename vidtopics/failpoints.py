@@ -35,6 +35,7 @@ Point = Literal[
     "materialize.queues",  # a set of topic queues is in Redis, nobody reads it
     "materialize.staged",  # all of the load is in Redis, nothing of it is live
     "experiment.day",  # a day of a simulated experiment is written, its folder hasn't its name
+    "experiment.whole",  # the experiment is written, its days still lie beside it
     "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)

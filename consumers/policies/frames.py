@@ -19,8 +19,9 @@ from consumers.training.log import Log, Windows
 from consumers.training.tallies import Centres, Served, Slots, TopicRows
 from consumers.training.versions import Versions
 from vidtopics.settings import Settings
+from vidtopics.simulation.counts import UserRows
 from vidtopics.simulation.identifiers import numbered
-from vidtopics.simulation.platform import Platform, UserRows
+from vidtopics.simulation.platform import Platform
 from vidtopics.tables import FOREVER
 
 Ints = NDArray[np.int64]

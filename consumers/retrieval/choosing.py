@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -99,11 +98,8 @@ def choose(
     if popular is None:
         return reasons
     places = popular.tilted(taste, settings.parent_prior).tolist()
-    unseen = (place for place in places if popular.video_ids[place] not in seen)
-    tilted = {
-        popular.video_ids[place]: Reason(CATALOGUE, 0, place + 1, 0)
-        for place in islice(unseen, number)
-    }
+    names = popular.video_ids
+    tilted = {names[place]: place + 1 for place in places if names[place] not in seen}
     return in_turn(reasons, tilted, settings.popular_share, number)
 
 

@@ -228,20 +228,23 @@ def fill(
 
 
 def in_turn(
-    own: Mapping[str, Reason], popular: Mapping[str, Reason], share: float, number: int
+    own: Mapping[str, Reason], popular: Mapping[str, int], share: float, number: int
 ) -> dict[str, Reason]:
-    """The union of two lists, cut to `number`: of any prefix `share` comes from the second.
+    """The union of candidates and of popular videos, whose place in the catalogue's queue is given.
+
+    Cut to `number`: of any prefix `share` comes from the popular ones.
 
     The i-th of the first stands at (i - 1/2) / (1 - share), the i-th of the second at
     (i - 1/2) / share, ties by the first. A video that both have stands at its earlier place, with
     the reason of the first.
 
     >>> own = {video: Reason("topic", 5, 1, 3) for video in "abcd"}
-    >>> popular = {video: Reason("catalogue", 0, 1, 0) for video in "xbyz"}
+    >>> popular = {"x": 1, "b": 2, "y": 3, "z": 4}
     >>> "".join(in_turn(own, popular, 0.5, 6)), "".join(in_turn(own, popular, 0.25, 6))
     ('axbcyd', 'abxcdy')
-    >>> in_turn(own, popular, 0.5, 3)["b"].level
-    'topic'
+    >>> union = in_turn(own, popular, 0.5, 4)
+    >>> union["b"].level, union["x"]
+    ('topic', Reason(level='catalogue', topic_id=0, position=1, clicks=0, fresh=False))
     """
     parts = [list(islice(videos, number)) for videos in (own, popular)]  # no more can matter
     order = np.argsort(
@@ -255,7 +258,10 @@ def in_turn(
     )
     videos = [*parts[0], *parts[1]]
     union = dict.fromkeys([videos[place] for place in order.tolist()])
-    return {video: own.get(video) or popular[video] for video in islice(union, number)}
+    return {
+        video: own.get(video) or Reason(CATALOGUE, 0, popular[video], 0)
+        for video in islice(union, number)
+    }
 
 
 def _interleaved(taken: dict[str, tuple[int, Reason]], counts: Sequence[int]) -> dict[str, Reason]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import davies_bouldin_score, silhouette_score
 from sklearn.neighbors import NearestNeighbors
@@ -76,9 +77,10 @@ def matched_dimensions(features: Mapping[str, Vectors]) -> tuple[int, dict[str, 
 def _components(x: Vectors, dimensions: int) -> Vectors:
     present = x.any(axis=1)
     centred = x[present].astype(np.float64) - x[present].mean(axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
+    width = x.shape[1]
+    _, vectors = eigh(centred.T @ centred, subset_by_index=[width - dimensions, width - 1])
     projected = np.zeros((len(x), dimensions), np.float32)
-    projected[present] = to_unit_length(centred @ vectors[:, -dimensions:])
+    projected[present] = to_unit_length(centred @ vectors)
     return projected
 
 

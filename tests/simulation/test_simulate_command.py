@@ -10,6 +10,7 @@ CONFIG = """
 seed: 7
 simulation: {users: 400, videos: 150, days: 2}
 """
+FIRST = ("UVD", "assigned")
 
 
 @pytest.fixture
@@ -35,6 +36,9 @@ def test_the_screen_has_the_true_effects_beside_the_estimates(tmp_path, config, 
         lines = [t for t in screen.splitlines() if t.split()[:1] == [effect["metric"]]]
         assert any(f"  {effect['relative']:+.2%}  " in line for line in lines)
     assert f"of {len(truth)} lie within their interval" in " ".join(screen.split())
+    uvd = {e["arm"]: e["relative"] for e in truth if (e["metric"], e["population"]) == FIRST}
+    share = f"oracle ({uvd['oracle']:+.2%}): popular {uvd['popular'] / uvd['oracle']:.0%}."
+    assert f"Of the true effect on UVD per assigned user, {share}" in " ".join(screen.split())
     assert "day 11 of 11 (truth-oracle)" in log  # 2 of the log, 1 before, 2, 3 x 2
     assert "min left" in log
     assert page.read_text().startswith("<!doctype html>")

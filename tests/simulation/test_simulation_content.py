@@ -7,6 +7,7 @@ import pytest
 
 from vidtopics.errors import SettingsError
 from vidtopics.settings import SimulationSettings
+from vidtopics.simulation import tags as tag_draws
 from vidtopics.simulation import titles as text
 from vidtopics.simulation.covers import covers
 from vidtopics.simulation.items import DAY, start_of
@@ -176,7 +177,7 @@ def test_a_swapped_title_is_about_another_topic():
 
 def tag_table(world):
     vocabulary = text.make_vocabulary(world)
-    return vocabulary, text.tags(world, vocabulary, np.arange(world.settings.videos))
+    return vocabulary, text.tags(world, np.arange(world.settings.videos))
 
 
 def test_every_slug_is_one_tag_of_one_class():
@@ -192,7 +193,7 @@ def test_every_slug_is_one_tag_of_one_class():
 
 def test_how_many_tags_a_video_has():
     u = uniforms(7, 1, np.arange(200_000), 2)
-    counts = text._tag_counts(u[:, 0], u[:, 1])
+    counts = tag_draws._tag_counts(u[:, 0], u[:, 1])
     assert (counts == 0).mean() == pytest.approx(0.013, rel=0.1)
     assert counts.max() == 8
     # 1 + Poisson(2) of those who have any: share of one tag is exp(-2).

@@ -186,6 +186,20 @@ def test_a_run_that_was_killed_goes_on_and_writes_the_same_bytes(
     assert digests(out) == digests(folder.path)
 
 
+def test_a_kill_while_the_plan_or_the_result_is_written_leaves_nothing(
+    folder, world, policies, tmp_path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".12-ab.part").write_text("{")  # the plan, half written: nothing was begun
+    with armed("experiment.whole"), pytest.raises(Crash):
+        run_experiment(world, policies, PLAN, out)
+    assert (out / FOLDER).exists()
+    (out / ".13-cd.part").write_text("name:")
+    run_experiment(world, policies, PLAN, out, resume=True)
+    assert digests(out) == digests(folder.path)
+
+
 def test_a_state_is_there_only_while_a_later_day_begins_with_it(world, policies, tmp_path):
     out, most = tmp_path / "out", []
     run_experiment(

@@ -44,7 +44,7 @@ def shown(classes, topics, seed, weights):
 def tag_blocks(world, train):
     """Pooled tag vectors of the graph of the videos that train, and who has any."""
     vocabulary = make_vocabulary(world)
-    own, names = tags(world, vocabulary, np.arange(VIDEOS)).slug, slugs(vocabulary).to_pylist()
+    own, names = tags(world, np.arange(VIDEOS)).slug, slugs(vocabulary).to_pylist()
     lists = [[names[place] for place in row if place >= 0] for row in own]
     column = pa.array(lists, pa.large_list(pa.large_string()))
     graph = count_pairs(column.take(pa.array(train)), min_videos=2, max_tags_per_video=8)

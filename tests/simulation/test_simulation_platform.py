@@ -16,9 +16,10 @@ from vidtopics.jobs.decayed_sums import sum_events
 from vidtopics.jobs.sql import DuckEngine
 from vidtopics.settings import Settings, SimulationSettings, StatisticsSettings
 from vidtopics.simulation import World
+from vidtopics.simulation.counts import RING
 from vidtopics.simulation.items import DAY, start_of
 from vidtopics.simulation.loop import simulate
-from vidtopics.simulation.platform import RING, Platform
+from vidtopics.simulation.platform import Platform
 from vidtopics.simulation.responses import empty_responses
 
 HOUR = DAY // 24

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks import numpy_responses
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation import responses
 from vidtopics.simulation.items import taste_net, tastes
+from vidtopics.simulation.philox import Stream, normal_pair, philox, uniform
 from vidtopics.simulation.responses import (
     affinity,
     click_logit,
@@ -75,6 +77,37 @@ def test_watch_seconds_by_hand():
 def test_refresh_probability_by_hand():
     logit = responses.REFRESH_INTERCEPT + 0.5 + 0.18 * (4 - 2.3) - 0.05 * 6
     assert refresh_probability(0.5, 4, 6) == pytest.approx(1 / (1 + math.exp(-logit)))
+
+
+def kernel_draws(seed, slates):
+    """The numbers that the kernel draws on the first day for slates [N, K] of users 0 to N."""
+    draws = [np.empty(slates.shape) for _ in range(4)]
+    for (user, place), video in np.ndenumerate(slates):
+        click = philox(seed, Stream.CLICK.value, user, video, 0, 0)
+        watch = philox(seed, Stream.WATCH.value, user, video, 0, 0)
+        numbers = (uniform(click[0]), uniform(click[1]), normal_pair(*watch[:2])[0])
+        for array, number in zip(draws, (*numbers, uniform(watch[2])), strict=True):
+            array[user, place] = number
+    words = [philox(seed, Stream.REFRESH.value, user, 0, 0, 0)[0] for user in range(len(slates))]
+    return numpy_responses.Draws(*draws, np.array([uniform(word) for word in words]))
+
+
+def test_plain_numpy_gives_the_same_responses_on_the_same_draws(world):
+    """All equations once more, a slate's places in turn; a video comes twice in some slates."""
+    slates = ((np.arange(300)[:, None] * 7 + np.arange(8) * np.array([1] * 7 + [0])) % 500).astype(
+        np.int32
+    )
+    out, state = show(world, slates)
+    plain = new_state(world.users, int(world.items.published.max()))
+    draws = kernel_draws(world.seed, slates)
+    peer = numpy_responses.respond(world, np.arange(300), slates, draws, plain)
+    assert out.clicked.sum() > 300
+    assert np.array_equal(peer.clicked, out.clicked)
+    assert np.array_equal(peer.again, out.again)
+    assert np.abs(peer.shown_at - out.shown_at).max() <= 1_000  # microseconds, of float32 seconds
+    assert np.allclose(peer.watch_seconds, out.watch_seconds, rtol=1e-5)
+    for name in ("interests", "fatigue", "joy", "clicks", "seen", "shown"):
+        assert np.allclose(getattr(plain, name), getattr(state, name), atol=1e-5), name
 
 
 def test_the_same_video_gets_fewer_clicks_further_down(world):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from rich.table import Column, Table
 from vidtopics.cli.common import UNTRUSTED, print_json
 from vidtopics.cli.show import as_text, out
 
+ORACLE = "oracle"
+"""The arm of `vidtopics simulate ab` that knows true tastes."""
 VERDICTS = {
     "decided": "decided: the declared end is reached",
     "running": "running: intervals hold at every look",
@@ -123,7 +125,35 @@ def notes(report: Mapping[str, Any]) -> list[str]:
             "True effects: everybody under each arm, in the same world;"
             f" {covered} of {len(truths)} lie within their interval."
         )
-    return lines
+    return lines + oracle_shares(report["comparisons"])
+
+
+def oracle_shares(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line on how much of the oracle's true effect each arm gets, on the first metric.
+
+    None where no other arm stands beside the oracle of a simulated world, or where its effect isn't
+    above nothing.
+
+    >>> def row(arm, effect):
+    ...     truth = {"relative": effect, "low": effect - 0.01, "high": effect + 0.01}
+    ...     return {"metric": "UVD", "population": "assigned", "arm": arm, "truth": truth}
+    >>> oracle_shares([row("topics", 0.1), row("oracle", 0.4), row("random", -0.04)])
+    ['Of the true effect on UVD per assigned user, oracle (+40.00%): topics 25%, random -10%.']
+    >>> oracle_shares([row("topics", 0.1), row("oracle", 0.004)]), oracle_shares([])
+    ([], [])
+    """
+    whole = next((row for row in rows if row["arm"] == ORACLE and "truth" in row), None)
+    if whole is None or whole["truth"]["low"] <= 0:
+        return []
+    effect, name = whole["truth"]["relative"], label({**whole, "arm": ""})
+    shares = [
+        f"{row['arm']} {row['truth']['relative'] / effect:.0%}"
+        for row in rows
+        if row is not whole and label({**row, "arm": ""}) == name
+    ]
+    if not shares:
+        return []
+    return [f"Of the true effect on {label(whole)} ({effect:+.2%}): {', '.join(shares)}."]
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
+
+if TYPE_CHECKING:
+    from vidtopics.settings import Settings
+    from vidtopics.tables import Tables
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -66,15 +71,20 @@ def ranking(
 ) -> None:
     """Table II: models without topics, with cover features, with topics, with both; by time first.
 
-    Ends with 2 where the log is too small to compare on.
+    On a simulated world, without --quick, also what planted topics, tastes and the oracle would
+    give, and which share of it learned topics recover. Ends with 2 where the log is too small to
+    compare on.
     """
     from consumers.ranking.home import evaluate_ranking
-    from vidtopics.cli import homes, ranking_reports, show
+    from vidtopics.cli import ceiling_report, homes, ranking_reports, show
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config)
     with show.working("Evaluating ranking (Table II)") as progress:
         report = evaluate_ranking(Tables(home), settings, quick=quick, progress=progress)
+        ceiling = None if quick else _ceiling(Tables(home), settings, progress)
+    if ceiling:
+        report["ceiling"] = ceiling
     if figure:
         from vidtopics.files import write_whole
 
@@ -83,6 +93,21 @@ def ranking(
         print_json(report)
     else:
         ranking_reports.table_2(report)
+        if ceiling:
+            ceiling_report.show(ceiling)
+
+
+def _ceiling(
+    tables: Tables, settings: Settings, progress: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The ceiling of a simulated home, or why it was left out; None of another home."""
+    from vidtopics.errors import InputError
+    from vidtopics.evaluate.ceiling.report import evaluate
+
+    try:
+        return evaluate(tables, settings, progress)
+    except InputError as error:  # Table II stands without it
+        return {"left_out": str(error)}
 
 
 @app.command()
@@ -94,7 +119,7 @@ def daily(
 ) -> None:
     """Fig. 5: predict a day, learn from it, predict the next: topics, cover features, neither."""
     from consumers.ranking.home import evaluate_daily
-    from vidtopics.cli import homes, ranking_reports, show
+    from vidtopics.cli import ceiling_report, homes, ranking_reports, show
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config)
@@ -104,6 +129,7 @@ def daily(
         print_json(report)
     else:
         ranking_reports.figure_5(report)
+        ceiling_report.print_hint(home)
 
 
 @app.command()
@@ -136,7 +162,7 @@ def recall(
 
     Ends with 2 where too few users click something new after topics were known.
     """
-    from vidtopics.cli import homes, recall_report, show
+    from vidtopics.cli import ceiling_report, homes, recall_report, show
     from vidtopics.evaluate.recall import evaluate
     from vidtopics.tables import Tables
 
@@ -147,6 +173,7 @@ def recall(
         print_json(report)
     else:
         recall_report.show(report)
+        ceiling_report.print_hint(home)
 
 
 @app.command()

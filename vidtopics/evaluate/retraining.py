@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,13 +90,18 @@ def read_catalogue(run: Run) -> Catalogue:
 
 
 def train_blocks(catalogue: Catalogue, settings: Settings, seed: int) -> TrainedBlocks:
-    """Train projections, MMoE and tag vectors on the videos that aren't held out; represent all."""
+    """Train projections, MMoE and tag vectors on the videos that aren't held out; represent all.
+
+    Skip-gram has one thread: it runs beside the joint model, of which it reads nothing.
+    """
     train = np.flatnonzero(~catalogue.held_out)
-    model = train_on(
-        catalogue.encodings, train, catalogue.names(train), settings.content, seed=seed
-    )
-    joint, blocks = joint_representation(model, *catalogue.encodings)
-    tag, tag_count = train_tags(catalogue, settings, seed)
+    with ThreadPoolExecutor(1) as pool:
+        pooled = pool.submit(train_tags, catalogue, settings, seed)
+        model = train_on(
+            catalogue.encodings, train, catalogue.names(train), settings.content, seed=seed
+        )
+        joint, blocks = joint_representation(model, *catalogue.encodings)
+        tag, tag_count = pooled.result()
     return TrainedBlocks(tag, joint, tag_count > 0, blocks > 0)
 
 

@@ -77,48 +77,64 @@ def _node_of_a_cluster(error: Exception) -> StoreError:
 
 
 def _to_server(server: Any, commands: Sequence[Command]) -> list[Any]:
-    if isinstance(commands[0], bytes):
-        return [_answer(server, commands[0])]
-    pipe = server.pipeline(transaction=False)
-    for command in commands:
-        pipe.execute_command(*command)
-    return cast("list[Any]", pipe.execute())
+    """As a pipeline of redis-py in a third of its time: one message, an answer to each command."""
+    connection = server.connection_pool.get_connection()
+
+    def read() -> Any:
+        try:
+            return connection.read_response(disable_decoding=True)
+        except redis.ResponseError as error:  # the answers behind it come all the same
+            return error
+
+    def exchange() -> list[Any]:
+        connection.send_packed_command(_packed(connection, commands))
+        return [read() for _ in commands]
+
+    try:
+        answers = connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+    finally:
+        server.connection_pool.release(connection)
+    return _parsed(server, commands, answers)
 
 
 async def _to_server_async(server: Any, commands: Sequence[Command]) -> list[Any]:
-    if isinstance(commands[0], bytes):
-        return [await _answer_async(server, commands[0])]
-    pipe = server.pipeline(transaction=False)
-    for command in commands:
-        pipe.execute_command(*command)
-    return cast("list[Any]", await pipe.execute())
-
-
-def _answer(server: Any, packed: bytes) -> Any:
-    """As `execute_command`, for a command that is packed already."""
-    connection = server.connection_pool.get_connection()
-
-    def exchange() -> Any:
-        connection.send_packed_command([packed])
-        return connection.read_response(disable_decoding=True)
-
-    try:
-        return connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
-    finally:
-        server.connection_pool.release(connection)
-
-
-async def _answer_async(server: Any, packed: bytes) -> Any:
     connection = await server.connection_pool.get_connection()
 
-    async def exchange() -> Any:
-        await connection.send_packed_command([packed])
-        return await connection.read_response(disable_decoding=True)
+    async def read() -> Any:
+        try:
+            return await connection.read_response(disable_decoding=True)
+        except redis.ResponseError as error:
+            return error
+
+    async def exchange() -> list[Any]:
+        await connection.send_packed_command(_packed(connection, commands))
+        return [await read() for _ in commands]
 
     try:
-        return await connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+        answers = await connection.retry.call_with_retry(
+            exchange, lambda _: connection.disconnect()
+        )
     finally:
         await server.connection_pool.release(connection)
+    return _parsed(server, commands, answers)
+
+
+def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    """The message; a read of values is packed already."""
+    if isinstance(commands[0], bytes):
+        return [commands[0]]
+    return cast("list[bytes]", connection.pack_commands(commands))
+
+
+def _parsed(server: Any, commands: Sequence[Command], answers: list[Any]) -> list[Any]:
+    """The answers as redis-py gives them, a hash as a dict; raises the first error among them."""
+    for answer in answers:
+        if isinstance(answer, redis.ResponseError):
+            raise answer
+    if isinstance(commands[0], bytes):
+        return answers
+    parsers = [server.response_callbacks.get(command[0]) for command in commands]
+    return [parse(a) if parse else a for parse, a in zip(parsers, answers, strict=True)]
 
 
 def _to_nodes(cluster: Any, message: list[Routed]) -> list[Any]:

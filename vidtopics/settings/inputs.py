@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -62,6 +62,9 @@ class SimulationSettings(Section):
     """e_G: share of wrong tags."""
     visible_taste: Share = 0.7
     """eta: share of taste that content explains."""
+    taste_follows: Literal["content", "covers", "tags", "nothing"] = "content"
+    """Whose topic that share of a video's taste has: the video's own, the one that its cover shows,
+    the likeliest by its tags, or one that nothing shows."""
     slate: Positive = 8
     cover_pixels: Positive = 160
     """Height and width of a cover; covers are drawn only if `covers` is true."""

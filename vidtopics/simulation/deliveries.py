@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vidtopics.settings import SimulationSettings
+from vidtopics.simulation.impressions import write_impressions
 from vidtopics.simulation.items import DAY, start_of
 from vidtopics.simulation.loop import BLOCK, Batch, simulate
 from vidtopics.simulation.truth import write_truth
@@ -19,7 +20,6 @@ from vidtopics.simulation.writer import (
     ALWAYS,
     WorldSummary,
     whole_folder,
-    write_impressions,
     write_videos,
 )
 
@@ -58,7 +58,7 @@ def write_deliveries(
     """
     began = time.monotonic()
     world = World.build(settings, seed)
-    came = np.zeros(settings.users, dtype=np.bool_)
+    is_active = np.zeros(settings.users, dtype=np.bool_)
     log = _Days(simulate(world, block=block_users))
     summary = WorldSummary()
     with whole_folder(path) as partial:
@@ -66,7 +66,7 @@ def write_deliveries(
             folder = partial / f"day={_date(settings, day)}"
             folder.mkdir()
             summary = _sum(summary, write_videos(world, folder, _window(settings, day)))
-            impressions, clicks = write_impressions(world, folder, log.of(day), came)
+            impressions, clicks = write_impressions(world, folder, log.of(day), is_active)
             summary = _sum(summary, WorldSummary(impressions=impressions, clicks=clicks))
             seconds = time.monotonic() - began
             progress(
@@ -77,7 +77,7 @@ def write_deliveries(
     return replace(
         summary,
         users=settings.users,
-        active_users=int(came.sum()),
+        active_users=int(is_active.sum()),
         seconds=time.monotonic() - began,
     )
 

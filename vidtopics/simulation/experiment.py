@@ -31,6 +31,7 @@ from vidtopics.experiments.bucketing import bucket
 from vidtopics.experiments.declaration import FILE, TABLE_3
 from vidtopics.experiments.groups import choose_groups, rank_group_pairs
 from vidtopics.experiments.truth import true_effects, write_truth
+from vidtopics.failpoints import failpoint
 from vidtopics.files import write_whole
 from vidtopics.simulation.experiment_days import Days, Step, open_days
 from vidtopics.simulation.experiment_log import DayLog, Totals, join_days
@@ -120,11 +121,11 @@ def run_experiment(
         "origin": dict(origin or {}),
     }
     with open_days(out, described, resume=resume) as days:
-        if (out / FILE).exists():
-            return
-        run = _Run(world, policies, plan, days, platform or Platform.new(world))
-        run.run_steps(progress or (lambda *_: None))
-        _write_folder(run, out)
+        if not (out / FILE).exists():
+            run = _Run(world, policies, plan, days, platform or Platform.new(world))
+            run.run_steps(progress or (lambda *_: None))
+            _write_folder(run, out)
+            failpoint("experiment.whole")
         days.remove()
 
 

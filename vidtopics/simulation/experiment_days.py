@@ -27,6 +27,8 @@ from vidtopics.simulation.responses import State
 FOLDER = ".days"
 PLAN = "plan.json"
 STATE = "state"
+PARTIAL = ".*.part"
+"""Files that :func:`vidtopics.files.write_whole` had not finished when its process was killed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Days:
     """The finished days of an experiment, in `OUT/.days`."""
 
     def __init__(self, out: Path) -> None:
-        self._folder = out / FOLDER
+        self._out, self._folder = out, out / FOLDER
 
     def __getitem__(self, step: Step) -> Path:
         return self._folder / step.name
@@ -107,8 +109,10 @@ class Days:
                 shutil.rmtree(self[step] / STATE, ignore_errors=True)
 
     def remove(self) -> None:
-        """Remove all days, of an experiment that is whole."""
+        """Remove all days, of an experiment that is whole, and what runs that were killed left."""
         shutil.rmtree(self._folder, ignore_errors=True)
+        for partial in self._out.glob(PARTIAL):
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -125,7 +129,7 @@ def open_days(out: Path, plan: Mapping[str, Any], *, resume: bool) -> Iterator[D
     path = out / PLAN
     if resume:
         _check_plan(path, plan)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or set(out.iterdir()) - set(out.glob(PARTIAL))):
         begun = "an experiment that was begun" if path.exists() else "other files"
         mend = "go on with --resume, or name another folder"
         raise InputError(

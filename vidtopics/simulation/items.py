@@ -13,6 +13,7 @@ from vidtopics.settings import SimulationSettings
 from vidtopics.simulation.classes import SEM, Classes, pick, unit
 from vidtopics.simulation.jit import kernel
 from vidtopics.simulation.philox import Stream, normals, uniforms
+from vidtopics.simulation.tags import tag_topics
 
 TASTE = 16
 HIDDEN = 8
@@ -71,20 +72,42 @@ def make_items(
     u = uniforms(seed, Stream.ITEM, rows, 8)
     z = normals(seed, Stream.ITEM_NORMAL, rows, 4)
     topic = pick(classes.share, u[:, 0])
+    cover_topic = np.where(u[:, 1] < settings.image_noise, pick(classes.share, u[:, 2]), topic)
     sem, hidden = content(classes, topic, seed, Stream.ITEM_NORMAL, rows, day=1)
+    liked = sem
+    if settings.taste_follows != "content":
+        other = _taste_topics(settings, classes, seed, topic, cover_topic, u[:, 6])
+        liked, _ = content(classes, other, seed, Stream.ITEM_NORMAL, rows, day=1)
     satisfaction = APPEAL_SATISFACTION * z[:, 0] + np.sqrt(1 - APPEAL_SATISFACTION**2) * z[:, 1]
     return Items(
         topic=topic,
-        cover_topic=np.where(u[:, 1] < settings.image_noise, pick(classes.share, u[:, 2]), topic),
+        cover_topic=cover_topic,
         title_topic=np.where(u[:, 3] < settings.title_noise, pick(classes.share, u[:, 4]), topic),
         sem=sem.astype(np.float32),
         hidden=hidden.astype(np.float32),
-        taste=tastes(sem, hidden, taste_net(settings, seed)).astype(np.float32),
+        taste=tastes(liked, hidden, taste_net(settings, seed)).astype(np.float32),
         appeal=z[:, 0].astype(np.float32),
         satisfaction=satisfaction.astype(np.float32),
         duration=np.exp(LOG_DURATION[0] + LOG_DURATION[1] * z[:, 2]).astype(np.float32),
         published=_published(settings, u[:, 5]),
     )
+
+
+def _taste_topics(
+    settings: SimulationSettings,
+    classes: Classes,
+    seed: int,
+    topic: NDArray[np.int64],
+    cover_topic: NDArray[np.int64],
+    u: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """The topics that videos are liked for [V], where not their own; `u` [V] draws hidden ones."""
+    match settings.taste_follows:
+        case "covers":
+            return cover_topic
+        case "tags":
+            return tag_topics(settings, classes, topic, seed)
+    return pick(classes.share, u)
 
 
 def content(

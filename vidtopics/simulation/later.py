@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from vidtopics.simulation.impressions import IMPRESSION_COLUMNS
 from vidtopics.simulation.items import DAY, start_of
 from vidtopics.simulation.world import World
-from vidtopics.simulation.writer import ALWAYS, IMPRESSION_COLUMNS, WorldSummary, write_videos
+from vidtopics.simulation.writer import ALWAYS, WorldSummary, write_videos
 
 
 def write_later(world: World, path: Path) -> WorldSummary:

@@ -1,9 +1,8 @@
 """Titles and tags: words of topic, secondary and primary class among everyday words.
 
 A title has 6 to 13 words: 22% from its topic, 24% secondary, 4% primary, the rest Zipf over
-background words. A video has 1 + Poisson(2) tags, at most 8, 30 / 35 / 35% from its topic,
-secondary and primary class; 1.3% have none. Titles and tags of a block of videos are drawn and
-joined as arrays.
+background words. Which tags a video has is in :mod:`.tags`; here they get their words and times.
+Titles and tags of a block of videos are drawn and joined as arrays.
 """
 
 from __future__ import annotations
@@ -17,21 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vidtopics.simulation.classes import Classes, pick
 from vidtopics.simulation.items import DAY
 from vidtopics.simulation.philox import Stream, uniforms
+from vidtopics.simulation.tags import (
+    MAX_TAGS,
+    choose_tags,
+    draw,
+    levels_of,
+    place,
+    tag_sizes,
+)
 from vidtopics.simulation.words import BACKGROUND, FIELDS, MODIFIERS, SCENES
 from vidtopics.simulation.world import World
 
 TITLE_WORDS = (6, 13)
 TITLE_LEVELS = np.cumsum([0.22, 0.24, 0.04])
 """Topic, secondary, primary; the rest is background."""
-TAG_LEVELS = np.cumsum([0.30, 0.35, 0.35])
-TAG_RATE, MAX_TAGS = 2.0, 8
-UNTAGGED = 0.013
 LATE_SHARE, LATE_DAYS = 0.4, 2.0
 """Share of a video's tags but its first that come late, and the mean of their delay (A)."""
-_ATTEMPTS = 4
 _SECONDARY_WORDS, _TOPIC_WORDS = 3, 4
 
 
@@ -47,14 +49,8 @@ class Pools(NamedTuple):
     def draw(
         self, of: NDArray[np.int64], u: NDArray[np.float64], *, zipf: bool = False
     ) -> NDArray[np.int64]:
-        """Places in `words` for classes `of` by numbers `u` in (0, 1).
-
-        With `zipf` the first words come more often.
-        """
-        size = self.starts[of + 1] - self.starts[of]
-        place = (size + 1.0) ** u - 1 if zipf else u * size
-        within: NDArray[np.int64] = np.minimum(place.astype(np.int64), size - 1)
-        return np.add(self.starts[of], within)
+        """Places in `words` for classes `of` by numbers `u` in (0, 1) (:func:`place`)."""
+        return place(self.starts, of, u, zipf=zipf)
 
 
 class Vocabulary(NamedTuple):
@@ -90,7 +86,7 @@ def make_vocabulary(world: World) -> Vocabulary:
         for c, n in zip(primary_of, local, strict=True)
     ]
     scenes = [_hand(SCENES, _TOPIC_WORDS, t, seed) for t in range(world.settings.topics)]
-    counts = _shares(world.settings.tags, (len(scenes), s, p))
+    counts = tag_sizes(world.settings)
     taken: set[str] = set()
     primary_tags = _slugs((product(w, ("", *MODIFIERS)) for w in general), counts[2], taken)
     secondary_tags = _slugs((product(w, ("", *MODIFIERS)) for w in specific), counts[1], taken)
@@ -114,7 +110,7 @@ def titles(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> pa.
     u = uniforms(world.seed, Stream.TITLE, rows, 1 + 2 * most)
     length = least + (u[:, 0] * (most - least + 1)).astype(np.int64)
     level, within = u[:, 1 : 1 + most], u[:, 1 + most :]
-    of = _levels(world.classes, world.items.title_topic[rows])
+    of = levels_of(world.classes, world.items.title_topic[rows])
     background = Pools(BACKGROUND, np.array([0, len(BACKGROUND)]))
     pools = (*vocabulary.words, background)
     words, offsets = _joined(pools)
@@ -125,17 +121,12 @@ def titles(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> pa.
     return join(words, chosen, np.arange(most) < length[:, None], " ")
 
 
-def tags(world: World, vocabulary: Vocabulary, rows: NDArray[np.int64]) -> Tags:
+def tags(world: World, rows: NDArray[np.int64]) -> Tags:
     """Distinct tags of videos `rows` [n], each of another topic's classes with probability e_G."""
-    u = uniforms(world.seed, Stream.TAGS, rows, 4 + 2 * MAX_TAGS + 4 * MAX_TAGS * _ATTEMPTS)
-    lateness, delay = u[:, 4 : 4 + MAX_TAGS], u[:, 4 + MAX_TAGS : 4 + 2 * MAX_TAGS]
-    late = (lateness < LATE_SHARE) & (np.arange(MAX_TAGS) > 0)
-    wait = np.where(late, -np.log(delay) * LATE_DAYS * DAY, 0).astype(np.int64)
-    tries = u[:, 4 + 2 * MAX_TAGS :].reshape(len(rows), MAX_TAGS, _ATTEMPTS, 4)
-    slug = _distinct(
-        _candidates(world, vocabulary, world.items.topic[rows], tries),
-        _tag_counts(u[:, 0], u[:, 1]),
-    )
+    u = draw(world.seed, rows)
+    late = (u.lateness < LATE_SHARE) & (np.arange(MAX_TAGS) > 0)
+    wait = np.where(late, -np.log(u.delay) * LATE_DAYS * DAY, 0).astype(np.int64)
+    slug = choose_tags(world.settings, world.classes, world.items.topic[rows], u)
     return Tags(slug, world.items.published[rows][:, None] + wait)
 
 
@@ -145,62 +136,17 @@ def slugs(vocabulary: Vocabulary) -> pa.StringArray:
 
 
 def join(
-    words: pa.StringArray, chosen: NDArray[np.int64], kept: NDArray[np.bool_], separator: str
+    words: pa.StringArray, chosen: NDArray[np.int64], is_used: NDArray[np.bool_], separator: str
 ) -> pa.StringArray:
-    """The kept words of each row [n, k] in one string.
+    """The used words of each row [n, k] in one string.
 
     >>> places, used = np.array([[0, 1], [1, 1]]), np.array([[True, True], [False, True]])
     >>> join(pa.array(["a", "b"]), places, used, "|").to_pylist()
     ['a|b', 'b']
     """
-    ends = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
-    lists = pa.ListArray.from_arrays(pa.array(ends), words.take(pa.array(chosen[kept])))
+    ends = np.concatenate([[0], np.cumsum(is_used.sum(axis=1))]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(ends), words.take(pa.array(chosen[is_used])))
     return pc.binary_join(lists, separator)
-
-
-def _tag_counts(u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.int64]:
-    """1 + Poisson(2) by inversion, at most 8; none for 1.3%."""
-    k = np.arange(MAX_TAGS - 1)
-    factorials = np.cumprod(np.maximum(k, 1))
-    distribution = np.cumsum(np.exp(-TAG_RATE) * TAG_RATE**k / factorials)
-    return np.where(v < UNTAGGED, 0, 1 + np.searchsorted(distribution, u))
-
-
-def _candidates(
-    world: World, vocabulary: Vocabulary, topic: NDArray[np.int64], u: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """A tag for each attempt [n, 8, 4].
-
-    Of a class of the video's topic, or of any other topic's.
-    """
-    wrong = u[..., 0] < world.settings.tag_noise
-    source = np.where(wrong, pick(world.classes.share, u[..., 1]), topic[:, None, None])
-    level, of = np.searchsorted(TAG_LEVELS, u[..., 2]), _levels(world.classes, source)
-    _, offsets = _joined(vocabulary.tags)
-    chosen = np.empty(source.shape, dtype=np.int64)
-    for k in range(3):
-        chosen = np.where(
-            level == k, offsets[k] + vocabulary.tags[k].draw(of[k], u[..., 3], zipf=True), chosen
-        )
-    return chosen
-
-
-def _distinct(candidates: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The first candidate of each place [n, 8, attempts] that the video doesn't have yet.
-
-    -1 where all were taken.
-    """
-    n, places, attempts = candidates.shape
-    out = np.full((n, places), -1)
-    for place, attempt in product(range(places), range(attempts)):
-        tag = candidates[:, place, attempt]
-        free = (out[:, place] < 0) & (place < counts) & (out != tag[:, None]).all(axis=1)
-        out[free, place] = tag[free]
-    return out
-
-
-def _levels(classes: Classes, topic: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    return topic, classes.secondary[topic], classes.primary[topic]
 
 
 def _hand(words: tuple[str, ...], n: int, number: int, seed: int) -> tuple[str, ...]:
@@ -214,22 +160,10 @@ def _hand(words: tuple[str, ...], n: int, number: int, seed: int) -> tuple[str, 
     return tuple(words[i] for i in np.argsort(u)[place : place + n])
 
 
-def _shares(total: int, sizes: tuple[int, int, int]) -> list[list[int]]:
-    """How many tags each class has.
-
-    One each, and the rest 30 / 35 / 35% over the levels, evenly within.
-    """
-    spare = total - sum(sizes)
-    ends = np.round(np.concatenate([[0], TAG_LEVELS]) * spare).astype(int)
-    rest = np.diff(ends)
-    return [
-        [1 + (i + 1) * int(r) // n - i * int(r) // n for i in range(n)]
-        for n, r in zip(sizes, rest, strict=True)
-    ]
-
-
-def _slugs(pairs: Iterable[Iterable[tuple[str, str]]], counts: list[int], taken: set[str]) -> Pools:
-    return _pools([_new_slugs(p, n, taken) for p, n in zip(pairs, counts, strict=True)])
+def _slugs(
+    pairs: Iterable[Iterable[tuple[str, str]]], counts: NDArray[np.int64], taken: set[str]
+) -> Pools:
+    return _pools([_new_slugs(p, n, taken) for p, n in zip(pairs, counts.tolist(), strict=True)])
 
 
 def _new_slugs(pairs: Iterable[tuple[str, str]], count: int, taken: set[str]) -> tuple[str, ...]:
@@ -253,14 +187,14 @@ def _endless(slugs: list[str]) -> Iterator[str]:
         number += 1
 
 
-def _names(wanted: list[str]) -> tuple[str, ...]:
+def _names(repeated: list[str]) -> tuple[str, ...]:
     """Names made distinct by numbers."""
     seen: dict[str, int] = {}
-    for name in wanted:
+    for name in repeated:
         seen[name] = seen.get(name, 0) + 1
     count: dict[str, int] = {}
     out = []
-    for name in wanted:
+    for name in repeated:
         count[name] = count.get(name, 0) + 1
         out.append(name if count[name] == 1 else f"{name}-{count[name]}")
     return tuple(out)

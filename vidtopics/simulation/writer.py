@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +20,16 @@ from numpy.typing import NDArray
 from vidtopics.errors import InputError, explain
 from vidtopics.settings import SimulationSettings
 from vidtopics.simulation.covers import covers
-from vidtopics.simulation.identifiers import numbered, texts, width
+from vidtopics.simulation.identifiers import numbered
+from vidtopics.simulation.impressions import TIME, write_impressions
 from vidtopics.simulation.items import DAY, start_of
-from vidtopics.simulation.loop import BLOCK, Batch, simulate
+from vidtopics.simulation.loop import BLOCK, simulate
 from vidtopics.simulation.titles import Vocabulary, join, make_vocabulary, slugs, tags, titles
 from vidtopics.simulation.truth import MARK, write_truth
 from vidtopics.simulation.world import World
 
-ROW_GROUP = 131_072
-"""Rows of the log that are held as text at once; a row group of its file."""
 VIDEOS = 4_096
 """Videos that are held as text at once."""
-TIME = pa.timestamp("us", tz="UTC")
 VIDEO_COLUMNS = pa.schema(
     {
         "video_id": pa.string(),
@@ -44,22 +42,6 @@ VIDEO_COLUMNS = pa.schema(
     }
 )
 TAG_COLUMNS = pa.schema({"video_id": pa.string(), "tag": pa.string(), "event_timestamp": TIME})
-IMPRESSION_COLUMNS = pa.schema(
-    {
-        "user_id": pa.string(),
-        "video_id": pa.string(),
-        "event_timestamp": TIME,
-        "clicked": pa.int8(),
-        "clicked_at": TIME,
-        "watch_seconds": pa.float32(),
-        "request_id": pa.string(),
-        "position": pa.int32(),
-        "event_id": pa.string(),
-        "propensity": pa.float32(),
-    }
-)
-
-
 ALWAYS = (-(2**63), 2**63 - 1)
 """A window of time that everything is in."""
 
@@ -68,7 +50,7 @@ ALWAYS = (-(2**63), 2**63 - 1)
 class WorldSummary:
     """What was written: `active_users` are those in the log.
 
-    Of `tags`, `late_tags` came after publication.
+    Of `tags`, `late_tags` is_active after publication.
     """
 
     videos: int = 0
@@ -102,14 +84,14 @@ def write_world(
     world = World.build(settings, seed)
     with whole_folder(path) as partial:
         summary = write_videos(world, partial, ALWAYS)
-        came = np.zeros(settings.users, dtype=np.bool_)
+        is_active = np.zeros(settings.users, dtype=np.bool_)
         batches = simulate(world, block=block_users)
-        impressions, clicks = write_impressions(world, partial, batches, came)
+        impressions, clicks = write_impressions(world, partial, batches, is_active)
         write_truth(world, partial / "truth")
     return replace(
         summary,
         users=settings.users,
-        active_users=int(came.sum()),
+        active_users=int(is_active.sum()),
         impressions=impressions,
         clicks=clicks,
         seconds=time.monotonic() - began,
@@ -150,12 +132,12 @@ def _check(path: Path) -> None:
 
 
 def write_videos(world: World, folder: Path, window: tuple[int, int]) -> WorldSummary:
-    """Write `videos.parquet`, `covers/` and `tags.parquet`: what came out in a window of time.
+    """Write `videos.parquet`, `covers/` and `tags.parquet`: what is_active out in a window of time.
 
     Args:
         world: its videos.
         folder: where the files go.
-        window: first and last microsecond of publication, and of tags that came later.
+        window: first and last microsecond of publication, and of tags that is_active later.
     """
     vocabulary, summary = make_vocabulary(world), WorldSummary()
     with (
@@ -184,7 +166,7 @@ def _video_rows(
 ) -> tuple[pa.Table, int]:
     """Rows of `videos`, and how many tags they have: those that were given at once."""
     items, topic = world.items, world.items.topic[rows]
-    ids, own = numbered("v", rows, len(items.topic)), tags(world, vocabulary, rows)
+    ids, own = numbered("v", rows, len(items.topic)), tags(world, rows)
     at_once = (own.slug >= 0) & (own.given == items.published[rows][:, None])
     primary, secondary = pa.array(vocabulary.primary_names), pa.array(vocabulary.secondary_names)
     catalogue = [
@@ -203,7 +185,7 @@ def _late_tags(
     world: World, vocabulary: Vocabulary, rows: NDArray[np.int64], window: tuple[int, int]
 ) -> pa.Table:
     """Rows of `tags`: those that were given after publication, in the window, before the end."""
-    own, published = tags(world, vocabulary, rows), world.items.published[rows]
+    own, published = tags(world, rows), world.items.published[rows]
     end = start_of(world.settings) + world.settings.days * DAY
     later = (own.slug >= 0) & (own.given > published[:, None]) & (own.given < end)
     video, place = np.nonzero(later & (own.given >= window[0]) & (own.given <= window[1]))
@@ -229,77 +211,6 @@ def _write_covers(world: World, folder: Path, rows: NDArray[np.int64]) -> int:
     for video_id, image in zip(ids, covers(world, rows), strict=True):
         image.save(folder / f"{video_id}.jpg", quality=88)
     return len(rows)
-
-
-def write_impressions(
-    world: World, folder: Path, batches: Iterable[Batch], came: NDArray[np.bool_]
-) -> tuple[int, int]:
-    """Write `impressions.parquet` and set `came` [U] of its users: impressions and clicks."""
-    impressions = clicks = 0
-
-    def counted() -> Iterator[pa.Table]:
-        nonlocal impressions, clicks
-        for batch in batches:
-            came[batch.users] = True
-            impressions += batch.slates.size
-            clicks += int(batch.responses.clicked.sum())
-            yield from _pieces(world, batch)
-
-    with pq.ParquetWriter(
-        folder / "impressions.parquet",
-        IMPRESSION_COLUMNS,
-        compression="zstd",
-        use_dictionary=["user_id", "video_id"],
-    ) as log:
-        for group in _regroup(counted()):
-            log.write_table(group, row_group_size=ROW_GROUP)
-    return impressions, clicks
-
-
-def _pieces(world: World, batch: Batch) -> Iterator[pa.Table]:
-    """A batch as rows of the log, not more than a row group at once."""
-    step = max(1, ROW_GROUP // batch.slates.shape[1])
-    for first in range(0, len(batch.users), step):
-        yield _impression_rows(world, batch, slice(first, first + step))
-
-
-def _impression_rows(world: World, batch: Batch, part: slice) -> pa.Table:
-    slates, did = batch.slates[part], batch.responses
-    k = slates.shape[1]
-    user, position = (
-        np.repeat(batch.users[part], k),
-        np.tile(np.arange(1, k + 1, dtype=np.int32), len(slates)),
-    )
-    n, unclicked = len(user), did.clicked[part].ravel() == 0
-    day, refresh = np.full(n, batch.day), np.full(n, batch.refresh)
-    request = ("r", (user, width(world.settings.users)), "-", (day, 3), "-", (refresh, 3))
-    columns = [
-        numbered("u", user, world.settings.users),
-        numbered("v", slates.ravel(), world.settings.videos),
-        pa.array(did.shown_at[part].ravel()).cast(TIME),
-        pa.array(did.clicked[part].ravel()),
-        pa.array(did.clicked_at[part].ravel(), mask=unclicked).cast(TIME),
-        pa.array(did.watch_seconds[part].ravel(), mask=unclicked),
-        texts(n, *request),
-        pa.array(position),
-        texts(n, *request, "-", (position, len(str(k)))),
-        pa.array(batch.propensities[part].ravel()),
-    ]
-    return pa.Table.from_arrays(columns, schema=IMPRESSION_COLUMNS)
-
-
-def _regroup(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Tables of exactly a row group each, but the last, in contiguous memory.
-
-    Bytes don't show how rows arrived.
-    """
-    held = IMPRESSION_COLUMNS.empty_table()
-    for piece in pieces:
-        held = pa.concat_tables([held, piece])
-        while held.num_rows >= ROW_GROUP:
-            yield held.slice(0, ROW_GROUP).combine_chunks()
-            held = held.slice(ROW_GROUP)
-    yield held.combine_chunks()
 
 
 def _chunks(count: int) -> Iterator[NDArray[np.int64]]:
