@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from small_home import SETTINGS, SmallHome, now_us
 from vidtopics import server
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
-from vidtopics.contracts import CLICKS, IMPRESSIONS
+from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
 from vidtopics.online import OnlineClient
 from vidtopics.online.connections import connect
 from vidtopics.online.events import EventClient
@@ -118,6 +119,25 @@ def test_a_csv_of_the_ingest_format(
     assert run(["events", "replay", str(file), "--json", "--home", str(home)]) == 1
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"acknowledged": 3, "refused": {"empty_id": 2}}
+
+
+def test_a_run_lands_what_redis_has_before_it_counts(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["events", "apply", "--once", "--home", str(home)]) == 0
+    with connect(server.start(home)) as connection:
+        EventClient(connection).send([Shown("r1", "u1", "v4", now_us(), 1).impression()])
+    assert run(["run", "video_counts", "--home", str(home)]) == 0
+    counts = SmallHome(home.parent).tables.read(VIDEO_COUNTS, columns=["video_id"])
+    assert "v4" in counts["video_id"].to_pylist()
+    # Without its server it says so, and runs on what had landed.
+    capsys.readouterr()
+    os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
+    try:
+        assert run(["run", "video_counts", "--home", str(home)]) == 0
+    finally:
+        del os.environ["REDIS_URL"]
+    assert "Events didn't land; this run counts what had before." in capsys.readouterr().err
 
 
 def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> None:
