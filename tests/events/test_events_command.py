@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from live_worlds import Shown, sent
 from small_home import SETTINGS, SmallHome, now_us
@@ -18,10 +19,12 @@ from small_home import SETTINGS, SmallHome, now_us
 from vidtopics import server
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
-from vidtopics.contracts import CLICKS, IMPRESSIONS, VIDEO_COUNTS
+from vidtopics.contracts import CLICKS, IMPRESSIONS
+from vidtopics.jobs.job import Run
 from vidtopics.online import OnlineClient
 from vidtopics.online.connections import connect
 from vidtopics.online.events import EventClient
+from vidtopics.times import micros
 
 
 @pytest.fixture(scope="module")
@@ -121,22 +124,34 @@ def test_a_csv_of_the_ingest_format(
     assert answer == {"acknowledged": 3, "refused": {"empty_id": 2}}
 
 
-def test_a_run_lands_what_redis_has_before_it_counts(
-    home: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_lands_what_redis_has_once_its_time_is_fixed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["events", "apply", "--once", "--home", str(home)]) == 0
-    with connect(server.start(home)) as connection:
-        EventClient(connection).send([Shown("r1", "u1", "v4", now_us(), 1).impression()])
+    tables, counted = SmallHome(home.parent).tables, []
+
+    def jobs(planned: Run, names: list[str]) -> tuple[list[object], None]:
+        [row] = tables.read(IMPRESSIONS, where=pc.field("event_id") == "r1").to_pylist()
+        counted.append(planned.as_of_us < micros(row["created_timestamp"]))
+        return [], None
+
+    real = Run.of_option
+
+    def of_option(*arguments: Any) -> Run:
+        planned = real(*arguments)
+        if not counted:  # between the run's time and its landing
+            with connect(server.start(home)) as connection:
+                EventClient(connection).send([Shown("r1", "u1", "v4", now_us()).impression()])
+        return planned
+
+    monkeypatch.setattr(Run, "of_option", of_option)
+    monkeypatch.setattr(sys.modules["vidtopics.cli.run"], "jobs", jobs)
     assert run(["run", "video_counts", "--home", str(home)]) == 0
-    counts = SmallHome(home.parent).tables.read(VIDEO_COUNTS, columns=["video_id"])
-    assert "v4" in counts["video_id"].to_pylist()
+    assert counted == [True]
     # Without its server it says so, and runs on what had landed.
-    capsys.readouterr()
-    os.environ["REDIS_URL"] = "redis://127.0.0.1:1"
-    try:
-        assert run(["run", "video_counts", "--home", str(home)]) == 0
-    finally:
-        del os.environ["REDIS_URL"]
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    assert run(["run", "video_counts", "--home", str(home)]) == 0
+    assert len(counted) == 2
     assert "Events didn't land; this run counts what had before." in capsys.readouterr().err
 
 
