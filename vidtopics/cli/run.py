@@ -69,7 +69,7 @@ def run(
         rounds.serve(home, False, settings.online, [work], watch)
         return
     planned = Run.of_option(Tables(home), settings, as_of)
-    if planned.live:
+    if as_of is None:
         land_before_run(home, settings)
     done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 import redis.asyncio
@@ -20,9 +20,11 @@ from vidtopics.online.connections import (
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
 from vidtopics.online.lists import Catalogue
-from vidtopics.online.live import LiveStatistics, LiveUser, live_statistics, live_user
 from vidtopics.online.reads import Parts, Read, Reads
 from vidtopics.online.round_trip import send, send_async
+
+if TYPE_CHECKING:
+    from vidtopics.online.live import LiveStatistics, LiveUser
 
 T = TypeVar("T")
 
@@ -92,6 +94,8 @@ class OnlineClient(Reads[Connection]):
 
         Raises as :meth:`read_views`.
         """
+        from vidtopics.online.live import live_statistics
+
         return self._run(live_statistics(self, video_ids))
 
     def live_user(self, user_id: str) -> LiveUser:
@@ -99,6 +103,8 @@ class OnlineClient(Reads[Connection]):
 
         Raises as :meth:`read_views`.
         """
+        from vidtopics.online.live import live_user
+
         return self._run(live_user(self, user_id))
 
     def queues(
@@ -168,10 +174,14 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
 
     async def live_statistics(self, video_ids: Sequence[str]) -> LiveStatistics:
         """As :meth:`OnlineClient.live_statistics`."""
+        from vidtopics.online.live import live_statistics
+
         return await self._run(live_statistics(self, video_ids))
 
     async def live_user(self, user_id: str) -> LiveUser:
         """As :meth:`OnlineClient.live_user`."""
+        from vidtopics.online.live import live_user
+
         return await self._run(live_user(self, user_id))
 
     async def queues(
