@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +17,7 @@ from vidtopics.errors import StoreError
 from vidtopics.events.generations import parts_of
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online import events as sending
+from vidtopics.online.connections import connect
 from vidtopics.online.events import AsyncEventClient, EventClient, NotAcknowledgedError, Refusal
 
 LOG = [Shown(f"e{i}", f"u{i % 3}", f"v{i % 4}", NOW_US - 50 + i, 1, NOW_US) for i in range(7)]
@@ -129,3 +132,21 @@ def test_asyncio_on_a_cluster(cluster: str, cluster_store: Any) -> None:
 
     assert asyncio.run(send()).acknowledged == 14
     assert entries(cluster_store, keys) == {"video": 14, "user": 14}
+
+
+def test_a_sender_needs_no_more_than_the_docs_say(valkey: str, store: redis.Redis) -> None:
+    keys = new_store(store)
+    text = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text()
+    [line] = re.findall(r"^ACL SETUSER sender .*$", text, re.M)
+    store.execute_command(*line.split(" "))
+    url = valkey.replace("redis://", "redis://sender:SECRET@")
+    try:
+        with connect(url) as connection:
+            assert EventClient(connection).send([*sent(LOG), {}]).acknowledged == 14
+            assert entries(store, keys) == {"video": 14, "user": 14}
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                connection.set("vt:{directory}:layout", "")
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                connection.delete(keys.dead)
+    finally:
+        store.acl_deluser("sender")

@@ -23,6 +23,7 @@ from vidtopics.events.generations import (
     parts_of,
 )
 from vidtopics.events.trimming import TRIMMED, trim
+from vidtopics.failpoints import Crash, armed
 from vidtopics.ingest.landing import Landed, land, not_landed
 from vidtopics.layout import place
 from vidtopics.materialization import live, materialize
@@ -120,6 +121,15 @@ def test_events_are_read_land_and_are_counted_by_the_next_release(
     client.send(sent(log[-1:]))
     applier.apply(generation)
     assert_reads(store, log)
+    # A run dies before its switch: its generation waits, and what comes meanwhile is in it, too.
+    with armed("materialize.staged"), pytest.raises(Crash):
+        home.load(store)
+    assert live.synchronise(home.tables, applier) == [generation]
+    log.append(Shown("n5", "u2", "v1", now_us(), 1, now_us()))
+    client.send(sent(log[-1:]))
+    applier.apply(generation)
+    assert_reads(store, log)
+    store.delete(place("vt", "lock"))  # what time does to a dead holder's
     home.load(store)
     assert sorted(opened(store, "vt")) == [1, 2]
     assert OnlineClient(store).live_statistics(["v1"]).release == 2

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,13 +144,14 @@ def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float)
                 typer.echo(_landed_line(landed), err=True)
             _trim(applier, settings)
 
-    lander = threading.Thread(target=_repeated, args=(ended, land_every, land), name="landing")
-    lander.start()
-    try:
-        _apply_in_rounds(tables, applier, ended)
-    finally:
-        ended.set()
-        lander.join()
+    with ThreadPoolExecutor(1, "landing") as pool:
+        lander = pool.submit(_repeated, ended, land_every, land)
+        lander.add_done_callback(lambda _: ended.set())  # a bug there ends the service
+        try:
+            _apply_in_rounds(tables, applier, ended)
+        finally:
+            ended.set()
+    lander.result()
 
 
 def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event) -> None:
