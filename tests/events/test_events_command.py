@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import Shown, sent
-from small_home import SETTINGS, SmallHome, now_us
 
 from vidtopics import server
 from vidtopics.cli import homes

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import redis
+from events_home import LIMIT, SETTINGS, VIDEOS, SmallHome, now_us
 from live_worlds import Batch, Shown, sent
-from small_home import LIMIT, SETTINGS, VIDEOS, SmallHome, now_us
 
 from vidtopics.contracts import CLICKS, DEAD_EVENTS, IMPRESSIONS, rejected
 from vidtopics.events.generations import (
