@@ -15,6 +15,7 @@ from live_worlds import NOW_US, Shown, new_store, sent
 
 from vidtopics.errors import StoreError
 from vidtopics.events.generations import parts_of
+from vidtopics.layout import Layout, place
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online import events as sending
 from vidtopics.online.connections import connect
@@ -97,6 +98,27 @@ def test_a_lasting_error_is_not_repeated(store: redis.Redis) -> None:
 
 def test_without_a_store_there_is_nothing_to_send_to(store: redis.Redis) -> None:
     with pytest.raises(StoreError, match="vidtopics materialize"):
+        EventClient(store).send([LOG[0].impression()])
+
+
+def test_a_prefix_that_was_filled_anew_gets_its_events_where_they_are_read(
+    store: redis.Redis,
+) -> None:
+    new_store(store)
+    client = EventClient(store)
+    client.send([LOG[0].impression()])
+    store.flushall()
+    keys = new_store(store, buckets=5)
+    client.send(sent(LOG))
+    assert entries(store, keys) == {"video": 14, "user": 14}
+    store.flushall()
+    with pytest.raises(StoreError, match="vidtopics materialize"):
+        client.send([LOG[0].impression()])
+
+
+def test_an_earlier_layout_is_loaded_anew_first(store: redis.Redis) -> None:
+    store.set(place("vt", "layout"), Layout(2, version=1).to_json())
+    with pytest.raises(StoreError, match="of layout 2, found layout 1 with 2 buckets"):
         EventClient(store).send([LOG[0].impression()])
 
 

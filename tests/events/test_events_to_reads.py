@@ -147,6 +147,20 @@ def test_events_are_read_land_and_are_counted_by_the_next_release(
     assert first_us > generation.as_of_us
 
 
+def test_a_generation_whose_opening_died_is_opened(
+    home: SmallHome, store: redis.Redis, log: list[Shown]
+) -> None:
+    applier = live.begin(store, SETTINGS)
+    [generation] = live.synchronise(home.tables, applier)
+    store.delete(*store.keys("vt:live:*"))  # it is entered, and nothing else is done
+    log.append(Shown("n1", "u1", "v2", now_us(), 1))
+    EventClient(store).send(sent(log[-1:]))
+    applier.apply(generation)
+    [generation] = live.synchronise(home.tables, applier)
+    applier.apply(generation)
+    assert_reads(store, log)
+
+
 def test_a_generation_that_no_release_names_goes(home: SmallHome, store: redis.Redis) -> None:
     applier = live.begin(store, SETTINGS)
     live.synchronise(home.tables, applier)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
-from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Layout, place
+from vidtopics.layout import place
 from vidtopics.layout.live import PARTS, LiveKeys, Part
 from vidtopics.online.connections import Connection
 
@@ -28,17 +27,7 @@ class Generation:
 
 def keys_of(connection: Connection, prefix: str) -> LiveKeys:
     """The keys of a prefix; StoreError where nothing was loaded under it."""
-    text = cast("bytes | None", connection.get(place(prefix, "layout")))
-    if text is None:
-        raise StoreError(
-            explain(
-                f"Redis, prefix {prefix!r}",
-                expected="a store that events can be sent to",
-                found="nothing",
-                mend="load a release first: `vidtopics materialize`",
-            )
-        )
-    return LiveKeys(prefix, Layout.from_json(prefix, text))
+    return LiveKeys.of(prefix, cast("bytes | None", connection.get(place(prefix, "layout"))))
 
 
 def parts_of(keys: LiveKeys) -> Iterator[tuple[Part, int]]:

@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 from zlib import crc32
 
+from vidtopics.errors import StoreError, explain
 from vidtopics.layout.layouts import Layout
+from vidtopics.layout.schema import LAYOUT
 
 T = TypeVar("T")
 Part = Literal["video", "user"]
@@ -54,6 +56,26 @@ class LiveKeys:
 
     prefix: str
     layout: Layout
+
+    @classmethod
+    def of(cls, prefix: str, text: bytes | None) -> LiveKeys:
+        """The keys by what lies under `layout`.
+
+        Raises:
+            StoreError: nothing was loaded under the prefix, or by an earlier version, whose buckets
+                have other names.
+        """
+        layout = None if text is None else Layout.from_json(prefix, text)
+        if layout is not None and layout.version == LAYOUT:
+            return cls(prefix, layout)
+        raise StoreError(
+            explain(
+                f"Redis, prefix {prefix!r}",
+                expected=f"a store that events can be sent to, of layout {LAYOUT}",
+                found="nothing" if layout is None else str(layout),
+                mend="load a release first (`vidtopics materialize`), or name its prefix",
+            )
+        )
 
     def bucket(self, entity_id: bytes) -> int:
         """The bucket of a video or user, as its features have it."""

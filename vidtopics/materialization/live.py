@@ -76,9 +76,8 @@ def synchronise(tables: Tables, applier: Applier) -> list[Generation]:
             drop(connection, keys, release)
     times = _as_of(tables, live)
     generations = [Generation(release, times[release]) for release in sorted(times)]
-    return [
-        g for g in generations if known.get(g.release) == g or open_generation(connection, keys, g)
-    ]
+    # Also those that are known: who opened one may have died on the way.
+    return [g for g in generations if open_generation(connection, keys, g)]
 
 
 def prepare(tables: Tables, connection: Connection, prefix: str, release: int) -> int:

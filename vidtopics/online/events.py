@@ -27,7 +27,7 @@ import redis.asyncio
 from redis.exceptions import BusyLoadingError, ClusterDownError, TryAgainError
 
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Layout, place
+from vidtopics.layout import place
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
@@ -58,6 +58,8 @@ AGAIN = (
 """What passes; anything else is raised at once."""
 C = TypeVar("C", Connection, AsyncConnection)
 Command = tuple[Any, ...]
+Letter = tuple[str, ...]
+"""The fields of a dead letter."""
 Message = Sequence[Command] | float
 """Commands of one round trip, or seconds to wait."""
 Sending = Generator[Message, Any, "Sent"]
@@ -113,7 +115,8 @@ class _Events(Generic[C]):
         self.connection: C = connection
         self.prefix = prefix
         self._patience_s, self._max_ahead = patience_s, max_ahead
-        self._keys: LiveKeys | None = None
+        self._layout: bytes | None = None
+        self._layout_command = ("GET", place(prefix, "layout"))
 
     @classmethod
     def from_url(
@@ -133,38 +136,44 @@ class _Events(Generic[C]):
         return cls(connection, prefix=prefix, patience_s=patience_s)
 
     def _send(self, events: Iterable[object]) -> Sending:
-        keys = self._keys or (yield from self._layout())
-        acknowledged, refused = 0, []
+        if self._layout is None:
+            yield from self._take_layout()
+        acknowledged: int = 0
+        refused: list[Refusal] = []
         waiting = enumerate(events)
         while numbered := list(islice(waiting, BATCH)):
-            commands: list[Command] = []
-            for number, event in numbered:
-                try:
-                    commands += _entries(keys, check(event, max_ahead=self._max_ahead))
-                except RefusedError as error:
-                    refused.append(Refusal(number, error.reason, error.detail))
-                    commands.append(_dead_letter(keys, event, error))
+            total = numbered[-1][0] + 1
+            checked = [self._checked(number, event, refused) for number, event in numbered]
             try:
-                yield from self._acknowledged(commands)
+                yield from self._put(checked)
             except (redis.RedisError, OSError) as error:
-                total = numbered[-1][0] + 1
                 raise NotAcknowledgedError(self.prefix, total, acknowledged, error) from error
-            acknowledged = numbered[-1][0] + 1
+            acknowledged = total
         return Sent(acknowledged - len(refused), tuple(refused))
 
-    def _layout(self) -> Generator[Message, Any, LiveKeys]:
-        [text] = yield from self._acknowledged([("GET", place(self.prefix, "layout"))])
-        if text is None:
-            raise StoreError(
-                explain(
-                    f"Redis, prefix {self.prefix!r}",
-                    expected="a store that events can be sent to",
-                    found="nothing",
-                    mend="load a release first (`vidtopics materialize`), or name its prefix",
-                )
-            )
-        self._keys = LiveKeys(self.prefix, Layout.from_json(self.prefix, text))
-        return self._keys
+    def _checked(self, number: int, event: object, refused: list[Refusal]) -> Event | Letter:
+        try:
+            return check(event, max_ahead=self._max_ahead)
+        except RefusedError as error:
+            refused.append(Refusal(number, error.reason, error.detail))
+            text = json.dumps(event, default=str)[:4_096]
+            return ("reason", error.reason, "detail", error.detail, "event", text)
+
+    def _put(self, checked: Sequence[Event | Letter]) -> Generator[Message, Any, None]:
+        """Add a batch; once more where the prefix was emptied and filled with other buckets."""
+        while True:
+            layout = self._layout
+            keys = LiveKeys.of(self.prefix, layout)
+            commands = [command for one in checked for command in _entries(keys, one)]
+            *_, now = yield from self._acknowledged([*commands, self._layout_command])
+            if now == layout:
+                return
+            self._layout = now
+
+    def _take_layout(self) -> Generator[Message, Any, None]:
+        [text] = yield from self._acknowledged([self._layout_command])
+        LiveKeys.of(self.prefix, text)
+        self._layout = text
 
     def _acknowledged(self, commands: Sequence[Command]) -> Generator[Message, Any, list[Any]]:
         """The answers; what failed is sent again, with pauses, until the patience ends."""
@@ -188,20 +197,16 @@ class _Events(Generic[C]):
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def _entries(keys: LiveKeys, event: Event) -> list[Command]:
+def _entries(keys: LiveKeys, one: Event | Letter) -> list[Command]:
     """Both parts of an event; the user's first, as it is the one that lands in the log."""
-    user = keys.stream("user", keys.bucket(event.user_id.encode()))
-    video = keys.stream("video", keys.bucket(event.video_id.encode()))
+    if not isinstance(one, Event):
+        return [("XADD", keys.dead, "MAXLEN", "~", DEAD_LETTERS, "*", *one)]
+    user = keys.stream("user", keys.bucket(one.user_id.encode()))
+    video = keys.stream("video", keys.bucket(one.video_id.encode()))
     return [
-        ("XADD", user, "*", *event.user_fields()),
-        ("XADD", video, "*", *event.video_fields()),
+        ("XADD", user, "*", *one.user_fields()),
+        ("XADD", video, "*", *one.video_fields()),
     ]
-
-
-def _dead_letter(keys: LiveKeys, event: object, error: RefusedError) -> Command:
-    text = json.dumps(event, default=str)[:4_096]
-    fields = ("reason", error.reason, "detail", error.detail, "event", text)
-    return ("XADD", keys.dead, "MAXLEN", "~", DEAD_LETTERS, "*", *fields)
 
 
 class EventClient(_Events[Connection]):
