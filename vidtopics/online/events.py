@@ -164,11 +164,11 @@ class _Events(Generic[C]):
         while True:
             layout = self._layout
             keys = LiveKeys.of(self.prefix, layout)
-            commands = [command for one in checked for command in _entries(keys, one)]
-            *_, now = yield from self._acknowledged([*commands, self._layout_command])
-            if now == layout:
+            commands: list[Command] = [c for one in checked for c in _entries(keys, one)]
+            answers = yield from self._acknowledged([*commands, self._layout_command])
+            self._layout = answers[-1]
+            if self._layout == layout:
                 return
-            self._layout = now
 
     def _take_layout(self) -> Generator[Message, Any, None]:
         [text] = yield from self._acknowledged([self._layout_command])
