@@ -7,7 +7,11 @@ import sys
 import zipfile
 from pathlib import Path
 
-PROGRAM = "import sys\nfrom vidtopics.source import source_hash\nprint(source_hash({name!r}), {package!r} in sys.modules)"
+PROGRAM = """
+import sys
+from vidtopics.source import source_hash
+print(source_hash({name!r}), {package!r} in sys.modules)
+"""
 
 
 def _hash(name: str, package: str, folder: Path) -> list[str]:
