@@ -93,7 +93,9 @@ def main() -> None:
     speeds = measure(options.users, options.rounds)
     for name, speed in speeds.items():
         sys.stdout.write(f"{name:32}{speed / 1e6:8.2f} M impressions/s\n")
-    sys.stdout.write(f"the kernel is {speeds[KERNEL] / speeds[NUMPY]:.1f} times numpy\n")
+    factor = speeds[KERNEL] / speeds[NUMPY]
+    of_thread = factor / numba.get_num_threads()
+    sys.stdout.write(f"the kernel is {factor:.1f} times numpy, {of_thread:.1f} times a thread\n")
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def _consumers(options: argparse.Namespace) -> Iterator[Consumer]:
 
 
 def main() -> None:
-    """Print a table for each eta and number of topics, or all gains as JSON."""
+    """Print a table for the worlds of each setting, or all gains as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted")
     parser.add_argument("worlds", nargs="*", type=Path, metavar="WORLD")
     parser.add_argument("--seeds", nargs="+", type=int, default=[])

@@ -37,9 +37,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).write_text(text, encoding="utf-8")
     (tmp_path / "producers" / "titles" / "__init__.py").touch()
     for package in (producers, spark_jobs):
-        monkeypatch.setattr(
-            package, "__path__", [*package.__path__, str(tmp_path / package.__name__)]
-        )
+        path = [*package.__path__, str(tmp_path / package.__name__)]
+        monkeypatch.setattr(package, "__path__", path)
+        monkeypatch.setattr(package.__spec__, "submodule_search_locations", path)  # source_hash's
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

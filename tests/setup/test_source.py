@@ -7,13 +7,16 @@ import sys
 import zipfile
 from pathlib import Path
 
-PROGRAM = "import sys\nfrom vidtopics.source import source_hash\nprint(source_hash({name!r}), {package!r} in sys.modules)"
+PROGRAM = """
+import sys
+sys.path.insert(0, {folder!r})
+from vidtopics.source import source_hash
+print(source_hash({name!r}), {package!r} in sys.modules)
+"""
 
 
 def _hash(name: str, package: str, folder: Path) -> list[str]:
-    program = f"import sys\nsys.path.insert(0, {str(folder)!r})\n" + PROGRAM.format(
-        name=name, package=package
-    )
+    program = PROGRAM.format(name=name, package=package, folder=str(folder))
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import planted, planted_variants
+from benchmarks import planted
 from benchmarks.planted import gains, table
 from benchmarks.planted_sources import clustered, of_covers, of_tags
 from benchmarks.planted_variants import (
@@ -76,19 +76,25 @@ def test_topics_are_worth_nothing_where_content_says_nothing_of_taste():
 
 
 def test_the_command_prints_a_table_for_each_setting(monkeypatch, capsys):
-    monkeypatch.setattr(ceiling_gains, "DRAWS", 5)
-    monkeypatch.setattr(planted_variants, "PERMUTATIONS", 1)
+    def gains_of_two(consumer, variants):
+        world = consumer.world
+        setting = (world.settings.visible_taste, 60, world.settings.taste_follows, world.seed)
+        share = world.settings.visible_taste / 10
+        two = [("base", 0.0), (KERNEL, share)]
+        return [planted.Gain(*setting, name, "base", 0.6, g, g - 0.01, g + 0.01) for name, g in two]
+
+    monkeypatch.setattr(planted, "gains", gains_of_two)
     argv = ["planted", "--seeds", "7", "--users", "60", "--eta", "0", "0.7"]
     monkeypatch.setattr("sys.argv", argv)
     planted.main()
     printed = capsys.readouterr().out
+    assert "| topic kernel | base | +0.0700 ± 0.0100 | +0.0700 |" in printed
     monkeypatch.setattr("sys.argv", [*argv, "--json"])
     planted.main()
     rows = [planted.Gain(**row) for row in json.loads(capsys.readouterr().out)]
-    assert [row.setting for row in rows] == [(0.0, 60, "content")] * 11 + [
-        (0.7, 60, "content")
-    ] * 11
-    assert printed == f"{table(rows[:11])}\n\n{table(rows[11:])}\n\n"
+    settings = [(0.0, 60, "content"), (0.7, 60, "content")]
+    assert [row.setting for row in rows] == [setting for setting in settings for _ in range(2)]
+    assert printed == f"{table(rows[:2])}\n\n{table(rows[2:])}\n\n"
 
 
 def agreement(topics, world):

@@ -26,7 +26,8 @@ def show(report: Mapping[str, Any]) -> None:
     world = report["world"]
     _say(
         f"Ceiling of the simulated world (seed {world['seed']}, {world['topics']} planted topics,"
-        f" eta {world['visible_taste']:g}): a logistic regression on the last fifth of"
+        f" eta {world['visible_taste']:g}, taste follows {world['taste_follows']}): a logistic"
+        " regression on the last fifth of"
         f" {world['impressions']:,} impressions, by what it knows beside rates and the user's"
         " history; intervals of 95% over users"
     )

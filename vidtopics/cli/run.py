@@ -11,6 +11,7 @@ import typer
 
 from vidtopics.cli import rounds
 from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
+from vidtopics.cli.events import land_before_run
 
 if TYPE_CHECKING:
     from vidtopics.jobs.job import Run
@@ -68,6 +69,8 @@ def run(
         rounds.serve(home, False, settings.online, [work], watch)
         return
     planned = Run.of_option(Tables(home), settings, as_of)
+    if as_of is None:
+        land_before_run(home, settings)
     done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None
     if as_json:

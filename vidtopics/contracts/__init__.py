@@ -11,7 +11,7 @@ library.
 """
 
 from vidtopics.contracts.inputs import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS, rejected
-from vidtopics.contracts.logbooks import LOADS, RELEASES
+from vidtopics.contracts.logbooks import DEAD_EVENTS, LOADS, RELEASES
 from vidtopics.contracts.registry import (
     DERIVED,
     ENTITIES,
@@ -68,6 +68,7 @@ __all__ = [
     "CLICKS",
     "COMMIT_VERSION",
     "CREATED_TIME",
+    "DEAD_EVENTS",
     "DERIVED",
     "ENTITIES",
     "EVENT_TIME",

@@ -1,4 +1,4 @@
-"""What was released, and what was loaded."""
+"""What was released, what was loaded, and which events were refused."""
 
 from __future__ import annotations
 
@@ -38,5 +38,19 @@ LOADS = Table(
         Column("store", "string", "address without password, and prefix"),
         Column("load", "int64", "number of the load under that prefix"),
         Column("live_from", "timestamp", "from when readers of the store see the release"),
+    ),
+)
+
+DEAD_EVENTS = Table(
+    "dead_events",
+    "log",
+    ("entry",),
+    engine="deltalake",
+    doc="events that were refused on their way into Redis, or from there into the log",
+    columns=(
+        Column("entry", "string", "stream and number of its entry in Redis"),
+        Column("reason", "string", "why it was refused, one of the documented reasons"),
+        Column("detail", "string", "what was expected and what was found"),
+        Column("event", "string", "the event as JSON, 4,096 characters at most"),
     ),
 )

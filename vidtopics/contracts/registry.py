@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vidtopics.contracts.inputs import CLICKS, IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS, rejected
-from vidtopics.contracts.logbooks import LOADS, RELEASES
+from vidtopics.contracts.logbooks import DEAD_EVENTS, LOADS, RELEASES
 from vidtopics.contracts.table import USER_ID, VIDEO_ID, Column, Table
 from vidtopics.contracts.topics import (
     TAG_COOCCURRENCE,
@@ -47,8 +47,8 @@ DERIVED = (
     TOPIC_QUEUES,
 )
 
-LOGBOOKS = (RELEASES, LOADS)
-"""What was released and loaded; no release names their versions."""
+LOGBOOKS = (RELEASES, LOADS, DEAD_EVENTS)
+"""What was released, loaded and refused of events; no release names their versions."""
 TABLES: Mapping[str, Table] = {
     t.name: t for t in (*INPUTS, *(rejected(t) for t in INPUTS), *DERIVED, *LOGBOOKS)
 }

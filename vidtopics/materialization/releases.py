@@ -23,7 +23,16 @@ from vidtopics.contracts import (
 from vidtopics.errors import ContractError, StoreError, TableError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.layout import place
-from vidtopics.materialization import cleaning, owners, pins, strays, structures, switching, views
+from vidtopics.materialization import (
+    cleaning,
+    live,
+    owners,
+    pins,
+    strays,
+    structures,
+    switching,
+    views,
+)
 from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.loading import Loader, Progress, load_here
@@ -162,6 +171,8 @@ def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report)
         switch = switching.Switch(
             run.load, run.release, live_us, views_to_switch, fields, sorted(failed)
         )
+        if live.NAMES & {view.view for view in views_to_switch}:
+            live.prepare(run.tables, run.store.connection, run.store.prefix, run.release)
         failpoint("materialize.staged")
         switching.go_live(run.store, switch)
         failpoint("materialize.switched")
@@ -181,8 +192,8 @@ def _is_news(run: views.Round, failed: Collection[str]) -> bool:
     """Whether the live record says another release, or other parts that were left behind."""
     if not run.records:
         return True
-    live = run.records[-1]
-    return live.release != run.release or set(live.incomplete) != set(failed)
+    last = run.records[-1]
+    return last.release != run.release or set(last.incomplete) != set(failed)
 
 
 def _target(tables: Tables, store: Generations, release: int | None) -> dict[str, Any] | None:
@@ -200,8 +211,8 @@ def _target(tables: Tables, store: Generations, release: int | None) -> dict[str
     if release is not None:
         return release_of(tables, release)
     if pin:
-        live = switching.records(store)
-        is_there = bool(live) and live[-1].release == pin.release and not live[-1].incomplete
+        known = switching.records(store)
+        is_there = bool(known) and known[-1].release == pin.release and not known[-1].incomplete
         return None if is_there else release_of(tables, pin.release)
     latest = _latest(tables)
     rolled_back = pins.held(store)
@@ -261,8 +272,8 @@ def backfill(
         owners.claim(lease, tables)
         writer = _writer(connection, settings, lease)
         cleaning.reset(writer)
-        live = switching.records(writer.generations)
-        release = release_of(tables, live[-1].release) if live else _latest(tables)
+        known = switching.records(writer.generations)
+        release = release_of(tables, known[-1].release) if known else _latest(tables)
         number, now_us = release["release_id"], time.time_ns() // 1000
         run = views.Round(tables, writer, lease, number, now_us, False, load_here, progress)
         done, staged = [], []
@@ -273,7 +284,7 @@ def backfill(
                 done.append(moved)
                 report(moved)
         if staged:
-            incomplete = live[-1].incomplete if live else ()
+            incomplete = known[-1].incomplete if known else ()
             switching.go_live(
                 writer.generations,
                 switching.Switch(run.load, number, now_us, staged, {}, incomplete),
@@ -422,16 +433,16 @@ def _log_load(tables: Tables, store: Generations) -> None:
     known = switching.records(store)
     if not known:
         return
-    live = known[-1]
-    if _entered(store.connection, store.prefix, "logged") == str(live.release) or live.incomplete:
+    last = known[-1]
+    if _entered(store.connection, store.prefix, "logged") == str(last.release) or last.incomplete:
         return
     assert store.lease is not None
     try:
-        loads.record(tables, live.release, store.address, live.load, live.live_us)
+        loads.record(tables, last.release, store.address, last.load, last.live_us)
     except (OSError, DeltaError, ContractError) as error:  # also a clock that is ahead
         _logger.warning("the home's load log can't be written: %s", error)
         return
-    _enter(store.lease, "logged", str(live.release))
+    _enter(store.lease, "logged", str(last.release))
 
 
 def _entered(connection: Connection, prefix: str, name: str) -> str:

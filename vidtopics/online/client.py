@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 import redis.asyncio
@@ -22,6 +22,9 @@ from vidtopics.online.features import Features
 from vidtopics.online.lists import Catalogue
 from vidtopics.online.reads import Parts, Read, Reads
 from vidtopics.online.round_trip import send, send_async
+
+if TYPE_CHECKING:
+    from vidtopics.online.live import LiveStatistics, LiveUser
 
 T = TypeVar("T")
 
@@ -85,6 +88,24 @@ class OnlineClient(Reads[Connection]):
     def recent_clicks(self, user_id: str) -> list[str]:
         """The user's clicked videos, newest first; empty where there are none."""
         return self._run(self._recent_clicks(user_id))
+
+    def live_statistics(self, video_ids: Sequence[str]) -> LiveStatistics:
+        """Exposures and clicks of videos up to the last event that was applied, in one round trip.
+
+        Raises as :meth:`read_views`.
+        """
+        from vidtopics.online.live import live_statistics
+
+        return self._run(live_statistics(self, video_ids))
+
+    def live_user(self, user_id: str) -> LiveUser:
+        """A user's counts, recent clicks and skips up to the last event, in one round trip.
+
+        Raises as :meth:`read_views`.
+        """
+        from vidtopics.online.live import live_user
+
+        return self._run(live_user(self, user_id))
 
     def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
@@ -150,6 +171,18 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
     async def recent_clicks(self, user_id: str) -> list[str]:
         """As :meth:`OnlineClient.recent_clicks`."""
         return await self._run(self._recent_clicks(user_id))
+
+    async def live_statistics(self, video_ids: Sequence[str]) -> LiveStatistics:
+        """As :meth:`OnlineClient.live_statistics`."""
+        from vidtopics.online.live import live_statistics
+
+        return await self._run(live_statistics(self, video_ids))
+
+    async def live_user(self, user_id: str) -> LiveUser:
+        """As :meth:`OnlineClient.live_user`."""
+        from vidtopics.online.live import live_user
+
+        return await self._run(live_user(self, user_id))
 
     async def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]

@@ -75,6 +75,7 @@ def _measure(
             "seed": world.seed,
             "topics": world.settings.topics,
             "visible_taste": world.settings.visible_taste,
+            "taste_follows": world.settings.taste_follows,
             "impressions": len(log.user),
         },
         "rows": [

@@ -1,0 +1,372 @@
+"""Send events, apply them to what readers see, land them in the log."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidtopics.cli import rounds
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    Embedded,
+    ExistingHome,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from vidtopics.events.applying import Applier
+    from vidtopics.ingest.landing import Landed
+    from vidtopics.online.connections import Connection
+    from vidtopics.settings import Settings
+
+app = typer.Typer(no_args_is_help=True)
+POLL_S = 0.02
+"""Between two looks at the streams; an event is seen about half of it after it is acknowledged."""
+FOLLOW_S = 1.0
+"""Between two looks for another release."""
+LAND_S = 60.0
+RETRY_S = 1.0
+SEND = 5_000
+MARK = "events-applied"
+"""A file of the home: events are applied with it, so that runs land them first."""
+
+
+@app.command()
+def apply(
+    once: Annotated[
+        bool, typer.Option("--once", help="Apply and land what is there, then end.")
+    ] = False,
+    land_every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="1m",
+            parser=rounds.duration_s,
+            help="Write events to the tables; every minute if left out.",
+        ),
+    ] = None,
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    embedded: Embedded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Apply events to the live counts and lists, and land them in the log, until SIGINT or SIGTERM.
+
+    Any number of these may run. Where Redis goes away it waits for it; with --once it ends with 2.
+    """
+    from vidtopics.cli import homes, stores
+    from vidtopics.tables import Tables
+
+    settings, tables = homes.settings(home, config), Tables(home)
+    with stores.reached(home, embedded) as connection:
+        applier = _begin(connection, settings, tables)
+        if once:
+            applied = _apply(tables, applier)
+            landed = _land(tables, applier, settings)
+            _trim(applier, settings)
+            _print_done(applied, landed, as_json)
+            return
+        _serve(tables, applier, settings, land_every or LAND_S)
+
+
+def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
+    from vidtopics.materialization import live, owners
+
+    owners.check(connection, settings.online.prefix, tables)
+    applier = live.begin(connection, settings)
+    (tables.home / MARK).touch()
+    return applier
+
+
+def land_before_run(home: Path, settings: Settings) -> None:
+    """Land what Redis has, once a run's as-of time is fixed: then the run lacks no event before it.
+
+    Nothing is done where no events were ever applied with this home. Where it fails a line says so:
+    what the run then lacks, the next one counts.
+    """
+    from vidtopics.cli import stores
+    from vidtopics.errors import VidtopicsError
+    from vidtopics.materialization import live, owners
+    from vidtopics.tables import Tables
+
+    if not (home / MARK).exists():
+        return
+    tables = Tables(home)
+    try:
+        with stores.reached(home, False) as connection:
+            owners.check(connection, settings.online.prefix, tables)
+            _land(tables, live.begin(connection, settings), settings)
+    except VidtopicsError as error:
+        stores.print_warning(f"Events didn't land; this run counts what had before. {error}")
+
+
+def _apply(tables: Any, applier: Applier) -> int:
+    from vidtopics.materialization.live import synchronise
+
+    return sum(applier.apply(generation) for generation in synchronise(tables, applier))
+
+
+def _land(tables: Any, applier: Applier, settings: Settings) -> Landed:
+    from vidtopics.ingest.landing import land
+
+    ahead = settings.online.max_ahead
+    return land(tables, applier.connection, applier.keys, settings.ingest, ahead)
+
+
+def _trim(applier: Applier, settings: Settings) -> int:
+    from datetime import timedelta
+
+    from vidtopics.events.trimming import trim
+
+    ahead_us = settings.online.max_ahead // timedelta(microseconds=1)
+    return trim(applier.connection, applier.keys, ahead_us)
+
+
+def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float) -> None:
+    """Apply in short rounds; land and trim beside that, in a thread of its own."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+
+    def land() -> None:
+        with _passing("landing"):
+            landed = _land(tables, applier, settings)
+            if landed.entries:
+                typer.echo(_landed_line(landed), err=True)
+            _trim(applier, settings)
+
+    with ThreadPoolExecutor(1, "landing") as pool:
+        lander = pool.submit(_repeated, ended, land_every, land)
+        lander.add_done_callback(lambda _: ended.set())  # a bug there ends the service
+        try:
+            _apply_in_rounds(tables, applier, ended)
+        finally:
+            ended.set()
+    lander.result()
+
+
+def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event) -> None:
+    from vidtopics.materialization.live import synchronise
+
+    generations: list[Any] = []
+    looked = 0.0
+    while not ended.is_set():
+        applied = 0
+        with _passing("applying", ended):
+            if time.monotonic() - looked >= FOLLOW_S:
+                generations, looked = synchronise(tables, applier), time.monotonic()
+            applied = sum(map(applier.apply, generations))
+        if not applied:
+            ended.wait(POLL_S)
+
+
+class _passing:  # noqa: N801  reads as a phrase
+    """Within the block a failing Redis or table is told of, and what failed is done again later."""
+
+    def __init__(self, work: str, ended: threading.Event | None = None) -> None:
+        self.work, self.ended = work, ended
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        from redis.exceptions import RedisError
+
+        from vidtopics.errors import VidtopicsError
+
+        if not isinstance(error, (RedisError, VidtopicsError, OSError)):
+            return False
+        typer.echo(f"{self.work} failed, and is tried again: {error}", err=True)
+        if self.ended is not None:
+            self.ended.wait(RETRY_S)
+        return True
+
+
+def _repeated(ended: threading.Event, every_s: float, work: Any) -> None:
+    while not ended.wait(every_s):
+        work()
+    work()  # what came until the end
+
+
+def _print_done(applied: int, landed: Landed, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        print_json({"applied": applied, "landed": asdict(landed)})
+    else:
+        typer.echo(f"applied {applied:,} entries; {_landed_line(landed)}")
+
+
+def _landed_line(landed: Landed) -> str:
+    refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(landed.refused.items()))
+    parts = [
+        f"landed {landed.entries:,} events: {landed.impressions:,} impressions",
+        f"{landed.clicks:,} clicks",
+        f"{landed.already_there:,} impressions were there",
+        *([f"{landed.held:,} wait for their time"] if landed.held else []),
+        *([f"refused {refused}"] if refused else []),
+    ]
+    return ", ".join(parts)
+
+
+@app.command()
+def replay(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON lines, CSV or Parquet.", dir_okay=False)
+    ],
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    embedded: Embedded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send the events of a file; a row of the ingest format is an impression, and its click.
+
+    Ends with 1 where events were refused.
+    """
+    from itertools import islice
+
+    from vidtopics.cli import homes, stores
+    from vidtopics.ingest.replay import events_of
+    from vidtopics.online.events import EventClient
+
+    acknowledged = 0
+    refused: dict[str, list[str]] = {}
+    prefix, began = homes.prefix(home, config), time.monotonic()
+    with stores.reached(home, embedded) as connection:
+        client, events = EventClient(connection, prefix=prefix), events_of(file)
+        while part := list(islice(events, SEND)):
+            sent = client.send(part)
+            acknowledged += sent.acknowledged
+            for refusal in sent.refused:
+                refused.setdefault(refusal.reason, []).append(refusal.detail)
+    counts = {reason: len(details) for reason, details in refused.items()}
+    if as_json:
+        print_json({"acknowledged": acknowledged, "refused": counts})
+    else:
+        typer.echo(f"{acknowledged:,} events acknowledged in {time.monotonic() - began:.1f} s")
+        for reason, details in refused.items():
+            typer.echo(f"refused {len(details):,} {reason}, the first: {details[0]}")
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tail(
+    last: Annotated[int, typer.Option(metavar="N", min=0, help="Of those that are there.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes.")] = False,
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    embedded: Embedded = False,
+) -> None:
+    """Print events as they came, one line of JSON each."""
+    from vidtopics.cli import homes, stores
+    from vidtopics.events.generations import keys_of
+
+    with stores.reached(home, embedded) as connection:
+        keys = keys_of(connection, homes.prefix(home, config))
+        streams = [keys.stream("user", bucket) for bucket in range(keys.layout.buckets)]
+        for line in _tailed(connection, streams, last, follow):
+            typer.echo(line)
+
+
+def _tailed(connection: Connection, streams: list[str], last: int, follow: bool) -> Iterator[str]:
+    cursors = dict.fromkeys(streams, "0-0")
+    with connection.pipeline(transaction=False) as pipe:
+        for stream in streams:
+            pipe.xrevrange(stream, count=max(last, 1))
+        answers = pipe.execute()
+    entries = []
+    for stream, newest in zip(streams, answers, strict=True):
+        if newest:
+            cursors[stream] = newest[0][0].decode()
+        entries += newest
+    entries.sort(key=lambda entry: tuple(map(int, entry[0].split(b"-"))))
+    yield from map(_line, entries[len(entries) - min(last, len(entries)) :])
+    while follow:
+        time.sleep(0.1)
+        with connection.pipeline(transaction=False) as pipe:
+            for stream in streams:
+                pipe.xrange(stream, min=f"({cursors[stream]}")
+            answers = pipe.execute()
+        for stream, newer in zip(streams, answers, strict=True):
+            if newer:
+                cursors[stream] = newer[-1][0].decode()
+            yield from map(_line, newer)
+
+
+def _line(entry: tuple[bytes, dict[bytes, bytes]]) -> str:
+    """An entry in the field names of the ingest format."""
+    from vidtopics.ingest.landing import NAMES
+    from vidtopics.times import moment
+
+    number, fields = entry
+    text = {name.decode(errors="replace"): v.decode(errors="replace") for name, v in fields.items()}
+    try:
+        shown, own = (moment(int(text[name])) for name in ("t", "a"))
+        event = {"kind": NAMES[text["k"]], "event_id": text["e"], "user_id": text["u"]}
+        event |= {"video_id": text["v"], "event_timestamp": shown}
+        event |= {"clicked_at": own} if text["k"] != "i" else {}
+        names = {"w": "watch_seconds", "p": "position", "r": "request_id"}
+        event |= {names[name]: text[name] for name in names if text[name]}
+    except (KeyError, ValueError, OverflowError):
+        event = {"malformed": json.dumps(text)}
+    return json.dumps({"entry": number.decode(), **event}, ensure_ascii=False)
+
+
+@app.command()
+def status(
+    home: ExistingHome = DEFAULT_HOME,
+    config: Config = None,
+    embedded: Embedded = False,
+    as_json: AsJson = False,
+) -> None:
+    """Generations, how far each is behind, what became of its entries, and how long streams are."""
+    from vidtopics.cli import homes, stores
+    from vidtopics.events.generations import keys_of
+
+    with stores.reached(home, embedded) as connection:
+        keys = keys_of(connection, homes.prefix(home, config))
+        facts = _facts(connection, keys)
+    if as_json:
+        print_json(facts)
+        return
+    typer.echo(f"streams: {facts['streams']['user']:,} events, {facts['dead']:,} dead letters")
+    typer.echo(f"not landed: {facts['not_landed']:,} events")
+    for release, generation in facts["generations"].items():
+        typer.echo(f"release {release}, events from {generation['as_of']} on")
+        for part in ("video", "user"):
+            counts = generation["counts"][part]
+            text = ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)) or "nothing yet"
+            typer.echo(f"  {part}s: {text}; behind by {max(generation['lag_ms'][part]):,} ms")
+
+
+def _facts(connection: Connection, keys: Any) -> dict[str, Any]:
+    from vidtopics.events.generations import counters, lags, opened, parts_of
+    from vidtopics.ingest.landing import not_landed
+    from vidtopics.times import moment
+
+    lengths = {"video": 0, "user": 0}
+    for part, bucket in parts_of(keys):
+        lengths[part] += connection.xlen(keys.stream(part, bucket))  # type: ignore[operator]
+    return {
+        "streams": lengths,
+        "dead": connection.xlen(keys.dead),
+        "not_landed": not_landed(connection, keys),
+        "generations": {
+            release: {
+                "as_of": moment(generation.as_of_us),
+                "counts": counters(connection, keys, release),
+                "lag_ms": lags(connection, keys, release),
+            }
+            for release, generation in sorted(opened(connection, keys.prefix).items())
+        },
+    }

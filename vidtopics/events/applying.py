@@ -1,0 +1,117 @@
+"""Applying what streams hold to a generation: scripts that go on from where the last one ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cache
+from hashlib import sha1
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from vidtopics.events.generations import Generation, parts_of
+from vidtopics.events.scripts import APPLY_USERS, APPLY_VIDEOS, CLOSED
+from vidtopics.layout.live import LiveKeys, Part
+from vidtopics.online.connections import Connection
+
+ENTRIES = 400
+"""Entries that one call applies; Redis does nothing else for a few milliseconds."""
+MOST_RECENT = 10_000
+"""Of a user's list, however long `recall.recent_clicks` is: a record's number has 16 bits."""
+SCRIPTS: dict[Part, str] = {"video": APPLY_VIDEOS, "user": APPLY_USERS}
+
+
+class Applier:
+    """Applies entries under one prefix; any number of them may work at the same time.
+
+    Args:
+        connection: a server or a cluster.
+        keys: of the prefix.
+        recent: how long lists of a user's clicks and skips are (`recall.recent_clicks`).
+        max_ahead: how far an event may lie ahead of its entry (`online.max_ahead`).
+    """
+
+    def __init__(
+        self, connection: Connection, keys: LiveKeys, *, recent: int, max_ahead: timedelta
+    ) -> None:
+        self.connection, self.keys = connection, keys
+        self._ahead = str(max_ahead // timedelta(microseconds=1))
+        self._recent = str(min(recent, MOST_RECENT))
+
+    def apply(self, generation: Generation) -> int:
+        """Apply all that the streams hold now; how many entries that were.
+
+        Entries that come meanwhile are left for the next call where the streams never end. A
+        generation that was dropped takes nothing.
+
+        Raises:
+            redis.exceptions.RedisError: a server can't be reached or refuses; call again.
+        """
+        waiting = self._lengths()
+        applied = 0
+        while waiting:
+            counts = self._round(generation, waiting)
+            applied += sum(counts.values())
+            waiting = {
+                where: waiting[where] - count
+                for where, count in counts.items()
+                if count == ENTRIES and waiting[where] > count
+            }
+        return applied
+
+    def _lengths(self) -> dict[tuple[Part, int], int]:
+        """How many entries each stream has, of those that have any."""
+        places = list(parts_of(self.keys))
+        with self.connection.pipeline(transaction=False) as pipe:
+            for where in places:
+                pipe.xlen(self.keys.stream(*where))
+            lengths = pipe.execute()
+        return {where: n for where, n in zip(places, lengths, strict=True) if n}
+
+    def _round(
+        self, generation: Generation, places: Iterable[tuple[Part, int]]
+    ) -> dict[tuple[Part, int], int]:
+        """One call for each place; the entries that it took."""
+        calls = {where: self._call(generation, *where) for where in places}
+        with self.connection.pipeline(transaction=False) as pipe:
+            for (part, _), call in calls.items():
+                pipe.execute_command("EVALSHA", _digest(part), *call)
+            answers = pipe.execute(raise_on_error=False)
+        counts = {}
+        for (where, call), answer in zip(calls.items(), answers, strict=True):
+            result = answer
+            if isinstance(answer, NoScriptError):  # a server that was started since
+                result = self._eval(SCRIPTS[where[0]], call)
+            counts[where] = 0 if _is_closed(result) else _number(result)
+        return counts
+
+    def _eval(self, script: str, call: list[Any]) -> Any:
+        try:
+            connection: Any = self.connection  # redis-py has no types for it
+            return connection.execute_command("EVAL", script, *call)
+        except ResponseError as error:
+            return error
+
+    def _call(self, generation: Generation, part: Part, bucket: int) -> list[Any]:
+        keys = [
+            self.keys.stream(part, bucket),
+            *self.keys.generation(generation.release, part, bucket),
+        ]
+        return [len(keys), *keys, generation.as_of_us, ENTRIES, self._ahead, self._recent]
+
+
+def _is_closed(answer: Any) -> bool:
+    return isinstance(answer, ResponseError) and str(answer).startswith(CLOSED)
+
+
+def _number(answer: Any) -> int:
+    if isinstance(answer, Exception):
+        raise answer
+    return int(answer)
+
+
+@cache
+def _digest(part: Part) -> str:
+    """How Redis names a script."""
+    return sha1(SCRIPTS[part].encode(), usedforsecurity=False).hexdigest()

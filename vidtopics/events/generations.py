@@ -1,0 +1,112 @@
+"""Generations of live state: one per release, of the events since the release's as-of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+from vidtopics.layout import place
+from vidtopics.layout.live import PARTS, LiveKeys, Part
+from vidtopics.online.connections import Connection
+
+LIVE = "live"
+"""A hash beside the directory: release to the as-of time of its generation, in microseconds."""
+TRIMMED = "trimmed"
+"""Beside it: for which as-of time streams were trimmed; an earlier one can't be opened any more."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The live state of a release: what events did from its as-of time on (microseconds)."""
+
+    release: int
+    as_of_us: int
+
+
+def keys_of(connection: Connection, prefix: str) -> LiveKeys:
+    """The keys of a prefix; StoreError where nothing was loaded under it."""
+    return LiveKeys.of(prefix, cast("bytes | None", connection.get(place(prefix, "layout"))))
+
+
+def parts_of(keys: LiveKeys) -> Iterator[tuple[Part, int]]:
+    """Each part of each bucket."""
+    return product(PARTS, range(keys.layout.buckets))
+
+
+def opened(connection: Connection, prefix: str) -> dict[int, Generation]:
+    """The generations that are open, by release."""
+    stored = cast("Mapping[bytes, bytes]", connection.hgetall(place(prefix, LIVE)))
+    return {int(r): Generation(int(r), int(as_of)) for r, as_of in stored.items()}
+
+
+def open_generation(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
+    """Open a generation, empty, unless it is open; False where the streams lack what it needs.
+
+    It may be called again, also after a process died here: what is open stays as it is.
+
+    One of the same release but another as-of time is another home's, or of before the tables were
+    made anew: it goes first.
+    """
+    known = opened(connection, keys.prefix).get(generation.release)
+    if known not in (None, generation):
+        drop(connection, keys, generation.release)
+    # Entered first: what a process that dies here left is known, and goes with the release.
+    connection.hset(place(keys.prefix, LIVE), str(generation.release), str(generation.as_of_us))
+    trimmed = cast("bytes | None", connection.get(place(keys.prefix, TRIMMED)))
+    if known != generation and trimmed and generation.as_of_us < int(trimmed):
+        drop(connection, keys, generation.release)
+        return False
+    with connection.pipeline(transaction=False) as pipe:
+        for part, bucket in parts_of(keys):
+            at = keys.state(generation.release, part, "at", bucket)
+            pipe.hsetnx(at, "as_of", str(generation.as_of_us))
+        pipe.execute()
+    return True
+
+
+def drop(connection: Connection, keys: LiveKeys, release: int) -> None:
+    """Remove a generation; a script that comes late finds it closed."""
+    with connection.pipeline(transaction=False) as pipe:
+        for part, bucket in parts_of(keys):
+            pipe.execute_command("UNLINK", *keys.generation(release, part, bucket))
+        pipe.execute()
+    connection.hdel(place(keys.prefix, LIVE), str(release))
+
+
+def counters(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, dict[str, int]]:
+    """Entries by outcome, of each part: applied, duplicate, late, early, malformed, implied."""
+    sums: dict[Part, dict[str, int]] = {part: {} for part in PARTS}
+    for (part, _), fields in zip(parts_of(keys), _at(connection, keys, release), strict=True):
+        for name, value in fields.items():
+            if name not in (b"as_of", b"cursor"):
+                outcome = name.decode()
+                sums[part][outcome] = sums[part].get(outcome, 0) + int(value)
+    return sums
+
+
+def lags(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, list[int]]:
+    """Per bucket the milliseconds between the last entry and the last that was applied."""
+    fields = _at(connection, keys, release)
+    with connection.pipeline(transaction=False) as pipe:
+        for part, bucket in parts_of(keys):
+            pipe.xrevrange(keys.stream(part, bucket), count=1)
+        newest = pipe.execute()
+    result: dict[Part, list[int]] = {part: [] for part in PARTS}
+    for (part, _), at, entries in zip(parts_of(keys), fields, newest, strict=True):
+        last, cursor = entries[0][0] if entries else b"0-0", at.get(b"cursor", b"0-0")
+        behind = _milliseconds(last) - _milliseconds(cursor)
+        result[part].append(0 if last == cursor else max(1, behind))
+    return result
+
+
+def _at(connection: Connection, keys: LiveKeys, release: int) -> list[dict[bytes, bytes]]:
+    with connection.pipeline(transaction=False) as pipe:
+        for part, bucket in parts_of(keys):
+            pipe.hgetall(keys.state(release, part, "at", bucket))
+        return cast("list[dict[bytes, bytes]]", pipe.execute())
+
+
+def _milliseconds(entry_id: Any) -> int:
+    return int(entry_id.partition(b"-")[0])
