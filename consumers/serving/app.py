@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -16,8 +17,8 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 import vidtopics
-from consumers.serving import messages, reading, recommending
-from consumers.serving.gate import FACTS, Facts, Gate
+from consumers.serving import events, messages, reading, recommending
+from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
 from consumers.serving.service import Service
 from consumers.serving.words import in_words
@@ -37,6 +38,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+EVENT = {
+    "kind": "click",
+    "event_id": "e7",
+    "user_id": "u0000047",
+    "video_id": "v0000786",
+    "event_timestamp": "2026-01-15T00:05:00Z",
+    "clicked_at": "2026-01-15T00:05:02Z",
+}
+"""The example of OpenAPI."""
 WORDS = {
     "missing": "a value",
     "extra_forbidden": "a known field",
@@ -124,6 +134,26 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             raise HTTPException(404, text)
         request.scope[FACTS].release = answer["release"]
         return _json(answer)
+
+    _add_events(app, service, options)
+
+
+def _add_events(app: FastAPI, service: Service, options: dict[str, Any]) -> None:
+    content: dict[str, Any] = {kind: {} for kind in (events.JSON, events.LINES, reading.ARROW)}
+    content[events.JSON]["example"] = [EVENT]
+
+    @app.post(
+        EVENTS,
+        response_model=messages.EventsAnswer,
+        openapi_extra={"requestBody": {"content": content, "required": True}},
+        **options,
+    )
+    async def send_events(request: Request) -> Response:
+        """What users did: impressions, clicks and watches; an answer says that Redis has them."""
+        kind = request.headers.get("content-type", "")
+        sent = await events.send(service, kind, await request.body())
+        refused = [asdict(refusal) for refusal in sent.refused]
+        return _json({"acknowledged": sent.acknowledged, "refused": refused})
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:

@@ -115,6 +115,21 @@ class TopicAnswer(BaseModel):
     release: int
 
 
+class RefusedEvent(BaseModel):
+    """An event that broke a rule: its place in the body (from 0), and why."""
+
+    number: int
+    reason: str
+    detail: str
+
+
+class EventsAnswer(BaseModel):
+    """How many events Redis has now, and those that it won't have."""
+
+    acknowledged: int
+    refused: list[RefusedEvent]
+
+
 class Readiness(BaseModel):
     """Whether the service is ready, and why not."""
 

@@ -178,6 +178,7 @@ def worker_app(options: Options) -> FastAPI:
     from consumers.serving.models import RankingModels
     from consumers.serving.service import Service
     from vidtopics.online import OnlineClient
+    from vidtopics.online.events import EventClient
     from vidtopics.tables import Tables
 
     logs.configure("json", "info")
@@ -205,7 +206,19 @@ def worker_app(options: Options) -> FastAPI:
         warn=logs.warn,
         switched=switched,
     )
-    service = Service(watch, settings.serving, metrics, popular_share=settings.recall.popular_share)
+    events = EventClient(
+        client.connection,
+        prefix=settings.online.prefix,
+        patience_s=settings.serving.deadline / SECOND,
+        max_ahead=settings.online.max_ahead,
+    )
+    service = Service(
+        watch,
+        settings.serving,
+        metrics,
+        events=events,
+        popular_share=settings.recall.popular_share,
+    )
     keys = KeyRing.read(options.keys, options.workers) if options.keys else None
     return make_app(service, keys, running(service))
 

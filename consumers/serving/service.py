@@ -14,6 +14,7 @@ from consumers.serving.live import Live, Watch
 from consumers.serving.metrics import ServingMetrics
 from consumers.serving.pools import DaemonPool
 from vidtopics.errors import InputError, StoreError, explain
+from vidtopics.online.events import EventClient
 from vidtopics.settings import ServingSettings
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ class Service:
         watch: has the live release.
         settings: limits of requests.
         metrics: of this process.
+        events: sends what users did.
         popular_share: `recall.popular_share`.
     """
 
@@ -41,11 +43,13 @@ class Service:
         settings: ServingSettings,
         metrics: ServingMetrics,
         *,
+        events: EventClient,
         popular_share: float,
     ) -> None:
         self.watch = watch
         self.settings = settings
         self.metrics = metrics
+        self.events = events
         self.popular_share = popular_share
         self.draining = False
         self.reading = DaemonPool(settings.threads, "reading")

@@ -183,11 +183,8 @@ def test_every_prefix_has_each_queues_share(queues, candidates):
 )
 def test_every_prefix_of_a_union_has_the_heads_of_both_lists(first, second, share, number):
     """The first p hold the head of each list, as far as its share of the places goes."""
-    reasons = [
-        {v: Reason(level, 0, 1, 0) for v in videos}
-        for level, videos in (("topic", first), ("catalogue", second))
-    ]
-    union = in_turn(*reasons, share, number)
+    own = {v: Reason("topic", 0, 1, 0) for v in first}
+    union = in_turn(own, dict.fromkeys(second, 1), share, number)
     assert len(union) == number
     for length in range(1, number + 1):
         head = list(union)[:length]
@@ -205,7 +202,7 @@ def test_every_prefix_of_a_union_has_the_heads_of_both_lists(first, second, shar
 def test_a_union_is_both_lists_sorted_by_their_places(first, second, share, number):
     """A list whose share is 0 comes behind the other."""
     own = {v: Reason("topic", 1, place, 1) for place, v in enumerate(first, 1)}
-    popular = {v: Reason("catalogue", 0, place, 0) for place, v in enumerate(second, 1)}
+    popular = {v: place for place, v in enumerate(second, 1)}
     places = [
         ((i + 0.5) / part if part else 1e9, video)
         for part, videos in ((1 - share, first), (share, second))
@@ -214,7 +211,7 @@ def test_a_union_is_both_lists_sorted_by_their_places(first, second, share, numb
     expected = {}
     for _, video in sorted(places, key=lambda place: place[0]):
         if len(expected) < number:
-            expected[video] = own.get(video, popular.get(video))
+            expected[video] = own.get(video) or Reason("catalogue", 0, popular[video], 0)
     assert list(in_turn(own, popular, share, number).items()) == list(expected.items())
 
 

@@ -24,6 +24,7 @@ from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPI
 from vidtopics.layout import Layout, Schema, Structures, encode, place
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import OnlineClient
+from vidtopics.online.events import EventClient
 from vidtopics.settings import RecallSettings, ServingSettings
 
 VIDEOS = [f"v{i}" for i in range(8)]
@@ -152,7 +153,8 @@ def service_over(store, folder, **values):
     metrics = ServingMetrics(CollectorRegistry())
     client = OnlineClient(store, metrics=metrics.online)
     watch = Watch(client, RankingModels(folder, MarkedRanker), lambda: LABELS, RECALL)
-    return Service(watch, serving, metrics, popular_share=RECALL.popular_share)
+    events = EventClient(store, patience_s=serving.deadline.total_seconds())
+    return Service(watch, serving, metrics, events=events, popular_share=RECALL.popular_share)
 
 
 @contextmanager

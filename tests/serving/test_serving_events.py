@@ -1,0 +1,147 @@
+"""`POST /events`: each media type, what is refused, what Redis and live reads then have."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pyarrow as pa
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from serving_world import release, service_over, serving, store_model
+
+from consumers.serving.events import JSON, LINES
+from consumers.serving.reading import ARROW
+from vidtopics.events.applying import Applier
+from vidtopics.events.generations import Generation, keys_of, open_generation
+from vidtopics.online import OnlineClient
+from vidtopics.online.event_rules import MAX_AHEAD
+
+SHOWN = "2026-01-15T00:05:00Z"
+
+
+def event(number, kind="click", video="v3"):
+    ids = {"event_id": f"e{number}", "user_id": "ann", "video_id": video}
+    return {"kind": kind, **ids, "event_timestamp": SHOWN}
+
+
+def arrow(rows):
+    sink, table = pa.BufferOutputStream(), pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def service(store, tmp_path):
+    release(store, 1)
+    store_model(tmp_path, 1)
+    return service_over(store, tmp_path, max_body=4_000)
+
+
+def send(caller, kind, body):
+    status, _, answer = caller.ask("POST", "/events", body, {"Content-Type": kind})
+    return status, json.loads(answer)
+
+
+def test_a_reader_sees_what_was_sent_in_each_media_type(service, store):
+    rows = [event(1), event(2, "impression"), event(1)]  # the third is the first again
+    lines = "\n".join(json.dumps(row) for row in (event(3), event(4)))
+    with serving(service) as caller:
+        assert send(caller, JSON, json.dumps(rows)) == (200, {"acknowledged": 3, "refused": []})
+        assert send(caller, JSON, json.dumps(event(5)))[1]["acknowledged"] == 1
+        assert send(caller, f"{LINES}; charset=utf-8", lines)[1]["acknowledged"] == 2
+        assert send(caller, ARROW, arrow([event(6), event(7, "impression")]))[0] == 200
+    keys, generation = keys_of(store, "vt"), Generation(0, 0)  # of values that no load brought
+    assert open_generation(store, keys, generation)
+    Applier(store, keys, recent=5, max_ahead=MAX_AHEAD).apply(generation)
+    shown = OnlineClient(store).live_statistics(["v3"])
+    assert (shown.live_exposures.tolist(), shown.live_clicks.tolist()) == ([7], [5])
+
+
+def test_events_that_break_a_rule_are_named_and_the_others_taken(service, store):
+    body = [event(1), event(2, "view"), "no event", event(3)]
+    with serving(service) as caller:
+        status, answer = send(caller, JSON, json.dumps(body))
+    assert (status, answer["acknowledged"]) == (200, 2)
+    assert [(r["number"], r["reason"]) for r in answer["refused"]] == [
+        (1, "bad_kind"),
+        (2, "no_event"),
+    ]
+    assert store.xlen(keys_of(store, "vt").dead) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        ("text/csv", b"a,b", "the header Content-Type: expected application/json or"),
+        ("", b"[]", "found none"),
+        (JSON, b"[{", "body: expected events as application/json"),
+        (LINES, b"\xff\n", "body: expected events as application/x-ndjson"),
+        (ARROW, b"no stream", f"body: expected events as {ARROW}"),
+        (JSON, b"[" * 3_000, "body: expected events as application/json"),
+    ],
+)
+def test_a_body_that_is_not_what_it_says(service, store, kind, body, words):
+    with serving(service) as caller:
+        status, answer = send(caller, kind, body)
+    assert status == 422
+    assert words in answer["errors"][0]
+    assert not store.keys("vt:events*")
+
+
+def test_a_redis_that_takes_nothing_is_a_503_with_what_it_took(service, monkeypatch):
+    def refuse(message):
+        raise redis.ConnectionError("refused")
+
+    with serving(service) as caller:
+        assert send(caller, JSON, json.dumps([event(0)]))[0] == 200
+        monkeypatch.setattr(service.events, "_patience_s", 0.0)
+        monkeypatch.setattr(service.events, "_transport", refuse)
+        status, answer = send(caller, JSON, json.dumps([event(1)]))
+    assert status == 503
+    assert "0 acknowledged (ConnectionError: refused)" in answer["errors"][0]
+
+
+def test_a_redis_that_hangs_ends_with_the_deadline(store, tmp_path, monkeypatch):
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path)
+    with serving(service) as caller:
+        monkeypatch.setattr(service, "settings", service.settings.model_copy())
+        object.__setattr__(service.settings, "deadline", service.settings.check_every)  # .05 s
+        monkeypatch.setattr(service.events, "_transport", lambda message: time.sleep(2))
+        status, answer = send(caller, JSON, json.dumps([event(1)]))
+    assert (status, "this request: expected an answer of Redis" in answer["errors"][0]) == (
+        503,
+        True,
+    )
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from([JSON, LINES, ARROW, ""]),
+    st.binary(max_size=200) | st.text(max_size=200).map(lambda t: json.dumps([t]).encode()),
+)
+def test_no_body_is_a_fault_of_the_service(kind, body):
+    status, _ = send(_CALLER[0], kind, body)
+    assert status in (200, 422)
+
+
+_CALLER = []
+
+
+@pytest.fixture(autouse=True)
+def _fuzzed(request):
+    """One service for all examples."""
+    if request.function is not test_no_body_is_a_fault_of_the_service:
+        yield
+        return
+    with serving(request.getfixturevalue("service")) as caller:
+        _CALLER[:] = [caller]
+        yield
+        _CALLER.clear()
