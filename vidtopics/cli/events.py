@@ -72,7 +72,6 @@ def apply(
         if once:
             applied = _apply(tables, applier)
             landed = _land(tables, applier, settings)
-            _trim(applier, settings)
             _print_done(applied, landed, as_json)
             return
         _serve(tables, applier, settings, land_every or LAND_S)
@@ -115,11 +114,20 @@ def _apply(tables: Any, applier: Applier) -> int:
     return sum(applier.apply(generation) for generation in synchronise(tables, applier))
 
 
-def _land(tables: Any, applier: Applier, settings: Settings) -> Landed:
-    from vidtopics.ingest.landing import land
+def _land(
+    tables: Any, applier: Applier, settings: Settings, ended: threading.Event | None = None
+) -> Landed:
+    """Land and trim, round by round; the rest is left for another time once `ended` is set."""
+    from vidtopics.ingest.landing import Landed, land_in_rounds
 
-    ahead = settings.online.max_ahead
-    return land(tables, applier.connection, applier.keys, settings.ingest, ahead)
+    landed, ahead = Landed(), settings.online.max_ahead
+    connection, keys = applier.connection, applier.keys
+    for part in land_in_rounds(tables, connection, keys, settings.ingest, ahead):
+        landed.add(part)
+        _trim(applier, settings)
+        if ended is not None and ended.is_set():
+            break
+    return landed
 
 
 def _trim(applier: Applier, settings: Settings) -> int:
@@ -139,10 +147,9 @@ def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float)
 
     def land() -> None:
         with _passing("landing"):
-            landed = _land(tables, applier, settings)
+            landed = _land(tables, applier, settings, ended)
             if landed.entries:
                 typer.echo(_landed_line(landed), err=True)
-            _trim(applier, settings)
 
     with ThreadPoolExecutor(1, "landing") as pool:
         lander = pool.submit(_repeated, ended, land_every, land)

@@ -91,20 +91,38 @@ def land(
     settings: IngestSettings,
     max_ahead: timedelta,
 ) -> Landed:
-    """Land all that the streams have beyond the last landing, in parts of bounded size.
+    """Land what the streams have now; arguments as :func:`land_in_rounds`."""
+    landed = Landed()
+    for part in land_in_rounds(tables, connection, keys, settings, max_ahead):
+        landed.add(part)
+    return landed
+
+
+def land_in_rounds(
+    tables: Tables,
+    connection: Connection,
+    keys: LiveKeys,
+    settings: IngestSettings,
+    max_ahead: timedelta,
+) -> Iterator[Landed]:
+    """Land what the streams have at the start, in parts of bounded size; what each brought.
+
+    The last brings nothing. Entries that come meanwhile are left for the next landing, so that this
+    one ends however many come.
 
     Raises:
         OutdatedError: other deliveries changed the tables each time.
         redis.exceptions.RedisError: a server can't be reached. Land again.
     """
-    landed = Landed()
+    ends = _ends(connection, keys)
     while True:
-        reading = _read(connection, keys, max_ahead)
+        reading = _read(connection, keys, max_ahead, ends)
         if not (reading.entries or reading.rows or reading.dead):
-            landed.held = len(reading.held)
-            return landed
-        landed.add(_publish(tables, reading, settings))
+            yield Landed(held=len(reading.held))
+            return
+        landed = _publish(tables, reading, settings)
         _note(connection, keys, reading)
+        yield landed
 
 
 def not_landed(connection: Connection, keys: LiveKeys) -> int:
@@ -119,15 +137,36 @@ def not_landed(connection: Connection, keys: LiveKeys) -> int:
         return held + sum(map(len, pipe.execute()))
 
 
-def _read(connection: Connection, keys: LiveKeys, max_ahead: timedelta) -> _Reading:
+def _streams(keys: LiveKeys) -> dict[str, str]:
+    """What lands: the name of its cursor, and the stream."""
+    users = {f"user:{b}": keys.stream("user", b) for b in range(keys.layout.buckets)}
+    return {**users, "dead": keys.dead}
+
+
+def _ends(connection: Connection, keys: LiveKeys) -> dict[str, str]:
+    """The last entry of each stream; 0-0 where it has none."""
+    streams = _streams(keys)
+    with connection.pipeline(transaction=False) as pipe:
+        for stream in streams.values():
+            pipe.xrevrange(stream, count=1)
+        answers = pipe.execute()
+    return {
+        name: newest[0][0].decode() if newest else "0-0"
+        for name, newest in zip(streams, answers, strict=True)
+    }
+
+
+def _read(
+    connection: Connection, keys: LiveKeys, max_ahead: timedelta, ends: Mapping[str, str]
+) -> _Reading:
     stored = cast("Mapping[bytes, bytes]", connection.hgetall(place(keys.prefix, LANDED)))
     waiting = cast("list[bytes]", connection.lrange(place(keys.prefix, HELD), 0, -1))
     cursors = {name.decode(): cursor.decode() for name, cursor in stored.items()}
-    streams = {f"user:{b}": keys.stream("user", b) for b in range(keys.layout.buckets)}
-    streams["dead"] = keys.dead
+    streams = _streams(keys)
     with connection.pipeline(transaction=False) as pipe:
         for name, stream in streams.items():
-            pipe.xrange(stream, min=f"({cursors[name]}" if name in cursors else "-", count=ENTRIES)
+            first = f"({cursors[name]}" if name in cursors else "-"
+            pipe.xrange(stream, min=first, max=ends[name], count=ENTRIES)
         answers = pipe.execute()
     reading, ahead_us = _Reading(), max_ahead // timedelta(microseconds=1)
     now_us = time.time_ns() // 1000

@@ -1,0 +1,81 @@
+"""A landing ends while events come, and loses none where another one runs beside it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from events_home import SETTINGS, SmallHome, now_us
+from live_worlds import DAY, Shown, applier, new_store
+
+from vidtopics.cli import events as command
+from vidtopics.ingest import landing
+from vidtopics.ingest.landing import Landed, land, not_landed
+from vidtopics.layout.live import LiveKeys
+from vidtopics.online.events import EventClient
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SmallHome:
+    home = SmallHome(tmp_path)
+    home.deliver([])
+    return home
+
+
+@pytest.fixture
+def keys(store: redis.Redis) -> LiveKeys:
+    return new_store(store)
+
+
+def send(store: redis.Redis, names: Iterable[str], at_us: int | None = None) -> None:
+    shown = (Shown(name, "u1", "v1", at_us or now_us(), 1) for name in names)
+    EventClient(store, max_ahead=DAY).send([one.impression() for one in shown])
+
+
+def landed(home: SmallHome, store: Any, keys: LiveKeys) -> Landed:
+    return land(home.tables, store, keys, SETTINGS.ingest, DAY)
+
+
+def before_publishing(monkeypatch: pytest.MonkeyPatch, work: Callable[[int], None]) -> None:
+    """Do something in each round, between its reading and what it publishes."""
+    numbers, publish = itertools.count(), landing._publish
+
+    def published(*arguments: Any) -> Landed:
+        work(next(numbers))
+        return publish(*arguments)
+
+    monkeypatch.setattr(landing, "_publish", published)
+
+
+def test_it_ends_while_events_come(
+    home: SmallHome, store: redis.Redis, keys: LiveKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(number: int) -> None:
+        assert number < 4, "a landing that never ends"
+        send(store, [f"late{number}"])
+
+    send(store, ["a", "b"])
+    before_publishing(monkeypatch, work)
+    assert landed(home, store, keys) == Landed(2, 2)
+    assert not_landed(store, keys) == 1
+
+
+def test_the_command_trims_in_each_round_and_ends_when_it_is_told_to(
+    home: SmallHome, store: redis.Redis, keys: LiveKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr(landing, "ENTRIES", 1)
+    monkeypatch.setattr(command, "_trim", lambda *_: trims.append(not_landed(store, keys)))
+    ended = threading.Event()
+    before_publishing(monkeypatch, lambda number: ended.set() if number == 1 else None)
+    send(store, "abcd")
+    consumer = applier(store, keys)
+    assert command._land(home.tables, consumer, SETTINGS, ended).entries == 2
+    assert len(trims) == 2
+    assert command._land(home.tables, consumer, SETTINGS).entries == 2
+    assert len(trims) == 5  # and once where nothing was left
