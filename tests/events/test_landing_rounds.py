@@ -32,8 +32,10 @@ def keys(store: redis.Redis) -> LiveKeys:
     return new_store(store)
 
 
-def send(store: redis.Redis, names: Iterable[str], at_us: int | None = None) -> None:
-    shown = (Shown(name, "u1", "v1", at_us or now_us(), 1) for name in names)
+def send(
+    store: redis.Redis, names: Iterable[str], at_us: int | None = None, user: str = "u1"
+) -> None:
+    shown = (Shown(name, user, "v1", at_us or now_us(), 1) for name in names)
     EventClient(store, max_ahead=DAY).send([one.impression() for one in shown])
 
 
@@ -79,3 +81,31 @@ def test_the_command_trims_in_each_round_and_ends_when_it_is_told_to(
     assert len(trims) == 2
     assert command._land(home.tables, consumer, SETTINGS).entries == 2
     assert len(trims) == 5  # and once where nothing was left
+
+
+def test_what_another_landing_held_back_meanwhile_stays(
+    home: SmallHome, store: redis.Redis, keys: LiveKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a bucket of which the first landing has read nothing, so that it notes no cursor there.
+    users = (f"u{i}" for i in range(2, 99))
+    other = next(user for user in users if keys.bucket(user.encode()) != keys.bucket(b"u1"))
+
+    def work(number: int) -> None:
+        if number == 0:
+            send(store, ["ahead"], now_us() + 3_600_000_000, other)
+            assert landed(home, store, keys).held == 1
+
+    send(store, ["a"])
+    before_publishing(monkeypatch, work)
+    assert landed(home, store, keys) == Landed(1, already_there=1, held=1)
+    assert not_landed(store, keys) == 1
+
+
+def test_of_what_waits_a_round_reads_what_is_due(
+    home: SmallHome, store: redis.Redis, keys: LiveKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [Shown(f"w{i}", "u1", "v1", now_us() + 3_600_000_000, 1) for i in range(20)]
+    EventClient(store).send([one.impression() for one in waits])
+    assert landed(home, store, keys) == Landed(20, held=20)
+    monkeypatch.setattr(landing, "_sort", None)  # whatever is read would fail
+    assert landed(home, store, keys) == Landed(held=20)

@@ -36,9 +36,9 @@ from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import moment
 
 ENTRIES = 5_000
-"""Of each bucket, in one landing."""
+"""Of each bucket, and of those that were held back, in one round."""
 HELD = "landing-held"
-"""A list beside the directory: entries whose time hasn't come, as JSON."""
+"""A sorted set beside the directory: entries whose time hasn't come, as JSON, by that time."""
 NAMES = {letter: kind for kind, letter in KINDS.items()}
 Entry = tuple[str, int, Mapping[str, str]]
 """Stream and number of an entry, its time in milliseconds, and its fields."""
@@ -75,12 +75,16 @@ class Landed:
 
 @dataclass
 class _Reading:
-    """One reading of the streams, sorted by what becomes of each entry."""
+    """One reading of the streams, sorted by what becomes of each entry.
+
+    `held`: entries to be held back, to the time of their event; `due`: those whose time has come.
+    """
 
     cursors: dict[str, str] = field(default_factory=dict)
     entries: int = 0
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    held: list[str] = field(default_factory=list)
+    held: dict[str, int] = field(default_factory=dict)
+    due: list[bytes] = field(default_factory=list)
     dead: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -114,21 +118,21 @@ def land_in_rounds(
         OutdatedError: other deliveries changed the tables each time.
         redis.exceptions.RedisError: a server can't be reached. Land again.
     """
-    ends = _ends(connection, keys)
+    ends, until_us = _ends(connection, keys), time.time_ns() // 1000
     while True:
-        reading = _read(connection, keys, max_ahead, ends)
-        if not (reading.entries or reading.rows or reading.dead):
-            yield Landed(held=len(reading.held))
-            return
-        landed = _publish(tables, reading, settings)
-        _note(connection, keys, reading)
+        reading = _read(connection, keys, max_ahead, ends, until_us)
+        is_last = not (reading.entries or reading.due)
+        landed = Landed() if is_last else _publish(tables, reading, settings)
+        landed.held = _note(connection, keys, reading)
         yield landed
+        if is_last:
+            return
 
 
 def not_landed(connection: Connection, keys: LiveKeys) -> int:
     """How many events haven't landed, held back or not; at most ENTRIES of each bucket count."""
     stored = cast("Mapping[bytes, bytes]", connection.hgetall(place(keys.prefix, LANDED)))
-    held = cast("int", connection.llen(place(keys.prefix, HELD)))
+    held = cast("int", connection.zcard(place(keys.prefix, HELD)))
     with connection.pipeline(transaction=False) as pipe:
         for bucket in range(keys.layout.buckets):
             cursor = stored.get(f"user:{bucket}".encode(), b"-").decode()
@@ -157,10 +161,17 @@ def _ends(connection: Connection, keys: LiveKeys) -> dict[str, str]:
 
 
 def _read(
-    connection: Connection, keys: LiveKeys, max_ahead: timedelta, ends: Mapping[str, str]
+    connection: Connection,
+    keys: LiveKeys,
+    max_ahead: timedelta,
+    ends: Mapping[str, str],
+    until_us: int,
 ) -> _Reading:
+    """Entries up to `ends`, and those held back of which the time came by `until_us`."""
     stored = cast("Mapping[bytes, bytes]", connection.hgetall(place(keys.prefix, LANDED)))
-    waiting = cast("list[bytes]", connection.lrange(place(keys.prefix, HELD), 0, -1))
+    due: Any = connection.zrangebyscore(
+        place(keys.prefix, HELD), "-inf", until_us, start=0, num=ENTRIES
+    )
     cursors = {name.decode(): cursor.decode() for name, cursor in stored.items()}
     streams = _streams(keys)
     with connection.pipeline(transaction=False) as pipe:
@@ -168,9 +179,9 @@ def _read(
             first = f"({cursors[name]}" if name in cursors else "-"
             pipe.xrange(stream, min=first, max=ends[name], count=ENTRIES)
         answers = pipe.execute()
-    reading, ahead_us = _Reading(), max_ahead // timedelta(microseconds=1)
+    reading, ahead_us = _Reading(due=due), max_ahead // timedelta(microseconds=1)
     now_us = time.time_ns() // 1000
-    for text in waiting:
+    for text in due:
         name, sent_ms, fields = json.loads(text)
         _sort(reading, (name, sent_ms, fields), now_us, ahead_us)
     for (name, stream), entries in zip(streams.items(), answers, strict=True):
@@ -204,7 +215,7 @@ def _sort(reading: _Reading, entry: Entry, now_us: int, ahead_us: int) -> None:
         reading.dead.append(_dead(entry, {"reason": error.reason, "detail": error.detail}))
         return
     if event.own_us > now_us:
-        reading.held.append(json.dumps(entry))
+        reading.held[json.dumps(entry)] = event.own_us
         return
     known_us = min(max(sent_ms * 1000, event.own_us), now_us)
     row = reading.rows.setdefault(event.event_id, _row(event, known_us))
@@ -269,7 +280,7 @@ def _merge(row: dict[str, Any], event: Event) -> None:
 
 
 def _publish(tables: Tables, reading: _Reading, settings: IngestSettings) -> Landed:
-    landed = Landed(entries=reading.entries, held=len(reading.held))
+    landed = Landed(entries=reading.entries)
     if reading.rows:
         tables.home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=tables.home, prefix="landing-") as folder:
@@ -335,13 +346,18 @@ def _printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-def _note(connection: Connection, keys: LiveKeys, reading: _Reading) -> None:
-    """Keep how far the landing came, and what it held back, in one transaction."""
+def _note(connection: Connection, keys: LiveKeys, reading: _Reading) -> int:
+    """Keep how far the landing came, and what it held back, in one transaction; how many wait.
+
+    Only what this reading had is changed: another landing may have held back more since.
+    """
     held, landed = place(keys.prefix, HELD), place(keys.prefix, LANDED)
     with connection.pipeline(transaction=True) as pipe:
         if reading.cursors:
             pipe.hset(landed, mapping=dict(reading.cursors))
-        pipe.delete(held)
+        if reading.due:
+            pipe.zrem(held, *reading.due)
         if reading.held:
-            pipe.rpush(held, *reading.held)
-        pipe.execute()
+            pipe.zadd(held, dict(reading.held))
+        pipe.zcard(held)
+        return cast("int", pipe.execute()[-1])
