@@ -109,3 +109,12 @@ def test_of_what_waits_a_round_reads_what_is_due(
     assert landed(home, store, keys) == Landed(20, held=20)
     monkeypatch.setattr(landing, "_sort", None)  # whatever is read would fail
     assert landed(home, store, keys) == Landed(held=20)
+
+
+def test_a_foreign_entry_whose_names_only_join_to_those_of_an_event(
+    home: SmallHome, store: redis.Redis, keys: LiveKeys
+) -> None:
+    store.xadd(keys.stream("user", 0), {"ke": "x", "uvtawpr": "y"})
+    send(store, ["a"])
+    assert landed(home, store, keys) == Landed(2, 1, refused={"malformed": 1})
+    assert not_landed(store, keys) == 0

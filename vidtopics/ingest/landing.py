@@ -228,7 +228,7 @@ def _sort(reading: _Reading, entry: Entry, now_us: int, ahead_us: int) -> None:
 
 def _event(fields: Mapping[str, str], latest_us: int) -> Event:
     """The event of an entry, judged by the time at which Redis took it, as the scripts do."""
-    if "".join(fields) != FIELDS["user"] or fields["k"] not in NAMES:
+    if tuple(fields) != tuple(FIELDS["user"]) or fields["k"] not in NAMES:
         raise RefusedError("malformed", f"expected the fields of an event, found {list(fields)}")
     times = {}
     for name in ("t", "a"):
