@@ -50,12 +50,17 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
     made anew: it goes first.
     """
     known = opened(connection, keys.prefix).get(generation.release)
-    if known not in (None, generation):
+    if known == generation and _is_open(connection, keys, generation):
+        return True
+    is_trimmed = _is_trimmed(connection, keys, generation)
+    if known is not None and (is_trimmed or known != generation):
         drop(connection, keys, generation.release)
-    # Entered first: what a process that dies here left is known, and goes with the release.
+    if is_trimmed:
+        return False
+    # Entered first: what a process that dies here left is known, and goes with the release. Then
+    # looked again: who trims meanwhile looks at what is entered once it has said so.
     connection.hset(place(keys.prefix, LIVE), str(generation.release), str(generation.as_of_us))
-    trimmed = cast("bytes | None", connection.get(place(keys.prefix, TRIMMED)))
-    if known != generation and trimmed and generation.as_of_us < int(trimmed):
+    if _is_trimmed(connection, keys, generation):
         drop(connection, keys, generation.release)
         return False
     with connection.pipeline(transaction=False) as pipe:
@@ -64,6 +69,18 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
             pipe.hsetnx(at, "as_of", str(generation.as_of_us))
         pipe.execute()
     return True
+
+
+def _is_open(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
+    """Whether each bucket is: that one is entered doesn't say so, who entered it may have died."""
+    at = _at(connection, keys, generation.release)
+    return all(fields.get(b"as_of") == str(generation.as_of_us).encode() for fields in at)
+
+
+def _is_trimmed(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
+    """Whether the streams lack what the generation needs."""
+    trimmed = cast("bytes | None", connection.get(place(keys.prefix, TRIMMED)))
+    return trimmed is not None and generation.as_of_us < int(trimmed)
 
 
 def drop(connection: Connection, keys: LiveKeys, release: int) -> None:

@@ -13,6 +13,13 @@ from vidtopics.online.connections import Connection
 LANDED = "landed"
 """A hash beside the directory: `user:BUCKET` and `dead` to the last entry that landed."""
 
+# What is gone stays gone: an earlier generation that is being opened must not lower it.
+_RAISE = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1])
+end
+"""
+
 
 def trim(connection: Connection, keys: LiveKeys, max_ahead_us: int) -> int:
     """Remove old entries; how many, or fewer, as Redis removes whole blocks.
@@ -25,7 +32,7 @@ def trim(connection: Connection, keys: LiveKeys, max_ahead_us: int) -> int:
     if not generations:
         return 0
     earliest = min(generation.as_of_us for generation in generations.values())
-    connection.set(place(keys.prefix, TRIMMED), str(earliest))
+    connection.eval(_RAISE, 1, place(keys.prefix, TRIMMED), str(earliest))
     # Whoever opens an earlier one meanwhile looks at that after it has entered its own: one of the
     # two sees the other.
     generations = opened(connection, keys.prefix)
