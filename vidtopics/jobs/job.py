@@ -251,6 +251,8 @@ class Job:
             )
         if run.live and contracts.VIDEO_CATALOG in self.inputs:
             versions["removals due"] = removals_due(run)  # time alone changes what is live
+        if run.live:
+            versions |= events_ahead(run, self.inputs)  # and what was before it
         if self.infers:
             versions[TOPIC_MODEL] = run.model_version.number if run.model_version else 0
         if self.warm and not run.live:
@@ -372,6 +374,17 @@ def removals_due(run: Run) -> int:
         pa.int64()
     )
     return int(pc.sum(pc.less_equal(removed, run.as_of_us)).as_py() or 0)
+
+
+def events_ahead(run: Run, tables: Iterable[Table]) -> dict[str, int]:
+    """Events of logs that aren't before the run's time, as those that land once it is fixed.
+
+    A later live run finds fewer of the same version. Logs without any are left out.
+    """
+    not_before = ds.field(EVENT_TIME) >= pa.scalar(run.as_of_us, pa.int64()).cast(TIMESTAMP)
+    logs = [table for table in tables if table.kind == "log" and run.tables.exists(table)]
+    counts = {t.name: scan(run.tables.snapshot(t)).count_rows(filter=not_before) for t in logs}
+    return {f"{name} ahead": count for name, count in counts.items() if count}
 
 
 def main(job: Job) -> None:
