@@ -91,3 +91,33 @@ def test_it_sends_to_redis(store: redis.Redis) -> None:
     assert (buffer.acknowledged, buffer.refused) == (1_401, 1)
     lengths = [store.xlen(keys.stream(*where)) for where in parts_of(keys)]
     assert sum(cast("list[int]", lengths)) == 2_800
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise OSError("no")
+
+
+def circular() -> dict[str, Any]:
+    event: dict[str, Any] = {"kind": "view"}
+    event["self"] = event
+    return event
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{b"a": 1}, circular(), {"kind": Unprintable()}, {"kind": [b"x"], b"y": 1}],
+    ids=["bytes", "circular", "unprintable", "both"],
+)
+def test_an_event_that_json_cannot_say_does_not_block_those_behind_it(
+    store: redis.Redis, bad: object
+) -> None:
+    keys = new_store(store)
+    buffer = EventBuffer(EventClient(store))
+    buffer.put(bad)
+    buffer.put(Shown("a", "u1", "v1", NOW_US, 1).impression())
+    assert buffer.flush(10)
+    assert (buffer.acknowledged, buffer.refused, buffer.last_error) == (2, 1, None)
+    [(_, letter)] = store.xrange(keys.dead)
+    assert letter[b"event"]
+    assert buffer.close(10) == []

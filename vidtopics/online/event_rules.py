@@ -94,11 +94,11 @@ def check(event: object, now_us: int | None = None, max_ahead: timedelta = MAX_A
     unknown = [name for name in event if name not in FIELDS]
     if unknown:
         expected = ", ".join(FIELDS)
-        raise RefusedError("unknown_field", f"expected {expected}, found {_shown(unknown[0])}")
+        raise RefusedError("unknown_field", f"expected {expected}, found {shown(unknown[0])}")
     kind = event.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         expected = "kind impression, click or watch"
-        raise RefusedError("bad_kind", f"expected {expected}, found {_shown(kind)}")
+        raise RefusedError("bad_kind", f"expected {expected}, found {shown(kind)}")
     names = ("event_id", "user_id", "video_id")
     event_id, user_id, video_id = (_identifier(event, name) for name in names)
     request = _identifier(event, "request_id", optional=True)
@@ -115,14 +115,14 @@ def _after(event: Mapping[str, Any], kind: str, shown_us: int, latest_us: int) -
     if kind == "impression":
         for name in ("clicked_at", "watch_seconds"):
             if not _is_missing(event.get(name)):
-                detail = f"expected no {name} of an impression, found {_shown(event[name])}"
+                detail = f"expected no {name} of an impression, found {shown(event[name])}"
                 raise RefusedError("contradicting_click", detail)
         return shown_us, ""
     own_us = _time(event, "clicked_at", latest_us, default=shown_us)
     if own_us < shown_us:
         detail = (
             f"expected clicked_at no earlier than event_timestamp, found "
-            f"{_shown(event['clicked_at'])} before {_shown(event['event_timestamp'])}"
+            f"{shown(event['clicked_at'])} before {shown(event['event_timestamp'])}"
         )
         raise RefusedError("click_before_impression", detail)
     return own_us, _watch(event, required=kind == "watch")
@@ -135,15 +135,15 @@ def _identifier(event: Mapping[str, Any], name: str, *, optional: bool = False) 
             return ""
         raise RefusedError("empty_id", f"expected {_id_rule(name)}, found none")
     if not isinstance(value, str):
-        raise RefusedError("no_text", f"expected {name} as text, found {_shown(value)}")
+        raise RefusedError("no_text", f"expected {name} as text, found {shown(value)}")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise RefusedError("not_utf8", f"expected {name} in UTF-8, found {_shown(value)}") from None
+        raise RefusedError("not_utf8", f"expected {name} in UTF-8, found {shown(value)}") from None
     if size > MAX_ID_BYTES:
         raise RefusedError("long_id", f"expected {_id_rule(name)}, found {size} bytes")
     if _CONTROL.search(value):
-        raise RefusedError("control_character", f"expected {_id_rule(name)}, found {_shown(value)}")
+        raise RefusedError("control_character", f"expected {_id_rule(name)}, found {shown(value)}")
     return value
 
 
@@ -159,15 +159,15 @@ def _time(
         return default
     us = _microseconds(value)
     if us is None:
-        detail = f"expected {name} in ISO 8601 or Unix seconds, found {_shown(value)}"
+        detail = f"expected {name} in ISO 8601 or Unix seconds, found {shown(value)}"
         raise RefusedError("bad_time", detail)
     if us < FIRST_US:
         raise RefusedError(
-            "early_time", f"expected {name} from the year 1900 on, found {_shown(value)}"
+            "early_time", f"expected {name} from the year 1900 on, found {shown(value)}"
         )
     if us > latest_us:
         raise RefusedError(
-            "future_time", f"expected {name} before now and online.max_ahead, found {_shown(value)}"
+            "future_time", f"expected {name} before now and online.max_ahead, found {shown(value)}"
         )
     return us
 
@@ -204,7 +204,7 @@ def _position(event: Mapping[str, Any]) -> str:
         return ""
     number = _float(value)
     if number is None or not 1 <= number <= MAX_INT32 or number != math.floor(number):
-        detail = f"expected a whole number position from 1 to {MAX_INT32}, found {_shown(value)}"
+        detail = f"expected a whole number position from 1 to {MAX_INT32}, found {shown(value)}"
         raise RefusedError("bad_position", detail)
     return str(int(number))
 
@@ -218,10 +218,10 @@ def _watch(event: Mapping[str, Any], *, required: bool) -> str:
     number = _float(value)
     if number is None or not math.isfinite(number) or abs(number) > MAX_FLOAT32:
         reason = "bad_number" if number is None else "not_finite"
-        detail = f"expected finite watch_seconds, found {_shown(value)}"
+        detail = f"expected finite watch_seconds, found {shown(value)}"
         raise RefusedError(reason, detail)
     if number < 0:
-        detail = f"expected watch_seconds of 0 or more, found {_shown(value)}"
+        detail = f"expected watch_seconds of 0 or more, found {shown(value)}"
         raise RefusedError("negative_watch", detail)
     return repr(abs(number))  # -0.0 is 0.0
 
@@ -245,5 +245,13 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and value == "")
 
 
-def _shown(value: object) -> str:
-    return ascii(value)[:80]
+def shown(value: object, most: int = 80) -> str:
+    """A value as Python prints it, cut; only its kind where it can't be printed.
+
+    >>> shown({b"a": 1})
+    "{b'a': 1}"
+    """
+    try:
+        return ascii(value)[:most]
+    except Exception:
+        return f"a {type(value).__name__} that can't be printed"

@@ -40,7 +40,7 @@ from vidtopics.online.connections import (
     connect_async,
 )
 from vidtopics.online.drivers import drive, drive_async
-from vidtopics.online.event_rules import MAX_AHEAD, Event, RefusedError, check
+from vidtopics.online.event_rules import MAX_AHEAD, Event, RefusedError, check, shown
 
 BATCH = 500
 """Events of one message; each is two entries."""
@@ -156,8 +156,7 @@ class _Events(Generic[C]):
             return check(event, max_ahead=self._max_ahead)
         except RefusedError as error:
             refused.append(Refusal(number, error.reason, error.detail))
-            text = json.dumps(event, default=str)[:4_096]
-            return ("reason", error.reason, "detail", error.detail, "event", text)
+            return ("reason", error.reason, "detail", error.detail, "event", _text(event))
 
     def _put(self, checked: Sequence[Event | Letter]) -> Generator[Message, Any, None]:
         """Add a batch; once more where the prefix was emptied and filled with other buckets."""
@@ -195,6 +194,14 @@ class _Events(Generic[C]):
                 raise (lasting or failures)[0]
             yield pause_s
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _text(event: object) -> str:
+    """What a dead letter says of an event: JSON, or as Python prints what JSON can't say."""
+    try:
+        return json.dumps(event, default=str)[:4_096]
+    except Exception:  # it runs the event's own code, as `shown` does
+        return shown(event, 4_096)
 
 
 def _entries(keys: LiveKeys, one: Event | Letter) -> list[Command]:
