@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vidtopics.errors import InputError, explain
-from vidtopics.online.event_rules import FIELDS
+from vidtopics.online.event_rules import FIELDS, as_number
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-_NO = ("", "0", "0.0", "false", "False", False, 0, None)
+_TRUTH = {"true": True, "false": False}
+"""As ingest takes it, in any case, also of Python; anything else is a number."""
 
 
 def events_of(path: Path) -> Iterator[object]:
@@ -56,16 +57,28 @@ def events_of(path: Path) -> Iterator[object]:
 
 
 def events_of_row(row: object) -> Iterable[object]:
-    """An event as it is; of a row of a log its impression, and its click where it has one."""
+    """An event as it is; of a row of a log its impression, and its click where it has one.
+
+    A row without `clicked` is an impression; one whose `clicked` ingest would refuse keeps it, so
+    that the client refuses it, too, as a `clicked_at` where `clicked` is 0.
+    """
     if not isinstance(row, Mapping) or "kind" in row:
         return [row]
     plain = {name: row[name] for name in FIELDS if name in row}
-    after = ("clicked_at", "watch_seconds")
+    is_clicked = _is_clicked(row.get("clicked", False))
+    if is_clicked is None:
+        return [{"clicked": row["clicked"], **plain}]
+    after = ("clicked_at", "watch_seconds") if is_clicked else ("watch_seconds",)
     shown = {name: value for name, value in plain.items() if name not in after}
     impression = {"kind": "impression", **shown}
-    if row.get("clicked") in _NO:
-        return [impression]
-    return [impression, {"kind": "click", **plain}]
+    return [impression, {"kind": "click", **plain}] if is_clicked else [impression]
+
+
+def _is_clicked(value: object) -> bool | None:
+    """By ingest's rule; None where it refuses the value."""
+    named = _TRUTH.get(str(value).lower())
+    number = as_number(value) if named is None else float(named)
+    return bool(number) if number in (0, 1) else None
 
 
 def _json_rows(path: Path) -> Iterator[object]:

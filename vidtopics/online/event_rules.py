@@ -202,7 +202,7 @@ def _position(event: Mapping[str, Any]) -> str:
     value = event.get("position")
     if _is_missing(value):
         return ""
-    number = _float(value)
+    number = as_number(value)
     if number is None or not 1 <= number <= MAX_INT32 or number != math.floor(number):
         detail = f"expected a whole number position from 1 to {MAX_INT32}, found {shown(value)}"
         raise RefusedError("bad_position", detail)
@@ -215,7 +215,7 @@ def _watch(event: Mapping[str, Any], *, required: bool) -> str:
         if required:
             raise RefusedError("bad_number", "expected watch_seconds of a watch, found none")
         return ""
-    number = _float(value)
+    number = as_number(value)
     if number is None or not math.isfinite(number) or abs(number) > MAX_FLOAT32:
         reason = "bad_number" if number is None else "not_finite"
         detail = f"expected finite watch_seconds, found {shown(value)}"
@@ -226,7 +226,12 @@ def _watch(event: Mapping[str, Any], *, required: bool) -> str:
     return repr(abs(number))  # -0.0 is 0.0
 
 
-def _float(value: object) -> float | None:
+def as_number(value: object) -> float | None:
+    """The number of a value as ingest reads it; None where it is none.
+
+    >>> as_number("0.50"), as_number(True)
+    (0.5, None)
+    """
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
