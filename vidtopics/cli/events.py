@@ -34,6 +34,8 @@ POLL_S = 0.02
 """Between two looks at the streams; an event is seen about half of it after it is acknowledged."""
 FOLLOW_S = 1.0
 """Between two looks for another release."""
+ROUNDS = 5
+"""Calls to apply between two looks at the other generations and at the end of the service."""
 LAND_S = 60.0
 RETRY_S = 1.0
 SEND = 5_000
@@ -171,7 +173,9 @@ def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event) -> N
         with _passing("applying", ended):
             if time.monotonic() - looked >= FOLLOW_S:
                 generations, looked = synchronise(tables, applier), time.monotonic()
-            applied = sum(map(applier.apply, generations))
+            for generation in reversed(generations):  # what most readers go by is the newest
+                if not ended.is_set():
+                    applied += applier.apply(generation, rounds=ROUNDS)
         if not applied:
             ended.wait(POLL_S)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from functools import cache
 from hashlib import sha1
+from itertools import count
 from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
@@ -39,8 +40,8 @@ class Applier:
         self._ahead = str(max_ahead // timedelta(microseconds=1))
         self._recent = str(min(recent, MOST_RECENT))
 
-    def apply(self, generation: Generation) -> int:
-        """Apply all that the streams hold now; how many entries that were.
+    def apply(self, generation: Generation, *, rounds: int | None = None) -> int:
+        """Apply all that the streams hold now, or what `rounds` calls take; how many entries.
 
         Entries that come meanwhile are left for the next call where the streams never end. A
         generation that was dropped takes nothing.
@@ -48,26 +49,35 @@ class Applier:
         Raises:
             redis.exceptions.RedisError: a server can't be reached or refuses; call again.
         """
-        waiting = self._lengths()
-        applied = 0
-        while waiting:
+        waiting = self._waiting(generation)
+        applied, numbers = 0, count() if rounds is None else iter(range(rounds))
+        while waiting and next(numbers, None) is not None:
             counts = self._round(generation, waiting)
             applied += sum(counts.values())
             waiting = {
-                where: waiting[where] - count
-                for where, count in counts.items()
-                if count == ENTRIES and waiting[where] > count
+                where: waiting[where] - taken
+                for where, taken in counts.items()
+                if taken == ENTRIES and waiting[where] > taken
             }
         return applied
 
-    def _lengths(self) -> dict[tuple[Part, int], int]:
-        """How many entries each stream has, of those that have any."""
+    def _waiting(self, generation: Generation) -> dict[tuple[Part, int], int]:
+        """The streams that end beyond the generation's cursor, and how many entries they have.
+
+        What was applied stays in them, so that their length alone doesn't say it.
+        """
         places = list(parts_of(self.keys))
         with self.connection.pipeline(transaction=False) as pipe:
-            for where in places:
-                pipe.xlen(self.keys.stream(*where))
-            lengths = pipe.execute()
-        return {where: n for where, n in zip(places, lengths, strict=True) if n}
+            for part, bucket in places:
+                pipe.xrevrange(self.keys.stream(part, bucket), count=1)
+                pipe.xlen(self.keys.stream(part, bucket))
+                pipe.hget(self.keys.state(generation.release, part, "at", bucket), "cursor")
+            answers = iter(pipe.execute())
+        return {
+            where: length
+            for where, newest, length, cursor in zip(places, answers, answers, answers, strict=True)
+            if newest and newest[0][0] != cursor
+        }
 
     def _round(
         self, generation: Generation, places: Iterable[tuple[Part, int]]
