@@ -35,7 +35,26 @@ local function count(outcome) counts[outcome] = (counts[outcome] or 0) + 1 end
 local function whole(text)
   if #text < 18 and string.find(text, '^%-?%d+$') then return tonumber(text) end
 end
-local function is_id(text) return #text > 0 and #text <= {MAX_ID_BYTES} end
+-- UTF-8 without control characters, as what is sent and what lands has it.
+local function is_text(text)
+  if #text > {MAX_ID_BYTES} or string.find(text, '[%z\\1-\\31\\127]') then return false end
+  local i = string.find(text, '[\\128-\\255]')
+  while i and i <= #text do
+    local first, second = string.byte(text, i, i + 1)
+    local more = first < 128 and 0 or first < 194 and 4 or first < 224 and 1
+      or first < 240 and 2 or first < 245 and 3 or 4
+    if i + more > #text or (first == 194 and second < 160) or (first == 224 and second < 160)
+        or (first == 237 and second > 159) or (first == 240 and second < 144)
+        or (first == 244 and second > 143) then return false end
+    for j = i + 1, i + more do
+      local byte = string.byte(text, j)
+      if byte < 128 or byte > 191 then return false end
+    end
+    i = i + more + 1
+  end
+  return true
+end
+local function is_id(text) return #text > 0 and is_text(text) end
 local function has_fields(entry, names)
   if #entry ~= 2 * #names then return false end
   for i = 1, #names do
@@ -46,7 +65,7 @@ end
 local function latest(entry) return tonumber(string.match(entry[1], '^%d+')) * 1000 + ahead end
 local first_latest = latest(entries[1])
 for i = 1, #entries do
-  local event = parse(entries[i][2], has_fields, whole, is_id)
+  local event = parse(entries[i][2], has_fields, whole, is_id, is_text)
   if not event or event.own < event.shown
       or not (event.kind == 'c' or event.kind == 'w'
         or (event.kind == 'i' and event.own == event.shown)) then
@@ -143,14 +162,14 @@ end
 APPLY_USERS = f"""
 local limit = tonumber(ARGV[4])
 local names_of_fields = {_names("user")}
-local function parse(f, has_fields, whole, is_id)
+local function parse(f, has_fields, whole, is_id, is_text)
   if not has_fields(f, names_of_fields) then return end
   local shown, own, watch, position = whole(f[10]), whole(f[12]), -1, -1
   if f[14] ~= '' then
     watch = string.find(f[14], '^%d[%d%.eE+-]*$') and tonumber(f[14]) or -2
   end
   if f[16] ~= '' then position = whole(f[16]) or -2 end
-  if shown and own and is_id(f[4]) and is_id(f[6]) and is_id(f[8]) and #f[18] <= {MAX_ID_BYTES}
+  if shown and own and is_id(f[4]) and is_id(f[6]) and is_id(f[8]) and is_text(f[18])
       and (watch == -1 or (watch >= 0 and watch <= 3.4028234663852886e38))
       and (position == -1 or (position > 0 and position < 2147483648)) then
     return {{kind = f[2], id = f[4], entity = f[6], video = f[8], shown = shown, own = own,
