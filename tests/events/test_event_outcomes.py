@@ -219,3 +219,11 @@ def test_a_cluster_has_the_same(cluster_store: Any) -> None:
     assert_equals_batch(cluster_store, keys, LIVE, log, 3)
     drop(cluster_store, keys, LIVE.release)
     assert not list(cluster_store.scan_iter(match="vt:live:*"))
+
+
+def test_nobody_is_behind_a_stream_that_was_emptied(store: redis.Redis, keys: LiveKeys) -> None:
+    EventClient(store).send([Shown("e1", "u1", "v1", T_US).impression()])
+    assert max(lags(store, keys, 7)["user"]) > 0
+    applier(store, keys).apply(LIVE)
+    store.xtrim(keys.stream("user", keys.bucket(b"u1")), maxlen=0, approximate=False)
+    assert lags(store, keys, 7)["user"] == [0, 0]

@@ -15,6 +15,7 @@ from events_home import LIMIT, SETTINGS, VIDEOS, SmallHome, now_us
 from live_worlds import Batch, Shown, sent
 
 from vidtopics.contracts import CLICKS, DEAD_EVENTS, IMPRESSIONS, rejected
+from vidtopics.errors import StoreError
 from vidtopics.events.generations import (
     Generation,
     counters,
@@ -245,3 +246,20 @@ def test_streams_lose_what_no_generation_needs_and_what_has_landed(
     assert not open_generation(store, keys, Generation(0, generation.as_of_us - 1))
     assert open_generation(store, keys, generation)
     assert sorted(opened(store, "vt")) == [1]
+
+
+def test_a_prefix_that_was_emptied_and_loaded_with_other_buckets_is_followed(
+    home: SmallHome, store: redis.Redis, log: list[Shown]
+) -> None:
+    applier = live.begin(store, SETTINGS)
+    live.synchronise(home.tables, applier)
+    store.flushall()
+    with pytest.raises(StoreError, match="nothing"):
+        live.synchronise(home.tables, applier)
+    materialize(home.tables, store, SETTINGS.online.model_copy(update={"buckets": 3}))
+    log.append(Shown("n1", "u1", "v2", now_us(), 1))
+    EventClient(store).send(sent(log[-1:]))
+    [generation] = live.synchronise(home.tables, applier)
+    assert applier.apply(generation) == 2
+    assert_reads(store, log)
+    assert store.get(place("vt", "applying"))  # so that the next load prepares its generation

@@ -39,6 +39,7 @@ ROUNDS = 5
 LAND_S = 60.0
 RETRY_S = 1.0
 SEND = 5_000
+"""Events at a time that a file gives, and entries of a stream that `tail --follow` reads."""
 MARK = "events-applied"
 """A file of the home: events are applied with it, so that runs land them first."""
 
@@ -306,7 +307,7 @@ def _tailed(connection: Connection, streams: list[str], last: int, follow: bool)
         time.sleep(0.1)
         with connection.pipeline(transaction=False) as pipe:
             for stream in streams:
-                pipe.xrange(stream, min=f"({cursors[stream]}")
+                pipe.xrange(stream, min=f"({cursors[stream]}", count=SEND)
             answers = pipe.execute()
         for stream, newer in zip(streams, answers, strict=True):
             if newer:

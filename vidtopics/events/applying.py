@@ -37,8 +37,7 @@ class Applier:
         self, connection: Connection, keys: LiveKeys, *, recent: int, max_ahead: timedelta
     ) -> None:
         self.connection, self.keys = connection, keys
-        self._ahead = str(max_ahead // timedelta(microseconds=1))
-        self._recent = str(min(recent, MOST_RECENT))
+        self.recent, self.ahead_us = recent, max_ahead // timedelta(microseconds=1)
 
     def apply(self, generation: Generation, *, rounds: int | None = None) -> int:
         """Apply all that the streams hold now, or what `rounds` calls take; how many entries.
@@ -108,7 +107,8 @@ class Applier:
             self.keys.stream(part, bucket),
             *self.keys.generation(generation.release, part, bucket),
         ]
-        return [len(keys), *keys, generation.as_of_us, ENTRIES, self._ahead, self._recent]
+        recent = min(self.recent, MOST_RECENT)
+        return [len(keys), *keys, generation.as_of_us, ENTRIES, self.ahead_us, recent]
 
 
 def _is_closed(answer: Any) -> bool:

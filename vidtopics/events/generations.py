@@ -104,7 +104,10 @@ def counters(connection: Connection, keys: LiveKeys, release: int) -> dict[Part,
 
 
 def lags(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, list[int]]:
-    """Per bucket the milliseconds between the last entry and the last that was applied."""
+    """Per bucket the milliseconds between the last entry and the last that was applied.
+
+    0 where the stream has none (any more).
+    """
     fields = _at(connection, keys, release)
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
@@ -114,7 +117,7 @@ def lags(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, lis
     for (part, _), at, entries in zip(parts_of(keys), fields, newest, strict=True):
         last, cursor = entries[0][0] if entries else b"0-0", at.get(b"cursor", b"0-0")
         behind = _milliseconds(last) - _milliseconds(cursor)
-        result[part].append(0 if last == cursor else max(1, behind))
+        result[part].append(0 if not entries or last == cursor else max(1, behind))
     return result
 
 

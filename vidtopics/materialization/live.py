@@ -61,12 +61,28 @@ def begin(connection: Connection, settings: Settings) -> Applier:
     return applier
 
 
+def follow(applier: Applier) -> None:
+    """Go on where the prefix was emptied and loaded again, maybe with other buckets.
+
+    Raises:
+        StoreError: nothing was loaded since.
+    """
+    connection, prefix = applier.connection, applier.keys.prefix
+    applier.keys = keys_of(connection, prefix)
+    applying = Applying(applier.recent, applier.ahead_us)
+    connection.set(place(prefix, "applying"), json.dumps(asdict(applying)), nx=True)
+
+
 def synchronise(tables: Tables, applier: Applier) -> list[Generation]:
     """Open what readers may need, drop what none can name any more. Returns what readers go by.
 
     A release that the tables don't know (only its values are there) has no generation, nor has one
     whose events the streams have no longer: its readers see the batch's values alone.
+
+    Raises:
+        StoreError: the prefix was emptied.
     """
+    follow(applier)
     connection, keys = applier.connection, applier.keys
     live, retained = _named(connection, keys.prefix)
     known = opened(connection, keys.prefix)

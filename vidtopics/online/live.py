@@ -41,7 +41,8 @@ class LiveStatistics:
     """Counts of N videos, the release's and those of events since its as-of time together.
 
     Attributes:
-        exposures: int64[N], impressions; 0 for a video that nobody was shown, or that isn't there.
+        exposures: int64[N], impressions; 0 for a video that nobody was shown. Of one that the
+            release doesn't have, those of events alone.
         clicks: int64[N]; `vidtopics.rates.smoothed_ctr(clicks, exposures, prior)` is the rate.
         live_exposures: int64[N], those of events.
         live_clicks: int64[N], likewise.
