@@ -37,9 +37,11 @@ local function whole(text)
 end
 -- UTF-8 without control characters, as what is sent and what lands has it.
 local function is_text(text)
-  if #text > {MAX_ID_BYTES} or string.find(text, '[%z\\1-\\31\\127]') then return false end
-  local i = string.find(text, '[\\128-\\255]')
-  while i and i <= #text do
+  if #text > {MAX_ID_BYTES} then return false end
+  if string.find(text, '^[ -~]*$') then return true end
+  if string.find(text, '[%z\\1-\\31\\127]') then return false end
+  local i = 1
+  while i <= #text do
     local first, second = string.byte(text, i, i + 1)
     local more = first < 128 and 0 or first < 194 and 4 or first < 224 and 1
       or first < 240 and 2 or first < 245 and 3 or 4
