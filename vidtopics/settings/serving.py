@@ -21,6 +21,8 @@ class ServingSettings(Section):
     """Requests that one worker reads for, and ranks, at the same time."""
     max_body: Positive = 2**20
     """Bytes of a request's body."""
+    max_events: Positive = 2_000
+    """Events of a body of `POST /events`."""
     max_ids: Positive = 5_000
     """Ids of all entities in a request for features."""
     max_videos: Positive = 100
