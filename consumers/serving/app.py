@@ -73,6 +73,7 @@ def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None =
         description="Recommendations and features of videos by their topics (docs/serving.md).",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would send callers where their header Host says
         lifespan=lifespan,
     )
     _add_routes(app, service)

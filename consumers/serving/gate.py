@@ -111,7 +111,7 @@ class Gate:
             text = "the header Authorization: expected Bearer and an API key, found another"
             raise RefusedError(401, f"{text}. Mend: ask for a key.", {"www-authenticate": "Bearer"})
         scopes = self._keys.keys[name].scopes
-        needed = "events" if path == EVENTS else "read"
+        needed = "events" if _route_of(scope) == EVENTS else "read"  # as the router will see it
         if needed not in scopes:
             message = explain(
                 f"the key {name}",

@@ -57,6 +57,20 @@ def test_keys_open_what_their_scopes_say(service, tmp_path):
         assert Caller(port, "web").ask("POST", "/events", "{}")[0] == 403
 
 
+@pytest.mark.parametrize("path", ["/events%0A", "/events%0a?x=1", "/%65vents", "http://h/events"])
+def test_no_spelling_of_the_path_goes_around_the_scope(service, tmp_path, path):
+    keys = ring(tmp_path, web=(["read"], 1_000))
+    with serving(service, keys) as caller:
+        web = Caller(caller.connection.port, "web")
+        assert web.ask("POST", path, "[]", TYPED)[0] in (403, 404)
+
+
+@pytest.mark.parametrize("path", ["/events/", "/recommend/", "/ready/"])
+def test_a_slash_behind_a_path_is_no_route(caller, path):
+    status, headers, _ = caller.ask("POST", path, "[]", TYPED | {"Host": "elsewhere.example"})
+    assert (status, headers["Location"]) == (404, None)
+
+
 def test_a_key_that_asks_too_often_waits(service, tmp_path):
     """Two workers share the rate: this one gives each second one of two, one at once."""
     keys = ring(tmp_path, workers=2, web=(["read"], 2), other=(["read"], 2))
