@@ -35,10 +35,10 @@ async def send(service: Service, media_type: str, body: bytes) -> Sent:
         service.check_limit("body, events", count, most, "max_events")
 
     def read_and_send() -> Sent:
-        return service.events.send(events_of(media_type, body, check))
+        return service.events.send(events_of(media_type, body, check), until=deadline.at)
 
     try:
-        return await within(deadline.left(), service.reading, read_and_send)
+        return await within(deadline.left(), service.sending, read_and_send)
     except TimeoutError:
         raise deadline.late() from None
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 import time
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_world import release, service_over, serving, store_model
+from serving_world import AMPLE, Caller, release, service_over, serving, store_model, wait_for
 
 from consumers.serving.events import JSON, LINES, events_of
 from consumers.serving.reading import ARROW
@@ -19,7 +21,9 @@ from vidtopics.errors import InputError
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, keys_of, open_generation
 from vidtopics.online import OnlineClient
+from vidtopics.online import events as online_events
 from vidtopics.online.event_rules import MAX_AHEAD
+from vidtopics.online.events import EventClient, NotAcknowledgedError, Sent
 
 SHOWN = "2026-01-15T00:05:00Z"
 
@@ -189,6 +193,48 @@ def test_a_redis_that_takes_nothing_is_a_503_with_what_it_took(service, monkeypa
         status, answer = send(caller, JSON, json.dumps([event(1)]))
     assert status == 503
     assert "0 acknowledged (ConnectionError: refused)" in answer["errors"][0]
+
+
+def test_no_batch_begins_once_the_time_of_a_call_has_passed(service, store, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: 10.0 + client.calls, sleep=time.sleep)
+    monkeypatch.setattr(online_events, "time", clock)
+    client = CountingClient(store)
+    with pytest.raises(NotAcknowledgedError, match="the time of the call has passed") as caught:
+        client.send([event(number) for number in range(1_600)], until=12.5)  # layout, two batches
+    assert (caught.value.acknowledged, client.calls) == (1_000, 3)
+
+
+class CountingClient(EventClient):
+    """Counts round trips."""
+
+    calls = 0
+
+    def _transport(self, message):
+        self.calls += 1
+        return super()._transport(message)
+
+
+def test_events_have_the_deadline_and_keep_no_recommendation_waiting(store, tmp_path, monkeypatch):
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service, freed, times = service_over(store, tmp_path, threads=1), threading.Event(), []
+
+    def hang(events, *, until):
+        times.append(until)
+        freed.wait(100)
+        return Sent(0)
+
+    monkeypatch.setattr(service.events, "send", hang)
+    with serving(service) as caller:
+        sender = threading.Thread(target=send, args=(Caller(caller.connection.port), JSON, "[]"))
+        sender.start()
+        try:
+            wait_for(lambda: times)
+            assert times[0] <= time.monotonic() + AMPLE.total_seconds()
+            assert caller.post("/recommend", {"user_id": "ann"})[0] == 200
+        finally:
+            freed.set()
+            sender.join()
 
 
 def test_a_redis_that_hangs_ends_with_the_deadline(store, tmp_path, monkeypatch):
