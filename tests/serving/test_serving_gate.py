@@ -344,6 +344,23 @@ def test_the_log_has_a_line_a_request_without_bodies_and_ids(service, tmp_path, 
     assert sample("vidtopics_serving_release") is not None
 
 
+def test_a_bug_is_a_500_for_all_and_the_log_says_where_without_ids(service, monkeypatch, caplog):
+    def faulty(*given):
+        raise KeyError("ann")
+
+    with serving(service) as caller:
+        monkeypatch.setattr(service, "answer", faulty)
+        status, answer = caller.post("/recommend", BODY)
+    assert (status, "found a bug of ours" in answer["errors"][0]) == (500, True)
+    [line] = [r.fields for r in caplog.records if r.getMessage() == "bug"]
+    assert line["cause"] == f"KeyError at {line['places'][-1]}"
+    assert "of test_serving_gate.py" in line["cause"]
+    assert "ann" not in str([vars(record) for record in caplog.records])
+    sample = service.metrics.registry.get_sample_value
+    labels = {"route": "/recommend", "status": "500"}
+    assert sample("vidtopics_serving_requests_total", labels) == 1
+
+
 def test_a_caller_that_leaves_in_the_middle_of_a_body_disturbs_nobody(service, caplog):
     caplog.set_level("INFO", logger="vidtopics.service")
     with serving(service) as caller:
