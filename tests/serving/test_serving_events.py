@@ -67,6 +67,13 @@ def test_a_reader_sees_what_was_sent_in_each_media_type(service, store):
     assert (shown.live_exposures.tolist(), shown.live_clicks.tolist()) == ([7], [5])
 
 
+def test_lines_end_at_newlines_alone():
+    """Of `str.splitlines` so do U+2028, U+0085 and others, which JSON has within its texts."""
+    rows = [{"kind": "\u2028\x85\u2029"}, {"kind": "click"}]
+    lines = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert events_of(LINES, lines.encode(), check_2000) == rows
+
+
 def test_events_that_break_a_rule_are_named_and_the_others_taken(service, store):
     body = [event(1), event(2, "view"), "no event", event(3)]
     with serving(service) as caller:
