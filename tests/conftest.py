@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 from base64 import b64decode
@@ -55,6 +56,15 @@ settings.register_profile(
     "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command that a test runs makes the log its own, for lines of that test alone."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    root.handlers = before
 
 
 @pytest.fixture(scope="session", autouse=True)

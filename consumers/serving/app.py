@@ -23,7 +23,6 @@ from consumers.serving.keys import KeyRing
 from consumers.serving.service import Service
 from consumers.serving.words import in_words
 from vidtopics.errors import InputError, StoreError, explain
-from vidtopics.service import logs
 
 JSON = "application/json"
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -83,7 +82,6 @@ def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None =
     app.add_exception_handler(InputError, _wrong)
     for kind in (StoreError, RedisError):
         app.add_exception_handler(kind, _unavailable)
-    app.add_exception_handler(Exception, _bug)
     app.add_middleware(Gate, keys=keys, most=service.settings.max_body, metrics=service.metrics)
     return app
 
@@ -231,9 +229,3 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     return _errors(request, 503, [in_words(error)], {"retry-after": "1"})
-
-
-async def _bug(request: Request, error: Exception) -> Response:
-    logs.LOG.error("bug", exc_info=error, extra={"fields": {"kind": type(error).__name__}})
-    text = "vidtopics: expected an answer, found a bug of ours. Mend: see the service's log."
-    return _errors(request, 500, [text])

@@ -17,17 +17,21 @@ class DeadlineError(StoreError):
 class Deadline:
     """A moment on the monotonic clock.
 
+    Attributes:
+        seconds: of it all.
+        at: the moment, as `time.monotonic()` counts.
+
     >>> Deadline(60).left() > 59, Deadline(-1).left()
     (True, 0.0)
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._at = time.monotonic() + seconds
+        self.at = time.monotonic() + seconds
 
     def left(self) -> float:
         """Seconds until then, 0 once it has passed."""
-        return max(self._at - time.monotonic(), 0.0)
+        return max(self.at - time.monotonic(), 0.0)
 
     def check(self) -> None:
         """DeadlineError once it has passed."""

@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
+from consumers.serving import arrow_events
 from consumers.serving.reading import ARROW
 from consumers.serving.service import Service, within
 from vidtopics.errors import InputError, explain
 from vidtopics.online.events import Sent
 
 JSON, LINES = "application/json", "application/x-ndjson"
+MAX_DETAIL = 200
+"""Characters of what a parser says of a body."""
+BROKEN = (ValueError, KeyError, OverflowError, RecursionError, OSError, pa.ArrowException)
+"""What parsers raise; of Arrow a time beyond the year 9999 and an unknown time zone too."""
 
 
 async def send(service: Service, media_type: str, body: bytes) -> Sent:
     """Send the events of a body; it ends when Redis has them, so that the caller may forget them.
 
     Raises:
-        InputError: the body isn't what its media type says.
+        InputError: the body isn't what its media type says, or has more than `serving.max_events`.
         NotAcknowledgedError: Redis didn't take all of them within the deadline.
         DeadlineError: the same, and Redis doesn't answer.
     """
-    events = events_of(media_type, body)
-    deadline = service.deadline()
+    deadline, most = service.deadline(), service.settings.max_events
+
+    def check(count: int) -> None:
+        service.check_limit("body, events", count, most, "max_events")
+
+    def read_and_send() -> Sent:
+        return service.events.send(events_of(media_type, body, check), until=deadline.at)
+
     try:
-        return await within(deadline.left(), service.reading, partial(service.events.send, events))
+        return await within(deadline.left(), service.sending, read_and_send)
     except TimeoutError:
         raise deadline.late() from None
 
 
-def events_of(media_type: str, body: bytes) -> list[Any]:
+def events_of(media_type: str, body: bytes, check: Callable[[int], None]) -> list[Any]:
     r"""The events of a body: one JSON object or a list of them, JSON lines, or rows of Arrow.
 
     What isn't an event is given as it is: the client refuses it with its number and the reason.
 
+    Args:
+        media_type: as the header has it.
+        body: as it was sent.
+        check: takes the number of events, and raises if that is too many.
+
     Raises:
         InputError: the body isn't what its media type says, or that is another.
 
-    >>> events_of("application/x-ndjson", b'{"kind": "click"}\n\n{"kind":\n')
+    >>> events_of("application/x-ndjson", b'{"kind": "click"}\n\n{"kind":\n', lambda count: None)
     [{'kind': 'click'}, '{"kind":']
-    >>> events_of("application/json; charset=utf-8", b'{"kind": "click"}')
+    >>> events_of("application/json; charset=utf-8", b'{"kind": "click"}', lambda count: None)
     [{'kind': 'click'}]
     """
     kind = media_type.partition(";")[0].strip().lower()
-    readers = {JSON: _of_json, LINES: _of_lines, ARROW: _of_arrow}
+    readers = {JSON: _of_json, LINES: _of_lines, ARROW: arrow_events.rows_of}
     if kind not in readers:
         raise InputError(
             explain(
@@ -57,25 +73,29 @@ def events_of(media_type: str, body: bytes) -> list[Any]:
             )
         )
     try:
-        return readers[kind](body)
-    except (ValueError, RecursionError, OSError, pa.ArrowException) as error:
+        return readers[kind](body, check)
+    except BROKEN as error:
         raise InputError(
             explain(
                 "body",
                 expected=f"events as {kind}",
-                found=str(error) or type(error).__name__,
+                found=str(error)[:MAX_DETAIL] or type(error).__name__,
                 mend="correct it; what was sent before counts once if it is sent again",
             )
         ) from error
 
 
-def _of_json(body: bytes) -> list[Any]:
+def _of_json(body: bytes, check: Callable[[int], None]) -> list[Any]:
     tree = json.loads(body)
-    return tree if isinstance(tree, list) else [tree]
+    events = tree if isinstance(tree, list) else [tree]
+    check(len(events))
+    return events
 
 
-def _of_lines(body: bytes) -> list[Any]:
-    return [_of_line(line) for line in body.decode().splitlines() if line.strip()]
+def _of_lines(body: bytes, check: Callable[[int], None]) -> list[Any]:
+    lines = [line for line in body.decode().split("\n") if line.strip()]  # U+2028 is text
+    check(len(lines))
+    return [_of_line(line) for line in lines]
 
 
 def _of_line(line: str) -> Any:
@@ -83,9 +103,3 @@ def _of_line(line: str) -> Any:
         return json.loads(line)
     except (ValueError, RecursionError):
         return line
-
-
-def _of_arrow(body: bytes) -> list[Any]:
-    with pa.ipc.open_stream(body) as stream:
-        rows: list[Any] = stream.read_all().to_pylist()
-    return rows

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consumers.serving.keys import KeyRing
 from consumers.serving.metrics import ServingMetrics
 from consumers.serving.stages import Stage
+from consumers.serving.words import place_of, places_of
 from vidtopics.errors import explain
 from vidtopics.service import logs
 
@@ -27,6 +28,9 @@ OPEN = PROBES | {"/openapi.json"}
 EVENTS = "/events"
 """The only route that changes anything."""
 BODY_SECONDS = 10.0
+GONE = 499
+"""The status of a request whose answer has not begun: who asked has left."""
+BUG = "vidtopics: expected an answer, found a bug of ours. Mend: see the service's log."
 UNMATCHED = "unmatched"
 """The route of a path that there is not: the path itself could have a user's id."""
 
@@ -74,11 +78,11 @@ class Gate:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """One request; an error that no route's handler knows is a bug: 500, and a line of it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, facts, status = time.perf_counter(), Facts(), 499  # who asked is gone
+        began, facts, status = time.perf_counter(), Facts(), GONE
         scope[FACTS] = facts
         key = ""
 
@@ -96,6 +100,11 @@ class Gate:
         except RefusedError as refused:
             facts.cause = str(refused)
             await _refuse(refused, answer)
+        except Exception as error:  # of ours; what is raised on, uvicorn logs with its text
+            facts.cause = place_of(error)
+            logs.error("bug", cause=facts.cause, places=places_of(error))
+            if status == GONE:
+                await _refuse(RefusedError(500, BUG), answer)
         finally:
             self._note(scope, facts, status, time.perf_counter() - began, key)
 

@@ -58,6 +58,9 @@ class TokenBucket:
 class KeyRing:
     """The keys of a file.
 
+    Each worker has its part of a key's rate, and one request at least at once: a key of rate 1 gets
+    8 at once from 8 workers, then one each second in all.
+
     Args:
         keys: by their names.
         workers: processes that share each key's rate.

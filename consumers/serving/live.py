@@ -31,6 +31,8 @@ PROBE_USER = ""
 
 WARM_S = 60.0
 """That the first use of a model may take."""
+END_S = 5.0
+"""That a look may take on at the end, when nobody needs it any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +180,7 @@ def watching(watch: Watch, every_s: float) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(END_S)
 
 
 def _release_of(client: OnlineClient, directory: Directory) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from consumers.serving.live import Live
 from consumers.serving.messages import RecommendRequest
 from consumers.serving.service import Service, within
 from consumers.serving.stages import Stage
+from consumers.serving.words import place_of
 from vidtopics.contracts import CATALOGUE, TOPIC, VIDEO_TOPICS
 
 Scores = NDArray[np.float32]
@@ -60,19 +59,6 @@ async def _rank(
     if scores.shape != (len(given.candidates.video_ids),) or not np.isfinite(scores).all():
         return None, "scores that are no number for each candidate"
     return scores, ""
-
-
-def place_of(error: Exception) -> str:
-    """An error's type and line: its text could have ids in it.
-
-    >>> try:
-    ...     {}["u1"]
-    ... except KeyError as error:
-    ...     print(place_of(error).partition(" of ")[0])
-    KeyError at line 2
-    """
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at line {last.lineno} of {Path(last.filename).name}"
 
 
 def _degraded(service: Service, live: Live, given: Gathered) -> Iterator[Stage]:

@@ -189,7 +189,7 @@ def worker_app(options: Options) -> FastAPI:
         prefix=settings.online.prefix,
         metrics=metrics.online,
         timeout_s=settings.serving.deadline / SECOND,
-        max_connections=2 * settings.serving.threads + SPARE_CONNECTIONS,
+        max_connections=3 * settings.serving.threads + SPARE_CONNECTIONS,
     )
     tables = Tables(options.home)
 

@@ -54,6 +54,7 @@ class Service:
         self.draining = False
         self.reading = DaemonPool(settings.threads, "reading")
         self.ranking = DaemonPool(settings.threads, "ranking")
+        self.sending = DaemonPool(settings.threads, "sending")
 
     def deadline(self) -> Deadline:
         """Of a request that begins now."""
@@ -117,7 +118,7 @@ class Service:
 
     def close(self) -> None:
         """Let no thread begin anything."""
-        for pool in (self.reading, self.ranking):
+        for pool in (self.reading, self.ranking, self.sending):
             pool.shutdown(wait=False)
 
 

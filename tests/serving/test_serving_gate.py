@@ -57,6 +57,20 @@ def test_keys_open_what_their_scopes_say(service, tmp_path):
         assert Caller(port, "web").ask("POST", "/events", "{}")[0] == 403
 
 
+@pytest.mark.parametrize("path", ["/events%0A", "/events%0a?x=1", "/%65vents", "http://h/events"])
+def test_no_spelling_of_the_path_goes_around_the_scope(service, tmp_path, path):
+    keys = ring(tmp_path, web=(["read"], 1_000))
+    with serving(service, keys) as caller:
+        web = Caller(caller.connection.port, "web")
+        assert web.ask("POST", path, "[]", TYPED)[0] in (403, 404)
+
+
+@pytest.mark.parametrize("path", ["/events/", "/recommend/", "/ready/"])
+def test_a_slash_behind_a_path_is_no_route(caller, path):
+    status, headers, _ = caller.ask("POST", path, "[]", TYPED | {"Host": "elsewhere.example"})
+    assert (status, headers["Location"]) == (404, None)
+
+
 def test_a_key_that_asks_too_often_waits(service, tmp_path):
     """Two workers share the rate: this one gives each second one of two, one at once."""
     keys = ring(tmp_path, workers=2, web=(["read"], 2), other=(["read"], 2))
@@ -328,6 +342,23 @@ def test_the_log_has_a_line_a_request_without_bodies_and_ids(service, tmp_path, 
     assert sample("vidtopics_serving_requests_total", labels) == 1
     assert sample("vidtopics_serving_seconds_count", {"route": "/recommend"}) == 4
     assert sample("vidtopics_serving_release") is not None
+
+
+def test_a_bug_is_a_500_for_all_and_the_log_says_where_without_ids(service, monkeypatch, caplog):
+    def faulty(*given):
+        raise KeyError("ann")
+
+    with serving(service) as caller:
+        monkeypatch.setattr(service, "answer", faulty)
+        status, answer = caller.post("/recommend", BODY)
+    assert (status, "found a bug of ours" in answer["errors"][0]) == (500, True)
+    [line] = [r.fields for r in caplog.records if r.getMessage() == "bug"]
+    assert line["cause"] == f"KeyError at {line['places'][-1]}"
+    assert "of test_serving_gate.py" in line["cause"]
+    assert "ann" not in str([vars(record) for record in caplog.records])
+    sample = service.metrics.registry.get_sample_value
+    labels = {"route": "/recommend", "status": "500"}
+    assert sample("vidtopics_serving_requests_total", labels) == 1
 
 
 def test_a_caller_that_leaves_in_the_middle_of_a_body_disturbs_nobody(service, caplog):

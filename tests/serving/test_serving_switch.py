@@ -126,6 +126,21 @@ def test_a_bad_ranker_keeps_no_release_from_going_live(store, tmp_path, monkeypa
     assert f"the ranking model w1: expected scores, found {error}" in warning
 
 
+def test_a_look_that_hangs_keeps_no_service_from_its_end(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "END_S", 0.01)
+    watch, began, freed = service_over(store, tmp_path).watch, threading.Event(), threading.Event()
+    ends = threading.Thread(target=lambda: freed.wait(20) or freed.set())  # a failure hangs no run
+    monkeypatch.setattr(watch, "look", lambda: (began.set(), freed.wait()))
+    ends.start()
+    try:
+        with live.watching(watch, 0.01):
+            began.wait()
+        assert not freed.is_set()
+    finally:
+        freed.set()
+        ends.join()
+
+
 def test_a_request_whose_release_is_gone_is_answered_from_the_next(store, tmp_path):
     """Between two looks a release went live and the one before was dropped."""
     release(store, 1)

@@ -100,12 +100,14 @@ def test_every_verb_that_takes_the_address_can_be_told_to_use_the_embedded_one()
         "apply",
         "daemon",
         "demo",
+        "events",
         "features",
         "materialize",
         "recommend",
         "reconcile",
         "redis",
         "rollback",
+        "serve",
     }
 
 

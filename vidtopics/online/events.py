@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class _Events(Generic[C]):
         connection = cls._connect(url, timeout_s=timeout_s, max_connections=max_connections)
         return cls(connection, prefix=prefix, patience_s=patience_s)
 
-    def _send(self, events: Iterable[object]) -> Sending:
+    def _send(self, events: Iterable[object], until: float = math.inf) -> Sending:
         if self._layout is None:
             yield from self._take_layout()
         acknowledged: int = 0
@@ -145,6 +146,8 @@ class _Events(Generic[C]):
             total = numbered[-1][0] + 1
             checked = [self._checked(number, event, refused) for number, event in numbered]
             try:
+                if time.monotonic() >= until:
+                    raise TimeoutError("the time of the call has passed")
                 yield from self._put(checked)
             except (redis.RedisError, OSError) as error:
                 raise NotAcknowledgedError(self.prefix, total, acknowledged, error) from error
@@ -226,17 +229,22 @@ class EventClient(_Events[Connection]):
     _connect = staticmethod(connect)
     _kinds = (redis.Redis, redis.RedisCluster)
 
-    def send(self, events: Iterable[object]) -> Sent:
+    def send(self, events: Iterable[object], *, until: float = math.inf) -> Sent:
         """Send events (mappings, see :mod:`vidtopics.online.event_rules`), and wait until all are.
 
         Events that break a rule are refused one by one: they go to the dead letters with the
         reason, the others are taken.
 
+        Args:
+            events: any number; they go in batches, for each of which the client has its patience.
+            until: seconds of `time.monotonic()` from which on no batch begins.
+
         Raises:
-            NotAcknowledgedError: Redis didn't take all of them within the client's patience.
+            NotAcknowledgedError: Redis didn't take all of them within the client's patience, or
+                not before `until`.
             StoreError: nothing was loaded under the prefix.
         """
-        return drive(self._send(events), self._transport)
+        return drive(self._send(events, until), self._transport)
 
     def close(self) -> None:
         """Close the connections."""

@@ -18,9 +18,11 @@ class ServingSettings(Section):
     ranker_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of what is left of the deadline; a ranker that takes longer is done without."""
     threads: Positive = 8
-    """Requests that one worker reads for, and ranks, at the same time."""
+    """Requests that one worker reads for, ranks, and sends events of, at the same time."""
     max_body: Positive = 2**20
     """Bytes of a request's body."""
+    max_events: Positive = 2_000
+    """Events of a body of `POST /events`."""
     max_ids: Positive = 5_000
     """Ids of all entities in a request for features."""
     max_videos: Positive = 100
