@@ -1,4 +1,4 @@
-"""Live state takes the ids that land: UTF-8 without control characters, of 1 to 128 bytes."""
+"""Live state takes the entries that land: ids in UTF-8, 1 to 128 bytes; names in their order."""
 
 from __future__ import annotations
 
@@ -72,3 +72,25 @@ def lands(fields: dict[str, bytes]) -> bool:
     except RefusedError:
         return False
     return True
+
+
+def test_an_entry_that_repeats_a_name_is_counted_as_it_lands(store: redis.Redis) -> None:
+    keys = new_store(store)
+    assert open_generation(store, keys, LIVE)
+    values = {"k": "i", "e": "e1", "u": "u1", "v": "v1", "t": str(NOW_US), "a": str(NOW_US)}
+    parts = [part for name in FIELDS["user"] for part in (name, values.get(name, ""))]
+    stream = keys.stream("user", keys.bucket(b"u1"))
+    for changes in (["e", "e2"], ["e", "e3", "e", "e4"], ["x", "y"], ["k", "e", "e", "e5"]):
+        store.execute_command("XADD", stream, "*", *parts, *changes)
+    store.execute_command("XADD", stream, "*", "e", "e6", *parts[:2], *parts[4:], "r", "")
+    applier(store, keys).apply(LIVE)
+    assert counters(store, keys, 7)["user"] == {"applied": 2, "malformed": 3}
+    landing = [
+        {name.decode(): value for name, value in fields.items()}
+        for _, fields in store.xrange(stream)
+    ]
+    assert [tuple(f) == tuple(FIELDS["user"]) and lands(f) for f in landing] == [
+        *(True, True, False, False, False),
+    ]
+    records = user_state(store, keys, 7, "u1").records
+    assert {record.event for record in records} == {b"e2", b"e4"}

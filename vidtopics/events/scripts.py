@@ -64,10 +64,24 @@ local function has_fields(entry, names)
   end
   return true
 end
+-- Of a name that comes again the last value counts, as in the mapping that lands.
+local function without_repeats(entry)
+  if #entry <= {2 * len(FIELDS["user"])} then return entry end
+  local places, fields = {{}}, {{}}
+  for i = 1, #entry, 2 do
+    local name = entry[i]
+    if not places[name] then
+      places[name] = #fields + 1
+      fields[#fields + 1] = name
+    end
+    fields[places[name] + 1] = entry[i + 1]
+  end
+  return fields
+end
 local function latest(entry) return tonumber(string.match(entry[1], '^%d+')) * 1000 + ahead end
 local first_latest = latest(entries[1])
 for i = 1, #entries do
-  local event = parse(entries[i][2], has_fields, whole, is_id, is_text)
+  local event = parse(without_repeats(entries[i][2]), has_fields, whole, is_id, is_text)
   if not event or event.own < event.shown
       or not (event.kind == 'c' or event.kind == 'w'
         or (event.kind == 'i' and event.own == event.shown)) then
