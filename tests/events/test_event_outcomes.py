@@ -25,6 +25,7 @@ from vidtopics.events.generations import (
     lags,
     open_generation,
     opened,
+    parts_of,
 )
 from vidtopics.layout.live import NO_FLOOR, Click, LiveKeys, Skip
 from vidtopics.online.events import EventClient
@@ -227,3 +228,20 @@ def test_nobody_is_behind_a_stream_that_was_emptied(store: redis.Redis, keys: Li
     applier(store, keys).apply(LIVE)
     store.xtrim(keys.stream("user", keys.bucket(b"u1")), maxlen=0, approximate=False)
     assert lags(store, keys, 7)["user"] == [0, 0]
+
+
+def test_one_that_is_sent_again_with_another_time_after_its_generation_is_gone(
+    store: redis.Redis, keys: LiveKeys
+) -> None:
+    """The limit that docs/realtime.md names: ids go with their generation."""
+    client, consumer, later = EventClient(store), applier(store, keys), Generation(8, T_US + 100)
+    client.send([Shown("e1", "u1", "v1", T_US).impression()])
+    assert consumer.apply(LIVE) == 2
+    drop(store, keys, LIVE.release)
+    for part, bucket in parts_of(keys):
+        store.xtrim(keys.stream(part, bucket), maxlen=0, approximate=False)
+    assert open_generation(store, keys, later)
+    client.send([Shown("e1", "u1", "v1", T_US + 200).impression()])
+    consumer.apply(later)
+    assert counters(store, keys, 8)["video"] == {"applied": 1}
+    assert video_counts(store, keys, 8, "v1") == (1, 0)
