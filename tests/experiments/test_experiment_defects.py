@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 from experiment_fixtures import write_experiment
 
+from vidtopics.errors import InputError
 from vidtopics.experiments.analysis import analyse
 from vidtopics.experiments.bucketing import bucket
 from vidtopics.experiments.checks import check_sample_ratio
@@ -51,8 +52,36 @@ def test_one_percent_of_an_arms_assignments_is_seen_by_the_hash_of_their_events(
     checks = checks_of(report)
     assert checks["sample ratio"]["outcome"] == "passed"
     assert checks["users without an assignment"]["outcome"] == "stopped"
-    assert "production has" in checks["users without an assignment"]["detail"]
+    detail = checks["users without an assignment"]["detail"]
+    assert detail.startswith("16 users with events, by their hash production 0, topics 16 (p =")
     assert (report["verdict"], report["comparisons"]) == ("stopped", [])
+
+
+def test_users_without_an_assignment_are_counted_once_however_many_events_they_have(tmp_path):
+    """Assignments that are lost by chance, of both arms alike, stop nothing."""
+    write_experiment(tmp_path, users=2000)
+    (tmp_path / "exposure.parquet").unlink()
+    outcomes = pa.csv.read_csv(tmp_path / "outcomes.csv")
+    pa.csv.write_csv(pa.concat_tables([outcomes] * 40), tmp_path / "outcomes.csv")
+    rewrite(tmp_path / "assignment.csv", lambda table: np.arange(len(table)) % 100 != 7)
+    check = checks_of(analyse(tmp_path))["users without an assignment"]
+    assert check["outcome"] == "passed"
+    counts = [int(part.split()[-1]) for part in check["detail"].split(";")[0].split(", ")]
+    assert sum(counts) <= 20
+
+
+def test_ids_and_times_that_are_written_in_another_way_are_said(tmp_path):
+    """They would be "too early" for ever: no row of theirs can be counted."""
+    write_experiment(tmp_path, users=200)
+    outcomes = pa.csv.read_csv(tmp_path / "outcomes.csv")
+    for column, value, message in (
+        ("user_id", "u7.0", r"outcomes, user_id: expected users of .*, as 'u7.0'"),
+        ("time", "9999-01-01T00:00:00Z", r"outcomes, time: .* found the first in the year 9999"),
+    ):
+        place, values = outcomes.column_names.index(column), pa.array([value] * len(outcomes))
+        pa.csv.write_csv(outcomes.set_column(place, column, values), tmp_path / "outcomes.csv")
+        with pytest.raises(InputError, match=message):
+            analyse(tmp_path)
 
 
 def test_exposures_that_are_lost_in_one_arm_stop_the_verdict(tmp_path):

@@ -15,6 +15,7 @@ from vidtopics.experiments.declaration import DAY_US, FILE, Experiment
 from vidtopics.experiments.estimates import Codes, Floats
 from vidtopics.experiments.reading import connect, find_file, identifier, load_table, read_header
 
+UNASSIGNED = "of users without an assignment"
 _USERS = """
 CREATE TABLE assigned AS
   SELECT user_id, min(arm) AS arm, count(DISTINCT arm) AS arms, min(assigned_at) AS assigned_at,
@@ -24,7 +25,7 @@ CREATE TABLE member AS
     user_id, arm, assigned_at, stratum
   FROM assigned WHERE arms = 1"""
 _STATE = """
-CASE WHEN assigned.user_id IS NULL THEN 'of users without an assignment'
+CASE WHEN assigned.user_id IS NULL THEN '{unassigned}'
   WHEN assigned.arms > 1 THEN 'of users in two arms'
   WHEN time < {first} THEN 'before {window}'
   WHEN time >= {last} THEN 'after {window}'
@@ -214,7 +215,7 @@ def _classify(
 
     A pre-period lies before the assignment, so that its rows need not come after it.
     """
-    state = _STATE.format(first=first, last=last, window=window)
+    state = _STATE.format(unassigned=UNASSIGNED, first=first, last=last, window=window)
     if name == "pre_outcomes":
         state = state.replace("time < assigned.assigned_at", "false")
     connection.execute(
@@ -224,7 +225,38 @@ def _classify(
         " JOIN member USING (user_id) WHERE state = 'counted'"
     )
     sql = f"SELECT state, count(*) FROM {name}_stated GROUP BY 1 ORDER BY 1"
-    return {state: int(count) for state, count in connection.execute(sql).fetchall()}
+    rows = {state: int(count) for state, count in connection.execute(sql).fetchall()}
+    _check_any(connection, name, rows, f"after {window}")
+    return rows
+
+
+def _check_any(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: dict[str, int], after: str
+) -> None:
+    """InputError where no row can ever be counted: ids or times are written in another way."""
+    if rows.keys() == {UNASSIGNED}:
+        sql = f"SELECT min(user_id) FROM {name} UNION ALL SELECT min(user_id) FROM assigned"
+        event, member = (text for (text,) in connection.execute(sql).fetchall())
+        raise InputError(
+            explain(
+                f"{name}, user_id",
+                expected=f"users of the assignment, as {member!r}",
+                found=f"none of them in {sum(rows.values()):,} rows, as {event!r}",
+                mend="write ids alike in all files: they are compared as text",
+            )
+        )
+    if rows.keys() <= {after, UNASSIGNED} and after in rows:
+        sql = f"SELECT min(time) FROM {name}"
+        [[earliest]] = connection.execute(sql).fetchall()
+        year = 1970 + earliest / (365.25 * DAY_US)
+        raise InputError(
+            explain(
+                f"{name}, time",
+                expected=f"rows that don't all lie {after}",
+                found=f"the first in the year {year:.0f}",
+                mend=f"correct the dates in {FILE}, or the times: Unix times are seconds",
+            )
+        )
 
 
 def _daily(
@@ -274,8 +306,7 @@ def _last_event(connection: duckdb.DuckDBPyConnection, files: dict[str, bool]) -
 def _unassigned(connection: duckdb.DuckDBPyConnection, files: dict[str, bool]) -> list[str]:
     names = [name for name in ("exposure", "outcomes") if files[name]]
     parts = (
-        f"SELECT user_id FROM {name}_stated WHERE state = 'of users without an assignment'"
-        for name in names
+        f"SELECT DISTINCT user_id FROM {name}_stated WHERE state = '{UNASSIGNED}'" for name in names
     )
     return _texts(connection, f"{' UNION '.join(parts)} ORDER BY 1")
 

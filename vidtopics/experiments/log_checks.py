@@ -90,7 +90,11 @@ def _salt(experiment: Experiment, log: Log) -> Iterator[Check]:
     counts = _counts(experiment, lost[lost >= 0])
     check = check_sample_ratio(counts, experiment.expected_shares, name=name)
     if check.outcome == "stopped":
-        detail = f"by their hash they come from one arm more than from others: {check.detail}"
+        shown = ", ".join(f"{arm} {count:,}" for arm, count in counts.items())
+        detail = (
+            f"{sum(counts.values()):,} users with events, by their hash {shown}"
+            f" (p = {check.p:.2g}): the file of assignments lost rows of one arm"
+        )
         yield Check(check.name, check.outcome, detail, check.p)
     else:
         yield check
