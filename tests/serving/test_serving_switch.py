@@ -38,11 +38,13 @@ def test_releases_switch_under_load_without_an_error_or_a_mixed_pair(store, tmp_
         for thread in threads:
             thread.start()
         for load in range(2, 12):
-            steps = [lambda n=load: store_model(tmp_path, n), lambda n=load: release(store, n)]
-            for step in steps if load % 2 else reversed(steps):
-                step()
+            if load % 2:
+                store_model(tmp_path, load)
                 wait_for_more(answers)
+            release(store, load)
             wait_for(lambda n=load: service.watch.current.release == n)
+            wait_for_more(answers)
+            store_model(tmp_path, load)
             wait_for(lambda: service.watch.current.model is not None)
             wait_for_more(answers)
         ended.set()
