@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -99,7 +100,8 @@ def choose(
         return reasons
     places = popular.tilted(taste, settings.parent_prior).tolist()
     names = popular.video_ids
-    tilted = {names[place]: place + 1 for place in places if names[place] not in seen}
+    unseen = (place for place in places if names[place] not in seen)
+    tilted = {names[place]: place + 1 for place in islice(unseen, number)}
     return in_turn(reasons, tilted, settings.popular_share, number)
 
 

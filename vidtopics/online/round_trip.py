@@ -77,7 +77,7 @@ def _node_of_a_cluster(error: Exception) -> StoreError:
 
 
 def _to_server(server: Any, commands: Sequence[Command]) -> list[Any]:
-    """As a pipeline of redis-py in a third of its time: one message, an answer to each command."""
+    """One message, an answer to each command: redis-py's pipeline without its bookkeeping."""
     connection = server.connection_pool.get_connection()
 
     def read() -> Any:
