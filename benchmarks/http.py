@@ -12,7 +12,6 @@ service's or this one's, over requests of one kind in a row: it hardly depends o
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 
 from benchmarks import homes
 from benchmarks.figures import Figure, Target, quantile_figure
+from benchmarks.home_report import report_home, verdict_line
 from consumers.ranking.serve import Ranker
 from consumers.recommendation import VIEWS, recommend
 from consumers.retrieval import Recall
@@ -199,25 +199,15 @@ def show(report: dict[str, Any]) -> list[str]:
         f" CPU {row['cpu_ms']:5.2f} ms"
         for name, row in report["routes"].items()
     ]
-    verdict = {True: "met", False: "missed"}
     return lines + [
-        f"  {row['name']}: {row['ms']:.2f} ms ({row['target']}), {verdict[row['met']]};"
-        f" {1 / row['ratio']:.2f} of the call in process"
+        f"{verdict_line(row)}; {1 / row['ratio']:.2f} of the call in process"
         for row in report["targets"]
     ]
 
 
 def main() -> None:
     """Print the figures; with `--json` write them too."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--users", type=int, default=200)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    report = measure(options.home, options.users)
-    sys.stdout.write("\n".join(show(report)) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report_home(__doc__, measure, show, users=200)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,7 @@ Redis) hardly depend on it.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks import homes
 from benchmarks.figures import Figure, Target, quantile_figure
+from benchmarks.home_report import report_home, verdict_line
 from consumers.ranking.requests import encode_request
 from consumers.ranking.serve import Ranker
 from consumers.ranking.train import one_thread, predict
@@ -191,24 +189,12 @@ def show(report: dict[str, Any]) -> list[str]:
         f" {row['ratio_p50']:5.2f} bare reads, CPU {row['cpu_p50_ms']:5.2f} ms"
         for name, row in report["steps"].items()
     ]
-    verdict = {True: "met", False: "missed"}
-    return lines + [
-        f"  {row['name']}: {row['ms']:.2f} ms ({row['target']}), {verdict[row['met']]}"
-        for row in report["targets"]
-    ]
+    return lines + [verdict_line(row) for row in report["targets"]]
 
 
 def main() -> None:
     """Print the figures; with `--json` write them too."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--users", type=int, default=300)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    report = measure(options.home, options.users)
-    sys.stdout.write("\n".join(show(report)) + "\n")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    report_home(__doc__, measure, show, users=300)
 
 
 if __name__ == "__main__":

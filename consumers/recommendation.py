@@ -187,6 +187,23 @@ def best_of(given: Gathered, scores: NDArray[np.float32] | None, *, top: int) ->
     )
 
 
+def report_of(recommendation: Recommendation, videos: list[dict[str, Any]]) -> dict[str, Any]:
+    """A recommendation in plain values for JSON.
+
+    Args:
+        recommendation: the whole.
+        videos: its videos in plain values (:func:`row_of`).
+    """
+    return {
+        "user_id": recommendation.user_id,
+        "videos": videos,
+        "clicks": recommendation.clicks,
+        "candidates": recommendation.candidates,
+        "popular": recommendation.popular,
+        "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
+    }
+
+
 def row_of(rank: int, video: Recommended, terms: Sequence[str], popular: str) -> dict[str, Any]:
     """A recommended video in plain values for JSON.
 

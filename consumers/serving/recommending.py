@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.recommendation import Gathered, best_of, gather, row_of
+from consumers.recommendation import Gathered, best_of, gather, report_of, row_of
 from consumers.retrieval.epochs import of_epoch
 from consumers.serving.deadlines import BoundedStore, Deadline
 from consumers.serving.labels import Labels
@@ -83,13 +83,7 @@ def _plain(live: Live, given: Gathered, scores: Scores | None, limit: int) -> di
         for rank, video in enumerate(recommendation.videos, 1)
     ]
     model = live.model
-    return {
-        "user_id": recommendation.user_id,
-        "videos": videos,
-        "clicks": recommendation.clicks,
-        "candidates": recommendation.candidates,
-        "popular": recommendation.popular,
-        "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
+    return report_of(recommendation, videos) | {
         "release": live.release,
         "model": {"version": model.version, "trained_on_release": model.release}
         if model and scores is not None

@@ -79,6 +79,7 @@ def active_user(tables: Tables) -> str:
 
 def named(tables: Tables, recommendation: Recommendation) -> dict[str, Any]:
     """The recommendation with what the tables say of its videos and topics."""
+    from consumers.recommendation import report_of
     from vidtopics.contracts import PARENT, TOPIC, TOPICS, VIDEO_CATALOG
 
     reasons = [v.reason for v in recommendation.videos]
@@ -97,14 +98,7 @@ def named(tables: Tables, recommendation: Recommendation) -> dict[str, Any]:
         _row(rank, video, titles.get(video.video_id), labels, recommendation.popular)
         for rank, video in enumerate(recommendation.videos, 1)
     ]
-    return {
-        "user_id": recommendation.user_id,
-        "videos": videos,
-        "clicks": recommendation.clicks,
-        "candidates": recommendation.candidates,
-        "popular": recommendation.popular,
-        "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
-    }
+    return report_of(recommendation, videos)
 
 
 def _row(
