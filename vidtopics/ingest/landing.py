@@ -337,8 +337,8 @@ def _bury(tables: Tables, letters: Sequence[Mapping[str, str]]) -> None:
         | {EVENT_TIME: min(int(letter["sent_ms"]) * 1000, now_us), CREATED_TIME: now_us}
         for letter in letters
     ]
-    data = pa.Table.from_pylist(rows, arrow_schema(DEAD_EVENTS, DEAD_EVENTS.timed_columns))
-    tables.publish(DEAD_EVENTS, data, Commit("landing", now_us, now_us, live=True))
+    letters = pa.Table.from_pylist(rows, arrow_schema(DEAD_EVENTS, DEAD_EVENTS.timed_columns))
+    tables.publish(DEAD_EVENTS, letters, Commit("landing", now_us, now_us, live=True))
 
 
 def _printable(text: str) -> str:

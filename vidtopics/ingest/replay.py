@@ -45,12 +45,12 @@ def events_of(path: Path) -> Iterator[object]:
         for row in readers.get(path.suffix.lower(), _json_rows)(path):
             yield from events_of_row(row)
     except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        found = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             explain(
                 path.name,
                 expected="a file that can be read to its end",
-                found=found,
+                found=reason,
                 mend="correct it; what was sent before counts once if it is sent again",
             )
         ) from error
