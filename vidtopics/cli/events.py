@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli import rounds
+from vidtopics.cli import following, rounds
 from vidtopics.cli.common import (
     DEFAULT_HOME,
     AsJson,
@@ -269,6 +269,9 @@ def replay(
             typer.echo(f"refused {len(details):,} {reason}, the first: {details[0]}")
     if refused:
         raise typer.Exit(1)
+
+
+app.command()(following.follow)
 
 
 @app.command()
