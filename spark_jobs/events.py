@@ -49,7 +49,7 @@ class Following:
         """The folder that says how far the source was read; one of the home if none is named.
 
         >>> Following("kafka://a:9092/events").checkpoint_in(Path("/home"))
-        '/home/checkpoints/kafka-a-9092-events-f1e6ffe2'
+        '/home/checkpoints/kafka-a-9092-events-d04474b4'
         """
         if self.checkpoint is not None:
             return self.checkpoint
