@@ -70,7 +70,7 @@ class Broker:
         try:
             for number, message in enumerate(messages):
                 place = number % PARTITIONS
-                producer.send(topic, value=message, partition=place, timestamp_ms=at_ms)
+                producer.send(topic, message, key=b"-", partition=place, timestamp_ms=at_ms)
             producer.flush()
         finally:
             producer.close()

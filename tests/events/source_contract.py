@@ -54,11 +54,11 @@ def rows(events: Iterable[Mapping[str, Any]]) -> pa.Table:
 class Receiver:
     """A home with videos, and a Redis whose one generation gets what sources send."""
 
-    def __init__(self, root: Path, connection: Any, now_us: int) -> None:
+    def __init__(self, root: Path, connection: Any, now_us: int, *, buckets: int = 2) -> None:
         self.store, self.small = connection, SmallHome(root)
         self.small.deliver([])
         self.generation = Generation(1, now_us - 500_000)
-        self.keys = new_store(connection, buckets=2)
+        self.keys = new_store(connection, buckets=buckets)
         assert open_generation(connection, self.keys, self.generation)
 
     def assert_has(self, log: list[Shown]) -> None:
@@ -81,7 +81,8 @@ class Receiver:
 
     def entries(self) -> int:
         """Events in the streams of users, repeated ones too."""
-        return sum(self.store.xlen(self.keys.stream("user", b)) for b in range(2))
+        buckets = range(self.keys.layout.buckets)
+        return sum(self.store.xlen(self.keys.stream("user", b)) for b in buckets)
 
     def _table(self, table: Any, last: str) -> list[tuple[Any, ...]]:
         names = ("event_id", "user_id", "video_id")

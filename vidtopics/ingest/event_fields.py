@@ -68,7 +68,7 @@ class EventFields(Section):
         """
         if not isinstance(message, Mapping):
             return message
-        event = {name: _value(message, path) for name, path in self.fields.items()}
+        event: dict[str, Any] = {name: _value(message, p) for name, p in self.fields.items()}
         for name in TIMES:
             if name in event and self.time_unit != "s":
                 event[name] = _seconds(event[name], PARTS_OF_A_SECOND[self.time_unit])

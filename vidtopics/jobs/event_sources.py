@@ -21,6 +21,7 @@ PROVIDER = "org.apache.spark.sql.kafka010.KafkaSourceProvider"
 KAFKA = "kafka://"
 FILES: dict[Format, str] = {"json": "*.{jsonl,ndjson,json}", "parquet": "*.parquet"}
 """Names of the files that are read; others stay."""
+FILE = "path string, modificationTime timestamp, length bigint, content binary"
 MAX_FILE_AGE = "3650d"
 """Of a file, beside the newest: Spark passes over older ones without a word, after 7 days if not
 told otherwise."""
@@ -57,6 +58,7 @@ class Files:
             )
         is_text = self.encoding == "json"
         reader = spark.readStream.format("text" if is_text else "binaryFile")
+        reader = reader.schema("value string" if is_text else FILE)
         options = {
             "maxFilesPerTrigger": str(batch or BATCH_FILES),
             "maxFileAge": MAX_FILE_AGE,

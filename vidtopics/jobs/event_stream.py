@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import redis
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
 from vidtopics.errors import InputError, StoreError, VidtopicsError, explain
@@ -27,7 +27,7 @@ from vidtopics.online.connections import Connection, connect
 from vidtopics.online.events import EventClient, Placed
 
 TIMEOUT_S = 30.0
-LOOK_S = 0.5
+LOOK_S = 1
 """Between two looks for the end of the query."""
 FULL_SHARE = 0.9
 """Of `maxmemory`: above it a batch waits, so that those who send live events have room."""
@@ -121,18 +121,19 @@ def send_events(
             raise
 
     writer = rows.writeStream.foreachBatch(send).option("checkpointLocation", checkpoint)
-    query = (writer.trigger(availableNow=True) if once else writer).start()
     try:
-        while not query.awaitTermination(LOOK_S):
-            if ended is not None and ended.is_set():
-                return
-    except StreamingQueryException as error:
+        query = (writer.trigger(availableNow=True) if once else writer).start()
+        try:
+            while not query.awaitTermination(LOOK_S):
+                if ended is not None and ended.is_set():
+                    return
+        finally:
+            query.stop()
+    except PySparkException as error:
         raise failures[-1] if failures else _unreadable(checkpoint, error) from None
-    finally:
-        query.stop()
 
 
-def _unreadable(checkpoint: str, error: StreamingQueryException) -> InputError:
+def _unreadable(checkpoint: str, error: PySparkException) -> InputError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return InputError(
         explain(
@@ -162,9 +163,9 @@ def send_batch(batch: DataFrame, target: Target, reading: Reading) -> Sent:
         batch.sparkSession.conf.set(ROWS, "1")
     sent = Sent()
     errors = []
-    for *counts, error in batch.mapInArrow(part_sender(target, reading), SENT).collect():
+    for *counts, message in batch.mapInArrow(part_sender(target, reading), SENT).collect():
         sent.add(*counts)
-        errors += [error] if error else []
+        errors += [message] if message else []
     if errors:
         raise StoreError(errors[0])
     return sent
