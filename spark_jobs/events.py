@@ -16,6 +16,8 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from vidtopics.jobs.event_messages import Format
 from vidtopics.jobs.event_sources import Kafka, read_properties, source_of
 from vidtopics.jobs.event_stream import OnBatch, Reading, Sent, Target, send_events
 from vidtopics.jobs.session import session
+from vidtopics.paths import to_spark
 from vidtopics.settings import Settings
 
 RETRY_S = 2.0
@@ -86,7 +89,7 @@ def run(
                 source.read(spark, following.batch),
                 target,
                 reading,
-                checkpoint=following.checkpoint_in(home),
+                checkpoint=to_spark(following.checkpoint_in(home)),
                 once=following.once,
                 on_batch=on_batch,
                 ended=ended,
@@ -137,17 +140,31 @@ def main() -> None:
     parser.add_argument("--embedded", action="store_true")
     options = vars(parser.parse_args())
     home, config, embedded = (options.pop(name) for name in ("home", "config", "embedded"))
+    url = url_of(home, embedded=embedded)
+    with until_signal() as ended:
+        run(
+            Following(**options),
+            load(config),
+            home,
+            url,
+            on_batch=lambda number, sent: print(line(number, sent), flush=True),  # noqa: T201
+            ended=ended,
+        )
+
+
+@contextmanager
+def until_signal() -> Iterator[threading.Event]:
+    """Within the block SIGINT and SIGTERM set the event."""
     ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    run(
-        Following(**options),
-        load(config),
-        home,
-        url_of(home, embedded=embedded),
-        on_batch=lambda number, sent: print(line(number, sent), file=sys.stderr),  # noqa: T201
-        ended=ended,
-    )
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def unix_ms(text: str) -> int:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import redis
-from events_home import now_us
+from events_home import SETTINGS, now_us
 from source_contract import Receiver, drawn_log, lines, rows, shuffled_and_repeated
 
+from vidtopics.cli import homes
+from vidtopics.cli.common import run
 from vidtopics.errors import InputError, SettingsError, StoreError
-from vidtopics.ingest.event_fields import EventFields
 from vidtopics.jobs.event_messages import Format
 from vidtopics.jobs.event_sources import source_of
 from vidtopics.jobs.event_stream import Reading, Sent, Target, send_events
 from vidtopics.jobs.session import session
 from vidtopics.online.events import EventClient
-
-Sender = Callable[[list[object]], None]
 
 
 def follow(
@@ -29,7 +28,6 @@ def follow(
     url: str,
     encoding: Format = "json",
     *,
-    fields: EventFields | None = None,
     batch: int | None = None,
 ) -> Sent:
     """What `vidtopics events follow --once` does."""
@@ -37,7 +35,7 @@ def follow(
     send_events(
         source_of(str(folder), encoding).read(session("tests"), batch),
         Target(url, "vt", timedelta(days=1)),
-        Reading(encoding, fields),
+        Reading(encoding),
         checkpoint=f"{folder}-checkpoint",
         once=True,
         on_batch=lambda number, sent: total.add(
@@ -152,9 +150,28 @@ def test_a_batch_that_redis_has_no_room_for_is_sent_again_and_counts_once(
     receiver.assert_has(log)
 
 
-def test_other_names_kinds_and_units(receiver: Receiver, valkey: str, tmp_path: Path) -> None:
-    log = drawn_log(12, receiver.generation.as_of_us + 500_000)
-    log = [e for e in log if e.watch is None]
+MAP = """
+fields:
+  event_id: id
+  user_id: user.id
+  video_id: item
+  event_timestamp: shown_us
+  clicked_at: tapped_us
+  position: slot
+kind: type
+kinds: {view: impression, tap: click, scroll: null}
+time_unit: us
+"""
+
+
+def test_the_command_with_other_names_kinds_and_units(
+    receiver: Receiver,
+    valkey: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = [replace(e, watch=None) for e in drawn_log(12, receiver.generation.as_of_us + 500_000)]
     folder = tmp_path / "events"
     folder.mkdir()
     theirs: list[object] = [{"type": "scroll", "user": {"id": "u1"}}]
@@ -164,25 +181,22 @@ def test_other_names_kinds_and_units(receiver: Receiver, valkey: str, tmp_path: 
         theirs.append(shown)
         if e.clicked_us:
             theirs.append({**shown, "type": "tap", "tapped_us": e.clicked_us})
-    theirs.append({**shown, "type": "share"})
-    (folder / "a.ndjson").write_text(lines(theirs))
-    fields = EventFields.model_validate(
-        {
-            "fields": {
-                "event_id": "id",
-                "user_id": "user.id",
-                "video_id": "item",
-                "event_timestamp": "shown_us",
-                "clicked_at": "tapped_us",
-                "position": "slot",
-            },
-            "kind": "type",
-            "kinds": {"view": "impression", "tap": "click", "scroll": None},
-            "time_unit": "us",
-        }
+    (folder / "a.ndjson").write_text(lines([*theirs, {**shown, "type": "share"}]))
+    (tmp_path / "map.yaml").write_text(MAP)
+    home = receiver.small.tables.home
+    homes.keep(home, SETTINGS)
+    monkeypatch.setenv("REDIS_URL", valkey)
+    verb = ["events", "follow", str(folder), "--once", "--home", str(home)]
+    options = ["--map", str(tmp_path / "map.yaml")]
+    assert run([*verb, *options]) == 1
+    assert capsys.readouterr().out == (
+        f"batch 0: {len(theirs) + 1} messages, {len(theirs) - 1} events acknowledged, 1 left out,"
+        " refused 1 bad_kind\n"
     )
-    result = follow(folder, valkey, fields=fields)
-    assert (result.left_out, result.refused) == (1, {"bad_kind": 1})
+    assert run([*verb, *options, "--json"]) == 0
+    nothing = {"messages": 0, "acknowledged": 0, "left_out": 0, "refused": {}}
+    assert json.loads(capsys.readouterr().out) == nothing
+    assert len(list((home / "checkpoints").iterdir())) == 1
     receiver.assert_has(log)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -81,7 +79,8 @@ def follow(
             typer.echo(events.line(number, sent))
 
     url = url_of(home, embedded=embedded)
-    events.run(following, settings, home, url, on_batch=on_batch, ended=_until_signal())
+    with events.until_signal() as ended:
+        events.run(following, settings, home, url, on_batch=on_batch, ended=ended)
     if as_json:
         print_json(asdict(total))
     if once and total.refused:
@@ -95,10 +94,3 @@ def _unix_ms(text: str | None) -> int | None:
         return None if text is None else unix_ms(text)
     except ValueError as error:
         raise typer.BadParameter(f"--since takes an ISO 8601 time: {error}") from None
-
-
-def _until_signal() -> threading.Event:
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    return ended
