@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,7 +81,7 @@ def follow(
     with events.until_signal() as ended:
         events.run(following, settings, home, url, on_batch=on_batch, ended=ended)
     if as_json:
-        print_json(asdict(total))
+        print_json({**vars(total), "refused": dict(total.refused)})
     if once and total.refused:
         raise typer.Exit(1)
 
