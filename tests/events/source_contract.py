@@ -51,6 +51,14 @@ def rows(events: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist([{name: event.get(name) for name in names} for event in events])
 
 
+def ipc_stream(table: pa.Table) -> bytes:
+    """The table as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
 class Receiver:
     """A home with videos, and a Redis whose one generation gets what sources send."""
 

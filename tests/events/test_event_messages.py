@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
+from source_contract import ipc_stream, rows
 
 from vidtopics.errors import SettingsError
 from vidtopics.ingest.event_fields import EventFields, read_fields
@@ -24,18 +24,11 @@ EVENT = {
 }
 
 
-def stream(rows: list[dict[str, Any]]) -> bytes:
-    table, sink = pa.Table.from_pylist(rows), pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue().to_pybytes()
-
-
 def test_a_message_is_an_event_or_a_list_of_them() -> None:
     text = json.dumps(EVENT).encode()
     assert list(events_of_message("json", text)) == [EVENT]
     assert list(events_of_message("json", b"[%b, %b]" % (text, text))) == [EVENT, EVENT]
-    assert list(events_of_message("arrow", stream([EVENT, EVENT]))) == [EVENT, EVENT]
+    assert list(events_of_message("arrow", ipc_stream(rows([EVENT, EVENT])))) == [EVENT, EVENT]
     assert list(events_of_message("json", b" \r")) == []
 
 
@@ -52,7 +45,7 @@ def test_a_row_of_the_ingest_format_is_its_impression_and_its_click() -> None:
         ("json", None, "no_event", "found none"),
         ("json", b'{"user_id": "\xff"}', "not_utf8", r"\xff"),
         ("arrow", b"no stream", "no_event", "an Arrow IPC stream"),
-        ("arrow", stream([EVENT])[:-100], "no_event", "an Arrow IPC stream"),
+        ("arrow", ipc_stream(rows([EVENT]))[:-100], "no_event", "an Arrow IPC stream"),
         ("parquet", b"PAR1", "no_event", "a Parquet file"),
     ],
 )

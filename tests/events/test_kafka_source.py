@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 from events_home import SETTINGS, now_us
-from source_contract import Receiver, drawn_log, lines, shuffled_and_repeated
+from source_contract import Receiver, drawn_log, ipc_stream, lines, rows, shuffled_and_repeated
 
 from benchmarks.kafka_broker import PASSWORD, Broker, client_properties, kafka_broker
 from vidtopics import server
@@ -24,7 +24,7 @@ from vidtopics.cli import homes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
-KILLS = 3
+KILLS = 2
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +95,11 @@ def test_a_topic_has_the_effect_of_the_client_and_is_read_on_from_its_checkpoint
 def test_arrow_over_a_listener_that_asks_for_a_password_from_a_time_on(
     broker: Broker, receiver: Receiver, tmp_path: Path
 ) -> None:
-    from test_event_messages import stream
-
     log = drawn_log(30, receiver.generation.as_of_us + 500_000)
     now_ms = now_us() // 1_000
     broker.produce("arrow", [b"older than what is read"], at_ms=now_ms - 60_000)
-    events = [dict(event) for event in shuffled_and_repeated(log)]
-    parts = [stream(events[i : i + 7]) for i in range(0, len(events), 7)]
+    events = rows(shuffled_and_repeated(log))
+    parts = [ipc_stream(events.slice(i, 7)) for i in range(0, events.num_rows, 7)]
     broker.produce("arrow", parts, at_ms=now_ms)
     config = tmp_path / "client.properties"
     source = f"kafka://127.0.0.1:{broker.sasl_port}/arrow"
