@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -77,6 +78,16 @@ def find(names: Iterable[str]) -> list[Job]:
     return [importlib.import_module(module).JOB for module in modules]
 
 
+@contextmanager
+def _held(run: Run, command: str) -> Iterator[Run]:
+    """The run with the home's lock: its own, where it was fixed under that, or one for the block."""
+    if run.lock:
+        yield run
+        return
+    with hold(run.tables.home, command) as lock:
+        yield replace(run, lock=lock)
+
+
 def train_topics(run: Run, *, if_needed: bool = False) -> Training:
     """Train the topic model version of a run's time under the home's lock, unless it is there.
 
@@ -86,8 +97,7 @@ def train_topics(run: Run, *, if_needed: bool = False) -> Training:
         TableError, SettingsError: before anything is written, where there is too little to learn.
         BusyError: another run has the lock.
     """
-    with hold(run.tables.home, "vidtopics train topics") as lock:
-        run = replace(run, lock=lock)
+    with _held(run, "vidtopics train topics") as run:
         version = run.model_version if if_needed else None
         if version is None:
             return train(run, *find(TRAINING_JOBS))
@@ -117,8 +127,7 @@ def run_jobs(
     """
     for job in jobs:
         job.check_inputs(run)
-    with hold(run.tables.home, "vidtopics run") as lock:
-        run = replace(run, lock=lock)
+    with _held(run, "vidtopics run") as run:
         if any(job.infers for job in jobs) and run.model_version is None:
             trained(train(run, *find(TRAINING_JOBS)))
             run = replace(run)  # which finds the version now
