@@ -1,9 +1,10 @@
 """Seconds from a delivery's arrival to its videos in Redis: `infer --follow`, and its peer.
 
-`python -m benchmarks.infer_follow HOME [--videos 20] [--events 500] [--rounds 3]`, HOME being a new
-folder or one that an earlier call made. It makes the demo's simulated world without some videos,
-trains, runs and loads it. Then deliveries of new videos arrive in turns, each with impressions of
-known videos: one in the inbox of a follower, one for the processes `ingest`, `run`, `materialize`.
+`python -m benchmarks.infer_follow HOME [--videos 20] [--events 500] [--rounds 3]`, HOME being a
+copy of a home that `vidtopics demo` made: it is run and loaded as of now, and gets new videos. They
+have covers of the catalogue's, titles of two of its words more, and tags of one of its videos.
+Deliveries arrive in turns, each with impressions of known videos: one in the inbox of a follower,
+one for the processes `ingest`, `run`, `materialize`.
 
 A video is there once a client reads its topics and finds it in a fresh queue of each of them.
 """
@@ -11,16 +12,16 @@ A video is there once a client reads its topics and finds it in a fresh queue of
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,66 +29,59 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import typer
 
 from vidtopics import server
+from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS
 from vidtopics.ingest.inbox import INBOX
 from vidtopics.online import OnlineClient
-from vidtopics.settings import load
-from vidtopics.simulation.writer import write_world
+from vidtopics.tables import FOREVER, Tables
 
-CONFIG = Path(__file__).parents[1] / "conf" / "demo.yaml"
-LATER = 400
-"""Videos that the first delivery leaves out."""
+CLASSES = ("primary_classes", "secondary_classes")
+VIDEO_COLUMNS = [
+    *("video_id", "title", "cover", "primary_class", "secondary_class", "tags", "published_at")
+]
 PATIENCE_S = 600.0
 PEER = ("ingest", "run", "materialize")
 FRESH_LIMIT = 1_000
 
 
-def make(home: Path) -> None:
-    """The home without the later videos, trained, released and loaded."""
-    settings, world = load(CONFIG), home / "world"
-    home.mkdir(parents=True)
-    write_world(settings.simulation, world, seed=settings.seed)
-    catalogue, later = split(pq.read_table(world / "videos.parquet"))
-    log = pq.read_table(world / "impressions.parquet")
-    log = log.filter(pc.is_in(log["video_id"], catalogue["video_id"].combine_chunks()))
-    first = home / "first"
-    first.mkdir()
-    (first / "covers").symlink_to(world / "covers")
-    pq.write_table(catalogue, first / "videos.parquet")
-    pq.write_table(log, first / "impressions.parquet")
-    pq.write_table(later, home / "later.parquet")
-    for arguments in (["ingest", "folder", str(first)], ["run"], ["apply"], ["materialize"]):
-        command(home, *arguments)
+def sources(tables: Tables) -> pa.Table:
+    """What new videos are made of, for each video with a cover: cover, title, classes, tags."""
+    tags = tables.as_of(VIDEO_TAGS, FOREVER, columns=["video_id", "tag"])
+    lists = tags.group_by("video_id").aggregate([("tag", "list")])
+    videos = tables.as_of(VIDEO_CATALOG, FOREVER, columns=["video_id", "cover", "title", *CLASSES])
+    return videos.join(lists, "video_id").filter(pc.not_equal(pc.field("cover"), ""))
 
 
-def split(catalogue: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The videos of the first delivery, and those that come later, drawn by a seed."""
-    order = np.random.default_rng(7).permutation(len(catalogue))
-    rows = (np.sort(order[LATER:]), order[:LATER])
-    return catalogue.take(pa.array(rows[0])), catalogue.take(pa.array(rows[1]))
+def deliver(home: Path, folder: Path, count: int, events: int) -> list[str]:
+    """A delivery of videos that were published just now, and impressions of known ones.
 
-
-def deliver(home: Path, folder: Path, videos: pa.Table, events: int) -> None:
-    """A delivery of videos that were published just now, and impressions of known ones."""
+    Returns the videos' ids.
+    """
     (folder / "covers").mkdir(parents=True)
-    for cover in videos["cover"].to_pylist():
-        shutil.copyfile(home / "world" / cover, folder / cover)
-    now = datetime.now(UTC)
-    published = pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), len(videos))
-    at = videos.schema.get_field_index("published_at")
-    pq.write_table(videos.set_column(at, "published_at", published), folder / "videos.parquet")
-    log = pq.read_table(home / "first" / "impressions.parquet").slice(0, events)
-    shown = {
-        "event_id": [f"{folder.name}-{row}" for row in range(events)],
-        "user_id": log["user_id"],
-        "video_id": log["video_id"],
-        "event_timestamp": pa.repeat(pa.scalar(now, pa.timestamp("us", "UTC")), events),
-        "clicked": log["clicked"],
-    }
-    pq.write_table(pa.table(shown), folder / "impressions.parquet")
+    tables, now, rng = Tables(home), datetime.now(UTC).isoformat(), np.random.default_rng()
+    rows = sources(tables)
+    words = " ".join(rows["title"].to_pylist()).split()
+    drawn = rows.take(rng.choice(len(rows), count, replace=False)).to_pylist()
+    names = [f"{folder.name.strip('.')}-{number}" for number in range(count)]
+    with (folder / "videos.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(VIDEO_COLUMNS)
+        for name, row in zip(names, drawn, strict=True):
+            cover = f"covers/{name}{Path(row['cover']).suffix}"
+            shutil.copyfile(row["cover"], folder / cover)
+            title = " ".join([row["title"], *rng.choice(words, 2)])
+            classes = ["|".join(row[kind] or []) for kind in CLASSES]
+            writer.writerow([name, title, cover, *classes, "|".join(row["tag_list"] or []), now])
+    log = tables.read(IMPRESSIONS, columns=["user_id", "video_id"]).slice(0, events)
+    pairs = zip(log["user_id"].to_pylist(), log["video_id"].to_pylist(), strict=True)
+    with (folder / "impressions.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["event_id", "user_id", "video_id", "event_timestamp", "clicked"])
+        for number, (user, video) in enumerate(pairs):
+            writer.writerow([f"{names[0]}-{number}", user, video, now, int(number % 9 == 0)])
+    return names
 
 
 def wait_until_served(client: OnlineClient, videos: Sequence[str]) -> None:
@@ -104,11 +98,10 @@ def is_served(client: OnlineClient, videos: Sequence[str]) -> bool:
     topics = client.read("video_topics", videos)
     if not topics.present.all():
         return False
-    columns = topics.columns
-    epoch = int(np.max(columns["topic_epoch"]))
+    epoch = int(np.max(topics["topic_epoch"]))
     pairs = [
         (video, int(topic))
-        for video, row in zip(videos, columns["topic_ids"], strict=True)
+        for video, row in zip(videos, topics["topic_ids"], strict=True)
         for topic in row
         if topic >= 0
     ]
@@ -152,18 +145,13 @@ def command(home: Path, *arguments: str) -> float:
 
 def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, Any]:
     """Deliveries in turns; seconds of each, and of the peer's processes."""
-    later = pq.read_table(home / "later.parquet")
     client = OnlineClient.from_url(server.start(home))
-    used = client.read("video_topics", later["video_id"].to_pylist()).present
-    later = later.filter(pa.array(~used))
-    turns = iter(later.slice(first, videos) for first in range(0, len(later), videos))
     follower, peer = [], []
     parts: dict[str, list[float]] = {name: [] for name in PEER}
     with following(home) as process:
         for _ in range(rounds):
-            follower.append(timed(client, partial(arrive, home, events), next(turns)))
-            processes = partial(by_processes, home, events, parts)
-            peer.append(timed(client, processes, next(turns)))
+            follower.append(arrive(home, client, videos, events))
+            peer.append(by_processes(home, client, videos, events, parts))
         memory = process.memory_info().rss
     return {
         "videos": videos,
@@ -177,45 +165,40 @@ def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, A
     }
 
 
-def timed(client: OnlineClient, bring: Callable[[pa.Table], float], part: pa.Table) -> float:
-    """Seconds from the arrival, which `bring` returns, until the videos are served."""
-    arrived = bring(part)
-    wait_until_served(client, part["video_id"].to_pylist())
+def arrive(home: Path, client: OnlineClient, videos: int, events: int) -> float:
+    """Seconds from a delivery's name in the inbox until its videos are served."""
+    inbox, name = home / INBOX, f"d{time.time_ns()}"
+    names = deliver(home, inbox / f".{name}", videos, events)
+    arrived = time.monotonic()
+    (inbox / f".{name}").rename(inbox / name)
+    wait_until_served(client, names)
     return time.monotonic() - arrived
 
 
-def arrive(home: Path, events: int, part: pa.Table) -> float:
-    """A delivery in the inbox; when it had its name."""
-    name = f"d{time.time_ns()}"
-    deliver(home, home / INBOX / f".{name}", part, events)
-    arrived = time.monotonic()
-    (home / INBOX / f".{name}").rename(home / INBOX / name)
-    return arrived
-
-
 def by_processes(
-    home: Path, events: int, seconds: Mapping[str, list[float]], part: pa.Table
+    home: Path, client: OnlineClient, videos: int, events: int, seconds: Mapping[str, list[float]]
 ) -> float:
-    """The same by the commands of a batch; when the first began."""
-    folder = home / f"d{time.time_ns()}"
-    deliver(home, folder, part, events)
+    """The same by the commands of a batch, from the start of the first."""
+    folder = home / "batch" / f"d{time.time_ns()}"
+    names = deliver(home, folder, videos, events)
     arrived = time.monotonic()
     for name in PEER:
         arguments = [name, "folder", str(folder)] if name == "ingest" else [name]
         seconds[name].append(command(home, *arguments))
-    return arrived
+    wait_until_served(client, names)
+    return time.monotonic() - arrived
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes the home unless it is there, and prints the figures as JSON."""
+    """Brings the home up to now, and prints the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("home", type=Path)
     parser.add_argument("--videos", type=int, default=20)
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args(arguments)
-    if not chosen.home.exists():
-        make(chosen.home)
+    for name in ("run", "materialize"):
+        command(chosen.home, name)
     typer.echo(
         json.dumps(measure(chosen.home, chosen.videos, chosen.events, chosen.rounds), indent=1)
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli import rounds
+from vidtopics.cli import rounds, stores
 from vidtopics.cli.common import (
     DEFAULT_HOME,
     AsJson,
@@ -99,8 +99,17 @@ class Served:
         return [taken for taken in self.deliveries if taken.outcome == "refused"]
 
 
-def serve_new(home: Path, embedded: bool, settings: Settings, inbox: Inbox, served: Served) -> None:
-    """Take what waits, release it, and bring the release to Redis; `served` tells how far it came.
+def serve_new(
+    home: Path,
+    embedded: bool,
+    settings: Settings,
+    inbox: Inbox,
+    served: Served,
+    *,
+    tell: Callable[[Taken], None] = lambda taken: None,
+    warn: Callable[[str], None] = stores.print_warning,
+) -> None:
+    """Take what waits, release it, and bring the release to Redis; `served` says how far it came.
 
     Raises:
         As :func:`vidtopics.jobs.small_release.release_new` and `materialize`.
@@ -112,15 +121,20 @@ def serve_new(home: Path, embedded: bool, settings: Settings, inbox: Inbox, serv
     tables = Tables(home)
     with inbox.held():
         served.deliveries, served.errors = take_deliveries(
-            tables, inbox, settings.ingest, suspects=not is_due(tables), tell=_log
+            tables, inbox, settings.ingest, suspects=not is_due(tables), tell=tell
         )
-    _release(tables, embedded, settings, served)
+    _release(tables, embedded, settings, served, warn)
 
 
-def _release(tables: Tables, embedded: bool, settings: Settings, served: Served) -> None:
+def _release(
+    tables: Tables,
+    embedded: bool,
+    settings: Settings,
+    served: Served,
+    warn: Callable[[str], None] = stores.print_warning,
+) -> None:
     from vidtopics.failpoints import failpoint
     from vidtopics.jobs.small_release import is_due, release_new
-    from vidtopics.service.logs import warn
 
     failpoint("inbox.noted")
     if is_due(tables):
@@ -239,7 +253,14 @@ def _follow(home: Path, embedded: bool, settings: Settings, watch: rounds.Monito
     inbox = Inbox(home)
     inbox.make()
     warm_up(Tables(home), settings)
-    work = Work("infer", EVERY_S, lambda: _round(home, embedded, settings, inbox))
+
+    def once() -> Facts:
+        facts = _round(home, embedded, settings, inbox)
+        if inbox.unfinished():  # that several processes died over: their turn, once all is served
+            work.due.set()
+        return facts
+
+    work = Work("infer", EVERY_S, once)
     with _waking(inbox, work):
         rounds.serve(home, embedded, settings.online, [work], watch)
 
@@ -249,11 +270,12 @@ def _round(home: Path, embedded: bool, settings: Settings, inbox: Inbox) -> Fact
     from vidtopics.errors import BusyError
     from vidtopics.materialization import IncompleteError
     from vidtopics.materialization.lock import LockError
+    from vidtopics.service import logs
     from vidtopics.service.rounds import BlockedError, PartialError, StandbyError
 
     served = Served()
     try:
-        serve_new(home, embedded, settings, inbox, served)
+        serve_new(home, embedded, settings, inbox, served, tell=_log, warn=logs.warn)
     except (BusyError, LockError) as error:
         raise StandbyError(str(error)) from error
     except IncompleteError as error:  # a table is damaged, all others are live
