@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import threading
@@ -127,6 +126,7 @@ def test_new_videos_are_served_beside_a_broken_delivery(served: SmallHome, valke
     assert len(versions(home)) == 3  # as the home was trained
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_a_batch_and_of_one_that_computes_all_anew(
     served: SmallHome, fork: Callable[..., SmallHome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,23 +152,33 @@ def test_the_rows_are_those_of_a_batch_and_of_one_that_computes_all_anew(
     assert holding(served, TOPIC_QUEUES) == queues
 
 
-def test_it_never_trains(served: SmallHome) -> None:
-    """Where runs infer with another version than the release's, it says so and changes nothing."""
-    root = served.tables.home
-    last = versions(root)[-1]
-    model = load(root, last.number)
+def with_another_model(home: SmallHome) -> int:
+    """As after `train topics`: the number of a version that no release has yet."""
+    last = versions(home.tables.home)[-1]
+    model = load(home.tables.home, last.number)
     later = replace(model.version, as_of_us=model.version.as_of_us + 1)
-    save(root, replace(model, version=later))
-    arrive(Inbox(root), "good", *NEW)
+    return save(home.tables.home, replace(model, version=later)).number
+
+
+def test_another_model_is_an_error_with_its_mend_and_nothing_is_trained(served: SmallHome) -> None:
+    number = with_another_model(served)
     commits = {t.name: served.tables.version(t) for t in DERIVED}
     with pytest.raises(TableError) as error:
-        serve(served)
-    assert f"expected topic model version {last.number}, that of release" in str(error.value)
-    assert f"found version {last.number + 1}" in str(error.value)
+        release_new(served.tables, served.settings, land=lambda: None)
+    assert f"expected topic model version {number - 1}, that of release" in str(error.value)
+    assert f"found version {number}" in str(error.value)
     assert "Mend: `vidtopics run`" in str(error.value)
     assert {t.name: served.tables.version(t) for t in DERIVED} == commits
-    # The delivery was taken; once a run has released all with the version, nothing is lost.
-    assert ("n1",) in holding(served, VIDEO_CATALOG)
+    assert versions(served.tables.home)[-1].number == number
+
+
+@pytest.mark.slow
+def test_what_waited_for_a_run_with_another_model_is_served_by_it(served: SmallHome) -> None:
+    with_another_model(served)
+    arrive(Inbox(served.tables.home), "good", *NEW)
+    with pytest.raises(TableError, match="that of release"):
+        serve(served)
+    assert ("n1",) in holding(served, VIDEO_CATALOG)  # it was taken
     run_jobs(Run.now(served.tables, served.settings), find([]))
     assert serve(served).decision is None
     assert ("n1",) in holding(served, VIDEO_TOPICS)
@@ -213,33 +223,30 @@ def test_events_land_once_the_time_of_the_run_is_fixed(
     assert order == ["time", "landed", "jobs True"]
 
 
-def test_what_a_rollback_took_back_waits_for_another_delivery(served: SmallHome) -> None:
-    ingest(
-        served.tables,
-        Source("folder", deliver(served.tables.home / "bad", "n1")),
-        served.settings.ingest,
-    )
-    assert is_due(served.tables)
-    log = read_log(served.tables)
-    good = in_force(log)
+def test_what_a_rollback_took_back_waits_for_another_delivery(
+    served: SmallHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = in_force(read_log(served.tables))
     assert good is not None
-    bad = {**good.versions, "video_catalog": served.tables.data_version(VIDEO_CATALOG)}
-    bad |= {"video_tags": 99}
-    us = time.time_ns() // 1000
-    number = good.release_id + 1
-    rows = [
+    bad = {name: version + 5 for name, version in good.versions.items()}
+    real = Tables.data_version
+
+    def deliver_up_to(more: int) -> None:
+        monkeypatch.setattr(
+            Tables, "data_version", lambda self, table: real(served.tables, table) + more
+        )
+
+    deliver_up_to(5)
+    assert is_due(served.tables)
+    us, number = time.time_ns() // 1000, good.release_id + 1
+    for row in (
         Release(number, "released", us, us, bad),
         Release(number, "rolled_back", us, us + 1, bad),
         Release(number + 1, "released", us, us + 2, good.versions),
-    ]
-    for row in rows:
+    ):
         append(served.tables, [row], run=2**60)
     assert not is_due(served.tables)
-    ingest(
-        served.tables,
-        Source("folder", deliver(served.tables.home / "next", "n2")),
-        served.settings.ingest,
-    )
+    deliver_up_to(6)
     assert is_due(served.tables)
 
 
@@ -250,8 +257,26 @@ def test_wrong_use_ends_with_2(served: SmallHome, wrong: list[str]) -> None:
     assert common.run(["infer", *wrong, "--home", str(served.tables.home)]) == 2
 
 
-def test_the_command_says_what_it_did_and_ends_with_1_for_a_refused_delivery(
-    served: SmallHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_refused_delivery_is_told_of_and_ends_with_1(
+    served: SmallHome, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = served.tables.home
+    (Inbox(root).inbox / "broken").mkdir(parents=True)
+    options = ["--home", str(root), "--config", str(served.config)]
+    assert common.run(["infer", "--once", "--json", *options]) == 1
+    report = json.loads(capsys.readouterr().out)
+    (broken,) = report["deliveries"]
+    assert (broken["name"], broken["outcome"]) == ("broken", "refused")
+    assert "found an empty directory" in broken["cause"]
+    assert (report["steps"], report["release"]) == ([], None)
+
+
+@pytest.mark.slow
+def test_a_delivery_that_is_named_stays_where_it_is(
+    served: SmallHome,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = served.tables.home
     options = ["--home", str(root), "--config", str(served.config)]
@@ -260,22 +285,8 @@ def test_the_command_says_what_it_did_and_ends_with_1_for_a_refused_delivery(
     out = capsys.readouterr().out
     assert "videos.csv" in out
     assert "video_topics" in out
-    assert delivery.is_dir()  # it stays where it was
-    (Inbox(root).inbox / "broken").mkdir(parents=True)
-    assert common.run(["infer", "--once", "--json", *options]) == 1
-    report = json.loads(capsys.readouterr().out)
-    (broken,) = report["deliveries"]
-    assert (broken["name"], broken["outcome"]) == ("broken", "refused")
-    assert "found an empty directory" in broken["cause"]
-    assert report["steps"] == []
+    assert (delivery / "videos.csv").is_file()
+    monkeypatch.setattr("vidtopics.cli.infer.PATIENCE_S", 0.0)
     with hold(root, "vidtopics run"):
-        shutil.copytree(delivery, tmp_path / "again")
-        with (tmp_path / "again" / "videos.csv").open("a", newline="") as file:
-            csv.writer(file).writerow(["n9", "golf", "", "sport", "sport/golf", "", "2026-01-02"])
-        patience = pytest.MonkeyPatch()
-        patch = patience.setattr
-        patch("vidtopics.cli.infer.PATIENCE_S", 0.0)
-        try:
-            assert common.run(["infer", str(tmp_path / "again"), *options]) == 3
-        finally:
-            patience.undo()
+        again = deliver(tmp_path / "again", "n2")
+        assert common.run(["infer", str(again), *options]) == 3

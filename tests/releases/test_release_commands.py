@@ -78,7 +78,6 @@ def test_run_ends_with_4_where_a_gate_blocks_and_says_which(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decision = lose_topics(home)
-    monkeypatch.setattr(Run, "of_option", lambda tables, settings, as_of: "a run")
     monkeypatch.setattr(run_verb, "jobs", lambda planned, names: ([], decision))
     assert ask(home, "run") == 4
     out = capsys.readouterr().out
