@@ -15,7 +15,7 @@ import pytest
 import redis
 from small_home import SmallHome
 from test_job_kills import kill
-from test_small_release import deliver, holding
+from test_small_release import deliver, holding, serve
 
 from vidtopics.contracts import DERIVED, IMPRESSIONS, VIDEO_CATALOG
 from vidtopics.failpoints import VARIABLE
@@ -73,20 +73,17 @@ def test_kills_between_any_steps_lose_and_repeat_nothing(
         shutil.copytree(brought[-1], inbox.inbox / f".{name}")
         (inbox.inbox / f".{name}").rename(inbox.inbox / name)
 
+    serve(killed)  # the home's own release
     client = OnlineClient.from_url(valkey)
-
-    def is_served(names: list[str]) -> bool:
-        directory_there = bool(store.keys("vt:*layout"))
-        return directory_there and bool(client.read("video_topics", names).present.all())
 
     for point in POINTS:
         bring()
         process = start(killed, log, point)
         assert process.wait(PATIENCE_S) == -9, log.read_text()
-        # What is live once is whole: queues and topics of one release, known videos among them.
-        if store.keys("vt:*layout"):
-            assert client.read("video_topics", ["v010"]).present.all()
-            assert client.catalogue().epoch == client.read("video_topics", ["v010"])["topic_epoch"]
+        # What is live is whole: queues and topics of one release, known videos among them.
+        known = client.read("video_topics", ["v010"])
+        assert known.present.all()
+        assert client.catalogue().epoch == known["topic_epoch"]
     for _ in range(RANDOM_KILLS):
         process = start(killed, log)
         bring()
@@ -96,7 +93,11 @@ def test_kills_between_any_steps_lose_and_repeat_nothing(
 
     process = start(killed, log)
     names = [path.name for path in brought]
-    wait_until(lambda: is_served(names), process, log)
+
+    def is_served() -> bool:
+        return bool(client.read("video_topics", names).present.all())
+
+    wait_until(is_served, process, log)
     wait_until(lambda: not inbox.unfinished(), process, log)
     process.terminate()
     assert process.wait(PATIENCE_S) == 0

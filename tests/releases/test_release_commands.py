@@ -10,7 +10,6 @@ from test_releasing import Home, lose_topics
 
 from vidtopics.cli import run as run_verb
 from vidtopics.cli.common import run as command
-from vidtopics.jobs.job import Run
 from vidtopics.releases.loads import record
 from vidtopics.releases.lock import hold
 from vidtopics.tables import Tables
