@@ -164,7 +164,7 @@ def test_another_model_is_an_error_with_its_mend_and_nothing_is_trained(served: 
     number = with_another_model(served)
     commits = {t.name: served.tables.version(t) for t in DERIVED}
     with pytest.raises(TableError) as error:
-        release_new(served.tables, served.settings, land=lambda: None)
+        release_new(served.tables, served.settings, land=lambda _: None)
     assert f"expected topic model version {number - 1}, that of release" in str(error.value)
     assert f"found version {number}" in str(error.value)
     assert "Mend: `vidtopics run`" in str(error.value)
@@ -186,18 +186,18 @@ def test_what_waited_for_a_run_with_another_model_is_served_by_it(served: SmallH
 
 def test_without_a_release_it_says_what_to_do(inputs: SmallHome) -> None:
     with pytest.raises(TableError, match="expected a release that it adds videos to, found none"):
-        release_new(inputs.tables, inputs.settings, land=lambda: None)
+        release_new(inputs.tables, inputs.settings, land=lambda _: None)
     assert versions(inputs.tables.home) == []
 
 
 def test_another_run_is_waited_for_and_others_wait_for_a_small_release(served: SmallHome) -> None:
     root = served.tables.home
     with hold(root, "vidtopics run"), pytest.raises(BusyError, match="`vidtopics run`"):
-        release_new(served.tables, served.settings, land=lambda: None)
+        release_new(served.tables, served.settings, land=lambda _: None)
     lock = hold(root, "vidtopics run")
     lock.__enter__()
     threading.Timer(0.3, lambda: lock.__exit__(None, None, None)).start()
-    release_new(served.tables, served.settings, land=lambda: None, patience_s=60)
+    release_new(served.tables, served.settings, land=lambda _: None, patience_s=60)
     small = hold(root, SMALL_RELEASE)
     small.__enter__()
     threading.Timer(0.3, lambda: small.__exit__(None, None, None)).start()
@@ -219,7 +219,7 @@ def test_events_land_once_the_time_of_the_run_is_fixed(
     monkeypatch.setattr(
         small_release, "run_jobs", lambda run, *_: order.append(f"jobs {run.lock is not None}")
     )
-    release_new(served.tables, served.settings, land=lambda: order.append("landed"))
+    release_new(served.tables, served.settings, land=lambda us: order.append("landed"))
     assert order == ["time", "landed", "jobs True"]
 
 

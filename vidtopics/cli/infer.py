@@ -141,7 +141,7 @@ def _release(
         served.decision = release_new(
             tables,
             settings,
-            land=lambda: land_before_run(tables.home, settings),
+            land=lambda as_of_us: land_before_run(tables.home, settings, as_of_us),
             report=served.steps.append,
             patience_s=PATIENCE_S,
         )

@@ -74,7 +74,7 @@ def run(
         # Its time is fixed under the lock: a small release that had it may be of a moment ago.
         planned = replace(Run.of_option(Tables(home), settings, as_of), lock=lock)
         if as_of is None:
-            land_before_run(home, settings)
+            land_before_run(home, settings, planned.as_of_us)
         done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None
     if as_json:

@@ -50,7 +50,7 @@ def release_new(
     tables: Tables,
     settings: Settings,
     *,
-    land: Callable[[], None],
+    land: Callable[[int], None],
     report: Callable[[Step], None] = lambda step: None,
     progress: Callable[[str], None] = lambda text: None,
     patience_s: float = 0.0,
@@ -60,7 +60,7 @@ def release_new(
     Args:
         tables: the home's.
         settings: as for a run.
-        land: lands events once the time of the run is fixed.
+        land: lands events up to the run's time (microseconds), once that is fixed.
         report: called after each job.
         progress: called with what a job does.
         patience_s: for how long to wait where another run has the home.
@@ -75,7 +75,7 @@ def release_new(
     with hold(tables.home, SMALL_RELEASE, patience_s=patience_s) as lock:
         run = replace(_run(tables, settings), lock=lock, progress=progress)
         require_released_model(run)
-        land()
+        land(run.as_of_us)
         return run_jobs(run, find([]), report)
 
 
