@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -27,8 +28,6 @@ from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
 from vidtopics import server
@@ -46,12 +45,14 @@ PEER = ("ingest", "run", "materialize")
 FRESH_LIMIT = 1_000
 
 
-def sources(tables: Tables) -> pa.Table:
+def sources(tables: Tables) -> list[dict[str, Any]]:
     """What new videos are made of, for each video with a cover: cover, title, classes, tags."""
-    tags = tables.as_of(VIDEO_TAGS, FOREVER, columns=["video_id", "tag"])
-    lists = tags.group_by("video_id").aggregate([("tag", "list")])
+    tags: dict[str, list[str]] = {}
+    for row in tables.as_of(VIDEO_TAGS, FOREVER, columns=["video_id", "tag"]).to_pylist():
+        tags.setdefault(row["video_id"], []).append(row["tag"])
     videos = tables.as_of(VIDEO_CATALOG, FOREVER, columns=["video_id", "cover", "title", *CLASSES])
-    return videos.join(lists, "video_id").filter(pc.not_equal(pc.field("cover"), ""))
+    rows = (row | {"tags": tags.get(row["video_id"], [])} for row in videos.to_pylist())
+    return [row for row in rows if row["cover"]]
 
 
 def deliver(home: Path, folder: Path, count: int, events: int) -> list[str]:
@@ -62,8 +63,8 @@ def deliver(home: Path, folder: Path, count: int, events: int) -> list[str]:
     (folder / "covers").mkdir(parents=True)
     tables, now, rng = Tables(home), datetime.now(UTC).isoformat(), np.random.default_rng()
     rows = sources(tables)
-    words = " ".join(rows["title"].to_pylist()).split()
-    drawn = rows.take(rng.choice(len(rows), count, replace=False)).to_pylist()
+    words = " ".join(row["title"] for row in rows).split()
+    drawn = [rows[i] for i in rng.choice(len(rows), count, replace=False)]
     names = [f"{folder.name.strip('.')}-{number}" for number in range(count)]
     with (folder / "videos.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -73,7 +74,7 @@ def deliver(home: Path, folder: Path, count: int, events: int) -> list[str]:
             shutil.copyfile(row["cover"], folder / cover)
             title = " ".join([row["title"], *rng.choice(words, 2)])
             classes = ["|".join(row[kind] or []) for kind in CLASSES]
-            writer.writerow([name, title, cover, *classes, "|".join(row["tag_list"] or []), now])
+            writer.writerow([name, title, cover, *classes, "|".join(row["tags"]), now])
     log = tables.read(IMPRESSIONS, columns=["user_id", "video_id"]).slice(0, events)
     pairs = zip(log["user_id"].to_pylist(), log["video_id"].to_pylist(), strict=True)
     with (folder / "impressions.csv").open("w", newline="", encoding="utf-8") as file:
@@ -146,12 +147,16 @@ def command(home: Path, *arguments: str) -> float:
 def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, Any]:
     """Deliveries in turns; seconds of each, and of the peer's processes."""
     client = OnlineClient.from_url(server.start(home))
-    follower, peer = [], []
+    follower, peer, of_follower, of_peer = [], [], [], []
     parts: dict[str, list[float]] = {name: [] for name in PEER}
     with following(home) as process:
         for _ in range(rounds):
+            before = cpu_s(process)
             follower.append(arrive(home, client, videos, events))
+            of_follower.append(cpu_s(process) - before)
+            before = cpu_s(None)
             peer.append(by_processes(home, client, videos, events, parts))
+            of_peer.append(cpu_s(None) - before)
         memory = process.memory_info().rss
     return {
         "videos": videos,
@@ -160,9 +165,21 @@ def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, A
         "processes_s": peer,
         "of_processes_s": {name: statistics.median(seconds) for name, seconds in parts.items()},
         "ratio": statistics.median(follower) / statistics.median(peer),
+        "follow_cpu_s": of_follower,
+        "processes_cpu_s": of_peer,
+        "cpu_ratio": statistics.median(of_follower) / statistics.median(of_peer),
         "follower_mb": memory / 2**20,
         "load": psutil.getloadavg()[0],
     }
+
+
+def cpu_s(process: psutil.Process | None) -> float:
+    """CPU seconds of a process so far; of None, of this one's children that have ended."""
+    if process is not None:
+        times = process.cpu_times()
+        return times.user + times.system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def arrive(home: Path, client: OnlineClient, videos: int, events: int) -> float:

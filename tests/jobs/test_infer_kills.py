@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -25,7 +27,7 @@ from vidtopics.jobs.job import Run
 from vidtopics.jobs.pipeline import find, run_jobs
 from vidtopics.online import OnlineClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 POINTS = (
     *("inbox.taken", "inbox.begun", "publish.compared", "inbox.published", "inbox.noted"),
     *("release.read", "release.committed", "materialize.staged", "materialize.switched"),
@@ -52,6 +54,17 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes], log:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() - began < PATIENCE_S, log.read_text()
         time.sleep(0.05)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Equal, but for how sums round that were decayed in thirteen steps rather than in one."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    if isinstance(one, float):
+        return math.isclose(one, other, rel_tol=1e-5, abs_tol=1e-9)
+    return bool(one == other)
 
 
 def test_kills_between_any_steps_lose_and_repeat_nothing(
@@ -107,7 +120,7 @@ def test_kills_between_any_steps_lose_and_repeat_nothing(
         ingest(undisturbed.tables, Source("folder", path), undisturbed.settings.ingest)
     run_jobs(Run.now(undisturbed.tables, undisturbed.settings), find([]))
     for table in DERIVED:
-        assert holding(killed, table) == holding(undisturbed, table), table.name
+        assert alike(holding(killed, table), holding(undisturbed, table)), table.name
     for table in (VIDEO_CATALOG, IMPRESSIONS):
         mine, others = (home.tables.read(table).num_rows for home in (killed, undisturbed))
         assert mine == others, table.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -92,6 +93,16 @@ class Served:
     steps: list[Step] = field(default_factory=list)
     decision: Decision | None = None
     moved: Sequence[Moved] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Note how long the block takes, to its end or to its error."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[part] = round(time.monotonic() - began, 3)
 
     @property
     def refused(self) -> list[Taken]:
@@ -119,7 +130,7 @@ def serve_new(
     from vidtopics.tables import Tables
 
     tables = Tables(home)
-    with inbox.held():
+    with served.timed("take"), inbox.held():
         served.deliveries, served.errors = take_deliveries(
             tables, inbox, settings.ingest, suspects=not is_due(tables), tell=tell
         )
@@ -138,14 +149,16 @@ def _release(
 
     failpoint("inbox.noted")
     if is_due(tables):
-        served.decision = release_new(
-            tables,
-            settings,
-            land=lambda as_of_us: land_before_run(tables.home, settings, as_of_us),
-            report=served.steps.append,
-            patience_s=PATIENCE_S,
-        )
-    served.moved = _move(tables.home, embedded, settings, warn)
+        with served.timed("release"):
+            served.decision = release_new(
+                tables,
+                settings,
+                land=lambda as_of_us: land_before_run(tables.home, settings, as_of_us),
+                report=served.steps.append,
+                patience_s=PATIENCE_S,
+            )
+    with served.timed("load"):
+        served.moved = _move(tables.home, embedded, settings, warn)
 
 
 def _move(
@@ -295,6 +308,8 @@ def _facts(served: Served) -> Facts:
         facts["release"] = served.moved[0].release
     if served.deliveries:
         facts |= {"deliveries": len(served.deliveries), "refused": len(served.refused)}
+    if served.steps:
+        facts |= {f"{part}_s": seconds for part, seconds in served.seconds.items()}
     if rows := {p.table: p.rows for p in published if not p.skipped}:
         facts["published"] = rows
     return facts
