@@ -6,6 +6,8 @@ have covers of the catalogue's, titles of two of its words more, and tags of one
 Deliveries arrive in turns, each with impressions of known videos: one in the inbox of a follower,
 one for the processes `ingest`, `run`, `materialize`.
 
+The follower goes on beside the processes, and may load what `run` released before `materialize`.
+
 A video is there once a client reads its topics and finds it in a fresh queue of each of them.
 """
 
