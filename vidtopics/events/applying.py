@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache
 from hashlib import sha1
@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from vidtopics.events.faults import SET_ASIDE, apply_around, is_fault, passed
 from vidtopics.events.generations import Generation, parts_of
 from vidtopics.events.scripts import APPLY_USERS, APPLY_VIDEOS, CLOSED
 from vidtopics.layout.live import LiveKeys, Part
@@ -31,12 +32,19 @@ class Applier:
         keys: of the prefix.
         recent: how long lists of a user's clicks and skips are (`recall.recent_clicks`).
         max_ahead: how far an event may lie ahead of its entry (`online.max_ahead`).
+        warn: takes a line about each entry that was set aside.
     """
 
     def __init__(
-        self, connection: Connection, keys: LiveKeys, *, recent: int, max_ahead: timedelta
+        self,
+        connection: Connection,
+        keys: LiveKeys,
+        *,
+        recent: int,
+        max_ahead: timedelta,
+        warn: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.connection, self.keys = connection, keys
+        self.connection, self.keys, self.warn = connection, keys, warn
         self.recent, self.ahead_us = recent, max_ahead // timedelta(microseconds=1)
 
     def apply(self, generation: Generation, *, rounds: int | None = None) -> int:
@@ -56,7 +64,7 @@ class Applier:
             waiting = {
                 where: waiting[where] - taken
                 for where, taken in counts.items()
-                if taken == ENTRIES and waiting[where] > taken
+                if taken >= ENTRIES and waiting[where] > taken
             }
         return applied
 
@@ -92,8 +100,33 @@ class Applier:
             result = answer
             if isinstance(answer, NoScriptError):  # a server that was started since
                 result = self._eval(SCRIPTS[where[0]], call)
-            counts[where] = 0 if _is_closed(result) else _number(result)
+            if is_fault(result):
+                counts[where] = self._around_faults(generation, *where)
+            else:
+                counts[where] = 0 if _is_closed(result) else _number(result)
         return counts
+
+    def _around_faults(self, generation: Generation, part: Part, bucket: int) -> int:
+        """Apply entries of a place of which some can't be; how many it took."""
+        cursor = ""
+
+        def run(entries: int) -> int:
+            nonlocal cursor
+            call = self._call(generation, part, bucket, entries)
+            stored: Any = self.connection.hget(call[2], "cursor")
+            cursor = stored.decode() if stored else ""
+            answer = self._eval(SCRIPTS[part], call)
+            return 0 if _is_closed(answer) else _number(answer)
+
+        def set_aside(fault: ResponseError) -> int:
+            stream, at = self._call(generation, part, bucket)[1:3]
+            call = [2, stream, at, generation.as_of_us, cursor]
+            entry = passed(self._eval(SET_ASIDE, call))
+            if entry:
+                self.warn(f"entry {entry} of {stream} was set aside, no script applies it: {fault}")
+            return bool(entry)
+
+        return apply_around(run, set_aside, ENTRIES)
 
     def _eval(self, script: str, call: list[Any]) -> Any:
         try:
@@ -102,13 +135,15 @@ class Applier:
         except ResponseError as error:
             return error
 
-    def _call(self, generation: Generation, part: Part, bucket: int) -> list[Any]:
+    def _call(
+        self, generation: Generation, part: Part, bucket: int, entries: int | None = None
+    ) -> list[Any]:
         keys = [
             self.keys.stream(part, bucket),
             *self.keys.generation(generation.release, part, bucket),
         ]
         recent = min(self.recent, MOST_RECENT)
-        return [len(keys), *keys, generation.as_of_us, ENTRIES, self.ahead_us, recent]
+        return [len(keys), *keys, generation.as_of_us, entries or ENTRIES, self.ahead_us, recent]
 
 
 def _is_closed(answer: Any) -> bool:

@@ -25,6 +25,9 @@ class OnlineSettings(Section):
     max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
     ever take its place."""
+    max_event_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=1)
+    """How long an event may wait to be applied until `events apply` isn't ready, and `serve` marks
+    its recommendations with `events`; in ordinary running it is milliseconds."""
     keep: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=24)
     """How long a release can be gone back to once the next one is live; 8 releases at most."""
 
