@@ -51,21 +51,24 @@ class Applier:
         """Apply all that the streams hold now, or what `rounds` calls take; how many entries.
 
         Entries that come meanwhile are left for the next call where the streams never end. A
-        generation that was dropped takes nothing.
+        generation that was dropped takes nothing. A stream that fails holds up no other one.
 
         Raises:
             redis.exceptions.RedisError: a server can't be reached or refuses; call again.
         """
+        failures: list[Exception] = []
         waiting = self._waiting(generation)
         applied, numbers = 0, count() if rounds is None else iter(range(rounds))
         while waiting and next(numbers, None) is not None:
-            counts = self._round(generation, waiting)
+            counts = self._round(generation, waiting, failures)
             applied += sum(counts.values())
             waiting = {
                 where: waiting[where] - taken
                 for where, taken in counts.items()
                 if taken >= ENTRIES and waiting[where] > taken
             }
+        if failures:
+            raise failures[0]
         return applied
 
     def _waiting(self, generation: Generation) -> dict[tuple[Part, int], int]:
@@ -87,9 +90,12 @@ class Applier:
         }
 
     def _round(
-        self, generation: Generation, places: Iterable[tuple[Part, int]]
+        self,
+        generation: Generation,
+        places: Iterable[tuple[Part, int]],
+        failures: list[Exception],
     ) -> dict[tuple[Part, int], int]:
-        """One call for each place; the entries that it took."""
+        """One call for each place; the entries that it took. What failed is added to a list."""
         calls = {where: self._call(generation, *where) for where in places}
         with self.connection.pipeline(transaction=False) as pipe:
             for (part, _), call in calls.items():
@@ -100,10 +106,13 @@ class Applier:
             result = answer
             if isinstance(answer, NoScriptError):  # a server that was started since
                 result = self._eval(SCRIPTS[where[0]], call)
-            if is_fault(result):
-                counts[where] = self._around_faults(generation, *where)
-            else:
-                counts[where] = 0 if _is_closed(result) else _number(result)
+            try:
+                counts[where] = (
+                    self._around_faults(generation, *where) if is_fault(result) else _number(result)
+                )
+            except ResponseError as error:
+                counts[where] = 0
+                failures.append(error)
         return counts
 
     def _around_faults(self, generation: Generation, part: Part, bucket: int) -> int:
@@ -115,8 +124,7 @@ class Applier:
             call = self._call(generation, part, bucket, entries)
             stored: Any = self.connection.hget(call[2], "cursor")
             cursor = stored.decode() if stored else ""
-            answer = self._eval(SCRIPTS[part], call)
-            return 0 if _is_closed(answer) else _number(answer)
+            return _number(self._eval(SCRIPTS[part], call))
 
         def set_aside(fault: ResponseError) -> int:
             stream, at = self._call(generation, part, bucket)[1:3]
@@ -151,6 +159,9 @@ def _is_closed(answer: Any) -> bool:
 
 
 def _number(answer: Any) -> int:
+    """Entries that a script took; none of a generation that is closed."""
+    if _is_closed(answer):
+        return 0
     if isinstance(answer, Exception):
         raise answer
     return int(answer)
