@@ -25,6 +25,8 @@ RETRY_S = 1.0
 LOOK_S = 5.0
 """Between two looks at Redis for metrics and `/ready`."""
 
+NOT_APPLIED, NOT_LOOKED = "nothing has been applied yet", "Redis has not been looked at yet"
+
 
 class Watch:
     """What rounds of applying and landing came to, for the log, for metrics and for `/ready`.
@@ -39,7 +41,7 @@ class Watch:
     def __init__(self, metrics: EventMetrics | None = None) -> None:
         self.generations: Sequence[Generation] = ()
         self._metrics = metrics
-        self._causes = {"look": "Redis has not been looked at yet"} if metrics else {}
+        self._causes = {"applying": NOT_APPLIED, "look": NOT_LOOKED} if metrics else {}
         self._figures: Figures | None = None
 
     @contextmanager
