@@ -11,6 +11,7 @@ measurement on the quiet service just before. `disk` mounts a small file system 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import threading
@@ -183,22 +184,22 @@ def disk() -> None:
 
 
 def behind(service: EventService, count: int) -> None:
-    """A consumer that begins an hour late."""
+    """No consumer for an hour, and then one."""
     service.load()
+    with service.consumer() as port:
+        _ready(port)
     _an_hour_ago(service, service.impressions(count))
     with service.http() as http:
+        wait(lambda: metrics(http, "vidtopics_serving_event_lag_seconds"), "a look of serve")
+        _pages("serve", http, "vidtopics_serving_event_lag_seconds")
+        answer = ask(http, "/recommend", {"user_id": "u0000001", "limit": 1})[2]
+        say(f"POST /recommend: degraded {json.loads(answer)['degraded']}")
         _features(service, http, 5)
         quiet = _features(service, http, PROBES)
         with service.consumer() as port:
+            began, names = time.perf_counter(), ("lag_seconds", "waiting_entries")
             wait(lambda: metrics(port, "vidtopics_events_lag_seconds"), "a look")
-            began = time.perf_counter()
-            _pages(
-                "the consumer",
-                port,
-                "vidtopics_events_lag_seconds",
-                "vidtopics_events_waiting_entries",
-            )
-            _pages("serve", http, "vidtopics_serving_event_lag_seconds")
+            _pages("the consumer", port, *(f"vidtopics_events_{name}" for name in names))
             busy = _features(service, http, PROBES)
             service.drained()
             seconds = time.perf_counter() - began
@@ -206,8 +207,8 @@ def behind(service: EventService, count: int) -> None:
             _ratio("POST /features meanwhile", busy, quiet)
             if service.exposures() != count:
                 raise LostError(f"{service.exposures()} of {count} are seen")
-            wait(lambda: not metrics(port, "vidtopics_events_lag_seconds"), "a look")
-            _pages("the consumer", port, "vidtopics_events_lag_seconds")
+            wait(lambda: ask(port, "/ready")[0] == 200, "a consumer that is ready")
+            _pages("the consumer", port, *(f"vidtopics_events_{name}" for name in names))
 
 
 def _ready(port: int) -> None:
