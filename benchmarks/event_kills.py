@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from redis.exceptions import RedisError
 
 from benchmarks.event_homes import EventHome, Log
 from benchmarks.homes import folder
@@ -42,8 +43,8 @@ from vidtopics.tables.stamps import now_us
 
 VIDEOS, USERS, BATCH = 20, 30, 12
 CONSUMERS = 2
-BETWEEN = 7
-"""Kills between two releases; three more of each release hit its materialisation."""
+BETWEEN, HANDED_OVER = 16, 6
+"""Kills between two releases, and tries to kill the materialisation of each."""
 WAIT_S = 120.0
 SPAN_S = {"sender": 0.02, "consumer": 0.05, "redis": 0.03, "materialize": 0.5}
 """Up to when after the batch began a victim dies; of materialisation after its own begin."""
@@ -97,6 +98,7 @@ class World:
         else:
             self.server.kill()
             self.server.start()
+            _wait(lambda: _answers(self.server.url), "a server that has read its log")
         self.kills[victim] += 1
         self._await(events)
 
@@ -228,6 +230,14 @@ def _kill(pid: int) -> None:
     _wait(lambda: not _is_alive(pid), f"the end of process {pid}")
 
 
+def _answers(url: str) -> bool:
+    with connect(url, timeout_s=20) as connection:
+        try:
+            return bool(connection.ping())
+        except RedisError:
+            return False
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -272,7 +282,7 @@ def kill(kills: int, *, seed: int = 7, appendfsync: str = "always") -> World:
             for _ in range(BETWEEN):
                 made.disturbed_batch(made.rng.choice(("sender", "consumer", "consumer", "redis")))
             made.check()
-            made.hand_over(3)
+            made.hand_over(HANDED_OVER)
             made.check()
             typer.echo(f"{made.kills.total()} kills, {len(made.log.shown):,} impressions", err=True)
         made.check_log()
