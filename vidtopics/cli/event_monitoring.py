@@ -33,6 +33,7 @@ class Watch:
 
     Attributes:
         generations: those that readers go by, as the last round saw them.
+        changed: set once they are others than before.
 
     Args:
         metrics: None where nobody asks for any.
@@ -40,6 +41,7 @@ class Watch:
 
     def __init__(self, metrics: EventMetrics | None = None) -> None:
         self.generations: Sequence[Generation] = ()
+        self.changed = threading.Event()
         self._metrics = metrics
         self._causes = {"applying": NOT_APPLIED, "look": NOT_LOOKED} if metrics else {}
         self._figures: Figures | None = None
@@ -69,6 +71,12 @@ class Watch:
             self._causes.pop(work, None)
             if self._metrics:
                 self._metrics.ended(work)
+
+    def follow(self, generations: Sequence[Generation]) -> None:
+        """Take the generations of a round."""
+        if list(generations) != list(self.generations):
+            self.generations = generations
+            self.changed.set()
 
     def applied(self, entries: int) -> None:
         """Count entries that were applied."""
@@ -129,9 +137,10 @@ def watched(
     watch = Watch(metrics)
 
     def look() -> None:
-        watch.look(home, embedded, applier)
-        while not ended.wait(LOOK_S):
+        while not ended.is_set():
+            watch.changed.clear()
             watch.look(home, embedded, applier)
+            watch.changed.wait(LOOK_S)
 
     looking = threading.Thread(target=look, name="looking", daemon=True)
     with ExitStack() as stack:
@@ -140,5 +149,6 @@ def watched(
             rounds.answering_on(host, port, partial(watch.not_ready, settings), pages)
         )
         looking.start()
-        stack.callback(ended.set)
+        stack.callback(watch.changed.set)
+        stack.callback(ended.set)  # the last in is the first out
         yield watch

@@ -190,7 +190,7 @@ def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event, watc
         with watch.passing("applying", ended):
             if time.monotonic() - looked >= FOLLOW_S:
                 generations, looked = synchronise(tables, applier), time.monotonic()
-                watch.generations = generations
+                watch.follow(generations)
             for generation in reversed(generations):  # what most readers go by is the newest
                 if not ended.is_set():
                     applied += applier.apply(generation, rounds=ROUNDS)
