@@ -240,15 +240,18 @@ def _landed(service: EventService) -> Callable[[], bool]:
 
 
 def _features(service: EventService, port: int, count: int) -> list[float]:
-    """Milliseconds of requests for features of 600 videos."""
+    """Milliseconds of requests for features of 600 videos; those above the deadline are told."""
     body = {"views": ["video_statistics"], "ids": {"video": service.videos[:600]}}
-    times = []
+    times, late = [], 0
     for _ in range(count):
         began = time.perf_counter()
         status, _, answer = ask(port, "/features", body)
-        if status != 200:
+        if status not in (200, 503):
             raise LostError(f"POST /features: {status} {answer[:200]}")
         times.append((time.perf_counter() - began) * 1e3)
+        late += status == 503
+    if late:
+        say(f"POST /features: {late} of {count} weren't answered within serving.deadline")
     return times
 
 
