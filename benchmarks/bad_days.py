@@ -155,9 +155,13 @@ def full(service: EventService, count: int) -> None:
 def disk() -> None:
     """The disk under Redis is full."""
     with folder() as path, _small_disk(path / "disk", "24m") as mounted:
-        options = {"appendonly": "yes", "maxmemory_policy": "noeviction"}
-        options |= {"auto_aof_rewrite_percentage": "0"}
-        with node(mounted, binary=valkey_server(), **options) as server:
+        with node(
+            mounted,
+            binary=valkey_server(),
+            appendonly="yes",
+            maxmemory_policy="noeviction",
+            auto_aof_rewrite_percentage="0",
+        ) as server:
             client = EventClient.from_url(server.url)
             connection: Any = client.connection
             connection.set(place("vt", "layout"), Layout(4).to_json())

@@ -259,12 +259,15 @@ def world(appendfsync: str, seed: int) -> Iterator[World]:
     """A world in a temporary folder, ended with the block."""
     with ExitStack() as stack:
         path = stack.enter_context(folder())
-        options = {
-            "appendonly": "yes",
-            "appendfsync": appendfsync,
-            "maxmemory_policy": "noeviction",
-        }
-        server = stack.enter_context(node(path / "redis", binary=valkey_server(), **options))
+        server = stack.enter_context(
+            node(
+                path / "redis",
+                binary=valkey_server(),
+                appendonly="yes",
+                appendfsync=appendfsync,
+                maxmemory_policy="noeviction",
+            )
+        )
         made = World(path, server, seed)
         stack.callback(made.close)
         made.begin()

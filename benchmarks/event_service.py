@@ -142,7 +142,7 @@ class EventService:
     def http(self) -> Iterator[int]:
         """`vidtopics serve` within the block; its port."""
         with serving(self.home, self.server.url) as (caller, _):
-            yield cast("int", caller.port)
+            yield caller.port
 
 
 @contextmanager
@@ -150,8 +150,14 @@ def event_service(home: Path) -> Iterator[EventService]:
     """A service over a copy of a home, in a temporary folder."""
     with ExitStack() as stack:
         path = stack.enter_context(folder())
-        options = {"appendonly": "yes", "maxmemory_policy": "noeviction"}
-        server = stack.enter_context(node(path / "redis", binary=valkey_server(), **options))
+        server = stack.enter_context(
+            node(
+                path / "redis",
+                binary=valkey_server(),
+                appendonly="yes",
+                maxmemory_policy="noeviction",
+            )
+        )
         yield EventService(path, home, server)
 
 
