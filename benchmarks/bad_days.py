@@ -154,37 +154,40 @@ def full(service: EventService, count: int) -> None:
 
 def disk() -> None:
     """The disk under Redis is full."""
-    with folder() as path, _small_disk(path / "disk", "24m") as mounted:
-        with node(
+    with (
+        folder() as path,
+        _small_disk(path / "disk", "24m") as mounted,
+        node(
             mounted,
             binary=valkey_server(),
             appendonly="yes",
             maxmemory_policy="noeviction",
             auto_aof_rewrite_percentage="0",
-        ) as server:
-            client = EventClient.from_url(server.url)
-            connection: Any = client.connection
-            connection.set(place("vt", "layout"), Layout(4).to_json())
-            keys, acknowledged = keys_of(connection, "vt"), 0
-            try:
-                while True:
-                    acknowledged += client.send(_large(acknowledged, 500)).acknowledged
-            except NotAcknowledgedError as error:
-                acknowledged += error.acknowledged
-                say(f"EventClient.send: {error}")
-            written = look(connection, keys, []).nodes["redis"].log_written
-            say(f"reads go on: {connection.get(place('vt', 'layout')) is not None}")
-            say(f"vidtopics_redis_log_written {int(written)}")
-            subprocess.run(["mount", "-o", "remount,size=64m", str(mounted)], check=True)  # noqa: S603, S607
-            wait(lambda: _takes(client), "a server that takes writes")
-            length = sum(connection.xlen(keys.stream("user", bucket)) for bucket in range(4))
-            server.kill()
-            server.start()
-            wait(lambda: _takes(client), "a server that was started again")
-            kept = sum(connection.xlen(keys.stream("user", bucket)) for bucket in range(4))
-            if not acknowledged <= length <= kept:
-                raise LostError(f"{length} and {kept} entries of {acknowledged} acknowledged")
-            say(f"with room again, and after kill -9: all {acknowledged:,} acknowledged are there")
+        ) as server,
+    ):
+        client = EventClient.from_url(server.url)
+        connection: Any = client.connection
+        connection.set(place("vt", "layout"), Layout(4).to_json())
+        keys, acknowledged = keys_of(connection, "vt"), 0
+        try:
+            while True:
+                acknowledged += client.send(_large(acknowledged, 500)).acknowledged
+        except NotAcknowledgedError as error:
+            acknowledged += error.acknowledged
+            say(f"EventClient.send: {error}")
+        written = look(connection, keys, []).nodes["redis"].log_written
+        say(f"reads go on: {connection.get(place('vt', 'layout')) is not None}")
+        say(f"vidtopics_redis_log_written {int(written)}")
+        subprocess.run(["mount", "-o", "remount,size=64m", str(mounted)], check=True)  # noqa: S603, S607
+        wait(lambda: _takes(client), "a server that takes writes")
+        length = sum(connection.xlen(keys.stream("user", bucket)) for bucket in range(4))
+        server.kill()
+        server.start()
+        wait(lambda: _takes(client), "a server that was started again")
+        kept = sum(connection.xlen(keys.stream("user", bucket)) for bucket in range(4))
+        if not acknowledged <= length <= kept:
+            raise LostError(f"{length} and {kept} entries of {acknowledged} acknowledged")
+        say(f"with room again, and after kill -9: all {acknowledged:,} acknowledged are there")
 
 
 def behind(service: EventService, count: int) -> None:
