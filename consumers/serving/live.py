@@ -7,6 +7,7 @@ goes live meanwhile, and its candidates go to the ranker that came with them.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import cast
 
 from consumers.recommendation import gather
 from consumers.retrieval import Recall
+from consumers.serving.event_lag import noted_lag_s
 from consumers.serving.labels import Labels
 from consumers.serving.models import RankingModel, RankingModels
 from consumers.serving.pools import DaemonPool
@@ -33,6 +35,7 @@ WARM_S = 60.0
 """That the first use of a model may take."""
 END_S = 5.0
 """That a look may take on at the end, when nobody needs it any more."""
+BEHIND = "events wait for longer than online.max_event_lag: see that `vidtopics events apply` runs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,9 @@ class Watch:
     Attributes:
         current: what requests are answered from; None: nothing yet.
         problems: why the service isn't ready, as the last look saw it.
+        event_lag_s: seconds that the first event which isn't seen yet has waited, as the last look
+            saw it; None: nobody applies events, or it can't be asked.
+        max_event_lag_s: above it events are behind.
 
     Args:
         client: of the home's Redis.
@@ -68,6 +74,8 @@ class Watch:
         settings: of recall.
         warn: takes a problem that wasn't there at the last look.
         switched: takes what has become current.
+        lagged: takes `event_lag_s` after each look.
+        max_event_lag_s: as the attribute.
     """
 
     def __init__(
@@ -79,15 +87,20 @@ class Watch:
         *,
         warn: Callable[[str], None] = lambda problem: None,
         switched: Callable[[Live], None] = lambda live: None,
+        lagged: Callable[[float | None], None] = lambda lag_s: None,
+        max_event_lag_s: float = math.inf,
     ) -> None:
         self.current: Live | None = None
         self.problems: tuple[str, ...] = (NOT_LOOKED,)
+        self.event_lag_s: float | None = None
+        self.max_event_lag_s = max_event_lag_s
         self._client = client
         self._models = models
         self._labels = labels
         self._settings = settings
         self._warn = warn
         self._switched = switched
+        self._lagged = lagged
         self._warned: set[str] = set()
         self._lock = Lock()
         self._looked_s = time.monotonic()
@@ -101,6 +114,11 @@ class Watch:
     def age_s(self) -> float:
         """Seconds since the last look has ended."""
         return time.monotonic() - self._looked_s
+
+    @property
+    def events_behind(self) -> bool:
+        """Whether events wait for longer than they may."""
+        return self.event_lag_s is not None and self.event_lag_s > self.max_event_lag_s
 
     def look(self, instead_of: Live | None = None) -> None:
         """Exchange what is current if there is another release, or another model of it.
@@ -119,6 +137,7 @@ class Watch:
                 if live is not self.current:
                     self.current = live
                     self._switched(live)
+                self._look_at_events(live, notes)
             except Exception as error:  # of the background: a request must not miss the next look
                 problems.append(in_words(error))
             for problem in {*problems, *notes} - self._warned:
@@ -126,6 +145,16 @@ class Watch:
             self._warned = {*problems, *notes}
             self.problems = tuple(problems)
             self._looked_s = time.monotonic()
+
+    def _look_at_events(self, live: Live, notes: list[str]) -> None:
+        self.event_lag_s = None
+        try:
+            directory = live.store.directory()
+            self.event_lag_s = noted_lag_s(self._client.connection, directory, notes)
+        finally:
+            self._lagged(self.event_lag_s)
+        if self.events_behind:
+            notes.append(BEHIND)
 
     def _exchanged(self, before: Live | None, problems: list[str], notes: list[str]) -> Live:
         store = self._client.snapshot()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -57,6 +59,12 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self._event_lag = Gauge(
+            "vidtopics_serving_event_lag_seconds",
+            "How long the first event that isn't seen yet has waited; NaN: not known",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         for stage in Stage:  # a counter that begins at its first event hides that event
             self._degraded.labels(stage)
 
@@ -70,6 +78,10 @@ class ServingMetrics:
     def switched(self, release: int) -> None:
         """Show the release."""
         self._release.set(release)
+
+    def lagged(self, lag_s: float | None) -> None:
+        """Show how long events have waited; None: not known."""
+        self._event_lag.set(math.nan if lag_s is None else lag_s)
 
     def page(self) -> bytes:
         """What `/metrics` says, of all workers."""

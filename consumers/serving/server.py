@@ -205,6 +205,8 @@ def worker_app(options: Options) -> FastAPI:
         settings.recall,
         warn=logs.warn,
         switched=switched,
+        lagged=metrics.lagged,
+        max_event_lag_s=settings.online.max_event_lag / SECOND,
     )
     events = EventClient(
         client.connection,

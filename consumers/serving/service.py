@@ -92,6 +92,11 @@ class Service:
         if self.draining:
             yield "draining: the service ends"
         yield from self.watch.problems
+        if self.settings.require_events and self.watch.events_behind:
+            yield (
+                f"events are behind by {self.watch.event_lag_s:.0f} s,"
+                f" above online.max_event_lag of {self.watch.max_event_lag_s:.0f} s"
+            )
         limit = LOOKS * self.settings.check_every / timedelta(seconds=1)
         if (age := self.watch.age_s()) > limit + FIRST_LOOK_S:
             yield f"no look at the live release has ended for {age:.0f} s"

@@ -22,6 +22,7 @@ from vidtopics.cli.common import (
     ExistingHome,
     print_json,
 )
+from vidtopics.cli.event_monitoring import Watch, watched
 
 if TYPE_CHECKING:
     from vidtopics.events.applying import Applier
@@ -37,7 +38,6 @@ FOLLOW_S = 1.0
 ROUNDS = 5
 """Calls to apply between two looks at the other generations and at the end of the service."""
 LAND_S = 60.0
-RETRY_S = 1.0
 SEND = 5_000
 """Events at a time that a file gives, and entries of a stream that `tail --follow` reads."""
 MARK = "events-applied"
@@ -57,6 +57,8 @@ def apply(
             help="Write events to the tables; every minute if left out.",
         ),
     ] = None,
+    metrics_port: rounds.MetricsPort = None,
+    metrics_host: rounds.MetricsHost = "127.0.0.1",
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -69,6 +71,8 @@ def apply(
     from vidtopics.cli import homes, stores
     from vidtopics.tables import Tables
 
+    if once and metrics_port:
+        raise typer.BadParameter("--metrics-port goes without --once")
     settings, tables = homes.settings(home, config), Tables(home)
     with stores.reached(home, embedded) as connection:
         applier = _begin(connection, settings, tables)
@@ -77,14 +81,18 @@ def apply(
             landed = _land(tables, applier, settings)
             _print_done(applied, landed, as_json)
             return
-        _serve(tables, applier, settings, land_every or LAND_S)
+        address = (metrics_host, metrics_port)
+        with watched(home, embedded, settings.online, applier, address) as watch:
+            _serve(tables, applier, settings, land_every or LAND_S, watch)
 
 
 def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
+    from vidtopics.cli import stores
     from vidtopics.materialization import live, owners
 
     owners.check(connection, settings.online.prefix, tables)
     applier = live.begin(connection, settings)
+    applier.warn = stores.print_warning
     (tables.home / MARK).touch()
     return applier
 
@@ -121,7 +129,11 @@ def _apply(tables: Any, applier: Applier) -> int:
 
 
 def _land(
-    tables: Any, applier: Applier, settings: Settings, ended: threading.Event | None = None
+    tables: Any,
+    applier: Applier,
+    settings: Settings,
+    ended: threading.Event | None = None,
+    watch: Watch | None = None,
 ) -> Landed:
     """Land and trim, round by round; the rest is left for another time once `ended` is set."""
     from vidtopics.ingest.landing import Landed, land_in_rounds
@@ -130,6 +142,8 @@ def _land(
     connection, keys = applier.connection, applier.keys
     for part in land_in_rounds(tables, connection, keys, settings.ingest, ahead):
         landed.add(part)
+        if watch:
+            watch.landed(part)
         _trim(applier, settings)
         if ended is not None and ended.is_set():
             break
@@ -145,15 +159,17 @@ def _trim(applier: Applier, settings: Settings) -> int:
     return trim(applier.connection, applier.keys, ahead_us)
 
 
-def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float) -> None:
+def _serve(
+    tables: Any, applier: Applier, settings: Settings, land_every: float, watch: Watch
+) -> None:
     """Apply in short rounds; land and trim beside that, in a thread of its own."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
 
     def land() -> None:
-        with _passing("landing"):
-            landed = _land(tables, applier, settings, ended)
+        with watch.passing("landing"):
+            landed = _land(tables, applier, settings, ended, watch)
             if landed.entries:
                 typer.echo(_landed_line(landed), err=True)
 
@@ -161,49 +177,29 @@ def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float)
         lander = pool.submit(_repeated, ended, land_every, land)
         lander.add_done_callback(lambda _: ended.set())  # a bug there ends the service
         try:
-            _apply_in_rounds(tables, applier, ended)
+            _apply_in_rounds(tables, applier, ended, watch)
         finally:
             ended.set()
     lander.result()
 
 
-def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event) -> None:
+def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event, watch: Watch) -> None:
     from vidtopics.materialization.live import synchronise
 
     generations: list[Any] = []
     looked = 0.0
     while not ended.is_set():
         applied = 0
-        with _passing("applying", ended):
+        with watch.passing("applying", ended):
             if time.monotonic() - looked >= FOLLOW_S:
                 generations, looked = synchronise(tables, applier), time.monotonic()
+                watch.follow(generations)
             for generation in reversed(generations):  # what most readers go by is the newest
                 if not ended.is_set():
                     applied += applier.apply(generation, rounds=ROUNDS)
+        watch.applied(applied)
         if not applied:
             ended.wait(POLL_S)
-
-
-class _passing:  # noqa: N801  reads as a phrase
-    """Within the block a failing Redis or table is told of, and what failed is done again later."""
-
-    def __init__(self, work: str, ended: threading.Event | None = None) -> None:
-        self.work, self.ended = work, ended
-
-    def __enter__(self) -> None:
-        """Nothing to begin."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        from redis.exceptions import RedisError
-
-        from vidtopics.errors import VidtopicsError
-
-        if not isinstance(error, (RedisError, VidtopicsError, OSError)):
-            return False
-        typer.echo(f"{self.work} failed, and is tried again: {error}", err=True)
-        if self.ended is not None:
-            self.ended.wait(RETRY_S)
-        return True
 
 
 def _repeated(ended: threading.Event, every_s: float, work: Any) -> None:

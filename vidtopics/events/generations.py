@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
@@ -104,21 +104,36 @@ def counters(connection: Connection, keys: LiveKeys, release: int) -> dict[Part,
 
 
 def lags(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, list[int]]:
-    """Per bucket the milliseconds between the last entry and the last that was applied.
+    """Per bucket the milliseconds that the first entry which isn't applied has waited; 0: none is.
 
-    0 where the stream has none (any more).
+    By the clock of Redis, so that the number grows while nobody applies and nothing more comes.
     """
-    fields = _at(connection, keys, release)
-    with connection.pipeline(transaction=False) as pipe:
-        for part, bucket in parts_of(keys):
-            pipe.xrevrange(keys.stream(part, bucket), count=1)
-        newest = pipe.execute()
+    cursors = [at.get(b"cursor") for at in _at(connection, keys, release)]
+    places = list(parts_of(keys))
+    waits = waits_ms(
+        connection,
+        [(keys.stream(*where), cursor) for where, cursor in zip(places, cursors, strict=True)],
+    )
     result: dict[Part, list[int]] = {part: [] for part in PARTS}
-    for (part, _), at, entries in zip(parts_of(keys), fields, newest, strict=True):
-        last, cursor = entries[0][0] if entries else b"0-0", at.get(b"cursor", b"0-0")
-        behind = _milliseconds(last) - _milliseconds(cursor)
-        result[part].append(0 if not entries or last == cursor else max(1, behind))
+    for (part, _), wait in zip(places, waits, strict=True):
+        result[part].append(wait)
     return result
+
+
+def waits_ms(connection: Connection, places: Sequence[tuple[str, bytes | None]]) -> list[int]:
+    """For each stream the milliseconds that its first entry after a cursor has waited; 0: none is.
+
+    Args:
+        connection: a server or a cluster, whose clock counts.
+        places: streams, and the id of the entry before; None: from the beginning.
+    """
+    with connection.pipeline(transaction=False) as pipe:
+        for stream, cursor in places:
+            pipe.xrange(stream, min="-" if cursor is None else f"({cursor.decode()}", count=1)
+        answers = pipe.execute()
+    seconds, micros = cast("tuple[int, int]", connection.time())
+    now_ms = seconds * 1000 + micros // 1000
+    return [max(1, now_ms - _milliseconds(first[0][0])) if first else 0 for first in answers]
 
 
 def _at(connection: Connection, keys: LiveKeys, release: int) -> list[dict[bytes, bytes]]:

@@ -29,5 +29,8 @@ class ServingSettings(Section):
     """Videos that a recommendation, or a topic's queue, is asked for."""
     check_every: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
     """Between two looks at which release is live, and whether there is another ranker."""
+    require_events: bool = False
+    """Whether `/ready` says no while events are behind by more than `online.max_event_lag`. All
+    workers read one Redis: a balancer would take them all out at once."""
     drain: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
     """From SIGTERM, when `/ready` begins to say no, until no connection is taken any more."""
