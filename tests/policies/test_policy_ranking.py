@@ -8,17 +8,18 @@ import pytest
 import torch
 from platforms import EPOCH, PlainStore, catalog_of, platform_of, world_of
 
+from consumers.encoding.numbers import NAMES, TOPIC_NAMES
+from consumers.encoding.topics import Centres
+from consumers.encoding.vocabulary import Vocabulary
 from consumers.policies.frames import Candidates, FrameMaker
 from consumers.policies.ranked import ManyRanker, RankedPolicy
 from consumers.policies.recall import ManyRecall
 from consumers.policies.slates import fill_slates
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import NAMES, TOPIC_NAMES, encode
+from consumers.ranking.inputs import encode
 from consumers.ranking.models import VARIANTS, Pieces, Sizes, Widths, compose
 from consumers.ranking.serve import Ranker
 from consumers.ranking.store import Stored
 from consumers.retrieval import Recall
-from consumers.training.tallies import Centres
 from vidtopics.rates import Prior
 from vidtopics.settings import parse
 from vidtopics.simulation.items import DAY
