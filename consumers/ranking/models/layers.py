@@ -239,7 +239,7 @@ def mixture(rows: Tensor, weights: Tensor, places: Tensor, count: int) -> Tensor
         _add_slots(rows.numpy(), weights.numpy(), places.numpy(), out)
         return torch.from_numpy(out)
     shares = slot_shares(rows, weights) * places[:, :, None]
-    out_of = weights.new_zeros(len(rows), count)
+    out_of = weights.new_zeros(rows.shape[0], count)  # `len` is a constant to a tracer
     return out_of.scatter_add_(1, rows.flatten(1), shares.flatten(1))
 
 
