@@ -96,10 +96,7 @@ class Service:
         names, views = [*PARTS, TORCH], [VIDEO_TOPICS.name, VIDEO_STATISTICS.name]
         return {
             BARE: partial(self.client.read_views, views, videos),
-            **{
-                name: partial(take, name, step)
-                for name, step in zip([*PARTS, TORCH], made, strict=True)
-            },
+            **{name: partial(take, name, step) for name, step in zip(names, made, strict=True)},
             WHOLE: partial(recommend, self.recall, self.ranker, user, top=10),
         }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from http import HTTPStatus
+from math import ceil
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 import vidtopics
 from consumers.serving import events, messages, reading, recommending
+from consumers.serving.breaker import OpenError
 from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
 from consumers.serving.service import Service
@@ -228,4 +230,5 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    return _errors(request, 503, [in_words(error)], {"retry-after": "1"})
+    wait_s = error.wait_s if isinstance(error, OpenError) else 1.0
+    return _errors(request, 503, [in_words(error)], {"retry-after": str(max(1, ceil(wait_s)))})

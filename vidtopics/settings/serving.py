@@ -19,6 +19,10 @@ class ServingSettings(Section):
     """Of what is left of the deadline; a ranker that takes longer is done without."""
     threads: Positive = 8
     """Requests that one worker reads for, ranks, and sends events of, at the same time."""
+    breaker_failures: Positive = 5
+    """Requests in a row that got no answer of Redis, after which it isn't asked for a pause."""
+    breaker_pause: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
+    """Until one request finds out whether it answers again."""
     max_body: Positive = 2**20
     """Bytes of a request's body."""
     max_events: Positive = 2_000
