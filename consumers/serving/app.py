@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 import vidtopics
 from consumers.serving import events, messages, reading, recommending
+from consumers.serving import similar as neighbours
 from consumers.serving.breaker import OpenError
 from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
@@ -136,7 +137,39 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         request.scope[FACTS].release = answer["release"]
         return _json(answer)
 
+    _add_similar(app, service, options)
     _add_events(app, service, options)
+
+
+def _add_similar(app: FastAPI, service: Service, options: dict[str, Any]) -> None:
+    missing = {404: {"model": messages.Errors, "description": "Not served, or no such video"}}
+
+    @app.post(
+        "/similar",
+        response_model=messages.SimilarAnswer,
+        **options | {"responses": RESPONSES | missing},
+    )
+    async def similar(body: messages.SimilarRequest, request: Request) -> Response:
+        """The videos nearest to one or several, by cosine."""
+        if not service.settings.similar:
+            text = explain(
+                "similar videos",
+                expected="spaces in `serving.similar`",
+                found="none",
+                mend="set it, for instance to [joint], and start the service again",
+            )
+            raise HTTPException(404, text)
+        answer = await neighbours.similar(service, body)
+        if answer is None:
+            text = explain(
+                "body, video_ids",
+                expected="a video with a vector in the live release",
+                found="none",
+                mend="take ids of a recommendation",
+            )
+            raise HTTPException(404, text)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
 
 
 def _add_events(app: FastAPI, service: Service, options: dict[str, Any]) -> None:

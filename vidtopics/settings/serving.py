@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from vidtopics.settings.section import Positive, Section
+
+Space = Literal["joint", "tag"]
+"""What two videos are compared by: cover and title, or tags."""
 
 
 class ServingSettings(Section):
@@ -31,6 +34,8 @@ class ServingSettings(Section):
     """Ids of all entities in a request for features."""
     max_videos: Positive = 100
     """Videos that a recommendation, or a topic's queue, is asked for."""
+    similar: tuple[Space, ...] = ()
+    """Spaces that `POST /similar` finds neighbours in; each takes memory (docs/serving.md)."""
     check_every: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
     """Between two looks at which release is live, and whether there is another ranker."""
     drain: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
