@@ -2,5 +2,5 @@
 
 `topics` has topics in codes, `vocabulary` ids in codes, `users` what is known of a user, `numbers`
 the columns of numbers. Neither torch, numba nor a table engine is imported, so that the HTTP
-service is light (docs/adr/0058).
+service is light (docs/adr/0062).
 """

@@ -2,7 +2,7 @@
 
 No Arrow tables and no hash table of all ids for each request: six hundred candidates of one user
 are a few arrays (docs/adr/0052); nor compiled loops, so that the HTTP service needs no compiler
-(docs/adr/0058).
+(docs/adr/0062).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +171,7 @@ def _padded(
     known: Vocabulary,
     at_us: int,
     places: int,
-) -> tuple[NDArray[np.generic], ...]:
+) -> tuple[NDArray[Any], ...]:
     """The history's arrays of :class:`Encoded`."""
     video, times_us, clicked, row = (part[::-1] for part in history)
     in_row = row[:, None] >= 0
@@ -270,7 +270,8 @@ def _history(
     """The newest clicks and skips by time; of one time clicks are newer."""
     clicks = _entries(features, USER_RECENT_CLICKS.name, "recent_video_ids", "recent_times", videos)
     skips = _entries(features, USER_RECENT_SKIPS.name, "skipped_video_ids", "skipped_times", videos)
-    video, times_us = (np.concatenate(pair) for pair in zip(clicks, skips, strict=True))
+    video = np.concatenate([clicks[0], skips[0]])
+    times_us = np.concatenate([clicks[1], skips[1]])
     clicked = np.arange(len(video)) < len(clicks[0])
     order = np.lexsort((clicked, times_us))[max(len(video) - places, 0) :]
     order = order[times_us[order] <= at_us]

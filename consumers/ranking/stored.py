@@ -24,7 +24,7 @@ from vidtopics.rates import Prior
 T = TypeVar("T")
 KERNELS = "vocabulary.kernels"
 """The kernels of the topics' centres among the weights: a vocabulary's only large array."""
-TYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+TYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 """Of safetensors."""
 
 

@@ -33,11 +33,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in {
         401: "No API key, or an unknown one",
         403: "The key's scopes don't allow it",
+        408: "The body's end didn't come in time",
         413: "The body is too large",
         422: "The request is wrong",
         429: "Too many requests by this key",
         503: "Nothing is live, or Redis doesn't answer in time",
     }.items()
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": messages.Errors, "description": "Nothing of this id in the live release"}
 }
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 EVENT = {
@@ -120,7 +124,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             return Response(reading.as_arrow(live, views, body.ids), media_type=reading.ARROW)
         return _json(reading.as_json(live, views))
 
-    @app.get("/topics/{topic_id}", response_model=messages.TopicAnswer, **options)
+    @app.get(
+        "/topics/{topic_id}",
+        response_model=messages.TopicAnswer,
+        **options | {"responses": RESPONSES | NOT_FOUND},
+    )
     async def topic(
         topic_id: int, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
@@ -142,12 +150,10 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _add_similar(app: FastAPI, service: Service, options: dict[str, Any]) -> None:
-    missing = {404: {"model": messages.Errors, "description": "Not served, or no such video"}}
-
     @app.post(
         "/similar",
         response_model=messages.SimilarAnswer,
-        **options | {"responses": RESPONSES | missing},
+        **options | {"responses": RESPONSES | NOT_FOUND},
     )
     async def similar(body: messages.SimilarRequest, request: Request) -> Response:
         """The videos nearest to one or several, by cosine."""
@@ -196,7 +202,11 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         """That the process runs; it depends on nothing."""
         return _json({"live": True})
 
-    @app.get("/ready", response_model=messages.Readiness)
+    @app.get(
+        "/ready",
+        response_model=messages.Readiness,
+        responses={503: {"model": messages.Readiness, "description": "Not ready"}},
+    )
     async def ready() -> Response:
         """Whether requests should come here: 503 with the reasons where they shouldn't."""
         reasons = list(service.not_ready())
