@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Make = Callable[["Source", dict[str, Any]], dict[str, Any]]
 """A report from a release's rows."""
-PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
+PACKAGES = (
+    "consumers.ranking",
+    "consumers.encoding",
+    "consumers.training",
+    "vidtopics.joins",
+    "vidtopics.rates",
+)
 
 
 def train_ranking(
