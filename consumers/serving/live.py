@@ -148,9 +148,10 @@ class Watch:
         if neighbours is None:
             neighbours = _read(partial(self._neighbours, release), notes)
         if before and before.store.directory() == directory:
-            parts = {"model": model, "labels": labels, "neighbours": neighbours}
-            is_same = all(getattr(before, name) is part for name, part in parts.items())
-            return before if is_same else replace(before, **parts)
+            pairs = (before.model, model), (before.labels, labels), (before.neighbours, neighbours)
+            if all(old is new for old, new in pairs):
+                return before
+            return replace(before, model=model, labels=labels, neighbours=neighbours)
         live = Live(release, store, Recall(store, self._settings), model, labels, neighbours)
         try:
             notes += _warm(live)
