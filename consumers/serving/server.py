@@ -176,6 +176,7 @@ def worker_app(options: Options) -> FastAPI:
     from consumers.serving.live import Live, Watch
     from consumers.serving.metrics import ServingMetrics
     from consumers.serving.models import RankingModels
+    from consumers.serving.neighbours import read_neighbours
     from consumers.serving.service import Service
     from vidtopics.online import OnlineClient
     from vidtopics.online.events import EventClient
@@ -203,6 +204,7 @@ def worker_app(options: Options) -> FastAPI:
         RankingModels(tables.home / "models" / "ranking"),
         partial(Labels.read, tables),
         settings.recall,
+        neighbours=partial(read_neighbours, tables, settings.serving.similar),
         warn=logs.warn,
         switched=switched,
         lagged=metrics.lagged,
