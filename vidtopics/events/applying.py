@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from functools import cache
-from hashlib import sha1
 from itertools import count
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
+from vidtopics.events.calls import call_each
 from vidtopics.events.generations import Generation, parts_of
 from vidtopics.events.scripts import APPLY_USERS, APPLY_VIDEOS, CLOSED
 from vidtopics.layout.live import LiveKeys, Part
@@ -31,13 +30,21 @@ class Applier:
         keys: of the prefix.
         recent: how long lists of a user's clicks and skips are (`recall.recent_clicks`).
         max_ahead: how far an event may lie ahead of its entry (`online.max_ahead`).
+        half_life: of videos' decayed clicks (`statistics.half_life`).
     """
 
     def __init__(
-        self, connection: Connection, keys: LiveKeys, *, recent: int, max_ahead: timedelta
+        self,
+        connection: Connection,
+        keys: LiveKeys,
+        *,
+        recent: int,
+        max_ahead: timedelta,
+        half_life: timedelta = timedelta(days=7),
     ) -> None:
         self.connection, self.keys = connection, keys
         self.recent, self.ahead_us = recent, max_ahead // timedelta(microseconds=1)
+        self.half_life_us = half_life // timedelta(microseconds=1)
 
     def apply(self, generation: Generation, *, rounds: int | None = None) -> int:
         """Apply all that the streams hold now, or what `rounds` calls take; how many entries.
@@ -83,32 +90,20 @@ class Applier:
     ) -> dict[tuple[Part, int], int]:
         """One call for each place; the entries that it took."""
         calls = {where: self._call(generation, *where) for where in places}
-        with self.connection.pipeline(transaction=False) as pipe:
-            for (part, _), call in calls.items():
-                pipe.execute_command("EVALSHA", _digest(part), *call)
-            answers = pipe.execute(raise_on_error=False)
-        counts = {}
-        for (where, call), answer in zip(calls.items(), answers, strict=True):
-            result = answer
-            if isinstance(answer, NoScriptError):  # a server that was started since
-                result = self._eval(SCRIPTS[where[0]], call)
-            counts[where] = 0 if _is_closed(result) else _number(result)
-        return counts
-
-    def _eval(self, script: str, call: list[Any]) -> Any:
-        try:
-            connection: Any = self.connection  # redis-py has no types for it
-            return connection.execute_command("EVAL", script, *call)
-        except ResponseError as error:
-            return error
+        scripts = [(SCRIPTS[part], call) for (part, _), call in calls.items()]
+        answers = call_each(self.connection, scripts)
+        return {
+            where: 0 if _is_closed(answer) else _number(answer)
+            for where, answer in zip(calls, answers, strict=True)
+        }
 
     def _call(self, generation: Generation, part: Part, bucket: int) -> list[Any]:
         keys = [
             self.keys.stream(part, bucket),
             *self.keys.generation(generation.release, part, bucket),
         ]
-        recent = min(self.recent, MOST_RECENT)
-        return [len(keys), *keys, generation.as_of_us, ENTRIES, self.ahead_us, recent]
+        own = self.half_life_us if part == "video" else min(self.recent, MOST_RECENT)
+        return [len(keys), *keys, generation.as_of_us, ENTRIES, self.ahead_us, own]
 
 
 def _is_closed(answer: Any) -> bool:
@@ -119,9 +114,3 @@ def _number(answer: Any) -> int:
     if isinstance(answer, Exception):
         raise answer
     return int(answer)
-
-
-@cache
-def _digest(part: Part) -> str:
-    """How Redis names a script."""
-    return sha1(SCRIPTS[part].encode(), usedforsecurity=False).hexdigest()
