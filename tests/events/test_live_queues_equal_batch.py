@@ -1,0 +1,245 @@
+"""Replay equals batch, of queues: whoever refreshed, died or failed over, lists are as is due."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+import redis
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from live_worlds import NOW_US, CrashError, Shown, dying, new_store, sent
+from queue_worlds import Member, counted, stored_lists, world_of
+
+from vidtopics.events import applying, changed_counts
+from vidtopics.events.applying import Applier
+from vidtopics.events.generations import Generation, drop, open_generation
+from vidtopics.events.queue_sets import QueueSet, known_sets
+from vidtopics.jobs.live_queues import LiveOrdering
+from vidtopics.jobs.queue_videos import queue_videos
+from vidtopics.layout.live import VideoState
+from vidtopics.materialization.live_queues import QueueWork
+from vidtopics.online.events import EventClient, NotAcknowledgedError
+from vidtopics.settings import Settings
+
+BEGIN_US = NOW_US // 1_000_000 * 1_000_000 - 1_000_000_000
+HALF_LIFE = timedelta(seconds=1)  # times are whole seconds: all sums are exact
+SETTINGS = Settings.model_validate(
+    {
+        "queues": {"min_exposures": 2, "min_ctr": 0.4, "length": 3, "fresh_pool": 1},
+        "statistics": {"half_life": HALF_LIFE},
+        "seed": 5,
+    }
+)
+TIMES = st.integers(0, 12).map(lambda step: BEGIN_US + step * 1_000_000)
+VIDEOS = ["v1", "v2", "v3", "v4", "v5", "é"]
+COUNTS = ("video_exposures", "video_clicks", "video_decayed_clicks", "video_decayed_at")
+OLD, NEW = (datetime.fromtimestamp(BEGIN_US / 1e6 - days * 86_400, UTC) for days in (30, 1))
+
+
+@st.composite
+def all_members(draw: st.DrawFn) -> list[Member]:
+    """Few topics and parents, so that queues are longer than they may be; some have none."""
+    numbers = st.lists(st.integers(1, 3), max_size=2, unique=True).map(tuple)
+    parents = st.lists(st.integers(1, 2), max_size=1).map(tuple)
+    return [Member(v, draw(numbers), draw(parents), draw(st.booleans())) for v in VIDEOS]
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Shown]:
+    """Of members and of a video that no table knows."""
+    log = []
+    for number in range(draw(st.integers(1, 30))):
+        us = draw(TIMES)
+        clicked_us = draw(st.none() | TIMES.filter(lambda at, us=us: at >= us))
+        video = draw(st.sampled_from([*VIDEOS, "nobody's"]))
+        log.append(Shown(f"e{number}", "u1", video, us, 1, clicked_us))
+    return log
+
+
+def ordering_of(members: list[Member], log: list[Shown], as_of_us: int) -> LiveOrdering:
+    """By the job's own query and rules, of tables that are counted plainly."""
+    half_life_us = HALF_LIFE // timedelta(microseconds=1)
+    rows = []
+    for member in members:
+        last_us = max((e.us for e in log if e.video == member.video and e.us < as_of_us), default=0)
+        before = counted(log, member.video, last_us, as_of_us, half_life_us)
+        if last_us:
+            rows.append((member.video, before.exposures, before.clicks, before.decayed, last_us))
+    names = ["video_id", *COUNTS]
+    types = [pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.int64()]
+    schema = pa.schema([*zip(names, types, strict=True)])
+    statistics = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
+    slots = pa.list_(pa.int64())
+    topics = pa.table(
+        {
+            "video_id": [m.video for m in members],
+            "topic_ids": pa.array([[*m.topics, -1] for m in members], slots),
+            "parent_topic_ids": pa.array([[*m.parents, -1] for m in members], slots),
+            "topic_epoch": [1] * len(members),
+        }
+    )
+    published = pa.array([NEW if m.young else OLD for m in members], pa.timestamp("us", "UTC"))
+    live = pa.table({"video_id": [m.video for m in members], "published_at": published})
+    rules, rates = SETTINGS.queues, SETTINGS.statistics
+    videos, prior = queue_videos(live, topics, statistics, rules, rates, as_of_us=as_of_us)
+    return LiveOrdering(videos, prior, SETTINGS)
+
+
+class Interrupted:
+    """An ordering between whose look at counts and writing of lists others do something."""
+
+    def __init__(self, ordering: LiveOrdering, between: Callable[[], object]) -> None:
+        self.ordering, self.between = ordering, between
+
+    def update(self, changed: Mapping[bytes, VideoState]) -> set[str]:
+        return self.ordering.update(changed)
+
+    def queues(self) -> set[str]:
+        return self.ordering.queues()
+
+    def lists(self, queues: Collection[str]) -> dict[str, list[bytes]]:
+        lists = self.ordering.lists(queues)
+        self.between()
+        return lists
+
+
+class Run:
+    """Consumers, refreshers and a client over one store, which end and begin anew."""
+
+    def __init__(
+        self, store: redis.Redis, members: list[Member], log: list[Shown], seed: int
+    ) -> None:
+        self.store, self.members, self.log = store, members, log
+        self.rng, self.keys = random.Random(seed), new_store(store)
+        self.applier = Applier(
+            store, self.keys, recent=3, max_ahead=timedelta(days=1), half_life=HALF_LIFE
+        )
+        self.client = EventClient(store, patience_s=0)
+        self.waiting = self.rng.sample(sent(log), k=len(sent(log)))
+        self.known = list(self.waiting)
+        times = [BEGIN_US + self.rng.randint(0, 13) * 1_000_000 for _ in range(2)]
+        self.releases = [Generation(n + 1, us) for n, us in enumerate(times)]
+        self.opened: list[Generation] = []
+        self.works: dict[tuple[Generation, int], QueueWork] = {}
+        self.saved: dict[bytes, Any] = {}
+
+    def step(self) -> None:
+        """Something happens; it may die at any call of Redis."""
+        kinds = ["apply", "send", "send", "refresh", "refresh", "both", "open", "save", "fail over"]
+        kind = self.rng.choice(kinds)
+        with suppress(CrashError, NotAcknowledgedError):
+            if kind in ("save", "fail over"):
+                getattr(self, kind.replace(" ", "_"))()
+                return
+            with dying(self.rng.randint(0, 20), self.rng.random()):
+                getattr(self, kind)()
+
+    def apply(self) -> None:
+        if self.opened:
+            self.applier.apply(self.rng.choice(self.opened))
+
+    def send(self) -> None:
+        size = self.rng.randint(1, 8)
+        self.client.send(self.waiting[:size])
+        self.waiting = self.waiting[size:]
+
+    def open(self) -> None:
+        if len(self.opened) < len(self.releases):
+            self.opened.append(self.releases[len(self.opened)])
+            open_generation(self.store, self.keys, self.opened[-1])
+
+    def refresh(self) -> None:
+        for generation in self.opened[-1:]:
+            self.refresh_one(generation, self.rng.randint(0, 1))
+
+    def both(self) -> None:
+        """Another one refreshes, of more events, while this one has its lists in hand."""
+        for generation in self.opened[-1:]:
+            self.works.pop((generation, 0), None)
+            self.refresh_one(generation, 0, partial(self._overtake, generation))
+
+    def _overtake(self, generation: Generation) -> None:
+        self.apply()
+        self.refresh_one(generation, 1)
+
+    def refresh_one(
+        self, generation: Generation, number: int, between: Callable[[], object] | None = None
+    ) -> None:
+        """One that dies is gone, as its process is; its successor knows nothing."""
+        work = self.works.pop((generation, number), None)
+        with suppress(changed_counts.ClosedError):  # whose opening has died
+            if work is None:
+                ordering: Any = ordering_of(self.members, self.log, generation.as_of_us)
+                ordering = Interrupted(ordering, between) if between else ordering
+                queues = QueueSet(generation.release, 10)
+                release = generation.release
+                work = QueueWork(self.store, self.keys, generation, queues, release, ordering)
+            work.refresh()
+            if between is None:
+                self.works[generation, number] = work
+
+    def save(self) -> None:
+        """What a replica has, a while behind."""
+        self.saved = {key: self.store.dump(key) for key in self.store.scan_iter()}
+
+    def fail_over(self) -> None:
+        """The replica takes over; what was acknowledged since is lost, and sent once more."""
+        if self.saved and self.rng.random() < 0.5:
+            self.store.flushall()
+            for key, value in self.saved.items():
+                self.store.restore(key, 0, value)
+            self.waiting = list(self.known)
+
+
+@given(
+    members=all_members(), log=logs(), seed=st.integers(0, 2**32), page=st.sampled_from([1, 400])
+)
+@settings(max_examples=25, phases=[Phase.generate])
+def test_any_order_of_events_refreshes_deaths_and_failovers_ends_at_the_rule(
+    valkey: str, members: list[Member], log: list[Shown], seed: int, page: int
+) -> None:
+    with (
+        redis.Redis.from_url(valkey) as store,
+        patch.object(applying, "ENTRIES", 3),
+        patch.object(changed_counts, "PAGE", page),
+    ):
+        store.flushall()
+        run = Run(store, members, log, seed)
+        while run.waiting or len(run.opened) < 2:
+            run.step()
+        for generation in run.opened:
+            assert open_generation(store, run.keys, generation)
+            run.applier.apply(generation)
+            run.refresh_one(generation, run.rng.randint(0, 1))
+            stored = stored_lists(store, run.keys, generation.release, 10)
+            assert stored == due(run, generation)
+        last = run.opened[-1]
+        state = known_sets(store, "vt")[QueueSet(last.release, 10)]
+        assert state.is_read
+        run.refresh_one(last, 0)
+        run.refresh_one(last, 0)
+        assert known_sets(store, "vt")[QueueSet(last.release, 10)].version == state.version
+        for generation in run.opened:
+            drop(store, run.keys, generation.release)
+        assert store.keys("vt:live:*") == []
+        assert known_sets(store, "vt") == {}
+
+
+def due(run: Run, generation: Generation) -> dict[str, list[str]]:
+    """What the rule says of the whole log."""
+    world = world_of(
+        run.members,
+        run.log,
+        generation.as_of_us,
+        SETTINGS.queues,
+        half_life=HALF_LIFE,
+        seed=SETTINGS.seed,
+    )
+    return world.lists()
