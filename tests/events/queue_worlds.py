@@ -11,10 +11,15 @@ from math import exp, lgamma, log
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from live_worlds import Batch, Shown
 
+from vidtopics.jobs.live_queues import LiveOrdering
+from vidtopics.jobs.queue_videos import queue_videos
 from vidtopics.layout.live import LiveKeys
-from vidtopics.settings import QueueSettings
+from vidtopics.settings import QueueSettings, Settings
+
+COUNTS = ("video_exposures", "video_clicks", "video_decayed_clicks", "video_decayed_at")
 
 
 @dataclass(frozen=True)
@@ -140,10 +145,42 @@ def world_of(
     return World(members, counts, clicks / shown if shown else 0.0, settings, seed)
 
 
+def ordering_of(
+    members: Sequence[Member], log: Sequence[Shown], as_of_us: int, settings: Settings
+) -> LiveOrdering:
+    """By the job's own query and rules, of tables that are counted plainly."""
+    half_life_us = settings.statistics.half_life // timedelta(microseconds=1)
+    rows = []
+    for member in members:
+        last_us = max((e.us for e in log if e.video == member.video and e.us < as_of_us), default=0)
+        before = counted(log, member.video, last_us, as_of_us, half_life_us)
+        if last_us:
+            rows.append((member.video, before.exposures, before.clicks, before.decayed, last_us))
+    names = ["video_id", *COUNTS]
+    types = [pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.int64()]
+    schema = pa.schema([*zip(names, types, strict=True)])
+    statistics = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
+    slots = pa.list_(pa.int64())
+    topics = pa.table(
+        {
+            "video_id": [m.video for m in members],
+            "topic_ids": pa.array([[*m.topics, -1] for m in members], slots),
+            "parent_topic_ids": pa.array([[*m.parents, -1] for m in members], slots),
+            "topic_epoch": [1] * len(members),
+        }
+    )
+    ages_us = [86_400_000_000 * (1 if member.young else 30) for member in members]
+    published = pa.array([as_of_us - age_us for age_us in ages_us], pa.timestamp("us", "UTC"))
+    live = pa.table({"video_id": [m.video for m in members], "published_at": published})
+    rules, rates = settings.queues, settings.statistics
+    videos, prior = queue_videos(live, topics, statistics, rules, rates, as_of_us=as_of_us)
+    return LiveOrdering(videos, prior, settings)
+
+
 def stored_lists(store: Any, keys: LiveKeys, release: int, load: int) -> dict[str, list[str]]:
     """The lists that Redis has of a set, by name, found by their keys."""
     lists = {}
-    for key in store.keys(f"{keys.prefix}:live:{release}:queue:{load}:{{*"):
+    for key in store.scan_iter(match=f"{keys.prefix}:live:{release}:queue:{load}:{{*"):
         name = key.decode().partition("}")[2]
         lists[name] = [video.decode() for video in store.lrange(key, 0, -1)]
     return lists

@@ -5,24 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-import pyarrow as pa
 import redis
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from live_worlds import NOW_US, CrashError, Shown, dying, new_store, sent
-from queue_worlds import Member, counted, stored_lists, world_of
+from queue_worlds import Member, ordering_of, stored_lists, world_of
 
 from vidtopics.events import applying, changed_counts
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, drop, open_generation
 from vidtopics.events.queue_sets import QueueSet, known_sets
 from vidtopics.jobs.live_queues import LiveOrdering
-from vidtopics.jobs.queue_videos import queue_videos
 from vidtopics.layout.live import VideoState
 from vidtopics.materialization.live_queues import QueueWork
 from vidtopics.online.events import EventClient, NotAcknowledgedError
@@ -39,8 +37,6 @@ SETTINGS = Settings.model_validate(
 )
 TIMES = st.integers(0, 12).map(lambda step: BEGIN_US + step * 1_000_000)
 VIDEOS = ["v1", "v2", "v3", "v4", "v5", "é"]
-COUNTS = ("video_exposures", "video_clicks", "video_decayed_clicks", "video_decayed_at")
-OLD, NEW = (datetime.fromtimestamp(BEGIN_US / 1e6 - days * 86_400, UTC) for days in (30, 1))
 
 
 @st.composite
@@ -61,35 +57,6 @@ def logs(draw: st.DrawFn) -> list[Shown]:
         video = draw(st.sampled_from([*VIDEOS, "nobody's"]))
         log.append(Shown(f"e{number}", "u1", video, us, 1, clicked_us))
     return log
-
-
-def ordering_of(members: list[Member], log: list[Shown], as_of_us: int) -> LiveOrdering:
-    """By the job's own query and rules, of tables that are counted plainly."""
-    half_life_us = HALF_LIFE // timedelta(microseconds=1)
-    rows = []
-    for member in members:
-        last_us = max((e.us for e in log if e.video == member.video and e.us < as_of_us), default=0)
-        before = counted(log, member.video, last_us, as_of_us, half_life_us)
-        if last_us:
-            rows.append((member.video, before.exposures, before.clicks, before.decayed, last_us))
-    names = ["video_id", *COUNTS]
-    types = [pa.string(), pa.int64(), pa.int64(), pa.float64(), pa.int64()]
-    schema = pa.schema([*zip(names, types, strict=True)])
-    statistics = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema)
-    slots = pa.list_(pa.int64())
-    topics = pa.table(
-        {
-            "video_id": [m.video for m in members],
-            "topic_ids": pa.array([[*m.topics, -1] for m in members], slots),
-            "parent_topic_ids": pa.array([[*m.parents, -1] for m in members], slots),
-            "topic_epoch": [1] * len(members),
-        }
-    )
-    published = pa.array([NEW if m.young else OLD for m in members], pa.timestamp("us", "UTC"))
-    live = pa.table({"video_id": [m.video for m in members], "published_at": published})
-    rules, rates = SETTINGS.queues, SETTINGS.statistics
-    videos, prior = queue_videos(live, topics, statistics, rules, rates, as_of_us=as_of_us)
-    return LiveOrdering(videos, prior, SETTINGS)
 
 
 class Interrupted:
@@ -113,9 +80,7 @@ class Interrupted:
 class Run:
     """Consumers, refreshers and a client over one store, which end and begin anew."""
 
-    def __init__(
-        self, store: redis.Redis, members: list[Member], log: list[Shown], seed: int
-    ) -> None:
+    def __init__(self, store: Any, members: list[Member], log: list[Shown], seed: int) -> None:
         self.store, self.members, self.log = store, members, log
         self.rng, self.keys = random.Random(seed), new_store(store)
         self.applier = Applier(
@@ -171,12 +136,12 @@ class Run:
 
     def refresh_one(
         self, generation: Generation, number: int, between: Callable[[], object] | None = None
-    ) -> None:
+    ) -> bool:
         """One that dies is gone, as its process is; its successor knows nothing."""
         work = self.works.pop((generation, number), None)
-        with suppress(changed_counts.ClosedError):  # whose opening has died
+        with suppress(changed_counts.ClosedError):  # its opening has died, or it went back
             if work is None:
-                ordering: Any = ordering_of(self.members, self.log, generation.as_of_us)
+                ordering: Any = ordering_of(self.members, self.log, generation.as_of_us, SETTINGS)
                 ordering = Interrupted(ordering, between) if between else ordering
                 queues = QueueSet(generation.release, 10)
                 release = generation.release
@@ -184,6 +149,8 @@ class Run:
             work.refresh()
             if between is None:
                 self.works[generation, number] = work
+            return True
+        return False
 
     def save(self) -> None:
         """What a replica has, a while behind."""
@@ -217,7 +184,8 @@ def test_any_order_of_events_refreshes_deaths_and_failovers_ends_at_the_rule(
         for generation in run.opened:
             assert open_generation(store, run.keys, generation)
             run.applier.apply(generation)
-            run.refresh_one(generation, run.rng.randint(0, 1))
+            number = run.rng.randint(0, 1)
+            assert run.refresh_one(generation, number) or run.refresh_one(generation, number)
             stored = stored_lists(store, run.keys, generation.release, 10)
             assert stored == due(run, generation)
         last = run.opened[-1]
@@ -243,3 +211,23 @@ def due(run: Run, generation: Generation) -> dict[str, list[str]]:
         seed=SETTINGS.seed,
     )
     return world.lists()
+
+
+def test_a_cluster_has_the_same_lists(cluster_store: redis.RedisCluster) -> None:
+    """All keys of a list, and of a bucket's counts, lie in one slot."""
+    members = [Member(v, (1, 2), (1,), v == "v1") for v in VIDEOS]
+    log = [Shown(f"e{n}", "u1", f"v{n % 3 + 2}", BEGIN_US + n, 1, BEGIN_US + n) for n in range(9)]
+    run = Run(cluster_store, members, log, 1)
+    run.open()
+    run.client.send(sent(log))
+    run.applier.apply(run.opened[0])
+    assert run.refresh_one(run.opened[0], 0)
+    assert stored_lists(cluster_store, run.keys, 1, 10) == due(run, run.opened[0])
+    assert {name: len(videos) for name, videos in due(run, run.opened[0]).items()} == {
+        **dict.fromkeys(("1", "2", "p1", "all"), 3),
+        **dict.fromkeys(("1:fresh", "2:fresh", "p1:fresh"), 1),
+    }
+    assert known_sets(cluster_store, "vt")[QueueSet(1, 10)].is_read
+    drop(cluster_store, run.keys, 1)
+    assert known_sets(cluster_store, "vt") == {}
+    assert stored_lists(cluster_store, run.keys, 1, 10) == {}

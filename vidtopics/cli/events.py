@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -172,7 +172,7 @@ def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float)
     with ThreadPoolExecutor(2, "beside") as pool:
         works = [
             pool.submit(_repeated, ended, land_every, land),
-            pool.submit(_refresh_at_a_pace, refresher, refresh_s, ended),
+            pool.submit(refresh_at_a_pace, refresher, refresh_s, ended),
         ]
         for work in works:
             work.add_done_callback(lambda _: ended.set())  # a bug there ends the service
@@ -184,7 +184,14 @@ def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float)
         work.result()
 
 
-def _refresh_at_a_pace(refresher: QueueRefresher, every_s: float, ended: threading.Event) -> None:
+class Refreshable(Protocol):
+    """What has queues to keep."""
+
+    def refresh(self) -> object:
+        """Bring them to what was applied until now."""
+
+
+def refresh_at_a_pace(refresher: Refreshable, every_s: float, ended: threading.Event) -> None:
     """Refresh the queues each `every_s`, and no more than :data:`REFRESH_SHARE` of the time."""
     wait_s = 0.0
     while not ended.wait(wait_s):

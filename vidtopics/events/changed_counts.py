@@ -1,8 +1,8 @@
 """Which videos' live counts have changed since the last look.
 
-A look reads a bucket's entries between two cursors, or all of its values where that is less, and
-where what it knew of the bucket doesn't fit any more: after a failover, or once the stream was
-trimmed. The number of applied entries tells: it rises by the number of those between the cursors.
+A look reads a bucket's entries between two cursors, or all of its values where that is less. The
+number of applied entries rises by the number of those between the cursors; where it doesn't, a
+server came back with an earlier state, or the stream was trimmed: what was read may have gone back.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ return {{reached, tonumber(at[3]), #entries, pairs}}
 
 
 class ClosedError(Exception):
-    """The generation, or its set of queues, is no more: it was dropped, or lost with a server."""
+    """What was read is no more: it was dropped, or a server came back without, or before it."""
 
 
 class _Seen(NamedTuple):
@@ -81,7 +81,7 @@ class ChangedCounts:
         """The videos that may have changed, with what the generation has of them; at first all.
 
         Raises:
-            ClosedError: the generation was dropped.
+            ClosedError: the generation was dropped, or went back.
             redis.exceptions.RedisError: a server can't be reached; the next look gives all.
         """
         before, self._seen = self._seen, {}  # what was read is lost with an error on the way
@@ -92,10 +92,11 @@ class ChangedCounts:
             seen = before.get(bucket)
             if seen == head.seen:
                 continue
-            new = head.seen.entries - seen.entries if seen else -1
-            (few if 0 <= new <= head.videos else whole).append(bucket)
-        changed, unfit = self._between(few, before)
-        changed |= self._all([*whole, *unfit], before)
+            if seen and head.seen.entries < seen.entries:
+                raise _went_back(self.generation)
+            is_less = seen and head.seen.entries - seen.entries <= head.videos
+            (few if is_less else whole).append(bucket)
+        changed = self._between(few, before) | self._all(whole, before)
         self._seen = before
         return {video: VideoState.parse(value) for video, value in changed.items()}
 
@@ -111,13 +112,11 @@ class ChangedCounts:
             for bucket, at, videos in zip(buckets, answers, answers, strict=True)
         }
 
-    def _between(
-        self, buckets: Iterable[int], seen: dict[int, _Seen]
-    ) -> tuple[dict[bytes, bytes], list[int]]:
-        """Videos of the entries since, and the buckets where the numbers don't fit."""
+    def _between(self, buckets: Iterable[int], seen: dict[int, _Seen]) -> dict[bytes, bytes]:
+        """Videos of the entries since."""
         changed: dict[bytes, bytes] = {}
         read = dict.fromkeys(buckets, 0)
-        first, unfit, waiting = {b: seen[b].entries for b in read}, [], list(read)
+        first, waiting = {b: seen[b].entries for b in read}, list(read)
         while waiting:
             calls = [(_CHANGED, self._call(bucket, seen[bucket].cursor)) for bucket in waiting]
             answers = call_each(self.connection, calls)
@@ -130,9 +129,9 @@ class ChangedCounts:
                 if entries == PAGE:
                     unread.append(bucket)
                 elif first[bucket] + read[bucket] != applied:
-                    unfit.append(bucket)
+                    raise _went_back(self.generation)
             waiting = unread
-        return changed, unfit
+        return changed
 
     def _all(self, buckets: Iterable[int], seen: dict[int, _Seen]) -> dict[bytes, bytes]:
         changed: dict[bytes, bytes] = {}
@@ -157,6 +156,10 @@ class ChangedCounts:
 
     def _key(self, name: str, bucket: int) -> str:
         return self.keys.state(self.generation.release, "video", name, bucket)
+
+
+def _went_back(generation: Generation) -> ClosedError:
+    return ClosedError(f"the counts of release {generation.release} went back")
 
 
 def _checked_answer(answer: Any) -> tuple[bytes, int, int, list[bytes]]:

@@ -105,7 +105,7 @@ def let_read(connection: Connection, prefix: str, queues: QueueSet, now_us: int)
 def note(connection: Connection, prefix: str, queues: QueueSet, now_us: int, written: int) -> None:
     """Note a refresh once its lists are written."""
     key, name = place(prefix, QUEUE_REFRESHES), str(queues)
-    with connection.pipeline(transaction=True) as pipe:
+    with connection.pipeline(transaction=False) as pipe:
         pipe.hset(key, name, str(now_us))
         pipe.hincrby(key, f"{name}:refreshes", 1)
         if written:
