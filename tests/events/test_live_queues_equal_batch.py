@@ -213,6 +213,32 @@ def due(run: Run, generation: Generation) -> dict[str, list[str]]:
     return world.lists()
 
 
+def test_one_that_stood_still_writes_older_lists_and_the_other_puts_them_right(
+    store: redis.Redis,
+) -> None:
+    """No event comes after that: the other one sees that its lists aren't those that it wrote."""
+    members = [Member(v, (1,), (1,), False) for v in VIDEOS]
+    earlier = [Shown(f"a{n}", "u1", "v2", BEGIN_US + n, 1, BEGIN_US + n) for n in range(4)]
+    later = [Shown(f"b{n}", "u1", "v3", BEGIN_US + n, 1, BEGIN_US + n) for n in range(5)]
+    run = Run(store, members, [*earlier, *later], 1)
+    run.releases[0] = generation = Generation(1, BEGIN_US)
+    run.open()
+    run.client.send(sent(earlier))
+    run.apply()
+    run.refresh_one(generation, 1)
+
+    def overtake() -> None:
+        run.client.send(sent(later))
+        run.apply()
+        run.refresh_one(generation, 1)
+        assert stored_lists(store, run.keys, 1, 10) == due(run, generation)
+
+    run.refresh_one(generation, 0, overtake)
+    assert stored_lists(store, run.keys, 1, 10) != due(run, generation)
+    run.refresh_one(generation, 1)
+    assert stored_lists(store, run.keys, 1, 10) == due(run, generation)
+
+
 def test_a_cluster_has_the_same_lists(cluster_store: redis.RedisCluster) -> None:
     """All keys of a list, and of a bucket's counts, lie in one slot."""
     members = [Member(v, (1, 2), (1,), v == "v1") for v in VIDEOS]
