@@ -223,9 +223,9 @@ def test_one_that_stood_still_writes_older_lists_and_the_other_puts_them_right(
     run = Run(store, members, [*earlier, *later], 1)
     run.releases[0] = generation = Generation(1, BEGIN_US)
     run.open()
+    run.refresh_one(generation, 1)
     run.client.send(sent(earlier))
     run.apply()
-    run.refresh_one(generation, 1)
 
     def overtake() -> None:
         run.client.send(sent(later))

@@ -1,4 +1,4 @@
-"""Refreshes of queues take a quarter of the consumer's time at most, and outlive a failing Redis."""
+"""Refreshes of queues take a quarter of the time at most, and go on after a failing Redis."""
 
 from __future__ import annotations
 
