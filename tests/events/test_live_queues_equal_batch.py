@@ -169,7 +169,7 @@ class Run:
 @given(
     members=all_members(), log=logs(), seed=st.integers(0, 2**32), page=st.sampled_from([1, 400])
 )
-@settings(max_examples=25, phases=[Phase.generate])
+@settings(max_examples=20, phases=[Phase.generate])
 def test_any_order_of_events_refreshes_deaths_and_failovers_ends_at_the_rule(
     valkey: str, members: list[Member], log: list[Shown], seed: int, page: int
 ) -> None:
