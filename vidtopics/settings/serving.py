@@ -29,5 +29,8 @@ class ServingSettings(Section):
     """Videos that a recommendation, or a topic's queue, is asked for."""
     check_every: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
     """Between two looks at which release is live, and whether there is another ranker."""
+    page: bool | None = None
+    """Whether `/` is a page for people, with the routes that it needs; none: where only loopback is
+    served."""
     drain: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
     """From SIGTERM, when `/ready` begins to say no, until no connection is taken any more."""
