@@ -153,4 +153,3 @@ def thumbnail(cover: str, max_pixels: int) -> bytes:
     image.thumbnail(BOX)
     image.save(out, "WEBP", quality=QUALITY)
     return out.getvalue()
-

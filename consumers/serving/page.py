@@ -35,13 +35,19 @@ def page() -> Page:
     style, *shared = (_text("vidtopics", f"explore/static/{name}") for name in SHARED)
     style += _own("live.css")
     script = "\n".join([*shared, *(_own(f"{name}.js") for name in SCRIPTS)])
-    policy = (
-        f"default-src 'none'; connect-src 'self'; img-src blob: data:; style-src {_source(style)};"
-        f" script-src {_source(script)}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    policy = {
+        "default-src": "'none'",
+        "connect-src": "'self'",
+        "img-src": "blob: data:",
+        "style-src": _source(style),
+        "script-src": _source(script),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
     text = _own("live.html").replace("{{STYLE}}", style).replace("{{SCRIPT}}", script)
     headers = {
-        "content-security-policy": policy,
+        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cache-control": "no-cache",

@@ -16,8 +16,8 @@ from consumers.serving.live import Live
 from consumers.serving.page import page
 from consumers.serving.pools import DaemonPool
 from consumers.serving.service import Service, within
-from consumers.serving.words import in_words
-from vidtopics.errors import TableError, explain
+from consumers.serving.words import place_of
+from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.online.live import LiveStatistics
 
 T = TypeVar("T")
@@ -26,9 +26,11 @@ THREADS = 2
 TABLES_S = 10.0
 """That a read of the home's tables may take."""
 IMAGE = "image/webp"
-UNREAD = (TableError, OSError, TimeoutError)
-"""What is wrong with tables that can't be read."""
 VideoIds = Annotated[list[messages.Id], Query(alias="id", min_length=1)]
+
+
+class UnreadError(TableError):
+    """The home's tables can't be read, or not in time."""
 
 
 class _Reader:
@@ -38,8 +40,15 @@ class _Reader:
         self._pool = DaemonPool(THREADS, "tables")
 
     async def read(self, call: Callable[[], T]) -> T:
-        """What a read gives; one of :data:`UNREAD` where it fails or takes too long."""
-        return await within(TABLES_S, self._pool, call)
+        """What a read gives; UnreadError where it fails, whatever the reason."""
+        try:
+            return await within(TABLES_S, self._pool, call)
+        except VidtopicsError as error:
+            raise UnreadError(str(error)) from error
+        except Exception as error:  # of a damaged table, whose text could have ids
+            found = "no end" if isinstance(error, TimeoutError) else place_of(error)
+            mend = "see that the home can be read"
+            raise UnreadError(explain("tables", expected="rows", found=found, mend=mend)) from error
 
 
 def add_page(
@@ -66,8 +75,8 @@ def add_page(
         number = service.videos("query", limit)
         try:
             user_ids = await reader.read(lambda: catalogue.users(number))
-        except UNREAD as error:
-            raise HTTPException(503, in_words(error), {"retry-after": "1"}) from None
+        except UnreadError as error:
+            raise HTTPException(503, str(error), {"retry-after": "1"}) from None
         return _json({"user_ids": user_ids})
 
     @app.get("/videos", response_model=page_messages.VideosAnswer, **options)
@@ -79,36 +88,31 @@ def add_page(
         described: dict[str, Described] | None = None
         try:
             described = await reader.read(lambda: catalogue.describe(ids))
-        except UNREAD as error:
-            request.scope[FACTS].cause = in_words(error)
+        except UnreadError as error:
+            request.scope[FACTS].cause = str(error)
         return _json({"videos": _facts(ids, counts, described), "release": live.release})
 
-    image: dict[str, Any] = {"content": {IMAGE: {}}}
+    image: dict[int | str, dict[str, Any]] = {
+        200: {"content": {IMAGE: {}}},
+        204: {"description": "The catalogue has no cover of it that can be read"},
+    }
 
     @app.get(
         "/covers/{video_id:path}",
         response_class=Response,
-        **options | {"responses": options["responses"] | {200: image}},
+        **options | {"responses": options["responses"] | image},
     )
     async def cover(video_id: messages.Id, request: Request) -> Response:
         """A small WebP of a video's cover."""
         thumbnail = b""
         try:
             thumbnail = await reader.read(lambda: catalogue.thumbnail(video_id))
-        except UNREAD as error:
-            request.scope[FACTS].cause = in_words(error)
+        except UnreadError as error:
+            request.scope[FACTS].cause = str(error)
         if not thumbnail:
-            raise HTTPException(404, NO_COVER)
+            return Response(status_code=204)
         headers = {"cache-control": "private, max-age=3600"}
         return Response(thumbnail, media_type=IMAGE, headers=headers)
-
-
-NO_COVER = explain(
-    "the cover",
-    expected="a video of the catalogue with a cover that can be read",
-    found="none",
-    mend="show the video without one",
-)
 
 
 def _counts(live: Live, video_ids: Sequence[str]) -> LiveStatistics:

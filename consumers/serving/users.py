@@ -54,9 +54,7 @@ def _read(live: Live, user_id: str, deadline: Deadline) -> tuple[LiveUser, Topic
     deadline.check()
     did = live.store.live_user(user_id)
     store = BoundedStore(live.store, deadline)
-    rows = of_epoch(
-        store.read(VIDEO_TOPICS.name, did.recent_video_ids), store.catalogue().epoch
-    )
+    rows = of_epoch(store.read(VIDEO_TOPICS.name, did.recent_video_ids), store.catalogue().epoch)
     slots = cast("NDArray[np.int64]", rows["topic_ids"])
     return did, count_topics(slots).first(TOPICS)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from page_world import catalogue
 from serving_world import release, service_over, serving, store_model
 from test_serving_events import event
 
@@ -26,11 +27,13 @@ def test_each_route_works_with_the_guides_user(store, user, tmp_path):
     release(store, 1)
     store_model(tmp_path, 1)
     features = {"service": "ranking_v2", "ids": {"video": ["v1"], "user": ["ann"]}}
-    with serving(service_over(user, tmp_path)) as caller:
+    with serving(service_over(user, tmp_path), page=catalogue(tmp_path)) as caller:
         status, answer = caller.post("/recommend", {"user_id": "ann"})
         assert (status, answer["degraded"]) == (200, [])
         assert caller.post("/features", features)[0] == 200
         assert caller.get("/topics/5")[0] == 200
+        assert caller.get("/users/ann")[0] == caller.get("/events/status")[0] == 200
+        assert caller.get("/videos?id=v1")[0] == 200
         sent = caller.post("/events", [event(1), {"kind": "no event"}])
     assert (sent[0], sent[1]["acknowledged"]) == (200, 1)
 

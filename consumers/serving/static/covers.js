@@ -13,7 +13,7 @@ function coverOf(video) {
 async function askImage(id) {
   try {
     const answer = await ask(`/covers/${encodeURIComponent(id)}`);
-    return URL.createObjectURL(await answer.blob());
+    return answer.status === 204 ? null : URL.createObjectURL(await answer.blob());
   } catch {
     images.delete(id);
     return null;
