@@ -99,7 +99,7 @@ def test_a_click_changes_history_topics_counts_and_what_is_recommended(
         assert videos(page, "history") == [clicked, "v0"]
         assert figures(page, "person")["clicks"].startswith("2 ")
         topic = page.get_by_role("list", name="Topics of the recent clicks").get_by_role("button")
-        assert topic.all_inner_texts() == ["soccer, goal\n2"]
+        assert topic.all_inner_texts() == ["soccer, goal\nsports 2"]
         page.locator(f".recommended > li[data-video={clicked}]").wait_for(state="detached")
 
         # The panel: the queue of the user's topic, in its order, with counts up to now.

@@ -38,15 +38,19 @@ class ServiceCalls:
 
     def recommend(self, user_id: str, limit: int) -> dict[str, Any]:
         """The answer of `POST /recommend`."""
-        return self._ask("POST", "/recommend", {"user_id": user_id, "limit": limit})
+        body = {"user_id": user_id, "limit": limit}
+        answer: dict[str, Any] = self._ask("POST", "/recommend", body)
+        return answer
 
     def send(self, events: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The answer of `POST /events`; what was sent before a failure counts once all the same."""
-        return self._ask("POST", "/events", list(events))
+        answer: dict[str, Any] = self._ask("POST", "/events", list(events))
+        return answer
 
     def status(self) -> dict[str, Any]:
         """The answer of `GET /events/status`."""
-        return self._ask("GET", "/events/status")
+        answer: dict[str, Any] = self._ask("GET", "/events/status")
+        return answer
 
     def queue(self, topic_id: int, limit: int) -> list[str]:
         """The first videos of a topic's queue."""

@@ -64,7 +64,7 @@ function drawFigures(list) {
   list.replaceChildren(
     figure(perSecond === null ? "–" : perSecond < 10 ? perSecond.toFixed(1) : number(Math.round(perSecond)), "events/s"),
     figure(status.user.events_from === null ? "–" : waiting ? `${number(lag)} ms` : "none", "lag"),
-    figure(number(live.counts.at(-1).events), "events since the release"),
+    figure(number(live.counts.at(-1).events), "events so far"),
     figure(String(status.release), "release"),
   );
   const model = status.model ? `Ranking model ${status.model.version}, trained on release ${status.model.trained_on_release}` : "No ranking model";

@@ -10,7 +10,7 @@ function drawPerson(answer, before) {
     figure(percent(answer.exposures ? answer.clicks / answer.exposures : null), "CTR"),
   );
   const topics = answer.topics.length
-    ? el("ul", { class: "chips", "aria-label": "Topics of the recent clicks" }, answer.topics.map((topic) => el("li", {}, topicButton(topic, topic.clicks))))
+    ? el("ul", { class: "chips", "aria-label": "Topics of the recent clicks" }, answer.topics.map((topic) => el("li", {}, topicButton(topic, `${topic.parent_label_terms[0] ?? ""} ${number(topic.clicks)}`.trim()))))
     : el("p", { class: "muted" }, answer.clicks ? "No recent click has a current topic." : "Nobody knows this user yet: what is popular is shown.");
   document.getElementById("person").replaceChildren(el("h1", { tabindex: "-1" }, answer.user_id), facts, el("h2", {}, "Topics of the recent clicks"), topics);
 }
@@ -19,7 +19,7 @@ function figure(value, name, change) {
   return el("div", { class: "figure" }, el("dt", {}, name), el("dd", {}, value, change ? el("span", { class: "change" }, ` ${signed(change)}`) : null));
 }
 
-// A topic's words; a click on it shows its queue beside.
+// A topic's words, and what stands behind them; a click on it shows its queue beside.
 function topicButton(topic, note) {
   const parent = topic.parent_label_terms?.length ? `, in ${topic.parent_label_terms.slice(0, 3).join(", ")}` : "";
   const hint = `topic ${topic.topic_id}: ${topic.label_terms.join(", ")}${parent}`;
@@ -28,7 +28,7 @@ function topicButton(topic, note) {
     "button",
     { type: "button", class: "chip", dir: "auto", title: hint, "data-topic": topic.topic_id, "aria-pressed": String(chosen), onclick: () => chooseTopic(topic) },
     termsOf(topic),
-    note === undefined ? null : el("span", { class: "muted" }, number(note)),
+    note === undefined ? null : el("span", { class: "muted" }, note),
   );
 }
 
@@ -39,7 +39,7 @@ function drawHistory(answer, videos, before) {
     const isNew = before && !earlier.has(click.video_id + click.clicked_at);
     return el("li", { class: isNew ? "moved" : null, "data-video": video.id }, coverOf(video), titleNode(video), el("p", { class: "muted" }, timeNode(click.clicked_at)));
   });
-  const list = rows.length ? el("ol", { class: "history" }, rows) : el("p", { class: "muted" }, "No clicks.");
+  const list = rows.length ? el("ol", { class: "history", tabindex: "0", "aria-label": "Clicked, newest first" }, rows) : el("p", { class: "muted" }, "No clicks.");
   document.getElementById("history").replaceChildren(el("h2", {}, "Clicked, newest first"), list);
 }
 

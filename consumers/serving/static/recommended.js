@@ -25,7 +25,7 @@ function recommendedRow(recommended, video, isNew) {
     "li",
     { class: isNew ? "moved" : null, "data-video": video.id },
     button,
-    el("p", { class: "muted" }, `${score} · ${number(video.clicks)} of ${number(video.exposures)}`, isNew ? el("span", { class: "badge" }, "new") : null),
+    el("p", { class: "muted" }, `${score} · CTR ${percent(ctrOf(video))}`, isNew ? el("span", { class: "badge" }, "new") : null),
     el("p", { class: "muted reason", dir: "auto" }, recommended.reason),
     el("ul", { class: "chips" }, recommended.topics.slice(0, 2).map((topic) => el("li", {}, topicButton(topic)))),
   );
