@@ -29,7 +29,7 @@ def picture(url: str, user: str, width: int) -> bytes:
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        context = browser.new_context(viewport={"width": width, "height": 1_100})
+        context = browser.new_context(viewport={"width": width, "height": 900})
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
         page.goto(f"{url.rstrip('/')}/#{quote(user)}")

@@ -94,7 +94,8 @@ def test_a_click_changes_history_topics_counts_and_what_is_recommended(
         wait_for(lambda: sum(map(store.xlen, streams)) == len(shown))
 
         clicked = shown[0]
-        page.get_by_role("button", name=f"Title of {clicked}").first.click()
+        page.get_by_role("button", name=f"Title of {clicked}").first.focus()
+        page.keyboard.press("Enter")
         page.locator(f".history > li:first-child[data-video={clicked}]").wait_for()
         assert videos(page, "history") == [clicked, "v0"]
         assert figures(page, "person")["clicks"].startswith("2 ")

@@ -25,7 +25,9 @@ content:
   projection_width: 32
   expert_width: 32
 """
-LINE = re.compile(r"^\d\d:\d\d  [\d,]+ events  \d+/s  lag [\d,]+ ms  CTR [\d.-]+ \(production", re.M)
+LINE = re.compile(
+    r"^\d\d:\d\d  [\d,]+ events  \d+/s  lag [\d,]+ ms  CTR [\d.-]+ \(production", re.M
+)
 RESULT = re.compile(r"(\d+-\d+-\d+): ([\d,]+) slates, ([\d,]+) impressions, ([\d,]+) clicks, CTR")
 
 

@@ -140,7 +140,7 @@ def under_policy(
 ) -> DayUnderPolicy:
     """What a day would be under a policy, from copies of users and platform before the day."""
     arm_of = np.zeros(world.settings.users, np.int8)
-    copied = State(*(array.copy() for array in state))
+    copied = State(**{name: array.copy() for name, array in state._asdict().items()})
     batches = list(run_days(world, copied, platform.copy(), [policy], arm_of, range(day, day + 1)))
     shown_us = np.concatenate([batch.responses.shown_at.ravel() for batch in batches])
     clicked = np.concatenate([batch.responses.clicked.ravel() for batch in batches])

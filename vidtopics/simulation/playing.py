@@ -229,8 +229,8 @@ class Player:
             return
         self.played.clicks += 1
         clicked = real(shown.clicked_us)
-        watch = {"kind": "watch", "clicked_at": _wall(clicked)}
-        watch |= {"watch_seconds": round(shown.watch_seconds, 3)}
+        watch: dict[str, Any] = {"kind": "watch", "clicked_at": _wall(clicked)}
+        watch["watch_seconds"] = round(shown.watch_seconds, 3)
         self._push(clicked + shown.watch_seconds / self.speed, event | watch)
 
     def _push(self, at: float, event: dict[str, Any]) -> None:

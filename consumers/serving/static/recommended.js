@@ -48,7 +48,9 @@ async function click(video, button) {
   if (sent?.refused.length) say("events", `The click was refused: ${sent.refused[0].detail}`);
   if (sent?.acknowledged) {
     await applied(video.id, event.clicked_at);
+    const hadFocus = button === document.activeElement;
     await refresh();
+    if (hadFocus) document.querySelector(".recommended button")?.focus({ preventScroll: true }); // its button is gone
   }
   button.removeAttribute("aria-busy");
 }
