@@ -47,6 +47,7 @@ def demo(
     With --live and a home that was made so, the day alone.
     """
     from vidtopics.cli import homes, show
+    from vidtopics.cli.materialize import move
     from vidtopics.ingest import ingest
     from vidtopics.sampling import sampled_peak
     from vidtopics.server import named_url
@@ -61,7 +62,8 @@ def demo(
     day = live_day.Options(embedded, speed, once, port)
     if live and live_day.is_made(home):
         settings = homes.settings(home, config)
-        _serve(Tables(home), settings, embedded)
+        with show.working("The home is there: what its Redis lacks of the release in force"):
+            move(home, embedded, settings, lambda moved: None)
         live_day.play(home, settings, day)
         return
     with sampled_peak(show.memory, every=0.5) as peak, show.timed() as seconds:
