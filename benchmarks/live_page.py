@@ -40,6 +40,7 @@ def picture(url: str, user: str, width: int) -> bytes:
         first.locator("button.watch").click()
         page.locator(f".history > li:first-child[data-video={video}]").wait_for()
         page.wait_for_timeout(SETTLED_MS)
+        page.evaluate("scrollTo(0, 0)")
         file = page.screenshot()
         browser.close()
     return file

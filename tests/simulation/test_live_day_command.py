@@ -18,7 +18,7 @@ SETTINGS = """
 seed: 7
 simulation:
   {users: 120, videos: 100, days: 4, topics: 8, secondary_classes: 8, primary_classes: 4}
-schedule: {as_of_dates: 1}
+schedule: {as_of_dates: 2}
 content:
   image_encoder:
     name: tf_efficientnet_lite0

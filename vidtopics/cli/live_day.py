@@ -135,7 +135,8 @@ def _save(home: Path, settings: Settings, state: State, platform: Platform, day:
     shutil.rmtree(partial, ignore_errors=True)
     save_state(partial, state, platform)
     for old in (home / FOLDER).glob("*-day-*"):
-        shutil.rmtree(old)
+        if old != partial:
+            shutil.rmtree(old)
     partial.rename(home / FOLDER / name)
 
 

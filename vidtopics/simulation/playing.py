@@ -106,6 +106,7 @@ class Player:
             SettingsError: it recommends a video that the world doesn't have.
         """
         began = time.monotonic()
+        self._wall_us = time.time_ns() // 1_000 - round(began * SECOND_US)
         self._origin_s = began - self.day.midnight_us / SECOND_US / self.speed
         for user in self.day.users.tolist():
             self._ask_later(user, 0, self._real(self.day.clock_us(user)))
@@ -220,7 +221,7 @@ class Player:
             "event_id": f"{request}-{shown.position}",
             "user_id": self._user_id(user),
             "video_id": f"v{shown.video:0{self._video_digits}d}",
-            "event_timestamp": _wall(at),
+            "event_timestamp": self._wall(at),
             "position": shown.position,
             "request_id": request,
         }
@@ -229,9 +230,13 @@ class Player:
             return
         self.played.clicks += 1
         clicked = real(shown.clicked_us)
-        watch: dict[str, Any] = {"kind": "watch", "clicked_at": _wall(clicked)}
+        watch: dict[str, Any] = {"kind": "watch", "clicked_at": self._wall(clicked)}
         watch["watch_seconds"] = round(shown.watch_seconds, 3)
         self._push(clicked + shown.watch_seconds / self.speed, event | watch)
+
+    def _wall(self, at: float) -> str:
+        """A moment of the monotonic clock by the clock on the wall, ISO 8601."""
+        return moment(self._wall_us + round(at * SECOND_US))
 
     def _push(self, at: float, event: dict[str, Any]) -> None:
         heapq.heappush(self._waiting, _Due(at, next(self._numbers), event=event))
@@ -242,9 +247,3 @@ def _is_done(future: Future[Any]) -> bool:
     if future.done():
         future.result()
     return future.done()
-
-
-def _wall(at: float) -> str:
-    """A moment of the monotonic clock by the clock on the wall, ISO 8601."""
-    us = time.time_ns() // 1_000 + round((at - time.monotonic()) * SECOND_US)
-    return moment(us)
