@@ -101,7 +101,6 @@ def test_a_click_changes_history_topics_counts_and_what_is_recommended(
         assert figures(page, "person")["clicks"].startswith("2 ")
         topic = page.get_by_role("list", name="Topics of the recent clicks").get_by_role("button")
         assert topic.all_inner_texts() == ["soccer, goal\nsports 2"]
-        page.locator(f".recommended > li[data-video={clicked}]").wait_for(state="detached")
 
         # The panel: the queue of the user's topic, in its order, with counts up to now.
         page.locator(".queue > li").first.wait_for()
@@ -113,6 +112,19 @@ def test_a_click_changes_history_topics_counts_and_what_is_recommended(
         row.filter(has_text=re.compile(r"CTR .* · 2 impressions")).wait_for()
         assert figures(page, "live")["release"] == "1"
         assert page.locator(".notice").count() == 0
+
+
+def test_a_clicked_video_leaves_what_is_recommended(browser, service, store, tmp_path):
+    with (
+        serving(service, page=catalogue(tmp_path)) as caller,
+        applying(store),
+        visited(browser, caller.connection.port) as page,
+    ):
+        page.locator(".recommended > li").first.wait_for()
+        clicked = videos(page, "recommended")[1]
+        page.locator(f".recommended > li[data-video={clicked}] .watch").click()
+        page.locator(f".recommended > li[data-video={clicked}]").wait_for(state="detached")
+        assert page.locator(".recommended > li").count() > 0
 
 
 def test_where_nobody_applies_events_the_page_says_so(browser, service, tmp_path):
