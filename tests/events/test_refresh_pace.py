@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from vidtopics.cli import events
+from vidtopics.cli.event_monitoring import RETRY_S, Watch
 
 
 class Clock:
@@ -38,7 +39,7 @@ class Clock:
         ([0.1, 0.1], [0.0, 0.9, 0.9]),
         ([0.4, 0.1], [0.0, 1.2, 0.9]),
         ([8.0], [0.0, 24.0]),
-        ([0.5, 0.1], [0.0, events.RETRY_S, 3 * 1.5, 0.9]),
+        ([0.5, 0.1], [0.0, RETRY_S, 3 * 1.5, 0.9]),
     ],
     ids=["short", "long", "longest", "Redis is gone"],
 )
@@ -49,5 +50,5 @@ def test_a_refresh_waits_three_times_as_long_as_it_took(
     monkeypatch.setattr(events.time, "monotonic", clock.monotonic)
     ended = threading.Event()
     monkeypatch.setattr(ended, "wait", clock.wait)
-    events.refresh_at_a_pace(clock, 1.0, ended)
+    events.refresh_at_a_pace(clock, 1.0, ended, Watch())
     assert clock.waits_s == pytest.approx(waits_s)

@@ -191,7 +191,7 @@ def _serve(
     with ThreadPoolExecutor(2, "beside") as pool:
         works = [
             pool.submit(_repeated, ended, land_every, land),
-            pool.submit(refresh_at_a_pace, refresher, refresh_s, ended),
+            pool.submit(refresh_at_a_pace, refresher, refresh_s, ended, watch),
         ]
         for work in works:
             work.add_done_callback(lambda _: ended.set())  # a bug there ends the service
@@ -210,12 +210,14 @@ class Refreshable(Protocol):
         """Bring them to what was applied until now."""
 
 
-def refresh_at_a_pace(refresher: Refreshable, every_s: float, ended: threading.Event) -> None:
+def refresh_at_a_pace(
+    refresher: Refreshable, every_s: float, ended: threading.Event, watch: Watch
+) -> None:
     """Refresh the queues each `every_s`, and no more than :data:`REFRESH_SHARE` of the time."""
     wait_s = 0.0
     while not ended.wait(wait_s):
         began = time.monotonic()
-        with _passing("ordering queues", ended):
+        with watch.passing("ordering", ended):
             refresher.refresh()
         took_s = time.monotonic() - began
         wait_s = max(every_s - took_s, took_s * (1 / REFRESH_SHARE - 1))

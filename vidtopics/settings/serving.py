@@ -41,5 +41,8 @@ class ServingSettings(Section):
     require_events: bool = False
     """Whether `/ready` says no while events are behind by more than `online.max_event_lag`. All
     workers read one Redis: a balancer would take them all out at once."""
+    page: bool | None = None
+    """Whether `/` is a page for people, with the routes that it needs; none: where only loopback is
+    served."""
     drain: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
     """From SIGTERM, when `/ready` begins to say no, until no connection is taken any more."""
