@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -52,6 +53,9 @@ def now_us() -> int:
 @dataclass
 class SmallHome:
     root: Path
+    videos: Sequence[str] = tuple(VIDEOS)
+    settings: Settings = SETTINGS
+    modules: Sequence[Any] = MODULES
     tables: Tables = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +67,7 @@ class SmallHome:
         folder.mkdir(parents=True)
         with (folder / "videos.csv").open("w", newline="") as file:
             names = "video_id,title,cover,primary_class,secondary_class,tags,published_at"
-            file.write("\n".join([names, *(f"{v},,,,,,2026-01-01" for v in VIDEOS)]) + "\n")
+            file.write("\n".join([names, *(f"{v},,,,,,2026-01-01" for v in self.videos)]) + "\n")
         with (folder / "impressions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             names = "event_id,user_id,video_id,event_timestamp,clicked,clicked_at,position"
@@ -72,21 +76,21 @@ class SmallHome:
                 clicked_at = moment(e.clicked_us) if e.clicked_us else ""
                 row = (e.event, e.user, e.video, moment(e.us), int(bool(clicked_at)), clicked_at)
                 writer.writerow([*row, e.position or "", e.watch or ""])
-        ingest(self.tables, Source("folder", folder), SETTINGS.ingest)
+        ingest(self.tables, Source("folder", folder), self.settings.ingest)
 
     def release(self, at_us: int | None = None) -> int:
         """Run the jobs as of a time, now by default, and release what they published."""
-        run = Run(self.tables, SETTINGS, at_us or now_us(), live=True)
-        for module in MODULES:
+        run = Run(self.tables, self.settings, at_us or now_us(), live=True)
+        for module in self.modules:
             job = module.JOB
             computed, table = job.compute(run), replace(job.table, engine="deltalake")
             commit = replace(job.commit(run), facts=computed.facts)
             self.tables.publish(table, computed.rows, commit, reused=computed.reused)
         # As a run's release does: what isn't known yet wouldn't be loaded.
-        wait_until_known(self.tables.commits(module.JOB.table) for module in MODULES)
+        wait_until_known(self.tables.commits(module.JOB.table) for module in self.modules)
         number = release_tables(self.tables, as_of_us=run.as_of_us, created_us=now_us())
         assert number is not None
         return number
 
     def load(self, store: Any, **options: Any) -> None:
-        materialize(self.tables, store, SETTINGS.online, **options)
+        materialize(self.tables, store, self.settings.online, **options)

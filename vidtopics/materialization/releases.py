@@ -41,6 +41,7 @@ from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
+from vidtopics.online.live import LIVE_VIEWS
 from vidtopics.releases import loads
 from vidtopics.settings import GateSettings, OnlineSettings
 from vidtopics.tables import Tables
@@ -171,7 +172,7 @@ def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report)
         switch = switching.Switch(
             run.load, run.release, live_us, views_to_switch, fields, sorted(failed)
         )
-        if live.NAMES & {view.view for view in views_to_switch}:
+        if {*LIVE_VIEWS} & {view.view for view in views_to_switch}:
             live.prepare(run.tables, run.store.connection, run.store.prefix, run.release)
         failpoint("materialize.staged")
         switching.go_live(run.store, switch)
