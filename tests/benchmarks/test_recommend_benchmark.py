@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.recommend import BARE, LIVE, PARTS, RECALL, WHOLE, Times, report_of, show
+from benchmarks.recommend import BARE, PARTS, RECALL, WHOLE, Times, report_of, show
 
 
 def times(recall, whole):

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-import events_home
 import pyarrow as pa
 from events_home import SmallHome
 from live_worlds import Shown
 
+from benchmarks.count_release import MODULES as COUNT_MODULES
 from spark_jobs import topic_queues, user_topic_counts, user_topics
 from vidtopics.contracts import TOPICS, VIDEO_TOPICS, Table
 from vidtopics.settings import Settings
@@ -35,7 +35,7 @@ SETTINGS = Settings.model_validate(
         "users": {"topics": 8, "parents": 4},
     }
 )
-MODULES = (*events_home.MODULES, user_topic_counts, user_topics, topic_queues)
+MODULES = (*COUNT_MODULES, user_topic_counts, user_topics, topic_queues)
 
 
 def topic_of(video: str) -> int:

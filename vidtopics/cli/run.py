@@ -70,7 +70,7 @@ def run(
         return
     planned = Run.of_option(Tables(home), settings, as_of)
     if as_of is None:
-        land_before_run(home, settings)
+        land_before_run(home, settings, planned.as_of_us)
     done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None
     if as_json:
