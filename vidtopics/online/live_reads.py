@@ -140,4 +140,4 @@ def _count(
     """Put the counts of some videos in their places; most have none."""
     for place, value in zip(group.tolist(), values, strict=True):
         if value is not None:
-            counts[place] = COUNTS.unpack(value)
+            counts[place] = COUNTS.unpack_from(value)
