@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumers.live.events import UserEvents, events_of
+from consumers.live.events import UserEvents
 from consumers.live.part import NOTHING, LivePart
 from consumers.live.rows import taken
 from consumers.live.rules import LiveRules
@@ -37,7 +37,7 @@ def event_videos(part: LivePart | None, views: Sequence[str]) -> list[str]:
     if part is None:
         return []
     asked = [view for view in OF_EVENTS if view in views and part.is_open(view)]
-    videos = (video for view in asked for video in events_of(part.state(view)).videos)
+    videos = (video for view in asked for video in part.events(view).videos)
     return list(dict.fromkeys(videos))
 
 
@@ -99,7 +99,7 @@ class Folding:
         if view in LISTS:
             return LISTS[view](rows[view], state, since_us)
         assert self.videos is not None
-        events = events_of(state)
+        events = self.part.events(view)
         expected = self.videos.expected(events, self.prior)
         if view == USER_STATISTICS.name:
             return with_statistics(

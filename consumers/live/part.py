@@ -5,12 +5,15 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
+from consumers.live.events import UserEvents, events_of
 from vidtopics.contracts import USER_STATISTICS
 from vidtopics.layout.live import UserState
 
 NOTHING = UserState.parse(None)
+NO_EVENTS = events_of(NOTHING)
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,19 @@ class LivePart:
 
     def state(self, view: str) -> UserState:
         """What the user did since the release of a view's values; ValueError: it is damaged."""
-        value = self.states.get(self.releases.get(view, -1))
-        return NOTHING if value is None else UserState.parse(value)
+        return self._parsed.get(self.releases.get(view, -1), NOTHING)
+
+    def events(self, view: str) -> UserEvents:
+        """The events of that state."""
+        return self._events.get(self.releases.get(view, -1), NO_EVENTS)
+
+    @cached_property
+    def _parsed(self) -> dict[int, UserState]:
+        return {release: UserState.parse(value) for release, value in self.states.items()}
+
+    @cached_property
+    def _events(self) -> dict[int, UserEvents]:
+        return {release: events_of(state) for release, state in self._parsed.items()}
 
     def is_open(self, view: str) -> bool:
         """Whether events of a view are live."""

@@ -41,10 +41,10 @@ class LiveSource(Store, Protocol):
 class LiveStore:
     """A store for one request, whose rows of a user and of videos have the events since.
 
-    The user's state comes with the first read of the user's lists, and stays: a request sees one
-    state. All else that is live comes with the rows that it is added to, so a request takes as many
-    round trips as without. Where nobody applies events, or where the release's queues don't say the
-    click rate of all videos, as an earlier version loaded them, rows are the release's and
+    The user's state comes with the first read of the user's lists, and both stay: a request sees
+    one state. All else that is live comes with the rows that it is added to, so a request takes as
+    many round trips as without. Where nobody applies events, or where the release's queues don't
+    say the click rate of all videos, as an earlier version loaded them, rows are the release's and
     :attr:`part` is None.
 
     Args:
@@ -57,11 +57,15 @@ class LiveStore:
         self._rules = rules
         self._user_id: str | None = None
         self._part: LivePart | None = None
+        self._counts: dict[str, tuple[int, int]] = {}
+        self._lists: dict[str, Features] = {}
 
     @property
     def part(self) -> LivePart | None:
         """What this request saw beside the release; None: nothing is live."""
-        return self._part if self._part and self._part.since_us else None
+        if self._part is None or not self._part.since_us:
+            return None
+        return replace(self._part, counts=self._counts)
 
     def snapshot(self) -> LiveStore:
         """A store for another request, of one release."""
@@ -94,10 +98,13 @@ class LiveStore:
         if not {COUNTED, *USER_VIEWS}.isdisjoint(views):
             if not {*USER_VIEWS}.isdisjoint(views) and self._is_first(ids["user"]):
                 if {*views} <= LISTS.keys():
-                    return self._read(views, ids, user_id=self._user_id)
+                    self._lists = self._read(views, ids, user_id=self._user_id)
+                    return self._lists
                 self._read([], {}, user_id=self._user_id)
             if self._part is None or self._part.since_us:
-                return self._read(views, ids)
+                unread = [view for view in views if view not in self._lists]
+                rows = self._lists | self._read(unread, ids)
+                return {view: rows[view] for view in views}
         return self._store.read_entities(views, ids)
 
     def _is_first(self, users: Sequence[str]) -> bool:
@@ -137,22 +144,27 @@ class LiveStore:
         if catalogue.global_ctr is None:
             self._part = LivePart({}, {})
             return rows
-        part = self._part = self._with(read, videos)
+        part = self._part = self._with(read)
+        self._count(read, videos)
         if COUNTED in rows and (since_us := part.view_since_us(COUNTED)) is not None:
             rows[COUNTED] = with_counts(rows[COUNTED], read.counts, since_us)
         prior = Prior(catalogue.global_ctr, self._rules.prior_exposures)
         of_events = EventVideos(named, *read.features[len(rows_of) :]) if named else None
         return Folding(part, self._rules, catalogue.epoch, prior, of_events).folded(rows)
 
-    def _with(self, read: LiveRead, videos: Sequence[str]) -> LivePart:
-        """What was seen so far, and what a read gave."""
+    def _with(self, read: LiveRead) -> LivePart:
+        """The generations and states seen so far, and those of a read."""
         seen = self._part or LivePart({}, {})
-        places = np.flatnonzero(read.counts.any(axis=1)).tolist()
-        pairs = (tuple(pair) for pair in read.counts[places].tolist())
-        return replace(
-            seen,
-            releases={**seen.releases, **read.releases},
-            since_us={**seen.since_us, **read.since_us},
-            states={**seen.states, **read.states},
-            counts={**seen.counts, **dict(zip([videos[i] for i in places], pairs, strict=True))},
+        pairs = ((read.releases, seen.releases), (read.since_us, seen.since_us))
+        if not read.states and all(new.items() <= known.items() for new, known in pairs):
+            return seen  # with the states that it has parsed
+        return LivePart(
+            {**seen.releases, **read.releases},
+            {**seen.since_us, **read.since_us},
+            {**seen.states, **read.states},
         )
+
+    def _count(self, read: LiveRead, videos: Sequence[str]) -> None:
+        places = np.flatnonzero(read.counts.any(axis=1)).tolist()
+        for place, (exposures, clicks) in zip(places, read.counts[places].tolist(), strict=True):
+            self._counts[videos[place]] = exposures, clicks

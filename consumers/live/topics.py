@@ -88,17 +88,14 @@ class LiveTopics:
         shown = np.array([place[v] for v in events.shown], np.intp)
         clicked = np.array([place[v] for v in events.clicked], np.intp)
         decay = halved(events.shown_us, self._at_us, self.rules.half_life_us)
-        by_video = np.zeros((len(place), 4))
-        for column, counted in ((0, 1.0), (2, self.expected), (3, decay)):
-            np.add.at(by_video[:, column], shown, counted)
-        np.add.at(by_video[:, 1], clicked, 1.0)
+        sums = ((shown, None), (clicked, None), (shown, self.expected), (shown, decay))
+        by_video = [np.bincount(at, weights, len(place)) for at, weights in sums]
         is_counted = (slots >= 0) & (shares > 0)
         ids, inverse = np.unique(slots[is_counted], return_inverse=True)
         video, _ = np.nonzero(is_counted)
-        weighted = by_video[video] * shares[is_counted][:, None]
-        counts = np.zeros((len(ids), 4))
-        np.add.at(counts, inverse, weighted)
-        return Sums(ids.astype(np.int64), counts)
+        share = shares[is_counted]
+        counts = [np.bincount(inverse, share * column[video], len(ids)) for column in by_video]
+        return Sums(ids.astype(np.int64), np.stack(counts, axis=1))
 
     def _earlier(self, rows: Features, prefix: str) -> Sums:
         """The release's topics in their order, with the decayed exposures that they may have."""
@@ -134,12 +131,12 @@ def merged(earlier: Sums, live: Sums, limit: int) -> Sums:
     >>> merged(earlier, live, 2).ids.tolist(), merged(earlier, live, 2).counts[0].tolist()
     ([2, 4], [2.0, 1.0, 1.5, 2.5])
     """
-    rest = np.isin(live.ids, earlier.ids, invert=True)
-    ids = np.concatenate([earlier.ids, live.ids[rest]])
-    counts = np.concatenate([earlier.counts, live.counts[rest]])
     where = {topic: place for place, topic in enumerate(earlier.ids.tolist())}
-    for topic, more in zip(live.ids[~rest].tolist(), live.counts[~rest], strict=True):
-        counts[where[topic]] += more
+    places = np.array([where.get(topic, -1) for topic in live.ids.tolist()], np.intp)
+    is_new = places < 0
+    ids = np.concatenate([earlier.ids, live.ids[is_new]])
+    counts = np.concatenate([earlier.counts, live.counts[is_new]])
+    counts[places[~is_new]] += live.counts[~is_new]
     order = np.argsort(-counts[:, 3], kind="stable")[:limit]
     return Sums(ids[order], counts[order])
 

@@ -56,8 +56,8 @@ def read_live(
     video_ids: Sequence[str],
 ) -> Read[LiveRead]:
     """As the client's method of that name."""
-    asked = _Asked([] if user_id is None else encoded([user_id]), encoded(video_ids))
-    names = {id(ids): encoded(ids) for _, ids in parts}
+    names = {id(ids): encoded(ids) for ids in (*(ids for _, ids in parts), video_ids)}
+    asked = _Asked([] if user_id is None else encoded([user_id]), names[id(video_ids)])
     id_parts = [(view, names[id(ids)]) for view, ids in parts]
     if reads.metrics is None:
         return (yield from _answered(reads, id_parts, asked))
