@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, Self
 
 from consumers.live.events import UserEvents, events_of
-from vidtopics.contracts import USER_STATISTICS
 from vidtopics.layout.live import UserState
 
 NOTHING = UserState.parse(None)
@@ -58,13 +57,13 @@ class LivePart:
         return self.since_us.get(self.releases.get(view, -1))
 
     def report(self) -> dict[str, Any]:
-        """Plain values for an answer: since when (Unix microseconds), and the user's events."""
-        state = self.state(USER_STATISTICS.name)
-        return {
-            "since_us": min(self.since_us.values()),
-            "exposures": state.exposures,
-            "clicks": state.clicks,
-        }
+        """Plain values for an answer: since when (Unix microseconds), and the user's events.
+
+        Of several generations those of the earliest, which has the events of all.
+        """
+        counts = [(state.exposures, state.clicks) for state in self._parsed.values()]
+        exposures, clicks = max(counts, default=(0, 0))
+        return {"since_us": min(self.since_us.values()), "exposures": exposures, "clicks": clicks}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a log.
