@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from types import ModuleType
 
 from benchmarks.homes import release_tables
 from spark_jobs import (
@@ -33,7 +33,7 @@ def release_counts(
     settings: Settings,
     at_us: int | None = None,
     *,
-    modules: Sequence[Any] = MODULES,
+    modules: Sequence[ModuleType] = MODULES,
 ) -> int:
     """Run the jobs as of a time, now by default, and release what they published; its number.
 

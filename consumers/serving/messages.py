@@ -62,6 +62,14 @@ class ModelVersion(BaseModel):
     trained_on_release: int
 
 
+class LiveEvents(BaseModel):
+    """The events that count beside the release."""
+
+    since_us: Annotated[int, Field(description="The release's as-of time, Unix microseconds.")]
+    exposures: Annotated[int, Field(description="The user's impressions since then.")]
+    clicks: int
+
+
 class RecommendAnswer(BaseModel):
     """Videos, best first, and what they come from."""
 
@@ -71,6 +79,7 @@ class RecommendAnswer(BaseModel):
     candidates: int
     popular: Annotated[str, Field(description="Empty, or why popular topics were taken.")]
     left_out: dict[str, dict[str, int]]
+    live: Annotated[LiveEvents | None, Field(description="Null: the release's values alone.")]
     release: int
     model: ModelVersion | None
     degraded: Annotated[list[Stage], Field(description="What the answer went without.")]

@@ -174,6 +174,7 @@ def worker_app(options: Options) -> FastAPI:
     """The application of one worker, which looks at the live release while it runs."""
     from prometheus_client import CollectorRegistry
 
+    from consumers.live import LiveRules
     from consumers.serving.app import make_app
     from consumers.serving.catalogue import HomeCatalogue
     from consumers.serving.keys import KeyRing
@@ -227,6 +228,7 @@ def worker_app(options: Options) -> FastAPI:
         metrics,
         events=events,
         popular_share=settings.recall.popular_share,
+        live_rules=LiveRules.of(settings) if settings.recall.live else None,
     )
     keys = KeyRing.read(options.keys, options.workers) if options.keys else None
     catalogue = HomeCatalogue(tables, settings.ingest.max_image_pixels) if options.page else None

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from consumers.live import LiveRules
 from consumers.serving.breaker import Breaker, OpenError
 from consumers.serving.deadlines import Deadline, DeadlineError
 from consumers.serving.live import Live, Watch
@@ -36,6 +37,7 @@ class Service:
         metrics: of this process.
         events: sends what users did.
         popular_share: `recall.popular_share`.
+        live_rules: how events count in recommendations; None: `recall.live` is off.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Service:
         *,
         events: EventClient,
         popular_share: float,
+        live_rules: LiveRules | None = None,
     ) -> None:
         self.watch = watch
         self.settings = settings
         self.metrics = metrics
         self.events = events
         self.popular_share = popular_share
+        self.live_rules = live_rules
         self.draining = False
         self.reading = DaemonPool(settings.threads, "reading")
         self.ranking = DaemonPool(settings.threads, "ranking")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -41,9 +41,10 @@ def now_us() -> int:
 @dataclass
 class SmallHome:
     root: Path
-    tables: Tables = field(init=False)
+    videos: Sequence[str] = tuple(VIDEOS)
     settings: Settings = SETTINGS
-    modules: tuple[Any, ...] = MODULES
+    modules: Sequence[Any] = MODULES
+    tables: Tables = field(init=False)
     published: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class SmallHome:
         folder.mkdir(parents=True)
         with (folder / "videos.csv").open("w", newline="") as file:
             names = "video_id,title,cover,primary_class,secondary_class,tags,published_at"
-            file.write("\n".join([names, *map(self._video, VIDEOS)]) + "\n")
+            file.write("\n".join([names, *map(self._video, self.videos)]) + "\n")
         with (folder / "impressions.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             names = "event_id,user_id,video_id,event_timestamp,clicked,clicked_at,position"

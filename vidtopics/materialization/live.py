@@ -35,8 +35,6 @@ from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import newest
 
-NAMES = frozenset(table.name for table in LIVE_VIEWS)
-
 
 @dataclass(frozen=True)
 class Applying:
@@ -176,7 +174,7 @@ def _age(queues: QueueSet) -> tuple[int, int]:
 
 def _releases(entries: Mapping[str, ViewEntry]) -> set[int]:
     """The releases whose generations go with the views' values."""
-    sources = (entry.source for name, entry in entries.items() if name in NAMES)
+    sources = (entry.source for name, entry in entries.items() if name in LIVE_VIEWS)
     return {Watermark.parse(source.encode()).release for source in sources if source}
 
 

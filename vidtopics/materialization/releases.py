@@ -44,6 +44,7 @@ from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
+from vidtopics.online.live import LIVE_VIEWS
 from vidtopics.releases import loads
 from vidtopics.settings import GateSettings, OnlineSettings
 from vidtopics.tables import Tables
@@ -183,7 +184,7 @@ def _bring(
         switch = switching.Switch(
             run.load, run.release, live_us, views_to_switch, fields, sorted(failed)
         )
-        if live.NAMES & {view.view for view in views_to_switch}:
+        if {*LIVE_VIEWS} & {view.view for view in views_to_switch}:
             live.prepare(run.tables, run.store.connection, run.store.prefix, run.release)
         prepare(switch)
         failpoint("materialize.staged")

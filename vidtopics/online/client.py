@@ -25,6 +25,7 @@ from vidtopics.online.round_trip import send, send_async
 
 if TYPE_CHECKING:
     from vidtopics.online.live import LiveStatistics, LiveUser
+    from vidtopics.online.live_reads import LiveRead
 
 T = TypeVar("T")
 
@@ -106,6 +107,26 @@ class OnlineClient(Reads[Connection]):
         from vidtopics.online.live import live_user
 
         return self._run(live_user(self, user_id))
+
+    def read_live(
+        self,
+        parts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        user_id: str | None = None,
+        video_ids: Sequence[str] = (),
+    ) -> LiveRead:
+        """Views, each with ids of its own, and what events did since, in one round trip.
+
+        Args:
+            parts: views with their ids; the values are the release's.
+            user_id: whose live state is read too.
+            video_ids: whose live counts are.
+
+        Raises as :meth:`read_views`.
+        """
+        from vidtopics.online.live_reads import read_live
+
+        return self._run(read_live(self, parts, user_id, video_ids))
 
     def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
@@ -194,6 +215,18 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         from vidtopics.online.live import live_user
 
         return await self._run(live_user(self, user_id))
+
+    async def read_live(
+        self,
+        parts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        user_id: str | None = None,
+        video_ids: Sequence[str] = (),
+    ) -> LiveRead:
+        """As :meth:`OnlineClient.read_live`."""
+        from vidtopics.online.live_reads import read_live
+
+        return await self._run(read_live(self, parts, user_id, video_ids))
 
     async def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]

@@ -126,6 +126,8 @@ class Catalogue:
     """Of each parent, the decayed clicks on its queue."""
     popular_clicks: tuple[float, ...] = ()
     """Of each video in the catalogue's queue, in its order, the decayed clicks."""
+    global_ctr: float | None = None
+    """Clicks over exposures of all videos; None: an earlier version loaded the queues."""
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
@@ -142,5 +144,6 @@ class Catalogue:
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        levels = (tuple(facts[name]) for name in LEVELS)
-        return cls(facts["epoch"], *levels)
+        topics, parents, parent_clicks, popular_clicks = (tuple(facts[name]) for name in LEVELS)
+        rate = facts.get("global_ctr")
+        return cls(facts["epoch"], topics, parents, parent_clicks, popular_clicks, rate)

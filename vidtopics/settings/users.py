@@ -72,3 +72,5 @@ class RecallSettings(Section):
     topic: how far the user's clicks are trusted against what is popular."""
     leave_out: Literal["seen", "clicked"] = "seen"
     """Which of the user's recent videos don't come back: all that were shown, or clicked ones."""
+    live: bool = True
+    """Whether a request sees the events since the release, where they are applied."""
