@@ -9,7 +9,8 @@ from vidtopics.events.generations import lags, opened
 from vidtopics.layout import Directory, place
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online.connections import Connection
-from vidtopics.online.live import LIVE_VIEWS, release_of
+from vidtopics.online.lists import release_of
+from vidtopics.online.live import LIVE_VIEWS
 
 NOT_ALLOWED = explain(
     "the service's user of Redis",
