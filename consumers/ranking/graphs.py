@@ -79,7 +79,7 @@ def graph_of(model: Model, *, places: int, weights: Path) -> bytes:
         places: H, the longest history.
         weights: safetensors that the model's parameters were written to.
     """
-    data: Any = io.BytesIO()  # which the stubs leave out
+    data = io.BytesIO()
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing: lengths that are fixed, its own age
         torch.onnx.export(
