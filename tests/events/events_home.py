@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import csv
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from live_worlds import Shown
 
-from benchmarks.homes import release_tables
-from spark_jobs import (
-    user_recent_clicks,
-    user_recent_skips,
-    user_statistics,
-    video_counts,
-    video_statistics,
-)
+from benchmarks.count_release import release_counts
 from vidtopics.ingest import Source, ingest
-from vidtopics.jobs.job import Run
 from vidtopics.materialization import materialize
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
-from vidtopics.tables.stamps import wait_until_known
 from vidtopics.times import moment
 
 VIDEOS = [f"v{i}" for i in range(1, 6)]
@@ -35,13 +26,6 @@ SETTINGS = Settings.model_validate(
         "online": {"buckets": 2, "keep": timedelta(hours=1)},
         "ingest": {"max_rejected_share": 1.0},
     }
-)
-MODULES = (
-    video_counts,
-    video_statistics,
-    user_statistics,
-    user_recent_clicks,
-    user_recent_skips,
 )
 
 
@@ -76,17 +60,7 @@ class SmallHome:
 
     def release(self, at_us: int | None = None) -> int:
         """Run the jobs as of a time, now by default, and release what they published."""
-        run = Run(self.tables, SETTINGS, at_us or now_us(), live=True)
-        for module in MODULES:
-            job = module.JOB
-            computed, table = job.compute(run), replace(job.table, engine="deltalake")
-            commit = replace(job.commit(run), facts=computed.facts)
-            self.tables.publish(table, computed.rows, commit, reused=computed.reused)
-        # As a run's release does: what isn't known yet wouldn't be loaded.
-        wait_until_known(self.tables.commits(module.JOB.table) for module in MODULES)
-        number = release_tables(self.tables, as_of_us=run.as_of_us, created_us=now_us())
-        assert number is not None
-        return number
+        return release_counts(self.tables, SETTINGS, at_us)
 
     def load(self, store: Any, **options: Any) -> None:
         materialize(self.tables, store, SETTINGS.online, **options)

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pytest
@@ -124,30 +123,31 @@ def test_a_csv_of_the_ingest_format(
     assert answer == {"acknowledged": 3, "refused": {"empty_id": 2}}
 
 
-def test_a_run_lands_what_redis_has_once_its_time_is_fixed(
+def test_a_run_waits_for_events_under_way_then_lands_what_redis_has(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["events", "apply", "--once", "--home", str(home)]) == 0
-    tables, counted = SmallHome(home.parent).tables, []
+    tables, counted, waits = SmallHome(home.parent).tables, [], []
 
     def jobs(planned: Run, names: list[str]) -> tuple[list[object], None]:
         [row] = tables.read(IMPRESSIONS, where=pc.field("event_id") == "r1").to_pylist()
-        counted.append(planned.as_of_us < micros(row["created_timestamp"]))
+        shown, known = micros(row["event_timestamp"]), micros(row["created_timestamp"])
+        counted.append(shown < planned.as_of_us < known)
         return [], None
 
-    real = Run.of_option
-
-    def of_option(*arguments: Any) -> Run:
-        planned = real(*arguments)
-        if not counted:  # between the run's time and its landing
+    def sleep(seconds: float) -> None:
+        """What happened before the run's time is sent while it waits."""
+        if not waits:
             with connect(server.start(home)) as connection:
-                EventClient(connection).send([Shown("r1", "u1", "v4", now_us()).impression()])
-        return planned
+                event = Shown("r1", "u1", "v4", now_us() - 10_000_000).impression()
+                EventClient(connection).send([event])
+        waits.append(seconds)
 
-    monkeypatch.setattr(Run, "of_option", of_option)
+    monkeypatch.setattr("vidtopics.cli.events.time.sleep", sleep)
     monkeypatch.setattr(sys.modules["vidtopics.cli.run"], "jobs", jobs)
     assert run(["run", "video_counts", "--home", str(home)]) == 0
     assert counted == [True]
+    assert 0 < waits[0] <= SETTINGS.online.lateness.total_seconds()
     # Without its server it says so, and runs on what had landed.
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     assert run(["run", "video_counts", "--home", str(home)]) == 0

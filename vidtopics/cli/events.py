@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli import rounds
+from vidtopics.cli import following, rounds
 from vidtopics.cli.common import (
     DEFAULT_HOME,
     AsJson,
@@ -89,8 +89,8 @@ def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
     return applier
 
 
-def land_before_run(home: Path, settings: Settings) -> None:
-    """Land what Redis has, once a run's as-of time is fixed: then the run lacks no event before it.
+def land_before_run(home: Path, settings: Settings, as_of_us: int) -> None:
+    """Land what Redis has, `online.lateness` after a run's as-of time, for the run to count.
 
     Nothing is done where no events were ever applied with this home. Where it fails a line says so:
     what the run then lacks, the next one counts.
@@ -106,7 +106,10 @@ def land_before_run(home: Path, settings: Settings) -> None:
     try:
         with stores.reached(home, False) as connection:
             owners.check(connection, settings.online.prefix, tables)
-            _land(tables, live.begin(connection, settings), settings)
+            applier = live.begin(connection, settings)
+            due_s = as_of_us / 1e6 + settings.online.lateness.total_seconds()
+            time.sleep(max(due_s - time.time(), 0))
+            _land(tables, applier, settings)
     except VidtopicsError as error:
         stores.print_warning(f"Events didn't land; this run counts what had before. {error}")
 
@@ -269,6 +272,9 @@ def replay(
             typer.echo(f"refused {len(details):,} {reason}, the first: {details[0]}")
     if refused:
         raise typer.Exit(1)
+
+
+app.command()(following.follow)
 
 
 @app.command()

@@ -225,7 +225,7 @@ def _watched(
         metrics.observe(read_status(Tables(home), reach, settings.prefix))
 
     look()
-    loads = any(work.name == "materialize" for work in works)
+    loads = any(work.name in ("materialize", "infer") for work in works)
     ready = partial(_not_ready, reach, settings, lambda: metrics.status) if loads else list
     with ExitStack() as stack:
         try:

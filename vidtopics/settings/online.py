@@ -25,6 +25,9 @@ class OnlineSettings(Section):
     max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
     ever take its place."""
+    lateness: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
+    """How long a run waits, once its as-of time is fixed, for events of before it that are still on
+    their way; what comes later counts in the next release."""
     keep: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(hours=24)
     """How long a release can be gone back to once the next one is live; 8 releases at most."""
 
