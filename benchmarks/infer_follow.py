@@ -145,7 +145,7 @@ def command(home: Path, *arguments: str) -> float:
 
 
 def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, Any]:
-    """Deliveries by the follower, then by the processes; seconds of each, and of the peer's processes."""
+    """Deliveries by the follower, then by the processes; seconds of each, and of its parts."""
     client = OnlineClient.from_url(server.start(home))
     follower, peer, of_follower, of_peer = [], [], [], []
     parts: dict[str, list[float]] = {name: [] for name in PEER}
