@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from http import HTTPStatus
+from math import ceil
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -18,6 +19,8 @@ from starlette.exceptions import HTTPException
 
 import vidtopics
 from consumers.serving import event_status, events, messages, reading, recommending, users
+from consumers.serving import similar as neighbours
+from consumers.serving.breaker import OpenError
 from consumers.serving.catalogue import HomeCatalogue
 from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
@@ -33,11 +36,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in {
         401: "No API key, or an unknown one",
         403: "The key's scopes don't allow it",
+        408: "The body's end didn't come in time",
         413: "The body is too large",
         422: "The request is wrong",
         429: "Too many requests by this key",
         503: "Nothing is live, or Redis doesn't answer in time",
     }.items()
+}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": messages.Errors, "description": "Nothing of this id in the live release"}
 }
 OPTIONS: dict[str, Any] = {
     "responses": RESPONSES,
@@ -128,7 +135,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             return Response(reading.as_arrow(live, views, body.ids), media_type=reading.ARROW)
         return _json(reading.as_json(live, views))
 
-    @app.get("/topics/{topic_id}", response_model=messages.TopicAnswer, **OPTIONS)
+    @app.get(
+        "/topics/{topic_id}",
+        response_model=messages.TopicAnswer,
+        **OPTIONS | {"responses": RESPONSES | NOT_FOUND},
+    )
     async def topic(
         topic_id: int, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
@@ -145,7 +156,37 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         request.scope[FACTS].release = answer["release"]
         return _json(answer)
 
+    _add_similar(app, service)
     _add_events(app, service)
+
+
+def _add_similar(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/similar",
+        response_model=messages.SimilarAnswer,
+        **OPTIONS | {"responses": RESPONSES | NOT_FOUND},
+    )
+    async def similar(body: messages.SimilarRequest, request: Request) -> Response:
+        """The videos nearest to one or several, by cosine."""
+        if not service.settings.similar:
+            text = explain(
+                "similar videos",
+                expected="spaces in `serving.similar`",
+                found="none",
+                mend="set it, for instance to [joint], and start the service again",
+            )
+            raise HTTPException(404, text)
+        answer = await neighbours.similar(service, body)
+        if answer is None:
+            text = explain(
+                "body, video_ids",
+                expected="a video with a vector in the live release",
+                found="none",
+                mend="take ids of a recommendation",
+            )
+            raise HTTPException(404, text)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
 
 
 def _add_live(app: FastAPI, service: Service) -> None:
@@ -192,7 +233,11 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         """That the process runs; it depends on nothing."""
         return _json({"live": True})
 
-    @app.get("/ready", response_model=messages.Readiness)
+    @app.get(
+        "/ready",
+        response_model=messages.Readiness,
+        responses={503: {"model": messages.Readiness, "description": "Not ready"}},
+    )
     async def ready() -> Response:
         """Whether requests should come here: 503 with the reasons where they shouldn't."""
         reasons = list(service.not_ready())
@@ -259,4 +304,5 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    return _errors(request, 503, [in_words(error)], {"retry-after": "1"})
+    wait_s = error.wait_s if isinstance(error, OpenError) else 1.0
+    return _errors(request, 503, [in_words(error)], {"retry-after": str(max(1, ceil(wait_s)))})

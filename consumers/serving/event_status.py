@@ -11,7 +11,7 @@ from consumers.serving.service import Service
 from vidtopics.contracts import USER_STATISTICS, VIDEO_STATISTICS, Table
 from vidtopics.events.generations import counters, lags, opened
 from vidtopics.layout.live import LiveKeys, Part
-from vidtopics.online.live import release_of
+from vidtopics.online.lists import release_of
 from vidtopics.times import moment
 
 VIEW_OF: Mapping[Part, Table] = {"video": VIDEO_STATISTICS, "user": USER_STATISTICS}

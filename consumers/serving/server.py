@@ -174,6 +174,7 @@ def worker_app(options: Options) -> FastAPI:
     """The application of one worker, which looks at the live release while it runs."""
     from prometheus_client import CollectorRegistry
 
+    from consumers.live import LiveRules
     from consumers.serving.app import make_app
     from consumers.serving.catalogue import HomeCatalogue
     from consumers.serving.keys import KeyRing
@@ -181,6 +182,7 @@ def worker_app(options: Options) -> FastAPI:
     from consumers.serving.live import Live, Watch
     from consumers.serving.metrics import ServingMetrics
     from consumers.serving.models import RankingModels
+    from consumers.serving.neighbours import read_neighbours
     from consumers.serving.service import Service
     from vidtopics.online import OnlineClient
     from vidtopics.online.events import EventClient
@@ -208,8 +210,11 @@ def worker_app(options: Options) -> FastAPI:
         RankingModels(tables.home / "models" / "ranking"),
         partial(Labels.read, tables),
         settings.recall,
+        neighbours=partial(read_neighbours, tables, settings.serving.similar),
         warn=logs.warn,
         switched=switched,
+        lagged=metrics.lagged,
+        max_event_lag_s=settings.online.max_event_lag / SECOND,
     )
     events = EventClient(
         client.connection,
@@ -223,6 +228,7 @@ def worker_app(options: Options) -> FastAPI:
         metrics,
         events=events,
         popular_share=settings.recall.popular_share,
+        live_rules=LiveRules.of(settings) if settings.recall.live else None,
     )
     keys = KeyRing.read(options.keys, options.workers) if options.keys else None
     catalogue = HomeCatalogue(tables, settings.ingest.max_image_pixels) if options.page else None
