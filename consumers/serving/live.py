@@ -9,23 +9,27 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event, Lock, Thread
-from typing import cast
+from typing import TypeVar, cast
 
 from consumers.recommendation import gather
 from consumers.retrieval import Recall
 from consumers.serving.event_lag import noted_lag_s
 from consumers.serving.labels import Labels
 from consumers.serving.models import RankingModel, RankingModels
+from consumers.serving.neighbours import Neighbours
 from consumers.serving.pools import DaemonPool
 from consumers.serving.words import in_words
 from vidtopics.errors import StoreError, VidtopicsError, explain
 from vidtopics.layout import Directory, place
 from vidtopics.online import OnlineClient
-from vidtopics.settings import RecallSettings
+from vidtopics.settings import RecallSettings, Space
+
+T = TypeVar("T")
 
 NOT_LOOKED = "the live release has not been looked for yet"
 PROBE_USER = ""
@@ -48,6 +52,7 @@ class Live:
         recall: over that snapshot; it keeps the release's popular videos.
         model: the ranker that belongs to it; None: there is none.
         labels: of its topics; None: the tables can't be read.
+        neighbours: vectors of the spaces in `serving.similar`; None: the tables can't be read.
     """
 
     release: int
@@ -55,6 +60,7 @@ class Live:
     recall: Recall
     model: RankingModel | None
     labels: Labels | None
+    neighbours: Mapping[Space, Neighbours] | None
 
 
 class Watch:
@@ -71,6 +77,7 @@ class Watch:
         client: of the home's Redis.
         models: of the home.
         labels: reads them from the tables.
+        neighbours: reads the vectors of a release.
         settings: of recall.
         warn: takes a problem that wasn't there at the last look.
         switched: takes what has become current.
@@ -85,6 +92,7 @@ class Watch:
         labels: Callable[[], Labels],
         settings: RecallSettings,
         *,
+        neighbours: Callable[[int], Mapping[Space, Neighbours]] = lambda release: {},
         warn: Callable[[str], None] = lambda problem: None,
         switched: Callable[[Live], None] = lambda live: None,
         lagged: Callable[[float | None], None] = lambda lag_s: None,
@@ -97,6 +105,7 @@ class Watch:
         self._client = client
         self._models = models
         self._labels = labels
+        self._neighbours = neighbours
         self._settings = settings
         self._warn = warn
         self._switched = switched
@@ -162,17 +171,17 @@ class Watch:
         directory = store.directory()
         release = _release_of(self._client, directory)
         model = self._model_of(store, problems, notes)
-        labels = before.labels if before and before.release == release else None
-        if labels is None:
-            try:
-                labels = self._labels()
-            except (VidtopicsError, OSError) as error:
-                notes.append(in_words(error))
+        same = before if before and before.release == release else None
+        labels = (same and same.labels) or _read(self._labels, notes)
+        neighbours = same.neighbours if same else None
+        if neighbours is None:
+            neighbours = _read(partial(self._neighbours, release), notes)
         if before and before.store.directory() == directory:
-            if before.model is model and before.labels is labels:
+            pairs = (before.model, model), (before.labels, labels), (before.neighbours, neighbours)
+            if all(old is new for old, new in pairs):
                 return before
-            return replace(before, model=model, labels=labels)
-        live = Live(release, store, Recall(store, self._settings), model, labels)
+            return replace(before, model=model, labels=labels, neighbours=neighbours)
+        live = Live(release, store, Recall(store, self._settings), model, labels, neighbours)
         try:
             notes += _warm(live)
         except StoreError as error:  # no queues: all but recommendations can be answered
@@ -191,6 +200,15 @@ class Watch:
         if self._models.problem:
             (notes if model else problems).append(self._models.problem)
         return model
+
+
+def _read(read: Callable[[], T], notes: list[str]) -> T | None:
+    """What the tables have; None with a note where they can't be read."""
+    try:
+        return read()
+    except (VidtopicsError, OSError) as error:
+        notes.append(in_words(error))
+        return None
 
 
 @contextmanager

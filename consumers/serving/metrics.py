@@ -12,6 +12,9 @@ from vidtopics.online.metrics import OnlineMetrics
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
+BREAKERS = ("reading", "sending")
+"""Redis is found not to answer by reads and by events for themselves: they may be two servers'."""
+
 
 class ServingMetrics:
     """Requests, how long they take, and in what they were answered less well.
@@ -65,6 +68,16 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self._opened, self._unasked = (
+            Counter(f"vidtopics_serving_breaker_{name}", text, ["path"], registry=registry)
+            for name, text in (
+                ("opened", "Times that Redis was found not to answer several requests in a row"),
+                ("refused", "Requests that ended at once, as Redis didn't answer those before"),
+            )
+        )
+        for path in BREAKERS:
+            self._opened.labels(path)
+            self._unasked.labels(path)
         for stage in Stage:  # a counter that begins at its first event hides that event
             self._degraded.labels(stage)
 
@@ -74,6 +87,14 @@ class ServingMetrics:
         self._seconds.labels(route).observe(seconds)
         for stage in degraded:
             self._degraded.labels(stage).inc()
+
+    def breaker_opened(self, path: str) -> None:
+        """Count a breaker that has opened; `path`: one of BREAKERS."""
+        self._opened.labels(path).inc()
+
+    def breaker_refused(self, path: str) -> None:
+        """Count a request that it didn't let through."""
+        self._unasked.labels(path).inc()
 
     def switched(self, release: int) -> None:
         """Show the release."""

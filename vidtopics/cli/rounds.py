@@ -224,7 +224,7 @@ def _watched(
         metrics.observe(read_status(Tables(home), reach, settings.prefix))
 
     look()
-    loads = any(work.name == "materialize" for work in works)
+    loads = any(work.name in ("materialize", "infer") for work in works)
     ready = partial(_not_ready, reach, settings, lambda: metrics.status) if loads else list
     pages = partial(generate_latest, metrics.registry)
     with answering_on(monitoring.metrics_host, port, ready, pages):

@@ -24,6 +24,7 @@ local first = at[2] and '(' .. at[2] or '-'
 local entries = redis.call('XRANGE', KEYS[1], first, '+', 'COUNT', 1)
 if #entries == 0 then return '' end
 redis.call('HSET', KEYS[2], 'cursor', entries[1][1])
+redis.call('HINCRBY', KEYS[2], 'entries', 1)
 redis.call('HINCRBY', KEYS[2], '{OUTCOME}', 1)
 return entries[1][1]
 """

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
+from vidtopics.events.queue_sets import drop_set, known_sets
 from vidtopics.layout import place
-from vidtopics.layout.live import PARTS, LiveKeys, Part
+from vidtopics.layout.live import FORMAT, PARTS, SETTLED, LiveKeys, Part
 from vidtopics.online.connections import Connection
 
 LIVE = "live"
@@ -47,13 +48,15 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
     It may be called again, also after a process died here: what is open stays as it is.
 
     One of the same release but another as-of time is another home's, or of before the tables were
-    made anew: it goes first.
+    made anew: it goes first. So does one whose values another version of vidtopics wrote.
     """
     known = opened(connection, keys.prefix).get(generation.release)
-    if known == generation and _is_open(connection, keys, generation):
+    at = _at(connection, keys, generation.release)
+    if known == generation and all(_is_open(fields, generation) for fields in at):
         return True
     is_trimmed = _is_trimmed(connection, keys, generation)
-    if known is not None and (is_trimmed or known != generation):
+    is_other = known != generation or any(_is_of_another_format(fields) for fields in at)
+    if known is not None and (is_trimmed or is_other):
         drop(connection, keys, generation.release)
     if is_trimmed:
         return False
@@ -65,16 +68,21 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
         return False
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
-            at = keys.state(generation.release, part, "at", bucket)
-            pipe.hsetnx(at, "as_of", str(generation.as_of_us))
+            name = keys.state(generation.release, part, "at", bucket)
+            pipe.hsetnx(name, "format", str(FORMAT))
+            pipe.hsetnx(name, "as_of", str(generation.as_of_us))
         pipe.execute()
     return True
 
 
-def _is_open(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
-    """Whether each bucket is: that one is entered doesn't say so, who entered it may have died."""
-    at = _at(connection, keys, generation.release)
-    return all(fields.get(b"as_of") == str(generation.as_of_us).encode() for fields in at)
+def _is_open(fields: Mapping[bytes, bytes], generation: Generation) -> bool:
+    """Whether a bucket is: that one is entered doesn't say so, who entered it may have died."""
+    is_since = fields.get(b"as_of") == str(generation.as_of_us).encode()
+    return is_since and not _is_of_another_format(fields)
+
+
+def _is_of_another_format(fields: Mapping[bytes, bytes]) -> bool:
+    return b"as_of" in fields and fields.get(b"format") != str(FORMAT).encode()
 
 
 def _is_trimmed(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
@@ -84,7 +92,10 @@ def _is_trimmed(connection: Connection, keys: LiveKeys, generation: Generation) 
 
 
 def drop(connection: Connection, keys: LiveKeys, release: int) -> None:
-    """Remove a generation; a script that comes late finds it closed."""
+    """Remove a generation and its queues; a script that comes late finds it closed."""
+    for queues in known_sets(connection, keys.prefix):
+        if queues.release == release:
+            drop_set(connection, keys, queues)
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
             pipe.execute_command("UNLINK", *keys.generation(release, part, bucket))
@@ -97,8 +108,7 @@ def counters(connection: Connection, keys: LiveKeys, release: int) -> dict[Part,
     sums: dict[Part, dict[str, int]] = {part: {} for part in PARTS}
     for (part, _), fields in zip(parts_of(keys), _at(connection, keys, release), strict=True):
         for name, value in fields.items():
-            if name not in (b"as_of", b"cursor"):
-                outcome = name.decode()
+            if (outcome := name.decode()) not in SETTLED:
                 sums[part][outcome] = sums[part].get(outcome, 0) + int(value)
     return sums
 

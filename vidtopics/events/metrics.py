@@ -18,8 +18,8 @@ from prometheus_client.registry import Collector
 from vidtopics.events.figures import Figures, Node
 from vidtopics.layout.live import Part
 
-Work = Literal["applying", "landing"]
-WORKS: tuple[Work, ...] = ("applying", "landing")
+Work = Literal["applying", "landing", "ordering"]
+WORKS: tuple[Work, ...] = ("applying", "landing", "ordering")
 LANDED_TABLES = ("impressions", "clicks")
 
 
