@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make setup   takes that Python instead of the first that fits.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint format constraints clean
+.PHONY: help setup kafka demo test test-slow lint format constraints clean
 
 BIN := .venv/bin
 SOURCES := vidtopics producers consumers spark_jobs feature_repo benchmarks
@@ -22,6 +22,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 setup: $(READY) ## virtual environment, Java, the Delta jar (the other targets do this themselves)
+
+kafka: $(READY) ## Spark's Kafka connector, which a first session with it fetches otherwise
+	scripts/setup kafka
 
 demo: $(READY) ## the whole platform on a simulated short-video world
 	$(BIN)/vidtopics demo

@@ -35,7 +35,10 @@ def release_counts(
     *,
     modules: Sequence[ModuleType] = MODULES,
 ) -> int:
-    """Run the jobs as of a time, now by default, and release what they published; its number."""
+    """Run the jobs as of a time, now by default, and release what they published; its number.
+
+    `modules`: of the jobs, in their order.
+    """
     run = Run(tables, settings, at_us or now_us(), live=True)
     for module in modules:
         job = module.JOB

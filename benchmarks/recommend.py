@@ -23,15 +23,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import redis
+import torch
 from numpy.typing import NDArray
 
 from benchmarks import homes
 from benchmarks.figures import Figure, Target, quantile_figure
 from benchmarks.home_report import report_home, verdict_line
 from consumers.live import LiveRules, LiveStore
-from consumers.ranking.requests import encode_request
+from consumers.ranking.inputs import SharedBatch
+from consumers.ranking.models import Model
+from consumers.ranking.requests import Encoded
 from consumers.ranking.serve import Ranker
-from consumers.ranking.train import one_thread, predict
+from consumers.ranking.store import restore
+from consumers.ranking.train import one_thread
 from consumers.recommendation import VIEWS, gather, recommend
 from consumers.retrieval import Recall
 from consumers.retrieval.epochs import of_epoch
@@ -49,6 +53,8 @@ EVENTS = 20
 """Impressions of each user since the release; every fourth was clicked."""
 PARTS = (RECALL, "features", "encode", "predict")
 """Of a request; what it has beside them sorts the scores."""
+TORCH = "by torch"
+"""The peer of `predict`: the same model and rows (not DIN, whose rows share no history)."""
 TARGETS = {(RECALL, 0.5): 3.0, (RECALL, 0.99): 8.0, (WHOLE, 0.5): 10.0, (WHOLE, 0.99): 20.0}
 """Milliseconds at most."""
 
@@ -68,10 +74,11 @@ class Service:
     recall: Recall
     with_events: Recall
     ranker: Ranker
+    model: Model
 
     def steps(self, user: str, videos: Sequence[str]) -> dict[str, Callable[[], Any]]:
         """The steps of one user's turn; each part takes what the part before it gave."""
-        stored, given = self.ranker.stored, dict[str, Any]()
+        given = dict[str, Any]()
 
         def take(name: str, step: Callable[[], Any]) -> None:
             given[name] = step()
@@ -83,32 +90,38 @@ class Service:
             return dict(features) | {VIDEO_TOPICS.name: topics}
 
         def encode() -> Any:
-            return encode_request(
-                given[RECALL],
-                given["features"],
-                stored.known,
-                half_life_us=stored.half_life_us,
-                places=stored.places,
-            )
+            return self.ranker.encode(given[RECALL], given["features"])
 
         def score() -> Any:
-            with one_thread():
-                return predict(stored.model, given["encode"])
+            return self.ranker.predict(given["encode"])
 
-        made = (lambda: self.recall.recall(user, seed=7), read, encode, score)
-        views = [VIDEO_TOPICS.name, VIDEO_STATISTICS.name]
+        def score_by_torch() -> Any:
+            with one_thread(), torch.inference_mode():
+                return torch.sigmoid(self.model(_batch(given["encode"]))).numpy()
+
+        made = (lambda: self.recall.recall(user, seed=7), read, encode, score, score_by_torch)
+        names, views = [*PARTS, TORCH], [VIDEO_TOPICS.name, VIDEO_STATISTICS.name]
         return {
             BARE: partial(self.client.read_views, views, videos),
-            **{name: partial(take, name, step) for name, step in zip(PARTS, made, strict=True)},
+            **{name: partial(take, name, step) for name, step in zip(names, made, strict=True)},
             WHOLE: partial(recommend, self.recall, self.ranker, user, top=10),
             LIVE: partial(recommend, self.with_events, self.ranker, user, top=10),
         }
 
 
+def _batch(encoded: Encoded) -> SharedBatch:
+    """A request as tensors; candidates share the history."""
+    arrays = {name: torch.from_numpy(np.array(value)) for name, value in vars(encoded).items()}
+    n = len(encoded.user)
+    arrays |= {"clicked": torch.zeros(n), "cover": torch.zeros(n, 0)}
+    return SharedBatch(**arrays, history_row=torch.zeros(n, dtype=torch.int64))
+
+
 def measure(home: Path, users: int) -> dict[str, Any]:
     """Wall and CPU times of each step, ratios to the bare read, and the targets."""
     tables, settings = Tables(home), load(home / "settings.yaml")
-    ranker = Ranker.load(tables.home / "models" / "ranking")
+    folder = tables.home / "models" / "ranking"
+    ranker, stored = Ranker.load(folder), restore(folder)
     ids = tables.as_of(USER_RECENT_CLICKS, FOREVER)["user_id"].to_pylist()
     chosen = np.random.default_rng(7).choice(ids, min(users, len(ids)), replace=False).tolist()
     with homes.redis_server() as url:
@@ -116,7 +129,9 @@ def measure(home: Path, users: int) -> dict[str, Any]:
         materialize(tables, connection, settings.online)
         client = OnlineClient.from_url(url)
         with_events = Recall(LiveStore(client, LiveRules.of(settings)), settings.recall)
-        service = Service(client, Recall(client, settings.recall), with_events, ranker)
+        service = Service(
+            client, Recall(client, settings.recall), with_events, ranker, stored.model
+        )
         candidates = [service.recall.recall(user, seed=7).video_ids for user in chosen]
         send_events(tables, connection, settings, dict(zip(chosen, candidates, strict=True)))
         assert gather(with_events, with_events.client.snapshot(), chosen[0]).live
@@ -124,7 +139,7 @@ def measure(home: Path, users: int) -> dict[str, Any]:
         times = _turns(service, chosen, candidates[0])
         client.close()
     return {
-        "model": ranker.stored.name,
+        "model": stored.name,
         "users": len(chosen),
         "candidates": int(np.median([len(videos) for videos in candidates])),
         "load": os.getloadavg()[0],

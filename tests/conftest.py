@@ -23,7 +23,12 @@ from vidtopics.online.connections import connect
 from vidtopics.server import REMEMBERED
 
 # Their tests share one JVM and, those of tests/jobs, a home that takes two minutes to make.
-SPARK = ("tests/jobs/", "tests/tables/test_engines.py", "tests/tags/test_graph_engine.py")
+SPARK = (
+    "tests/jobs/",
+    "tests/tables/test_engines.py",
+    "tests/tags/test_graph_engine.py",
+    "tests/events/test_event_sources.py",
+)
 JOBS = SPARK[0]
 # What takes longest begins first, so that no core is without work at the end.
 LONG = (

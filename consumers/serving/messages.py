@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.serving.stages import Stage
+from vidtopics.settings import Space
 
 Limit = Annotated[
     int | None, Field(ge=1, description="`serving.max_videos` at most; null: 10, or that many.")
@@ -82,6 +83,35 @@ class RecommendAnswer(BaseModel):
     release: int
     model: ModelVersion | None
     degraded: Annotated[list[Stage], Field(description="What the answer went without.")]
+
+
+class SimilarRequest(BaseModel):
+    """Videos near one, or near the mean direction of several."""
+
+    model_config = _body({"video_ids": ["v0000786"], "limit": 5})
+
+    video_ids: Annotated[list[Id], Field(min_length=1, max_length=100)]
+    by: Annotated[
+        Space | None, Field(description="Of `serving.similar`; null: the first of it.")
+    ] = None
+    limit: Limit = None
+
+
+class SimilarVideo(BaseModel):
+    """A video and how near it is."""
+
+    rank: int
+    video_id: str
+    cosine: float
+
+
+class SimilarAnswer(BaseModel):
+    """Videos by falling cosine; those asked for aren't among them."""
+
+    by: Space
+    videos: list[SimilarVideo]
+    left_out: Annotated[list[str], Field(description="Of those asked for: without a vector.")]
+    release: int
 
 
 class FeaturesRequest(BaseModel):

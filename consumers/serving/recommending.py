@@ -73,6 +73,8 @@ def _degraded(service: Service, live: Live, given: Gathered) -> Iterator[Stage]:
         yield Stage.QUEUES
     if live.labels is None:
         yield Stage.LABELS
+    if service.watch.events_behind:
+        yield Stage.EVENTS
 
 
 def _plain(live: Live, given: Gathered, scores: Scores | None, limit: int) -> dict[str, Any]:

@@ -20,7 +20,12 @@ from consumers.serving.metrics import ServingMetrics
 from consumers.serving.models import RankingModels
 from consumers.serving.server import running
 from consumers.serving.service import Service
-from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
+from vidtopics.contracts import (
+    USER_RECENT_CLICKS,
+    USER_STATISTICS,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
 from vidtopics.layout import Layout, Schema, Structures, encode, place
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import OnlineClient
@@ -67,7 +72,17 @@ def release(store, load, *, number=None, epoch=None):
     }
     write(store, VIDEO_TOPICS, VIDEOS, topics, load)
     write(store, VIDEO_STATISTICS, VIDEOS, shown, load)
+    counts = {
+        "user_exposures": [10],
+        "user_clicks": [1],
+        "user_expected_clicks": [1.0],
+        "user_decayed_exposures": [1.0],
+        "user_decayed_clicks": [1.0],
+        "user_decayed_expected": [1.0],
+        "user_decayed_at": [1],
+    }
     write(store, USER_RECENT_CLICKS, ["ann"], clicks, load)
+    write(store, USER_STATISTICS, ["ann"], counts, load)
     queues = Structures("vt", Layout())
     for queue in ("5", "p1", "all"):
         store.rpush(queues.queue(load, queue), *VIDEOS[load % 7 :], *VIDEOS[: load % 7])
@@ -158,9 +173,9 @@ def service_over(store, folder, **values):
 
 
 @contextmanager
-def serving(service, keys=None, *, ready=True):
+def serving(service, keys=None, *, ready=True, page=None):
     """A caller of the service, which answers on loopback by a server of its own."""
-    app = make_app(service, keys, running(service))
+    app = make_app(service, keys, running(service), page)
     server = Server(Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -10,7 +10,18 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-VERBS = {"help", "setup", "demo", "test", "test-slow", "lint", "format", "constraints", "clean"}
+VERBS = {
+    "help",
+    "setup",
+    "kafka",
+    "demo",
+    "test",
+    "test-slow",
+    "lint",
+    "format",
+    "constraints",
+    "clean",
+}
 
 
 @pytest.fixture

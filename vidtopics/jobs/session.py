@@ -10,7 +10,9 @@ import os
 import pkgutil
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
@@ -22,6 +24,7 @@ from vidtopics.errors import MachineError, explain
 from vidtopics.paths import to_spark
 
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+PACKAGES = "spark.jars.packages"
 
 # For a session inside this process, on data that one machine holds. The defaults are a cluster's:
 # with them Delta replays each table's log in 50 tasks (34 s of CPU instead of 52 for a session with
@@ -36,28 +39,34 @@ LOCAL = {
 }
 
 
-def session(app: str, *, log: Path | None = None) -> SparkSession:
+def session(
+    app: str, *, log: Path | None = None, packages: Mapping[str, str] = MappingProxyType({})
+) -> SparkSession:
     """The process's session, named `app` where it starts here.
 
     Without a JVM one is started, on `SPARK_MASTER` (default `local[*]`); what that JVM writes to
     its standard error goes to `log`, or to a temporary file. A JVM that is already there
-    (spark-submit, a notebook) is used as it is, and has to have Delta.
+    (spark-submit, a notebook) is used as it is, and has to have Delta and `packages`, each from
+    its coordinates to a class of it. Those come from Ivy's cache, at the first time from Maven.
 
     Raises:
-        MachineError: the JVM doesn't start, or runs without Delta.
+        MachineError: the JVM doesn't start, or runs without Delta or a package.
 
     >>> defaults()["spark.sql.session.timeZone"], defaults()["spark.sql.extensions"] == EXTENSION
     ('UTC', True)
     """
     if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
-        _start(log)
+        _start(log, packages)
     SparkContext._ensure_initialized()
-    _require_delta()
+    for name in (EXTENSION, *packages.values()):
+        _require(name, packages)
     spark = SparkSession.builder.appName(app).config(map=dict(defaults())).getOrCreate()
     extensions = spark.conf.get("spark.sql.extensions", "") or ""
     if EXTENSION not in extensions.split(","):
-        raise _without_delta(
-            f"spark.sql.extensions={extensions!r} in a session that was there before"
+        raise _without(
+            EXTENSION,
+            packages,
+            f"spark.sql.extensions={extensions!r} in a session that was there before",
         )
     return spark
 
@@ -89,7 +98,7 @@ def defaults() -> dict[str, str]:
     return {key: value.strip() for key, value in lines}
 
 
-def _start(log: Path | None) -> None:
+def _start(log: Path | None, packages: Iterable[str]) -> None:
     """Starts the JVM: spark.jars.packages has an effect here only."""
     master = os.environ.get("SPARK_MASTER", "local[*]")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -100,6 +109,7 @@ def _start(log: Path | None) -> None:
         "spark.sql.warehouse.dir": warehouse,
         "spark.hadoop.fs.permissions.umask-mode": f"{_umask():03o}",
         **defaults(),
+        PACKAGES: ",".join([defaults()[PACKAGES], *packages]),
     }
     if master.startswith("local"):
         # Loopback: nothing listens outside, and a host name that doesn't resolve is no error.
@@ -148,23 +158,24 @@ def _last_words(text: str) -> str:
     return (telling or lines or [""])[-1]
 
 
-def _require_delta() -> None:
+def _require(name: str, packages: Iterable[str]) -> None:
     jvm = SparkContext._jvm
     assert jvm is not None
     try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(EXTENSION)
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(name)
     except Py4JJavaError:
-        raise _without_delta("a Java virtual machine that was started without it") from None
+        found = "a Java virtual machine that was started without it"
+        raise _without(name, packages, found) from None
 
 
-def _without_delta(found: str) -> MachineError:
+def _without(name: str, packages: Iterable[str], found: str) -> MachineError:
+    what = "Delta" if name == EXTENSION else "the connector of Kafka"
     return MachineError(
         explain(
             "Spark",
-            expected=f"Delta ({EXTENSION})",
+            expected=f"{what} ({name})",
             found=found,
             mend="start the job with `spark-submit --properties-file conf/spark-defaults.conf`, "
-            "or add "
-            f"`--packages {defaults()['spark.jars.packages']}`",
+            f"or add `--packages {','.join([defaults()[PACKAGES], *packages])}`",
         )
     )

@@ -21,7 +21,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import redis
 import redis.asyncio
@@ -64,6 +64,16 @@ Letter = tuple[str, ...]
 Message = Sequence[Command] | float
 """Commands of one round trip, or seconds to wait."""
 Sending = Generator[Message, Any, "Sent"]
+
+
+class Placed(NamedTuple):
+    """An event and where it was read (an offset, a file), which the detail of a refusal names.
+
+    In the place of an event that can't be read stands its RefusedError.
+    """
+
+    event: object
+    place: str
 
 
 @dataclass(frozen=True)
@@ -155,11 +165,15 @@ class _Events(Generic[C]):
         return Sent(acknowledged - len(refused), tuple(refused))
 
     def _checked(self, number: int, event: object, refused: list[Refusal]) -> Event | Letter:
+        plain, place = event if isinstance(event, Placed) else (event, "")
         try:
-            return check(event, max_ahead=self._max_ahead)
+            if isinstance(plain, RefusedError):
+                raise plain
+            return check(plain, max_ahead=self._max_ahead)
         except RefusedError as error:
-            refused.append(Refusal(number, error.reason, error.detail))
-            return ("reason", error.reason, "detail", error.detail, "event", _text(event))
+            detail = f"{place}: {error.detail}" if place else error.detail
+            refused.append(Refusal(number, error.reason, detail))
+            return ("reason", error.reason, "detail", detail, "event", _text(plain))
 
     def _put(self, checked: Sequence[Event | Letter]) -> Generator[Message, Any, None]:
         """Add a batch; once more where the prefix was emptied and filled with other buckets."""

@@ -21,9 +21,10 @@ from vidtopics.contracts import (
     VIDEO_STATISTICS,
 )
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, Watermark
+from vidtopics.layout import Directory
 from vidtopics.layout.live import COUNTS, Click, LiveKeys, Skip, UserState
 from vidtopics.online.features import Features
+from vidtopics.online.lists import release_of
 from vidtopics.online.requests import Request, encoded
 from vidtopics.online.round_trip import Command
 
@@ -70,12 +71,6 @@ class LiveUser:
         return [click.video.decode() for click in self.recent_clicks]
 
 
-def release_of(directory: Directory, view: str) -> int:
-    """The release whose generation goes with a view's values; 0: none, only Feast wrote them."""
-    source = directory.view(view).source
-    return Watermark.parse(source.encode()).release if source else 0
-
-
 def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistics]:
     """As the client's method of that name."""
     view, id_bytes = VIDEO_STATISTICS.name, encoded(ids)
@@ -96,7 +91,7 @@ def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistic
     for places, values in zip(buckets.values(), replies, strict=True):
         present = [(place, v) for place, v in zip(places, values, strict=True) if v is not None]
         for place, value in present:
-            live[place] = COUNTS.unpack(value)
+            live[place] = COUNTS.unpack_from(value)
     exposures, clicks = (
         cast("NDArray[np.int64]", features[f"video_{name}"]) for name in ("exposures", "clicks")
     )

@@ -18,7 +18,8 @@ from vidtopics.layout import Directory
 from vidtopics.layout.hashes import HashedIds
 from vidtopics.layout.live import COUNTS, LiveKeys
 from vidtopics.online.features import Features
-from vidtopics.online.live import LIVE_VIEWS, _read, release_of
+from vidtopics.online.lists import release_of
+from vidtopics.online.live import LIVE_VIEWS, _read
 from vidtopics.online.requests import encoded
 from vidtopics.online.round_trip import Command
 
