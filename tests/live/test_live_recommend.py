@@ -28,15 +28,16 @@ from topic_home import (
 )
 
 from consumers.live import LivePart, LiveRules, LiveStore
+from consumers.live.topics import COUNTS
 from consumers.parity.request_log import LiveReleases, append, replay_file
 from consumers.parity.requests import Logged
 from consumers.ranking.codes import centres_at
-from consumers.ranking.requests import _state
 from consumers.recommendation import Answer, answer, best_of, gather
 from consumers.retrieval import Recall
 from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, read
-from consumers.training.tallies import TopicRows
+from consumers.training.served import DECAYED_AT, STATISTICS, decayed_statistics
+from consumers.training.tallies import Served, Slots, TopicRows
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import InputError
 from vidtopics.events.applying import Applier
@@ -414,7 +415,7 @@ def test_a_live_row_is_what_training_knew_of_the_same_request(world: World) -> N
     for user, given in answers.items():
         videos = given.candidates.video_ids
         rows = np.array([places[f"r-{user}-{video}"] for video in videos])
-        state = _state(given.features, len(rows), at_us, SETTINGS.users.half_life)
+        state = _served(given.features, len(rows), at_us)
         sums = state.topic_sums(frame.topic_row[rows], topics, centres)
         known = frame.state.statistics[rows]
         np.testing.assert_array_equal(state.statistics[:, :2], known[:, :2])
@@ -426,6 +427,21 @@ def test_a_live_row_is_what_training_knew_of_the_same_request(world: World) -> N
         counts = given.features["video_statistics"]
         pairs = np.stack([counts["video_exposures"], counts["video_clicks"]], axis=1)
         np.testing.assert_array_equal(pairs, np.nan_to_num(frame.counts[rows]))
+
+
+def _served(features: Any, n: int, at_us: int) -> Served:
+    """The user's rows of one request, for each of n candidates, as training has served ones."""
+    row, lists = features["user_statistics"], features["user_topics"]
+    counts = np.array([[float(row[name][0]) for name in STATISTICS]])
+    since_us = np.array([row[DECAYED_AT][0]])
+    own = decayed_statistics(counts, since_us, np.array([at_us]), SETTINGS.users.half_life)
+    levels = []
+    for prefix in ("user_topic", "user_parent"):
+        ids = np.array(lists[f"{prefix}_ids"][0], np.int64)
+        met = [np.array(lists[f"{prefix}_{name}"][0], np.float64) for name in COUNTS]
+        levels.append(Slots(np.array([0, len(ids)]), ids, np.stack(met, axis=1)))
+    epochs = np.array([lists["user_topic_epoch"][0]])
+    return Served(np.repeat(own, n, axis=0), np.zeros(n, np.int64), (levels[0], levels[1]), epochs)
 
 
 def _known_at_once(inputs: Inputs) -> Inputs:
