@@ -205,7 +205,7 @@ def behind(service: EventService, count: int) -> None:
         quiet = _features(service, http, PROBES)
         with service.consumer() as port:
             began, names = time.perf_counter(), ("lag_seconds", "waiting_entries")
-            wait(lambda: metrics(port, "vidtopics_events_lag_seconds"), "a look")
+            wait(lambda: "vidtopics_events_lag_seconds{" in ask(port, "/metrics")[2], "a look")
             _pages("the consumer", port, *(f"vidtopics_events_{name}" for name in names))
             busy = _features(service, http, PROBES)
             service.drained()

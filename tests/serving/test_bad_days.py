@@ -26,7 +26,6 @@ NEEDED = {
         "vidtopics_serving_event_lag_seconds 36",
         "degraded ['events'",
         'serve, /ready: 200 {"ready":true',
-        "are behind by",
         '/ready: 200 {"ready": true',
     ],
 }
