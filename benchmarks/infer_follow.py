@@ -3,10 +3,8 @@
 `python -m benchmarks.infer_follow HOME [--videos 20] [--events 500] [--rounds 3]`, HOME being a
 copy of a home that `vidtopics demo` made: it is run and loaded as of now, and gets new videos. They
 have covers of the catalogue's, titles of two of its words more, and tags of one of its videos.
-Deliveries arrive in turns, each with impressions of known videos: one in the inbox of a follower,
-one for the processes `ingest`, `run`, `materialize`.
-
-The follower goes on beside the processes, and may load what `run` released before `materialize`.
+Deliveries come one after the other, each with impressions of known videos: first in the inbox of a
+follower, then, once that has ended, for the processes `ingest`, `run`, `materialize`.
 
 A video is there once a client reads its topics and finds it in a fresh queue of each of them.
 """
@@ -147,7 +145,7 @@ def command(home: Path, *arguments: str) -> float:
 
 
 def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, Any]:
-    """Deliveries in turns; seconds of each, and of the peer's processes."""
+    """Deliveries by the follower, then by the processes; seconds of each, and of its parts."""
     client = OnlineClient.from_url(server.start(home))
     follower, peer, of_follower, of_peer = [], [], [], []
     parts: dict[str, list[float]] = {name: [] for name in PEER}
@@ -156,10 +154,11 @@ def measure(home: Path, videos: int, events: int, rounds: int) -> Mapping[str, A
             before = cpu_s(process)
             follower.append(arrive(home, client, videos, events))
             of_follower.append(cpu_s(process) - before)
-            before = cpu_s(None)
-            peer.append(by_processes(home, client, videos, events, parts))
-            of_peer.append(cpu_s(None) - before)
         memory = process.memory_info().rss
+    for _ in range(rounds):
+        before = cpu_s(None)
+        peer.append(by_processes(home, client, videos, events, parts))
+        of_peer.append(cpu_s(None) - before)
     return {
         "videos": videos,
         "events": events,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,20 +79,21 @@ def graph_of(model: Model, *, places: int, weights: Path) -> bytes:
         places: H, the longest history.
         weights: safetensors that the model's parameters were written to.
     """
-    data = io.BytesIO()
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing: lengths that are fixed, its own age
-        torch.onnx.export(
-            OneRequest(model).eval(),
-            _example(model, places),
-            data,
-            input_names=list(INPUTS),
-            output_names=["scores"],
-            dynamic_axes={n: {0: ROWS} for n in (*INPUTS, "scores") if HISTORY not in n},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    graph = onnx.load_from_string(data.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        traced = Path(folder) / "traced.onnx"
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: lengths that are fixed, its own age
+            torch.onnx.export(
+                OneRequest(model).eval(),
+                _example(model, places),
+                traced,
+                input_names=list(INPUTS),
+                output_names=["scores"],
+                dynamic_axes={n: {0: ROWS} for n in (*INPUTS, "scores") if HISTORY not in n},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        graph = onnx.load(traced)
     _leave_in(graph, places_in(weights), weights)
     return graph.SerializeToString()
 

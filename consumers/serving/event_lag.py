@@ -9,7 +9,8 @@ from vidtopics.events.generations import lags, opened
 from vidtopics.layout import Directory, place
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online.connections import Connection
-from vidtopics.online.live import LIVE_VIEWS, release_of
+from vidtopics.online.lists import release_of
+from vidtopics.online.live import LIVE_VIEWS
 
 NOT_ALLOWED = explain(
     "the service's user of Redis",
@@ -30,7 +31,7 @@ def event_lag_s(connection: Connection, directory: Directory) -> float | None:
     if connection.get(place(directory.prefix, "applying")) is None:
         return None
     keys = LiveKeys(directory.prefix, directory.layout)
-    views = [table.name for table in LIVE_VIEWS if table.name in directory.views]
+    views = [view for view in LIVE_VIEWS if view in directory.views]
     releases = {release_of(directory, view) for view in views}
     known = opened(connection, directory.prefix)
     parts = [lags(connection, keys, r) for r in sorted(releases & known.keys())]

@@ -38,6 +38,7 @@ from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, read
 from consumers.training.tallies import TopicRows
 from vidtopics.contracts import VIDEO_TOPICS
+from vidtopics.errors import InputError
 from vidtopics.events.applying import Applier
 from vidtopics.ingest.landing import land
 from vidtopics.materialization import live
@@ -248,6 +249,24 @@ def test_a_live_request_takes_as_many_round_trips_as_another(
             assert len(trips) == 3 + len(queues)
             trips.clear()
             queues.clear()
+
+
+def test_a_request_sees_one_state_of_its_user_whatever_comes_meanwhile(world: World) -> None:
+    world.begin()
+    request = LiveStore(world.client, RULES).snapshot()
+    lists = ["user_recent_clicks", "user_recent_skips"]
+    first = request.read_entities(lists, {"user": ["u1"]})
+    world.send(sent([shown("n1", "u1", VIDEOS[3], clicked=True)]))
+    views = [*lists, "user_statistics", "video_statistics"]
+    rows = request.read_entities(views, {"user": ["u1"], "video": VIDEOS})
+    assert {view: rows[view] for view in lists} == first
+    assert request.part
+    assert request.part.states == {}
+    batch = world.client.read("user_statistics", ["u1"])
+    assert rows["user_statistics"]["user_exposures"] == batch["user_exposures"]
+    assert request.part.counts == {VIDEOS[3]: (1, 1)}  # counts of videos come with their rows
+    with pytest.raises(InputError, match="the request's user, 'u1', found 'u2'"):
+        request.read_entities(lists, {"user": ["u2"]})
 
 
 def _counting(run: Any, trips: list[int]) -> Any:

@@ -181,7 +181,7 @@ def oracle(log: list[Shown], present: bool) -> tuple[Any, Any]:
 
 
 @given(log=logs(), present=st.booleans(), data=st.data())
-@settings(max_examples=40, phases=[Phase.generate])
+@settings(max_examples=25, phases=[Phase.generate])
 def test_a_user_s_rows_are_sums_over_the_events(
     valkey: str, log: list[Shown], present: bool, data: st.DataObject
 ) -> None:

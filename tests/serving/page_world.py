@@ -5,19 +5,40 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 from PIL import Image
 from recall_world import catalogue_row, put
-from serving_world import VIDEOS
+from serving_world import VIDEOS, release, service_over, store_model
 
+from consumers.live import LiveRules
 from consumers.serving.catalogue import HomeCatalogue
 from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_CATALOG
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, keys_of, open_generation
 from vidtopics.online.event_rules import MAX_AHEAD
+from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 
 EVIL = "<img src=x onerror=\"document.title='owned'\"><b>"
 MAX_PIXELS = 10_000
+
+
+class InTheirOrder:
+    """Scores fall by place."""
+
+    def __init__(self, folder):
+        """There is nothing to load."""
+
+    def score(self, candidates, features):
+        return 0.5 - np.arange(len(candidates.video_ids), dtype=np.float32) / 100
+
+
+def live_service(store, folder, **values):
+    """A service over a release, whose recommendations see events."""
+    release(store, 1)
+    store_model(folder, 1)
+    rules = LiveRules.of(Settings())
+    return service_over(store, folder, ranker=InTheirOrder, live_rules=rules, **values)
 
 
 def catalogue(folder):
@@ -41,7 +62,7 @@ def catalogue(folder):
 @contextmanager
 def applying(store):
     """Events are applied within the block, as `vidtopics events apply` does."""
-    keys, generation = keys_of(store, "vt"), Generation(0, 0)  # of values that no load brought
+    keys, generation = keys_of(store, "vt"), Generation(0, 1)  # of values that no load brought
     assert open_generation(store, keys, generation)
     applier, ended = Applier(store, keys, recent=5, max_ahead=MAX_AHEAD), threading.Event()
 

@@ -87,7 +87,7 @@ def release(store, load, *, number=None, epoch=None):
     for queue in ("5", "p1", "all"):
         store.rpush(queues.queue(load, queue), *VIDEOS[load % 7 :], *VIDEOS[: load % 7])
     facts = {"load": load, "epoch": epoch, "topics": [5], "parents": [1], "parent_clicks": [1.0]}
-    facts |= {"popular_clicks": [1.0] * len(VIDEOS)}
+    facts |= {"popular_clicks": [1.0] * len(VIDEOS), "global_ctr": 0.5}
     entries = store.hgetall(place("vt", "views"))
     with store.pipeline() as pipe:
         for name, text in entries.items():
@@ -162,14 +162,21 @@ class Caller:
         return status, json.loads(answer)
 
 
-def service_over(store, folder, **values):
+def service_over(store, folder, *, ranker=None, live_rules=None, **values):
     """A service over the releases of a store and the model in a folder."""
     serving = settings(**values)
     metrics = ServingMetrics(CollectorRegistry())
     client = OnlineClient(store, metrics=metrics.online)
-    watch = Watch(client, RankingModels(folder, MarkedRanker), lambda: LABELS, RECALL)
+    watch = Watch(client, RankingModels(folder, ranker or MarkedRanker), lambda: LABELS, RECALL)
     events = EventClient(store, patience_s=serving.deadline.total_seconds())
-    return Service(watch, serving, metrics, events=events, popular_share=RECALL.popular_share)
+    return Service(
+        watch,
+        serving,
+        metrics,
+        events=events,
+        popular_share=RECALL.popular_share,
+        live_rules=live_rules,
+    )
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from hashlib import sha256
 
 import pytest
 import yaml
-from page_world import EVIL, applying, catalogue
-from serving_world import release, service_over, serving, store_model, wait_for
+from page_world import EVIL, applying, catalogue, live_service
+from serving_world import release, service_over, serving, wait_for
 
 from consumers.serving.keys import KeyRing
 from vidtopics.events.generations import keys_of
@@ -33,9 +33,7 @@ def browser():
 
 @pytest.fixture
 def service(store, tmp_path):
-    release(store, 1)
-    store_model(tmp_path, 1)
-    return service_over(store, tmp_path)
+    return live_service(store, tmp_path)
 
 
 @contextmanager

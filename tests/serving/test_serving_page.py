@@ -9,9 +9,9 @@ from hashlib import sha256
 
 import pytest
 import yaml
-from page_world import EVIL, applying, catalogue
+from page_world import EVIL, applying, catalogue, live_service
 from PIL import Image
-from serving_world import Caller, release, service_over, serving, store_model, wait_for
+from serving_world import Caller, serving, wait_for
 from test_serving_events import event
 
 from consumers.serving.keys import KeyRing
@@ -19,9 +19,7 @@ from consumers.serving.keys import KeyRing
 
 @pytest.fixture
 def service(store, tmp_path):
-    release(store, 1)
-    store_model(tmp_path, 1)
-    return service_over(store, tmp_path, max_videos=6)
+    return live_service(store, tmp_path, max_videos=6)
 
 
 def test_a_user_is_what_was_applied(service, store):
@@ -61,7 +59,7 @@ def test_the_status_says_whether_anybody_applies(service, store):
     nothing = {"events_from": None, "entries": {}, "lag_ms": None}
     assert never["video"] == never["user"] == {**nothing, "waiting": False}
     assert sent["user"] == {**nothing, "waiting": True}
-    assert applied["user"]["events_from"] == "1970-01-01T00:00:00+00:00"
+    assert applied["user"]["events_from"] == "1970-01-01T00:00:00.000001+00:00"
     assert (applied["user"]["entries"], applied["user"]["lag_ms"]) == (
         {"applied": 1, "implied": 1},
         0,

@@ -94,7 +94,7 @@ def play(home: Path, settings: Settings, options: Options) -> None:
         player.play(report.line, REPORT_S)
         if not ended.is_set():
             _save(home, settings, state, platform, day + 1)
-        report.end(player.played)
+        report.end(player.played, live_day.midnight_us)
         figures = f"{seconds():.0f} s, peak memory {peak():.1f} GB"
         show.out.print(f"{figures} (with both processes, without Redis)", highlight=False)
         while not options.once and not ended.wait(1.0):

@@ -69,10 +69,10 @@ class Report:
             self._heads[topic] = head
         return in_words(found)
 
-    def end(self, played: Played) -> None:
-        """The day's result, once all of its events were sent."""
+    def end(self, played: Played, midnight_us: int) -> None:
+        """The result of the day that began at a midnight, once all of its events were sent."""
         text = (
-            f"{moment(played.clock_us)[:10]}: {played.requests:,} slates, {played.impressions:,}"
+            f"{moment(midnight_us)[:10]}: {played.requests:,} slates, {played.impressions:,}"
             f" impressions, {played.clicks:,} clicks, "
         )
         text += rates(played, self._production.until(played.clock_us))

@@ -31,8 +31,8 @@ TOUCH_S = 10.0
 STALE_S = 120.0
 SMALL_RELEASE = "vidtopics infer"
 """The command of an owner that has the lock for seconds: others wait for it."""
-PATIENCE_S = 60.0
-"""For how long they do."""
+PATIENCE_S = 600.0
+"""For how long they do; on a machine that has far too much to do it was not done in a minute."""
 POLL_S = 0.1
 
 
