@@ -13,7 +13,7 @@ from events_home import SETTINGS, VIDEOS, SmallHome
 from live_worlds import DAY, Shown, applier, assert_equals_batch, new_store, sent
 
 from vidtopics.contracts import CLICKS, DEAD_EVENTS, IMPRESSIONS
-from vidtopics.events.generations import Generation, keys_of, open_generation
+from vidtopics.events.generations import Generation, counters, keys_of, open_generation
 from vidtopics.ingest.landing import land
 from vidtopics.times import micros
 
@@ -21,10 +21,12 @@ LIMIT = 3
 
 
 def drawn_log(count: int, now_us: int, *, seed: int = 11) -> list[Shown]:
-    """Impressions of the last second, some clicked, some watched."""
+    """Impressions over the last second, half of them since the generation's as-of time; some are
+    clicked, some of those watched.
+    """
     rng, log = random.Random(seed), []
     for number in range(count):
-        us = now_us - 1_000_000 + number * 300
+        us = now_us - 1_000_000 + number * 990_000 // count
         clicked_us = us + rng.randint(0, 900) if rng.random() < 0.5 else None
         watch = 1.5 if clicked_us and rng.random() < 0.5 else None
         user, video = f"u{rng.randrange(8)}", rng.choice(VIDEOS)
@@ -73,6 +75,7 @@ class Receiver:
         """Live state and landed rows are those of a log; nothing else, nothing twice."""
         assert self.keys == keys_of(self.store, "vt")
         applier(self.store, self.keys, recent=LIMIT).apply(self.generation)
+        assert counters(self.store, self.keys, 1)["video"]["applied"] > 0  # not all of before it
         assert_equals_batch(self.store, self.keys, self.generation, log, LIMIT)
         land(self.small.tables, self.store, self.keys, SETTINGS.ingest, DAY)
         assert self._table(IMPRESSIONS, "position") == sorted(

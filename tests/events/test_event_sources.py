@@ -219,9 +219,7 @@ def test_a_source_that_is_none(source: str, encoding: Format, error: type, text:
     assert "secret" not in str(raised.value)
 
 
-def test_a_damaged_checkpoint_is_refused(
-    receiver: Receiver, valkey: str, tmp_path: Path
-) -> None:
+def test_a_damaged_checkpoint_is_refused(receiver: Receiver, valkey: str, tmp_path: Path) -> None:
     folder = tmp_path / "events"
     (folder.parent / "events-checkpoint" / "offsets").mkdir(parents=True)
     folder.mkdir()
