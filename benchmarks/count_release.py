@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from types import ModuleType
 
 from benchmarks.homes import release_tables
 from spark_jobs import (
@@ -26,16 +28,25 @@ MODULES = (
 )
 
 
-def release_counts(tables: Tables, settings: Settings, at_us: int | None = None) -> int:
-    """Run the jobs as of a time, now by default, and release what they published; its number."""
+def release_counts(
+    tables: Tables,
+    settings: Settings,
+    at_us: int | None = None,
+    *,
+    modules: Sequence[ModuleType] = MODULES,
+) -> int:
+    """Run the jobs as of a time, now by default, and release what they published; its number.
+
+    `modules`: of the jobs, in their order.
+    """
     run = Run(tables, settings, at_us or now_us(), live=True)
-    for module in MODULES:
+    for module in modules:
         job = module.JOB
         computed, table = job.compute(run), replace(job.table, engine="deltalake")
         commit = replace(job.commit(run), facts=computed.facts)
         tables.publish(table, computed.rows, commit, reused=computed.reused)
     # As a run's release does: what isn't known yet wouldn't be loaded.
-    wait_until_known(tables.commits(module.JOB.table) for module in MODULES)
+    wait_until_known(tables.commits(module.JOB.table) for module in modules)
     number = release_tables(tables, as_of_us=run.as_of_us, created_us=now_us())
     assert number is not None
     return number

@@ -150,7 +150,7 @@ def latency(
         acknowledged = time.perf_counter()
         while True:
             value: Any = store.hget(state, name)
-            if value and COUNTS.unpack(value)[0] >= probe:
+            if value and COUNTS.unpack_from(value)[0] >= probe:
                 break
             time.sleep(0.001)
         waits_ms.append((time.perf_counter() - acknowledged) * 1e3)

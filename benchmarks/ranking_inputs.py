@@ -18,9 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from consumers.encoding.numbers import TOPIC_NAMES
 from consumers.ranking.bootstrap import bootstrap
 from consumers.ranking.codes import vocabulary
-from consumers.ranking.inputs import TOPIC_NAMES, encode
+from consumers.ranking.inputs import encode
 from consumers.ranking.metrics import Groups
 from consumers.ranking.splits import by_time, by_user
 from consumers.training import Inputs, read

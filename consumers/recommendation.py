@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.live import LivePart, LiveStore
 from consumers.retrieval.epochs import left_out, of_epoch
 from consumers.retrieval.recall import Candidates, Recall, Store
 from consumers.retrieval.rules import Reason
@@ -60,6 +61,8 @@ class Recommendation:
         candidates: videos that were scored.
         popular: empty, or why recall fell back to popular topics.
         left_out: recent clicks that count in no topic, and candidates without a score, by cause.
+        live: since when events count beside the release, and how many of the user's do; None: the
+            release alone.
     """
 
     user_id: str
@@ -68,6 +71,7 @@ class Recommendation:
     candidates: int
     popular: str
     left_out: Mapping[str, Mapping[str, int]]
+    live: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,12 @@ class Gathered:
     Attributes:
         candidates: N of them.
         features: the views of `ranking_v2` that the store has.
+        live: the events since the release that they were made with; None: none are live.
     """
 
     candidates: Candidates
     features: Mapping[str, Features]
+    live: LivePart | None = field(default=None, kw_only=True)
 
     def score(self, ranker: Scorer) -> NDArray[np.float32]:
         """float32[N]: what a ranker says, who sees topics of the candidates' epoch alone."""
@@ -113,7 +119,8 @@ def gather(
 
     Args:
         recall: over a store; a service keeps it between requests.
-        release: a snapshot, which all reads are of.
+        release: a snapshot, which all reads are of; a :class:`consumers.live.LiveStore` over one
+            for what events did since.
         user_id: who for.
         at_us: when the request is made; None: now.
         seed: of the draw of fresh videos; None: a new one.
@@ -126,7 +133,8 @@ def gather(
     views = release.directory().views
     ids = {"video": candidates.video_ids, "user": [user_id]}
     features = release.read_entities([view for view in VIEWS if view in views], ids)
-    return Gathered(candidates, dict(features))
+    live = release.part if isinstance(release, LiveStore) else None
+    return Gathered(candidates, dict(features), live=live)
 
 
 def answer(
@@ -139,7 +147,7 @@ def answer(
 ) -> Answer:
     """Candidates, their features and scores; raises as :func:`gather`."""
     given = gather(recall, recall.client.snapshot(), user_id, at_us=at_us, seed=seed)
-    return Answer(given.candidates, given.features, given.score(ranker))
+    return Answer(given.candidates, given.features, given.score(ranker), live=given.live)
 
 
 def recommend(
@@ -184,6 +192,7 @@ def best_of(given: Gathered, scores: NDArray[np.float32] | None, *, top: int) ->
         int(usable.sum()),
         candidates.popular,
         counted,
+        given.live.report() if given.live else None,
     )
 
 
@@ -201,6 +210,7 @@ def report_of(recommendation: Recommendation, videos: list[dict[str, Any]]) -> d
         "candidates": recommendation.candidates,
         "popular": recommendation.popular,
         "left_out": {what: dict(causes) for what, causes in recommendation.left_out.items()},
+        "live": recommendation.live,
     }
 
 

@@ -116,7 +116,7 @@ JOB = Job(
     inputs=(VIDEO_CATALOG, VIDEO_TOPICS, VIDEO_STATISTICS),
     compute=compute,
     distribute=distribute,
-    settings=lambda s: (s.queues, s.statistics),
+    settings=lambda s: (s.queues.model_dump(mode="json", exclude={"refresh"}), s.statistics),
     code=(
         "spark_jobs.topic_queues",
         "vidtopics.jobs.frames",

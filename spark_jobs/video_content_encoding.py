@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 
 from vidtopics.contracts import VIDEO_CATALOG, VIDEO_CONTENT_ENCODING
 from vidtopics.jobs.covers import Covers
+from vidtopics.jobs.encoders import load_encoders
 from vidtopics.jobs.inputs import content_settings, encoder_of, lists, live_videos, moments
 from vidtopics.jobs.job import Computed, Job, Parts, Run, main
 from vidtopics.tables.schemas import arrow_schema
@@ -34,12 +35,7 @@ def compute(run: Run) -> Computed:
     contents = new_contents(run)
     if not len(contents):
         return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
-    from producers.content.device import choose_device
-    from producers.content.weights import load_image_encoder, load_title_encoder
-
-    settings, device = content_settings(run), choose_device()
-    image_encoder = load_image_encoder(settings.image_encoder).to(device)
-    title_encoder = load_title_encoder(settings.title_encoder).to(device)
+    image_encoder, title_encoder = load_encoders(run)
     unusable = UnusableCovers()
     parts = encode_parts(run, contents, image_encoder, title_encoder, unusable)
     return Computed(
@@ -152,6 +148,7 @@ JOB = Job(
     code=(
         "spark_jobs.video_content_encoding",
         "vidtopics.jobs.covers",
+        "vidtopics.jobs.encoders",
         "vidtopics.jobs.inputs",
         "producers.content.device",
         "producers.content.encoding",

@@ -34,6 +34,10 @@ Point = Literal[
     "materialize.view",
     "materialize.queues",  # a set of topic queues is in Redis, nobody reads it
     "materialize.staged",  # all of the load is in Redis, nothing of it is live
+    "inbox.taken",  # a delivery left the inbox, nothing of it is read
+    "inbox.begun",  # it is noted that it is read, nothing is published
+    "inbox.published",  # all of its rows are in the tables, its outcome isn't noted
+    "inbox.noted",  # its outcome is, nothing is released
     "experiment.day",  # a day of a simulated experiment is written, its folder hasn't its name
     "experiment.whole",  # the experiment is written, its days still lie beside it
     "materialize.switched",  # the load is live, what only earlier ones needed is still there

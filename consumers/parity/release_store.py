@@ -27,6 +27,7 @@ from vidtopics.contracts import (
     VIEWS,
 )
 from vidtopics.layout import Schema, queue_name
+from vidtopics.materialization.structures import global_ctr
 from vidtopics.online import Catalogue, Features, Status
 from vidtopics.tables import Tables
 from vidtopics.tables.values import TOMBSTONE
@@ -97,6 +98,10 @@ class ReleaseStore:
 
     def catalogue(self) -> Catalogue:
         """As :meth:`vidtopics.online.OnlineClient.catalogue`."""
+        return self._catalogue
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
         rows = self._queue_rows
         clicks = rows.group_by(["queue_level", "topic_id"])
         order = [("queue_clicks_sum", "descending"), ("topic_id", "ascending")]
@@ -112,6 +117,7 @@ class ReleaseStore:
             tuple(parents["topic_id"].to_pylist()),
             tuple(round(clicks, 3) for clicks in parents["queue_clicks_sum"].to_pylist()),
             tuple(float(f"{clicks:.4g}") for clicks in popular["queue_clicks"].to_pylist()),
+            global_ctr(self.tables, self.versions[TOPIC_QUEUES.name]),
         )
 
     @cached_property

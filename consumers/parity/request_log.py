@@ -9,18 +9,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from consumers.live import LivePart
+from consumers.parity.live_log import LiveLog
 from consumers.parity.release_store import ReleaseStore
 from consumers.parity.requests import Logged, differences
 from consumers.recommendation import Scorer
 from vidtopics.contracts import LOADS
 from vidtopics.errors import InputError, TableError, explain
 from vidtopics.releases.loads import Load, read_loads
-from vidtopics.settings import RecallSettings
+from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import read_log
 from vidtopics.times import moment
 
 NAMES = {field.name for field in fields(Logged)}
+LATER = {"live"}
+"""What lines of earlier versions lack."""
 
 
 def append(path: Path, logged: Logged) -> None:
@@ -57,8 +61,8 @@ def read_requests(path: Path) -> Iterator[tuple[int, Logged | None]]:
 def _parse(line: bytes) -> Logged | None:
     try:
         row: Any = json.loads(line)
-        return Logged(**row) if row.keys() == NAMES and _is_whole(row) else None
-    except (ValueError, AttributeError):
+        return Logged(**row) if NAMES - LATER <= row.keys() <= NAMES and _is_whole(row) else None
+    except (ValueError, AttributeError, KeyError, TypeError):
         return None
 
 
@@ -68,6 +72,8 @@ def _is_whole(row: dict[str, Any]) -> bool:
     videos, scores = row["candidates"], row["scores"]
     if not (numbers and isinstance(row["user_id"], str) and isinstance(row["features"], dict)):
         return False
+    if row.get("live") is not None:
+        LivePart.from_json(row["live"])
     return (
         isinstance(videos, list)
         and isinstance(scores, list)
@@ -126,11 +132,13 @@ class ReplayReport:
     Attributes:
         requests: that could be read.
         unreadable: lines that could not.
-        differing: by line what differs from the release's own answer.
+        live: that saw events beside the release.
+        differing: by line what differs from the release's own answer, and from the log of events.
     """
 
     requests: int
     unreadable: int
+    live: int
     differing: dict[int, list[str]]
 
     @property
@@ -139,28 +147,33 @@ class ReplayReport:
         return self.requests > 0 and not self.differing
 
 
-def replay_file(
-    path: Path, live: LiveReleases, ranker: Scorer, settings: RecallSettings
-) -> ReplayReport:
+def replay_file(path: Path, live: LiveReleases, ranker: Scorer, settings: Settings) -> ReplayReport:
     """Answer each request of a file again, from the release that was live when it was logged.
+
+    What a request saw of events is held against the log of events.
 
     Raises:
         InputError: there is no such file.
         TableError: a version of the release can't be read any more.
     """
-    requests = unreadable = 0
+    requests = unreadable = with_events = 0
+    log = LiveLog(live.tables)
     differing: dict[int, list[str]] = {}
     for number, logged in read_requests(path):
         if logged is None:
             unreadable += 1
             continue
         requests += 1
+        with_events += logged.live is not None
         store = live.at(logged.logged_us)
         lines = (
             differences(logged, store, ranker, settings)
             if store
             else [f"release: none was live at {moment(logged.logged_us)}"]
         )
+        if logged.live is not None:
+            part = LivePart.from_json(logged.live)
+            lines += log.differences(logged.user_id, part, logged.candidates, logged.logged_us)
         if lines:
             differing[number] = [f"user {logged.user_id}", *lines]
-    return ReplayReport(requests, unreadable, differing)
+    return ReplayReport(requests, unreadable, with_events, differing)

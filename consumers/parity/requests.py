@@ -1,8 +1,9 @@
 """Requests as they were answered, against the same requests answered from their release's tables.
 
-One log line a request holds what it takes to ask again (user, time, seed) and what came out:
-candidates in order, a digest of each view's features, scores. A replay goes through the same recall
-and the same model over :class:`ReleaseStore`, from the release that should have been live by then.
+One log line a request holds what it takes to ask again (user, time, seed), what came out
+(candidates in order, a digest of each view's features, scores) and what events it saw, which no
+release has. A replay goes through the same recall and the same model over :class:`ReleaseStore`,
+from the release that should have been live by then, with the logged events folded in.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from consumers.live import LivePart, LiveRules, LiveStore
+from consumers.parity.release_store import ReleaseStore
+from consumers.parity.seen_store import SeenStore
 from consumers.recommendation import Answer, Scorer, answer
 from consumers.retrieval import Recall, Store
 from vidtopics.online import Features
-from vidtopics.settings import RecallSettings
+from vidtopics.settings import Settings
 
 TOLERANCE = 1e-5
 """Of a score."""
@@ -33,6 +37,7 @@ class Logged:
     Attributes:
         logged_us: the log's clock; the rest is what the service used and gave.
         features: a digest of each view.
+        live: the events that it saw (:class:`consumers.live.LivePart`); None: the release alone.
     """
 
     logged_us: int
@@ -42,6 +47,7 @@ class Logged:
     candidates: Sequence[str]
     features: Mapping[str, str]
     scores: Sequence[float]
+    live: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, request: Answer, logged_us: int) -> Logged:
@@ -55,6 +61,7 @@ class Logged:
             candidates.video_ids,
             {view: digest(rows) for view, rows in request.features.items()},
             [float(score) for score in request.scores],
+            request.live.to_json() if request.live else None,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,9 +82,9 @@ def digest(features: Features) -> str:
 
 def replay(
     logged: Sequence[Logged],
-    store_at: Callable[[int], Store],
+    store_at: Callable[[int], ReleaseStore],
     ranker: Scorer,
-    settings: RecallSettings,
+    settings: Settings,
 ) -> dict[int, list[str]]:
     """What differs, by place in the log; requests whose replay is equal are left out.
 
@@ -85,7 +92,7 @@ def replay(
         logged: requests.
         store_at: the release that was live by the log's time (`loads`), as a store.
         ranker: the model that should have been serving.
-        settings: of recall.
+        settings: of the home.
     """
     differing = {
         place: differences(request, store_at(request.logged_us), ranker, settings)
@@ -95,10 +102,14 @@ def replay(
 
 
 def differences(
-    logged: Logged, store: Store, ranker: Scorer, settings: RecallSettings
+    logged: Logged, release: ReleaseStore, ranker: Scorer, settings: Settings
 ) -> list[str]:
     """Of one request, in words: clock, candidates, features of which view, scores."""
-    recall = Recall(store, settings)
+    store: Store = release
+    if logged.live is not None:
+        seen = SeenStore(release, LivePart.from_json(logged.live))
+        store = LiveStore(seen, LiveRules.of(settings))
+    recall = Recall(store, settings.recall)
     again = answer(recall, ranker, logged.user_id, at_us=logged.at_us, seed=logged.seed)
     lines = []
     off = abs(logged.at_us - logged.logged_us) / 1e6

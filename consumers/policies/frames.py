@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from consumers.encoding.topics import Centres, Slots, TopicRows
 from consumers.policies.catalog import Catalog
 from consumers.training.frame import Frame
 from consumers.training.log import Log, Windows
-from consumers.training.tallies import Centres, Served, Slots, TopicRows
+from consumers.training.tallies import Served
 from consumers.training.versions import Versions
 from vidtopics.settings import Settings
 from vidtopics.simulation.counts import UserRows

@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Make = Callable[["Source", dict[str, Any]], dict[str, Any]]
 """A report from a release's rows."""
-PACKAGES = ("consumers.ranking", "consumers.training", "vidtopics.joins", "vidtopics.rates")
+PACKAGES = (
+    "consumers.ranking",
+    "consumers.encoding",
+    "consumers.training",
+    "vidtopics.joins",
+    "vidtopics.rates",
+)
 
 
 def train_ranking(
@@ -58,7 +64,9 @@ def train_ranking(
     release, as_of_us = tables.latest_release(), now_us()
     key, folder = key_of(tables, release, settings, as_of_us), tables.home / "models" / "ranking"
     before = described(folder)
-    if before and before["key"] == key and (folder / before["weights"]).is_file():
+    files = [(before or {}).get(name) for name in ("weights", "graph")]
+    is_whole = all(file and (folder / file).is_file() for file in files)
+    if before and before["key"] == key and is_whole:
         return {**before["facts"], "skipped": True}
     from consumers.ranking.served import train_served
     from consumers.ranking.store import Stored, store

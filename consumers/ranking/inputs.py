@@ -15,54 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from consumers.ranking.codes import Vocabulary, log_age, log_position
+from consumers.encoding.numbers import NAMES, TIERS, TOPIC_NAMES, numbers, topic_numbers
+from consumers.encoding.topics import TopicRows
+from consumers.encoding.vocabulary import Vocabulary
 from consumers.training.frame import Frame, State
 from consumers.training.log import Log, Windows
-from consumers.training.tallies import SHARPNESS, SHRINKAGES, TopicRows
 from consumers.training.versions import Versions, row_at
 from vidtopics.contracts import TOPIC_SLOTS
-from vidtopics.rates import smoothed_ctr
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Codes = NDArray[np.int32]
-TIERS = (0.25, 0.5, 0.75)
-"""Upper ends of the tiers of topic overlap, the cosine of two videos' topic weights; 0 counts in
-none, the last tier goes to 1."""
-NAMES = (
-    "video_exposures",
-    "video_log_odds",
-    "has_statistics",
-    "candidate_age",
-    "position",
-    "user_exposures",
-    "user_clicks",
-    "history_length",
-    "history_clicks",
-    "history_log_odds",
-    *(f"user_residual_{c:g}" for c in SHRINKAGES),
-    "user_decayed_residual",
-    "pair_exposures",
-    "pair_clicks",
-)
-"""Columns of `numbers`."""
-
-
-def _topic_names() -> tuple[str, ...]:
-    match = ("exposures", "clicks", *(f"residual_{c:g}" for c in SHRINKAGES))
-    kernels = ("overlap", *(f"kernel_{s:g}" for s in SHARPNESS))
-    tiers = (f"{kind}_tier_{t}" for kind in ("skipped", "clicked") for t in range(len(TIERS) + 1))
-    return (
-        *(f"topic_{name}" for name in match),
-        *(f"{kernel}_residual_{c:g}" for kernel in kernels for c in SHRINKAGES),
-        *(f"parent_{name}" for name in match),
-        *(f"parent_overlap_residual_{c:g}" for c in SHRINKAGES),
-        *tiers,
-    )
-
-
-TOPIC_NAMES = _topic_names()
-"""Columns of `topic_numbers`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,8 +318,18 @@ def encode_rows(
         shown_us=rows.shown_us,
         user=coded.user,
         video=coded.log_videos[rows.video],
-        numbers=_numbers(rows, known, windows),
-        topic_numbers=_topic_numbers(rows, known, coded.topics, windows),
+        numbers=numbers(
+            known,
+            counts=rows.counts,
+            statistics=rows.state.statistics,
+            windows=windows,
+            published_us=rows.published_us,
+            shown_us=rows.shown_us,
+            positions=rows.positions,
+        ),
+        topic_numbers=topic_numbers(
+            rows.state.topic_sums(rows.topic_row, coded.topics, known.centres), windows
+        ),
         topic_row=rows.topic_row,
         cover_row=rows.video,
         windows=rows.windows,
@@ -368,60 +341,6 @@ def encode_rows(
         covers=np.zeros((len(coded.log_videos), 0), np.float32) if covers is None else covers,
         places=places,
     )
-
-
-def _numbers(rows: Rows, known: Vocabulary, windows: Floats) -> Floats:
-    """float32[N, F], columns NAMES."""
-    exposures, clicks = rows.counts.T
-    has_statistics = ~np.isnan(exposures)
-    odds = np.where(has_statistics, smoothed_ctr(clicks, exposures, known.prior), 0)
-    odds = np.clip(np.where(has_statistics, odds, known.prior.global_ctr), 1e-4, 1 - 1e-4)
-    shown, clicked, expected, *decayed = rows.state.statistics.T
-    recent_shown, recent_clicked, recent_expected = decayed
-    return np.stack(
-        [
-            np.log1p(np.nan_to_num(exposures)) / 5,
-            np.log(odds / (1 - odds)),
-            has_statistics,
-            log_age(rows.published_us, rows.shown_us, known.age),
-            log_position(rows.positions, known.position),
-            np.log1p(shown) / 5,
-            np.log1p(clicked) / 5,
-            windows[:, 0] / 100,
-            np.log1p(windows[:, 1]) / 5,
-            np.log((windows[:, 1] + 3) / (windows[:, 0] - windows[:, 1] + 3)),
-            *(_residual(shown, clicked, expected, c) for c in SHRINKAGES),
-            _residual(recent_shown, recent_clicked, recent_expected, 2.0),
-            *np.log1p(windows[:, 2:4].T),
-        ],
-        axis=1,
-    ).astype(np.float32)
-
-
-def _residual(
-    exposures: NDArray[np.float64],
-    clicks: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    shrinkage: float,
-) -> NDArray[np.float64]:
-    """(clicks - expected) / (variance + c): about the log-odds that clicks lie above what was due.
-
-    The variance of the expected clicks is taken at their mean rate, E (1 - E / n).
-    """
-    rate = np.divide(expected, exposures, out=np.zeros_like(expected), where=exposures > 0)
-    variance = np.maximum(expected * (1 - rate), 0)
-    residual: NDArray[np.float64] = (clicks - expected) / (variance + shrinkage)
-    return residual
-
-
-def _topic_numbers(rows: Rows, known: Vocabulary, topics: TopicRows, windows: Floats) -> Floats:
-    """float32[N, G], columns TOPIC_NAMES."""
-    sums = rows.state.topic_sums(rows.topic_row, topics, known.centres)
-    columns = []
-    for match, kernel in ((sums.match, sums.kernel), (sums.parents, sums.parent_kernel)):
-        ratios = kernel[:, :, :1] / (kernel[:, :, 1:] + np.array(SHRINKAGES, np.float32))
-        columns += [np.log1p(match[:, :2]) / 5, match[:, 2:], ratios.reshape(len(windows), -1)]
-    return np.concatenate([*columns, np.log1p(windows[:, 4:])], axis=1)
 
 
 def _window_counts(rows: Rows, topics: TopicRows) -> Floats:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import NAMES, TOPIC_NAMES, Examples
-from consumers.ranking.requests import encode_request
+from consumers.encoding.numbers import NAMES, TOPIC_NAMES
+from consumers.encoding.vocabulary import Vocabulary
+from consumers.ranking.requests import Encoded, encode_request
 from vidtopics.contracts import SERVICES, USER_RECENT_CLICKS, USER_RECENT_SKIPS, VIDEO_TOPICS
 from vidtopics.times import micros
 
 if TYPE_CHECKING:
+    from consumers.ranking.inputs import Examples
     from consumers.ranking.problems import Source
     from consumers.retrieval import Store
     from vidtopics.online import Features
@@ -85,10 +86,10 @@ class Encoder:
         at_us = micros(datetime.now(UTC)) if at_us is None else at_us
         topics = release.read(VIDEO_TOPICS.name, history)
         request = _Request(user_id, list(video_ids), at_us, history, topics)
-        examples = encode_request(
+        encoded = encode_request(
             request, features, self.known, half_life_us=self.half_life_us, places=self.places
         )
-        return _matrix(examples)
+        return _matrix(encoded)
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class _Request:
     history_topics: Features
 
 
-def _matrix(examples: Examples) -> NDArray[np.float32]:
-    return np.concatenate([examples.numbers, examples.topic_numbers], axis=1)
+def _matrix(rows: Examples | Encoded) -> NDArray[np.float32]:
+    return np.concatenate([rows.numbers, rows.topic_numbers], axis=1)
 
 
 def _first(rows: Features | None, name: str) -> list[str]:

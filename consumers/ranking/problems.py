@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.codes import Vocabulary, vocabulary
+from consumers.encoding.vocabulary import Vocabulary
+from consumers.ranking.codes import vocabulary
 from consumers.ranking.covers import Encodings, project
 from consumers.ranking.inputs import Examples, encode
 from consumers.ranking.models import Sizes

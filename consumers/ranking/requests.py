@@ -1,7 +1,8 @@
 """A request's features in the encoding that training has.
 
 No Arrow tables and no hash table of all ids for each request: six hundred candidates of one user
-are a few arrays (docs/adr/0052).
+are a few arrays (docs/adr/0052); nor compiled loops, so that the HTTP service needs no compiler
+(docs/adr/0062).
 """
 
 from __future__ import annotations
@@ -9,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import Coded, Examples, encode_rows
-from consumers.training.log import Log, Windows
-from consumers.training.served import DECAYED_AT, STATISTICS, Placed, decayed_statistics, merge
-from consumers.training.tallies import Centres, Served, Slots, TopicRows
-from consumers.training.versions import Versions
+from consumers.encoding.histories import History, MetTopics, topic_sums, window_counts
+from consumers.encoding.numbers import numbers, topic_numbers
+from consumers.encoding.topics import Centres, TopicRows, TopicSums
+from consumers.encoding.users import DECAYED_AT, STATISTICS, decayed_statistics
+from consumers.encoding.vocabulary import Vocabulary
 from vidtopics.contracts import (
     TOPIC_SLOTS,
     USER_RECENT_CLICKS,
@@ -32,6 +32,7 @@ from vidtopics.contracts import (
 from vidtopics.online import Features
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
 Number = TypeVar("Number", bound=np.generic)
 COUNTS = ("exposures", "clicks", "expected")
 
@@ -60,21 +61,40 @@ class Request(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
-    """N candidates of one user as :class:`consumers.ranking.inputs.Rows`."""
+class Encoded:
+    """N candidates of one user as a model reads them; H places of history, newest first.
 
-    clicked: NDArray[np.bool_]
-    shown_us: Ints
-    counts: NDArray[np.float64]
-    positions: NDArray[np.float64]
-    published_us: NDArray[np.float64]
-    state: Served
-    video: NDArray[np.int32]
-    topic_row: NDArray[np.int32]
-    log: Log
-    windows: Windows
-    content_us: Ints
-    versions: Versions
+    Attributes:
+        user: int64[N], codes, 0 unknown.
+        video: int64[N], likewise.
+        numbers: float32[N, F].
+        topic_numbers: float32[N, G].
+        topics: int64[N, 8], codes, 0 none.
+        topic_weights: float32[N, 8].
+        parents: int64[N, 8].
+        history_videos: int64[1, H], codes, 0 unknown or none.
+        history_clicked: bool[1, H].
+        history_ages: float32[1, H], log(1 + hours).
+        history_topics: int64[1, H, 8].
+        history_weights: float32[1, H, 8].
+        history_parents: int64[1, H, 8].
+        history_mask: bool[1, H], true where there is an impression.
+    """
+
+    user: Ints
+    video: Ints
+    numbers: Floats
+    topic_numbers: Floats
+    topics: Ints
+    topic_weights: Floats
+    parents: Ints
+    history_videos: Ints
+    history_clicked: NDArray[np.bool_]
+    history_ages: Floats
+    history_topics: Ints
+    history_weights: Floats
+    history_parents: Ints
+    history_mask: NDArray[np.bool_]
 
 
 class Places:
@@ -96,7 +116,7 @@ def encode_request(
     *,
     half_life_us: int,
     places: int,
-) -> Examples:
+) -> Encoded:
     """The N candidates as rows of training without labels, positions and ages.
 
     What isn't present, whatever its status says why, is as what training found nothing known of. A
@@ -114,30 +134,69 @@ def encode_request(
     parts = (request.history_topics, features[VIDEO_TOPICS.name])
     topics = _topic_rows(parts, known.centres)
     of_row = videos.of([*request.history, *request.video_ids])
-    log = merge(_clicks(features, videos), _skips(features, videos))
-    row_of_video = np.full(len(videos.numbers), -1)
-    row_of_video[of_row[::-1]] = np.arange(len(of_row))[::-1]  # of equal ones the first
-    times_us, unknown = np.full(n, request.at_us), np.full(n, np.nan)
-    end = np.full(n, len(log))
-    rows = Candidates(
-        clicked=np.zeros(n, bool),
-        shown_us=times_us,
-        counts=_counts(features.get(VIDEO_STATISTICS.name), n),
-        positions=unknown,
-        published_us=unknown,
-        state=_state(features, n, request.at_us, timedelta(microseconds=half_life_us)),
-        video=of_row[len(of_row) - n :],
-        topic_row=np.arange(len(of_row) - n, len(of_row), dtype=np.int32),
-        log=log,
-        windows=Windows(np.maximum(end - places, 0), end, times_us),
-        content_us=times_us,
-        versions=Versions.constant(row_of_video),
+    rows = slice(len(of_row) - n, len(of_row))
+    history = _history(features, videos, of_row, request.at_us, places)
+    windows = window_counts(history, of_row[rows], rows, topics)
+    sums, unknown = _topic_sums(features, rows, topics, known.centres), np.full(n, np.nan)
+    half_life = timedelta(microseconds=half_life_us)
+    return Encoded(
+        np.full(n, known.user_codes.get(request.user_id, 0)),
+        _codes_of(request.video_ids, known),
+        numbers(
+            known,
+            counts=_counts(features.get(VIDEO_STATISTICS.name), n),
+            statistics=_statistics(features, n, request.at_us, half_life),
+            windows=windows,
+            published_us=unknown,
+            shown_us=np.full(n, request.at_us),
+            positions=unknown,
+        ),
+        topic_numbers(sums, windows),
+        topics.codes[rows].astype(np.int64),
+        topics.weights[rows],
+        topics.parents[rows].astype(np.int64),
+        *_padded(history, list(videos.numbers), topics, known, request.at_us, places),
     )
+
+
+def _codes_of(ids: Sequence[str], known: Vocabulary) -> Ints:
     codes = known.video_codes
-    log_videos = np.array([codes.get(video, 0) for video in videos.numbers], np.int32)
-    user = np.full(n, known.user_codes.get(request.user_id, 0), np.int32)
-    coded = Coded(user, log_videos, topics)
-    return encode_rows(rows, coded, known, places=places)
+    return np.array([codes.get(video, 0) for video in ids], np.int64)
+
+
+def _padded(
+    history: History,
+    names: list[str],
+    topics: TopicRows,
+    known: Vocabulary,
+    at_us: int,
+    places: int,
+) -> tuple[NDArray[Any], ...]:
+    """The history's arrays of :class:`Encoded`."""
+    video, times_us, clicked, row = (part[::-1] for part in history)
+    in_row = row[:, None] >= 0
+    columns: list[NDArray[np.generic]] = [
+        _codes_of([names[number] for number in video.tolist()], known),
+        clicked,
+        np.log1p((at_us - times_us) / 3.6e9).astype(np.float32),
+        *(
+            np.where(in_row, part[row], 0).astype(kind)
+            for part, kind in (
+                (topics.codes, np.int64),
+                (topics.weights, np.float32),
+                (topics.parents, np.int64),
+            )
+        ),
+        np.ones(len(video), bool),
+    ]
+    return tuple(_to_places(column, places) for column in columns)
+
+
+def _to_places(column: NDArray[np.generic], places: int) -> NDArray[np.generic]:
+    """[1, H, ...], zero behind the column."""
+    padded = np.zeros((1, places, *column.shape[1:]), column.dtype)
+    padded[0, : len(column)] = column
+    return padded
 
 
 def _topic_rows(parts: Sequence[Features], centres: Centres) -> TopicRows:
@@ -171,65 +230,64 @@ def _counts(statistics: Features | None, n: int) -> NDArray[np.float64]:
     return counts
 
 
-def _state(features: Mapping[str, Features], n: int, at_us: int, half_life: timedelta) -> Served:
-    """The user's counts and topics, for each of N candidates."""
+def _statistics(
+    features: Mapping[str, Features], n: int, at_us: int, half_life: timedelta
+) -> NDArray[np.float64]:
+    """float64[N, 6]: the user's counts as of the request, for each candidate."""
     counts, since_us = np.zeros((1, len(STATISTICS))), np.array([at_us])
     statistics = _present(features, USER_STATISTICS.name)
     if statistics is not None:
         counts = np.array([[float(cast("float", statistics[name][0])) for name in STATISTICS]])
         since_us = np.array([statistics[DECAYED_AT][0]], np.int64)
     own = decayed_statistics(counts, since_us, np.array([at_us]), half_life)
-    topics = _present(features, USER_TOPICS.name)
-    epochs = np.array([-1 if topics is None else topics["user_topic_epoch"][0]], np.int64)
-    levels = (_level(topics, "user_topic"), _level(topics, "user_parent"))
-    return Served(np.broadcast_to(own, (n, own.shape[1])), np.zeros(n, np.int64), levels, epochs)
+    return np.broadcast_to(own, (n, own.shape[1]))
 
 
-def _level(topics: Features | None, prefix: str) -> Slots:
-    """The user's only list of topics, or of parents."""
-    if topics is None:
-        return Slots(np.zeros(2, np.int64), np.zeros(0, np.int64), np.zeros((0, len(COUNTS))))
-    ids = _list(topics, f"{prefix}_ids", np.int64)
-    counts = [_list(topics, f"{prefix}_{name}", np.float64) for name in COUNTS]
-    return Slots(np.array([0, len(ids)]), ids, np.stack(counts, 1))
+def _topic_sums(
+    features: Mapping[str, Features], rows: slice, topics: TopicRows, centres: Centres
+) -> TopicSums:
+    """What the user's topics say of the candidates; nothing where they are of another epoch."""
+    met = _present(features, USER_TOPICS.name)
+    if met is None or met["user_topic_epoch"][0] != centres.epoch:
+        return TopicSums.empty(rows.stop - rows.start)
+    levels = _level(met, "user_topic"), _level(met, "user_parent")
+    return topic_sums(levels, rows, topics, centres)
 
 
-def _clicks(features: Mapping[str, Features], videos: Places) -> Placed:
-    """The user's recent clicks; a negative watch time is an unknown one."""
-    rows = _present(features, USER_RECENT_CLICKS.name)
-    if rows is None:
-        return _no_entries()
-    watch = _list(rows, "recent_watch_seconds", np.float32)
-    watch = np.where(watch < 0, np.float32(np.nan), watch)
-    positions = np.zeros(len(watch), np.int32)
-    return _placed(rows, "recent_video_ids", "recent_times", videos, watch, positions)
+def _level(met: Features, prefix: str) -> MetTopics:
+    """The user's topics, or parents."""
+    counts = [_list(met, f"{prefix}_{name}", np.float64) for name in COUNTS]
+    return MetTopics(_list(met, f"{prefix}_ids", np.int64), np.stack(counts, 1))
 
 
-def _skips(features: Mapping[str, Features], videos: Places) -> Placed:
-    """The user's recent skips; a negative position is an unknown one."""
-    rows = _present(features, USER_RECENT_SKIPS.name)
-    if rows is None:
-        return _no_entries()
-    positions = np.maximum(_list(rows, "skipped_positions", np.int32), 0)
-    watch = np.full(len(positions), np.nan, np.float32)
-    return _placed(rows, "skipped_video_ids", "skipped_times", videos, watch, positions)
-
-
-def _placed(
-    rows: Features,
-    ids: str,
-    times: str,
+def _history(
+    features: Mapping[str, Features],
     videos: Places,
-    watch: NDArray[np.float32],
-    positions: NDArray[np.int32],
-) -> Placed:
-    video = videos.of(cast("list[str]", rows[ids][0]))
-    return Placed(np.zeros_like(video), video, _list(rows, times, np.int64), watch, positions)
+    of_row: NDArray[np.int32],
+    at_us: int,
+    places: int,
+) -> History:
+    """The newest clicks and skips by time; of one time clicks are newer."""
+    clicks = _entries(features, USER_RECENT_CLICKS.name, "recent_video_ids", "recent_times", videos)
+    skips = _entries(features, USER_RECENT_SKIPS.name, "skipped_video_ids", "skipped_times", videos)
+    video = np.concatenate([clicks[0], skips[0]])
+    times_us = np.concatenate([clicks[1], skips[1]])
+    clicked = np.arange(len(video)) < len(clicks[0])
+    order = np.lexsort((clicked, times_us))[max(len(video) - places, 0) :]
+    order = order[times_us[order] <= at_us]
+    row_of_video = np.full(len(videos.numbers), -1)
+    row_of_video[of_row[::-1]] = np.arange(len(of_row))[::-1]  # of equal ones the first
+    return History(video[order], times_us[order], clicked[order], row_of_video[video[order]])
 
 
-def _no_entries() -> Placed:
-    none = np.zeros(0, np.int32)
-    return Placed(none, none, np.zeros(0, np.int64), np.zeros(0, np.float32), none)
+def _entries(
+    features: Mapping[str, Features], view: str, ids: str, times: str, videos: Places
+) -> tuple[NDArray[np.int32], Ints]:
+    """Videos and times of a list of the user's."""
+    rows = _present(features, view)
+    if rows is None:
+        return np.zeros(0, np.int32), np.zeros(0, np.int64)
+    return videos.of(cast("list[str]", rows[ids][0])), _list(rows, times, np.int64)
 
 
 def _present(features: Mapping[str, Features], view: str) -> Features | None:

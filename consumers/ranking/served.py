@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from consumers.ranking.codes import Vocabulary
+from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.evaluate import refuse_few
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import VARIANTS, Model

@@ -1,4 +1,4 @@
-"""A trained ranking model in a folder: weights as safetensors, vocabulary and facts as JSON."""
+"""A trained ranking model in a folder: weights as safetensors, its graph as ONNX, facts as JSON."""
 
 from __future__ import annotations
 
@@ -9,26 +9,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 from safetensors.torch import load, save
 
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.described import FILE, described
+from consumers.encoding.vocabulary import Vocabulary
+from consumers.ranking.described import FILE
+from consumers.ranking.graphs import graph_of
 from consumers.ranking.models import Model, Pieces, Sizes, Widths, compose
-from consumers.training.tallies import Centres
-from vidtopics.errors import TableError, explain
+from consumers.ranking.stored import KERNELS, load_from, vocabulary_of
 from vidtopics.files import write_whole
-from vidtopics.rates import Prior
-
-KERNELS = "vocabulary.kernels"
-"""The kernels of the topics' centres among the weights: a vocabulary's only large array."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What serving needs of a model.
+    """A model, and what is needed to use it.
 
     Attributes:
         name: of the model, as `ranking.model` has it.
@@ -48,14 +42,17 @@ class Stored:
 def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
     """Writes a model in one step.
 
-    The weights under a name of their own, then the JSON that names them; older weights go.
+    Weights and graph under names of their own, then the JSON that names them; older ones go. A
+    model that reads cover features has no graph: no request has them.
     """
     model, known = stored.model, stored.known
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     data = save({**tensors, KERNELS: torch.from_numpy(known.centres.kernels)})
-    weights = f"{sha256(data).hexdigest()[:16]}.safetensors"
+    name = sha256(data).hexdigest()[:16]
+    weights, graph = f"{name}.safetensors", "" if model.pieces.cover else f"{name}.onnx"
     plain = {
         "weights": weights,
+        "graph": graph,
         "model": stored.name,
         "places": stored.places,
         "half_life_us": stored.half_life_us,
@@ -74,49 +71,26 @@ def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / weights, data)
+    if graph:
+        write_whole(folder / graph, graph_of(model, places=stored.places, weights=folder / weights))
     write_whole(folder / FILE, json.dumps(plain))
-    for old in folder.glob("*.safetensors"):
-        if old.name != weights:
+    for old in (*folder.glob("*.safetensors"), *folder.glob("*.onnx")):
+        if old.name not in (weights, graph):
             old.unlink()
 
 
 def restore(folder: Path) -> Stored:
-    """The model in a folder and what it knows.
+    """The model in a folder and what it knows, by torch.
 
     TableError where there is none, or where its files don't fit.
     """
-    facts = described(folder)
-    if facts is None:
-        raise TableError(
-            explain(
-                str(folder),
-                expected="a ranking model",
-                found="none",
-                mend="run `vidtopics train ranking` first",
-            )
-        )
-    try:
-        return _rebuild(facts, load((folder / facts["weights"]).read_bytes()))
-    except Exception as error:  # whatever odd bytes lead the readers to
-        reason = f"{type(error).__name__} {error}".partition("\n")[0]
-        raise TableError(
-            explain(
-                str(folder),
-                expected="a ranking model",
-                found=reason,
-                mend="delete it and run `vidtopics train ranking`",
-            )
-        ) from error
-
-
-def _rebuild(facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
-    topics, parents = (np.array(facts[name], np.int64) for name in ("topics", "parents"))
-    kernels = tensors.pop(KERNELS).numpy()
-    users, videos = (pa.array(facts[name], pa.string()) for name in ("users", "videos"))
-    centres = Centres(topics, kernels, parents, facts["topic_epoch"])
-    known = Vocabulary(
-        users, videos, centres, Prior(**facts["prior"]), facts["position"], facts["age"]
+    return load_from(
+        folder, lambda facts: _rebuild(facts, load((folder / facts["weights"]).read_bytes()))
     )
+
+
+def _rebuild(facts: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> Stored:
+    known = vocabulary_of(facts, tensors.pop(KERNELS).numpy())
     sizes = {**facts["sizes"], "topic_numbers": tuple(facts["sizes"]["topic_numbers"])}
     widths = {**facts["widths"], "hidden": tuple(facts["widths"]["hidden"])}
     model = compose(facts["model"], Sizes(**sizes), Pieces(**facts["pieces"]), Widths(**widths))

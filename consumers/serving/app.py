@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from http import HTTPStatus
+from math import ceil
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
@@ -17,9 +18,14 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 import vidtopics
-from consumers.serving import events, messages, reading, recommending
+from consumers.serving import event_status, events, messages, reading, recommending, users
+from consumers.serving import similar as neighbours
+from consumers.serving.breaker import OpenError
+from consumers.serving.catalogue import HomeCatalogue
 from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
+from consumers.serving.page_messages import EventStatusAnswer, UserAnswer
+from consumers.serving.page_routes import add_page
 from consumers.serving.service import Service
 from consumers.serving.words import in_words
 from vidtopics.errors import InputError, StoreError, explain
@@ -30,12 +36,21 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     for status, text in {
         401: "No API key, or an unknown one",
         403: "The key's scopes don't allow it",
+        408: "The body's end didn't come in time",
         413: "The body is too large",
         422: "The request is wrong",
         429: "Too many requests by this key",
         503: "Nothing is live, or Redis doesn't answer in time",
     }.items()
 }
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": messages.Errors, "description": "Nothing of this id in the live release"}
+}
+OPTIONS: dict[str, Any] = {
+    "responses": RESPONSES,
+    "dependencies": [Depends(HTTPBearer(auto_error=False))],
+}
+"""Of what is asked with a key; the gate looks at it, the dependency shows it in OpenAPI."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 EVENT = {
     "kind": "click",
@@ -58,13 +73,19 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 60
 
 
-def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None = None) -> FastAPI:
+def make_app(
+    service: Service,
+    keys: KeyRing | None,
+    lifespan: Lifespan | None = None,
+    page: HomeCatalogue | None = None,
+) -> FastAPI:
     """The service's routes behind its gate.
 
     Args:
         service: answers.
         keys: of callers; None: no key is asked for.
         lifespan: what runs beside it.
+        page: what the page for people shows of the home's tables; None: there is no page.
     """
     app = FastAPI(
         title="vidtopics",
@@ -76,6 +97,9 @@ def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None =
         lifespan=lifespan,
     )
     _add_routes(app, service)
+    _add_live(app, service)
+    if page is not None:
+        add_page(app, service, page, OPTIONS)
     _add_probes(app, service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -87,13 +111,7 @@ def make_app(service: Service, keys: KeyRing | None, lifespan: Lifespan | None =
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    """Of what is asked with a key; the gate looks at it, the dependency shows it in OpenAPI."""
-    options: dict[str, Any] = {
-        "responses": RESPONSES,
-        "dependencies": [Depends(HTTPBearer(auto_error=False))],
-    }
-
-    @app.post("/recommend", response_model=messages.RecommendAnswer, **options)
+    @app.post("/recommend", response_model=messages.RecommendAnswer, **OPTIONS)
     async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
         """Videos for a user, each with its reason and topics."""
         answer, cause = await recommending.recommend(service, body)
@@ -107,7 +125,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     @app.post(
         "/features",
         response_model=messages.FeaturesAnswer,
-        **options | {"responses": RESPONSES | {200: arrow}},
+        **OPTIONS | {"responses": RESPONSES | {200: arrow}},
     )
     async def features(body: messages.FeaturesRequest, request: Request) -> Response:
         """Features of videos and users; Arrow IPC where that is what is accepted."""
@@ -117,7 +135,11 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             return Response(reading.as_arrow(live, views, body.ids), media_type=reading.ARROW)
         return _json(reading.as_json(live, views))
 
-    @app.get("/topics/{topic_id}", response_model=messages.TopicAnswer, **options)
+    @app.get(
+        "/topics/{topic_id}",
+        response_model=messages.TopicAnswer,
+        **OPTIONS | {"responses": RESPONSES | NOT_FOUND},
+    )
     async def topic(
         topic_id: int, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
@@ -134,10 +156,60 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         request.scope[FACTS].release = answer["release"]
         return _json(answer)
 
-    _add_events(app, service, options)
+    _add_similar(app, service)
+    _add_events(app, service)
 
 
-def _add_events(app: FastAPI, service: Service, options: dict[str, Any]) -> None:
+def _add_similar(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/similar",
+        response_model=messages.SimilarAnswer,
+        **OPTIONS | {"responses": RESPONSES | NOT_FOUND},
+    )
+    async def similar(body: messages.SimilarRequest, request: Request) -> Response:
+        """The videos nearest to one or several, by cosine."""
+        if not service.settings.similar:
+            text = explain(
+                "similar videos",
+                expected="spaces in `serving.similar`",
+                found="none",
+                mend="set it, for instance to [joint], and start the service again",
+            )
+            raise HTTPException(404, text)
+        answer = await neighbours.similar(service, body)
+        if answer is None:
+            text = explain(
+                "body, video_ids",
+                expected="a video with a vector in the live release",
+                found="none",
+                mend="take ids of a recommendation",
+            )
+            raise HTTPException(404, text)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
+
+
+def _add_live(app: FastAPI, service: Service) -> None:
+    """What events did up to now."""
+
+    @app.get("/users/{user_id:path}", response_model=UserAnswer, **OPTIONS)
+    async def user(
+        user_id: messages.Id, request: Request, limit: Annotated[messages.Limit, Query()] = None
+    ) -> Response:
+        """What a user did up to the last event that was applied, and the topics of it."""
+        answer = await users.user(service, user_id, limit)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
+
+    @app.get("/events/status", response_model=EventStatusAnswer, **OPTIONS)
+    async def status(request: Request) -> Response:
+        """How far the events that were sent have been applied."""
+        answer = await event_status.status(service)
+        request.scope[FACTS].release = answer["release"]
+        return _json(answer)
+
+
+def _add_events(app: FastAPI, service: Service) -> None:
     content: dict[str, Any] = {kind: {} for kind in (events.JSON, events.LINES, reading.ARROW)}
     content[events.JSON]["example"] = [EVENT]
 
@@ -145,7 +217,7 @@ def _add_events(app: FastAPI, service: Service, options: dict[str, Any]) -> None
         EVENTS,
         response_model=messages.EventsAnswer,
         openapi_extra={"requestBody": {"content": content, "required": True}},
-        **options,
+        **OPTIONS,
     )
     async def send_events(request: Request) -> Response:
         """What users did: impressions, clicks and watches; an answer says that Redis has them."""
@@ -161,7 +233,11 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         """That the process runs; it depends on nothing."""
         return _json({"live": True})
 
-    @app.get("/ready", response_model=messages.Readiness)
+    @app.get(
+        "/ready",
+        response_model=messages.Readiness,
+        responses={503: {"model": messages.Readiness, "description": "Not ready"}},
+    )
     async def ready() -> Response:
         """Whether requests should come here: 503 with the reasons where they shouldn't."""
         reasons = list(service.not_ready())
@@ -228,4 +304,5 @@ async def _wrong(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    return _errors(request, 503, [in_words(error)], {"retry-after": "1"})
+    wait_s = error.wait_s if isinstance(error, OpenError) else 1.0
+    return _errors(request, 503, [in_words(error)], {"retry-after": str(max(1, ceil(wait_s)))})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from consumers.retrieval.recall import Store, Views
+from consumers.live.store import LiveSource
+from consumers.retrieval.recall import Views
 from vidtopics.errors import StoreError, explain
 from vidtopics.online import Catalogue, Features
+from vidtopics.online.live_reads import LiveRead
 
 
 class DeadlineError(StoreError):
@@ -57,7 +59,7 @@ class BoundedStore:
     at most.
     """
 
-    def __init__(self, store: Store, deadline: Deadline) -> None:
+    def __init__(self, store: LiveSource, deadline: Deadline) -> None:
         self._store = store
         self._deadline = deadline
 
@@ -81,6 +83,17 @@ class BoundedStore:
         """As the store's."""
         self._deadline.check()
         return self._store.read_entities(views, ids)
+
+    def read_live(
+        self,
+        parts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        user_id: str | None = None,
+        video_ids: Sequence[str] = (),
+    ) -> LiveRead:
+        """As the store's."""
+        self._deadline.check()
+        return self._store.read_live(parts, user_id=user_id, video_ids=video_ids)
 
     def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
         """As the store's."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from consumers.serving import arrow_events
 from consumers.serving.reading import ARROW
-from consumers.serving.service import Service, within
+from consumers.serving.service import Service
 from vidtopics.errors import InputError, explain
 from vidtopics.online.events import Sent
 
@@ -28,6 +28,7 @@ async def send(service: Service, media_type: str, body: bytes) -> Sent:
         InputError: the body isn't what its media type says, or has more than `serving.max_events`.
         NotAcknowledgedError: Redis didn't take all of them within the deadline.
         DeadlineError: the same, and Redis doesn't answer.
+        OpenError: it didn't answer the requests before, so it isn't asked.
     """
     deadline, most = service.deadline(), service.settings.max_events
 
@@ -37,10 +38,7 @@ async def send(service: Service, media_type: str, body: bytes) -> Sent:
     def read_and_send() -> Sent:
         return service.events.send(events_of(media_type, body, check), until=deadline.at)
 
-    try:
-        return await within(deadline.left(), service.sending, read_and_send)
-    except TimeoutError:
-        raise deadline.late() from None
+    return await service.bounded(deadline, service.sending, service.send_breaker, read_and_send)
 
 
 def events_of(media_type: str, body: bytes, check: Callable[[int], None]) -> list[Any]:

@@ -24,7 +24,9 @@ FACTS = "vidtopics"
 """Under which a request's scope has its :class:`Facts`."""
 PROBES = frozenset({"/live", "/ready", "/metrics"})
 """Asked every few seconds, by who has no key; no line of the log."""
-OPEN = PROBES | {"/openapi.json"}
+PAGE = "/"
+"""Markup and scripts alone: what it shows it asks for with the key that a person enters."""
+OPEN = PROBES | {"/openapi.json", PAGE}
 EVENTS = "/events"
 """The only route that changes anything."""
 BODY_SECONDS = 10.0

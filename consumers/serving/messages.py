@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from consumers.serving.stages import Stage
+from vidtopics.settings import Space
 
 Limit = Annotated[
     int | None, Field(ge=1, description="`serving.max_videos` at most; null: 10, or that many.")
@@ -61,6 +62,14 @@ class ModelVersion(BaseModel):
     trained_on_release: int
 
 
+class LiveEvents(BaseModel):
+    """The events that count beside the release."""
+
+    since_us: Annotated[int, Field(description="The release's as-of time, Unix microseconds.")]
+    exposures: Annotated[int, Field(description="The user's impressions since then.")]
+    clicks: int
+
+
 class RecommendAnswer(BaseModel):
     """Videos, best first, and what they come from."""
 
@@ -70,9 +79,39 @@ class RecommendAnswer(BaseModel):
     candidates: int
     popular: Annotated[str, Field(description="Empty, or why popular topics were taken.")]
     left_out: dict[str, dict[str, int]]
+    live: Annotated[LiveEvents | None, Field(description="Null: the release's values alone.")]
     release: int
     model: ModelVersion | None
     degraded: Annotated[list[Stage], Field(description="What the answer went without.")]
+
+
+class SimilarRequest(BaseModel):
+    """Videos near one, or near the mean direction of several."""
+
+    model_config = _body({"video_ids": ["v0000786"], "limit": 5})
+
+    video_ids: Annotated[list[Id], Field(min_length=1, max_length=100)]
+    by: Annotated[
+        Space | None, Field(description="Of `serving.similar`; null: the first of it.")
+    ] = None
+    limit: Limit = None
+
+
+class SimilarVideo(BaseModel):
+    """A video and how near it is."""
+
+    rank: int
+    video_id: str
+    cosine: float
+
+
+class SimilarAnswer(BaseModel):
+    """Videos by falling cosine; those asked for aren't among them."""
+
+    by: Space
+    videos: list[SimilarVideo]
+    left_out: Annotated[list[str], Field(description="Of those asked for: without a vector.")]
+    release: int
 
 
 class FeaturesRequest(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -9,6 +11,9 @@ from consumers.serving.stages import Stage
 from vidtopics.online.metrics import OnlineMetrics
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+BREAKERS = ("reading", "sending")
+"""Redis is found not to answer by reads and by events for themselves: they may be two servers'."""
 
 
 class ServingMetrics:
@@ -57,6 +62,22 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self._event_lag = Gauge(
+            "vidtopics_serving_event_lag_seconds",
+            "How long the first event that isn't seen yet has waited; NaN: not known",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._opened, self._unasked = (
+            Counter(f"vidtopics_serving_breaker_{name}", text, ["path"], registry=registry)
+            for name, text in (
+                ("opened", "Times that Redis was found not to answer several requests in a row"),
+                ("refused", "Requests that ended at once, as Redis didn't answer those before"),
+            )
+        )
+        for path in BREAKERS:
+            self._opened.labels(path)
+            self._unasked.labels(path)
         for stage in Stage:  # a counter that begins at its first event hides that event
             self._degraded.labels(stage)
 
@@ -67,9 +88,21 @@ class ServingMetrics:
         for stage in degraded:
             self._degraded.labels(stage).inc()
 
+    def breaker_opened(self, path: str) -> None:
+        """Count a breaker that has opened; `path`: one of BREAKERS."""
+        self._opened.labels(path).inc()
+
+    def breaker_refused(self, path: str) -> None:
+        """Count a request that it didn't let through."""
+        self._unasked.labels(path).inc()
+
     def switched(self, release: int) -> None:
         """Show the release."""
         self._release.set(release)
+
+    def lagged(self, lag_s: float | None) -> None:
+        """Show how long events have waited; None: not known."""
+        self._event_lag.set(math.nan if lag_s is None else lag_s)
 
     def page(self) -> bytes:
         """What `/metrics` says, of all workers."""

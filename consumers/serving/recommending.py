@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.live import LiveStore
 from consumers.recommendation import Gathered, best_of, gather, report_of, row_of
 from consumers.retrieval.epochs import of_epoch
 from consumers.serving.deadlines import BoundedStore, Deadline
@@ -33,8 +34,9 @@ async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[s
     limit, deadline = service.videos("body", request.limit), service.deadline()
 
     def read(live: Live) -> Gathered:
-        store = BoundedStore(live.store, deadline)
-        return gather(live.recall, store, request.user_id, seed=request.seed)
+        store, rules = BoundedStore(live.store, deadline), service.live_rules
+        release = LiveStore(store, rules) if rules else store
+        return gather(live.recall, release, request.user_id, seed=request.seed)
 
     live, given = await service.answer(deadline, read)
     scores, cause = await _rank(service, live, given, deadline)
@@ -71,6 +73,8 @@ def _degraded(service: Service, live: Live, given: Gathered) -> Iterator[Stage]:
         yield Stage.QUEUES
     if live.labels is None:
         yield Stage.LABELS
+    if service.watch.events_behind:
+        yield Stage.EVENTS
 
 
 def _plain(live: Live, given: Gathered, scores: Scores | None, limit: int) -> dict[str, Any]:

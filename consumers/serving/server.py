@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -51,6 +51,7 @@ class Options:
         settings: of the home.
         keys: file of API keys; None: no key is asked for.
         workers: processes.
+        page: whether `/` is a page for people.
     """
 
     home: Path
@@ -58,6 +59,7 @@ class Options:
     settings: Settings
     keys: Path | None = None
     workers: int = 1
+    page: bool = False
 
 
 def serve(options: Options, host: str, port: int) -> None:
@@ -68,6 +70,8 @@ def serve(options: Options, host: str, port: int) -> None:
         MachineError: the address can't be had, or a worker can't begin.
     """
     _check(options, host)
+    chosen = options.settings.serving.page
+    options = replace(options, page=_is_loopback(host) if chosen is None else chosen)
     with ExitStack() as stack:
         listener = stack.enter_context(_listening(host, port))
         logs.configure("json", "info")
@@ -170,12 +174,15 @@ def worker_app(options: Options) -> FastAPI:
     """The application of one worker, which looks at the live release while it runs."""
     from prometheus_client import CollectorRegistry
 
+    from consumers.live import LiveRules
     from consumers.serving.app import make_app
+    from consumers.serving.catalogue import HomeCatalogue
     from consumers.serving.keys import KeyRing
     from consumers.serving.labels import Labels
     from consumers.serving.live import Live, Watch
     from consumers.serving.metrics import ServingMetrics
     from consumers.serving.models import RankingModels
+    from consumers.serving.neighbours import read_neighbours
     from consumers.serving.service import Service
     from vidtopics.online import OnlineClient
     from vidtopics.online.events import EventClient
@@ -203,8 +210,11 @@ def worker_app(options: Options) -> FastAPI:
         RankingModels(tables.home / "models" / "ranking"),
         partial(Labels.read, tables),
         settings.recall,
+        neighbours=partial(read_neighbours, tables, settings.serving.similar),
         warn=logs.warn,
         switched=switched,
+        lagged=metrics.lagged,
+        max_event_lag_s=settings.online.max_event_lag / SECOND,
     )
     events = EventClient(
         client.connection,
@@ -218,9 +228,11 @@ def worker_app(options: Options) -> FastAPI:
         metrics,
         events=events,
         popular_share=settings.recall.popular_share,
+        live_rules=LiveRules.of(settings) if settings.recall.live else None,
     )
     keys = KeyRing.read(options.keys, options.workers) if options.keys else None
-    return make_app(service, keys, running(service))
+    catalogue = HomeCatalogue(tables, settings.ingest.max_image_pixels) if options.page else None
+    return make_app(service, keys, running(service), catalogue)
 
 
 def _worker_or_exit(options: Options) -> FastAPI:

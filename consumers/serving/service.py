@@ -9,9 +9,11 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
+from consumers.live import LiveRules
+from consumers.serving.breaker import Breaker, OpenError
 from consumers.serving.deadlines import Deadline, DeadlineError
 from consumers.serving.live import Live, Watch
-from consumers.serving.metrics import ServingMetrics
+from consumers.serving.metrics import BREAKERS, ServingMetrics
 from consumers.serving.pools import DaemonPool
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.online.events import EventClient
@@ -35,6 +37,7 @@ class Service:
         metrics: of this process.
         events: sends what users did.
         popular_share: `recall.popular_share`.
+        live_rules: how events count in recommendations; None: `recall.live` is off.
     """
 
     def __init__(
@@ -45,16 +48,27 @@ class Service:
         *,
         events: EventClient,
         popular_share: float,
+        live_rules: LiveRules | None = None,
     ) -> None:
         self.watch = watch
         self.settings = settings
         self.metrics = metrics
         self.events = events
         self.popular_share = popular_share
+        self.live_rules = live_rules
         self.draining = False
         self.reading = DaemonPool(settings.threads, "reading")
         self.ranking = DaemonPool(settings.threads, "ranking")
         self.sending = DaemonPool(settings.threads, "sending")
+        self.read_breaker, self.send_breaker = (
+            Breaker(
+                settings.breaker_failures,
+                settings.breaker_pause,
+                opened=partial(metrics.breaker_opened, path),
+                refused=partial(metrics.breaker_refused, path),
+            )
+            for path in BREAKERS
+        )
 
     def deadline(self) -> Deadline:
         """Of a request that begins now."""
@@ -67,12 +81,13 @@ class Service:
 
         Raises:
             DeadlineError: it took too long.
+            OpenError: the requests before got no answer, so Redis isn't asked.
             StoreError, redis.exceptions.RedisError: as the read raises.
         """
         live = self.watch.needed()
         try:
             return live, await self._read(deadline, partial(read, live))
-        except DeadlineError:
+        except (DeadlineError, OpenError):
             raise
         except StoreError:
             await self._read(deadline, partial(self.watch.look, live))
@@ -82,16 +97,28 @@ class Service:
             return newer, await self._read(deadline, partial(read, newer))
 
     async def _read(self, deadline: Deadline, call: Callable[[], T]) -> T:
-        try:
-            return await within(deadline.left(), self.reading, call)
-        except TimeoutError:
-            raise deadline.late() from None
+        return await self.bounded(deadline, self.reading, self.read_breaker, call)
+
+    async def bounded(
+        self, deadline: Deadline, pool: Executor, breaker: Breaker, call: Callable[[], T]
+    ) -> T:
+        """What a call of Redis in another thread gives; raises as :meth:`answer`."""
+        with breaker.guard():
+            try:
+                return await within(deadline.left(), pool, call)
+            except TimeoutError:
+                raise deadline.late() from None
 
     def not_ready(self) -> Iterator[str]:
         """Why requests shouldn't come here; nothing where they may."""
         if self.draining:
             yield "draining: the service ends"
         yield from self.watch.problems
+        if self.settings.require_events and self.watch.events_behind:
+            yield (
+                f"events are behind by {self.watch.event_lag_s:.0f} s,"
+                f" above online.max_event_lag of {self.watch.max_event_lag_s:.0f} s"
+            )
         limit = LOOKS * self.settings.check_every / timedelta(seconds=1)
         if (age := self.watch.age_s()) > limit + FIRST_LOOK_S:
             yield f"no look at the live release has ended for {age:.0f} s"

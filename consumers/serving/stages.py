@@ -16,3 +16,5 @@ class Stage(StrEnum):
     """Nothing is known of the user's topics: what is popular in each topic group."""
     LABELS = "labels"
     """The tables can't be read: topics by number alone."""
+    EVENTS = "events"
+    """Events wait for longer than `online.max_event_lag`: what users did since isn't seen."""

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from consumers.encoding.topics import Centres, TopicRows, TopicSums
 from consumers.training.inputs import Inputs, ViewRows
 from consumers.training.labels import label
 from consumers.training.log import Log, Windows, build_log, expected_clicks, video_counts, windows
 from consumers.training.replay import Replay
 from consumers.training.served import Entries, counts_of, merged, states
-from consumers.training.tallies import Centres, TopicRows, TopicSums
 from consumers.training.versions import Versions
 from vidtopics.contracts import (
     USER_RECENT_CLICKS,

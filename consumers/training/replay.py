@@ -13,8 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.encoding.topics import Centres, TopicRows, TopicSums
 from consumers.training.log import Log
-from consumers.training.tallies import Centres, TopicRows, TopicSums, add_sums
+from consumers.training.tallies import add_sums
 from consumers.training.versions import Versions
 from vidtopics.tables import FOREVER
 

@@ -11,23 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from consumers.encoding.topics import Slots
+from consumers.encoding.users import DECAYED_AT, STATISTICS, decayed_statistics
 from consumers.training.log import Log, Windows
-from consumers.training.tallies import Served, Slots
+from consumers.training.tallies import Served
 from vidtopics.contracts import USER_STATISTICS, USER_TOPICS
-from vidtopics.rates import decayed
 from vidtopics.tables import FOREVER
 
 Ints = NDArray[np.int64]
-STATISTICS = (
-    "user_exposures",
-    "user_clicks",
-    "user_expected_clicks",
-    "user_decayed_exposures",
-    "user_decayed_clicks",
-    "user_decayed_expected",
-)
-"""Columns of `user_statistics` in the order of :class:`Served`."""
-DECAYED_AT = "user_decayed_at"
 
 
 def states(
@@ -64,15 +55,6 @@ def _statistics(
     since_us = values[DECAYED_AT].take(at).to_numpy(zero_copy_only=False)
     since_us = np.where(np.isnan(since_us), times_us, since_us).astype(np.int64)
     return decayed_statistics(np.stack(counts, 1), since_us, times_us, half_life)
-
-
-def decayed_statistics(
-    counts: NDArray[np.float64], since_us: Ints, times_us: Ints, half_life: timedelta
-) -> NDArray[np.float64]:
-    """float64[N, 6] of columns STATISTICS, the last three decayed from one time to another."""
-    since, times = since_us.astype(np.float64), times_us.astype(np.float64)
-    recent = [decayed(counts[:, i], since, times, half_life) for i in range(3, 6)]
-    return np.concatenate([counts[:, :3], np.stack(recent, axis=1)], axis=1)
 
 
 def _slots(rows: pa.Table, ids: str, names: list[str]) -> Slots:

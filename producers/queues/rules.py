@@ -55,7 +55,7 @@ def queue(rows: pa.Table, settings: QueueSettings, seed: int) -> pa.Table:
 
     Behind those of topics and parents stand the fresh videos, at most `fresh_pool`: younger than
     `fresh_age` and with fewer than tau_1 exposures, in the order of a draw. Readers draw from them
-    anew for each request; one that reached tau_1 is judged at the next run and gives up its place.
+    anew for each request; one that reached tau_1 is judged the next time, and gives up its place.
 
     Args:
         rows: the members of one queue; their order doesn't matter.

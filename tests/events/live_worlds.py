@@ -119,7 +119,7 @@ def applier(connection: Any, keys: LiveKeys, *, recent: int = 3) -> Applier:
 def video_counts(connection: Any, keys: LiveKeys, release: int, video: str) -> tuple[int, int]:
     name = keys.state(release, "video", "state", keys.bucket(video.encode()))
     value = connection.hget(name, video)
-    return COUNTS.unpack(value) if value else (0, 0)
+    return COUNTS.unpack_from(value) if value else (0, 0)
 
 
 def user_state(connection: Any, keys: LiveKeys, release: int, user: str) -> UserState:

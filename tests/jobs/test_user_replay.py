@@ -8,12 +8,12 @@ from event_logs import DAY, SETTINGS, START, deliver, events, rows_of, run_as_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from consumers.encoding.topics import TopicRows
 from consumers.ranking.codes import centres_at
 from consumers.training.inputs import USER_VIEWS, ViewRows, read
 from consumers.training.log import build_log, expected_clicks
 from consumers.training.replay import Replay
 from consumers.training.served import states
-from consumers.training.tallies import TopicRows
 from consumers.training.versions import Versions
 from spark_jobs import (
     user_recent_clicks,

@@ -29,7 +29,7 @@ def value_bytes(
         value = row[field.name]
         if value is None:
             nulls[i // 8] |= 1 << i % 8
-        if field.kind in ("scalar", "slots"):
+        if not field.variable:
             numbers = value if isinstance(value, list) else [field.pad if value is None else value]
             if value is None:
                 numbers = [field.pad] * field.width

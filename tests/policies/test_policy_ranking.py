@@ -8,17 +8,19 @@ import pytest
 import torch
 from platforms import EPOCH, PlainStore, catalog_of, platform_of, world_of
 
+from consumers.encoding.numbers import NAMES, TOPIC_NAMES
+from consumers.encoding.topics import Centres
+from consumers.encoding.vocabulary import Vocabulary
 from consumers.policies.frames import Candidates, FrameMaker
 from consumers.policies.ranked import ManyRanker, RankedPolicy
 from consumers.policies.recall import ManyRecall
 from consumers.policies.slates import fill_slates
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import NAMES, TOPIC_NAMES, encode
+from consumers.ranking.inputs import encode
 from consumers.ranking.models import VARIANTS, Pieces, Sizes, Widths, compose
 from consumers.ranking.serve import Ranker
 from consumers.ranking.store import Stored
+from consumers.ranking.store import store as store_model
 from consumers.retrieval import Recall
-from consumers.training.tallies import Centres
 from vidtopics.rates import Prior
 from vidtopics.settings import parse
 from vidtopics.simulation.items import DAY
@@ -59,7 +61,7 @@ def ranker(catalog, pieces, name="wide_and_deep", cover=0):
 
 
 @pytest.mark.parametrize(("variant", "name"), [("topics", "wide_and_deep"), ("none", "dcn")])
-def test_scores_are_those_of_each_users_request(platform, variant, name):
+def test_scores_are_those_of_each_users_request(platform, variant, name, tmp_path):
     catalog = catalog_of(WORLD)
     stored = ranker(catalog, VARIANTS[variant], name)
     recall, store = Recall(PlainStore(platform, catalog, SETTINGS), SETTINGS.recall), None
@@ -68,8 +70,10 @@ def test_scores_are_those_of_each_users_request(platform, variant, name):
     online = [
         recall.recall_from(store, f"u{user:07d}", at_us=int(now_us[user]), seed=1) for user in USERS
     ]
+    store_model(tmp_path, stored, {})
+    single = Ranker.load(tmp_path)
     expected = [
-        Ranker(stored).score(request, store.features_of(user, request.video_ids))
+        single.score(request, store.features_of(user, request.video_ids))
         for user, request in zip(USERS.tolist(), online, strict=True)
     ]
     names = {video: row for row, video in enumerate(catalog.ids.to_pylist())}

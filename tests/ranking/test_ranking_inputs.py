@@ -9,8 +9,10 @@ import pytest
 import torch
 from ranking_worlds import EPOCH, SETTINGS, inputs
 
-from consumers.ranking.codes import Vocabulary, log_position, vocabulary
-from consumers.ranking.inputs import NAMES, TIERS, TOPIC_NAMES, encode
+from consumers.encoding.numbers import NAMES, TIERS, TOPIC_NAMES, log_position
+from consumers.encoding.vocabulary import Vocabulary
+from consumers.ranking.codes import vocabulary
+from consumers.ranking.inputs import encode
 from consumers.training.frame import build_frame
 from consumers.training.inputs import ViewRows
 from vidtopics.settings import RankingSettings

@@ -5,14 +5,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
-import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from consumers.ranking.codes import Vocabulary
+from consumers.encoding.topics import Centres
+from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.inputs import encode
 from consumers.ranking.requests import encode_request
 from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, ViewRows
-from consumers.training.tallies import Centres
 from vidtopics.online import Features
 from vidtopics.rates import Prior
 from vidtopics.settings import RankingSettings, Settings
@@ -30,7 +31,6 @@ TOPICS = {
     "below_threshold": [False] * 6,
     "topic_epoch": [1] * 6,
 }
-SERVED_TOPICS = TOPICS | {"topic_count": [2] * 6, "below_threshold": [False] * 6}
 STATISTICS = {"video_exposures": [5, 40, 0, 7, 8, 9], "video_clicks": [1, 30, 0, 2, 2, 2]}
 VIDEOS = [f"v{i}" for i in range(6)]
 USER = {
@@ -80,19 +80,19 @@ def view(keys, columns):
     return ViewRows(pa.table(keys), zero, zero, pa.table(columns))
 
 
-def as_served(ids):
+def as_served(ids, topics=TOPICS, users=USER):
     """The candidates as impressions of u, each of which sees the rows that a store has."""
     shown = {"event_id": ids, "user_id": ["u"] * len(ids), "video_id": ids}
     shown |= {"event_us": [NOW] * len(ids), "created_us": [NOW] * len(ids)}
     plain = Inputs.of(
         shown,
         {"event_id": [], "event_us": [], "created_us": []},
-        video_topics=view({"video_id": VIDEOS}, TOPICS),
+        video_topics=view({"video_id": VIDEOS}, topics),
         video_statistics=view({"video_id": VIDEOS}, STATISTICS),
     )
     users = {
         name: view({"user_id": ["u"]}, {column: [value] for column, value in row.items()})
-        for name, row in USER.items()
+        for name, row in users.items()
     }
     return build_frame(replace(plain, users=users), SETTINGS, as_of_us=FOREVER)
 
@@ -117,27 +117,97 @@ def features(columns, rows=None):
     return Features(np.ones(len(rows), np.uint8), zero, zero, taken, null)
 
 
-def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
-    """The history's topics are those of the candidates here, as all videos are candidates."""
-    views = {name: features({c: [v] for c, v in row.items()}) for name, row in USER.items()}
-    views |= {"video_topics": features(SERVED_TOPICS), "video_statistics": features(STATISTICS)}
-    skips = USER["user_recent_skips"]["skipped_video_ids"]
-    history = [*USER["user_recent_clicks"]["recent_video_ids"], *skips]
+def encoded(topics=TOPICS, users=USER):
+    """All videos as candidates of u; the history's topics are those of the candidates."""
+    views = {name: features({c: [v] for c, v in row.items()}) for name, row in users.items()}
+    views |= {"video_topics": features(topics), "video_statistics": features(STATISTICS)}
+    history = [
+        *users["user_recent_clicks"]["recent_video_ids"],
+        *users["user_recent_skips"]["skipped_video_ids"],
+    ]
     request = SimpleNamespace(
         user_id="u",
         video_ids=VIDEOS,
         at_us=NOW,
         epoch=1,
         history=history,
-        history_topics=features(SERVED_TOPICS, np.array([int(video[1:]) for video in history])),
+        history_topics=features(topics, np.array([int(v[1:]) for v in history], np.int64)),
     )
     half_life_us = int(SETTINGS.users.half_life.total_seconds() * 1e6)
-    online = encode_request(request, views, KNOWN, half_life_us=half_life_us, places=PLACES).batch(
-        np.arange(6)
-    )
-    served = encode(as_served(VIDEOS), KNOWN, places=PLACES).batch(np.arange(6))
-    for name, tensor in vars(online).items():
-        torch.testing.assert_close(tensor, getattr(served, name), rtol=1e-6, atol=1e-6, msg=name)
+    return encode_request(request, views, KNOWN, half_life_us=half_life_us, places=PLACES)
+
+
+def assert_encoded_as_served(topics=TOPICS, users=USER):
+    served = encode(as_served(VIDEOS, topics, users), KNOWN, places=PLACES).batch(np.arange(6))
+    for name, array in vars(encoded(topics, users)).items():
+        expected = getattr(served, name).numpy()
+        rows = np.broadcast_to(array, expected.shape)
+        np.testing.assert_allclose(rows, expected, rtol=1e-6, atol=1e-6, err_msg=name)
+        assert array.dtype == expected.dtype, name
+    return served
+
+
+def test_a_request_is_encoded_as_its_candidates_would_be_as_served():
+    served = assert_encoded_as_served()
     assert served.history_mask.sum(1).tolist() == [PLACES] * 6
     assert served.history_clicked[0].tolist() == [False, True, False, True]
     assert served.topic_numbers.abs().sum() > 1
+
+
+WEIGHTS = st.sampled_from([0.0, 0.3, 0.5, 0.75, 0.9])
+"""Alike ones often, so that overlaps of topics fall on the ends of tiers."""
+
+
+@st.composite
+def topic_slots(draw):
+    """Topics of six videos: distinct known and unknown ids, two slots in use at most."""
+    rows = [draw(st.lists(st.integers(1, 6), max_size=2, unique=True)) for _ in VIDEOS]
+    padded = [ids + [-1] * (8 - len(ids)) for ids in rows]
+    weights = [[draw(WEIGHTS) for _ in ids] + [0.0] * (8 - len(ids)) for ids in rows]
+    parents = [[6 + i % 4 for i in ids] + [-1] * (8 - len(ids)) for ids in rows]
+    epochs = [draw(st.sampled_from([1, 1, 1, 2])) for _ in VIDEOS]
+    slots = {"topic_ids": padded, "topic_weights": weights, "parent_topic_ids": parents}
+    return TOPICS | slots | {"topic_epoch": epochs}
+
+
+@st.composite
+def histories(draw):
+    """Clicks and skips of the six videos, at few different times, and topics that a user met."""
+    kinds = []
+    for _ in range(2):
+        ids = draw(st.lists(st.sampled_from(VIDEOS), min_size=1, max_size=6, unique=True))
+        kinds.append((ids, sorted(NOW - draw(st.integers(1, 4)) * HOUR for _ in ids)[::-1]))
+    (clicked, click_times), (skipped, skip_times) = kinds
+    met = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5, unique=True))
+    shown = [float(draw(st.integers(0, 9))) for _ in met]
+    clicks = [draw(st.integers(0, int(n))) * 1.0 for n in shown]
+    expected = [n / 4 for n in shown]
+    met_parents = [7, 8], [9.0, 0.0], [1.0, 0.0], [2.0, 0.0]
+    levels = ("topic", (met, shown, clicks, expected)), ("parent", met_parents)
+    topics = {
+        f"user_{level}_{part}": column
+        for level, columns in levels
+        for part, column in zip(PARTS, columns, strict=True)
+    }
+    return USER | {
+        "user_topics": topics | {"user_topic_epoch": draw(st.sampled_from([1, 1, 2]))},
+        "user_recent_clicks": {
+            "recent_video_ids": clicked,
+            "recent_times": click_times,
+            "recent_watch_seconds": [1.0] * len(clicked),
+        },
+        "user_recent_skips": {
+            "skipped_video_ids": skipped,
+            "skipped_times": skip_times,
+            "skipped_positions": [1] * len(skipped),
+        },
+    }
+
+
+PARTS = ("ids", "exposures", "clicks", "expected")
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(topic_slots(), histories())
+def test_any_request_is_encoded_as_served(topics, users):
+    assert_encoded_as_served(topics, users)

@@ -10,7 +10,6 @@ from test_releasing import Home, lose_topics
 
 from vidtopics.cli import run as run_verb
 from vidtopics.cli.common import run as command
-from vidtopics.jobs.job import Run
 from vidtopics.releases.loads import record
 from vidtopics.releases.lock import hold
 from vidtopics.tables import Tables
@@ -78,7 +77,6 @@ def test_run_ends_with_4_where_a_gate_blocks_and_says_which(
     home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     decision = lose_topics(home)
-    monkeypatch.setattr(Run, "of_option", lambda tables, settings, as_of: "a run")
     monkeypatch.setattr(run_verb, "jobs", lambda planned, names: ([], decision))
     assert ask(home, "run") == 4
     out = capsys.readouterr().out

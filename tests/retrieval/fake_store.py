@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from vidtopics.online import Catalogue, Features, Status
+from vidtopics.online.live_reads import LiveRead
 
 VIEWS = ("video_topics", "video_statistics", "user_recent_clicks", "user_recent_skips")
 
@@ -37,13 +38,14 @@ class FakeClient:
 
     def read_entities(self, views, ids):
         self.trips.append("+".join(views))
-        readers = {
-            "video_topics": self._video_topics,
-            "video_statistics": self._video_statistics,
-            "user_recent_clicks": partial(_lists, self.clicks, "recent_video_ids"),
-            "user_recent_skips": partial(_lists, self.skips, "skipped_video_ids"),
-        }
-        return {v: readers[v](ids["user" if v.startswith("user") else "video"]) for v in views}
+        entity = {view: "user" if view.startswith("user") else "video" for view in views}
+        return {view: self._rows(view, ids[entity[view]]) for view in views}
+
+    def read_live(self, parts, *, user_id=None, video_ids=()):
+        """Nobody applies events."""
+        self.trips.append("+".join(view for view, _ in parts))
+        counts = np.zeros((len(video_ids), 2), np.int64)
+        return LiveRead([self._rows(view, ids) for view, ids in parts], {}, {}, {}, counts)
 
     def queues(self, names, *, epoch, limit):
         self.trips.append("queues")
@@ -57,6 +59,15 @@ class FakeClient:
 
     def read(self, view, ids):
         return self.read_entities([view], {"video": ids})[view]
+
+    def _rows(self, view, ids):
+        readers = {
+            "video_topics": self._video_topics,
+            "video_statistics": self._video_statistics,
+            "user_recent_clicks": partial(_lists, self.clicks, "recent_video_ids"),
+            "user_recent_skips": partial(_lists, self.skips, "skipped_video_ids"),
+        }
+        return readers[view](ids)
 
     def _video_topics(self, ids):
         rows = [self.topics.get(v, Status.NOT_FOUND) for v in ids]

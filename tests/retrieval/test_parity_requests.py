@@ -103,7 +103,7 @@ def replayed(capsys, file, *arguments):
 
 
 def test_each_request_is_answered_from_the_release_that_was_live(served, capsys):
-    sums = "6 requests answered again, 0 differ; 0 lines could not be read"
+    sums = "6 requests answered again, 0 of them with events, 0 differ; 0 lines could not be read"
     assert replayed(capsys, served) == (0, sums)
     assert replayed(capsys, served, "--store", STORE)[0] == 0
 
@@ -113,7 +113,9 @@ def test_a_release_that_went_live_too_late_is_named_by_line_and_user(served, hom
     code, text = replayed(capsys, served, "--examples", "1")
     assert code == 1
     assert text.startswith("line 7, user u00; candidates: ")
-    assert text.endswith("9 requests answered again, 3 differ; 0 lines could not be read")
+    assert text.endswith(
+        "9 requests answered again, 0 of them with events, 3 differ; 0 lines could not be read"
+    )
     assert text.count("line ") == 1
 
 
@@ -159,4 +161,4 @@ def test_no_file_no_load_or_several_stores_is_one_line(served, home, tmp_path, c
     error = " ".join(capsys.readouterr().err.split())
     assert f"expected a load of one store, found loads of redis://b/vt, {STORE}" in error
     live = LiveReleases(home, "redis://b/vt")
-    assert len(replay_file(served, live, ByClicks(), SETTINGS.recall).differing) == 3
+    assert len(replay_file(served, live, ByClicks(), SETTINGS).differing) == 3

@@ -20,6 +20,7 @@ NOW = START_US + 500 * 3_600_000_000
 MINUTE = 60_000_000
 USERS = ["u00", "u01", "u44", "nobody"]
 RECALL = SETTINGS.recall.model_copy(update={"parent_prior": 1.0})
+HOME = SETTINGS.model_copy(update={"recall": RECALL})
 DECAYED = {
     "video_decayed_exposures": 2.5,
     "video_decayed_clicks": 0.5,
@@ -92,25 +93,25 @@ def test_a_replay_gives_the_same_candidates_features_and_scores(stores):
     assert all(len(request.candidates) == 12 for request in logged)
     assert len({tuple(request.candidates) for request in logged}) == 3  # two users have no clicks
     again = [Logged(**request.to_json()) for request in logged]
-    assert replay(again, lambda at: stores[1], Linear(), RECALL) == {}
+    assert replay(again, lambda at: stores[1], Linear(), HOME) == {}
 
 
 def test_a_stale_release_shows(stores):
-    report = replay(served(stores[0]), lambda at: stores[1], Linear(), RECALL)
+    report = replay(served(stores[0]), lambda at: stores[1], Linear(), HOME)
     assert set(report) == set(range(len(USERS)))
     assert all("candidates" in lines[0] for lines in report.values())
 
 
 def test_another_model_shows(stores):
     logged = served(stores[1], Linear(1.001))
-    report = replay(logged, lambda at: stores[1], Linear(), RECALL)
+    report = replay(logged, lambda at: stores[1], Linear(), HOME)
     assert all(lines[0].startswith("scores: up to 0.000") for lines in report.values())
     assert len(report) == len(USERS)
 
 
 def test_a_swapped_view_shows(stores):
     swapped = Swapped(stores[1].tables, stores[1].versions)
-    report = replay(served(swapped), lambda at: stores[1], Linear(), RECALL)
+    report = replay(served(swapped), lambda at: stores[1], Linear(), HOME)
     assert all(lines[0] == "features: video_statistics" for lines in report.values())
     assert len(report) == len(USERS)
 
@@ -118,7 +119,7 @@ def test_a_swapped_view_shows(stores):
 @pytest.mark.parametrize(("minutes", "alarms"), [(0.5, False), (-2, True), (60, True)])
 def test_a_shifted_clock_shows(stores, minutes, alarms):
     logged = served(stores[1], at_us=NOW + int(minutes * MINUTE))
-    lines = differences(logged[0], stores[1], Linear(), RECALL)
+    lines = differences(logged[0], stores[1], Linear(), HOME)
     assert [line.split(":")[0] for line in lines] == (["clock"] if alarms else [])
 
 

@@ -1,12 +1,14 @@
-"""What our three exporters export: sample names with their labels."""
+"""What our exporters export: sample names with their labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from consumers.serving.metrics import ServingMetrics
+from vidtopics.events.metrics import EventMetrics
 from vidtopics.online.metrics import OnlineMetrics
 from vidtopics.service.metrics import ServiceMetrics
 from vidtopics.service.rounds import Work
@@ -19,12 +21,16 @@ def labels_of(registry: CollectorRegistry) -> dict[str, set[str]]:
     exported = {}
     for collector, names in registry._collector_to_names.items():
         if not hasattr(collector, "_labelnames"):  # families made anew by each scrape
-            exported |= {family.name: set(family._labelnames) for family in collector.collect()}
+            exported |= {_name(family): set(family._labelnames) for family in collector.collect()}
             continue
         labels = set(collector._labelnames)
         for name in names:
             exported[name] = labels | ({"le"} if name.endswith("_bucket") else set())
     return exported
+
+
+def _name(family: Any) -> str:
+    return f"{family.name}_total" if family.type == "counter" else str(family.name)
 
 
 def service_registry() -> CollectorRegistry:
@@ -41,3 +47,7 @@ def serving_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     ServingMetrics(registry)
     return registry
+
+
+def events_registry() -> CollectorRegistry:
+    return EventMetrics().registry

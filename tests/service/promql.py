@@ -1,25 +1,11 @@
-"""Metric names and labels of a PromQL expression: as much of the language as our rules use."""
+"""Metric names and labels of a PromQL expression, by the parser of promql-parser."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
-GROUPING = r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)"
-MATCHER = re.compile(r'([A-Za-z_]\w*)\s*(?:=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
-SELECTOR = re.compile(r"(?<![\w.])([A-Za-z_:][\w:]*)\b(?!\s*\()\s*(\{[^}]*\})?")
-WORDS = {"and", "or", "unless", "bool", "offset", "inf", "nan", "by", "without", "on", "ignoring"}
-FUNCTIONS = {
-    "absent",
-    "histogram_quantile",
-    "increase",
-    "max",
-    "min",
-    "rate",
-    "sum",
-    "time",
-    "label_values",
-}
+import promql_parser
+from promql_parser import AggregateExpr, BinaryExpr, Call, VectorSelector
 
 
 @dataclass
@@ -30,22 +16,30 @@ class Names:
     grouped: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
 
+    def add(self, part: object) -> None:
+        """Note what one node of the expression names."""
+        if isinstance(part, VectorSelector):
+            values = {matcher.name: matcher.value for matcher in part.matchers.matchers}
+            self.matched.setdefault(part.name, {}).update(values)
+        elif isinstance(part, Call):
+            self.functions.add(part.func.name)
+        elif isinstance(part, AggregateExpr) and part.modifier:
+            self.grouped |= set(part.modifier.labels)
+        elif isinstance(part, BinaryExpr) and part.modifier:
+            matching = part.modifier.matching
+            self.grouped |= {
+                *(part.modifier.group_labels or ()),
+                *(matching.labels if matching else ()),
+            }
+
 
 def parse(expression: str) -> Names:
-    """Names in an expression.
+    """Names in an expression or a dashboard's query; ValueError where it isn't PromQL.
 
     >>> parse('sum by (job, le) (rate(x_total{view="a"}[5m])) > on (job) y').matched
     {'x_total': {'view': 'a'}, 'y': {}}
     """
     names = Names()
-    text = re.sub(r"#.*", "", expression)
-    for labels in re.findall(GROUPING, text):
-        names.grouped |= {label.strip() for label in labels.split(",") if label.strip()}
-    text = re.sub(GROUPING, " ", text)
-    text = re.sub(r"\[[\w:$]+\]", " ", text)
-    names.functions = set(re.findall(r"([a-z_]+)\s*\(", text)) - WORDS
-    for metric, matchers in SELECTOR.findall(text):
-        if metric.lower() in WORDS | FUNCTIONS:
-            continue
-        names.matched.setdefault(metric, {}).update(MATCHER.findall(matchers))
+    filled = expression.replace("$__rate_interval", "5m")
+    promql_parser.walk(promql_parser.parse(filled), names.add)
     return names

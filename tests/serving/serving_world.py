@@ -20,7 +20,12 @@ from consumers.serving.metrics import ServingMetrics
 from consumers.serving.models import RankingModels
 from consumers.serving.server import running
 from consumers.serving.service import Service
-from vidtopics.contracts import USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
+from vidtopics.contracts import (
+    USER_RECENT_CLICKS,
+    USER_STATISTICS,
+    VIDEO_STATISTICS,
+    VIDEO_TOPICS,
+)
 from vidtopics.layout import Layout, Schema, Structures, encode, place
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import OnlineClient
@@ -67,12 +72,22 @@ def release(store, load, *, number=None, epoch=None):
     }
     write(store, VIDEO_TOPICS, VIDEOS, topics, load)
     write(store, VIDEO_STATISTICS, VIDEOS, shown, load)
+    counts = {
+        "user_exposures": [10],
+        "user_clicks": [1],
+        "user_expected_clicks": [1.0],
+        "user_decayed_exposures": [1.0],
+        "user_decayed_clicks": [1.0],
+        "user_decayed_expected": [1.0],
+        "user_decayed_at": [1],
+    }
     write(store, USER_RECENT_CLICKS, ["ann"], clicks, load)
+    write(store, USER_STATISTICS, ["ann"], counts, load)
     queues = Structures("vt", Layout())
     for queue in ("5", "p1", "all"):
         store.rpush(queues.queue(load, queue), *VIDEOS[load % 7 :], *VIDEOS[: load % 7])
     facts = {"load": load, "epoch": epoch, "topics": [5], "parents": [1], "parent_clicks": [1.0]}
-    facts |= {"popular_clicks": [1.0] * len(VIDEOS)}
+    facts |= {"popular_clicks": [1.0] * len(VIDEOS), "global_ctr": 0.5}
     entries = store.hgetall(place("vt", "views"))
     with store.pipeline() as pipe:
         for name, text in entries.items():
@@ -147,20 +162,27 @@ class Caller:
         return status, json.loads(answer)
 
 
-def service_over(store, folder, **values):
+def service_over(store, folder, *, ranker=None, live_rules=None, **values):
     """A service over the releases of a store and the model in a folder."""
     serving = settings(**values)
     metrics = ServingMetrics(CollectorRegistry())
     client = OnlineClient(store, metrics=metrics.online)
-    watch = Watch(client, RankingModels(folder, MarkedRanker), lambda: LABELS, RECALL)
+    watch = Watch(client, RankingModels(folder, ranker or MarkedRanker), lambda: LABELS, RECALL)
     events = EventClient(store, patience_s=serving.deadline.total_seconds())
-    return Service(watch, serving, metrics, events=events, popular_share=RECALL.popular_share)
+    return Service(
+        watch,
+        serving,
+        metrics,
+        events=events,
+        popular_share=RECALL.popular_share,
+        live_rules=live_rules,
+    )
 
 
 @contextmanager
-def serving(service, keys=None, *, ready=True):
+def serving(service, keys=None, *, ready=True, page=None):
     """A caller of the service, which answers on loopback by a server of its own."""
-    app = make_app(service, keys, running(service))
+    app = make_app(service, keys, running(service), page)
     server = Server(Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()

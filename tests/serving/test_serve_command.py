@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from hashlib import sha256
 
+import pyarrow as pa
 import pytest
 import redis
 from recall_world import catalogue_row, put, replace_rows
@@ -21,6 +23,7 @@ from serving_world import AMPLE, Caller, wait_for
 from benchmarks.homes import release_tables
 from consumers.ranking.home import train_ranking
 from consumers.serving import server
+from consumers.serving.reading import ARROW
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
 from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG
@@ -71,11 +74,25 @@ def home(tmp_path_factory, valkey):
     return tables.home
 
 
-@pytest.fixture
-def process(home, valkey):
-    """The process with two workers, its port, and the lines of its log so far."""
-    options = ["--home", str(home), "--port", "0", "--workers", "2"]
-    command = [sys.executable, "-m", "vidtopics", "serve", *options, "--keys", home / "keys.yaml"]
+ABSENT = ("torch", "numba", "scipy", "pandas", "duckdb", "pyspark", "feast", "onnx", "safetensors")
+LIGHT = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {ABSENT}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+from vidtopics.cli import main
+main()
+"""
+"""The command as `pip install vidtopics[serve]` has it, and without DuckDB, which comes with it."""
+
+
+@contextmanager
+def served(home, valkey, *begin, workers):
+    """The process, its port, and the lines of its log so far."""
+    options = ["--home", str(home), "--port", "0", "--workers", str(workers)]
+    command = [sys.executable, *begin, "serve", *options, "--keys", home / "keys.yaml"]
     process = subprocess.Popen(
         command, env=os.environ | {"REDIS_URL": valkey}, stderr=subprocess.PIPE, text=True
     )
@@ -94,6 +111,12 @@ def process(home, valkey):
         process.kill()
         process.wait()
         reader.join()
+
+
+@pytest.fixture
+def process(home, valkey):
+    with served(home, valkey, "-m", "vidtopics", workers=2) as process:
+        yield process
 
 
 def events(lines, name):
@@ -155,6 +178,22 @@ def test_two_workers_answer_as_the_command_and_end_without_dropping_a_request(
     assert set(answers) == {200}
     assert not {line["level"] for line in lines} - {"info"}
     assert "secret" not in str(lines)
+
+
+def test_the_light_install_ranks(home, valkey):
+    """Each module that would be missed makes the import fail, and the ranker with it."""
+    with served(home, valkey, "-c", LIGHT, workers=1) as (_, port, lines):
+        wait_for(lambda: events(lines, "switched"), 200)
+        caller = Caller(port, "secret")
+        status, answer = caller.post("/recommend", {"user_id": "u3"})
+        assert (status, answer["degraded"]) == (200, [])
+        assert answer["model"]["trained_on_release"] == 3
+        assert len({video["score"] for video in answer["videos"]}) > 1
+        arrow = {"Accept": ARROW, "Content-Type": "application/json"}
+        body = {"views": ["video_topics"], "ids": {"video": ["v1"]}}
+        status, _, data = caller.ask("POST", "/features", body, arrow)
+        assert (status, pa.ipc.open_stream(data).read_all().num_rows) == (200, 1)
+        assert {line["level"] for line in lines} == {"info"}
 
 
 def refused(capsys, home, *options):

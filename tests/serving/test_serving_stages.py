@@ -44,6 +44,7 @@ def test_a_whole_answer(service):
         "candidates": 6,
         "popular": "",
         "left_out": {"clicks": {}, "candidates": {}},
+        "live": None,
         "release": 1,
         "model": {"version": "w1", "trained_on_release": 1},
         "degraded": [],

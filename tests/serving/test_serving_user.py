@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import redis
+from page_world import catalogue
 from serving_world import release, service_over, serving, store_model
 from test_serving_events import event
+
+from vidtopics.events.generations import Generation, keys_of, open_generation
+from vidtopics.layout import place
 
 GUIDE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -25,12 +29,18 @@ def user(store, valkey):
 def test_each_route_works_with_the_guides_user(store, user, tmp_path):
     release(store, 1)
     store_model(tmp_path, 1)
+    store.set(place("vt", "applying"), "{}")
+    assert open_generation(store, keys_of(store, "vt"), Generation(0, 0))
     features = {"service": "ranking_v2", "ids": {"video": ["v1"], "user": ["ann"]}}
-    with serving(service_over(user, tmp_path)) as caller:
+    service = service_over(user, tmp_path)
+    with serving(service, page=catalogue(tmp_path)) as caller:
+        assert service.watch.event_lag_s == 0
         status, answer = caller.post("/recommend", {"user_id": "ann"})
         assert (status, answer["degraded"]) == (200, [])
         assert caller.post("/features", features)[0] == 200
         assert caller.get("/topics/5")[0] == 200
+        assert caller.get("/users/ann")[0] == caller.get("/events/status")[0] == 200
+        assert caller.get("/videos?id=v1")[0] == 200
         sent = caller.post("/events", [event(1), {"kind": "no event"}])
     assert (sent[0], sent[1]["acknowledged"]) == (200, 1)
 

@@ -102,6 +102,7 @@ def test_every_verb_that_takes_the_address_can_be_told_to_use_the_embedded_one()
         "demo",
         "events",
         "features",
+        "infer",
         "materialize",
         "recommend",
         "reconcile",

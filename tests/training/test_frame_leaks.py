@@ -13,12 +13,13 @@ from frame_worlds import NEVER, WINDOW, World, inputs, world
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from consumers.ranking.codes import Vocabulary
-from consumers.ranking.inputs import NAMES, TOPIC_NAMES, encode
+from consumers.encoding.numbers import NAMES, TOPIC_NAMES
+from consumers.encoding.topics import Centres
+from consumers.encoding.vocabulary import Vocabulary
+from consumers.ranking.inputs import encode
 from consumers.training import frame, log
 from consumers.training import inputs as training_inputs
 from consumers.training.frame import build_frame
-from consumers.training.tallies import Centres
 from vidtopics.rates import Prior
 from vidtopics.settings import RankingSettings, Settings, UserSettings
 

@@ -8,10 +8,11 @@ import pytest
 import replay_oracle as oracle
 from frame_worlds import NEVER, WINDOW, inputs, world
 
+from consumers.encoding.topics import Centres, Slots, TopicRows
 from consumers.training.frame import build_frame
 from consumers.training.inputs import ViewRows, read
 from consumers.training.served import Entries, counts_of, merged, states
-from consumers.training.tallies import Centres, Served, Slots, TopicRows
+from consumers.training.tallies import Served
 from consumers.training.versions import Versions
 from vidtopics.errors import TableError
 from vidtopics.joins import Commits, Serving

@@ -8,8 +8,8 @@ import pytest
 import replay_oracle as oracle
 from frame_worlds import LIMIT, NEVER, WINDOW, World, inputs, value_at, world
 
+from consumers.encoding.topics import Centres, TopicRows
 from consumers.training.frame import build_frame
-from consumers.training.tallies import Centres, TopicRows
 from consumers.training.versions import Versions
 from vidtopics.settings import RankingSettings, Settings, UserSettings
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidtopics.cli import live_day
 from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, NewHome
 
 if TYPE_CHECKING:
@@ -29,17 +30,42 @@ def demo(
     ab: Annotated[
         bool, typer.Option("--ab", help="Then Table III: an A/B experiment in the simulated world.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Then a simulated day, played into the running service."),
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(min=1, help="Of --live: how much faster than the clock.")
+    ] = live_day.SPEED,
+    once: Annotated[bool, typer.Option("--once", help="Of --live: end after the day.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Of --live: the service's; 0: any.")
+    ] = live_day.PORT,
 ) -> None:
-    """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page."""
+    """All of it: ingest, jobs at each as-of date, evaluation, Feast, Redis, ranking, the page.
+
+    With --live and a home that was made so, the day alone.
+    """
     from vidtopics.cli import homes, show
+    from vidtopics.cli.materialize import move
     from vidtopics.ingest import ingest
     from vidtopics.sampling import sampled_peak
     from vidtopics.server import named_url
     from vidtopics.tables import Tables
 
-    if ab and data:
-        raise typer.BadParameter("--ab goes without --data: it needs the simulated world")
+    if (ab or live) and data:
+        option = "--ab" if ab else "--live"
+        raise typer.BadParameter(f"{option} goes without --data: it needs the simulated world")
+    if ab and live:
+        raise typer.BadParameter("--live goes without --ab: the experiment's home has later days")
     named_url(home, embedded=embedded)  # refused now rather than after all jobs
+    day = live_day.Options(embedded, speed, once, port)
+    if live and live_day.is_made(home):
+        settings = homes.settings(home, config)
+        with show.working("The home is there: what its Redis lacks of the release in force"):
+            move(home, embedded, settings, lambda moved: None)
+        live_day.play(home, settings, day)
+        return
     with sampled_peak(show.memory, every=0.5) as peak, show.timed() as seconds:
         settings, source = _source(data, home, config)
         tables = Tables(home)
@@ -54,6 +80,8 @@ def demo(
             _experiment(home, settings)
         figures = f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
         show.out.print(show.as_text(figures + results(home, url, page)), soft_wrap=True)
+    if live:
+        live_day.play(home, settings, day)
 
 
 def results(home: Path, url: str, page: Path) -> str:

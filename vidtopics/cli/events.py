@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -22,10 +22,12 @@ from vidtopics.cli.common import (
     ExistingHome,
     print_json,
 )
+from vidtopics.cli.event_monitoring import Watch, watched
 
 if TYPE_CHECKING:
     from vidtopics.events.applying import Applier
     from vidtopics.ingest.landing import Landed
+    from vidtopics.materialization.live_queues import QueueRefresher
     from vidtopics.online.connections import Connection
     from vidtopics.settings import Settings
 
@@ -37,7 +39,8 @@ FOLLOW_S = 1.0
 ROUNDS = 5
 """Calls to apply between two looks at the other generations and at the end of the service."""
 LAND_S = 60.0
-RETRY_S = 1.0
+REFRESH_SHARE = 0.25
+"""Of the time that refreshes of queues may take, so that applying isn't kept waiting."""
 SEND = 5_000
 """Events at a time that a file gives, and entries of a stream that `tail --follow` reads."""
 MARK = "events-applied"
@@ -57,34 +60,44 @@ def apply(
             help="Write events to the tables; every minute if left out.",
         ),
     ] = None,
+    metrics_port: rounds.MetricsPort = None,
+    metrics_host: rounds.MetricsHost = "127.0.0.1",
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,
 ) -> None:
-    """Apply events to the live counts and lists, and land them in the log, until SIGINT or SIGTERM.
+    """Apply events to what readers see, and land them in the log, until SIGINT or SIGTERM.
 
+    What readers see are counts, users' lists, and the topic queues that follow from the counts.
     Any number of these may run. Where Redis goes away it waits for it; with --once it ends with 2.
     """
     from vidtopics.cli import homes, stores
     from vidtopics.tables import Tables
 
+    if once and metrics_port:
+        raise typer.BadParameter("--metrics-port goes without --once")
     settings, tables = homes.settings(home, config), Tables(home)
     with stores.reached(home, embedded) as connection:
         applier = _begin(connection, settings, tables)
         if once:
             applied = _apply(tables, applier)
+            _refresher(tables, applier, settings).refresh()
             landed = _land(tables, applier, settings)
             _print_done(applied, landed, as_json)
             return
-        _serve(tables, applier, settings, land_every or LAND_S)
+        address = (metrics_host, metrics_port)
+        with watched(home, embedded, settings.online, applier, address) as watch:
+            _serve(tables, applier, settings, land_every or LAND_S, watch)
 
 
 def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
+    from vidtopics.cli import stores
     from vidtopics.materialization import live, owners
 
     owners.check(connection, settings.online.prefix, tables)
     applier = live.begin(connection, settings)
+    applier.warn = stores.print_warning
     (tables.home / MARK).touch()
     return applier
 
@@ -121,7 +134,11 @@ def _apply(tables: Any, applier: Applier) -> int:
 
 
 def _land(
-    tables: Any, applier: Applier, settings: Settings, ended: threading.Event | None = None
+    tables: Any,
+    applier: Applier,
+    settings: Settings,
+    ended: threading.Event | None = None,
+    watch: Watch | None = None,
 ) -> Landed:
     """Land and trim, round by round; the rest is left for another time once `ended` is set."""
     from vidtopics.ingest.landing import Landed, land_in_rounds
@@ -130,6 +147,8 @@ def _land(
     connection, keys = applier.connection, applier.keys
     for part in land_in_rounds(tables, connection, keys, settings.ingest, ahead):
         landed.add(part)
+        if watch:
+            watch.landed(part)
         _trim(applier, settings)
         if ended is not None and ended.is_set():
             break
@@ -145,65 +164,82 @@ def _trim(applier: Applier, settings: Settings) -> int:
     return trim(applier.connection, applier.keys, ahead_us)
 
 
-def _serve(tables: Any, applier: Applier, settings: Settings, land_every: float) -> None:
-    """Apply in short rounds; land and trim beside that, in a thread of its own."""
+def _refresher(tables: Any, applier: Applier, settings: Settings) -> QueueRefresher:
+    from vidtopics.cli.stores import load_ordering
+    from vidtopics.materialization.live_queues import QueueRefresher
+
+    prefix = settings.online.prefix
+    return QueueRefresher(applier.connection, prefix, tables, load_ordering(settings))
+
+
+def _serve(
+    tables: Any, applier: Applier, settings: Settings, land_every: float, watch: Watch
+) -> None:
+    """Apply in short rounds; land and trim, and order queues, in threads beside that."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
 
     def land() -> None:
-        with _passing("landing"):
-            landed = _land(tables, applier, settings, ended)
+        with watch.passing("landing"):
+            landed = _land(tables, applier, settings, ended, watch)
             if landed.entries:
                 typer.echo(_landed_line(landed), err=True)
 
-    with ThreadPoolExecutor(1, "landing") as pool:
-        lander = pool.submit(_repeated, ended, land_every, land)
-        lander.add_done_callback(lambda _: ended.set())  # a bug there ends the service
+    refresher = _refresher(tables, applier, settings)
+    refresh_s = settings.queues.refresh.total_seconds()
+    with ThreadPoolExecutor(2, "beside") as pool:
+        works = [
+            pool.submit(_repeated, ended, land_every, land),
+            pool.submit(refresh_at_a_pace, refresher, refresh_s, ended, watch),
+        ]
+        for work in works:
+            work.add_done_callback(lambda _: ended.set())  # a bug there ends the service
         try:
-            _apply_in_rounds(tables, applier, ended)
+            _apply_in_rounds(tables, applier, ended, watch)
         finally:
             ended.set()
-    lander.result()
+    for work in works:
+        work.result()
 
 
-def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event) -> None:
+class Refreshable(Protocol):
+    """What has queues to keep."""
+
+    def refresh(self) -> object:
+        """Bring them to what was applied until now."""
+
+
+def refresh_at_a_pace(
+    refresher: Refreshable, every_s: float, ended: threading.Event, watch: Watch
+) -> None:
+    """Refresh the queues each `every_s`, and no more than :data:`REFRESH_SHARE` of the time."""
+    wait_s = 0.0
+    while not ended.wait(wait_s):
+        began = time.monotonic()
+        with watch.passing("ordering", ended):
+            refresher.refresh()
+        took_s = time.monotonic() - began
+        wait_s = max(every_s - took_s, took_s * (1 / REFRESH_SHARE - 1))
+
+
+def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event, watch: Watch) -> None:
     from vidtopics.materialization.live import synchronise
 
     generations: list[Any] = []
     looked = 0.0
     while not ended.is_set():
         applied = 0
-        with _passing("applying", ended):
+        with watch.passing("applying", ended):
             if time.monotonic() - looked >= FOLLOW_S:
                 generations, looked = synchronise(tables, applier), time.monotonic()
+                watch.follow(generations)
             for generation in reversed(generations):  # what most readers go by is the newest
                 if not ended.is_set():
                     applied += applier.apply(generation, rounds=ROUNDS)
+        watch.applied(applied)
         if not applied:
             ended.wait(POLL_S)
-
-
-class _passing:  # noqa: N801  reads as a phrase
-    """Within the block a failing Redis or table is told of, and what failed is done again later."""
-
-    def __init__(self, work: str, ended: threading.Event | None = None) -> None:
-        self.work, self.ended = work, ended
-
-    def __enter__(self) -> None:
-        """Nothing to begin."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        from redis.exceptions import RedisError
-
-        from vidtopics.errors import VidtopicsError
-
-        if not isinstance(error, (RedisError, VidtopicsError, OSError)):
-            return False
-        typer.echo(f"{self.work} failed, and is tried again: {error}", err=True)
-        if self.ended is not None:
-            self.ended.wait(RETRY_S)
-        return True
 
 
 def _repeated(ended: threading.Event, every_s: float, work: Any) -> None:
@@ -365,6 +401,37 @@ def status(
             counts = generation["counts"][part]
             text = ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)) or "nothing yet"
             typer.echo(f"  {part}s: {text}; behind by {max(generation['lag_ms'][part]):,} ms")
+    for queues in facts["queues"]:
+        typer.echo(_queues_line(queues))
+
+
+def _queues_line(queues: dict[str, Any]) -> str:
+    age_s = queues["age_s"]
+    age = "never refreshed" if age_s is None else f"refreshed {age_s:.1f} s ago"
+    read = "" if queues["read"] else "; readers see the batch's"
+    return (
+        f"queues of release {queues['release']}, load {queues['load']}: {age},"
+        f" {queues['refreshes']:,} refreshes, {queues['written']:,} lists written{read}"
+    )
+
+
+def _queue_facts(connection: Connection, prefix: str) -> list[dict[str, Any]]:
+    """The sets of live queues, by age."""
+    from vidtopics.events.queue_sets import known_sets
+
+    now_us = time.time_ns() // 1000
+    return [
+        {
+            "release": queues.release,
+            "load": queues.load,
+            "age_s": (now_us - done.at_us) / 1e6 if done.at_us else None,
+            "refreshes": done.refreshes,
+            "written": done.written,
+            "version": done.version,
+            "read": done.is_read,
+        }
+        for queues, done in sorted(known_sets(connection, prefix).items())
+    ]
 
 
 def _facts(connection: Connection, keys: Any) -> dict[str, Any]:
@@ -387,4 +454,5 @@ def _facts(connection: Connection, keys: Any) -> dict[str, Any]:
             }
             for release, generation in sorted(opened(connection, keys.prefix).items())
         },
+        "queues": _queue_facts(connection, keys.prefix),
     }

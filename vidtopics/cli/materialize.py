@@ -162,7 +162,12 @@ def move(
     with stores.loaded(home, embedded, warn) as connection:
         try:
             moved = bring(
-                Tables(home), connection, settings.online, gates=settings.gates, report=report
+                Tables(home),
+                connection,
+                settings.online,
+                gates=settings.gates,
+                report=report,
+                load_ordering=stores.load_ordering(settings),
             )
         except IncompleteError as error:
             _recorded(home, error.moved)
@@ -193,6 +198,7 @@ def _once(home: Path, embedded: bool, settings: Settings, asked: Asked = Asked()
                 pin=pins.who() if asked.pin else "",
                 take_over=asked.take_over,
                 progress=progress,
+                load_ordering=stores.load_ordering(settings),
             )
         except IncompleteError as error:
             _recorded(home, error.moved)

@@ -105,7 +105,7 @@ def _answer_again(
     tables, settings = Tables(home), homes.settings(home, config)
     with show.working("Answering requests again"):
         ranker = Ranker.load(tables.home / "models" / "ranking")
-        report = replay_file(requests, LiveReleases(tables, store), ranker, settings.recall)
+        report = replay_file(requests, LiveReleases(tables, store), ranker, settings)
     if as_json:
         print_json({"fine": report.is_fine} | vars(report))
     else:

@@ -48,7 +48,8 @@ def show_requests(report: ReplayReport, examples: int) -> None:
     for line, differences in list(report.differing.items())[:examples]:
         out.print(as_text(f"line {line}, {'; '.join(differences)}"), soft_wrap=True)
     sums = (
-        f"{report.requests:,} requests answered again, {len(report.differing):,} differ;"
+        f"{report.requests:,} requests answered again, {report.live:,} of them with events,"
+        f" {len(report.differing):,} differ;"
         f" {report.unreadable:,} lines could not be read"
     )
     out.print(sums if report.requests else f"NOTHING CHECKED: {sums}", highlight=False)

@@ -33,6 +33,7 @@ def report(
         StoreError: Redis can't be reached, or nothing was materialised.
         TableError: no ranking model was trained.
     """
+    from consumers.live import LiveRules, LiveStore
     from consumers.parity import request_log
     from consumers.parity.requests import Logged
     from consumers.ranking.serve import Ranker
@@ -48,7 +49,8 @@ def report(
     url = url_of(home, embedded=embedded)
     with stores.reaching(url):
         client = stores.client(url, settings.online.prefix)
-        answered = answer(Recall(client, settings.recall), ranker, user_id)
+        store = LiveStore(client, LiveRules.of(settings)) if settings.recall.live else client
+        answered = answer(Recall(store, settings.recall), ranker, user_id)
     if log:
         request_log.append(log, Logged.of(answered, now_us()))
     return named(tables, best_of(answered, answered.scores, top=top))
@@ -121,6 +123,7 @@ def show(report: Mapping[str, Any]) -> None:
 
     from consumers.recommendation import in_words
     from vidtopics.cli.show import as_text, out
+    from vidtopics.times import moment
 
     source = (
         f"popular topic groups ({report['popular']})"
@@ -130,6 +133,9 @@ def show(report: Mapping[str, Any]) -> None:
     counts = f"{len(report['videos'])} of {in_words(report['candidates'], 'candidate')}"
     head = f"{counts} for user {report['user_id']}, recalled from {source}"
     out.print(as_text(head))
+    if live := report["live"]:
+        events = f"{in_words(live['exposures'], 'impression')}, {in_words(live['clicks'], 'click')}"
+        out.print(as_text(f"With events since {moment(live['since_us'])}: {events}"))
     table = Table(
         Column("", justify="right"),
         "video",

@@ -7,7 +7,7 @@ import math
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -213,32 +213,42 @@ def _watched(
     """Answer monitoring within the block; the listeners that keep its figures."""
     from prometheus_client import generate_latest
 
-    from vidtopics.service.health import answering
     from vidtopics.service.metrics import ServiceMetrics
     from vidtopics.service.status import read_status
     from vidtopics.tables import Tables
 
     metrics = ServiceMetrics(home, works)
-    reach = partial(_probed, home, embedded)
+    reach = partial(probed, home, embedded)
 
     def look(_: object = None) -> None:
         metrics.observe(read_status(Tables(home), reach, settings.prefix))
 
     look()
-    loads = any(work.name == "materialize" for work in works)
+    loads = any(work.name in ("materialize", "infer") for work in works)
     ready = partial(_not_ready, reach, settings, lambda: metrics.status) if loads else list
-    with ExitStack() as stack:
-        try:
-            pages = partial(generate_latest, metrics.registry)
-            stack.enter_context(answering(monitoring.metrics_host, port, ready, pages))
-        except OSError as error:
-            name = f"--metrics-host {monitoring.metrics_host} --metrics-port {port}"
-            raise typer.BadParameter(f"{name}: {error.strerror}") from error
+    pages = partial(generate_latest, metrics.registry)
+    with answering_on(monitoring.metrics_host, port, ready, pages):
         yield [metrics.ended, look]
 
 
 @contextmanager
-def _probed(home: Path, embedded: bool) -> Iterator[Connection]:
+def answering_on(
+    host: str, port: int, ready: Callable[[], Iterable[str]], pages: Callable[[], bytes]
+) -> Iterator[None]:
+    """Answer `/live`, `/ready` and `/metrics`; BadParameter where the address can't be had."""
+    from vidtopics.service.health import answering
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(answering(host, port, ready, pages))
+        except OSError as error:
+            name = f"--metrics-host {host} --metrics-port {port}"
+            raise typer.BadParameter(f"{name}: {error.strerror}") from error
+        yield
+
+
+@contextmanager
+def probed(home: Path, embedded: bool) -> Iterator[Connection]:
     """A connection for a look at the home's Redis, which starts no server and waits briefly."""
     from vidtopics.errors import StoreError, explain
     from vidtopics.online.connections import connect

@@ -56,6 +56,7 @@ def run(
     from vidtopics.cli import homes, show
     from vidtopics.jobs.job import Run
     from vidtopics.jobs.pipeline import find
+    from vidtopics.releases.lock import hold
     from vidtopics.tables import Tables
 
     rounds.refuse_without_every(context, every)
@@ -68,10 +69,13 @@ def run(
         watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
         rounds.serve(home, False, settings.online, [work], watch)
         return
-    planned = Run.of_option(Tables(home), settings, as_of)
-    if as_of is None:
-        land_before_run(home, settings, planned.as_of_us)
-    done, decision = jobs(planned, job or [])
+    find(job or [])
+    with hold(home, "vidtopics run") as lock:
+        # Its time is fixed under the lock: a small release that had it may be of a moment ago.
+        planned = replace(Run.of_option(Tables(home), settings, as_of), lock=lock)
+        if as_of is None:
+            land_before_run(home, settings, planned.as_of_us)
+        done, decision = jobs(planned, job or [])
     number = decision.release_id if decision else None
     if as_json:
         state = decision.state if decision else None

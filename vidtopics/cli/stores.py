@@ -10,8 +10,13 @@ from typing import TYPE_CHECKING
 from vidtopics.errors import StoreError, explain
 
 if TYPE_CHECKING:
+    from vidtopics.events.generations import Generation
+    from vidtopics.materialization.live_queues import LoadOrdering, Ordering
     from vidtopics.online import OnlineClient
     from vidtopics.online.connections import Connection
+    from vidtopics.settings import Settings
+    from vidtopics.tables import Tables
+    from vidtopics.tables.releases import Release
 
 TIMEOUT_S = 30.0
 
@@ -28,6 +33,17 @@ def client(url: str, prefix: str) -> OnlineClient:
     from vidtopics.online import OnlineClient
 
     return OnlineClient.from_url(url, prefix=prefix, timeout_s=5)
+
+
+def load_ordering(settings: Settings) -> LoadOrdering:
+    """What reads the members of live queues, to be ordered by these settings."""
+
+    def load(tables: Tables, release: Release, generation: Generation) -> Ordering:
+        from vidtopics.jobs.live_queues import load_ordering
+
+        return load_ordering(tables, release, generation, settings=settings)
+
+    return load
 
 
 @contextmanager

@@ -68,12 +68,16 @@ def topics(
     from vidtopics.cli import homes, show
     from vidtopics.jobs.job import Run
     from vidtopics.jobs.pipeline import train_topics
+    from vidtopics.releases.lock import hold
     from vidtopics.tables import Tables
 
     settings = homes.settings(home, config)
-    run = Run.of_option(Tables(home), settings, as_of)
-    with show.working("Training a topic model version") as progress:
-        training = train_topics(replace(run, progress=progress), if_needed=if_needed)
+    with (
+        hold(home, "vidtopics train topics") as lock,
+        show.working("Training a topic model version") as progress,
+    ):
+        run = replace(Run.of_option(Tables(home), settings, as_of), lock=lock, progress=progress)
+        training = train_topics(run, if_needed=if_needed)
     if as_json:
         print_json(describe(training))
     else:

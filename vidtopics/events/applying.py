@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import cache
-from hashlib import sha1
 from itertools import count
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
+from vidtopics.events.calls import call_each
+from vidtopics.events.faults import SET_ASIDE, apply_around, is_fault, passed
 from vidtopics.events.generations import Generation, parts_of
 from vidtopics.events.scripts import APPLY_USERS, APPLY_VIDEOS, CLOSED
 from vidtopics.layout.live import LiveKeys, Part
@@ -31,33 +31,46 @@ class Applier:
         keys: of the prefix.
         recent: how long lists of a user's clicks and skips are (`recall.recent_clicks`).
         max_ahead: how far an event may lie ahead of its entry (`online.max_ahead`).
+        half_life: of videos' decayed clicks (`statistics.half_life`).
+        warn: takes a line about each entry that was set aside.
     """
 
     def __init__(
-        self, connection: Connection, keys: LiveKeys, *, recent: int, max_ahead: timedelta
+        self,
+        connection: Connection,
+        keys: LiveKeys,
+        *,
+        recent: int,
+        max_ahead: timedelta,
+        half_life: timedelta = timedelta(days=7),
+        warn: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.connection, self.keys = connection, keys
+        self.connection, self.keys, self.warn = connection, keys, warn
         self.recent, self.ahead_us = recent, max_ahead // timedelta(microseconds=1)
+        self.half_life_us = half_life // timedelta(microseconds=1)
 
     def apply(self, generation: Generation, *, rounds: int | None = None) -> int:
         """Apply all that the streams hold now, or what `rounds` calls take; how many entries.
 
         Entries that come meanwhile are left for the next call where the streams never end. A
-        generation that was dropped takes nothing.
+        generation that was dropped takes nothing. A stream that fails holds up no other one.
 
         Raises:
             redis.exceptions.RedisError: a server can't be reached or refuses; call again.
         """
+        failures: list[Exception] = []
         waiting = self._waiting(generation)
         applied, numbers = 0, count() if rounds is None else iter(range(rounds))
         while waiting and next(numbers, None) is not None:
-            counts = self._round(generation, waiting)
+            counts = self._round(generation, waiting, failures)
             applied += sum(counts.values())
             waiting = {
                 where: waiting[where] - taken
                 for where, taken in counts.items()
-                if taken == ENTRIES and waiting[where] > taken
+                if taken >= ENTRIES and waiting[where] > taken
             }
+        if failures:
+            raise failures[0]
         return applied
 
     def _waiting(self, generation: Generation) -> dict[tuple[Part, int], int]:
@@ -79,36 +92,57 @@ class Applier:
         }
 
     def _round(
-        self, generation: Generation, places: Iterable[tuple[Part, int]]
+        self,
+        generation: Generation,
+        places: Iterable[tuple[Part, int]],
+        failures: list[Exception],
     ) -> dict[tuple[Part, int], int]:
-        """One call for each place; the entries that it took."""
+        """One call for each place; the entries that it took. What failed is added to a list."""
         calls = {where: self._call(generation, *where) for where in places}
-        with self.connection.pipeline(transaction=False) as pipe:
-            for (part, _), call in calls.items():
-                pipe.execute_command("EVALSHA", _digest(part), *call)
-            answers = pipe.execute(raise_on_error=False)
+        scripts = [(SCRIPTS[part], call) for (part, _), call in calls.items()]
         counts = {}
-        for (where, call), answer in zip(calls.items(), answers, strict=True):
-            result = answer
-            if isinstance(answer, NoScriptError):  # a server that was started since
-                result = self._eval(SCRIPTS[where[0]], call)
-            counts[where] = 0 if _is_closed(result) else _number(result)
+        for where, answer in zip(calls, call_each(self.connection, scripts), strict=True):
+            try:
+                counts[where] = (
+                    self._around_faults(generation, *where) if is_fault(answer) else _number(answer)
+                )
+            except ResponseError as error:
+                counts[where] = 0
+                failures.append(error)
         return counts
 
-    def _eval(self, script: str, call: list[Any]) -> Any:
-        try:
-            connection: Any = self.connection  # redis-py has no types for it
-            return connection.execute_command("EVAL", script, *call)
-        except ResponseError as error:
-            return error
+    def _around_faults(self, generation: Generation, part: Part, bucket: int) -> int:
+        """Apply entries of a place of which some can't be; how many it took."""
+        cursor = ""
 
-    def _call(self, generation: Generation, part: Part, bucket: int) -> list[Any]:
+        def run(entries: int) -> int:
+            nonlocal cursor
+            call = self._call(generation, part, bucket, entries)
+            stored: Any = self.connection.hget(call[2], "cursor")
+            cursor = stored.decode() if stored else ""
+            [answer] = call_each(self.connection, [(SCRIPTS[part], call)])
+            return _number(answer)
+
+        def set_aside(fault: ResponseError) -> int:
+            stream, at = self._call(generation, part, bucket)[1:3]
+            call = [2, stream, at, generation.as_of_us, cursor]
+            [answer] = call_each(self.connection, [(SET_ASIDE, call)])
+            entry = passed(answer)
+            if entry:
+                self.warn(f"entry {entry} of {stream} was set aside, no script applies it: {fault}")
+            return bool(entry)
+
+        return apply_around(run, set_aside, ENTRIES)
+
+    def _call(
+        self, generation: Generation, part: Part, bucket: int, entries: int | None = None
+    ) -> list[Any]:
         keys = [
             self.keys.stream(part, bucket),
             *self.keys.generation(generation.release, part, bucket),
         ]
-        recent = min(self.recent, MOST_RECENT)
-        return [len(keys), *keys, generation.as_of_us, ENTRIES, self.ahead_us, recent]
+        own = self.half_life_us if part == "video" else min(self.recent, MOST_RECENT)
+        return [len(keys), *keys, generation.as_of_us, entries or ENTRIES, self.ahead_us, own]
 
 
 def _is_closed(answer: Any) -> bool:
@@ -116,12 +150,9 @@ def _is_closed(answer: Any) -> bool:
 
 
 def _number(answer: Any) -> int:
+    """Entries that a script took; none of a generation that is closed."""
+    if _is_closed(answer):
+        return 0
     if isinstance(answer, Exception):
         raise answer
     return int(answer)
-
-
-@cache
-def _digest(part: Part) -> str:
-    """How Redis names a script."""
-    return sha1(SCRIPTS[part].encode(), usedforsecurity=False).hexdigest()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, cast
 
+from vidtopics.events.queue_sets import drop_set, known_sets
 from vidtopics.layout import place
-from vidtopics.layout.live import PARTS, LiveKeys, Part
+from vidtopics.layout.live import FORMAT, PARTS, SETTLED, LiveKeys, Part
 from vidtopics.online.connections import Connection
 
 LIVE = "live"
@@ -47,13 +48,15 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
     It may be called again, also after a process died here: what is open stays as it is.
 
     One of the same release but another as-of time is another home's, or of before the tables were
-    made anew: it goes first.
+    made anew: it goes first. So does one whose values another version of vidtopics wrote.
     """
     known = opened(connection, keys.prefix).get(generation.release)
-    if known == generation and _is_open(connection, keys, generation):
+    at = _at(connection, keys, generation.release)
+    if known == generation and all(_is_open(fields, generation) for fields in at):
         return True
     is_trimmed = _is_trimmed(connection, keys, generation)
-    if known is not None and (is_trimmed or known != generation):
+    is_other = known != generation or any(_is_of_another_format(fields) for fields in at)
+    if known is not None and (is_trimmed or is_other):
         drop(connection, keys, generation.release)
     if is_trimmed:
         return False
@@ -65,16 +68,21 @@ def open_generation(connection: Connection, keys: LiveKeys, generation: Generati
         return False
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
-            at = keys.state(generation.release, part, "at", bucket)
-            pipe.hsetnx(at, "as_of", str(generation.as_of_us))
+            name = keys.state(generation.release, part, "at", bucket)
+            pipe.hsetnx(name, "format", str(FORMAT))
+            pipe.hsetnx(name, "as_of", str(generation.as_of_us))
         pipe.execute()
     return True
 
 
-def _is_open(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
-    """Whether each bucket is: that one is entered doesn't say so, who entered it may have died."""
-    at = _at(connection, keys, generation.release)
-    return all(fields.get(b"as_of") == str(generation.as_of_us).encode() for fields in at)
+def _is_open(fields: Mapping[bytes, bytes], generation: Generation) -> bool:
+    """Whether a bucket is: that one is entered doesn't say so, who entered it may have died."""
+    is_since = fields.get(b"as_of") == str(generation.as_of_us).encode()
+    return is_since and not _is_of_another_format(fields)
+
+
+def _is_of_another_format(fields: Mapping[bytes, bytes]) -> bool:
+    return b"as_of" in fields and fields.get(b"format") != str(FORMAT).encode()
 
 
 def _is_trimmed(connection: Connection, keys: LiveKeys, generation: Generation) -> bool:
@@ -84,7 +92,10 @@ def _is_trimmed(connection: Connection, keys: LiveKeys, generation: Generation) 
 
 
 def drop(connection: Connection, keys: LiveKeys, release: int) -> None:
-    """Remove a generation; a script that comes late finds it closed."""
+    """Remove a generation and its queues; a script that comes late finds it closed."""
+    for queues in known_sets(connection, keys.prefix):
+        if queues.release == release:
+            drop_set(connection, keys, queues)
     with connection.pipeline(transaction=False) as pipe:
         for part, bucket in parts_of(keys):
             pipe.execute_command("UNLINK", *keys.generation(release, part, bucket))
@@ -97,28 +108,42 @@ def counters(connection: Connection, keys: LiveKeys, release: int) -> dict[Part,
     sums: dict[Part, dict[str, int]] = {part: {} for part in PARTS}
     for (part, _), fields in zip(parts_of(keys), _at(connection, keys, release), strict=True):
         for name, value in fields.items():
-            if name not in (b"as_of", b"cursor"):
-                outcome = name.decode()
+            if (outcome := name.decode()) not in SETTLED:
                 sums[part][outcome] = sums[part].get(outcome, 0) + int(value)
     return sums
 
 
 def lags(connection: Connection, keys: LiveKeys, release: int) -> dict[Part, list[int]]:
-    """Per bucket the milliseconds between the last entry and the last that was applied.
+    """Per bucket the milliseconds that the first entry which isn't applied has waited; 0: none is.
 
-    0 where the stream has none (any more).
+    By the clock of Redis, so that the number grows while nobody applies and nothing more comes.
     """
-    fields = _at(connection, keys, release)
-    with connection.pipeline(transaction=False) as pipe:
-        for part, bucket in parts_of(keys):
-            pipe.xrevrange(keys.stream(part, bucket), count=1)
-        newest = pipe.execute()
+    cursors = [at.get(b"cursor") for at in _at(connection, keys, release)]
+    places = list(parts_of(keys))
+    waits = waits_ms(
+        connection,
+        [(keys.stream(*where), cursor) for where, cursor in zip(places, cursors, strict=True)],
+    )
     result: dict[Part, list[int]] = {part: [] for part in PARTS}
-    for (part, _), at, entries in zip(parts_of(keys), fields, newest, strict=True):
-        last, cursor = entries[0][0] if entries else b"0-0", at.get(b"cursor", b"0-0")
-        behind = _milliseconds(last) - _milliseconds(cursor)
-        result[part].append(0 if not entries or last == cursor else max(1, behind))
+    for (part, _), wait in zip(places, waits, strict=True):
+        result[part].append(wait)
     return result
+
+
+def waits_ms(connection: Connection, places: Sequence[tuple[str, bytes | None]]) -> list[int]:
+    """For each stream the milliseconds that its first entry after a cursor has waited; 0: none is.
+
+    Args:
+        connection: a server or a cluster, whose clock counts.
+        places: streams, and the id of the entry before; None: from the beginning.
+    """
+    with connection.pipeline(transaction=False) as pipe:
+        for stream, cursor in places:
+            pipe.xrange(stream, min="-" if cursor is None else f"({cursor.decode()}", count=1)
+        answers = pipe.execute()
+    seconds, micros = cast("tuple[int, int]", connection.time())
+    now_ms = seconds * 1000 + micros // 1000
+    return [max(1, now_ms - _milliseconds(first[0][0])) if first else 0 for first in answers]
 
 
 def _at(connection: Connection, keys: LiveKeys, release: int) -> list[dict[bytes, bytes]]:

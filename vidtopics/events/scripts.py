@@ -20,9 +20,10 @@ def _names(part: Part) -> str:
 
 
 # KEYS: the stream; `at`, `ids` and `state` of the generation. ARGV: as-of time, entries at most,
-# how far a time may lie ahead of its entry; of users the limit of lists. Times are microseconds;
-# doubles hold them exactly until the year 2255. `is_new` enters an id; an event of before the
-# release is entered too, so that one which is sent again with another time isn't counted.
+# how far a time may lie ahead of its entry; of users the limit of lists, of videos the half-life of
+# decayed clicks, which stays as it is at a bucket's first call. Times are microseconds; doubles
+# hold them exactly until the year 2255. `is_new` enters an id; an event of before the release is
+# entered too, so that one which is sent again with another time isn't counted.
 _BEGIN = f"""
 local as_of, ahead = tonumber(ARGV[1]), tonumber(ARGV[3])
 local at = redis.call('HMGET', KEYS[2], 'as_of', 'cursor')
@@ -121,6 +122,7 @@ _END = """
 if #added > 0 then redis.call('SADD', KEYS[3], unpack(added)) end
 if #changes > 0 then redis.call('HSET', KEYS[4], unpack(changes)) end
 redis.call('HSET', KEYS[2], 'cursor', entries[#entries][1])
+redis.call('HINCRBY', KEYS[2], 'entries', #entries)
 for outcome, number in pairs(counts) do redis.call('HINCRBY', KEYS[2], outcome, number) end
 return #entries
 """
@@ -149,24 +151,27 @@ local function parse(f, has_fields, whole, is_id)
   end
 end
 local function load(value)
-  local exposures, clicks = 0, 0
-  if value then exposures, clicks = struct.unpack('<I4I4', value) end
-  return {{exposures = exposures, clicks = clicks}}
+  local exposures, clicks, decayed = 0, 0, 0
+  if value then exposures, clicks, decayed = struct.unpack('<I4I4d', value) end
+  return {{exposures = exposures, clicks = clicks, decayed = decayed}}
 end
 {_BEGIN}{_STATES}
+redis.call('HSETNX', KEYS[2], 'half_life', ARGV[4])
+local half_life = tonumber(redis.call('HGET', KEYS[2], 'half_life'))
 for _, event in ipairs(events) do
   local video = current[event.entity]
   local is_exposure, is_clicked = judge(event)
   if is_exposure then video.exposures, video.is_changed = video.exposures + 1, true end
   if is_clicked and event.own >= as_of then
     video.clicks, video.is_changed = video.clicks + 1, true
+    video.decayed = video.decayed + 2 ^ ((event.own - as_of) / half_life)
   end
 end
 for _, name in ipairs(names) do
   local video = current[name]
   if video.is_changed then
     changes[#changes + 1] = name
-    changes[#changes + 1] = struct.pack('<I4I4', video.exposures, video.clicks)
+    changes[#changes + 1] = struct.pack('<I4I4d', video.exposures, video.clicks, video.decayed)
   end
 end
 {_END}

@@ -13,8 +13,10 @@ from vidtopics.online.connections import Connection
 LANDED = "landed"
 """A hash beside the directory: `user:BUCKET` and `dead` to the last entry that landed."""
 
-# What is gone stays gone: an earlier generation that is being opened must not lower it.
+# What is gone stays gone: an earlier generation that is being opened must not lower it. A server at
+# its `maxmemory` refuses a script whose first write needs room; trimming is what makes some.
 _RAISE = """
+redis.call('PERSIST', KEYS[1])
 if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
   redis.call('SET', KEYS[1], ARGV[1])
 end

@@ -13,6 +13,7 @@ SCRIPTS = (
     "data",
     "dom",
     "parts",
+    "initials",
     "covers",
     "lists",
     "map",

@@ -39,6 +39,16 @@ ENTRIES = 5_000
 """Of each bucket, and of those that were held back, in one round."""
 HELD = "landing-held"
 """A sorted set beside the directory: entries whose time hasn't come, as JSON, by that time."""
+# KEYS: HELD, LANDED. ARGV: how many are due, held, and cursors; those. A server at its `maxmemory`
+# refuses a script whose first write needs room: this one's never does, as the log has to go on.
+_NOTE = """
+redis.call('ZREM', KEYS[1], '')
+local due, held, cursors, at = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), 4
+for i = 1, due do redis.call('ZREM', KEYS[1], ARGV[at]); at = at + 1 end
+for i = 1, held do redis.call('ZADD', KEYS[1], ARGV[at + 1], ARGV[at]); at = at + 2 end
+for i = 1, cursors do redis.call('HSET', KEYS[2], ARGV[at], ARGV[at + 1]); at = at + 2 end
+return redis.call('ZCARD', KEYS[1])
+"""
 NAMES = {letter: kind for kind, letter in KINDS.items()}
 Entry = tuple[str, int, Mapping[str, str]]
 """Stream and number of an entry, its time in milliseconds, and its fields."""
@@ -347,17 +357,15 @@ def _printable(text: str) -> str:
 
 
 def _note(connection: Connection, keys: LiveKeys, reading: _Reading) -> int:
-    """Keep how far the landing came, and what it held back, in one transaction; how many wait.
+    """Keep how far the landing came, and what it held back, in one script; how many wait.
 
     Only what this reading had is changed: another landing may have held back more since.
     """
     held, landed = place(keys.prefix, HELD), place(keys.prefix, LANDED)
-    with connection.pipeline(transaction=True) as pipe:
-        if reading.cursors:
-            pipe.hset(landed, mapping=dict(reading.cursors))
-        if reading.due:
-            pipe.zrem(held, *reading.due)
-        if reading.held:
-            pipe.zadd(held, dict(reading.held))
-        pipe.zcard(held)
-        return cast("int", pipe.execute()[-1])
+    arguments = [
+        *(len(part) for part in (reading.due, reading.held, reading.cursors)),
+        *reading.due,
+        *(value for text, us in reading.held.items() for value in (text, us)),
+        *(value for pair in reading.cursors.items() for value in pair),
+    ]
+    return int(cast("Any", connection).eval(_NOTE, 2, held, landed, *arguments))

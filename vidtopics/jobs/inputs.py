@@ -23,9 +23,14 @@ CHUNK_VALUES = 2**30
 def live_videos(run: Run, *columns: str) -> pa.Table:
     """The catalogue's videos that are not taken down as of the run, by video_id."""
     names = dict.fromkeys(["video_id", "removed_at", *columns])
-    rows = run.read(VIDEO_CATALOG, *names)
-    live = pc.greater(pc.fill_null(rows["removed_at"].cast(pa.int64()), 2**62), run.as_of_us)
-    return rows.filter(live).select(["video_id", *columns]).sort_by("video_id").combine_chunks()
+    rows = still_live(run.read(VIDEO_CATALOG, *names), run.as_of_us)
+    return rows.select(["video_id", *columns]).sort_by("video_id").combine_chunks()
+
+
+def still_live(rows: pa.Table, as_of_us: int) -> pa.Table:
+    """Of rows of the catalogue those of videos that are not taken down as of a time."""
+    removed_us = pc.fill_null(rows["removed_at"].cast(pa.int64()), 2**62)
+    return rows.filter(pc.greater(removed_us, as_of_us))
 
 
 def held_out(content_hashes: pa.ChunkedArray, settings: ContentSettings) -> NDArray[np.bool_]:

@@ -87,7 +87,8 @@ class Run:
     time in the past, and its rows count as known `settings.schedule.delay` later. `lock`: the
     home's, which a run that publishes holds. `trains`: it makes a topic model version rather than
     infer with one. `on_spark`: jobs that can run on executors do; without, no session is started.
-    `content`: how to encode, where it isn't as the topic model version says.
+    `content`: how to encode, where it isn't as the topic model version says. `keeps_encoders`: the
+    process goes on to other runs, with the encoders that it has.
     """
 
     tables: Tables
@@ -99,6 +100,7 @@ class Run:
     trains: bool = False
     on_spark: bool = False
     content: ContentSettings | None = None
+    keeps_encoders: bool = False
 
     @classmethod
     def backfill(cls, tables: Tables, settings: Settings, as_of_us: int) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -18,7 +19,7 @@ from vidtopics.jobs.need import find_need
 from vidtopics.jobs.releasing import Decision, decide, updated_versions
 from vidtopics.jobs.training import Training, train
 from vidtopics.jobs.training_key import is_current
-from vidtopics.releases.lock import hold
+from vidtopics.releases.lock import RunLock, hold
 from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
 from vidtopics.tables.scans import scan
@@ -77,6 +78,11 @@ def find(names: Iterable[str]) -> list[Job]:
     return [importlib.import_module(module).JOB for module in modules]
 
 
+def _lock(run: Run, command: str) -> AbstractContextManager[RunLock]:
+    """The home's lock for a block: the run's own, where its time was fixed under that."""
+    return nullcontext(run.lock) if run.lock else hold(run.tables.home, command)
+
+
 def train_topics(run: Run, *, if_needed: bool = False) -> Training:
     """Train the topic model version of a run's time under the home's lock, unless it is there.
 
@@ -86,7 +92,7 @@ def train_topics(run: Run, *, if_needed: bool = False) -> Training:
         TableError, SettingsError: before anything is written, where there is too little to learn.
         BusyError: another run has the lock.
     """
-    with hold(run.tables.home, "vidtopics train topics") as lock:
+    with _lock(run, "vidtopics train topics") as lock:
         run = replace(run, lock=lock)
         version = run.model_version if if_needed else None
         if version is None:
@@ -117,7 +123,7 @@ def run_jobs(
     """
     for job in jobs:
         job.check_inputs(run)
-    with hold(run.tables.home, "vidtopics run") as lock:
+    with _lock(run, "vidtopics run") as lock:
         run = replace(run, lock=lock)
         if any(job.infers for job in jobs) and run.model_version is None:
             trained(train(run, *find(TRAINING_JOBS)))

@@ -2,10 +2,12 @@
 
 A reader needs no contract, Feast or table.
 
-Five keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets, hash tags),
+Six keys in one slot (:func:`place`): `layout` (JSON: version of the layout, buckets, hash tags),
 `views` (hash: view to JSON), `schemas` (hash: schema hash to fields), `structures` (hash: lists of
-a kind to JSON), `directory` (a number that every change of the others raises: a reader reads it
-with its values and notices).
+a kind to JSON), `live_queues` (hash: the sets of queues that events have moved, RELEASE:LOAD to
+since when; :mod:`vidtopics.layout.live`), `directory` (a number that every change of the others
+raises: a reader reads it with its values and notices). Where `live_queues` names no set, or a
+reader of before it doesn't look, the queues are the batch's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from vidtopics.errors import StoreError, explain
@@ -21,6 +24,8 @@ from vidtopics.layout.keys import KeySpace
 from vidtopics.layout.known import known_fields
 from vidtopics.layout.layouts import Layout
 from vidtopics.layout.schema import Schema
+
+LIVE_QUEUES = "live_queues"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ class Directory:
     views: Mapping[str, ViewEntry]
     schemas: Mapping[int, Schema]
     structures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    live_queues: frozenset[str] = frozenset()
 
     @classmethod
     def parse(
@@ -93,6 +99,7 @@ class Directory:
         views: Mapping[bytes, bytes],
         schemas: Mapping[bytes, bytes],
         structures: Mapping[bytes, bytes],
+        live_queues: Mapping[bytes, bytes] = MappingProxyType({}),
     ) -> Directory:
         """From what Redis holds; StoreError where there is nothing, or another layout."""
         if version is None or layout is None:
@@ -102,7 +109,8 @@ class Directory:
         trees = {name.decode(): json.loads(text) for name, text in structures.items()}
         lists = {name: tree for name, tree in trees.items() if isinstance(tree, dict)}
         stored_layout = Layout.from_json(prefix, layout)
-        return cls(prefix, int(version), stored_layout, entries, known, lists)
+        live = frozenset(name.decode() for name in live_queues)
+        return cls(prefix, int(version), stored_layout, entries, known, lists, live)
 
     def view(self, name: str) -> ViewEntry:
         """The entry of a view; StoreError names those that are there."""

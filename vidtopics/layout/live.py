@@ -4,12 +4,20 @@ Everything of a bucket lies in the bucket's slot, so that one script moves it::
 
     PREFIX:events:video:{TAG}            stream: the video's part of each event
     PREFIX:events:user:{TAG}             stream: the user's part, which has all fields of the event
-    PREFIX:live:RELEASE:PART:at:{TAG}    hash: as_of, cursor (last applied entry), counts by outcome
+    PREFIX:live:RELEASE:PART:at:{TAG}    hash: :data:`SETTLED`, and counts of entries by outcome
     PREFIX:live:RELEASE:PART:ids:{TAG}   set: what was applied, a letter of :data:`KINDS` and an id
     PREFIX:live:RELEASE:PART:state:{TAG} hash: id to exposures and clicks, of users records too
+    PREFIX:live:RELEASE:queue:LOAD:{TAG}NAME    list: a queue as events have moved it
+    PREFIX:live:RELEASE:queue:LOAD:lists:{TAG}  hash: `writes`, and each list's digest by its name
 
-A video's value is two u4. A user's is a head and records (numbers are little-endian)::
+LOAD is that of the batch's queues (:class:`vidtopics.layout.Structures`), which have the members;
+the directory's hash `live_queues` has RELEASE:LOAD once all lists are there. A list and its digest
+change together.
 
+A video's value (numbers are little-endian) is 16 bytes, the last of them its decayed clicks as of
+the release: a click at t counts 2 ** ((t - as_of) / half_life). A user's is a head and records::
+
+    exposures u4 | clicks u4 | decayed clicks f8
     exposures u4 | clicks u4 | floor i8 | limit u2 | records u2
     kind u1 | us i8 | watch f4 | position i4 | bytes of video u1, of event u1 | video | event
 
@@ -39,8 +47,19 @@ FIELDS: dict[Part, str] = {"video": "kevta", "user": "keuvtawpr"}
 video_id, event time and own time (microseconds), watch seconds, position, request_id; empty: none.
 """
 COUNTS = struct.Struct("<II")
+"""What the value of a video or user begins with."""
+VIDEO = struct.Struct("<IId")
+FORMAT = 2
+"""Of values and heads: a generation of another one is made anew from the streams."""
+SETTLED = frozenset({"as_of", "format", "half_life", "cursor", "entries"})
+"""Fields of `at` beside outcomes: as-of time and half-life in microseconds, the last entry that was
+applied, and how many were."""
 HEAD = struct.Struct("<IIqHH")
 RECORD = struct.Struct("<BqfiBB")
+QUEUE_REFRESHES = "queue_refreshes"
+"""A hash beside the directory: of each set of live queues, RELEASE:LOAD, when it was refreshed last
+(microseconds); behind another colon `refreshes`, lists `written`, and `version`, how many of the
+refreshes wrote any."""
 SHOWN, CLICKED, TAKEN_OUT = 1, 2, 3
 NO_FLOOR = -(2**62)
 
@@ -94,12 +113,45 @@ class LiveKeys:
         """`at`, `ids` or `state` of a bucket in the generation of a release."""
         return f"{self.prefix}:live:{release}:{part}:{name}:{self._tag(bucket)}"
 
+    def queue(self, release: int, load: int, name: int | str) -> bytes:
+        """The list of a queue as the events of a generation have moved it.
+
+        >>> LiveKeys("vt", Layout(16)).queue(7, 4, "p3")
+        b'vt:live:7:queue:4:{w}p3'
+        """
+        raw = str(name).encode()
+        return (
+            f"{self.prefix}:live:{release}:queue:{load}:{self._tag(self.bucket(raw))}".encode()
+            + raw
+        )
+
+    def queue_lists(self, release: int, load: int, bucket: int) -> str:
+        """What is known of the lists of a bucket: `writes`, and digests by name."""
+        return f"{self.prefix}:live:{release}:queue:{load}:lists:{self._tag(bucket)}"
+
     def generation(self, release: int, part: Part, bucket: int) -> list[str]:
         """The keys of a bucket in a generation."""
         return [self.state(release, part, name, bucket) for name in ("at", "ids", "state")]
 
     def _tag(self, bucket: int) -> str:
         return f"{{{self.layout.tags[bucket]}}}"
+
+
+class VideoState(NamedTuple):
+    """What events since the release did to a video; `decayed_clicks` as of the release.
+
+    >>> VideoState.parse(VIDEO.pack(9, 2, 1.5))
+    VideoState(exposures=9, clicks=2, decayed_clicks=1.5)
+    """
+
+    exposures: int
+    clicks: int
+    decayed_clicks: float
+
+    @classmethod
+    def parse(cls, value: bytes) -> VideoState:
+        """From the value in Redis; struct.error where it is damaged."""
+        return cls(*VIDEO.unpack(value))
 
 
 class Record(NamedTuple):

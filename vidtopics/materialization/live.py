@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, cast
 
+from vidtopics.contracts import TOPIC_QUEUES, VIDEO_STATISTICS
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import (
     Generation,
@@ -23,7 +24,9 @@ from vidtopics.events.generations import (
     open_generation,
     opened,
 )
+from vidtopics.events.queue_sets import QueueSet, drop_set, known_sets
 from vidtopics.layout import ViewEntry, Watermark, place
+from vidtopics.layout.known import known_fields
 from vidtopics.materialization.generations import entries_of
 from vidtopics.materialization.records import parse_records
 from vidtopics.online.connections import Connection
@@ -31,8 +34,6 @@ from vidtopics.online.live import LIVE_VIEWS
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import newest
-
-NAMES = frozenset(table.name for table in LIVE_VIEWS)
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Applying:
 
     recent: int
     max_ahead_us: int
+    half_life_us: int
+
+    @classmethod
+    def of(cls, applier: Applier) -> Applying:
+        """How an applier does it."""
+        return cls(applier.recent, applier.ahead_us, applier.half_life_us)
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> Applying | None:
+        """From what lies there; None where nobody applies, or a consumer of before this version."""
+        plain = known_fields(cls, json.loads(text)) if text else {}
+        return cls(**plain) if "half_life_us" in plain else None
 
 
 def begin(connection: Connection, settings: Settings) -> Applier:
@@ -53,11 +66,14 @@ def begin(connection: Connection, settings: Settings) -> Applier:
         StoreError: nothing was loaded under the prefix.
     """
     prefix = settings.online.prefix
-    applying = Applying(
-        settings.recall.recent_clicks, settings.online.max_ahead // timedelta(microseconds=1)
+    applier = Applier(
+        connection,
+        keys_of(connection, prefix),
+        recent=settings.recall.recent_clicks,
+        max_ahead=settings.online.max_ahead,
+        half_life=settings.statistics.half_life,
     )
-    applier = _applier(connection, prefix, applying)
-    connection.set(place(prefix, "applying"), json.dumps(asdict(applying)))
+    connection.set(place(prefix, "applying"), json.dumps(asdict(Applying.of(applier))))
     return applier
 
 
@@ -69,8 +85,8 @@ def follow(applier: Applier) -> None:
     """
     connection, prefix = applier.connection, applier.keys.prefix
     applier.keys = keys_of(connection, prefix)
-    applying = Applying(applier.recent, applier.ahead_us)
-    connection.set(place(prefix, "applying"), json.dumps(asdict(applying)), nx=True)
+    text = json.dumps(asdict(Applying.of(applier)))
+    connection.set(place(prefix, "applying"), text, nx=True)
 
 
 def synchronise(tables: Tables, applier: Applier) -> list[Generation]:
@@ -84,7 +100,11 @@ def synchronise(tables: Tables, applier: Applier) -> list[Generation]:
     """
     follow(applier)
     connection, keys = applier.connection, applier.keys
-    live, retained = _named(connection, keys.prefix)
+    live, retained, sets = _named(connection, keys.prefix)
+    last_set = max((_age(queues) for queues in sets), default=(0, 0))
+    for queues in known_sets(connection, keys.prefix).keys() - sets:
+        if _age(queues) < last_set:
+            drop_set(connection, keys, queues)
     known = opened(connection, keys.prefix)
     newest_named = max(live | retained, default=0)
     for release in known.keys() - live - retained:
@@ -102,10 +122,11 @@ def prepare(tables: Tables, connection: Connection, prefix: str, release: int) -
     Nothing is done where nobody applies events.
     """
     text = cast("bytes | None", connection.get(place(prefix, "applying")))
-    times = _as_of(tables, {release}) if text else {}
-    if not text or release not in times:
+    applying = Applying.parse(text)
+    times = _as_of(tables, {release}) if applying else {}
+    if not applying or release not in times:
         return 0
-    applier = _applier(connection, prefix, Applying(**json.loads(text)))
+    applier = _applier(connection, prefix, applying)
     generation = Generation(release, times[release])
     if not open_generation(connection, applier.keys, generation):
         return 0
@@ -118,23 +139,42 @@ def _applier(connection: Connection, prefix: str, applying: Applying) -> Applier
         keys_of(connection, prefix),
         recent=applying.recent,
         max_ahead=timedelta(microseconds=applying.max_ahead_us),
+        half_life=timedelta(microseconds=applying.half_life_us),
     )
 
 
-def _named(connection: Connection, prefix: str) -> tuple[set[int], set[int]]:
-    """Releases by which readers go now, and those of records that they may go back to."""
+def _named(connection: Connection, prefix: str) -> tuple[set[int], set[int], set[QueueSet]]:
+    """Releases that readers go by now, those of records that they may go back to; all queues."""
     with connection.pipeline(transaction=False) as pipe:
-        pipe.hgetall(place(prefix, "views"))
-        pipe.hgetall(place(prefix, "releases"))
-        views, texts = cast("list[dict[bytes, bytes]]", pipe.execute())
-    records = parse_records(texts)
+        for name in ("views", "structures", "releases"):
+            pipe.hgetall(place(prefix, name))
+        views, structures, texts = cast("list[dict[bytes, bytes]]", pipe.execute())
+    entries, records = entries_of(views), parse_records(texts)
     retained = (_releases(record.entries) for record in records)
-    return _releases(entries_of(views)), set().union(*retained)
+    facts = structures.get(TOPIC_QUEUES.name.encode())
+    sets = _sets(entries, facts).union(
+        *(_sets(r.entries, r.structures.get(TOPIC_QUEUES.name)) for r in records)
+    )
+    return _releases(entries), set().union(*retained), sets
+
+
+def _sets(entries: Mapping[str, ViewEntry], facts: str | bytes | None) -> set[QueueSet]:
+    """The live queues that go with views and lists."""
+    load = json.loads(facts).get("load") if facts else None
+    entry = entries.get(VIDEO_STATISTICS.name)
+    if not load or entry is None or not entry.source:
+        return set()
+    return {QueueSet(Watermark.parse(entry.source.encode()).release, load)}
+
+
+def _age(queues: QueueSet) -> tuple[int, int]:
+    """Sets that are prepared come behind all that were."""
+    return queues.load, queues.release
 
 
 def _releases(entries: Mapping[str, ViewEntry]) -> set[int]:
     """The releases whose generations go with the views' values."""
-    sources = (entry.source for name, entry in entries.items() if name in NAMES)
+    sources = (entry.source for name, entry in entries.items() if name in LIVE_VIEWS)
     return {Watermark.parse(source.encode()).release for source in sources if source}
 
 

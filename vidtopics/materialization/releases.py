@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import chain, takewhile
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from vidtopics.contracts import (
     RELEASES,
     TOPIC_QUEUES,
     USER_TOPICS,
+    VIDEO_STATISTICS,
     VIDEO_TOPICS,
     VIEWS,
     Table,
@@ -35,12 +37,14 @@ from vidtopics.materialization import (
 )
 from vidtopics.materialization.changes import Span
 from vidtopics.materialization.generations import Generations
+from vidtopics.materialization.live_queues import LoadOrdering, prepare_queues
 from vidtopics.materialization.loading import Loader, Progress, load_here
 from vidtopics.materialization.lock import Lease, LockError, hold, lost
 from vidtopics.materialization.reports import Moved
 from vidtopics.materialization.upgrade import upgrade
 from vidtopics.materialization.writer import StoreWriter
 from vidtopics.online.connections import Connection
+from vidtopics.online.live import LIVE_VIEWS
 from vidtopics.releases import loads
 from vidtopics.settings import GateSettings, OnlineSettings
 from vidtopics.tables import Tables
@@ -78,6 +82,7 @@ def materialize(
     report: Report = _silent,
     progress: Progress = _silent,
     loader: Loader = load_here,
+    load_ordering: LoadOrdering | None = None,
 ) -> list[Moved]:
     """Bring Redis to a release, by default the one in force; what each view and structure needed.
 
@@ -97,6 +102,8 @@ def materialize(
         report: called after each view and structure.
         progress: called with a view's name, the rows that are moved and those there are.
         loader: moves the rows of files, in this process or on Spark's executors.
+        load_ordering: reads the members of live queues, so that the release goes live with them;
+            None: its queues are the batch's until a consumer has ordered them.
 
     Raises:
         LockError: another run holds the lock, or took it from this one.
@@ -125,12 +132,13 @@ def materialize(
         run = views.Round(
             tables, writer, lease, number, now_us, full, loader, progress, after_failover, gates
         )
+        prepare = partial(_prepare_queues, run, load_ordering) if load_ordering else _silent
         done = []
         for name in _unwanted(writer.generations, settings):
             writer.drop(name)
             done.append(Moved(name, number, taken_out=True))
             report(done[-1])
-        done += _bring(run, list(_parts(target, settings)), report)
+        done += _bring(run, list(_parts(target, settings)), report, prepare)
         keep_us = settings.keep // timedelta(microseconds=1)
         cleaning.expire(writer, keep_us, time.time_ns() // 1000)
         if not all(moved.up_to_date for moved in done):
@@ -145,7 +153,12 @@ def materialize(
     return done
 
 
-def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report) -> list[Moved]:
+def _bring(
+    run: views.Round,
+    parts: Sequence[tuple[Table, int]],
+    report: Report,
+    prepare: Callable[[switching.Switch], None],
+) -> list[Moved]:
     """Stage every view and structure of a release, then make all of them live at once."""
     done: dict[str, Moved] = {}
     staged: dict[str, switching.Staged] = {}
@@ -171,12 +184,35 @@ def _bring(run: views.Round, parts: Sequence[tuple[Table, int]], report: Report)
         switch = switching.Switch(
             run.load, run.release, live_us, views_to_switch, fields, sorted(failed)
         )
-        if live.NAMES & {view.view for view in views_to_switch}:
+        if {*LIVE_VIEWS} & {view.view for view in views_to_switch}:
             live.prepare(run.tables, run.store.connection, run.store.prefix, run.release)
+        prepare(switch)
         failpoint("materialize.staged")
         switching.go_live(run.store, switch)
         failpoint("materialize.switched")
     return list(done.values())
+
+
+def _prepare_queues(run: views.Round, ordering: LoadOrdering, switch: switching.Switch) -> None:
+    """Write the live queues that go with a switch; a line where their tables can't be read.
+
+    Then the batch's are shown until a consumer has them.
+    """
+    if TOPIC_QUEUES.name in switch.incomplete:
+        return
+    shown = {view.view: view.shown for view in switch.staged}
+    try:
+        prepare_queues(
+            run.tables,
+            run.store.connection,
+            run.store.prefix,
+            ordering,
+            release=switch.release,
+            shown=shown.get(VIDEO_STATISTICS.name),
+            load=switch.load if switch.structures else None,
+        )
+    except TableError as error:
+        _logger.warning("the queues of release %s aren't live yet: %s", switch.release, error)
 
 
 def _failed(done: dict[str, Moved]) -> set[str]:

@@ -106,8 +106,18 @@ def look(
         "version": version,
         "table_id": str(delta.metadata().id),
         "files": files_digest(files(delta)),
+        "global_ctr": global_ctr(tables, version),
     }
     return _queues(rows, facts, known)
+
+
+def global_ctr(tables: Tables, version: int) -> float | None:
+    """Clicks over exposures of all videos, as the job that wrote a version of the queues had it.
+
+    None where its commit doesn't say it, as those of others, or is no more.
+    """
+    commit = tables.commits(TOPIC_QUEUES).until(version).last()
+    return None if commit is None else cast("float | None", commit.facts.get("global_ctr"))
 
 
 def everything(

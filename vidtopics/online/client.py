@@ -19,12 +19,13 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
-from vidtopics.online.lists import Catalogue
+from vidtopics.online.lists import Catalogue, QueueState
 from vidtopics.online.reads import Parts, Read, Reads
 from vidtopics.online.round_trip import send, send_async
 
 if TYPE_CHECKING:
     from vidtopics.online.live import LiveStatistics, LiveUser
+    from vidtopics.online.live_reads import LiveRead
 
 T = TypeVar("T")
 
@@ -107,12 +108,33 @@ class OnlineClient(Reads[Connection]):
 
         return self._run(live_user(self, user_id))
 
+    def read_live(
+        self,
+        parts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        user_id: str | None = None,
+        video_ids: Sequence[str] = (),
+    ) -> LiveRead:
+        """Views, each with ids of its own, and what events did since, in one round trip.
+
+        Args:
+            parts: views with their ids; the values are the release's.
+            user_id: whose live state is read too.
+            video_ids: whose live counts are.
+
+        Raises as :meth:`read_views`.
+        """
+        from vidtopics.online.live_reads import read_live
+
+        return self._run(read_live(self, parts, user_id, video_ids))
+
     def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
     ) -> list[list[str]]:
-        """The first `limit` videos of each queue in one round trip.
+        """The first `limit` videos of each queue in one round trip, as events have moved it.
 
-        Empty for an unknown queue or another epoch.
+        Empty for an unknown queue or another epoch. Where nobody applies events, or the release has
+        no live queues yet, the order is the batch's (:meth:`queue_state`).
 
         Args:
             names: of queues: a topic's number, `p3` for parent topic 3, `all` for the catalogue;
@@ -122,8 +144,18 @@ class OnlineClient(Reads[Connection]):
         """
         return self._run(self._queues(names, epoch, limit))
 
+    def queue_state(self) -> QueueState | None:
+        """Which queues these are and when events moved them last; None: there are no queues.
+
+        One round trip; beside the version that a request's log may keep.
+        """
+        return self._run(self._queue_state())
+
     def catalogue(self) -> Catalogue:
-        """The epoch of the queues; its topics and parents by falling clicks on their queues."""
+        """The epoch of the queues; its topics and parents by falling clicks on their queues.
+
+        Clicks are the release's: events move the queues alone.
+        """
         return self._run(self._catalogue())
 
     def close(self) -> None:
@@ -184,11 +216,27 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
 
         return await self._run(live_user(self, user_id))
 
+    async def read_live(
+        self,
+        parts: Sequence[tuple[str, Sequence[str]]],
+        *,
+        user_id: str | None = None,
+        video_ids: Sequence[str] = (),
+    ) -> LiveRead:
+        """As :meth:`OnlineClient.read_live`."""
+        from vidtopics.online.live_reads import read_live
+
+        return await self._run(read_live(self, parts, user_id, video_ids))
+
     async def queues(
         self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
     ) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
         return await self._run(self._queues(names, epoch, limit))
+
+    async def queue_state(self) -> QueueState | None:
+        """As :meth:`OnlineClient.queue_state`."""
+        return await self._run(self._queue_state())
 
     async def catalogue(self) -> Catalogue:
         """As :meth:`OnlineClient.catalogue`."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, Structures, place
+from vidtopics.layout import Directory, Structures, Watermark, place
+from vidtopics.layout.live import QUEUE_REFRESHES, LiveKeys
 from vidtopics.online.requests import is_stale
 
-ListKeys = Callable[[Directory, Structures], Iterable[bytes]]
+ListKeys = Callable[[Directory], Iterable[bytes]]
 QUEUES = "topic_queues"
 LEVELS = ("topics", "parents", "parent_clicks", "popular_clicks")
 WITHOUT_PARENTS: Mapping[str, Any] = MappingProxyType(
@@ -29,6 +31,61 @@ def queues_number(directory: Directory, epoch: int) -> int | None:
     return facts.get("load", epoch) if facts.get("epoch") == epoch else None
 
 
+def release_of(directory: Directory, view: str) -> int:
+    """The release whose generation goes with a view's values; 0: none, only Feast wrote them."""
+    source = directory.view(view).source
+    return Watermark.parse(source.encode()).release if source else 0
+
+
+def set_of(directory: Directory, load: int) -> tuple[int, int]:
+    """The live queues that go with a load's: their release and the load.
+
+    Release 0: no batch counted the videos, so that no events are added to its counts.
+    """
+    view = VIDEO_STATISTICS.name
+    return release_of(directory, view) if view in directory.views else 0, load
+
+
+def queue_key(directory: Directory, load: int, name: int | str) -> bytes:
+    """The list that readers go by: as events have moved it, else the batch's."""
+    release, _ = set_of(directory, load)
+    if f"{release}:{load}" in directory.live_queues:
+        return LiveKeys(directory.prefix, directory.layout).queue(release, load, name)
+    return Structures(directory.prefix, directory.layout).queue(load, name)
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """Which queues readers get, and how old they are.
+
+    Attributes:
+        release: the release whose events have moved them; 0: none has, they are the batch's.
+        load: the load that brought the batch's.
+        version: rises with each refresh that wrote a list, behind its last; 0: the batch's.
+        refreshed_us: when the last refresh ended, by the consumer's clock, microseconds; 0: none.
+    """
+
+    release: int
+    load: int
+    version: int = 0
+    refreshed_us: int = 0
+
+    @staticmethod
+    def command(directory: Directory, load: int) -> tuple[Any, ...]:
+        """What asks for it."""
+        name = "{}:{}".format(*set_of(directory, load))
+        return "HMGET", place(directory.prefix, QUEUE_REFRESHES), name, f"{name}:version"
+
+    @classmethod
+    def of(cls, directory: Directory, load: int, answer: Sequence[bytes | None]) -> QueueState:
+        """From the answer."""
+        release, _ = set_of(directory, load)
+        if f"{release}:{load}" not in directory.live_queues:
+            return cls(0, load)
+        refreshed_us, version = (int(number or 0) for number in answer)
+        return cls(release, load, version, refreshed_us)
+
+
 @dataclass(frozen=True)
 class ListRequest:
     """The first elements of some lists, and behind them the directory's version.
@@ -44,7 +101,7 @@ class ListRequest:
     @classmethod
     def of(cls, directory: Directory, keys: ListKeys, limits: Sequence[int] | None) -> ListRequest:
         """The request for the lists that `keys` names, of so many elements at most (None: all)."""
-        names = [*keys(directory, Structures(directory.prefix, directory.layout))]
+        names = [*keys(directory)]
         ends = [-1] * len(names) if limits is None else [limit - 1 for limit in limits]
         lists = [("LRANGE", key, 0, end) for key, end in zip(names, ends, strict=False)]
         return cls(directory, [*lists, ("GET", place(directory.prefix, "directory"))])
@@ -69,6 +126,8 @@ class Catalogue:
     """Of each parent, the decayed clicks on its queue."""
     popular_clicks: tuple[float, ...] = ()
     """Of each video in the catalogue's queue, in its order, the decayed clicks."""
+    global_ctr: float | None = None
+    """Clicks over exposures of all videos; None: an earlier version loaded the queues."""
 
     @classmethod
     def of(cls, directory: Directory) -> Catalogue:
@@ -85,5 +144,6 @@ class Catalogue:
                     mend="run `vidtopics run` and `vidtopics materialize`",
                 )
             )
-        levels = (tuple(facts[name]) for name in LEVELS)
-        return cls(facts["epoch"], *levels)
+        topics, parents, parent_clicks, popular_clicks = (tuple(facts[name]) for name in LEVELS)
+        rate = facts.get("global_ctr")
+        return cls(facts["epoch"], topics, parents, parent_clicks, popular_clicks, rate)

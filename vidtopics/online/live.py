@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import redis
 from numpy.typing import NDArray
 
 from vidtopics.contracts import (
     USER_RECENT_CLICKS,
     USER_RECENT_SKIPS,
     USER_STATISTICS,
+    USER_TOPICS,
     VIDEO_STATISTICS,
 )
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, Watermark
+from vidtopics.layout import Directory
 from vidtopics.layout.live import COUNTS, Click, LiveKeys, Skip, UserState
-from vidtopics.online.connections import AsyncCluster
 from vidtopics.online.features import Features
-from vidtopics.online.requests import Batches, Request, encoded
+from vidtopics.online.lists import release_of
+from vidtopics.online.requests import Request, encoded
 from vidtopics.online.round_trip import Command
 
 if TYPE_CHECKING:
     from vidtopics.online.reads import Read, Reads
 
-LIVE_VIEWS = (VIDEO_STATISTICS, USER_STATISTICS, USER_RECENT_CLICKS, USER_RECENT_SKIPS)
-"""The views that events add to."""
-USER_VIEWS = tuple(table.name for table in LIVE_VIEWS[1:])
+USER_VIEWS = tuple(table.name for table in (USER_STATISTICS, USER_RECENT_CLICKS, USER_RECENT_SKIPS))
+LIVE_VIEWS = (VIDEO_STATISTICS.name, *USER_VIEWS, USER_TOPICS.name)
+"""The views that events add to: a generation stays while one of them is of its release."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,6 @@ class LiveUser:
         return [click.video.decode() for click in self.recent_clicks]
 
 
-def release_of(directory: Directory, view: str) -> int:
-    """The release whose generation goes with a view's values; 0: none, only Feast wrote them."""
-    source = directory.view(view).source
-    return Watermark.parse(source.encode()).release if source else 0
-
-
 def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistics]:
     """As the client's method of that name."""
     view, id_bytes = VIDEO_STATISTICS.name, encoded(ids)
@@ -97,7 +91,7 @@ def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistic
     for places, values in zip(buckets.values(), replies, strict=True):
         present = [(place, v) for place, v in zip(places, values, strict=True) if v is not None]
         for place, value in present:
-            live[place] = COUNTS.unpack(value)
+            live[place] = COUNTS.unpack_from(value)
     exposures, clicks = (
         cast("NDArray[np.int64]", features[f"video_{name}"]) for name in ("exposures", "clicks")
     )
@@ -135,8 +129,8 @@ def live_user(reads: Reads[Any], user_id: str) -> Read[LiveUser]:
     return LiveUser(
         _number(statistics, "user_exposures") + counted.exposures,
         _number(statistics, "user_clicks") + counted.clicks,
-        tuple(clicked.recent_clicks(_clicks(values.get(USER_RECENT_CLICKS.name)))),
-        tuple(skipped.recent_skips(_skips(values.get(USER_RECENT_SKIPS.name)))),
+        tuple(clicked.recent_clicks(clicks_of(values.get(USER_RECENT_CLICKS.name)))),
+        tuple(skipped.recent_skips(skips_of(values.get(USER_RECENT_SKIPS.name)))),
     )
 
 
@@ -147,15 +141,10 @@ def _read(
     from vidtopics.online.reads import FRESH
 
     names = [view for view, _ in parts]
-    is_cluster = isinstance(reads.connection, redis.RedisCluster | AsyncCluster)
     for fresh in FRESH:
         directory = yield from reads._current_directory(names, fresh=fresh)
         request = Request.of(directory, parts)
-        live = live_commands(directory)
-        if is_cluster:
-            batches = Batches.of_cluster(request)
-        else:
-            batches = Batches([("MGET", *request.keys())])
+        batches, live = reads._batches(request), live_commands(directory)
         replies = yield [*live, *batches.commands]
         answers = batches.answers(replies[len(live) :])
         if (yield from reads._are_valid(request, answers, names)):
@@ -175,12 +164,14 @@ def _first(features: Features | None, *names: str) -> Iterable[tuple[Any, ...]]:
     return zip(*columns, strict=True) if columns and columns[0] is not None else ()
 
 
-def _clicks(features: Features | None) -> list[Click]:
+def clicks_of(features: Features | None) -> list[Click]:
+    """The only row of `user_recent_clicks`; none where there is none."""
     names = ("recent_video_ids", "recent_times", "recent_watch_seconds")
     return [Click(int(us), v.encode(), float(w)) for v, us, w in _first(features, *names)]
 
 
-def _skips(features: Features | None) -> list[Skip]:
+def skips_of(features: Features | None) -> list[Skip]:
+    """The only row of `user_recent_skips`, likewise."""
     names = ("skipped_video_ids", "skipped_times", "skipped_positions")
     return [Skip(int(us), v.encode(), int(at)) for v, us, at in _first(features, *names)]
 

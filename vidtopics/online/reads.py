@@ -15,7 +15,7 @@ import redis
 
 from vidtopics.contracts import USER_RECENT_CLICKS
 from vidtopics.errors import StoreError, explain
-from vidtopics.layout import Directory, Structures, place
+from vidtopics.layout import Directory, place
 from vidtopics.online.connections import (
     MAX_CONNECTIONS,
     TIMEOUT_S,
@@ -26,7 +26,15 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import Exchange
 from vidtopics.online.features import Features
-from vidtopics.online.lists import QUEUES, Catalogue, ListKeys, ListRequest, queues_number
+from vidtopics.online.lists import (
+    QUEUES,
+    Catalogue,
+    ListKeys,
+    ListRequest,
+    QueueState,
+    queue_key,
+    queues_number,
+)
 from vidtopics.online.requests import (
     Batches,
     Request,
@@ -224,9 +232,9 @@ class Reads(Generic[C]):
         if not names or min(limits) < 1:
             return [[] for _ in names]  # LRANGE 0 -1 would give all
 
-        def keys(directory: Directory, structures: Structures) -> Iterable[bytes]:
-            number = queues_number(directory, epoch)
-            return [] if number is None else [structures.queue(number, name) for name in names]
+        def keys(directory: Directory) -> Iterable[bytes]:
+            load = queues_number(directory, epoch)
+            return [] if load is None else [queue_key(directory, load, name) for name in names]
 
         _, lists = yield from self._lists(keys, limits, [QUEUES])
         return lists or [[] for _ in names]
@@ -243,10 +251,26 @@ class Reads(Generic[C]):
         self._pin(directory)
         return directory, request.lists(answers)
 
+    def _queue_state(self) -> Read[QueueState | None]:
+        for fresh in FRESH:
+            directory = yield from self._current_directory(fresh=fresh)
+            load: int = directory.structures.get(QUEUES, {}).get("load", 0)
+            if not load:
+                return None
+            request = ListRequest(
+                directory,
+                [QueueState.command(directory, load), ("GET", place(self.prefix, "directory"))],
+            )
+            answers = yield request.commands
+            if (yield from self._are_valid(request, answers, [QUEUES])):
+                break
+        self._pin(directory)
+        return QueueState.of(directory, load, answers[0])
+
     def _catalogue(self) -> Read[Catalogue]:
         if self._pinned:
             return Catalogue.of(self._pinned)
-        directory, _ = yield from self._lists(lambda directory, names: [], None, [])
+        directory, _ = yield from self._lists(lambda directory: [], None, [])
         return Catalogue.of(directory)
 
     @property

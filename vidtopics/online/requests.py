@@ -15,6 +15,7 @@ from vidtopics.contracts import ENTITIES, SERVICES
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.layout import Directory, KeySpace, place
 from vidtopics.layout.chain import lifted
+from vidtopics.layout.directory import LIVE_QUEUES
 from vidtopics.layout.hashes import HashedIds
 from vidtopics.online.features import Features, gather
 
@@ -26,7 +27,7 @@ def directory_commands(prefix: str) -> list[tuple[str, str]]:
     next read.
     """
     kinds = {"directory": "GET", "layout": "GET"}
-    kinds |= dict.fromkeys(("views", "schemas", "structures"), "HGETALL")
+    kinds |= dict.fromkeys(("views", "schemas", "structures", LIVE_QUEUES), "HGETALL")
     return [(command, place(prefix, name)) for name, command in kinds.items()]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from typing import Any, cast
 
 import redis
@@ -27,7 +28,7 @@ from vidtopics.online.drivers import drive, drive_async
 Command = tuple[Any, ...] | bytes
 """A read command whose keys share a slot; its first key comes behind its name.
 
-Bytes: a command as Redis' protocol has it, alone and for a single server.
+Bytes: a command as Redis' protocol has it, for a single server, behind all others.
 """
 NEVER = Retry(NoBackoff(), 0)
 OF_A_CLUSTER = (MovedError, AskError, TryAgainError, ClusterCrossSlotError, ClusterDownError)
@@ -123,7 +124,9 @@ def _packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     """The message; a read of values is packed already."""
     if isinstance(commands[0], bytes):
         return [commands[0]]
-    return cast("list[bytes]", connection.pack_commands(commands))
+    unpacked = [*takewhile(lambda command: not isinstance(command, bytes), commands)]
+    behind = cast("Sequence[bytes]", commands[len(unpacked) :])
+    return [*connection.pack_commands(unpacked), *behind]
 
 
 def _parsed(server: Any, commands: Sequence[Command], answers: list[Any]) -> list[Any]:
@@ -131,9 +134,8 @@ def _parsed(server: Any, commands: Sequence[Command], answers: list[Any]) -> lis
     for answer in answers:
         if isinstance(answer, redis.ResponseError):
             raise answer
-    if isinstance(commands[0], bytes):
-        return answers
-    parsers = [server.response_callbacks.get(command[0]) for command in commands]
+    callbacks = server.response_callbacks
+    parsers = [None if isinstance(c, bytes) else callbacks.get(c[0]) for c in commands]
     return [parse(a) if parse else a for parse, a in zip(parsers, answers, strict=True)]
 
 

@@ -29,6 +29,11 @@ from vidtopics.times import micros
 FILE = "run.lock"
 TOUCH_S = 10.0
 STALE_S = 120.0
+SMALL_RELEASE = "vidtopics infer"
+"""The command of an owner that has the lock for seconds: others wait for it."""
+PATIENCE_S = 600.0
+"""For how long they do; on a machine that has far too much to do it was not done in a minute."""
+POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,13 +77,18 @@ class RunLock:
 
 
 @contextmanager
-def hold(home: Path, command: str) -> Iterator[RunLock]:
+def hold(home: Path, command: str, *, patience_s: float = 0.0) -> Iterator[RunLock]:
     """Hold the home's lock.
+
+    Args:
+        home: whose lock it is.
+        command: who holds it, for others' messages.
+        patience_s: for how long to wait for another run; for a small release :data:`PATIENCE_S`.
 
     Raises:
         BusyError: another run has it; it is named, with its age.
     """
-    lock = acquire(home, command)
+    lock = _acquire_in_time(home, command, patience_s)
     stop = threading.Event()
 
     def beat() -> None:
@@ -94,6 +104,19 @@ def hold(home: Path, command: str) -> Iterator[RunLock]:
         stop.set()
         thread.join()
         os.close(lock.file)
+
+
+def _acquire_in_time(home: Path, command: str, patience_s: float) -> RunLock:
+    began = time.monotonic()
+    while True:
+        try:
+            return acquire(home, command)
+        except BusyError:
+            owner = _owner(home / FILE)
+            is_small = owner is not None and owner.command == SMALL_RELEASE
+            if time.monotonic() - began >= max(patience_s, PATIENCE_S if is_small else 0.0):
+                raise
+        time.sleep(POLL_S)
 
 
 def acquire(home: Path, command: str) -> RunLock:

@@ -17,7 +17,7 @@ from vidtopics.settings.inputs import IngestSettings, ScheduleSettings, Simulati
 from vidtopics.settings.online import MaintenanceSettings, OnlineSettings
 from vidtopics.settings.parsing import load, parse
 from vidtopics.settings.ranking import EvaluationSettings, RankingSettings
-from vidtopics.settings.serving import ServingSettings
+from vidtopics.settings.serving import ServingSettings, Space
 from vidtopics.settings.topics import TagSettings, TopicSettings
 from vidtopics.settings.tree import Settings
 from vidtopics.settings.users import QueueSettings, RecallSettings, StatisticsSettings, UserSettings
@@ -39,6 +39,7 @@ __all__ = [
     "ServingSettings",
     "Settings",
     "SimulationSettings",
+    "Space",
     "StatisticsSettings",
     "TagSettings",
     "TitleEncoderSettings",

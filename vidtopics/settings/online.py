@@ -25,6 +25,9 @@ class OnlineSettings(Section):
     max_ahead: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(days=1)
     """How far an event time may lie ahead of now; a row beyond is refused, as no right one could
     ever take its place."""
+    max_event_lag: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(minutes=1)
+    """How long an event may wait to be applied until `events apply` isn't ready, and `serve` marks
+    its recommendations with `events`; in ordinary running it is milliseconds."""
     lateness: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(seconds=5)
     """How long a run waits, once its as-of time is fixed, for events of before it that are still on
     their way; what comes later counts in the next release."""

@@ -43,6 +43,9 @@ class QueueSettings(Section):
     """Time since publication within which a video with fewer than tau_1 exposures is fresh."""
     fresh_pool: Count = 100
     """Fresh videos of a queue, from which requests draw, at most."""
+    refresh: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
+    """Between two looks of `vidtopics events apply` at the queues that readers go by. Where a look
+    takes more than a quarter of that, three times as long as it took. The job doesn't go by it."""
     length: Positive = 1_000
     """Judged videos that a queue holds at most. With less than N_3 and what a user has seen
     (2 N_1) the catalogue's queue can't fill up every user's candidates."""
@@ -69,3 +72,5 @@ class RecallSettings(Section):
     topic: how far the user's clicks are trusted against what is popular."""
     leave_out: Literal["seen", "clicked"] = "seen"
     """Which of the user's recent videos don't come back: all that were shown, or clicked ones."""
+    live: bool = True
+    """Whether a request sees the events since the release, where they are applied."""

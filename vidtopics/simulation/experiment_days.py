@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vidtopics.errors import BusyError, InputError, SettingsError, TableError, explain
+from vidtopics.errors import BusyError, InputError, SettingsError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.files import write_whole
 from vidtopics.simulation.platform import Platform
 from vidtopics.simulation.responses import State
+from vidtopics.simulation.saved_state import load_state, save_state
 
 FOLDER = ".days"
 PLAN = "plan.json"
@@ -74,10 +73,7 @@ class Days:
         partial.mkdir(parents=True)
         try:
             yield partial
-            (partial / STATE).mkdir()
-            with (partial / STATE / "users.npz").open("wb") as file:
-                np.savez(file, allow_pickle=False, **state._asdict())
-            platform.save(partial / STATE)
+            save_state(partial / STATE, state, platform)
             failpoint("experiment.day")
             partial.rename(self[step])
         except Exception:
@@ -90,17 +86,7 @@ class Days:
         Raises:
             TableError: the files can't be read.
         """
-        path = self[step] / STATE / "users.npz"
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                state = State(**dict(arrays))
-        except Exception as error:  # whatever odd bytes lead the reader to
-            found = f"{type(error).__name__} {error}"
-            mend = "start the experiment anew, in another folder"
-            raise TableError(
-                explain(str(path), expected="a saved state", found=found, mend=mend)
-            ) from None
-        return state, Platform.load(self[step] / STATE)
+        return load_state(self[step] / STATE)
 
     def drop_states(self, steps: Sequence[Step], but: set[Step]) -> None:
         """Remove the states of finished days that no later day begins with."""

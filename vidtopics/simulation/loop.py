@@ -109,7 +109,7 @@ def _day(
     day: int,
     block: int,
 ) -> Iterator[Batch]:
-    active = _come(world, state, day)
+    active = come(world, state, day)
     refresh = 0
     while active.size:
         again = []
@@ -163,8 +163,8 @@ def _choose(
     return slates, propensities
 
 
-def _come(world: World, state: State, day: int) -> NDArray[np.int64]:
-    """Users who come today, ascending; sets their clocks, and clears what yesterday left."""
+def come(world: World, state: State, day: int) -> NDArray[np.int64]:
+    """Users who come on a day, ascending; sets their clocks, and clears what yesterday left."""
     rows = np.arange(world.settings.users)
     joy = state.joy / np.maximum(state.clicks, 1)
     state.joy[:], state.clicks[:] = 0, 0

@@ -34,7 +34,7 @@ from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableE
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
-from vidtopics.tables import deltalake_engine, releases, tail
+from vidtopics.tables import releases, tail
 from vidtopics.tables.commits import (
     Commit,
     CommitLog,
@@ -355,6 +355,8 @@ class Tables:
             if table.kind == "snapshot":
                 return spark_engine.publish_snapshot(table, delta, rows, commit, log.last())
             return spark_engine.publish_complete(table, delta, rows, commit, following, widths)
+        from vidtopics.tables import deltalake_engine  # it loads DuckDB, which readers don't need
+
         dataset = ds.dataset(_in_few_chunks(rows)) if isinstance(rows, pa.Table) else rows
         if not isinstance(dataset, ds.Dataset):
             raise _wrong_kind(table, "an Arrow table or dataset", rows)

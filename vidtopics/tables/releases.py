@@ -20,7 +20,6 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, RELEASES
 from vidtopics.errors import BusyError, ConflictError, TableError, explain
 from vidtopics.failpoints import failpoint
-from vidtopics.tables import deltalake_engine
 from vidtopics.tables.commits import Commit, CommitLog, commits, next_ordinal
 from vidtopics.tables.schemas import TIMESTAMP, arrow_schema
 from vidtopics.times import EPOCH, micros
@@ -156,6 +155,8 @@ def append(tables: Tables, rows: Sequence[Release], *, run: int) -> None:
         created_min_us=min(row.created_us for row in new),
         ordinal=next_ordinal(delta, JOB),
     )
+    from vidtopics.tables import deltalake_engine  # it loads DuckDB, which readers don't need
+
     deltalake_engine.append(RELEASES, delta, iter([_batch(new)]), commit)
     failpoint("release.committed")
 

@@ -84,6 +84,8 @@ class Table(nn.Module):
         rows = self.rows_of(codes)
         if _trains_on_cpu(codes):
             return cast("Tensor", Bag.apply(self.weight, rows, weights))
+        if torch.onnx.is_in_onnx_export():  # a bag would be a loop over the rows there
+            return (functional.embedding(rows, self.weight) * weights[..., None]).sum(1)
         return functional.embedding_bag(rows, self.weight, per_sample_weights=weights, mode="sum")
 
 
@@ -232,12 +234,12 @@ def mixture(rows: Tensor, weights: Tensor, places: Tensor, count: int) -> Tensor
     >>> mixture(rows, weights, torch.tensor([[0.5, 0.5]]), 3).tolist()
     [[0.0, 0.125, 0.875]]
     """
-    if rows.device.type == "cpu":
+    if rows.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
         out = np.zeros((len(rows), count), np.float32)
         _add_slots(rows.numpy(), weights.numpy(), places.numpy(), out)
         return torch.from_numpy(out)
     shares = slot_shares(rows, weights) * places[:, :, None]
-    out_of = weights.new_zeros(len(rows), count)
+    out_of = weights.new_zeros(rows.shape[0], count)  # `len` is a constant to a tracer
     return out_of.scatter_add_(1, rows.flatten(1), shares.flatten(1))
 
 
@@ -276,7 +278,7 @@ def overlap(batch: Batch, codes: int, places: int, *, parents: bool = False) -> 
         (batch.parents, batch.history_parents) if parents else (batch.topics, batch.history_topics)
     )
     own = slot_shares(candidate, batch.topic_weights)
-    own_mixture = own.new_zeros(len(own), codes).scatter_add_(1, candidate, own)
+    own_mixture = own.new_zeros(own.shape[0], codes).scatter_add_(1, candidate, own)
     history = history[:, :places]
     past = slot_shares(history, batch.history_weights[:, :places])
     return (own_mixture.gather(1, history.flatten(1)).view_as(past) * past).sum(-1)

@@ -1,0 +1,84 @@
+"""Whatever is sent to whichever route: no bug, and answers as /openapi.json describes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.specs.openapi import checks
+from serving_world import release, service_over, store_model
+from test_serving_similar import JOINT
+
+from consumers.serving.app import make_app
+from consumers.serving.neighbours import Neighbours
+
+load_all_checks()
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+ROUTES = {
+    ("POST", "/recommend"),
+    ("POST", "/features"),
+    ("POST", "/similar"),
+    ("POST", "/events"),
+    ("GET", "/topics/{topic_id}"),
+    ("GET", "/live"),
+    ("GET", "/ready"),
+    ("GET", "/metrics"),
+}
+
+
+@pytest.fixture
+def operations(store, tmp_path):
+    """The routes over a release, in this process; known ids aren't drawn, so most are unknown."""
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service = service_over(store, tmp_path, similar=("joint",))
+    index = Neighbours([*JOINT], np.array([*JOINT.values()], np.float16))
+    service.watch._neighbours = lambda number: {"joint": index}
+    service.watch.look()
+    assert not list(service.not_ready())
+    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(service, None))
+    yield [result.ok() for result in schema.get_all_operations()]
+    service.close()
+
+
+def fuzz(operations, examples):
+    modes = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+    cases = st.one_of(
+        operation.as_strategy(generation_mode=mode) for operation in operations for mode in modes
+    )
+    called = set()
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases)
+    def call(case):
+        response = case.call()
+        called.add((case.method, case.operation.path))
+        case.validate_response(response, checks=CHECKS)
+
+    call()
+    assert called >= ROUTES
+
+
+def test_no_request_is_a_bug_and_answers_are_as_described(operations):
+    assert {(o.method.upper(), o.path) for o in operations} >= ROUTES
+    fuzz(operations, 60)
+
+
+@pytest.mark.slow  # 25 times as many
+def test_no_request_of_many_is_a_bug(operations):
+    fuzz(operations, 1_500)
