@@ -78,12 +78,10 @@ class Receiver:
         assert counters(self.store, self.keys, 1)["video"]["applied"] > 0  # not all of before it
         assert_equals_batch(self.store, self.keys, self.generation, log, LIMIT)
         land(self.small.tables, self.store, self.keys, SETTINGS.ingest, DAY)
-        assert self._table(IMPRESSIONS, "position") == sorted(
-            (e.event, e.user, e.video, e.us, e.position) for e in log
-        )
-        assert self._table(CLICKS, "watch_seconds") == sorted(
-            (e.event, e.user, e.video, e.clicked_us, e.watch) for e in log if e.clicked_us
-        )
+        shown = [(e.event, e.user, e.video, e.us, e.position) for e in log]
+        clicked = [(e.event, e.user, e.video, e.clicked_us, e.watch) for e in log if e.clicked_us]
+        self._assert_rows(IMPRESSIONS, "position", shown)
+        self._assert_rows(CLICKS, "watch_seconds", clicked)
 
     def dead(self) -> list[tuple[str, str]]:
         """Reasons and details of the dead letters that landed."""
@@ -95,9 +93,11 @@ class Receiver:
         buckets = range(self.keys.layout.buckets)
         return sum(self.store.xlen(self.keys.stream("user", b)) for b in buckets)
 
-    def _table(self, table: Any, last: str) -> list[tuple[Any, ...]]:
+    def _assert_rows(self, table: Any, last: str, expected: list[tuple[Any, ...]]) -> None:
         names = ("event_id", "user_id", "video_id")
-        return sorted(
+        landed = [
             (*(row[name] for name in names), micros(row["event_timestamp"]), row[last])
             for row in self.small.tables.read(table).to_pylist()
-        )
+        ]
+        different = set(landed) ^ set(expected)
+        assert sorted(landed) == sorted(expected), [len(landed), len(expected), [*different][:4]]
