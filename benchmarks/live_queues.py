@@ -24,6 +24,7 @@ import typer
 
 from benchmarks import homes
 from benchmarks.events import DAY, events
+from vidtopics.cli.event_monitoring import Watch
 from vidtopics.cli.events import refresh_at_a_pace
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, drop, keys_of, open_generation
@@ -80,13 +81,15 @@ class Timed:
     def __init__(self, work: QueueWork) -> None:
         self.work = work
         self.seconds: list[float] = []
+        self.cpu_s: list[float] = []
         self.written = 0
 
     def refresh(self) -> None:
         """As :meth:`QueueWork.refresh`."""
-        began = time.perf_counter()
+        began, own_s = time.perf_counter(), time.process_time()
         self.written += self.work.refresh().written
         self.seconds.append(time.perf_counter() - began)
+        self.cpu_s.append(time.process_time() - own_s)
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def refreshed(timed: Timed) -> Iterator[None]:
     """Beside the block, at the pace of the service."""
     ended = threading.Event()
     every_s = SETTINGS.queues.refresh.total_seconds()
-    thread = threading.Thread(target=refresh_at_a_pace, args=(timed, every_s, ended))
+    thread = threading.Thread(target=refresh_at_a_pace, args=(timed, every_s, ended, Watch()))
     thread.start()
     try:
         yield
@@ -104,10 +107,11 @@ def refreshed(timed: Timed) -> Iterator[None]:
 
 
 class Run(NamedTuple):
-    """Events a second, seconds of each refresh, and lists written."""
+    """Events a second, seconds of each refresh, CPU of the first (alone), and lists written."""
 
     rate: float
     refreshes: list[float]
+    cpu_s: float
     written: int
 
 
@@ -132,7 +136,7 @@ def applied(
             timed.refresh()
             state = known_sets(store, "vt")[queues]
             assert (state.written, state.is_read) == (timed.written, True)
-        runs.append(Run(entries / 2 / seconds, timed.seconds, timed.written))
+        runs.append(Run(entries / 2 / seconds, timed.seconds, sum(timed.cpu_s[:1]), timed.written))
         drop(store, keys, generation.release)
     return runs[0], runs[1]
 
@@ -158,7 +162,10 @@ def main() -> None:
     typer.echo(f"ratio: {ratio:.2f} (median of {ROUNDS} pairs)")
     first = np.median([run[1].refreshes[0] for run in rounds])
     later = [seconds for run in rounds for seconds in run[1].refreshes[1:]]
-    typer.echo(f"a refresh of all queues of {options.videos:,} videos: {first:.2f} s")
+    cpu_s = np.median([run[1].cpu_s for run in rounds])
+    typer.echo(
+        f"a refresh of all queues of {options.videos:,} videos: {first:.2f} s, CPU {cpu_s:.2f} s"
+    )
     typer.echo(f"{len(later)} refreshes while events came: median {np.median(later):.2f} s each")
     typer.echo(f"lists written: {np.median([run[1].written for run in rounds]):,.0f} a round")
 
