@@ -13,7 +13,7 @@ from events_home import SETTINGS, VIDEOS, SmallHome
 from live_worlds import DAY, Shown, applier, assert_equals_batch, new_store, sent
 
 from vidtopics.contracts import CLICKS, DEAD_EVENTS, IMPRESSIONS
-from vidtopics.events.generations import Generation, keys_of, open_generation
+from vidtopics.events.generations import Generation, counters, keys_of, open_generation
 from vidtopics.ingest.landing import land
 from vidtopics.times import micros
 
@@ -21,10 +21,12 @@ LIMIT = 3
 
 
 def drawn_log(count: int, now_us: int, *, seed: int = 11) -> list[Shown]:
-    """Impressions of the last second, some clicked, some watched."""
+    """Impressions over the last second, half of them since the generation's as-of time; some are
+    clicked, some of those watched.
+    """
     rng, log = random.Random(seed), []
     for number in range(count):
-        us = now_us - 1_000_000 + number * 300
+        us = now_us - 1_000_000 + number * 990_000 // count
         clicked_us = us + rng.randint(0, 900) if rng.random() < 0.5 else None
         watch = 1.5 if clicked_us and rng.random() < 0.5 else None
         user, video = f"u{rng.randrange(8)}", rng.choice(VIDEOS)
@@ -73,14 +75,13 @@ class Receiver:
         """Live state and landed rows are those of a log; nothing else, nothing twice."""
         assert self.keys == keys_of(self.store, "vt")
         applier(self.store, self.keys, recent=LIMIT).apply(self.generation)
+        assert counters(self.store, self.keys, 1)["video"]["applied"] > 0  # not all of before it
         assert_equals_batch(self.store, self.keys, self.generation, log, LIMIT)
         land(self.small.tables, self.store, self.keys, SETTINGS.ingest, DAY)
-        assert self._table(IMPRESSIONS, "position") == sorted(
-            (e.event, e.user, e.video, e.us, e.position) for e in log
-        )
-        assert self._table(CLICKS, "watch_seconds") == sorted(
-            (e.event, e.user, e.video, e.clicked_us, e.watch) for e in log if e.clicked_us
-        )
+        shown = [(e.event, e.user, e.video, e.us, e.position) for e in log]
+        clicked = [(e.event, e.user, e.video, e.clicked_us, e.watch) for e in log if e.clicked_us]
+        self._assert_rows(IMPRESSIONS, "position", shown)
+        self._assert_rows(CLICKS, "watch_seconds", clicked)
 
     def dead(self) -> list[tuple[str, str]]:
         """Reasons and details of the dead letters that landed."""
@@ -92,9 +93,11 @@ class Receiver:
         buckets = range(self.keys.layout.buckets)
         return sum(self.store.xlen(self.keys.stream("user", b)) for b in buckets)
 
-    def _table(self, table: Any, last: str) -> list[tuple[Any, ...]]:
+    def _assert_rows(self, table: Any, last: str, expected: list[tuple[Any, ...]]) -> None:
         names = ("event_id", "user_id", "video_id")
-        return sorted(
+        landed = [
             (*(row[name] for name in names), micros(row["event_timestamp"]), row[last])
             for row in self.small.tables.read(table).to_pylist()
-        )
+        ]
+        different = set(landed) ^ set(expected)
+        assert sorted(landed) == sorted(expected), [len(landed), len(expected), [*different][:4]]
