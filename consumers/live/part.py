@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -25,12 +25,14 @@ class LivePart:
         since_us: by release the as-of time of its generation, in microseconds.
         states: by release the user's value as it lies in Redis; one that isn't there is none.
         counts: by video exposures and clicks since the release, of those that have any.
+        queues: the heads of queues that were read, by name, where events have moved them.
     """
 
     releases: Mapping[str, int]
     since_us: Mapping[int, int]
     states: Mapping[int, bytes] = field(default_factory=dict)
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    queues: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def state(self, view: str) -> UserState:
         """What the user did since the release of a view's values; ValueError: it is damaged."""
@@ -77,6 +79,7 @@ class LivePart:
             "since_us": {str(release): us for release, us in self.since_us.items()},
             "states": {str(r): b64encode(value).decode() for r, value in self.states.items()},
             "counts": {video: list(pair) for video, pair in self.counts.items()},
+            "queues": {name: list(videos) for name, videos in self.queues.items()},
         }
 
     @classmethod
@@ -87,4 +90,5 @@ class LivePart:
             {int(release): int(us) for release, us in plain["since_us"].items()},
             {int(r): b64decode(value, validate=True) for r, value in plain["states"].items()},
             {str(v): (int(shown), int(clicked)) for v, (shown, clicked) in plain["counts"].items()},
+            {str(name): [str(v) for v in videos] for name, videos in plain["queues"].items()},
         )

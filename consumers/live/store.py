@@ -28,6 +28,9 @@ class LiveSource(Store, Protocol):
     def snapshot(self) -> LiveSource:
         """A handle whose reads are all of one release."""
 
+    def has_live_queues(self) -> bool:
+        """Whether events have moved the queues of the release."""
+
     def read_live(
         self,
         parts: Sequence[tuple[str, Sequence[str]]],
@@ -59,13 +62,14 @@ class LiveStore:
         self._part: LivePart | None = None
         self._counts: dict[str, tuple[int, int]] = {}
         self._lists: dict[str, Features] = {}
+        self._queues: dict[str, list[str]] = {}
 
     @property
     def part(self) -> LivePart | None:
         """What this request saw beside the release; None: nothing is live."""
         if self._part is None or not self._part.since_us:
             return None
-        return replace(self._part, counts=self._counts)
+        return replace(self._part, counts=self._counts, queues=self._queues)
 
     def snapshot(self) -> LiveStore:
         """A store for another request, of one release."""
@@ -75,9 +79,16 @@ class LiveStore:
         """As the store's."""
         return self._store.directory()
 
-    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
-        """As the store's."""
-        return self._store.queues(names, epoch=epoch, limit=limit)
+    def queues(
+        self, names: Sequence[str], *, epoch: int, limit: Sequence[int], live: bool = True
+    ) -> list[list[str]]:
+        """As the store's; what events have moved is kept, as it stands nowhere else."""
+        lists = self._store.queues(names, epoch=epoch, limit=limit, live=live)
+        if live and self._store.has_live_queues():
+            for name, videos in zip(names, lists, strict=True):
+                if len(videos) > len(self._queues.get(name, ())):
+                    self._queues[name] = videos
+        return lists
 
     def catalogue(self) -> Catalogue:
         """As the store's."""

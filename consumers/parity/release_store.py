@@ -87,9 +87,14 @@ class ReleaseStore:
         return {view: self.read(view, ids[entities[view]]) for view in views}
 
     def queues(
-        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
+        self,
+        names: Sequence[int | str],
+        *,
+        epoch: int,
+        limit: int | Sequence[int],
+        live: bool = False,
     ) -> list[list[str]]:
-        """As :meth:`vidtopics.online.OnlineClient.queues`."""
+        """As :meth:`vidtopics.online.OnlineClient.queues`; a release knows the batch's alone."""
         if epoch != self.catalogue().epoch:
             return [[] for _ in names]
         limits = [limit] * len(names) if isinstance(limit, int) else limit

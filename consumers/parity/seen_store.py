@@ -39,9 +39,20 @@ class SeenStore:
         """As the release's."""
         return self.release.read_entities(views, ids)
 
-    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
-        """As the release's."""
-        return self.release.queues(names, epoch=epoch, limit=limit)
+    def queues(
+        self, names: Sequence[str], *, epoch: int, limit: Sequence[int], live: bool = True
+    ) -> list[list[str]]:
+        """As they were read; where no event had moved any, and without `live`, as the batch's."""
+        lists = self.release.queues(names, epoch=epoch, limit=limit)
+        if not (live and self.has_live_queues() and epoch == self.catalogue().epoch):
+            return lists
+        return [
+            list(self.part.queues.get(n, ()))[:end] for n, end in zip(names, limit, strict=True)
+        ]
+
+    def has_live_queues(self) -> bool:
+        """Whether events had moved the queues of the release."""
+        return bool(self.part.queues)
 
     def catalogue(self) -> Catalogue:
         """As the release's."""

@@ -57,8 +57,10 @@ class Store(Protocol):
     ) -> Mapping[str, Features]:
         """Views of several entities."""
 
-    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
-        """The heads of some queues."""
+    def queues(
+        self, names: Sequence[str], *, epoch: int, limit: Sequence[int], live: bool = True
+    ) -> list[list[str]]:
+        """The heads of some queues, as events have moved them or (not `live`) as the batch's."""
 
     def catalogue(self) -> Catalogue:
         """The epoch of the queues; topics and parents by falling clicks."""
@@ -188,7 +190,7 @@ class Recall:
         """The head of the catalogue's queue with its topics."""
         limit = 2 * (self.settings.candidates + self.settings.recent_clicks)
         name = queue_name(CATALOGUE, 0)
-        [ids] = release.queues([name], epoch=catalogue.epoch, limit=[limit])
+        [ids] = release.queues([name], epoch=catalogue.epoch, limit=[limit], live=False)
         topics = of_epoch(release.read(VIDEO_TOPICS.name, ids), catalogue.epoch)
         clicks = np.zeros(len(ids))
         clicks[: len(catalogue.popular_clicks)] = catalogue.popular_clicks[: len(ids)]

@@ -84,6 +84,10 @@ class BoundedStore:
         self._deadline.check()
         return self._store.read_entities(views, ids)
 
+    def has_live_queues(self) -> bool:
+        """As the store's."""
+        return self._store.has_live_queues()
+
     def read_live(
         self,
         parts: Sequence[tuple[str, Sequence[str]]],
@@ -95,10 +99,12 @@ class BoundedStore:
         self._deadline.check()
         return self._store.read_live(parts, user_id=user_id, video_ids=video_ids)
 
-    def queues(self, names: Sequence[str], *, epoch: int, limit: Sequence[int]) -> list[list[str]]:
+    def queues(
+        self, names: Sequence[str], *, epoch: int, limit: Sequence[int], live: bool = True
+    ) -> list[list[str]]:
         """As the store's."""
         self._deadline.check()
-        return self._store.queues(names, epoch=epoch, limit=limit)
+        return self._store.queues(names, epoch=epoch, limit=limit, live=live)
 
     def catalogue(self) -> Catalogue:
         """As the store's."""

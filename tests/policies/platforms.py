@@ -110,7 +110,7 @@ class PlainStore:
         parents, clicks = self.popularity
         return Catalogue(EPOCH, (), tuple(parents), tuple(clicks), tuple(self.clicks.tolist()))
 
-    def queues(self, names, *, epoch, limit):
+    def queues(self, names, *, epoch, limit, live=True):
         pairs = zip(names, limit, strict=True)
         return [self.lists.get(name, [])[:end] for name, end in pairs]
 

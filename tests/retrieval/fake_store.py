@@ -41,13 +41,16 @@ class FakeClient:
         entity = {view: "user" if view.startswith("user") else "video" for view in views}
         return {view: self._rows(view, ids[entity[view]]) for view in views}
 
+    def has_live_queues(self):
+        return False
+
     def read_live(self, parts, *, user_id=None, video_ids=()):
         """Nobody applies events."""
         self.trips.append("+".join(view for view, _ in parts))
         counts = np.zeros((len(video_ids), 2), np.int64)
         return LiveRead([self._rows(view, ids) for view, ids in parts], {}, {}, {}, counts)
 
-    def queues(self, names, *, epoch, limit):
+    def queues(self, names, *, epoch, limit, live=True):
         self.trips.append("queues")
         lists = {str(name): videos for name, videos in self.lists.items()}
         pairs = zip(names, limit, strict=True)

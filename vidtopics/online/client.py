@@ -19,7 +19,7 @@ from vidtopics.online.connections import (
 )
 from vidtopics.online.drivers import drive, drive_async
 from vidtopics.online.features import Features
-from vidtopics.online.lists import Catalogue, QueueState
+from vidtopics.online.lists import QUEUES, Catalogue, QueueState, is_live
 from vidtopics.online.reads import Parts, Read, Reads
 from vidtopics.online.round_trip import send, send_async
 
@@ -129,7 +129,12 @@ class OnlineClient(Reads[Connection]):
         return self._run(read_live(self, parts, user_id, video_ids))
 
     def queues(
-        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
+        self,
+        names: Sequence[int | str],
+        *,
+        epoch: int,
+        limit: int | Sequence[int],
+        live: bool = True,
     ) -> list[list[str]]:
         """The first `limit` videos of each queue in one round trip, as events have moved it.
 
@@ -141,8 +146,14 @@ class OnlineClient(Reads[Connection]):
                 with `:fresh` behind it, the queue's fresh videos (:func:`.layout.queue_name`).
             epoch: of the topics.
             limit: videos of each queue at most, of all alike or of each.
+            live: false: the batch's order, as `popular_clicks` of the catalogue stand.
         """
-        return self._run(self._queues(names, epoch, limit))
+        return self._run(self._queues(names, epoch, limit, live))
+
+    def has_live_queues(self) -> bool:
+        """Whether events have moved the queues of the release that is read."""
+        directory = self.directory()
+        return is_live(directory, directory.structures.get(QUEUES, {}).get("load", 0))
 
     def queue_state(self) -> QueueState | None:
         """Which queues these are and when events moved them last; None: there are no queues.
@@ -229,10 +240,15 @@ class AsyncOnlineClient(Reads[AsyncConnection]):
         return await self._run(read_live(self, parts, user_id, video_ids))
 
     async def queues(
-        self, names: Sequence[int | str], *, epoch: int, limit: int | Sequence[int]
+        self,
+        names: Sequence[int | str],
+        *,
+        epoch: int,
+        limit: int | Sequence[int],
+        live: bool = True,
     ) -> list[list[str]]:
         """As :meth:`OnlineClient.queues`."""
-        return await self._run(self._queues(names, epoch, limit))
+        return await self._run(self._queues(names, epoch, limit, live))
 
     async def queue_state(self) -> QueueState | None:
         """As :meth:`OnlineClient.queue_state`."""

@@ -46,10 +46,16 @@ def set_of(directory: Directory, load: int) -> tuple[int, int]:
     return release_of(directory, view) if view in directory.views else 0, load
 
 
-def queue_key(directory: Directory, load: int, name: int | str) -> bytes:
-    """The list that readers go by: as events have moved it, else the batch's."""
+def is_live(directory: Directory, load: int) -> bool:
+    """Whether events have moved the queues of a load."""
     release, _ = set_of(directory, load)
-    if f"{release}:{load}" in directory.live_queues:
+    return f"{release}:{load}" in directory.live_queues
+
+
+def queue_key(directory: Directory, load: int, name: int | str, *, live: bool = True) -> bytes:
+    """The list that readers go by: as events have moved it, else (or not `live`) the batch's."""
+    if live and is_live(directory, load):
+        release, _ = set_of(directory, load)
         return LiveKeys(directory.prefix, directory.layout).queue(release, load, name)
     return Structures(directory.prefix, directory.layout).queue(load, name)
 

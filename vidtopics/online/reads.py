@@ -226,7 +226,7 @@ class Reads(Generic[C]):
         return videos or []
 
     def _queues(
-        self, names: Sequence[int | str], epoch: int, limit: int | Sequence[int]
+        self, names: Sequence[int | str], epoch: int, limit: int | Sequence[int], live: bool
     ) -> Read[list[list[str]]]:
         limits = [limit] * len(names) if isinstance(limit, int) else limit
         if not names or min(limits) < 1:
@@ -234,7 +234,9 @@ class Reads(Generic[C]):
 
         def keys(directory: Directory) -> Iterable[bytes]:
             load = queues_number(directory, epoch)
-            return [] if load is None else [queue_key(directory, load, name) for name in names]
+            if load is None:
+                return []
+            return [queue_key(directory, load, name, live=live) for name in names]
 
         _, lists = yield from self._lists(keys, limits, [QUEUES])
         return lists or [[] for _ in names]
