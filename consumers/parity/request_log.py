@@ -11,15 +11,17 @@ from typing import Any
 
 from consumers.live import LivePart
 from consumers.parity.live_log import LiveLog
+from consumers.parity.live_queue_log import LiveQueueLog
 from consumers.parity.release_store import ReleaseStore
 from consumers.parity.requests import Logged, differences
 from consumers.recommendation import Scorer
 from vidtopics.contracts import LOADS
 from vidtopics.errors import InputError, TableError, explain
+from vidtopics.materialization.live_queues import LoadOrdering
 from vidtopics.releases.loads import Load, read_loads
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
-from vidtopics.tables.releases import read_log
+from vidtopics.tables.releases import Release, read_log
 from vidtopics.times import moment
 
 NAMES = {field.name for field in fields(Logged)}
@@ -100,18 +102,23 @@ class LiveReleases:
             raise _no_load(tables, "one store", f"loads of {', '.join(stores)}")
         self.tables = tables
         self.loads: list[Load] = [load for load in loads if load.store == (store or stores[0])]
-        self._versions = {row.release_id: row.versions for row in read_log(tables)}
+        self._releases = {row.release_id: row for row in read_log(tables)}
         self._stores: dict[int, ReleaseStore] = {}
 
-    def at(self, us: int) -> ReleaseStore | None:
+    def release_at(self, us: int) -> Release | None:
         """The release that was live at a time; None before the first."""
         earlier = [load.release_id for load in self.loads if load.live_us <= us]
-        if not earlier:
+        return self._releases[earlier[-1]] if earlier else None
+
+    def at(self, us: int) -> ReleaseStore | None:
+        """That release as a store."""
+        release = self.release_at(us)
+        if release is None:
             return None
-        release = earlier[-1]
-        if release not in self._stores:
-            self._stores = {release: ReleaseStore(self.tables, self._versions[release])}
-        return self._stores[release]
+        number = release.release_id
+        if number not in self._stores:
+            self._stores = {number: ReleaseStore(self.tables, release.versions)}
+        return self._stores[number]
 
 
 def _no_load(tables: Tables, expected: str, found: str) -> TableError:
@@ -147,17 +154,27 @@ class ReplayReport:
         return self.requests > 0 and not self.differing
 
 
-def replay_file(path: Path, live: LiveReleases, ranker: Scorer, settings: Settings) -> ReplayReport:
+def replay_file(
+    path: Path,
+    live: LiveReleases,
+    ranker: Scorer,
+    settings: Settings,
+    load_ordering: LoadOrdering,
+) -> ReplayReport:
     """Answer each request of a file again, from the release that was live when it was logged.
 
-    What a request saw of events is held against the log of events.
+    What a request saw of events, and the queues that these had moved, are held against the log of
+    events; `load_ordering` reads the members of queues.
 
     Raises:
         InputError: there is no such file.
         TableError: a version of the release can't be read any more.
     """
     requests = unreadable = with_events = 0
-    log = LiveLog(live.tables)
+    log, queues = (
+        LiveLog(live.tables),
+        LiveQueueLog(live.tables, settings.statistics.half_life, load_ordering),
+    )
     differing: dict[int, list[str]] = {}
     for number, logged in read_requests(path):
         if logged is None:
@@ -174,6 +191,8 @@ def replay_file(path: Path, live: LiveReleases, ranker: Scorer, settings: Settin
         if logged.live is not None:
             part = LivePart.from_json(logged.live)
             lines += log.differences(logged.user_id, part, logged.candidates, logged.logged_us)
+            if release := live.release_at(logged.logged_us):
+                lines += queues.differences(part, release, logged.logged_us)
         if lines:
             differing[number] = [f"user {logged.user_id}", *lines]
     return ReplayReport(requests, unreadable, with_events, differing)

@@ -38,11 +38,13 @@ from consumers.training.frame import build_frame
 from consumers.training.inputs import Inputs, read
 from consumers.training.served import DECAYED_AT, STATISTICS, decayed_statistics
 from consumers.training.tallies import Served, Slots, TopicRows
+from vidtopics.cli.stores import load_ordering
 from vidtopics.contracts import VIDEO_TOPICS
 from vidtopics.errors import InputError
 from vidtopics.events.applying import Applier
 from vidtopics.ingest.landing import land
 from vidtopics.materialization import live
+from vidtopics.materialization.live_queues import QueueRefresher
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import connect, connect_async
 from vidtopics.online.events import EventClient
@@ -311,7 +313,8 @@ def logged(world: World, tmp_path: Path) -> Path:
 
 
 def _replayed(world: World, file: Path) -> Any:
-    return replay_file(file, LiveReleases(world.home.tables), ByExposures(), SETTINGS)
+    releases, load = LiveReleases(world.home.tables), load_ordering(SETTINGS)
+    return replay_file(file, releases, ByExposures(), SETTINGS, load)
 
 
 def test_logged_requests_are_answered_again_with_what_they_saw(world: World, logged: Path) -> None:
@@ -329,7 +332,9 @@ def test_what_is_logged_otherwise_than_it_was_served_shows(world: World, logged:
     final = json.loads(lines[-1])
     parts = [json.loads(line)["live"] for line in lines]
     last = next(
-        line for line, part in zip(lines, parts, strict=True) if part and all(part.values())
+        line
+        for line, part in zip(lines, parts, strict=True)
+        if part and part["states"] and part["counts"]
     )
     counts = json.loads(last)["live"]["counts"]
     video = next(iter(counts))
@@ -499,3 +504,35 @@ def test_the_async_client_reads_the_same(world: World, valkey: str) -> None:
     assert other.counts.tolist() == plain.counts.tolist()
     assert plain.counts[3].tolist() == [1, 1]
     assert LivePart(other.releases, other.since_us, other.states).state("user_topics").clicks == 1
+
+
+def test_queues_that_events_have_moved_are_logged_and_held_to_the_log(
+    world: World, tmp_path: Path
+) -> None:
+    world.begin()
+    refresher = QueueRefresher(world.store, "vt", world.home.tables, load_ordering(SETTINGS))
+    refresher.refresh()
+    queue = str(topic_of("w06"))
+    before = world.client.queues([queue], epoch=1, limit=12)
+    world.send(sent([shown(f"m{i}", "u3", "w06", clicked=True) for i in range(40)]))
+    refresher.refresh()
+    moved = world.client.queues([queue], epoch=1, limit=12)
+    assert moved[0][0] == "w06" != before[0][0]
+    assert world.client.queues([queue], epoch=1, limit=12, live=False) == before
+    file = tmp_path / "requests.jsonl"
+    append(file, Logged.of(world.ask("u3"), now_us()))
+    world.land()
+    [line] = file.read_text().splitlines()
+    plain = json.loads(line)
+    # All that Redis took is older than what may still be on its way.
+    later = plain | {"logged_us": plain["logged_us"] + 40_000_000}
+    name, videos = next((n, v) for n, v in later["live"]["queues"].items() if len(v) > 1)
+    turned = later["live"] | {"queues": later["live"]["queues"] | {name: videos[::-1]}}
+    stranger = later["live"] | {"queues": later["live"]["queues"] | {name: ["w99", *videos[1:]]}}
+    lines = [plain, later, later | {"live": turned}, plain | {"live": stranger}]
+    file.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    differing = _replayed(world, file).differing
+    assert differing.keys() == {3, 4}
+    place = f"{name}: {videos[-1]!r} at place 1, the log has {videos[0]!r}"
+    assert f"live: 1 queues, {place}" in differing[3]
+    assert any("'w99'" in fault for fault in differing[4])

@@ -13,11 +13,12 @@ from consumers.ranking.serve import Ranker
 from consumers.recommendation import answer
 from consumers.retrieval import Recall
 from vidtopics.cli.common import run
+from vidtopics.cli.stores import load_ordering
 from vidtopics.contracts import TOPIC_QUEUES, USER_RECENT_CLICKS, VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.errors import InputError, TableError
 from vidtopics.releases.loads import record
 from vidtopics.tables import Tables
-from vidtopics.tables.releases import Release
+from vidtopics.tables.releases import Release, read_log
 from vidtopics.tables.releases import append as add_releases
 
 HOUR = 3_600_000_000
@@ -73,7 +74,7 @@ def home(tmp_path):
 
 def serve(tables: Tables, file, release: int, at_us: int, ranker=None):
     """Answer three users from a release, and log it."""
-    versions = LiveReleases(tables)._versions[release]
+    versions = next(row.versions for row in read_log(tables) if row.release_id == release)
     for seed, user in enumerate(USERS):
         store = ReleaseStore(tables, versions)
         given = answer(
@@ -161,4 +162,6 @@ def test_no_file_no_load_or_several_stores_is_one_line(served, home, tmp_path, c
     error = " ".join(capsys.readouterr().err.split())
     assert f"expected a load of one store, found loads of redis://b/vt, {STORE}" in error
     live = LiveReleases(home, "redis://b/vt")
-    assert len(replay_file(served, live, ByClicks(), SETTINGS).differing) == 3
+    assert (
+        len(replay_file(served, live, ByClicks(), SETTINGS, load_ordering(SETTINGS)).differing) == 3
+    )

@@ -100,12 +100,14 @@ def _answer_again(
     from consumers.parity.request_log import LiveReleases, replay_file
     from consumers.ranking.serve import Ranker
     from vidtopics.cli import homes, parity_report, show
+    from vidtopics.cli.stores import load_ordering
     from vidtopics.tables import Tables
 
     tables, settings = Tables(home), homes.settings(home, config)
     with show.working("Answering requests again"):
         ranker = Ranker.load(tables.home / "models" / "ranking")
-        report = replay_file(requests, LiveReleases(tables, store), ranker, settings)
+        releases, load = LiveReleases(tables, store), load_ordering(settings)
+        report = replay_file(requests, releases, ranker, settings, load)
     if as_json:
         print_json({"fine": report.is_fine} | vars(report))
     else:
