@@ -11,6 +11,7 @@ import redis
 from small_store import put_clicks, put_queues
 
 from vidtopics.errors import StoreError
+from vidtopics.layout import Structures
 from vidtopics.online import AsyncOnlineClient, OnlineClient
 from vidtopics.online.connections import Connection
 from vidtopics.online.lists import ListRequest
@@ -97,7 +98,7 @@ def test_a_change_between_any_two_commands_of_a_request_shows(store: redis.Redis
     fill(store, 4)
     request = ListRequest.of(
         OnlineClient(store).directory(),
-        lambda _, names: (names.queue(1, t) for t in TOPICS),
+        lambda of: (Structures(of.prefix, of.layout).queue(1, t) for t in TOPICS),
         [1] * len(TOPICS),
     )
     before = send(store, request.commands[:at]) if at else []

@@ -236,7 +236,7 @@ def test_the_log_asks_redis_for_its_clock_alone_and_for_nothing_without_a_read(
         "cmdstat_mget": 1,
         "cmdstat_time": 1,
         "cmdstat_get": 2,
-        "cmdstat_hgetall": 3,
+        "cmdstat_hgetall": 4,
     }
 
 

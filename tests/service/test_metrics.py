@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn, cast
 
 import pytest
 import redis
-from exported import WORKS, labels_of, online_registry, service_registry, serving_registry
+from exported import (
+    WORKS,
+    events_registry,
+    labels_of,
+    online_registry,
+    service_registry,
+    serving_registry,
+)
 
 from vidtopics.contracts import RELEASES
 from vidtopics.materialization.reports import Moved
@@ -39,7 +47,8 @@ def test_the_docs_name_every_metric_and_its_labels() -> None:
         documented[f"{name}_bucket" if histogram else name] = set(
             filter(None, labels.split(", "))
         ) | ({"le"} if histogram else set())
-    all_labels = labels_of(service_registry()) | labels_of(serving_registry())
+    registries = service_registry(), serving_registry(), events_registry()
+    all_labels = dict(chain.from_iterable(labels_of(r).items() for r in registries))
     of_the_client = labels_of(online_registry())  # docs/online.md has its table
     exported = {
         name: labels

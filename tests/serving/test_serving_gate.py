@@ -248,7 +248,7 @@ def test_features_as_arrow_are_the_same(caller):
     assert tables["video"]["video_id"].to_pylist() == FEATURES["ids"]["video"]
     assert tables["user"]["user_id"].to_pylist() == FEATURES["ids"]["user"]
     views = caller.post("/features", FEATURES)[1]["views"]
-    assert len(views) == 3
+    assert len(views) == 4
     for name, rows in views.items():
         table = tables[rows["entity"]]
         for feature, values in rows["features"].items():
@@ -322,7 +322,7 @@ def test_the_log_has_a_line_a_request_without_bodies_and_ids(service, tmp_path, 
         web.post("/recommend", BODY | {"limit": "ann"})
         web.post("/recommend", {"user_id": "ann", "x" * 500: 1})
         web.get("/topics/5")
-        web.get("/users/ann")
+        web.get("/nowhere/ann")
         caller.post("/recommend", BODY)
         caller.get("/ready")
     lines = [r.fields for r in caplog.records if r.getMessage() == "request"]

@@ -24,6 +24,7 @@ def recommended():
             "candidates": 1,
             "popular": HOSTILE,
             "left_out": {"videos": {HOSTILE: 2}},
+            "live": None,
         }
     )
 

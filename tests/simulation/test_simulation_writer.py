@@ -205,6 +205,9 @@ def test_poisoned_latents_change_no_byte_of_what_is_read(folder, tmp_path):
     assert first == second
 
 
+COMMANDS = ("demo", "ingest", "live_day", "live_processes", "live_report", "simulate")
+
+
 def test_only_commands_policies_of_experiments_and_the_ceiling_import_the_simulation():
     """What learns from a world's log knows nothing of the world."""
     root = Path(__file__).parents[2]
@@ -216,7 +219,7 @@ def test_only_commands_policies_of_experiments_and_the_ceiling_import_the_simula
     }
     allowed = ("consumers/policies/", "vidtopics/evaluate/ceiling/")
     others = {path for path in importers if not path.startswith(allowed)}
-    assert others == {f"vidtopics/cli/{verb}.py" for verb in ("demo", "ingest", "simulate")}
+    assert others == {f"vidtopics/cli/{verb}.py" for verb in COMMANDS}
 
 
 def test_the_same_bytes_again_and_others_with_another_seed(folder, tmp_path):

@@ -70,9 +70,11 @@ def run(
         rounds.serve(home, False, settings.online, [work], watch)
         return
     find(job or [])
+    # A time that isn't one is refused before anything is written; now is fixed under the lock, as a
+    # small release that had it may be of a moment ago.
+    backfill = Run.of_option(Tables(home), settings, as_of) if as_of is not None else None
     with hold(home, "vidtopics run") as lock:
-        # Its time is fixed under the lock: a small release that had it may be of a moment ago.
-        planned = replace(Run.of_option(Tables(home), settings, as_of), lock=lock)
+        planned = replace(backfill or Run.now(Tables(home), settings), lock=lock)
         if as_of is None:
             land_before_run(home, settings, planned.as_of_us)
         done, decision = jobs(planned, job or [])

@@ -117,7 +117,7 @@ class LiveKeys:
         """The list of a queue as the events of a generation have moved it.
 
         >>> LiveKeys("vt", Layout(16)).queue(7, 4, "p3")
-        b'vt:live:7:queue:4:{w}p3'
+        b'vt:live:7:queue:4:{t}p3'
         """
         raw = str(name).encode()
         return (
