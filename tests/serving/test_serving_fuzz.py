@@ -50,12 +50,9 @@ def operations(store, tmp_path):
     service.close()
 
 
-def fuzz(operations, examples):
+def fuzz(operation, examples):
+    """So many requests of a route, as its description has them and as it forbids them."""
     modes = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
-    cases = st.one_of(
-        operation.as_strategy(generation_mode=mode) for operation in operations for mode in modes
-    )
-    called = set()
 
     @settings(
         max_examples=examples,
@@ -64,21 +61,20 @@ def fuzz(operations, examples):
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases)
+    @given(st.one_of(operation.as_strategy(generation_mode=mode) for mode in modes))
     def call(case):
-        response = case.call()
-        called.add((case.method, case.operation.path))
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(case.call(), checks=CHECKS)
 
     call()
-    assert called >= ROUTES
 
 
 def test_no_request_is_a_bug_and_answers_are_as_described(operations):
     assert {(o.method.upper(), o.path) for o in operations} >= ROUTES
-    fuzz(operations, 60)
+    for operation in operations:
+        fuzz(operation, 6)
 
 
 @pytest.mark.slow  # 25 times as many
 def test_no_request_of_many_is_a_bug(operations):
-    fuzz(operations, 1_500)
+    for operation in operations:
+        fuzz(operation, 150)
