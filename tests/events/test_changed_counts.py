@@ -144,3 +144,18 @@ def test_a_generation_that_was_dropped(store: redis.Redis, consumer: Applier) ->
     drop(store, consumer.keys, GENERATION.release)
     with pytest.raises(ClosedError):
         counts.look()
+
+
+def test_a_damaged_value_is_left_out_and_the_others_go_on(
+    store: redis.Redis, consumer: Applier
+) -> None:
+    """The entries that change it are set aside one by one, and are no sign of a server's return."""
+    happen(consumer, "v1", "v2", name="a")
+    counts = ChangedCounts(store, consumer.keys, GENERATION)
+    assert looked(counts) == {"v1": 1, "v2": 1}
+    bucket = consumer.keys.bucket(b"v1")
+    store.hset(consumer.keys.state(1, "video", "state", bucket), "v1", b"short")
+    happen(consumer, "v1", "v2", "v1", "v2", name="b")
+    assert looked(counts) == {"v2": 3}
+    happen(consumer, "v2", "v1", name="c")
+    assert looked(counts) == {"v2": 4}

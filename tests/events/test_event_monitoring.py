@@ -187,6 +187,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         yield started
 
 
+@pytest.mark.slow  # 25 s of waiting for rounds of a process
 def test_the_service_answers_what_it_did_and_why_it_is_not_ready(
     server: Node, tmp_path: Path
 ) -> None:
