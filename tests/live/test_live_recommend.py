@@ -255,6 +255,22 @@ def test_where_the_setting_is_off_queues_are_the_release_s_too(
     assert world.ask("u3").candidates.video_ids != first.candidates.video_ids
 
 
+def test_a_damaged_count_of_one_video_fails_no_request(world: World) -> None:
+    """As documented it lacks what came since; the videos beside it don't."""
+    world.begin()
+    before = world.ask("u1")
+    video, other, *_ = before.candidates.video_ids
+    world.send(sent([shown(f"n{v}", "u2", v, clicked=True) for v in (video, other)]))
+    assert world.applier
+    keys = world.applier.keys
+    world.store.hset(keys.state(1, "video", "state", keys.bucket(video.encode())), video, b"short")
+    after = world.ask("u1")
+    assert after.live
+    assert after.live.counts == {other: (1, 1)}
+    counts = world.client.live_statistics([video, other])
+    assert counts.live_exposures.tolist() == [0, 1]
+
+
 def test_a_live_request_takes_as_many_round_trips_as_another(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
