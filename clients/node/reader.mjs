@@ -45,6 +45,7 @@ export const bucketOf = (id, layout) => crc32(Buffer.from(id)) % layout.tags.len
 export const tagged = (id, layout) => `{${layout.tags[bucketOf(id, layout)]}}`;
 export const featureKey = (prefix, entry, layout, id) => `${prefix}:${entry.generation}:${entry.number}:${tagged(id, layout)}${id}`;
 export const queueKey = (prefix, load, layout, name) => `${prefix}:queue:${load}:${tagged(name, layout)}${name}`;
+export const liveQueueKey = (prefix, release, load, layout, name) => `${prefix}:live:${release}:queue:${load}:${tagged(name, layout)}${name}`;
 export const liveKey = (prefix, release, layout, id) => `${prefix}:live:${release}:video:state:${tagged(id, layout)}`;
 export const fingerprint = (view, id) => (crc32(Buffer.from(id)) ^ Math.imul(view, 0x9e3779b1)) >>> 0;
 
@@ -131,6 +132,8 @@ export function judge(value, { live, schemas, mark, ttlUs = 0, nowUs = Date.now(
 
 export const schemaHash = (text) => createHash("sha256").update(text).digest().readUInt32LE(0);
 
+export const releaseOf = (entry) => Number(entry?.source.split(" ")[0] || 0); // whose events go with a view; 0: none
+
 // ---- Redis' protocol: bulk strings, numbers, lists, errors
 
 class Server {
@@ -198,17 +201,19 @@ export class Reader {
   place(name) { return `${this.prefix}:{directory}:${name}`; }
 
   async look() { // the directory, read between two equal versions of it
-    const [before, layout, views, schemas, structures, after] = await Promise.all([
+    const [before, layout, views, schemas, structures, liveQueues, after] = await Promise.all([
       this.server.ask("GET", this.place("directory")), this.server.ask("GET", this.place("layout")),
       this.server.ask("HGETALL", this.place("views")), this.server.ask("HGETALL", this.place("schemas")),
-      this.server.ask("HGETALL", this.place("structures")), this.server.ask("GET", this.place("directory"))]);
+      this.server.ask("HGETALL", this.place("structures")), this.server.ask("HKEYS", this.place("live_queues")),
+      this.server.ask("GET", this.place("directory"))]);
     if (!before || !layout) throw new Error(`Redis, prefix '${this.prefix}': expected a store, found nothing`);
     if (!before.equals(after)) return this.look();
     const plain = JSON.parse(layout);
     if (plain.layout !== LAYOUT || plain.tags !== "even") throw new Error(`expected layout ${LAYOUT}, found ${layout}`);
     const pairs = (list) => Array.from({ length: list.length / 2 }, (_, i) => [list[2 * i].toString(), JSON.parse(list[2 * i + 1])]);
     this.directory = { version: before.toString(), layout: { tags: evenTags(plain.buckets) }, views: new Map(pairs(views)),
-      schemas: new Map(pairs(schemas).map(([hash, fields]) => [Number(hash), fields])), structures: new Map(pairs(structures)) };
+      schemas: new Map(pairs(schemas).map(([hash, fields]) => [Number(hash), fields])), structures: new Map(pairs(structures)),
+      liveQueues: new Set(liveQueues.map(String)) };
     return this.directory;
   }
 
@@ -236,14 +241,17 @@ export class Reader {
     return values.map((value, i) => judge(value, { live, ttlUs, schemas: directory.schemas, mark: fingerprint(viewNumber, ids[i]) }));
   }
 
-  async queue(name, limit = 10) {
-    const load = (d) => d.structures.get("topic_queues")?.load ?? 0;
-    const { answers: [videos] } = await this.answers((d) => [["LRANGE", queueKey(this.prefix, load(d), d.layout, name), 0, limit - 1]]);
+  async queue(name, limit = 10) { // as events have moved it; where none has, the batch's
+    const key = (d) => {
+      const load = d.structures.get("topic_queues")?.load ?? 0, release = releaseOf(d.views.get("video_statistics"));
+      return d.liveQueues.has(`${release}:${load}`) ? liveQueueKey(this.prefix, release, load, d.layout, name) : queueKey(this.prefix, load, d.layout, name);
+    };
+    const { answers: [videos] } = await this.answers((d) => [["LRANGE", key(d), 0, limit - 1]]);
     return videos.map(String);
   }
 
   async live(ids) { // exposures and clicks since the release
-    const release = (d) => Number(this.entry(d, "video_statistics").source.split(" ")[0] || 0);
+    const release = (d) => releaseOf(this.entry(d, "video_statistics"));
     const { answers } = await this.answers((d) => ids.map((id) => ["HGET", liveKey(this.prefix, release(d), d.layout, id), id]));
     return answers.map((value) => ({ exposures: value ? value.readUInt32LE(0) : 0, clicks: value ? value.readUInt32LE(4) : 0 }));
   }

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { evenTags, featureKey, fingerprint, judge, liveKey, queueKey, schemaHash, slot } from "./reader.mjs";
+import { evenTags, featureKey, fingerprint, judge, liveKey, liveQueueKey, queueKey, schemaHash, slot } from "./reader.mjs";
 
 const golden = JSON.parse(readFileSync(new URL("../../tests/layout/golden.json", import.meta.url)));
 
@@ -12,11 +12,12 @@ test("slots and tags", () => {
 });
 
 test("keys and fingerprints", () => {
-  for (const { buckets, id, generation, number, key, fingerprint: mark, queue, live } of golden.keys) {
+  for (const { buckets, id, generation, number, key, fingerprint: mark, queue, live, live_queue: liveQueue } of golden.keys) {
     const layout = { tags: evenTags(buckets) };
     assert.equal(featureKey("vt", { generation, number }, layout, id), key);
     assert.equal(queueKey("vt", 7, layout, id), queue);
     assert.equal(liveKey("vt", 7, layout, id), live);
+    assert.equal(liveQueueKey("vt", 7, 4, layout, id), liveQueue);
     assert.equal(fingerprint(number, id), mark);
   }
 });

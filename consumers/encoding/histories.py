@@ -88,6 +88,7 @@ def _overlaps(row: NDArray[np.int64], candidates: slice, topics: TopicRows) -> F
     weight_of = np.zeros((len(distinct), len(own_codes)), np.float32)
     for slot in range(past.shape[1]):
         weight_of[place_of[own_codes[:, slot]], np.arange(len(own_codes))] = own_unit[:, slot]
+    weight_of[0] = 0  # where topics that the history lacks have gone, too
     overlaps = np.zeros((len(row), len(own_codes)), np.float32)
     for slot in range(past.shape[1]):
         overlaps += unit[row, slot][:, None] * weight_of[places[:, slot]]

@@ -6,8 +6,9 @@ what it adds to a row is one function for each view (:mod:`~consumers.live.users
 was logged (:class:`consumers.live.part.LivePart`).
 """
 
+from consumers.live.alone import ReleaseAlone
 from consumers.live.part import LivePart
 from consumers.live.rules import LiveRules
 from consumers.live.store import LiveStore
 
-__all__ = ["LivePart", "LiveRules", "LiveStore"]
+__all__ = ["LivePart", "LiveRules", "LiveStore", "ReleaseAlone"]

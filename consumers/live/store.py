@@ -47,8 +47,8 @@ class LiveStore:
     The user's state comes with the first read of the user's lists, and both stay: a request sees
     one state. All else that is live comes with the rows that it is added to, so a request takes as
     many round trips as without. Where nobody applies events, or where the release's queues don't
-    say the click rate of all videos, as an earlier version loaded them, rows are the release's and
-    :attr:`part` is None.
+    say the click rate of all videos, as an earlier version loaded them, rows and queues are the
+    release's and :attr:`part` is None.
 
     Args:
         store: what all is read from, a snapshot of one release.
@@ -83,6 +83,7 @@ class LiveStore:
         self, names: Sequence[str], *, epoch: int, limit: Sequence[int], live: bool = True
     ) -> list[list[str]]:
         """As the store's; what events have moved is kept, as it stands nowhere else."""
+        live = live and (self._part is None or bool(self._part.since_us))
         lists = self._store.queues(names, epoch=epoch, limit=limit, live=live)
         if live and self._store.has_live_queues():
             for name, videos in zip(names, lists, strict=True):

@@ -46,7 +46,10 @@ class PartStatus(BaseModel):
     ]
     entries: Annotated[dict[str, int], Field(description="Applied entries, by what they became.")]
     waiting: Annotated[bool, Field(description="Whether there are entries to be applied.")]
-    lag_ms: Annotated[int | None, Field(description="Newest entry less the newest applied one.")]
+    lag_ms: Annotated[
+        int | None,
+        Field(description="How long the first entry that isn't applied has waited; 0: none waits."),
+    ]
 
 
 class EventStatusAnswer(BaseModel):

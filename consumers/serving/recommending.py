@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.live import LiveStore
+from consumers.live import LiveStore, ReleaseAlone
 from consumers.recommendation import Gathered, best_of, gather, report_of, row_of
 from consumers.retrieval.epochs import of_epoch
 from consumers.serving.deadlines import BoundedStore, Deadline
@@ -35,7 +35,7 @@ async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[s
 
     def read(live: Live) -> Gathered:
         store, rules = BoundedStore(live.store, deadline), service.live_rules
-        release = LiveStore(store, rules) if rules else store
+        release = LiveStore(store, rules) if rules else ReleaseAlone(store)
         return gather(live.recall, release, request.user_id, seed=request.seed)
 
     live, given = await service.answer(deadline, read)

@@ -15,6 +15,7 @@ from live_worlds import NOW_US, Shown, new_store, sent
 
 from vidtopics.errors import StoreError
 from vidtopics.events.generations import parts_of
+from vidtopics.jobs.event_stream import require_room
 from vidtopics.layout import Layout, place
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online import events as sending
@@ -166,6 +167,10 @@ def test_a_sender_needs_no_more_than_the_docs_say(valkey: str, store: redis.Redi
         with connect(url) as connection:
             assert EventClient(connection).send([*sent(LOG), {}]).acknowledged == 14
             assert entries(store, keys) == {"video": 14, "user": 14}
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                require_room(connection)  # of `events follow`
+            store.execute_command("ACL", "SETUSER", "sender", "+info")
+            require_room(connection)
             with pytest.raises(redis.exceptions.NoPermissionError):
                 connection.set("vt:{directory}:layout", "")
             with pytest.raises(redis.exceptions.NoPermissionError):

@@ -12,7 +12,7 @@ from source_contract import ipc_stream, rows
 from vidtopics.errors import SettingsError
 from vidtopics.ingest.event_fields import EventFields, read_fields
 from vidtopics.jobs.event_messages import LEFT_OUT, events_of_message
-from vidtopics.online.event_rules import RefusedError
+from vidtopics.online.event_rules import RefusedError, check
 
 EVENT = {
     "kind": "click",
@@ -92,6 +92,17 @@ def test_names_kinds_and_units_of_others(tmp_path: Path) -> None:
     assert fields.event({"user": "u1"})["user_id"] is None  # type: ignore[index]
     left = events_of_message("json", json.dumps({"type": "scroll"}).encode(), fields)
     assert list(left) == [LEFT_OUT]
+
+
+def test_the_page_s_example_takes_views_that_have_the_time_of_all_messages(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "realtime.md").read_text(encoding="utf-8")
+    fields = fields_of(tmp_path, page.partition("```yaml\n")[2].partition("```")[0])
+    theirs = {"impression_id": "e1", "user": {"id": "u1"}, "item": "v1"}
+    theirs |= {"shown_at": 1_767_261_600_000, "ts": 1_767_261_600_000}
+    shown = check(fields.event({**theirs, "type": "view"}))
+    clicked = check(fields.event({**theirs, "type": "tap", "ts": 1_767_261_605_000}))
+    assert (shown.kind, clicked.kind) == ("i", "c")
+    assert clicked.own_us - shown.own_us == 5_000_000
 
 
 def test_a_topic_of_one_kind(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,23 @@ def test_a_delivery_that_kills_waits_behind_the_others_and_is_refused_in_the_end
     assert (taken.name, taken.outcome) == ("killer", "refused")
     assert f"{MOST_ATTEMPTS} processes died over it" in taken.cause
     assert titles(home).keys() == {"v2"}
+
+
+def test_a_delivery_that_is_taken_during_a_look_is_not_waiting(
+    inbox: Inbox, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that looks for new ones lives beside the one that takes them."""
+    bring(inbox, "one", "v1")
+    bring(inbox, "two", "v2")
+    scan = os.scandir
+
+    def scanned(folder: Path) -> list[os.DirEntry[str]]:
+        entries = list(scan(folder))
+        (inbox.inbox / "one").rename(home / "one")
+        return entries
+
+    monkeypatch.setattr("vidtopics.ingest.inbox.os.scandir", scanned)
+    assert inbox.waiting() == ["two"]
 
 
 def test_a_second_process_takes_nothing(inbox: Inbox, home: Path) -> None:

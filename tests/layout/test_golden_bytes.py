@@ -140,6 +140,7 @@ def golden():
                 "live": (live := LiveKeys("vt", layout)).state(
                     7, "video", "state", live.bucket(i.encode())
                 ),
+                "live_queue": live.queue(7, 4, i).decode(),
             }
             for n, layout in layouts.items()
             for i in ids

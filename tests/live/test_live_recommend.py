@@ -27,7 +27,7 @@ from topic_home import (
     topics_of,
 )
 
-from consumers.live import LivePart, LiveRules, LiveStore
+from consumers.live import LivePart, LiveRules, LiveStore, ReleaseAlone
 from consumers.live.topics import COUNTS
 from consumers.parity.request_log import LiveReleases, append, replay_file
 from consumers.parity.requests import Logged
@@ -231,6 +231,44 @@ def test_where_nobody_applies_events_or_the_setting_is_off_the_release_answers(
     assert plain.live is None
     assert plain.candidates.video_ids == first.candidates.video_ids
     assert world.ask("u1").live is not None
+
+
+def test_where_the_setting_is_off_queues_are_the_release_s_too(
+    world: World, tmp_path: Path
+) -> None:
+    """Else a request that says `live: null` has an order that no replay of its release gives."""
+    alone = Recall(ReleaseAlone(world.client), SETTINGS.recall)
+    first = answer(alone, ByExposures(), "u3", seed=1)
+    world.begin()
+    refresher = QueueRefresher(world.store, "vt", world.home.tables, load_ordering(SETTINGS))
+    refresher.refresh()
+    last = first.candidates.video_ids[-1]
+    world.send(sent([shown(f"m{i}", "u2", last, clicked=True) for i in range(40)]))
+    refresher.refresh()
+    assert world.client.queues(["all"], epoch=1, limit=1) == [[last]]
+    then = answer(alone, ByExposures(), "u3", seed=1)
+    assert then.candidates.video_ids == first.candidates.video_ids
+    assert then.live is None
+    file = tmp_path / "requests.jsonl"
+    append(file, Logged.of(then, now_us()))
+    assert _replayed(world, file).differing == {}
+    assert world.ask("u3").candidates.video_ids != first.candidates.video_ids
+
+
+def test_a_damaged_count_of_one_video_fails_no_request(world: World) -> None:
+    """As documented it lacks what came since; the videos beside it don't."""
+    world.begin()
+    before = world.ask("u1")
+    video, other, *_ = before.candidates.video_ids
+    world.send(sent([shown(f"n{v}", "u2", v, clicked=True) for v in (video, other)]))
+    assert world.applier
+    keys = world.applier.keys
+    world.store.hset(keys.state(1, "video", "state", keys.bucket(video.encode())), video, b"short")
+    after = world.ask("u1")
+    assert after.live
+    assert after.live.counts == {other: (1, 1)}
+    counts = world.client.live_statistics([video, other])
+    assert counts.live_exposures.tolist() == [0, 1]
 
 
 def test_a_live_request_takes_as_many_round_trips_as_another(

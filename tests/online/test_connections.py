@@ -19,6 +19,7 @@ from small_store import TOPICS, count_timeouts, put, value
 from benchmarks.redis_nodes import Node, debian_server, node, valkey_server, wait
 from vidtopics.errors import SettingsError
 from vidtopics.layout import Layout, Structures
+from vidtopics.layout.live import LiveKeys
 from vidtopics.materialization import StoreWriter
 from vidtopics.online import AsyncOnlineClient, Features, OnlineClient, connect, connect_async
 
@@ -262,6 +263,8 @@ def test_the_guides_reader_reads_its_prefix_and_writes_nothing(users: Node) -> N
             [],
             [[], []],
         )
+        live = LiveKeys("vt", Layout(16)).state(1, "video", "state", 0)
+        assert connection.hmget(live, ["a"]) == [None]  # as `live_statistics` asks
         with pytest.raises(redis.exceptions.NoPermissionError):
             OnlineClient(connection, prefix="other").read("topics", ["a"])
         (key,) = put_key(users)

@@ -8,7 +8,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.encoding.topics import Centres
+from consumers.encoding.histories import History, window_counts
+from consumers.encoding.topics import Centres, TopicRows
 from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.inputs import encode
 from consumers.ranking.requests import encode_request
@@ -73,6 +74,15 @@ KNOWN = Vocabulary(
     0.7,
     0.4,
 )
+
+
+def test_a_video_of_the_history_whose_topics_nobody_read_counts_in_no_tier():
+    ids, none = np.arange(1, 9)[None], np.full((1, 8), -1)
+    centres = Centres.of(np.arange(1, 9), np.eye(8, dtype=np.float32), np.array([7]), 1)
+    topics = TopicRows.of_slots(ids, np.ones((1, 8), np.float32), none, np.array([1]), centres)
+    unread = History(np.zeros(1, np.int32), np.ones(1, np.int64), np.ones(1, bool), np.array([-1]))
+    counts = window_counts(unread, np.ones(1, np.int32), slice(0, 1), topics)
+    assert counts[0].tolist() == [1, 1] + [0] * (counts.shape[1] - 2)
 
 
 def view(keys, columns):

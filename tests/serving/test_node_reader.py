@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from serving_world import VIDEOS, release
 
-from vidtopics.layout import Layout
+from vidtopics.layout import Layout, place
+from vidtopics.layout.directory import LIVE_QUEUES
 from vidtopics.layout.live import LiveKeys
 from vidtopics.online import OnlineClient, Status
 
@@ -55,13 +56,23 @@ def test_it_reads_features_queues_and_live_counts(node, store):
     keys = LiveKeys("vt", Layout())
     for video, counts in (("v3", (7, 2)), ("v5", (1, 0))):
         key = keys.state(0, "video", "state", keys.bucket(video.encode()))
-        store.hset(key, video, struct.pack("<II", *counts))
+        store.hset(key, video, struct.pack("<IId", *counts, 0.5))
     live = client.live_statistics(["v3", "v4", "v5"])
     assert node("live", "v3", "v4", "v5") == [
         {"exposures": e, "clicks": c}
         for e, c in zip(live.live_exposures.tolist(), live.live_clicks.tolist(), strict=True)
     ]
     assert live.live_exposures.tolist() == [7, 0, 1]
+
+
+def test_it_reads_queues_as_events_have_moved_them(node, store):
+    client, keys = OnlineClient(store), LiveKeys("vt", Layout())
+    assert node("queue", "5", "9") == client.queues(["5"], epoch=2, limit=9)[0]
+    store.rpush(keys.queue(0, 2, "5"), "v7", "v1")
+    assert node("queue", "5", "9") == client.queues(["5"], epoch=2, limit=9)[0] != ["v7", "v1"]
+    store.hset(place("vt", LIVE_QUEUES), "0:2", "1")
+    store.incr(place("vt", "directory"))
+    assert node("queue", "5", "9") == client.queues(["5"], epoch=2, limit=9)[0] == ["v7", "v1"]
 
 
 def test_what_is_not_there_is_told(node, store):

@@ -102,7 +102,9 @@ def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
     return applier
 
 
-def land_before_run(home: Path, settings: Settings, as_of_us: int) -> None:
+def land_before_run(
+    home: Path, settings: Settings, as_of_us: int, *, embedded: bool = False
+) -> None:
     """Land what Redis has, `online.lateness` after a run's as-of time, for the run to count.
 
     Nothing is done where no events were ever applied with this home. Where it fails a line says so:
@@ -117,7 +119,7 @@ def land_before_run(home: Path, settings: Settings, as_of_us: int) -> None:
         return
     tables = Tables(home)
     try:
-        with stores.reached(home, False) as connection:
+        with stores.reached(home, embedded) as connection:
             owners.check(connection, settings.online.prefix, tables)
             applier = live.begin(connection, settings)
             due_s = as_of_us / 1e6 + settings.online.lateness.total_seconds()

@@ -153,7 +153,9 @@ def _release(
             served.decision = release_new(
                 tables,
                 settings,
-                land=lambda as_of_us: land_before_run(tables.home, settings, as_of_us),
+                land=lambda as_of_us: land_before_run(
+                    tables.home, settings, as_of_us, embedded=embedded
+                ),
                 report=served.steps.append,
                 patience_s=PATIENCE_S,
             )
@@ -323,7 +325,10 @@ def _waking(inbox: Inbox, work: Work) -> Iterator[None]:
     def look() -> None:
         known: set[str] = set()
         while not ended.wait(LOOK_S):
-            waiting = set(inbox.waiting())
+            try:
+                waiting = set(inbox.waiting())
+            except OSError:  # the round says what is wrong; this thread has to see the end of it
+                continue
             if waiting - known:
                 work.due.set()
             known = waiting

@@ -33,7 +33,7 @@ def report(
         StoreError: Redis can't be reached, or nothing was materialised.
         TableError: no ranking model was trained.
     """
-    from consumers.live import LiveRules, LiveStore
+    from consumers.live import LiveRules, LiveStore, ReleaseAlone
     from consumers.parity import request_log
     from consumers.parity.requests import Logged
     from consumers.ranking.serve import Ranker
@@ -49,7 +49,8 @@ def report(
     url = url_of(home, embedded=embedded)
     with stores.reaching(url):
         client = stores.client(url, settings.online.prefix)
-        store = LiveStore(client, LiveRules.of(settings)) if settings.recall.live else client
+        rules = LiveRules.of(settings) if settings.recall.live else None
+        store = LiveStore(client, rules) if rules else ReleaseAlone(client)
         answered = answer(Recall(store, settings.recall), ranker, user_id)
     if log:
         request_log.append(log, Logged.of(answered, now_us()))

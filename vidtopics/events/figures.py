@@ -12,12 +12,16 @@ from typing import Any, cast
 
 import redis
 
+from vidtopics.events.faults import OUTCOME as FAILED
 from vidtopics.events.generations import counters, lags, opened, parts_of, waits_ms
 from vidtopics.events.trimming import LANDED
 from vidtopics.layout import place
 from vidtopics.layout.live import PARTS, LiveKeys, Part
 from vidtopics.online.connections import Connection
 
+OUTCOMES = ("applied", "duplicate", "late", "early", "malformed", "implied", FAILED)
+"""What becomes of an entry; one that never came about counts 0, as a counter that begins at its
+first event hides that event from `increase`."""
 COUNTED = 1_000
 """Waiting entries of a bucket that are counted at most: counting them costs Redis time."""
 _COUNT = "return #redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])"
@@ -79,7 +83,8 @@ def look(connection: Connection, keys: LiveKeys, releases: Collection[int]) -> F
             behind = [bucket for bucket, lag in enumerate(buckets) if lag]
             waiting[release, part] = sum(_waiting(connection, keys, release, part, behind))
         for part, counts in counters(connection, keys, release).items():
-            outcomes |= {(release, part, name): count for name, count in counts.items()}
+            known = dict.fromkeys(OUTCOMES, 0) | counts
+            outcomes |= {(release, part, name): count for name, count in known.items()}
     lengths = _lengths(connection, keys)
     return Figures(
         lag_s,

@@ -21,7 +21,14 @@ from vidtopics.layout.live import Part
 Work = Literal["applying", "landing", "ordering"]
 WORKS: tuple[Work, ...] = ("applying", "landing", "ordering")
 LANDED_TABLES = ("impressions", "clicks")
-
+REASONS = (
+    *("no_event", "unknown_field", "bad_kind", "malformed", "no_text", "not_utf8", "empty_id"),
+    *("long_id", "control_character", "bad_time", "early_time", "future_time", "bad_position"),
+    *("bad_number", "not_finite", "negative_watch", "contradicting_click"),
+    *("click_before_impression", "conflicting_rows", "reused_id", "changed_click"),
+    "unknown_video",
+)
+"""For which events don't land (docs/realtime.md, docs/tables.md)."""
 
 Value = tuple[Sequence[str], float]
 """Values of labels, and the gauge's."""
@@ -143,6 +150,8 @@ class EventMetrics:
                 self._rounds.labels(work, outcome)
         for table in LANDED_TABLES:
             self._landed.labels(table)
+        for reason in REASONS:
+            self._refused.labels(reason)
 
     def applied(self, entries: int) -> None:
         """Count entries."""

@@ -22,6 +22,8 @@ from vidtopics.settings.section import Section
 from vidtopics.yaml_files import read_mapping
 
 TIMES = ("event_timestamp", "clicked_at")
+AFTER = ("clicked_at", "watch_seconds")
+"""Of clicks and watches: their fields may be those of every message, as its time is."""
 PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 Name = Literal[
     "event_id",
@@ -73,14 +75,20 @@ class EventFields(Section):
             if name in event and self.time_unit != "s":
                 event[name] = _seconds(event[name], PARTS_OF_A_SECOND[self.time_unit])
         if self.every is not None:
-            return {**event, "kind": self.every}
+            return _of_kind(event, self.every)
         if self.kind is None:
             return event
         theirs = _value(message, self.kind)
         if not isinstance(theirs, str) or theirs not in self.kinds:
             return {**event, "kind": theirs}
         ours = self.kinds[theirs]
-        return None if ours is None else {**event, "kind": ours}
+        return None if ours is None else _of_kind(event, ours)
+
+
+def _of_kind(event: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """The event; an impression without what came after it."""
+    left_out = AFTER if kind == "impression" else ()
+    return {name: value for name, value in event.items() if name not in left_out} | {"kind": kind}
 
 
 def _value(message: Message, path: str) -> Any:

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,8 +105,11 @@ class Inbox:
             entries = [e for e in os.scandir(self.inbox) if not e.name.startswith(".")]
         except FileNotFoundError:
             return []
-        # A rename changes the time of an entry's inode, not of its contents.
-        times = {e.name: e.stat(follow_symlinks=False).st_ctime_ns for e in entries}
+        times = {}
+        for entry in entries:
+            with suppress(FileNotFoundError):  # taken meanwhile
+                # A rename changes the time of an entry's inode, not of its contents.
+                times[entry.name] = entry.stat(follow_symlinks=False).st_ctime_ns
         return sorted(times, key=lambda name: (times[name], name))
 
     def take(self, name: str) -> Taken:

@@ -154,6 +154,18 @@ class VideoState(NamedTuple):
         return cls(*VIDEO.unpack(value))
 
 
+def live_counts(value: bytes) -> tuple[int, int]:
+    """Exposures and clicks of a video's value; none of a damaged one.
+
+    Else one value fails each read that has the video among its candidates. `events apply` sets its
+    entries aside and counts them as `failed`.
+
+    >>> live_counts(VIDEO.pack(9, 2, 1.5)), live_counts(b"short")
+    ((9, 2), (0, 0))
+    """
+    return COUNTS.unpack_from(value) if len(value) == VIDEO.size else (0, 0)
+
+
 class Record(NamedTuple):
     """What one event left with its user; times in microseconds."""
 

@@ -22,7 +22,7 @@ from vidtopics.contracts import (
 )
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout import Directory
-from vidtopics.layout.live import COUNTS, Click, LiveKeys, Skip, UserState
+from vidtopics.layout.live import Click, LiveKeys, Skip, UserState, live_counts
 from vidtopics.online.features import Features
 from vidtopics.online.lists import release_of
 from vidtopics.online.requests import Request, encoded
@@ -91,7 +91,7 @@ def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistic
     for places, values in zip(buckets.values(), replies, strict=True):
         present = [(place, v) for place, v in zip(places, values, strict=True) if v is not None]
         for place, value in present:
-            live[place] = COUNTS.unpack_from(value)
+            live[place] = live_counts(value)
     exposures, clicks = (
         cast("NDArray[np.int64]", features[f"video_{name}"]) for name in ("exposures", "clicks")
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.layout import Directory
 from vidtopics.layout.hashes import HashedIds
-from vidtopics.layout.live import COUNTS, LiveKeys
+from vidtopics.layout.live import LiveKeys, live_counts
 from vidtopics.online.features import Features
 from vidtopics.online.lists import release_of
 from vidtopics.online.live import LIVE_VIEWS, _read
@@ -141,4 +141,4 @@ def _count(
     """Put the counts of some videos in their places; most have none."""
     for place, value in zip(group.tolist(), values, strict=True):
         if value is not None:
-            counts[place] = COUNTS.unpack_from(value)
+            counts[place] = live_counts(value)
