@@ -1,7 +1,7 @@
 """What the home's tables say of videos and users for people: titles, covers, who there is.
 
-Nothing of it lies in Redis, and nothing that ranks needs it. A video is looked up once, in the
-latest of the table, and kept while there is room.
+Nothing of it lies in Redis, and nothing that ranks needs it. A video is looked up once in a version
+of the table, and kept while there is room.
 """
 
 from __future__ import annotations
@@ -77,16 +77,18 @@ class HomeCatalogue:
 
     def __init__(self, tables: Tables, max_pixels: int) -> None:
         self._tables, self._max_pixels = tables, max_pixels
-        self._videos = Kept[Described](VIDEOS)
-        self._thumbnails = Kept[bytes](THUMBNAILS)
+        self._forget(-1)
         self._users: tuple[int, Sequence[str]] = (-1, ())
 
     def describe(self, video_ids: Iterable[str]) -> dict[str, Described]:
-        """The videos by id; one that the catalogue doesn't have is described by nothing.
+        """The videos by id; one that the catalogue lacks, or that was removed, by nothing.
 
         Raises:
             TableError: the table can't be read.
         """
+        version = self._tables.version(VIDEO_CATALOG)
+        if version != self._version:
+            self._forget(version)
         known = {video: self._videos.get(video) for video in video_ids}
         if missing := [video for video, described in known.items() if described is None]:
             rows = self._latest(missing)
@@ -96,15 +98,21 @@ class HomeCatalogue:
         return {video: described or Described() for video, described in known.items()}
 
     def _latest(self, video_ids: Sequence[str]) -> dict[str, Described]:
-        names = ["video_id", "title", "cover", EVENT_TIME, CREATED_TIME]
+        names = ["video_id", "title", "cover", "removed_at", EVENT_TIME, CREATED_TIME]
         where = ds.field("video_id").isin(video_ids)
         rows = self._tables.read(VIDEO_CATALOG, columns=names, where=where)
         rows = rows.sort_by([(EVENT_TIME, "ascending"), (CREATED_TIME, "ascending")])
-        columns = (rows[name].to_pylist() for name in names[:3])
+        columns = (rows[name].to_pylist() for name in names[:4])
         return {
-            video: Described(title or "", cover or "")
-            for video, title, cover in zip(*columns, strict=True)
+            video: Described() if removed_at else Described(title or "", cover or "")
+            for video, title, cover, removed_at in zip(*columns, strict=True)
         }
+
+    def _forget(self, version: int) -> None:
+        """Keep nothing of before a version of the catalogue."""
+        self._videos = Kept[Described](VIDEOS)
+        self._thumbnails = Kept[bytes](THUMBNAILS)
+        self._version = version
 
     def thumbnail(self, video_id: str) -> bytes:
         """A WebP file that fits :data:`BOX`; empty where the video has no readable cover.
@@ -112,11 +120,12 @@ class HomeCatalogue:
         Raises:
             TableError: the table can't be read.
         """
-        if (kept := self._thumbnails.get(video_id)) is not None:
+        cover = self.describe([video_id])[video_id].cover  # first: it finds a newer version
+        thumbnails = self._thumbnails
+        if (kept := thumbnails.get(video_id)) is not None:
             return kept
-        cover = self.describe([video_id])[video_id].cover
         made = thumbnail(cover, self._max_pixels)
-        self._thumbnails.put(video_id, made)
+        thumbnails.put(video_id, made)
         return made
 
     def users(self, number: int) -> list[str]:

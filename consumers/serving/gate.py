@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 from pydantic_core import to_json
@@ -112,10 +113,12 @@ class Gate:
 
     def _admit(self, scope: Scope) -> str:
         """The name of the caller's key; empty where none is asked for."""
-        path = scope["path"]
-        if self._keys is None or path in OPEN:
-            return ""
         headers = dict(scope["headers"])
+        if scope["path"] in OPEN:
+            return ""
+        if self._keys is None:
+            _require_loopback(headers.get(b"host", b"").decode("latin-1"))
+            return ""
         kind, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         name = self._keys.name_of(secret.strip()) if kind.lower() == "bearer" else None
         if name is None:
@@ -196,6 +199,32 @@ class Gate:
         fields |= {"degraded": facts.degraded} if facts.degraded else {}
         fields |= {"cause": facts.cause} if facts.cause else {}
         logs.info("request", **fields)
+
+
+def _require_loopback(host: str) -> None:
+    """RefusedError for a host's name that a stranger's page may have given to this machine.
+
+    >>> _require_loopback("127.0.0.1:8080"), _require_loopback("[::1]"), _require_loopback("")
+    (None, None, None)
+    >>> _require_loopback("evil.example:8080")
+    Traceback (most recent call last):
+    ...
+    consumers.serving.gate.RefusedError: the header Host: expected localhost or a loopback address,
+    as there are no API keys, found 'evil.example'. Mend: name it so, or serve with --keys FILE.
+    """
+    name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
+    try:
+        is_loopback = ip_address(name).is_loopback
+    except ValueError:
+        is_loopback = name in ("", "localhost")
+    if not is_loopback:
+        message = explain(
+            "the header Host",
+            expected="localhost or a loopback address, as there are no API keys",
+            found=ascii(name),
+            mend="name it so, or serve with --keys FILE",
+        )
+        raise RefusedError(403, message)
 
 
 def _route_of(scope: Scope) -> str:

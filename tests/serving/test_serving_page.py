@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 import yaml
 from page_world import EVIL, applying, catalogue, live_service
 from PIL import Image
+from recall_world import catalogue_row, put
 from serving_world import Caller, serving, wait_for
 from test_serving_events import event
 
+from consumers.serving.catalogue import Described
 from consumers.serving.keys import KeyRing
+from vidtopics.contracts import VIDEO_CATALOG
 
 
 @pytest.fixture
@@ -141,3 +144,26 @@ def test_a_service_without_the_page_has_neither_it_nor_its_routes(service):
         described = json.loads(caller.ask("GET", "/openapi.json")[2])["paths"]
     assert {"/users/{user_id}", "/events/status"} <= set(described)
     assert not {"/users", "/videos", "/covers/{video_id}"} & set(described)
+
+
+def test_what_a_delivery_changes_is_shown_and_what_it_removes_is_gone(tmp_path):
+    shown = catalogue(tmp_path)
+    assert (shown.describe(["v1"])["v1"].title, shown.thumbnail("v1")[:4]) == (
+        "Title of v1",
+        b"RIFF",
+    )
+    again = catalogue_row("v1") | {"title": "Another", "cover": ""}
+    put(shown._tables, VIDEO_CATALOG, [again], 2)
+    assert (shown.describe(["v1"])["v1"].title, shown.thumbnail("v1")) == ("Another", b"")
+    put(shown._tables, VIDEO_CATALOG, [again | {"removed_at": datetime(2026, 1, 1, tzinfo=UTC)}], 3)
+    assert shown.describe(["v1"]) == {"v1": Described()}
+
+
+def test_without_keys_only_a_name_of_this_machine_is_answered(service, tmp_path):
+    """A page of a stranger, whose name was given this machine's address, gets nothing."""
+    with serving(service, page=catalogue(tmp_path)) as caller:
+        host = {"Host": "evil.example:8080"}
+        status, _, body = caller.ask("GET", "/users/ann", headers=host)
+        assert (status, json.loads(body)["errors"][0][:16]) == (403, "the header Host:")
+        assert caller.ask("GET", "/live", headers=host)[0] == 200
+        assert caller.ask("GET", "/users/ann", headers={"Host": "localhost:8080"})[0] == 200
