@@ -209,8 +209,8 @@ class World:
 
 def _is_drained(connection: Any) -> bool:
     keys = keys_of(connection, "vt")
-    live = max(opened(connection, "vt"))
-    return not any(max(buckets) for buckets in lags(connection, keys, live).values())
+    live = max(opened(connection, "vt"), default=None)  # None: no consumer has begun
+    return live is not None and not any(map(max, lags(connection, keys, live).values()))
 
 
 def _compare(what: str, found: Any, expected: Any) -> None:

@@ -24,7 +24,7 @@ NEEDED = {
     ],
     "behind": [
         "vidtopics_serving_event_lag_seconds 36",
-        "degraded ['events'",
+        "'events']",
         'serve, /ready: 200 {"ready":true',
         '/ready: 200 {"ready": true',
     ],
