@@ -32,7 +32,7 @@ POINTS = (
     *("inbox.taken", "inbox.begun", "publish.compared", "inbox.published", "inbox.noted"),
     *("release.read", "release.committed", "materialize.staged", "materialize.switched"),
 )
-RANDOM_KILLS = 4
+RANDOM_KILLS = 2
 PATIENCE_S = 300
 
 
