@@ -24,6 +24,7 @@ from vidtopics.settings import Settings
 from vidtopics.tables import Publication, Tables
 from vidtopics.tables.scans import scan
 from vidtopics.times import moment
+from vidtopics.topic_models import versions as topic_models_of
 
 TRAINING_JOBS = ("tag_cooccurrence", "video_content_encoding")
 """What a training runs first: its own inputs."""
@@ -126,6 +127,7 @@ def run_jobs(
     with _lock(run, "vidtopics run") as lock:
         run = replace(run, lock=lock)
         if any(job.infers for job in jobs) and run.model_version is None:
+            _require_first(run)
             trained(train(run, *find(TRAINING_JOBS)))
             run = replace(run)  # which finds the version now
         versions = run.tables.data_versions()
@@ -139,6 +141,24 @@ def run_jobs(
             left_out = str(facts.get("left_out", ""))
             report(Step(run.as_of_us, publication, time.monotonic() - started, left_out))
         return decide(run, versions, quality)
+
+
+def _require_first(run: Run) -> None:
+    """TableError for a run as of a time before the first topic model version of a home.
+
+    Trained then, a second first one would begin another epoch, and be in force before those of now.
+    """
+    later = [] if run.live else topic_models_of(run.tables.home)
+    if later:
+        raise TableError(
+            explain(
+                f"topic models as of {moment(run.as_of_us)}",
+                expected="a version, or none of a later time",
+                found=f"version {later[0].number} as of {moment(later[0].as_of_us)}",
+                mend="run as of that time or later; the past is run in a new home, oldest time "
+                "first, before any run as of now",
+            )
+        )
 
 
 def schedule(tables: Tables, settings: Settings) -> list[int]:
