@@ -33,6 +33,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[logs.Format, 
 
     def write(form: logs.Format, least: logs.Level) -> str:
         gc.collect()  # sockets that tests before left to it warn now, not as events of this log
+        logging.captureWarnings(False)  # of a command that a test before ran in this process
         monkeypatch.setattr("sys.stderr", stream := io.StringIO())
         logs.configure(form, least)
         moved = [
