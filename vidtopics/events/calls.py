@@ -1,4 +1,4 @@
-"""Calls of scripts, many in a message."""
+"""Calls of scripts, some in a message."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from vidtopics.online.connections import Connection
 
+TOGETHER = 4
+"""Calls in a message: Redis answers all of one before it turns to other clients."""
 Call = tuple[str, Sequence[Any]]
 """A script, and what follows its name in EVAL: the number of keys, keys, arguments."""
 
 
 def call_each(connection: Connection, calls: Sequence[Call]) -> list[Any]:
-    """The answer to each call, in one round trip; an error among them is returned, not raised.
+    """The answer to each call; an error among them is returned, not raised.
 
     Raises:
         redis.exceptions.RedisError: a server can't be reached.
     """
-    with connection.pipeline(transaction=False) as pipe:
-        for script, arguments in calls:
-            pipe.execute_command("EVALSHA", _digest(script), *arguments)
-        answers = pipe.execute(raise_on_error=False)
+    answers: list[Any] = []
+    for start in range(0, len(calls), TOGETHER):
+        with connection.pipeline(transaction=False) as pipe:
+            for script, arguments in calls[start : start + TOGETHER]:
+                pipe.execute_command("EVALSHA", _digest(script), *arguments)
+            answers += pipe.execute(raise_on_error=False)
     return [
         # A server that was started since doesn't know the script.
         _eval(connection, call) if isinstance(answer, NoScriptError) else answer
