@@ -9,33 +9,17 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.homes import release_tables
-from spark_jobs import (
-    user_recent_clicks,
-    user_recent_skips,
-    user_statistics,
-    video_counts,
-    video_statistics,
-)
+from benchmarks.count_release import release_counts
 from vidtopics.cli import homes
 from vidtopics.ingest import Source, ingest
-from vidtopics.jobs.job import Run
 from vidtopics.settings import Settings
 from vidtopics.tables import Tables
-from vidtopics.tables.stamps import now_us, wait_until_known
 
-MODULES = (
-    video_counts,
-    video_statistics,
-    user_statistics,
-    user_recent_clicks,
-    user_recent_skips,
-)
 Mapped = dict[str, Any]
 
 
@@ -123,12 +107,4 @@ class EventHome:
 
     def release(self, as_of_us: int) -> int | None:
         """Run the jobs as of a time, and release what they published; None: nothing changed."""
-        run = Run(self.tables, self.settings, as_of_us, live=True)
-        for module in MODULES:
-            job = module.JOB
-            computed, table = job.compute(run), replace(job.table, engine="deltalake")
-            commit = replace(job.commit(run), facts=computed.facts)
-            self.tables.publish(table, computed.rows, commit, reused=computed.reused)
-        # As a run's release does: what isn't known yet wouldn't be loaded.
-        wait_until_known(self.tables.commits(module.JOB.table) for module in MODULES)
-        return release_tables(self.tables, as_of_us=as_of_us, created_us=now_us())
+        return release_counts(self.tables, self.settings, as_of_us)

@@ -72,7 +72,7 @@ def _each(name: str, array: Tensor, rows: int) -> Tensor:
 def graph_of(model: Model, *, places: int, weights: Path) -> bytes:
     """A model's graph with its tables left in a file of weights, which has to lie beside it.
 
-    By tracing: the exporter that compiles takes 7 s for the same graph (docs/adr/0062).
+    By tracing: the exporter that compiles imports a compiler for the same graph (docs/adr/0062).
 
     Args:
         model: with its weights; without cover features, which no request has.

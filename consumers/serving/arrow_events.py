@@ -21,6 +21,8 @@ _VERSION, _HEADER = 0, 2
 """Fields of the table Message (Arrow's format/Message.fbs), by their place."""
 _LENGTH, _COMPRESSION = 0, 3
 """Fields of the table RecordBatch."""
+BROKEN = (ValueError, KeyError, OverflowError, RecursionError, OSError, pa.ArrowException)
+"""What parsers raise; of Arrow a time beyond the year 9999 and an unknown time zone too."""
 
 
 def rows_of(body: bytes, check: Callable[[int], None]) -> list[dict[str, Any]]:

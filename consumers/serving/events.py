@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
-
 from consumers.serving import arrow_events
 from consumers.serving.reading import ARROW
 from consumers.serving.service import Service
@@ -17,8 +15,6 @@ from vidtopics.online.events import Sent
 JSON, LINES = "application/json", "application/x-ndjson"
 MAX_DETAIL = 200
 """Characters of what a parser says of a body."""
-BROKEN = (ValueError, KeyError, OverflowError, RecursionError, OSError, pa.ArrowException)
-"""What parsers raise; of Arrow a time beyond the year 9999 and an unknown time zone too."""
 
 
 async def send(service: Service, media_type: str, body: bytes) -> Sent:
@@ -72,7 +68,7 @@ def events_of(media_type: str, body: bytes, check: Callable[[int], None]) -> lis
         )
     try:
         return readers[kind](body, check)
-    except BROKEN as error:
+    except arrow_events.BROKEN as error:
         raise InputError(
             explain(
                 "body",

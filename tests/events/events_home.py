@@ -96,7 +96,9 @@ class SmallHome:
 
     def release(self, at_us: int | None = None) -> int:
         """Run the jobs as of a time, now by default, and release what they published."""
-        return release_counts(self.tables, self.settings, at_us, modules=self.modules)
+        number = release_counts(self.tables, self.settings, at_us, modules=self.modules)
+        assert number is not None
+        return number
 
     def load(self, store: Any, **options: Any) -> None:
         materialize(self.tables, store, self.settings.online, **options)

@@ -28,14 +28,17 @@ def installed(*extras: str) -> set[str]:
     """The distributions that pip brings with extras of ours, by their normalized names."""
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     options = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(text for extra in extras for text in options[extra])]
+    requirements = [
+        *project["dependencies"],
+        *(text for extra in extras for text in options[extra]),
+    ]
     known: set[str] = set()
-    while wanted:
-        requirement = Requirement(wanted.pop())
+    while requirements:
+        requirement = Requirement(requirements.pop())
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         if name not in known:
             known.add(name)
-            wanted += _of(requirement)
+            requirements += _of(requirement)
     return known
 
 
@@ -63,12 +66,12 @@ sys.meta_path.insert(0, Absent())
 
 def test_who_applies_events_and_loads_releases_has_the_packages_for_it() -> None:
     """As deploy/Dockerfile installs `base`, and a host of the role `online` is set up."""
-    there = {*installed("tables", "metrics"), "vidtopics"}
+    installed_names = {*installed("tables", "metrics"), "vidtopics"}
     owners = {
         module: {re.sub(r"[-_.]+", "-", name).lower() for name in names}
         for module, names in packages_distributions().items()
     }
-    absent = [module for module, names in owners.items() if not names & there]
+    absent = [module for module, names in owners.items() if not names & installed_names]
     assert {"torch", "pyspark"} <= {*absent}
     code = BLOCKING + "\n".join(f"import {module}" for module in MODULES)
     command = [sys.executable, "-c", code, json.dumps(absent)]

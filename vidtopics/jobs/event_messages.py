@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consumers.serving.arrow_events import rows_of
+from consumers.serving.arrow_events import BROKEN, rows_of
 from vidtopics.ingest.event_fields import EventFields
 from vidtopics.ingest.replay import events_of_row
 from vidtopics.online.event_rules import RefusedError, shown
@@ -21,8 +21,6 @@ from vidtopics.online.event_rules import RefusedError, shown
 Format = Literal["json", "arrow", "parquet"]
 ROWS = 1_000
 """Of a Parquet file at a time."""
-BROKEN = (ValueError, KeyError, OverflowError, RecursionError, OSError, pa.ArrowException)
-"""What parsers raise; of Arrow a time beyond the year 9999 and an unknown time zone too."""
 LEFT_OUT = object()
 """In the place of a message of a kind that is left out."""
 
