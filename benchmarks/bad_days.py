@@ -27,6 +27,7 @@ import typer
 from benchmarks.event_service import EventService, ask, event_service, metrics, wait
 from benchmarks.homes import folder
 from benchmarks.redis_nodes import node, valkey_server
+from vidtopics.events.faults import OUTCOME as FAILED
 from vidtopics.events.figures import look
 from vidtopics.events.generations import keys_of
 from vidtopics.layout import Layout, place
@@ -55,15 +56,11 @@ def poison(service: EventService, count: int) -> None:
             service.connection.xadd(keys.stream(part, bucket), {"no": "event"})
         events = [*service.impressions(count), *service.impressions(3, user="poisoned")]
         _sends(service, events, "the pills", service.drained)
-        wait(
-            lambda: "malformed" in str(metrics(port, "vidtopics_events_refused_total")), "a landing"
-        )
-        _pages(
-            "the consumer",
-            port,
-            "vidtopics_events_outcomes_total",
-            "vidtopics_events_refused_total",
-        )
+        outcomes, refused = "vidtopics_events_outcomes_total", "vidtopics_events_refused_total"
+        # Outcomes are counted at the next look at Redis, and what a landing refuses after it.
+        wait(lambda: f'outcome="{FAILED}"' in str(metrics(port, outcomes)), "a look at Redis")
+        wait(lambda: "malformed" in str(metrics(port, refused)), "a landing")
+        _pages("the consumer", port, outcomes, refused)
 
 
 def flood(service: EventService, count: int) -> None:

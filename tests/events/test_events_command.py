@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import Shown, sent
 
 from vidtopics import server
-from vidtopics.cli import homes
+from vidtopics.cli import events, homes
 from vidtopics.cli.common import run
 from vidtopics.contracts import CLICKS, IMPRESSIONS
 from vidtopics.jobs.job import Run
@@ -160,9 +161,9 @@ def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> N
     service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         with connect(server.start(home)) as connection:
-            events, reader = EventClient(connection), OnlineClient(connection)
+            client, reader = EventClient(connection), OnlineClient(connection)
             shown = Shown("s1", "u3", "v5", now_us(), 1, now_us())
-            events.send(sent([shown]))
+            client.send(sent([shown]))
             until = time.monotonic() + 60
             while reader.live_statistics(["v5"]).clicks[0] == 0:
                 assert time.monotonic() < until, "the event was never seen"
@@ -173,7 +174,19 @@ def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> N
     finally:
         service.kill()
     assert service.returncode == 0
-    assert errors.startswith("landed ")
+    assert errors.splitlines()[0] == "applying events until SIGINT or SIGTERM"
+    assert errors.splitlines()[1].startswith("landed ")
     tables = SmallHome(home.parent).tables
     for table in (IMPRESSIONS, CLICKS):
         assert "s1" in tables.read(table, columns=["event_id"])["event_id"].to_pylist()
+
+
+def test_what_came_until_the_end_is_landed_by_another_try(monkeypatch):
+    monkeypatch.setattr(events, "RETRY_S", 0.0)
+    ended, tries = threading.Event(), iter([False, False, True, False])
+    ended.set()
+    events._land_repeatedly(ended, 60.0, lambda: next(tries))
+    assert next(tries) is False  # none after the one that landed
+    calls = []
+    events._land_repeatedly(ended, 60.0, lambda: calls.append(1))
+    assert len(calls) == events.LAST_LANDINGS

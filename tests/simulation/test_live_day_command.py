@@ -69,7 +69,8 @@ def test_two_days_are_played_and_land(tmp_path):
     assert (day, next_day) == ("2026-01-05", "2026-01-06")
     assert "0" not in (clicks, next_clicks)
     assert LINE.search(first + second)
-    assert len(landed) - before == int(impressions.replace(",", ""))  # all that was shown
+    log = (home / "live" / "events-apply.log").read_text()
+    assert len(landed) - before == int(impressions.replace(",", "")), log  # all that was shown
     assert len(landed) == len(set(landed))
     for log in ("events-apply.log", "serve.log"):
         assert "Traceback" not in (home / "live" / log).read_text()

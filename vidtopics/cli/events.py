@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -22,7 +22,7 @@ from vidtopics.cli.common import (
     ExistingHome,
     print_json,
 )
-from vidtopics.cli.event_monitoring import Watch, watched
+from vidtopics.cli.event_monitoring import RETRY_S, Watch, watched
 
 if TYPE_CHECKING:
     from vidtopics.events.applying import Applier
@@ -38,7 +38,10 @@ FOLLOW_S = 1.0
 """Between two looks for another release."""
 ROUNDS = 5
 """Calls to apply between two looks at the other generations and at the end of the service."""
+STARTED = "applying events until SIGINT or SIGTERM"
 LAND_S = 60.0
+LAST_LANDINGS = 5
+"""Tries to land what came until the end."""
 REFRESH_SHARE = 0.25
 """Of the time that refreshes of queues may take, so that applying isn't kept waiting."""
 SEND = 5_000
@@ -78,6 +81,10 @@ def apply(
     if once and metrics_port:
         raise typer.BadParameter("--metrics-port goes without --once")
     settings, tables = homes.settings(home, config), Tables(home)
+    ended = threading.Event()
+    if not once:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: ended.set())
     with stores.reached(home, embedded) as connection:
         applier = _begin(connection, settings, tables)
         if once:
@@ -88,7 +95,7 @@ def apply(
             return
         address = (metrics_host, metrics_port)
         with watched(home, embedded, settings.online, applier, address) as watch:
-            _serve(tables, applier, settings, land_every or LAND_S, watch)
+            _serve(tables, applier, settings, land_every or LAND_S, watch, ended)
 
 
 def _begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
@@ -175,24 +182,29 @@ def _refresher(tables: Any, applier: Applier, settings: Settings) -> QueueRefres
 
 
 def _serve(
-    tables: Any, applier: Applier, settings: Settings, land_every: float, watch: Watch
+    tables: Any,
+    applier: Applier,
+    settings: Settings,
+    land_every: float,
+    watch: Watch,
+    ended: threading.Event,
 ) -> None:
     """Apply in short rounds; land and trim, and order queues, in threads beside that."""
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
 
-    def land() -> None:
+    def land() -> bool:
+        landed = None
         with watch.passing("landing"):
             landed = _land(tables, applier, settings, ended, watch)
             if landed.entries:
                 typer.echo(_landed_line(landed), err=True)
+        return landed is not None
 
     refresher = _refresher(tables, applier, settings)
     refresh_s = settings.queues.refresh.total_seconds()
+    typer.echo(STARTED, err=True)
     with ThreadPoolExecutor(2, "beside") as pool:
         works = [
-            pool.submit(_repeated, ended, land_every, land),
+            pool.submit(_land_repeatedly, ended, land_every, land),
             pool.submit(refresh_at_a_pace, refresher, refresh_s, ended, watch),
         ]
         for work in works:
@@ -244,10 +256,14 @@ def _apply_in_rounds(tables: Any, applier: Applier, ended: threading.Event, watc
             ended.wait(POLL_S)
 
 
-def _repeated(ended: threading.Event, every_s: float, work: Any) -> None:
+def _land_repeatedly(ended: threading.Event, every_s: float, land: Callable[[], bool]) -> None:
+    """Land until the end, and then what came until it; what can't be landed stays in Redis."""
     while not ended.wait(every_s):
-        work()
-    work()  # what came until the end
+        land()
+    for _ in range(LAST_LANDINGS):
+        if land():
+            return
+        time.sleep(RETRY_S)
 
 
 def _print_done(applied: int, landed: Landed, as_json: bool) -> None:

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
+
+from vidtopics.cli.events import STARTED
 
 if TYPE_CHECKING:
     from vidtopics.simulation.service_calls import ServiceCalls
@@ -67,7 +69,9 @@ def running(
             for name, arguments in commands.items()
         }
         with show.working("Starting `events apply` and `serve`"):
-            url = f"http://127.0.0.1:{_port(processes, ended)}"
+            _wait_for_line(processes, "events apply", STARTED.__eq__, ended)
+            started = _wait_for_line(processes, "serve", _is_start, ended)
+            url = f"http://127.0.0.1:{json.loads(started)['port']}"
             service = Running(ServiceCalls(url), processes)
             _wait_until_ready(service, ended)
         yield service
@@ -88,30 +92,40 @@ def _process(arguments: Sequence[str], folder: Path) -> Iterator[Process]:
     try:
         yield process, log
     finally:
-        _end(process)
+        _end(process, log)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], log: Path) -> None:
+    from vidtopics.cli.stores import print_warning
+
     process.terminate()
     try:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        print_warning(f"A process didn't end within {END_S:.0f} s and was killed; see {log}.")
 
 
-def _port(processes: Mapping[str, Process], ended: Event) -> int:
-    """The service's port, as its log's first line has it."""
+def _wait_for_line(
+    processes: Mapping[str, Process], name: str, is_it: Callable[[str], bool], ended: Event
+) -> str:
+    """The first line of a process that is it."""
     until = time.monotonic() + READY_S
-    process, log = processes["serve"]
+    process, log = processes[name]
     while time.monotonic() < until and not ended.is_set():
         for line in log.read_text(encoding="utf-8").splitlines():
-            if line.startswith("{") and (entry := json.loads(line))["event"] == "started":
-                return int(entry["port"])
+            if is_it(line):
+                return line
         if process.poll() is not None:
-            raise _ended("serve", log)
+            break
         time.sleep(0.1)
-    raise _ended("serve", log)
+    raise _ended(name, log)
+
+
+def _is_start(line: str) -> bool:
+    """Whether a line of the service says on which port it is."""
+    return line.startswith("{") and json.loads(line)["event"] == "started"
 
 
 def _wait_until_ready(service: Running, ended: Event) -> None:
