@@ -2,8 +2,9 @@
 
 `python -m benchmarks.events_flow [--rate 25000] [--rounds 5] [--seconds 6]`. One server with an
 append-only log, 200,000 videos; the sender of events, their consumer and the reader are a process
-each. Rounds are in turns: quiet, then with events. Besides: how long after its acknowledgement an
-event is in what a reader gets, while events flow.
+each. Rounds are in turns: quiet; with as many events to another server, what sharing the machine
+costs; with as many plain counters, two `HINCRBY` an event, the peer; with events. Besides: how long
+after its acknowledgement an event is in what a reader gets, while events flow.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain, islice
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import redis
@@ -31,6 +32,7 @@ from benchmarks.serving import CANDIDATES, latencies_for
 from vidtopics.contracts import VIDEO_STATISTICS, VIDEO_TOPICS
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, keys_of, open_generation
+from vidtopics.layout import Layout, place
 from vidtopics.materialization import materialize
 from vidtopics.online import OnlineClient
 from vidtopics.online.events import EventClient
@@ -42,33 +44,46 @@ BATCH_S = 0.02
 IDLE_S = 0.02
 
 
-def send(url: str, rate: float) -> None:
-    """Send `rate` events a second until the process is ended; say each second how many it were."""
+def send(url: str, rate: float, counters: bool) -> None:
+    """Send `rate` events a second until the process is ended, or count them in plain counters."""
     with redis.Redis.from_url(url) as store:
         client, sent, began = EventClient(store), 0, time.perf_counter()
         first_us = time.time_ns() // 1000
         source = chain.from_iterable(
             events(20_000, seed, first_us) for seed in itertools.count(first_us)
         )
-        said = began
+        say_ready()
         while True:
-            now = time.perf_counter()
-            due = int((now - began) * rate) - sent
-            if due > 0:
-                sent += client.send(islice(source, due)).acknowledged
-            if now - said >= 1:
-                sys.stdout.write(f"{sent / (now - began)}\n")
-                sys.stdout.flush()
-                said = now
+            due = int((time.perf_counter() - began) * rate) - sent
+            part = list(islice(source, max(due, 0)))
+            sent += len(part)
+            if counters:
+                count(store, part)
+            elif client.send(part).acknowledged != len(part):
+                raise ValueError("an event was refused")
             time.sleep(BATCH_S)
+
+
+def count(store: redis.Redis, part: Sequence[Mapping[str, Any]]) -> None:
+    """Count a video's and a user's events: what the scripts do, without log, ids and lists."""
+    with store.pipeline(transaction=False) as pipe:
+        for event in part:
+            pipe.hincrby("counted:video", event["video_id"], 1)
+            pipe.hincrby("counted:user", event["user_id"], 1)
+        pipe.execute()
+
+
+def say_ready() -> None:
+    """Let the parent go on."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
 
 
 def consume(url: str) -> None:
     """Apply until the process is ended."""
     with redis.Redis.from_url(url) as store:
         applier = applier_of(store)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        say_ready()
         while True:
             if not applier.apply(GENERATION, rounds=5):
                 time.sleep(IDLE_S)
@@ -98,6 +113,17 @@ def flowing(url: str, rate: float) -> Iterator[None]:
     """Events at a rate, and their consumer."""
     with child("--consume", url), child("--send", url, "--rate", str(rate)):
         yield
+
+
+@contextmanager
+def elsewhere(rate: float) -> Iterator[None]:
+    """Events at a rate, and their consumer, on a server of their own."""
+    with homes.redis_server() as url:
+        with redis.Redis.from_url(url) as store:
+            store.set(place("vt", "layout"), Layout(16).to_json())
+            open_generation(store, keys_of(store, "vt"), GENERATION)
+        with flowing(url, rate):
+            yield
 
 
 def visible_ms(store: redis.Redis, reader: OnlineClient) -> list[float]:
@@ -136,17 +162,21 @@ def measure(url: str, rate: float, rounds: int, seconds: float) -> None:
 
         for _ in range(rounds):
             read("quiet")
+            with elsewhere(rate):
+                read("events elsewhere")
+            with child("--send", url, "--rate", str(rate), "--counters"):
+                read("plain counters")
             with flowing(url, rate):
                 read("events")
                 waits += visible_ms(store, reader)
             applier_of(store).apply(GENERATION)
         applied = store_entries(store)
-    for kind in kinds:
-        quiet, beside = (np.quantile(times[kind, s], [0.5, 0.99]) for s in ("quiet", "events"))
+    for (kind, state), taken in times.items():
+        p50, p99 = np.quantile(taken, [0.5, 0.99])
         typer.echo(
-            f"read of {CANDIDATES}, {kind}: quiet p50 {quiet[0]:.2f}, p99 {quiet[1]:.2f} ms; with"
-            f" events p50 {beside[0]:.2f}, p99 {beside[1]:.2f} ms; p99 {beside[1] / quiet[1]:.2f}"
-            f" times ({len(times[kind, 'quiet']):,} and {len(times[kind, 'events']):,} reads)"
+            f"read of {CANDIDATES}, {kind}, {state}: p50 {p50:.2f}, p99 {p99:.2f} ms,"
+            f" {p99 / np.quantile(times[kind, 'quiet'], 0.99):.2f} times the quiet one's"
+            f" ({len(taken):,} reads)"
         )
     p50, p99 = np.quantile(waits, [0.5, 0.99])
     typer.echo(f"acknowledged to visible: p50 {p50:.0f} ms, p99 {p99:.0f} ms ({len(waits)} probes)")
@@ -169,9 +199,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6, help="of each kind of read in a round")
     parser.add_argument("--send", metavar="URL", help=argparse.SUPPRESS)
     parser.add_argument("--consume", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--counters", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
-        send(options.send, options.rate)
+        send(options.send, options.rate, options.counters)
     elif options.consume:
         consume(options.consume)
     else:

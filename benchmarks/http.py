@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -85,9 +85,15 @@ def measure(home: Path, users: int) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(home: Path, url: str) -> Iterator[tuple[http.client.HTTPConnection, psutil.Process]]:
-    """A connection to the service of a home, once it is ready, and its process."""
+def serving(
+    home: Path, url: str, more: Sequence[str] = ()
+) -> Iterator[tuple[http.client.HTTPConnection, psutil.Process]]:
+    """A connection to the service of a home, once a worker is ready, and its process.
+
+    `more`: options of `vidtopics serve`.
+    """
     command = [sys.executable, "-m", "vidtopics", "serve", "--home", str(home), "--port", "0"]
+    command += more
     environment = os.environ | {"REDIS_URL": url}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)  # noqa: S603
     assert process.stderr

@@ -40,7 +40,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         413: "The body is too large",
         422: "The request is wrong",
         429: "Too many requests by this key",
-        503: "Nothing is live, or Redis doesn't answer in time",
+        503: "Nothing is live, Redis doesn't answer in time, or enough requests are under way",
     }.items()
 }
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
@@ -106,7 +106,8 @@ def make_app(
     app.add_exception_handler(InputError, _wrong)
     for kind in (StoreError, RedisError):
         app.add_exception_handler(kind, _unavailable)
-    app.add_middleware(Gate, keys=keys, most=service.settings.max_body, metrics=service.metrics)
+    limits = {"most": service.settings.max_body, "at_once": service.settings.max_requests}
+    app.add_middleware(Gate, keys=keys, metrics=service.metrics, **limits)
     return app
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consumers.serving.keys import KeyRing
-from consumers.serving.metrics import ServingMetrics
+from consumers.serving.metrics import PATHS, ServingMetrics
 from consumers.serving.stages import Stage
 from consumers.serving.words import place_of, places_of
 from vidtopics.errors import explain
@@ -69,16 +70,25 @@ class Gate:
         app: the routes.
         keys: of callers; None: everybody may read and write, as on loopback.
         most: bytes of a body.
+        at_once: requests that read, and requests that send events, under way at the same time.
         metrics: count what was answered.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: KeyRing | None, most: int, metrics: ServingMetrics
+        self,
+        app: ASGIApp,
+        *,
+        keys: KeyRing | None,
+        most: int,
+        at_once: int,
+        metrics: ServingMetrics,
     ) -> None:
         self._app = app
         self._keys = keys
         self._most = most
+        self._at_once = at_once
         self._metrics = metrics
+        self._under_way = dict.fromkeys(PATHS, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; an error that no route's handler knows is a bug: 500, and a line of it."""
@@ -99,7 +109,8 @@ class Gate:
             key = self._admit(scope)
             body = await self._body(scope, receive)
             if body is not None:
-                await self._app(scope, _replayed(body, receive), answer)
+                with self._room(scope):
+                    await self._app(scope, _replayed(body, receive), answer)
         except RefusedError as refused:
             facts.cause = str(refused)
             await _refuse(refused, answer)
@@ -143,6 +154,28 @@ class Gate:
             )
             raise RefusedError(429, message, {"retry-after": str(math.ceil(wait_s))})
         return name
+
+    @contextmanager
+    def _room(self, scope: Scope) -> Iterator[None]:
+        """Around a request; one too many ends at once, as it would only make all of them late."""
+        if scope["path"] in OPEN:
+            yield
+            return
+        path = "sending" if _route_of(scope) == EVENTS else "reading"
+        if self._under_way[path] >= self._at_once:
+            self._metrics.busy(path)
+            message = explain(
+                "this worker",
+                expected=f"{self._at_once} requests under way at most",
+                found="one more",
+                mend="ask again in a moment; more --workers, or another host, carry more",
+            )
+            raise RefusedError(503, message, {"retry-after": "1"})
+        self._under_way[path] += 1
+        try:
+            yield
+        finally:
+            self._under_way[path] -= 1
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body, read to its end but not parsed; None: the caller is gone."""

@@ -12,8 +12,9 @@ from vidtopics.online.metrics import OnlineMetrics
 
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
-BREAKERS = ("reading", "sending")
-"""Redis is found not to answer by reads and by events for themselves: they may be two servers'."""
+PATHS = ("reading", "sending")
+"""Requests that read and that send events have threads, room and a breaker each: the one kind must
+not keep the other waiting, and Redis may be two servers'."""
 
 
 class ServingMetrics:
@@ -68,16 +69,20 @@ class ServingMetrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
-        self._opened, self._unasked = (
-            Counter(f"vidtopics_serving_breaker_{name}", text, ["path"], registry=registry)
+        opened = "Times that Redis was found not to answer several requests in a row"
+        unasked = "Requests that ended at once, as Redis didn't answer those before"
+        busy = "Requests that ended at once, as enough were under way"
+        self._opened, self._unasked, self._busy = (
+            Counter(f"vidtopics_serving_{name}", text, ["path"], registry=registry)
             for name, text in (
-                ("opened", "Times that Redis was found not to answer several requests in a row"),
-                ("refused", "Requests that ended at once, as Redis didn't answer those before"),
+                ("breaker_opened", opened),
+                ("breaker_refused", unasked),
+                ("busy", busy),
             )
         )
-        for path in BREAKERS:
-            self._opened.labels(path)
-            self._unasked.labels(path)
+        for path in PATHS:
+            for counter in (self._opened, self._unasked, self._busy):
+                counter.labels(path)
         for stage in Stage:  # a counter that begins at its first event hides that event
             self._degraded.labels(stage)
 
@@ -89,12 +94,16 @@ class ServingMetrics:
             self._degraded.labels(stage).inc()
 
     def breaker_opened(self, path: str) -> None:
-        """Count a breaker that has opened; `path`: one of BREAKERS."""
+        """Count a breaker that has opened; `path`: one of PATHS."""
         self._opened.labels(path).inc()
 
     def breaker_refused(self, path: str) -> None:
         """Count a request that it didn't let through."""
         self._unasked.labels(path).inc()
+
+    def busy(self, path: str) -> None:
+        """Count a request for which there was no room."""
+        self._busy.labels(path).inc()
 
     def switched(self, release: int) -> None:
         """Show the release."""

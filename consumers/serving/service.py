@@ -13,7 +13,7 @@ from consumers.live import LiveRules
 from consumers.serving.breaker import Breaker, OpenError
 from consumers.serving.deadlines import Deadline, DeadlineError
 from consumers.serving.live import Live, Watch
-from consumers.serving.metrics import BREAKERS, ServingMetrics
+from consumers.serving.metrics import PATHS, ServingMetrics
 from consumers.serving.pools import DaemonPool
 from vidtopics.errors import InputError, StoreError, explain
 from vidtopics.online.events import EventClient
@@ -67,7 +67,7 @@ class Service:
                 opened=partial(metrics.breaker_opened, path),
                 refused=partial(metrics.breaker_refused, path),
             )
-            for path in BREAKERS
+            for path in PATHS
         )
 
     def deadline(self) -> Deadline:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pyarrow as pa
@@ -11,7 +13,15 @@ import redis
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_world import Caller, release, service_over, serving, store_model
+from serving_world import (
+    Caller,
+    MarkedRanker,
+    release,
+    service_over,
+    serving,
+    store_model,
+    wait_for,
+)
 
 from consumers.serving.keys import KeyRing
 from vidtopics.errors import SettingsError
@@ -372,3 +382,37 @@ def test_a_caller_that_leaves_in_the_middle_of_a_body_disturbs_nobody(service, c
         assert caller.post("/recommend", BODY)[0] == 200
     lines = [r.fields for r in caplog.records if r.getMessage() == "request"]
     assert sorted(line["status"] for line in lines) == [200, 499]
+
+
+def test_one_request_too_many_ends_at_once_and_those_under_way_are_answered(store, tmp_path):
+    """Two that read are under way: a third one isn't let in, events and probes are."""
+    release(store, 1)
+    store_model(tmp_path, 1)
+    going_on, begun = threading.Event(), []
+
+    class Waiting(MarkedRanker):
+        def score(self, candidates, features):
+            begun.append(1)
+            going_on.wait()
+            return super().score(candidates, features)
+
+    service = service_over(store, tmp_path, ranker=Waiting, max_requests=2, ranker_share=1.0)
+    going_on.set()  # for the model's warming up
+    with serving(service) as caller, ThreadPoolExecutor(2) as pool:
+        port = caller.connection.port
+        going_on.clear()
+        begun.clear()
+        try:
+            waiting = [pool.submit(Caller(port).post, "/recommend", BODY) for _ in range(2)]
+            wait_for(lambda: len(begun) == 2)
+            status, headers, body = caller.ask("GET", "/topics/5")
+            assert (status, headers["Retry-After"]) == (503, "1")
+            assert b"expected 2 requests under way at most, found one more" in body
+            assert caller.post("/events", [])[0] == caller.get("/ready")[0] == 200
+        finally:
+            going_on.set()
+        assert [answer.result()[0] for answer in waiting] == [200, 200]
+        assert caller.post("/recommend", BODY)[0] == 200
+    value = service.metrics.registry.get_sample_value
+    assert value("vidtopics_serving_busy_total", {"path": "reading"}) == 1
+    assert value("vidtopics_serving_busy_total", {"path": "sending"}) == 0

@@ -22,6 +22,8 @@ class ServingSettings(Section):
     """Of what is left of the deadline; a ranker that takes longer is done without."""
     threads: Positive = 8
     """Requests that one worker reads for, ranks, and sends events of, at the same time."""
+    max_requests: Positive = 16
+    """Requests under way in one worker, and as many that send events; one more ends with 503."""
     breaker_failures: Positive = 5
     """Requests in a row that got no answer of Redis, after which it isn't asked for a pause."""
     breaker_pause: Annotated[timedelta, Field(gt=timedelta(0))] = timedelta(seconds=1)
