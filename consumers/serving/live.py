@@ -156,12 +156,13 @@ class Watch:
             self._looked_s = time.monotonic()
 
     def _look_at_events(self, live: Live, notes: list[str]) -> None:
-        self.event_lag_s = None
+        lag_s = None
         try:
             directory = live.store.directory()
-            self.event_lag_s = noted_lag_s(self._client.connection, directory, notes)
-        finally:
-            self._lagged(self.event_lag_s)
+            lag_s = noted_lag_s(self._client.connection, directory, notes)
+        finally:  # requests go by the last look until this one has ended
+            self._lagged(lag_s)
+            self.event_lag_s = lag_s
         if self.events_behind:
             notes.append(BEHIND)
 
