@@ -59,9 +59,9 @@ def register(
     import os
     import sys
 
-    from feast import FeatureStore
+    from feast import FeatureStore, Project
     from feast.repo_config import load_repo_config
-    from feast.repo_operations import apply_total
+    from feast.repo_operations import apply_total_with_repo_instance, parse_repo
 
     from vidtopics.files import write_whole
     from vidtopics.stores.applied import record_applied
@@ -75,12 +75,17 @@ def register(
     sys.path.insert(0, str(root))
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # Feast prints what the caller says better
-            apply_total(load_repo_config(root, file), root, skip_source_validation=False)
+            config = load_repo_config(root, file)
+            # Of the folder alone: of a checkout Feast looks at each file of its environment, too.
+            repo, store = parse_repo(root / "feature_repo"), FeatureStore(config=config)
+            repo.projects.append(Project(name=config.project))
+            apply_total_with_repo_instance(
+                store, config.project, store.registry, repo, skip_source_validation=False
+            )
     finally:
         sys.path.remove(str(root))
         os.chdir(before)
     record_applied(home, repo_digest(root, text))
-    store = FeatureStore(fs_yaml_file=file)
     return file, {
         "entities": sorted(e.name for e in store.list_entities()),
         "feature_views": sorted(v.name for v in store.list_feature_views()),
