@@ -169,6 +169,12 @@ class EventsAnswer(BaseModel):
     refused: list[RefusedEvent]
 
 
+class RefusedEvents(EventsAnswer):
+    """No event was taken: that in words, and each with its reason."""
+
+    errors: list[str]
+
+
 class Readiness(BaseModel):
     """Whether the service is ready, and why not."""
 
