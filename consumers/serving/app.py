@@ -213,8 +213,10 @@ def _add_live(app: FastAPI, service: Service) -> None:
         user_id: messages.Id, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
         """What a user did up to the last event that was applied, and the topics of it."""
-        answer = await users.user(service, user_id, limit)
-        request.scope[FACTS].release = answer["release"]
+        answer, cause = await users.user(service, user_id, limit)
+        facts: Facts = request.scope[FACTS]
+        facts.degraded, facts.release = answer["degraded"], answer["release"]
+        facts.cause = cause
         return _json(answer)
 
     @app.get("/events/status", response_model=EventStatusAnswer, **OPTIONS)

@@ -13,6 +13,7 @@ from consumers.serving.deadlines import BoundedStore, Deadline
 from consumers.serving.labels import Labels
 from consumers.serving.live import Live
 from consumers.serving.service import Service
+from consumers.serving.stages import DAMAGED, Stage
 from vidtopics.contracts import PARENT, TOPIC, VIDEO_TOPICS
 from vidtopics.layout.live import Click
 from vidtopics.online.live import LiveUser
@@ -22,8 +23,10 @@ TOPICS = 12
 """Topics of a user that an answer has at most."""
 
 
-async def user(service: Service, user_id: str, limit: int | None) -> dict[str, Any]:
+async def user(service: Service, user_id: str, limit: int | None) -> tuple[dict[str, Any], str]:
     """Counts, recent clicks and their topics, in plain values; zeros of a user nobody knows.
+
+    Beside them why events of the user aren't counted, for the log; empty: they are.
 
     Raises:
         InputError: more clicks than `serving.max_videos`.
@@ -46,7 +49,8 @@ async def user(service: Service, user_id: str, limit: int | None) -> dict[str, A
             for topic, clicks in zip(*(column.tolist() for column in topics), strict=True)
         ],
         "release": live.release,
-    }
+        "degraded": [Stage.EVENTS] if service.watch.events_behind or did.is_damaged else [],
+    }, DAMAGED if did.is_damaged else ""
 
 
 def _read(live: Live, user_id: str, deadline: Deadline) -> tuple[LiveUser, TopicCounts]:

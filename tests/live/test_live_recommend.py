@@ -29,6 +29,7 @@ from topic_home import (
 
 from consumers.live import LivePart, LiveRules, LiveStore, ReleaseAlone
 from consumers.live.topics import COUNTS
+from consumers.parity.live_log import DAMAGED
 from consumers.parity.request_log import LiveReleases, append, replay_file
 from consumers.parity.requests import Logged
 from consumers.ranking.codes import centres_at
@@ -269,6 +270,34 @@ def test_a_damaged_count_of_one_video_fails_no_request(world: World) -> None:
     assert after.live.counts == {other: (1, 1)}
     counts = world.client.live_statistics([video, other])
     assert counts.live_exposures.tolist() == [0, 1]
+
+
+def test_a_request_of_a_damaged_user_is_answered_again_as_it_was(
+    world: World, tmp_path: Path
+) -> None:
+    """The replay gives the same answer; what the log has beyond it is said in one line."""
+    world.begin()
+    before = world.ask("u1")
+    world.send(sent([shown("n1", "u1", before.candidates.video_ids[0], clicked=True)]))
+    assert world.ask("u1").candidates.video_ids != before.candidates.video_ids
+    assert world.applier
+    keys = world.applier.keys
+    name = keys.state(1, "user", "state", keys.bucket(b"u1"))
+    value: Any = world.store.hget(name, "u1")
+    world.store.hset(name, "u1", value[:-1])
+    damaged = world.ask("u1")
+    assert damaged.candidates.video_ids == before.candidates.video_ids
+    for view in ("user_statistics", "user_topics"):
+        served = world.client.snapshot().read(view, ["u1"])
+        assert [str(served[n]) for n in served.names] == [
+            str(damaged.features[view][n]) for n in served.names
+        ]
+    assert damaged.live
+    assert damaged.live.counts == {before.candidates.video_ids[0]: (1, 1)}
+    file = tmp_path / "requests.jsonl"
+    append(file, Logged.of(damaged, now_us()))
+    world.land()
+    assert _replayed(world, file).differing == {1: ["user u1", DAMAGED]}
 
 
 def test_a_live_request_takes_as_many_round_trips_as_another(
