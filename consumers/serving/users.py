@@ -37,30 +37,32 @@ async def user(service: Service, user_id: str, limit: int | None) -> tuple[dict[
     def read(live: Live) -> tuple[LiveUser, TopicCounts]:
         return _read(live, user_id, deadline)
 
-    live, (did, topics) = await service.answer(deadline, read)
+    live, (activity, topics) = await service.answer(deadline, read)
     labels = live.labels or Labels()
     return {
         "user_id": user_id,
-        "exposures": did.exposures,
-        "clicks": did.clicks,
-        "recent_clicks": [_click(click) for click in did.recent_clicks[:number]],
+        "exposures": activity.exposures,
+        "clicks": activity.clicks,
+        "recent_clicks": [_click(click) for click in activity.recent_clicks[:number]],
         "topics": [
             _topic(topic, clicks, labels)
             for topic, clicks in zip(*(column.tolist() for column in topics), strict=True)
         ],
         "release": live.release,
-        "degraded": [Stage.EVENTS] if service.watch.events_behind or did.is_damaged else [],
-    }, DAMAGED if did.is_damaged else ""
+        "degraded": [Stage.EVENTS] if service.watch.events_behind or activity.is_damaged else [],
+    }, DAMAGED if activity.is_damaged else ""
 
 
 def _read(live: Live, user_id: str, deadline: Deadline) -> tuple[LiveUser, TopicCounts]:
     """What the user did, and the topics of the recent clicks as recall counts them."""
     deadline.check()
-    did = live.store.live_user(user_id)
+    activity = live.store.live_user(user_id)
     store = BoundedStore(live.store, deadline)
-    rows = of_epoch(store.read(VIDEO_TOPICS.name, did.recent_video_ids), store.catalogue().epoch)
+    rows = of_epoch(
+        store.read(VIDEO_TOPICS.name, activity.recent_video_ids), store.catalogue().epoch
+    )
     slots = cast("NDArray[np.int64]", rows["topic_ids"])
-    return did, count_topics(slots).first(TOPICS)
+    return activity, count_topics(slots).first(TOPICS)
 
 
 def _click(click: Click) -> dict[str, Any]:
