@@ -69,11 +69,17 @@ class LivePart:
     def report(self) -> dict[str, Any]:
         """Plain values for an answer: since when (Unix microseconds), and the user's events.
 
-        Of several generations those of the earliest, which has the events of all.
+        Of several generations those of the earliest, which has the events of all; none where a
+        value is damaged, which stands beside them.
         """
         counts = [(state.exposures, state.clicks) for state in self._states.values()]
         exposures, clicks = max(counts, default=(0, 0))
-        return {"since_us": min(self.since_us.values()), "exposures": exposures, "clicks": clicks}
+        return {
+            "since_us": min(self.since_us.values()),
+            "exposures": exposures,
+            "clicks": clicks,
+            "damaged": self.is_damaged,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a log.

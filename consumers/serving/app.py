@@ -46,6 +46,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": messages.Errors, "description": "Nothing of this id in the live release"}
 }
+NO_ID: dict[int | str, dict[str, Any]] = {
+    404: {"model": messages.Errors, "description": "The path has a line break, which no id has"}
+}
 OPTIONS: dict[str, Any] = {
     "responses": RESPONSES,
     "dependencies": [Depends(HTTPBearer(auto_error=False))],
@@ -208,7 +211,11 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 def _add_live(app: FastAPI, service: Service) -> None:
     """What events did up to now."""
 
-    @app.get("/users/{user_id:path}", response_model=UserAnswer, **OPTIONS)
+    @app.get(
+        "/users/{user_id:path}",
+        response_model=UserAnswer,
+        **OPTIONS | {"responses": RESPONSES | NO_ID},
+    )
     async def user(
         user_id: messages.Id, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:

@@ -55,7 +55,8 @@ def test_rows_of_a_damaged_value_are_the_release_s(raw: bytes) -> None:
     before, after = all_rows(part)
     assert after == before
     assert part.is_damaged
-    assert (part.report()["exposures"], part.report()["clicks"]) == (0, 0)
+    none = {"since_us": part.since_us[1], "exposures": 0, "clicks": 0, "damaged": True}
+    assert part.report() == none
     replayed = LivePart.from_json(json.loads(json.dumps(part.to_json())))
     assert (replayed, replayed.is_damaged) == (part, True)
 
@@ -65,7 +66,7 @@ def test_rows_of_a_whole_value_are_not() -> None:
     before, after = all_rows(part)
     assert not part.is_damaged
     assert all(after[view] is not before[view] for view in before)
-    assert part.report()["exposures"] == 2
+    assert (part.report()["exposures"], part.report()["damaged"]) == (2, False)
 
 
 def test_one_damaged_value_of_several_generations_leaves_none() -> None:

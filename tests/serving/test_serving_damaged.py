@@ -47,7 +47,8 @@ def test_a_user_whose_value_is_damaged_is_answered_from_the_release(service, sto
         bob, bobs_answer = caller.get("/users/bob")[1], caller.post("/recommend", ASK | BOB)[1]
     assert (whole["live"]["clicks"], whole["degraded"]) == (1, [])
     assert (status, user_status) == (200, 200)
-    assert answer == released | {"degraded": ["events"]}
+    live = released["live"] | {"damaged": True}
+    assert answer == released | {"degraded": ["events"], "live": live}
     assert user == released_user | {"degraded": ["events"]}
     assert (bob["clicks"], bob["degraded"]) == (1, [])
     assert (bobs_answer["live"]["clicks"], bobs_answer["degraded"]) == (1, [])
