@@ -75,7 +75,8 @@ class Folding:
         rules: of the home.
         epoch: of the topics.
         prior: of the release's click rates.
-        videos: that the events name; None: no view was asked for that needs them.
+        videos: that the events name; None: they name none, or no view was asked for that needs
+            them.
     """
 
     part: LivePart
@@ -98,9 +99,8 @@ class Folding:
             return rows[view]
         if view in LISTS:
             return LISTS[view](rows[view], state, since_us)
-        assert self.videos is not None
         events = self.part.events(view)
-        expected = self.videos.expected(events, self.prior)
+        expected = self.videos.expected(events, self.prior) if self.videos else np.zeros(0)
         if view == USER_STATISTICS.name:
             return with_statistics(
                 rows[view],
@@ -111,6 +111,8 @@ class Folding:
                 since_us=since_us,
                 half_life_us=self.rules.half_life_us,
             )
+        if self.videos is None:
+            return rows[view]
         statistics = rows.get(USER_STATISTICS.name)
         topics = self.videos.topics_of(events)
         live = LiveTopics(events, expected, topics, statistics, self.rules, since_us)

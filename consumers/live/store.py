@@ -165,15 +165,15 @@ class LiveStore:
         return Folding(part, self._rules, catalogue.epoch, prior, of_events).folded(rows)
 
     def _with(self, read: LiveRead) -> LivePart:
-        """The generations and states seen so far, and those of a read."""
-        seen = self._part or LivePart({}, {})
-        pairs = ((read.releases, seen.releases), (read.since_us, seen.since_us))
-        if not read.states and all(new.items() <= known.items() for new, known in pairs):
-            return seen  # with the states that it has parsed
+        """The generations and states of the reads before, and those of this one."""
+        earlier = self._part or LivePart({}, {})
+        pairs = ((read.releases, earlier.releases), (read.since_us, earlier.since_us))
+        if not read.states and all(new.items() <= old.items() for new, old in pairs):
+            return earlier  # with the events that it has made of its states
         return LivePart(
-            {**seen.releases, **read.releases},
-            {**seen.since_us, **read.since_us},
-            {**seen.states, **read.states},
+            {**earlier.releases, **read.releases},
+            {**earlier.since_us, **read.since_us},
+            {**earlier.states, **read.states},
         )
 
     def _count(self, read: LiveRead, videos: Sequence[str]) -> None:

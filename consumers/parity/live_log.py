@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from consumers.live import LivePart
 from consumers.live.folding import USER_VIEWS
+from consumers.live.part import NOTHING
 from vidtopics.contracts import CLICKS, CREATED_TIME, EVENT_TIME, IMPRESSIONS, VIDEO_STATISTICS
 from vidtopics.layout.live import CLICKED, SHOWN, UserState
 from vidtopics.tables import Tables
@@ -31,6 +32,7 @@ COLUMNS = ("event_id", "user_id", "video_id", EVENT_TIME, CREATED_TIME)
 MICROSECOND = timedelta(microseconds=1)
 Taken = Mapping[str, NDArray[np.int64]]
 NONE = np.zeros(0, np.int64)
+DAMAGED = "live: the user's value was damaged, so the answer is the release's alone"
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,14 @@ class LiveLog:
         return lines
 
     def _of_user(self, user_id: str, part: LivePart, logged_us: int) -> Iterator[str]:
+        if part.is_damaged:
+            yield DAMAGED
+            return
         for release in sorted({r for view, r in part.releases.items() if view in USER_VIEWS}):
             if release not in part.since_us:
                 continue
-            state = UserState.parse(part.states.get(release))
+            value = part.states.get(release)
+            state = value.state if value else NOTHING
             impressions, clicks = self._events(part.since_us[release])
             for what, number, events in (
                 ("impressions", state.exposures, impressions),

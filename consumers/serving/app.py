@@ -24,13 +24,13 @@ from consumers.serving.breaker import OpenError
 from consumers.serving.catalogue import HomeCatalogue
 from consumers.serving.gate import EVENTS, FACTS, Facts, Gate
 from consumers.serving.keys import KeyRing
+from consumers.serving.media_types import ARROW, JSON, LINES, MediaTypeError, require_json
 from consumers.serving.page_messages import EventStatusAnswer, UserAnswer
 from consumers.serving.page_routes import add_page
 from consumers.serving.service import Service
 from consumers.serving.words import in_words
 from vidtopics.errors import InputError, StoreError, explain
 
-JSON = "application/json"
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": messages.Errors, "description": text}
     for status, text in {
@@ -46,11 +46,28 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": messages.Errors, "description": "Nothing of this id in the live release"}
 }
+NO_ID: dict[int | str, dict[str, Any]] = {
+    404: {"model": messages.Errors, "description": "The path has a line break, which no id has"}
+}
 OPTIONS: dict[str, Any] = {
     "responses": RESPONSES,
     "dependencies": [Depends(HTTPBearer(auto_error=False))],
 }
 """Of what is asked with a key; the gate looks at it, the dependency shows it in OpenAPI."""
+MEDIA_TYPE: dict[int | str, dict[str, Any]] = {
+    415: {"model": messages.Errors, "description": "The header Content-Type is missing or another"}
+}
+JSON_OPTIONS: dict[str, Any] = {
+    "responses": RESPONSES | MEDIA_TYPE,
+    "dependencies": [*OPTIONS["dependencies"], Depends(require_json)],
+}
+"""Likewise, of routes whose body is JSON."""
+NONE_TAKEN: dict[int | str, dict[str, Any]] = {
+    422: {
+        "model": messages.RefusedEvents | messages.Errors,
+        "description": "No event was taken, or the body is wrong",
+    }
+}
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 EVENT = {
     "kind": "click",
@@ -103,6 +120,7 @@ def make_app(
     _add_probes(app, service)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(MediaTypeError, _media_type)
     app.add_exception_handler(InputError, _wrong)
     for kind in (StoreError, RedisError):
         app.add_exception_handler(kind, _unavailable)
@@ -112,7 +130,7 @@ def make_app(
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/recommend", response_model=messages.RecommendAnswer, **OPTIONS)
+    @app.post("/recommend", response_model=messages.RecommendAnswer, **JSON_OPTIONS)
     async def recommend(body: messages.RecommendRequest, request: Request) -> Response:
         """Videos for a user, each with its reason and topics."""
         answer, cause = await recommending.recommend(service, body)
@@ -121,19 +139,19 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         facts.cause = cause
         return _json(answer)
 
-    arrow = {"content": {reading.ARROW: {"schema": {"type": "string", "format": "binary"}}}}
+    arrow = {"content": {ARROW: {"schema": {"type": "string", "format": "binary"}}}}
 
     @app.post(
         "/features",
         response_model=messages.FeaturesAnswer,
-        **OPTIONS | {"responses": RESPONSES | {200: arrow}},
+        **JSON_OPTIONS | {"responses": RESPONSES | MEDIA_TYPE | {200: arrow}},
     )
     async def features(body: messages.FeaturesRequest, request: Request) -> Response:
         """Features of videos and users; Arrow IPC where that is what is accepted."""
         live, views = await reading.features(service, body)
         request.scope[FACTS].release = live.release
-        if reading.ARROW in request.headers.get("accept", ""):
-            return Response(reading.as_arrow(live, views, body.ids), media_type=reading.ARROW)
+        if ARROW in request.headers.get("accept", ""):
+            return Response(reading.as_arrow(live, views, body.ids), media_type=ARROW)
         return _json(reading.as_json(live, views))
 
     @app.get(
@@ -165,7 +183,7 @@ def _add_similar(app: FastAPI, service: Service) -> None:
     @app.post(
         "/similar",
         response_model=messages.SimilarAnswer,
-        **OPTIONS | {"responses": RESPONSES | NOT_FOUND},
+        **JSON_OPTIONS | {"responses": RESPONSES | MEDIA_TYPE | NOT_FOUND},
     )
     async def similar(body: messages.SimilarRequest, request: Request) -> Response:
         """The videos nearest to one or several, by cosine."""
@@ -193,13 +211,19 @@ def _add_similar(app: FastAPI, service: Service) -> None:
 def _add_live(app: FastAPI, service: Service) -> None:
     """What events did up to now."""
 
-    @app.get("/users/{user_id:path}", response_model=UserAnswer, **OPTIONS)
+    @app.get(
+        "/users/{user_id:path}",
+        response_model=UserAnswer,
+        **OPTIONS | {"responses": RESPONSES | NO_ID},
+    )
     async def user(
         user_id: messages.Id, request: Request, limit: Annotated[messages.Limit, Query()] = None
     ) -> Response:
         """What a user did up to the last event that was applied, and the topics of it."""
-        answer = await users.user(service, user_id, limit)
-        request.scope[FACTS].release = answer["release"]
+        answer, cause = await users.user(service, user_id, limit)
+        facts: Facts = request.scope[FACTS]
+        facts.degraded, facts.release = answer["degraded"], answer["release"]
+        facts.cause = cause
         return _json(answer)
 
     @app.get("/events/status", response_model=EventStatusAnswer, **OPTIONS)
@@ -211,21 +235,24 @@ def _add_live(app: FastAPI, service: Service) -> None:
 
 
 def _add_events(app: FastAPI, service: Service) -> None:
-    content: dict[str, Any] = {kind: {} for kind in (events.JSON, events.LINES, reading.ARROW)}
-    content[events.JSON]["example"] = [EVENT]
+    content: dict[str, Any] = {kind: {} for kind in (JSON, LINES, ARROW)}
+    content[JSON]["example"] = [EVENT]
 
     @app.post(
         EVENTS,
         response_model=messages.EventsAnswer,
         openapi_extra={"requestBody": {"content": content, "required": True}},
-        **OPTIONS,
+        **OPTIONS | {"responses": RESPONSES | MEDIA_TYPE | NONE_TAKEN},
     )
     async def send_events(request: Request) -> Response:
         """What users did: impressions, clicks and watches; an answer says that Redis has them."""
         kind = request.headers.get("content-type", "")
         sent = await events.send(service, kind, await request.body())
         refused = [asdict(refusal) for refusal in sent.refused]
-        return _json({"acknowledged": sent.acknowledged, "refused": refused})
+        answer = {"acknowledged": sent.acknowledged, "refused": refused}
+        if refused and not sent.acknowledged:
+            return _json({"errors": [events.none_taken(sent.refused)]} | answer, 422)
+        return _json(answer)
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
@@ -302,6 +329,10 @@ async def _http(request: Request, error: Exception) -> Response:
 
 async def _wrong(request: Request, error: Exception) -> Response:
     return _errors(request, 422, [str(error)])
+
+
+async def _media_type(request: Request, error: Exception) -> Response:
+    return _errors(request, 415, [str(error)])
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -89,13 +89,13 @@ class HomeCatalogue:
         version = self._tables.version(VIDEO_CATALOG)
         if version != self._version:
             self._forget(version)
-        known = {video: self._videos.get(video) for video in video_ids}
-        if missing := [video for video, described in known.items() if described is None]:
+        descriptions = {video: self._videos.get(video) for video in video_ids}
+        if missing := [video for video, described in descriptions.items() if described is None]:
             rows = self._latest(missing)
-            known |= rows
+            descriptions |= rows
             for video, described in rows.items():
                 self._videos.put(video, described)
-        return {video: described or Described() for video, described in known.items()}
+        return {video: described or Described() for video, described in descriptions.items()}
 
     def _latest(self, video_ids: Sequence[str]) -> dict[str, Described]:
         names = ["video_id", "title", "cover", "removed_at", EVENT_TIME, CREATED_TIME]
@@ -124,9 +124,9 @@ class HomeCatalogue:
         thumbnails = self._thumbnails
         if (kept := thumbnails.get(video_id)) is not None:
             return kept
-        made = thumbnail(cover, self._max_pixels)
-        thumbnails.put(video_id, made)
-        return made
+        webp = thumbnail(cover, self._max_pixels)
+        thumbnails.put(video_id, webp)
+        return webp
 
     def users(self, number: int) -> list[str]:
         """Some users who clicked, at random, each once.

@@ -33,8 +33,8 @@ def event_lag_s(connection: Connection, directory: Directory) -> float | None:
     keys = LiveKeys(directory.prefix, directory.layout)
     views = [view for view in LIVE_VIEWS if view in directory.views]
     releases = {release_of(directory, view) for view in views}
-    known = opened(connection, directory.prefix)
-    parts = [lags(connection, keys, r) for r in sorted(releases & known.keys())]
+    generations = opened(connection, directory.prefix)
+    parts = [lags(connection, keys, r) for r in sorted(releases & generations.keys())]
     return max((max(buckets) for part in parts for buckets in part.values()), default=0) / 1000
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumers.serving import arrow_events
-from consumers.serving.reading import ARROW
+from consumers.serving.media_types import ARROW, JSON, LINES, media_type_of
 from consumers.serving.service import Service
 from vidtopics.errors import InputError, explain
-from vidtopics.online.events import Sent
+from vidtopics.online.events import Refusal, Sent
 
-JSON, LINES = "application/json", "application/x-ndjson"
 MAX_DETAIL = 200
 """Characters of what a parser says of a body."""
 
@@ -21,6 +20,7 @@ async def send(service: Service, media_type: str, body: bytes) -> Sent:
     """Send the events of a body; it ends when Redis has them, so that the caller may forget them.
 
     Raises:
+        MediaTypeError: the header names no media type of events.
         InputError: the body isn't what its media type says, or has more than `serving.max_events`.
         NotAcknowledgedError: Redis didn't take all of them within the deadline.
         DeadlineError: the same, and Redis doesn't answer.
@@ -48,24 +48,16 @@ def events_of(media_type: str, body: bytes, check: Callable[[int], None]) -> lis
         check: takes the number of events, and raises if that is too many.
 
     Raises:
-        InputError: the body isn't what its media type says, or that is another.
+        MediaTypeError: the header names another media type, or none.
+        InputError: the body isn't what its media type says.
 
     >>> events_of("application/x-ndjson", b'{"kind": "click"}\n\n{"kind":\n', lambda count: None)
     [{'kind': 'click'}, '{"kind":']
     >>> events_of("application/json; charset=utf-8", b'{"kind": "click"}', lambda count: None)
     [{'kind': 'click'}]
     """
-    kind = media_type.partition(";")[0].strip().lower()
     readers = {JSON: _of_json, LINES: _of_lines, ARROW: arrow_events.rows_of}
-    if kind not in readers:
-        raise InputError(
-            explain(
-                "the header Content-Type",
-                expected=" or ".join(readers),
-                found=ascii(kind) if kind else "none",
-                mend="send events as one of them",
-            )
-        )
+    kind = media_type_of(media_type, readers)
     try:
         return readers[kind](body, check)
     except arrow_events.BROKEN as error:
@@ -77,6 +69,23 @@ def events_of(media_type: str, body: bytes, check: Callable[[int], None]) -> lis
                 mend="correct it; what was sent before counts once if it is sent again",
             )
         ) from error
+
+
+def none_taken(refused: Sequence[Refusal]) -> str:
+    """In words, that no event of a body was taken; the first refusal stands for all.
+
+    >>> none_taken([Refusal(0, "bad_kind", "expected kind impression, found 'view'")])
+    "body, events: expected one at least that keeps the rules, found 1 of 1 refused; number 0:
+    bad_kind, expected kind impression, found 'view'. Mend: correct them as `refused` says, and
+    send them again."
+    """
+    first, count = refused[0], len(refused)
+    return explain(
+        "body, events",
+        expected="one at least that keeps the rules",
+        found=f"{count} of {count} refused; number {first.number}: {first.reason}, {first.detail}",
+        mend="correct them as `refused` says, and send them again",
+    )
 
 
 def _of_json(body: bytes, check: Callable[[int], None]) -> list[Any]:

@@ -44,9 +44,9 @@ class Facts:
     """What a route says of its answer for the log.
 
     Attributes:
-        degraded: what a recommendation went without.
+        degraded: what it went without.
         release: that it was answered from.
-        cause: why no model scored, or of an error.
+        cause: why no model scored, a damaged value, or of an error.
     """
 
     degraded: list[Stage] = field(default_factory=list)

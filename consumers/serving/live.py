@@ -181,8 +181,11 @@ class Watch:
             pairs = (before.model, model), (before.labels, labels), (before.neighbours, neighbours)
             if all(old is new for old, new in pairs):
                 return before
-            return replace(before, model=model, labels=labels, neighbours=neighbours)
-        live = Live(release, store, Recall(store, self._settings), model, labels, neighbours)
+            live = replace(before, model=model, labels=labels, neighbours=neighbours)
+            if model is before.model:
+                return live
+        else:
+            live = Live(release, store, Recall(store, self._settings), model, labels, neighbours)
         try:
             notes += _warm(live)
         except StoreError as error:  # no queues: all but recommendations can be answered

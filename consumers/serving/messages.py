@@ -68,6 +68,9 @@ class LiveEvents(BaseModel):
     since_us: Annotated[int, Field(description="The release's as-of time, Unix microseconds.")]
     exposures: Annotated[int, Field(description="The user's impressions since then.")]
     clicks: int
+    damaged: Annotated[
+        bool, Field(description="The user's value can't be parsed, so none of theirs counts.")
+    ]
 
 
 class RecommendAnswer(BaseModel):
@@ -169,6 +172,12 @@ class EventsAnswer(BaseModel):
     refused: list[RefusedEvent]
 
 
+class RefusedEvents(EventsAnswer):
+    """No event was taken: that in words, and each with its reason."""
+
+    errors: list[str]
+
+
 class Readiness(BaseModel):
     """Whether the service is ready, and why not."""
 
@@ -184,5 +193,7 @@ class Liveness(BaseModel):
 
 class Errors(BaseModel):
     """What is wrong: where, what was expected, what was found, and the mend."""
+
+    model_config = ConfigDict(extra="forbid")  # an answer that says more has a model of its own
 
     errors: list[str]

@@ -53,7 +53,7 @@ class ServingMetrics:
         )
         self._degraded = Counter(
             "vidtopics_serving_degraded",
-            "Recommendations that went without something",
+            "Answers that went without something",
             ["stage"],
             registry=registry,
         )

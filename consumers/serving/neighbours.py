@@ -34,7 +34,7 @@ ROWS = 8_192
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The vectors of one space: 2 D + about 130 bytes a video.
+    """The vectors of one space: 2 D bytes a video, and its id.
 
     Attributes:
         ids: of N videos.

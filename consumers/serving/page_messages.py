@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from consumers.serving.messages import ModelVersion
+from consumers.serving.stages import Stage
 
 
 class RecentClick(BaseModel):
@@ -36,6 +37,9 @@ class UserAnswer(BaseModel):
     recent_clicks: Annotated[list[RecentClick], Field(description="Newest first.")]
     topics: Annotated[list[UserTopic], Field(description="By falling number of clicks.")]
     release: int
+    degraded: Annotated[
+        list[Literal[Stage.EVENTS]], Field(description="`events`: not all of them are counted.")
+    ]
 
 
 class PartStatus(BaseModel):

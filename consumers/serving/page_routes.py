@@ -46,9 +46,13 @@ class _Reader:
         except VidtopicsError as error:
             raise UnreadError(str(error)) from error
         except Exception as error:  # of a damaged table, whose text could have ids
-            found = "no end" if isinstance(error, TimeoutError) else place_of(error)
-            mend = "see that the home can be read"
-            raise UnreadError(explain("tables", expected="rows", found=found, mend=mend)) from error
+            message = explain(
+                "tables",
+                expected="rows",
+                found="no end" if isinstance(error, TimeoutError) else place_of(error),
+                mend="see that the home can be read",
+            )
+            raise UnreadError(message) from error
 
 
 def add_page(

@@ -23,7 +23,6 @@ from vidtopics.online.requests import views_of
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.times import moment
 
-ARROW = "application/vnd.apache.arrow.stream"
 TIME = pa.timestamp("us", tz="UTC")
 STATUSES = [status.name.lower() for status in Status]
 

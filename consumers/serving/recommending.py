@@ -17,7 +17,7 @@ from consumers.serving.labels import Labels
 from consumers.serving.live import Live
 from consumers.serving.messages import RecommendRequest
 from consumers.serving.service import Service, within
-from consumers.serving.stages import Stage
+from consumers.serving.stages import DAMAGED, Stage
 from consumers.serving.words import place_of
 from vidtopics.contracts import CATALOGUE, TOPIC, VIDEO_TOPICS
 
@@ -25,7 +25,7 @@ Scores = NDArray[np.float32]
 
 
 async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[str, Any], str]:
-    """The answer in plain values, and why no model scored (empty: one did).
+    """The answer in plain values, and why it is less than the whole, where the log has to say it.
 
     Raises:
         InputError: more videos than `serving.max_videos`.
@@ -41,7 +41,9 @@ async def recommend(service: Service, request: RecommendRequest) -> tuple[dict[s
     live, given = await service.answer(deadline, read)
     scores, cause = await _rank(service, live, given, deadline)
     degraded = [*_degraded(service, live, given), *([Stage.RANKER] if scores is None else [])]
-    return _plain(live, given, scores, limit) | {"degraded": degraded}, cause
+    causes = [cause, DAMAGED if _is_damaged(given) else ""]
+    answer = _plain(live, given, scores, limit) | {"degraded": degraded}
+    return answer, "; ".join(filter(None, causes))
 
 
 async def _rank(
@@ -73,8 +75,12 @@ def _degraded(service: Service, live: Live, given: Gathered) -> Iterator[Stage]:
         yield Stage.QUEUES
     if live.labels is None:
         yield Stage.LABELS
-    if service.watch.events_behind:
+    if service.watch.events_behind or _is_damaged(given):
         yield Stage.EVENTS
+
+
+def _is_damaged(given: Gathered) -> bool:
+    return given.live is not None and given.live.is_damaged
 
 
 def _plain(live: Live, given: Gathered, scores: Scores | None, limit: int) -> dict[str, Any]:

@@ -25,11 +25,12 @@ async def similar(service: Service, request: SimilarRequest) -> dict[str, Any] |
     live = service.watch.needed()
     space = _space(service, request)
     index = _index(live, space)
-    known = [video for video in dict.fromkeys(request.video_ids) if video in index.row_of]
-    if not known:
+    with_vector = [video for video in dict.fromkeys(request.video_ids) if video in index.row_of]
+    if not with_vector:
         return None
+    nearest = partial(index.near, with_vector, limit)
     try:
-        near = await within(deadline.left(), service.ranking, partial(index.near, known, limit))
+        near = await within(deadline.left(), service.ranking, nearest)
     except TimeoutError:
         raise deadline.late() from None
     return {

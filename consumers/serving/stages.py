@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+DAMAGED = "the user's live value in Redis is damaged"
+"""The cause in the log, where `events` could mean either."""
+
 
 class Stage(StrEnum):
     """What a recommendation went without; docs/serving.md says what stands in its place."""
@@ -17,4 +20,5 @@ class Stage(StrEnum):
     LABELS = "labels"
     """The tables can't be read: topics by number alone."""
     EVENTS = "events"
-    """Events wait for longer than `online.max_event_lag`: what users did since isn't seen."""
+    """Events wait for longer than `online.max_event_lag`, or the user's live value is damaged: what
+    users, or this one, did since isn't counted."""

@@ -13,6 +13,7 @@ from consumers.serving.deadlines import BoundedStore, Deadline
 from consumers.serving.labels import Labels
 from consumers.serving.live import Live
 from consumers.serving.service import Service
+from consumers.serving.stages import DAMAGED, Stage
 from vidtopics.contracts import PARENT, TOPIC, VIDEO_TOPICS
 from vidtopics.layout.live import Click
 from vidtopics.online.live import LiveUser
@@ -22,8 +23,10 @@ TOPICS = 12
 """Topics of a user that an answer has at most."""
 
 
-async def user(service: Service, user_id: str, limit: int | None) -> dict[str, Any]:
+async def user(service: Service, user_id: str, limit: int | None) -> tuple[dict[str, Any], str]:
     """Counts, recent clicks and their topics, in plain values; zeros of a user nobody knows.
+
+    Beside them why events of the user aren't counted, for the log; empty: they are.
 
     Raises:
         InputError: more clicks than `serving.max_videos`.
@@ -34,29 +37,32 @@ async def user(service: Service, user_id: str, limit: int | None) -> dict[str, A
     def read(live: Live) -> tuple[LiveUser, TopicCounts]:
         return _read(live, user_id, deadline)
 
-    live, (did, topics) = await service.answer(deadline, read)
+    live, (activity, topics) = await service.answer(deadline, read)
     labels = live.labels or Labels()
     return {
         "user_id": user_id,
-        "exposures": did.exposures,
-        "clicks": did.clicks,
-        "recent_clicks": [_click(click) for click in did.recent_clicks[:number]],
+        "exposures": activity.exposures,
+        "clicks": activity.clicks,
+        "recent_clicks": [_click(click) for click in activity.recent_clicks[:number]],
         "topics": [
             _topic(topic, clicks, labels)
             for topic, clicks in zip(*(column.tolist() for column in topics), strict=True)
         ],
         "release": live.release,
-    }
+        "degraded": [Stage.EVENTS] if service.watch.events_behind or activity.is_damaged else [],
+    }, DAMAGED if activity.is_damaged else ""
 
 
 def _read(live: Live, user_id: str, deadline: Deadline) -> tuple[LiveUser, TopicCounts]:
     """What the user did, and the topics of the recent clicks as recall counts them."""
     deadline.check()
-    did = live.store.live_user(user_id)
+    activity = live.store.live_user(user_id)
     store = BoundedStore(live.store, deadline)
-    rows = of_epoch(store.read(VIDEO_TOPICS.name, did.recent_video_ids), store.catalogue().epoch)
+    rows = of_epoch(
+        store.read(VIDEO_TOPICS.name, activity.recent_video_ids), store.catalogue().epoch
+    )
     slots = cast("NDArray[np.int64]", rows["topic_ids"])
-    return did, count_topics(slots).first(TOPICS)
+    return activity, count_topics(slots).first(TOPICS)
 
 
 def _click(click: Click) -> dict[str, Any]:

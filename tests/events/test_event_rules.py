@@ -13,7 +13,7 @@ from vidtopics.ingest.rules import FIRST_YEAR, MAX_FLOAT32, MAX_INT32
 from vidtopics.ingest.source import Source
 from vidtopics.ingest.staging import stage
 from vidtopics.online import event_rules
-from vidtopics.online.event_rules import RefusedError, check
+from vidtopics.online.event_rules import RefusedError, check, shown
 from vidtopics.settings import IngestSettings
 from vidtopics.times import micros
 
@@ -153,3 +153,42 @@ def test_values_of_python_and_numpy_are_taken() -> None:
     )
     assert (event.kind, event.shown_us, event.own_us) == ("w", 1767261600000000, 1767261605000000)
     assert (event.watch, event.position) == ("3.5", "2")
+
+
+NOW_US = 1_800_000_000_000_000
+SECONDS = 1_767_261_600
+MILLI, MICRO, NANO = (
+    f", which looks like Unix {unit}: send seconds, the number divided by {divisor}"
+    for unit, divisor in (("milliseconds", "1e3"), ("microseconds", "1e6"), ("nanoseconds", "1e9"))
+)
+UNITS: dict[str, tuple[Any, str, str]] = {
+    "milliseconds": (SECONDS * 10**3, "bad_time", MILLI),
+    "microseconds": (SECONDS * 10**6, "bad_time", MICRO),
+    "nanoseconds": (SECONDS * 10**9, "bad_time", NANO),
+    "with a fraction": (SECONDS * 1e3 + 0.5, "bad_time", MILLI),
+    "as text": (f"{SECONDS}000", "bad_time", MILLI),
+    "microseconds as text": (f"{SECONDS}000000", "bad_time", MICRO),
+    "nanoseconds as text": (f"{SECONDS}000000000", "bad_time", NANO),
+    "of numpy": (np.int64(SECONDS * 10**3), "bad_time", MILLI),
+    "of the year 1972": (63_072_000_000, "future_time", MILLI),
+    "seconds of the year 2100": (4_102_444_800, "future_time", ""),
+    "text of the year 2100": ("2100-01-01", "future_time", ""),
+    "milliseconds of the year 2100": (4_102_444_800_000, "bad_time", ""),
+    "a word": ("yesterday", "bad_time", ""),
+    "no number": (float("nan"), "bad_time", ""),
+    "infinite": ("inf", "bad_time", ""),
+    "before 1970": (-SECONDS * 10**3, "bad_time", ""),
+    "huge": (10**400, "bad_time", ""),
+}
+
+
+@pytest.mark.parametrize(("value", "reason", "hint"), UNITS.values(), ids=UNITS)
+@pytest.mark.parametrize("name", ["event_timestamp", "clicked_at"])
+def test_a_time_in_another_unit_is_refused_and_the_unit_is_named(
+    name: str, value: Any, reason: str, hint: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        check({**GOOD, name: value}, NOW_US)
+    assert refused.value.reason == reason
+    assert refused.value.detail.startswith(f"expected {name} ")
+    assert refused.value.detail.partition("found ")[2] == shown(value) + hint

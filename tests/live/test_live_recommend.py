@@ -29,6 +29,7 @@ from topic_home import (
 
 from consumers.live import LivePart, LiveRules, LiveStore, ReleaseAlone
 from consumers.live.topics import COUNTS
+from consumers.parity.live_log import DAMAGED
 from consumers.parity.request_log import LiveReleases, append, replay_file
 from consumers.parity.requests import Logged
 from consumers.ranking.codes import centres_at
@@ -137,11 +138,8 @@ def test_the_next_recommendation_knows_a_click_and_an_impression(world: World) -
     world.begin()
     before = world.ask("u1")
     video, skipped, *_ = before.candidates.video_ids
-    assert best_of(before, before.scores, top=3).live == {
-        "since_us": MORNING_US,
-        "exposures": 0,
-        "clicks": 0,
-    }
+    none = {"since_us": MORNING_US, "exposures": 0, "clicks": 0, "damaged": False}
+    assert best_of(before, before.scores, top=3).live == none
     impression = shown("n1", "u1", video)
     world.send(sent([impression, shown("n2", "u1", skipped)]))
     seen = world.ask("u1")
@@ -163,7 +161,7 @@ def test_the_next_recommendation_knows_a_click_and_an_impression(world: World) -
     assert weights[2] == pytest.approx(weights[0] + 0.75)
     assert _counts(clicked, "u1") == (_counts(before, "u1")[0] + 2, _counts(before, "u1")[1] + 1)
     report = best_of(clicked, clicked.scores, top=3).live
-    assert report == {"since_us": MORNING_US, "exposures": 2, "clicks": 1}
+    assert report == none | {"exposures": 2, "clicks": 1}
 
 
 def _topic_clicks(given: Answer, topic: int) -> float:
@@ -269,6 +267,34 @@ def test_a_damaged_count_of_one_video_fails_no_request(world: World) -> None:
     assert after.live.counts == {other: (1, 1)}
     counts = world.client.live_statistics([video, other])
     assert counts.live_exposures.tolist() == [0, 1]
+
+
+def test_a_request_of_a_damaged_user_is_answered_again_as_it_was(
+    world: World, tmp_path: Path
+) -> None:
+    """The replay gives the same answer; what the log has beyond it is said in one line."""
+    world.begin()
+    before = world.ask("u1")
+    world.send(sent([shown("n1", "u1", before.candidates.video_ids[0], clicked=True)]))
+    assert world.ask("u1").candidates.video_ids != before.candidates.video_ids
+    assert world.applier
+    keys = world.applier.keys
+    name = keys.state(1, "user", "state", keys.bucket(b"u1"))
+    value: Any = world.store.hget(name, "u1")
+    world.store.hset(name, "u1", value[:-1])
+    damaged = world.ask("u1")
+    assert damaged.candidates.video_ids == before.candidates.video_ids
+    for view in ("user_statistics", "user_topics"):
+        served = world.client.snapshot().read(view, ["u1"])
+        assert [str(served[n]) for n in served.names] == [
+            str(damaged.features[view][n]) for n in served.names
+        ]
+    assert damaged.live
+    assert damaged.live.counts == {before.candidates.video_ids[0]: (1, 1)}
+    file = tmp_path / "requests.jsonl"
+    append(file, Logged.of(damaged, now_us()))
+    world.land()
+    assert _replayed(world, file).differing == {1: ["user u1", DAMAGED]}
 
 
 def test_a_live_request_takes_as_many_round_trips_as_another(

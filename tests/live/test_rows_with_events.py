@@ -20,6 +20,7 @@ from consumers.live.videos import with_counts
 from vidtopics.contracts import VIDEO_STATISTICS, VIDEO_TOPICS, VIEWS
 from vidtopics.events.generations import Generation, open_generation
 from vidtopics.layout import Schema
+from vidtopics.layout.live import UserValue
 from vidtopics.online import Features, Status
 from vidtopics.online.events import EventClient
 from vidtopics.rates import Prior
@@ -117,7 +118,7 @@ def folded(part: LivePart, before: dict[str, Features]) -> dict[str, Features]:
 
 
 def part_of(value: bytes | None) -> LivePart:
-    return LivePart(RELEASES, {1: T_US}, {} if value is None else {1: value})
+    return LivePart(RELEASES, {1: T_US}, {} if value is None else {1: UserValue(value)})
 
 
 def applied(store: redis.Redis, log: list[Shown], limit: int, order: list[Any]) -> bytes | None:

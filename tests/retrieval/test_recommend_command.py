@@ -159,3 +159,21 @@ def test_the_most_active_user():
             return pa.table({"user_id": list(lists), "recent_video_ids": list(lists.values())})
 
     assert recommendations.active_user(OneTable()) == "x"
+
+
+@pytest.mark.parametrize(
+    ("live", "events"),
+    [
+        ({"exposures": 3, "clicks": 1, "damaged": False}, "3 impressions, 1 click"),
+        (
+            {"exposures": 0, "clicks": 0, "damaged": True},
+            "none of the user's, as their live value in Redis is damaged",
+        ),
+    ],
+)
+def test_which_events_count_is_said(capsys, live, events):
+    report = {"user_id": "ann", "videos": [], "clicks": 1, "candidates": 0, "popular": ""}
+    left_out = {"left_out": {"clicks": {}, "candidates": {}}}
+    recommendations.show(report | left_out | {"live": {"since_us": 1_000_000} | live})
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"With events since 1970-01-01T00:00:01+00:00: {events}" in said

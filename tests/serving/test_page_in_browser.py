@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
@@ -135,6 +136,21 @@ def test_where_nobody_applies_events_the_page_says_so(browser, service, tmp_path
         page.locator("[aria-busy=true]").wait_for(state="detached")
         assert videos(page, "history") == ["v0"]
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_a_click_that_is_refused_says_why(browser, service, tmp_path, monkeypatch):
+    """The clock of whoever judges it lies two days behind the clock of Redis."""
+    monkeypatch.setattr(service.events, "_max_ahead", -timedelta(days=2))
+    with (
+        serving(service, page=catalogue(tmp_path)) as caller,
+        visited(browser, caller.connection.port, allowed=["422"]) as page,
+    ):
+        page.locator(".recommended .watch").first.click()
+        refusal = page.locator(
+            ".notice", has_text="The click was refused: expected event_timestamp"
+        )
+        refusal.wait_for()
+        page.locator("[aria-busy=true]").wait_for(state="detached")
 
 
 def test_a_key_is_asked_for_and_a_model_that_is_missing_is_said(browser, store, tmp_path):

@@ -23,7 +23,7 @@ from serving_world import AMPLE, Caller, wait_for
 from benchmarks.homes import release_tables
 from consumers.ranking.home import train_ranking
 from consumers.serving import server
-from consumers.serving.reading import ARROW
+from consumers.serving.media_types import ARROW
 from vidtopics.cli import homes
 from vidtopics.cli.common import run
 from vidtopics.contracts import TOPIC_QUEUES, VIDEO_CATALOG

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_world import AMPLE, Caller, release, service_over, serving, store_model, wait_for
 
-from consumers.serving.events import JSON, LINES, events_of
-from consumers.serving.reading import ARROW
+from consumers.serving.events import events_of
+from consumers.serving.media_types import ARROW, JSON, LINES
 from vidtopics.errors import InputError
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, keys_of, open_generation
@@ -86,11 +86,63 @@ def test_events_that_break_a_rule_are_named_and_the_others_taken(service, store)
     assert store.xlen(keys_of(store, "vt").dead) == 2
 
 
+def test_a_body_of_which_no_event_is_taken_is_a_422_that_names_the_first(service, store):
+    """A caller who looks at the status alone must not take it for success."""
+    bodies = {
+        JSON: json.dumps([event(1, "view"), "no event"]),
+        LINES: '{"kind": "view"}\nno event',
+        ARROW: arrow([event(1, "view"), event(2) | {"event_id": ""}]),
+    }
+    with serving(service) as caller:
+        for kind, body in bodies.items():
+            status, answer = send(caller, kind, body)
+            assert (status, answer["acknowledged"], len(answer["refused"])) == (422, 0, 2)
+            [error] = answer["errors"]
+            assert error.startswith(
+                "body, events: expected one at least that keeps the rules, found 2 of 2 refused;"
+                " number 0: bad_kind, expected kind impression, click or watch, found 'view'. Mend:"
+            )
+        assert send(caller, JSON, "[]") == (200, {"acknowledged": 0, "refused": []})
+    keys = keys_of(store, "vt")
+    assert store.xlen(keys.dead) == 6  # each refused event is a dead letter, as beside others
+    assert {*store.keys("vt:events*")} == {keys.dead.encode()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("text/csv", "'text/csv'"),
+        ("application/x-www-form-urlencoded", "'application/x-www-form-urlencoded'"),  # curl's own
+        ("", "none"),
+        (None, "none"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "expected", "body"),
+    [
+        ("/events", f"{JSON} or {LINES} or {ARROW}", []),
+        ("/recommend", JSON, {"user_id": "ann"}),
+        ("/features", JSON, {"views": ["video_topics"], "ids": {"video": ["v1"]}}),
+        ("/similar", JSON, {"video_ids": ["v1"]}),
+    ],
+)
+def test_a_header_that_does_not_name_the_body_is_a_415(service, path, expected, body, kind, found):
+    headers = {} if kind is None else {"Content-Type": kind}
+    with serving(service) as caller:
+        status, _, answer = caller.ask("POST", path, json.dumps(body), headers)
+        assert caller.ask("POST", path, json.dumps(body), {"Content-Type": JSON})[0] in (200, 404)
+    assert (status, json.loads(answer)["errors"]) == (
+        415,
+        [
+            f"the header Content-Type: expected {expected}, found {found}. Mend: send it with the"
+            f" body (curl -H 'Content-Type: {JSON}')."
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "words"),
     [
-        ("text/csv", b"a,b", "the header Content-Type: expected application/json or"),
-        ("", b"[]", "found none"),
         (JSON, b"[{", "body: expected events as application/json"),
         (LINES, b"\xff\n", "body: expected events as application/x-ndjson"),
         (ARROW, b"no stream", f"body: expected events as {ARROW}"),
@@ -268,7 +320,7 @@ def test_a_redis_that_hangs_ends_with_the_deadline(store, tmp_path, monkeypatch)
 )
 def test_no_body_is_a_fault_of_the_service(kind, body):
     status, _ = send(_CALLER[0], kind, body)
-    assert status in (200, 422)
+    assert status in (200, 415, 422)
 
 
 _CALLER = []

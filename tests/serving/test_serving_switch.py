@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -83,6 +84,54 @@ def test_a_release_of_the_same_epoch_keeps_the_ranker(store, tmp_path):
     assert (second.release, second.model) == (7, first.model)
     assert second.store.directory().load == 2
     assert first.store.directory().load == 1  # requests of before go on with theirs
+
+
+def test_another_ranker_of_the_same_release_is_warm_before_requests_go_to_it(
+    store, tmp_path, monkeypatch
+):
+    """`vidtopics train ranking` alone: else the first requests would wait for its first use."""
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service, uses, score = service_over(store, tmp_path), [], MarkedRanker.score
+
+    def noted(ranker, candidates, features):
+        current = service.watch.current
+        uses.append((current and current.model.version, candidates.user_id))
+        return score(ranker, candidates, features)
+
+    monkeypatch.setattr(MarkedRanker, "score", noted)
+    service.watch.look()
+    first = service.watch.current
+    retrain(tmp_path, 1, "again")
+    service.watch.look()
+    second = service.watch.current
+    service.watch.look()
+    assert (first.model.version, second.model.version) == ("w1", "again")
+    assert (second.recall, second.store) == (first.recall, first.store)
+    assert service.watch.current is second
+    assert uses == [(None, live.PROBE_USER), ("w1", live.PROBE_USER)]
+
+
+def test_another_ranker_that_hangs_is_named_and_taken_all_the_same(store, tmp_path, monkeypatch):
+    release(store, 1)
+    store_model(tmp_path, 1)
+    service, warned = service_over(store, tmp_path), []
+    service.watch.look()
+    service.watch._warn = warned.append
+    monkeypatch.setattr(live, "WARM_S", 0.1)
+    monkeypatch.setattr(MarkedRanker, "score", hangs)
+    retrain(tmp_path, 1, "again")
+    service.watch.look()
+    assert service.watch.current.model.version == "again"
+    [warning] = warned
+    assert "the ranking model again: expected scores, found TimeoutError" in warning
+
+
+def retrain(folder, epoch, version):
+    """Another model of the same topic epoch."""
+    store_model(folder, epoch)
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(facts | {"weights": f"{version}.safetensors"}))
 
 
 def test_a_rollback_takes_back_release_and_ranker(store, tmp_path):

@@ -136,6 +136,8 @@ def show(report: Mapping[str, Any]) -> None:
     out.print(as_text(head))
     if live := report["live"]:
         events = f"{in_words(live['exposures'], 'impression')}, {in_words(live['clicks'], 'click')}"
+        if live["damaged"]:
+            events = "none of the user's, as their live value in Redis is damaged"
         out.print(as_text(f"With events since {moment(live['since_us'])}: {events}"))
     table = Table(
         Column("", justify="right"),

@@ -30,6 +30,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -62,6 +63,8 @@ QUEUE_REFRESHES = "queue_refreshes"
 refreshes wrote any."""
 SHOWN, CLICKED, TAKEN_OUT = 1, 2, 3
 NO_FLOOR = -(2**62)
+FIRST_US, LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""The years 1 to 9999: what a datetime can say."""
 
 
 @dataclass(frozen=True)
@@ -154,16 +157,16 @@ class VideoState(NamedTuple):
         return cls(*VIDEO.unpack(value))
 
 
-def live_counts(value: bytes) -> tuple[int, int]:
-    """Exposures and clicks of a video's value; none of a damaged one.
+def live_counts(value: bytes) -> tuple[int, int] | None:
+    """Exposures and clicks of a video's value; None: it is damaged.
 
-    Else one value fails each read that has the video among its candidates. `events apply` sets its
-    entries aside and counts them as `failed`.
+    A reader goes on without it: else one value fails each read that has the video among its
+    candidates. `events apply` sets its entries aside and counts them as `failed`.
 
     >>> live_counts(VIDEO.pack(9, 2, 1.5)), live_counts(b"short")
-    ((9, 2), (0, 0))
+    ((9, 2), None)
     """
-    return COUNTS.unpack_from(value) if len(value) == VIDEO.size else (0, 0)
+    return COUNTS.unpack_from(value) if len(value) == VIDEO.size else None
 
 
 class Record(NamedTuple):
@@ -230,6 +233,11 @@ class UserState:
             raise ValueError(f"a user's live state: {error}") from error
         if len(records) != count:
             raise ValueError(f"a user's live state: {len(records)} of {count} records")
+        for record in records:
+            if not FIRST_US <= record.us <= LAST_US:
+                raise ValueError(f"a user's live state: a record at {record.us} microseconds")
+            for name in (record.video, record.event):
+                name.decode()  # what isn't UTF-8 is a ValueError
         return cls(exposures, clicks, floor, limit, records)
 
     def recent_clicks(self, earlier: Iterable[Click] = ()) -> list[Click]:
@@ -276,6 +284,38 @@ class UserState:
 
     def _limited(self, entries: list[T]) -> list[T]:
         return entries[: self.limit] if self.limit else entries
+
+
+@dataclass(frozen=True)
+class UserValue:
+    """A user's value as it lies in Redis; it is parsed once.
+
+    Attributes:
+        raw: the bytes, which a log keeps.
+
+    >>> value = UserValue(b"short")
+    >>> value.is_damaged, value.state.clicks
+    (True, 0)
+    """
+
+    raw: bytes
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether it can't be parsed."""
+        return self._parsed is None
+
+    @property
+    def state(self) -> UserState:
+        """What the user did; nothing where the value is damaged."""
+        return self._parsed or UserState.parse(None)
+
+    @cached_property
+    def _parsed(self) -> UserState | None:
+        try:
+            return UserState.parse(self.raw)
+        except ValueError:
+            return None
 
 
 def _records(value: bytes) -> Iterator[Record]:

@@ -41,6 +41,10 @@ _ISO = re.compile(
     r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?"
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+"""Of times that aren't Unix seconds, and how many there are in one."""
+FIRST_LIKELY_S = 31_536_000
+"""The year 1971: what would lie before it in a unit isn't taken for that unit."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -160,16 +164,33 @@ def _time(
     us = _microseconds(value)
     if us is None:
         detail = f"expected {name} in ISO 8601 or Unix seconds, found {shown(value)}"
-        raise RefusedError("bad_time", detail)
+        raise RefusedError("bad_time", detail + _unit_hint(value, latest_us))
     if us < FIRST_US:
         raise RefusedError(
             "early_time", f"expected {name} from the year 1900 on, found {shown(value)}"
         )
     if us > latest_us:
-        raise RefusedError(
-            "future_time", f"expected {name} before now and online.max_ahead, found {shown(value)}"
-        )
+        detail = f"expected {name} before now and online.max_ahead, found {shown(value)}"
+        raise RefusedError("future_time", detail + _unit_hint(value, latest_us))
     return us
+
+
+def _unit_hint(value: object, latest_us: int) -> str:
+    """That a number looks like a time in another unit; nothing where it doesn't.
+
+    It is said, never applied: which unit it is only its sender can know.
+
+    >>> _unit_hint("1767261600000", 1_800_000_000_000_000)
+    ', which looks like Unix milliseconds: send seconds, the number divided by 1e3'
+    >>> _unit_hint(1767261600, 1_800_000_000_000_000), _unit_hint("soon", 0)
+    ('', '')
+    """
+    number = as_number(value) or 0.0
+    for unit, per_second in UNITS.items():
+        if FIRST_LIKELY_S <= number / per_second <= latest_us / 1e6:
+            divisor = f"{per_second:.0e}".replace("+0", "")
+            return f", which looks like Unix {unit}: send seconds, the number divided by {divisor}"
+    return ""
 
 
 def _microseconds(value: object) -> int | None:

@@ -22,7 +22,7 @@ from vidtopics.contracts import (
 )
 from vidtopics.errors import StoreError, explain
 from vidtopics.layout import Directory
-from vidtopics.layout.live import Click, LiveKeys, Skip, UserState, live_counts
+from vidtopics.layout.live import Click, LiveKeys, Skip, UserState, UserValue, live_counts
 from vidtopics.online.features import Features
 from vidtopics.online.lists import release_of
 from vidtopics.online.requests import Request, encoded
@@ -58,12 +58,21 @@ class LiveStatistics:
 
 @dataclass(frozen=True)
 class LiveUser:
-    """What a user did, up to the last event that was applied; lists are newest first."""
+    """What a user did, up to the last event that was applied; lists are newest first.
+
+    Attributes:
+        exposures: impressions.
+        clicks: clicks.
+        recent_clicks: each video once.
+        recent_skips: impressions without a click.
+        is_damaged: whether the user's live value can't be parsed: then all is the release's alone.
+    """
 
     exposures: int
     clicks: int
     recent_clicks: tuple[Click, ...]
     recent_skips: tuple[Skip, ...]
+    is_damaged: bool = False
 
     @property
     def recent_video_ids(self) -> list[str]:
@@ -88,10 +97,10 @@ def live_statistics(reads: Reads[Any], ids: Sequence[str]) -> Read[LiveStatistic
 
     directory, replies, [features] = yield from _read(reads, [(view, id_bytes)], commands)
     live = np.zeros((len(id_bytes), 2), np.int64)
-    for places, values in zip(buckets.values(), replies, strict=True):
-        present = [(place, v) for place, v in zip(places, values, strict=True) if v is not None]
-        for place, value in present:
-            live[place] = live_counts(value)
+    groups = zip(buckets.values(), replies, strict=True)
+    damaged = sum(put_counts(live, places, values) for places, values in groups)
+    if reads.metrics:
+        reads.metrics.damaged("video", damaged)
     exposures, clicks = (
         cast("NDArray[np.int64]", features[f"video_{name}"]) for name in ("exposures", "clicks")
     )
@@ -120,10 +129,15 @@ def live_user(reads: Reads[Any], user_id: str) -> Read[LiveUser]:
         return [("HGET", keys.state(r, "user", "state", bucket), user) for r in releases]
 
     directory, replies, features = yield from _read(reads, [(v, [user]) for v in views], commands)
-    states = dict(zip(releases, map(UserState.parse, replies), strict=True))
-    values = dict(zip(views, features, strict=True))
-    state = {view: states[release_of(directory, view)] for view in views}
     nothing = UserState.parse(None)
+    raw = zip(releases, replies, strict=True)
+    stored = {release: UserValue(value) for release, value in raw if value is not None}
+    damaged = sum(value.is_damaged for value in stored.values())
+    if reads.metrics:
+        reads.metrics.damaged("user", damaged)
+    states = {release: value.state for release, value in stored.items() if not damaged}
+    values = dict(zip(views, features, strict=True))
+    state = {view: states.get(release_of(directory, view), nothing) for view in views}
     counted, clicked, skipped = (state.get(view, nothing) for view in USER_VIEWS)
     statistics = values.get(USER_STATISTICS.name)
     return LiveUser(
@@ -131,7 +145,33 @@ def live_user(reads: Reads[Any], user_id: str) -> Read[LiveUser]:
         _number(statistics, "user_clicks") + counted.clicks,
         tuple(clicked.recent_clicks(clicks_of(values.get(USER_RECENT_CLICKS.name)))),
         tuple(skipped.recent_skips(skips_of(values.get(USER_RECENT_SKIPS.name)))),
+        bool(damaged),
     )
+
+
+def put_counts(
+    counts: NDArray[np.int64], places: Iterable[int], values: Iterable[bytes | None]
+) -> int:
+    """Put the counts of some videos, most of which have none, in their places.
+
+    Args:
+        counts: int64[N, 2], exposures and clicks; it is changed.
+        places: of the videos in it.
+        values: of the videos as Redis has them.
+
+    Returns:
+        How many values are damaged; their counts stay as they are.
+    """
+    damaged = 0
+    for place, value in zip(places, values, strict=True):
+        if value is None:
+            continue
+        pair = live_counts(value)
+        if pair is None:
+            damaged += 1
+        else:
+            counts[place] = pair
+    return damaged
 
 
 def _read(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from vidtopics.contracts import VIDEO_STATISTICS
 from vidtopics.layout import Directory
 from vidtopics.layout.hashes import HashedIds
-from vidtopics.layout.live import LiveKeys, live_counts
+from vidtopics.layout.live import LiveKeys, UserValue
 from vidtopics.online.features import Features
 from vidtopics.online.lists import release_of
-from vidtopics.online.live import LIVE_VIEWS, _read
+from vidtopics.online.live import LIVE_VIEWS, _read, put_counts
 from vidtopics.online.requests import encoded
 from vidtopics.online.round_trip import Command
 
@@ -38,15 +38,16 @@ class LiveRead:
         releases: by view the release whose generation goes with its values.
         since_us: by release the as-of time of its generation, microseconds; one that isn't there
             isn't open.
-        states: by release the user's value (:class:`vidtopics.layout.live.UserState`); one that
-            isn't there: the user did nothing since, or wasn't asked for.
-        counts: int64[N, 2], exposures and clicks of the videos since their release.
+        states: by release the user's value; one that isn't there: the user did nothing since, or
+            wasn't asked for.
+        counts: int64[N, 2], exposures and clicks of the videos since their release; 0 of a video
+            whose value is damaged.
     """
 
     features: Sequence[Features]
     releases: Mapping[str, int]
     since_us: Mapping[int, int]
-    states: Mapping[int, bytes]
+    states: Mapping[int, UserValue]
     counts: NDArray[np.int64]
 
 
@@ -65,6 +66,8 @@ def read_live(
     with reads.metrics.reading() as answers:
         live = yield from _answered(reads, id_parts, asked)
         answers.extend(zip((view for view, _ in parts), live.features, strict=True))
+    reads.metrics.damaged("user", sum(value.is_damaged for value in live.states.values()))
+    reads.metrics.damaged("video", asked.damaged_videos)
     return live
 
 
@@ -85,6 +88,7 @@ class _Asked:
         self.releases: dict[str, int] = {}
         self.generations: list[tuple[int, bytes | None]] = []
         self.buckets: list[NDArray[np.intp]] = []
+        self.damaged_videos = 0
 
     def commands(self, directory: Directory) -> list[Command]:
         """Of each generation its as-of time and the user's value; the videos by buckets."""
@@ -121,24 +125,17 @@ class _Asked:
     ) -> LiveRead:
         """From the replies to :meth:`commands`."""
         since_us: dict[int, int] = {}
-        states: dict[int, bytes] = {}
+        states: dict[int, UserValue] = {}
         answers = iter(replies)
         for release, user in self.generations:
             as_of = next(answers)
             state = next(answers) if user is not None else None
             if as_of is not None:
                 since_us[release] = int(as_of)
-                states |= {} if state is None else {release: state}
+                states |= {} if state is None else {release: UserValue(state)}
         counts = np.zeros((len(self.videos), 2), np.int64)
-        for group, values in zip(self.buckets, answers, strict=True):
-            _count(counts, group, values)
+        groups = zip(self.buckets, answers, strict=True)
+        self.damaged_videos = sum(
+            put_counts(counts, group.tolist(), values) for group, values in groups
+        )
         return LiveRead(features, self.releases, since_us, states, counts)
-
-
-def _count(
-    counts: NDArray[np.int64], group: NDArray[np.intp], values: Sequence[bytes | None]
-) -> None:
-    """Put the counts of some videos in their places; most have none."""
-    for place, value in zip(group.tolist(), values, strict=True):
-        if value is not None:
-            counts[place] = live_counts(value)

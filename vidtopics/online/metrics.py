@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import numpy as np
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
+from vidtopics.layout.live import PARTS, Part
 from vidtopics.online.features import Features, Status
 
 SECONDS = (0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -47,6 +48,8 @@ class OnlineMetrics:
     `vidtopics_online_age_seconds`       histogram by `view` and `of`: per read, the time since the
                                          median and the oldest present value became known
     `vidtopics_online_errors_total`      counter by `error`: reads that raised, by exception class
+    `vidtopics_online_damaged_total`     counter by `part` (user, video): live values that couldn't
+                                         be parsed, each time that one was read
     ===================================  ===========================================================
 
     >>> registry = CollectorRegistry()
@@ -74,6 +77,14 @@ class OnlineMetrics:
         self._errors = Counter(
             "vidtopics_online_errors", "Reads that raised", ["error"], registry=registry
         )
+        self._damaged = Counter(
+            "vidtopics_online_damaged",
+            "Live values that were read and can't be parsed",
+            ["part"],
+            registry=registry,
+        )
+        for part in PARTS:  # a counter that begins at its first event hides that event
+            self._damaged.labels(part)
 
     @contextmanager
     def reading(self) -> Iterator[list[tuple[str, Features]]]:
@@ -88,6 +99,10 @@ class OnlineMetrics:
         self._seconds.observe(time.perf_counter() - began)
         for view, features in answers:
             self._count(view, features)
+
+    def damaged(self, part: Part, number: int) -> None:
+        """Count live values of users, or of videos, that couldn't be parsed."""
+        self._damaged.labels(part).inc(number)
 
     def _count(self, view: str, features: Features) -> None:
         for status, ids in enumerate(np.bincount(features.status).tolist()):

@@ -3,7 +3,7 @@ const STAGES = {
   ranker: "No ranking model scored these: they stand in the order of recall, without scores. `vidtopics train ranking` trains one for the release.",
   queues: "The queues of topics gave nothing: what is popular with all is shown.",
   user: "Nothing is known of this user's topics: what is popular in each topic group is shown.",
-  events: "What users did of late isn't seen: events have waited for more than `online.max_event_lag` to be applied. See that `vidtopics events apply` runs.",
+  events: "What users did of late isn't counted: events have waited for more than `online.max_event_lag` to be applied (see that `vidtopics events apply` runs), or this user's value in Redis is damaged.",
   labels: "The home's tables can't be read: topics are shown by number.",
 };
 let impressions = new Map(); // by video, of what is shown now

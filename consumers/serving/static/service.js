@@ -4,10 +4,11 @@ let clockAhead = 0; // milliseconds of Redis's clock before this browser's
 const now = () => Date.now() + clockAhead;
 
 class Problem extends Error {
-  constructor(status, errors, retryAfter) {
-    super(errors.join("\n"));
+  constructor(status, body, retryAfter) {
+    super((body?.errors ?? [`status ${status}`]).join("\n"));
     this.status = status;
     this.retryAfter = retryAfter;
+    this.refused = body?.refused; // of events that were all refused
   }
 }
 
@@ -18,11 +19,11 @@ async function ask(path, body) {
   try {
     answer = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Problem(0, ["The service doesn't answer. It may be ending or restarting."]);
+    throw new Problem(0, { errors: ["The service doesn't answer. It may be ending or restarting."] });
   }
   if (answer.ok) return answer;
-  const text = await answer.json().catch(() => null);
-  throw new Problem(answer.status, text?.errors ?? [`status ${answer.status}`], Number(answer.headers.get("Retry-After") ?? 1));
+  const problem = await answer.json().catch(() => null);
+  throw new Problem(answer.status, problem, Number(answer.headers.get("Retry-After") ?? 1));
 }
 const askJson = async (path, body) => (await ask(path, body)).json();
 
@@ -30,7 +31,14 @@ const askUser = (id) => askJson(`/users/${encodeURIComponent(id)}?limit=24`);
 const askRecommended = (id) => askJson("/recommend", { user_id: id, limit: 12 });
 const askUsers = async () => (await askJson("/users?limit=1")).user_ids;
 const askQueue = (topic) => askJson(`/topics/${topic}?limit=10`);
-const sendEvents = (events) => askJson("/events", events);
+async function sendEvents(events) {
+  try {
+    return await askJson("/events", events);
+  } catch (error) {
+    if (error.refused) return { acknowledged: 0, refused: error.refused };
+    throw error;
+  }
+}
 
 async function askVideos(ids) {
   const unique = [...new Set(ids)];
