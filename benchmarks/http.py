@@ -105,7 +105,7 @@ def serving(
         with _drained(process):
             yield caller, psutil.Process(process.pid)
     finally:
-        process.kill()
+        process.terminate()  # its workers end with it
         process.wait()
 
 

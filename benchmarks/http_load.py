@@ -30,7 +30,7 @@ from vidtopics.materialization import materialize
 from vidtopics.settings import load
 from vidtopics.tables import FOREVER, Tables
 
-PAUSE_S = 0.1
+PAUSE_S, TIMEOUT_S = 0.1, 10.0
 USERS = 1_000
 
 
@@ -66,7 +66,7 @@ async def ask(port: int, users: Sequence[str], until: float, answers: Answers) -
         )
         turn, began = turn + 1, time.perf_counter()
         writer.write(head.encode() + body)
-        status = await _answer(reader)
+        status = await asyncio.wait_for(_answer(reader), TIMEOUT_S)
         answers.ms.setdefault(status, []).append(1e3 * (time.perf_counter() - began))
         if status == 503:
             await asyncio.sleep(PAUSE_S)

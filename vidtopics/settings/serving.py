@@ -20,7 +20,7 @@ class ServingSettings(Section):
     """Within which a request is answered, or ends with 503."""
     ranker_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of what is left of the deadline; a ranker that takes longer is done without."""
-    threads: Positive = 8
+    threads: Positive = 2
     """Requests that one worker reads for, ranks, and sends events of, at the same time."""
     max_requests: Positive = 16
     """Requests under way in one worker, and as many that send events; one more ends with 503."""
