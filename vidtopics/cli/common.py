@@ -87,6 +87,9 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings (YAML); without it the defaults."),
 ]
+Because = Annotated[
+    str, typer.Option("--because", metavar="TEXT", help="Why; stays in the release log.")
+]
 FieldMap = Annotated[
     Path | None,
     typer.Option("--map", metavar="FILE", help="What the source calls its fields (YAML)."),

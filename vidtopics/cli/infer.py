@@ -44,7 +44,9 @@ REFUSED = 1
 """Exit status: a delivery was refused."""
 
 
+@rounds.monitored
 def infer(
+    context: typer.Context,
     delivery: Annotated[
         Path | None,
         typer.Argument(metavar="[DELIVERY]", help="A folder as of `ingest folder`; stays there."),
@@ -56,11 +58,7 @@ def infer(
         bool, typer.Option("--once", help="What waits in the home's inbox, then end.")
     ] = False,
     fields: FieldMap = None,
-    metrics_port: rounds.MetricsPort = None,
-    metrics_host: rounds.MetricsHost = "127.0.0.1",
-    log_format: rounds.LogFormat = "text",
-    log_level: rounds.LogLevel = "info",
-    max_failures: rounds.MaxFailures = None,
+    watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -78,12 +76,12 @@ def infer(
 
     if sum([delivery is not None, follow, once]) != 1:
         raise typer.BadParameter("say DELIVERY, --once or --follow, one of them")
+    rounds.refuse_without("--follow", context, is_service=follow)
     if follow and as_json:
         raise typer.BadParameter("--follow goes with --log-format json in the place of --json")
     settings = homes.settings(home, config)
     names = read_delivery_map(fields) if fields else DeliveryMap()
     if follow:
-        watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
         _follow(home, embedded, settings, names, watch)
         return
     _once(home, embedded, settings, names, delivery, as_json)
