@@ -90,7 +90,7 @@ Config = Annotated[
 Because = Annotated[
     str, typer.Option("--because", metavar="TEXT", help="Why; stays in the release log.")
 ]
-FieldMap = Annotated[
+MapFile = Annotated[
     Path | None,
     typer.Option("--map", metavar="FILE", help="What the source calls its fields (YAML)."),
 ]

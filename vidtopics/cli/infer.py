@@ -19,7 +19,7 @@ from vidtopics.cli.common import (
     Config,
     Embedded,
     ExistingHome,
-    FieldMap,
+    MapFile,
     print_json,
 )
 from vidtopics.cli.events import land_before_run
@@ -57,7 +57,7 @@ def infer(
     once: Annotated[
         bool, typer.Option("--once", help="What waits in the home's inbox, then end.")
     ] = False,
-    fields: FieldMap = None,
+    fields: MapFile = None,
     watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, FieldMap, NewHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, MapFile, NewHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
@@ -28,7 +28,7 @@ def folder(
     path: Folder,
     home: NewHome = DEFAULT_HOME,
     config: Config = None,
-    fields: FieldMap = None,
+    fields: MapFile = None,
     event_id_prefix: Prefix = "",
     as_json: AsJson = False,
 ) -> None:
