@@ -17,6 +17,7 @@ from consumers.ranking.sources import (
     closed_us,
     loads_within,
     reason_not_served,
+    reason_without_topics,
     source_as_known,
     source_as_served,
 )
@@ -55,7 +56,8 @@ def train_ranking(
 
     Returns:
         model, known (as served or as known) and because (why not as served), rows, clicked,
-        users, videos, topics, epochs, auc (of the held-out end), seconds, release, skipped.
+        users, videos, topics and without_topics (why there are none), epochs, auc (of the held-out
+        end), seconds, release, skipped.
 
     Raises:
         TableError: nothing was released, or the rows are too few to learn from.
@@ -80,6 +82,7 @@ def train_ranking(
         **served.facts,
         "known": source.inputs.known,
         "because": because,
+        "without_topics": "" if served.facts["topics"] else reason_without_topics(source),
         "seconds": round(time.monotonic() - began, 2),
         "release": release["release_id"],
     }

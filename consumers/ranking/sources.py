@@ -18,6 +18,7 @@ from vidtopics.times import moment
 if TYPE_CHECKING:
     from consumers.ranking.problems import Source
     from consumers.training import Inputs
+    from consumers.training.inputs import ViewRows
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -67,6 +68,49 @@ def reason_not_served(tables: Tables, shown_us: NDArray[np.int64]) -> str:
         f"{served:,} of {len(shown_us):,} impressions came after the first release went live"
         f" ({moment(since_us)[:19]}), {LEAST_SERVED:.0%} are needed"
     )
+
+
+def reason_without_topics(source: Source) -> str:
+    """Why no impression had a topic, with the times: since when topics are known, and the mend.
+
+    Of a source whose rows are all before the first topics of its epoch.
+    """
+    shown_us, settings = source.frame.shown_us, source.settings
+    first_us, last_us = int(shown_us.min()), int(shown_us.max())
+    shown = f"the impressions were shown from {_second(first_us)} to {_second(last_us)}"
+    known_us = topics_known_us(source.inputs.topics, source.epoch)
+    if known_us is None:
+        return f"{shown}, and the release has no topics. Run the jobs (`vidtopics run`)"
+    since = f"topics of epoch {source.epoch} are known from {_second(known_us)} on"
+    needed = settings.schedule.delay + settings.ranking.label_window
+    latest_us = last_us - needed // timedelta(microseconds=1)
+    if latest_us <= first_us:
+        mend = (
+            "this log is too short for topics within it (schedule.delay and ranking.label_window"
+            f" are {needed} together)"
+        )
+    else:
+        as_of = _second(min((first_us + last_us) // 2, latest_us))
+        mend = (
+            "for this log, ingest it into a new home and run the jobs as of a time within it before"
+            f" `train topics` and any run as of now: `vidtopics run --as-of {as_of}`"
+        )
+    return f"{shown}, and {since}. Later impressions have topics; {mend}"
+
+
+def topics_known_us(topics: ViewRows, epoch: int) -> int | None:
+    """From when a topic of an epoch is known, in microseconds; None: none is.
+
+    `topics`: the rows of table `topics`.
+    """
+    of_epoch = pc.fill_null(pc.equal(topics.values["topic_epoch"], epoch), False).to_numpy()
+    known_us = np.maximum(topics.event_us, topics.created_us)[of_epoch]
+    return int(known_us.min()) if len(known_us) else None
+
+
+def _second(us: int) -> str:
+    """A time without its fraction and zone, as `--as-of` takes it."""
+    return moment(us)[:19]
 
 
 def source_of(

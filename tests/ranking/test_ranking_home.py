@@ -5,6 +5,7 @@ What is stored, when it is made again, and how the two verbs show it.
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -89,8 +90,8 @@ def written(tables, table, rows):
     )
 
 
-def publish_topics(tables):
-    """Topics 10 and 20 of one parent, known before the log begins."""
+def publish_topics(tables, known_us=1):
+    """Topics 10 and 20 of one parent, known before the log begins unless a time is given."""
     rows = [
         {
             "topic_id": topic,
@@ -105,7 +106,7 @@ def publish_topics(tables):
     ]
     fields = [f for f in arrow_schema(TOPICS) if f.name not in TOPICS_ADDED]
     rows = pa.Table.from_pylist(rows, schema=pa.schema(fields))
-    tables.publish(TOPICS, rows, Commit("topics", 1, 1), widths={"topic_width": 2})
+    tables.publish(TOPICS, rows, Commit("topics", known_us, known_us), widths={"topic_width": 2})
 
 
 TOPICS_ADDED = (VALUE_HASH, EVENT_TIME, CREATED_TIME)
@@ -144,6 +145,7 @@ def test_a_release_is_read_in_the_order_of_time(tables):
 def test_a_model_is_trained_again_only_where_something_changed(tables):
     first = home.train_ranking(tables, SETTINGS)
     assert (first["rows"], first["skipped"], first["topics"]) == (1_200, False, 2)
+    assert first["without_topics"] == ""
     assert first["auc"] > 0.7
     assert restore(tables.home / "models" / "ranking").known.centres.ids.tolist() == [10, 20]
     assert home.train_ranking(tables, SETTINGS) == {**first, "skipped": True}
@@ -159,6 +161,22 @@ def test_a_model_is_trained_again_only_where_something_changed(tables):
         quality={"topic_epoch": EPOCH},
     )
     assert home.train_ranking(tables, SETTINGS)["rows"] == 1_500
+
+
+def test_where_no_impression_had_a_topic_the_command_says_why(tables, capsys):
+    shutil.rmtree(tables.home / "tables" / "topics")
+    publish_topics(tables, known_us=AS_OF)  # the log ends before
+    release_tables(
+        tables,
+        as_of_us=AS_OF + 1,
+        created_us=AS_OF + 1,
+        settings="",
+        quality={"topic_epoch": EPOCH},
+    )
+    facts = home.train_ranking(tables, SETTINGS)
+    assert facts["topics"] == 0
+    assert run(["train", "ranking", "--home", str(tables.home)]) == 0
+    assert f"No impression had a topic: {facts['without_topics']}." in capsys.readouterr().out
 
 
 def test_a_window_that_closes_makes_a_new_model(tables, monkeypatch):

@@ -5,8 +5,10 @@ The same numbers come of the log and of a request.
 
 import json
 import pickle
+from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from served_home import ROWS, make_home
 from test_ranking_home import AS_OF, SETTINGS
@@ -15,11 +17,16 @@ from benchmarks import as_served
 from consumers.parity.release_store import ReleaseStore
 from consumers.ranking import home
 from consumers.ranking.own import Encoder
-from consumers.ranking.sources import source_as_known, source_as_served
+from consumers.ranking.problems import Source
+from consumers.ranking.sources import reason_without_topics, source_as_known, source_as_served
+from consumers.training import Inputs, ViewRows
 from vidtopics.cli.common import run
 from vidtopics.releases.loads import read_loads, record
+from vidtopics.settings import Settings
 from vidtopics.tables import FOREVER, Tables
+from vidtopics.times import micros
 
+DAY_US = 86_400_000_000
 SECOND_LIVE = 8_100  # the 800th impression
 
 
@@ -124,3 +131,39 @@ def test_the_benchmark_says_what_differs_between_served_and_known(tables, tmp_pa
     both = ("as served, topics", "trained as known, tested as served, topics")
     served, crossed = (rankers[name]["mean"] for name in both)
     assert loss["mean"] == pytest.approx(served - crossed)
+
+
+def days_of(*days, topics_known=None):
+    """Impressions on days of January 2026, and a topic that is known from one on."""
+    start_us = micros(datetime(2026, 1, 1, tzinfo=UTC))
+    times = [start_us + round((day - 1) * DAY_US) for day in days]
+    names = {name: [str(t) for t in times] for name in ("event_id", "user_id", "video_id")}
+    shown = {**names, "event_us": times, "created_us": times}
+    none = {"event_id": [], "event_us": [], "created_us": []}
+    epochs = [] if topics_known is None else [1, 2]  # the first is of the epoch before
+    known_us = np.array([start_us, start_us + round((topics_known or 0) - 1) * DAY_US])
+    known_us = known_us[: len(epochs)]
+    rows = ViewRows(
+        pa.table({"topic_id": pa.array(epochs, pa.int64())}),
+        known_us,
+        known_us,
+        pa.table({"topic_epoch": pa.array(epochs, pa.int64())}),
+    )
+    return Source(Inputs.of(shown, none, topics=rows), Settings(), FOREVER, epoch=2)
+
+
+def test_why_no_impression_had_a_topic_says_the_times_and_what_to_run():
+    """The log's middle is the 16th; its end less a day and an hour is later. Else that is taken."""
+    why = reason_without_topics(days_of(2, 20, 30, topics_known=31))
+    assert why == (
+        "the impressions were shown from 2026-01-02T00:00:00 to 2026-01-30T00:00:00, and topics of"
+        " epoch 2 are known from 2026-01-31T00:00:00 on. Later impressions have topics; for this"
+        " log, ingest it into a new home and run the jobs as of a time within it before `train"
+        " topics` and any run as of now: `vidtopics run --as-of 2026-01-16T00:00:00`"
+    )
+    short = reason_without_topics(days_of(2, 3.5, topics_known=31))
+    assert short.endswith("`vidtopics run --as-of 2026-01-02T11:00:00`")
+    shorter = reason_without_topics(days_of(2, 3, topics_known=31))
+    assert "too short for topics within it" in shorter
+    assert "are 1 day, 1:00:00 together" in shorter
+    assert "has no topics. Run the jobs" in reason_without_topics(days_of(2, 30))

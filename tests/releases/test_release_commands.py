@@ -44,9 +44,13 @@ def test_releases_lists_states_what_blocked_and_where_it_is_live(
     second = next(line for line in lines if line.startswith(" 2 "))
     assert "rejected" in second
     assert "topics.ended_share block: 0.6667 is above 0.3" in " ".join(out.split())
+    assert lines[-1].startswith("Release 2 waits, and consumers have had nothing newer than")
+    assert lines[-1].endswith("vidtopics release --allow topics.ended_share --because TEXT")
     assert ask(home, "releases", "--json") == 0
     plain = json.loads(capsys.readouterr().out)
     assert plain["in_force"] == 1
+    since = next(row["at"] for row in plain["releases"] if row["release_id"] == 2)
+    assert (plain["waiting"]["release"], plain["waiting"]["since"]) == (2, since)
     assert plain["live"]["localhost:6379/0/vt"]["release_id"] == 1
     assert [(row["release_id"], row["state"]) for row in plain["releases"]] == home.states
     assert plain["releases"][1]["figures"]["topics.ended_share"] == pytest.approx(2 / 3)
@@ -65,6 +69,8 @@ def test_release_needs_the_gates_by_name_and_a_reason(
     assert ask(home, "release", "--allow", "topics.ended_share", "--because", "meant") == 0
     assert home.in_force == 2
     assert "Release 2 is in force" in capsys.readouterr().out
+    assert ask(home, "releases", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["waiting"] is None
 
 
 def test_train_waits_for_no_other_run(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

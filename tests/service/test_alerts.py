@@ -29,7 +29,7 @@ OF_THE_SCRAPE = {"job", "instance"}
 VALUES = {
     "status": {status.name.lower() for status in Status},
     "outcome": set(Outcome),
-    "work": {"run", "materialize"},
+    "work": {"run", "materialize", "infer"},
     "state": {"candidate", "released", "rejected", "rolled_back"},
 }
 OF_EVENTS = {

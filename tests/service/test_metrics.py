@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -117,7 +118,8 @@ def test_what_cannot_be_read_is_nan_and_never_0(tmp_path: Path) -> None:
         seen = read_status(tables, nobody, "vt")
         assert (seen.in_force, seen.live, str(seen.lag_now_s())) == (in_force, None, "nan")
     metrics = ServiceMetrics(Path("/no/such/home"), WORKS)
-    for name in ("release_in_force", "release_live", "materialize_lag_seconds", "home_free_bytes"):
+    names = "release_in_force", "release_live", "materialize_lag_seconds", "home_free_bytes"
+    for name in (*names, "release_waiting_seconds"):
         assert str(metrics.registry.get_sample_value(f"vidtopics_{name}")) == "nan"
 
 
@@ -134,6 +136,35 @@ def test_rows_before_the_release_in_force_are_not_read(tmp_path: Path) -> None:
     (tables.path(RELEASES) / "_delta_log" / f"{1:020}.json").unlink()  # of release 1
     seen = read_status(tables, nobody, "vt")
     assert (seen.in_force, seen.latest) == (2, {"released": 3, "rolled_back": 3})
+
+
+def test_what_waits_is_as_old_as_the_first_release_that_nobody_released(tmp_path: Path) -> None:
+    """Release 2 was rejected at 3 s, 3 at 4 s; 4 is released, which ends it; all since 1970."""
+
+    def made(number: int, state: State, second: int) -> Release:
+        return Release(number, state, 0, second * 1_000_000, {})
+
+    rows = [made(1, "released", 2), made(2, "rejected", 3), made(3, "candidate", 4)]
+    tables = log(tmp_path / "a", *rows)
+    metrics, now_s = ServiceMetrics(Path(), WORKS), time.time()
+    metrics.observe(read_status(tables, nobody, "vt"))
+    value = metrics.registry.get_sample_value("vidtopics_release_waiting_seconds")
+    assert value == pytest.approx(now_s - 3, abs=60)
+    append(tables, [made(4, "released", 5)], run=1)
+    metrics.observe(read_status(tables, nobody, "vt"))
+    assert metrics.registry.get_sample_value("vidtopics_release_waiting_seconds") == 0
+    metrics.observe(read_status(log(tmp_path / "b", made(1, "rejected", 7)), nobody, "vt"))
+    first = metrics.registry.get_sample_value("vidtopics_release_waiting_seconds")
+    assert first == pytest.approx(now_s - 7, abs=60)
+
+
+def test_what_was_rolled_back_waits_for_nobody(tmp_path: Path) -> None:
+    """Times are microseconds since 1970, and the numbers of the releases."""
+    rows = [judged(1, "released"), judged(2, "released"), judged(2, "rolled_back")]
+    tables = log(tmp_path, *rows)
+    assert read_status(tables, nobody, "vt").waiting_us == 0
+    append(tables, [judged(3, "rejected")], run=1)
+    assert read_status(tables, nobody, "vt").waiting_us == 3
 
 
 def test_a_lag_grows_until_the_next_round_and_none_stays_none() -> None:

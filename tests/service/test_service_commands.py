@@ -97,6 +97,25 @@ def test_wrong_use_ends_with_2(home: Path, wrong: list[str]) -> None:
     assert common.run([*wrong, "--home", str(home)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["run"], "--every"),
+        (["materialize", "--full"], "--every"),
+        (["infer", "--once"], "--follow"),
+    ],
+)
+def test_options_of_a_service_are_refused_on_what_runs_once(
+    home: Path, words: list[str], flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All verbs have them from one place, and none ignores them."""
+    options = {"--metrics-port": "9000", "--metrics-host": "::1", "--max-failures": "3"}
+    options |= {"--log-format": "json", "--log-level": "debug"}
+    for name, value in options.items():
+        assert common.run([*words, name, value, "--home", str(home)]) == 2
+        assert f"{name} goes with {flag}" in capsys.readouterr().err
+
+
 def test_a_port_that_is_taken_ends_with_2_before_a_round(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -193,6 +193,6 @@ def test_every_verb_takes_home_and_config():
 def test_a_ranking_model_without_topics_says_how_to_get_them(topics, advised, capsys):
     counts = {"rows": 800, "clicked": 200, "users": 40, "videos": 60, "epochs": 1, "auc": 0.5}
     facts = {"model": "dcn", "topics": topics, "release": 1, "seconds": 2.0, "skipped": False}
-    facts |= {"known": "as known", "because": ""}
+    facts |= {"known": "as known", "because": "", "without_topics": "run it" if advised else ""}
     reports.trained(counts | facts)
-    assert ("vidtopics run --as-of" in capsys.readouterr().out) is advised
+    assert ("No impression had a topic: run it." in capsys.readouterr().out) is advised

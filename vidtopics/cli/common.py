@@ -87,6 +87,13 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="Settings (YAML); without it the defaults."),
 ]
+Because = Annotated[
+    str, typer.Option("--because", metavar="TEXT", help="Why; stays in the release log.")
+]
+MapFile = Annotated[
+    Path | None,
+    typer.Option("--map", metavar="FILE", help="What the source calls its fields (YAML)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

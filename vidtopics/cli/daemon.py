@@ -10,24 +10,13 @@ from vidtopics.cli import rounds
 from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ExistingHome
 
 
+@rounds.monitored
 def daemon(
-    run_every: Annotated[
-        float | None,
-        typer.Option(metavar="1h", parser=rounds.duration_s, help="Run all jobs as of now."),
-    ] = None,
+    run_every: Annotated[float | None, rounds.pace("1h", "Run all jobs as of now.")] = None,
     materialize_every: Annotated[
-        float | None,
-        typer.Option(
-            metavar="5m",
-            parser=rounds.duration_s,
-            help="Move what is new to Redis; at once after a run that released.",
-        ),
+        float | None, rounds.pace("5m", "Move what is new to Redis; at once after a release.")
     ] = None,
-    metrics_port: rounds.MetricsPort = None,
-    metrics_host: rounds.MetricsHost = "127.0.0.1",
-    log_format: rounds.LogFormat = "text",
-    log_level: rounds.LogLevel = "info",
-    max_failures: rounds.MaxFailures = None,
+    watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -52,5 +41,4 @@ def daemon(
         if run_every
         else []
     )
-    watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
     rounds.serve(home, embedded, settings.online, [*loads, *runs], watch)

@@ -57,11 +57,7 @@ def apply(
     ] = False,
     land_every: Annotated[
         float | None,
-        typer.Option(
-            metavar="1m",
-            parser=rounds.duration_s,
-            help="Write events to the tables; every minute if left out.",
-        ),
+        rounds.pace("1m", "Write events to the tables; every minute if left out."),
     ] = None,
     metrics_port: rounds.MetricsPort = None,
     metrics_host: rounds.MetricsHost = "127.0.0.1",

@@ -13,6 +13,7 @@ from vidtopics.cli.common import (
     Config,
     Embedded,
     ExistingHome,
+    MapFile,
     print_json,
 )
 
@@ -28,10 +29,7 @@ def follow(
         Literal["json", "arrow", "parquet"],
         typer.Option("--format", help="Of files json (lines) or parquet, of topics json or arrow."),
     ] = "json",
-    fields: Annotated[
-        Path | None,
-        typer.Option("--map", metavar="FILE", help="What the source calls its fields (YAML)."),
-    ] = None,
+    fields: MapFile = None,
     kafka_config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Properties of Kafka's client: TLS, SASL.", exists=True),

@@ -19,11 +19,13 @@ from vidtopics.cli.common import (
     Config,
     Embedded,
     ExistingHome,
+    MapFile,
     print_json,
 )
 from vidtopics.cli.events import land_before_run
 
 if TYPE_CHECKING:
+    from vidtopics.ingest.delivery_maps import DeliveryMap
     from vidtopics.ingest.inbox import Inbox, Taken
     from vidtopics.jobs.pipeline import Step
     from vidtopics.jobs.releasing import Decision
@@ -42,7 +44,9 @@ REFUSED = 1
 """Exit status: a delivery was refused."""
 
 
+@rounds.monitored
 def infer(
+    context: typer.Context,
     delivery: Annotated[
         Path | None,
         typer.Argument(metavar="[DELIVERY]", help="A folder as of `ingest folder`; stays there."),
@@ -53,11 +57,8 @@ def infer(
     once: Annotated[
         bool, typer.Option("--once", help="What waits in the home's inbox, then end.")
     ] = False,
-    metrics_port: rounds.MetricsPort = None,
-    metrics_host: rounds.MetricsHost = "127.0.0.1",
-    log_format: rounds.LogFormat = "text",
-    log_level: rounds.LogLevel = "info",
-    max_failures: rounds.MaxFailures = None,
+    fields: MapFile = None,
+    watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -71,17 +72,19 @@ def infer(
     home, 4 if a gate blocks the release; with --follow as `daemon` does.
     """
     from vidtopics.cli import homes
+    from vidtopics.ingest.delivery_maps import DeliveryMap, read_delivery_map
 
     if sum([delivery is not None, follow, once]) != 1:
         raise typer.BadParameter("say DELIVERY, --once or --follow, one of them")
+    rounds.refuse_without("--follow", context, is_service=follow)
     if follow and as_json:
         raise typer.BadParameter("--follow goes with --log-format json in the place of --json")
     settings = homes.settings(home, config)
+    names = read_delivery_map(fields) if fields else DeliveryMap()
     if follow:
-        watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
-        _follow(home, embedded, settings, watch)
+        _follow(home, embedded, settings, names, watch)
         return
-    _once(home, embedded, settings, delivery, as_json)
+    _once(home, embedded, settings, names, delivery, as_json)
 
 
 @dataclass
@@ -117,6 +120,7 @@ def serve_new(
     inbox: Inbox,
     served: Served,
     *,
+    fields: DeliveryMap | None = None,
     tell: Callable[[Taken], None] = lambda taken: None,
     warn: Callable[[str], None] = stores.print_warning,
 ) -> None:
@@ -132,7 +136,12 @@ def serve_new(
     tables = Tables(home)
     with served.timed("take"), inbox.held():
         served.deliveries, served.errors = take_deliveries(
-            tables, inbox, settings.ingest, suspects=not is_due(tables), tell=tell
+            tables,
+            inbox,
+            settings.ingest,
+            fields=fields,
+            suspects=not is_due(tables),
+            tell=tell,
         )
     _release(tables, embedded, settings, served, warn)
 
@@ -194,7 +203,12 @@ def _log(taken: Taken) -> None:
 
 
 def _once(
-    home: Path, embedded: bool, settings: Settings, delivery: Path | None, as_json: bool
+    home: Path,
+    embedded: bool,
+    settings: Settings,
+    fields: DeliveryMap,
+    delivery: Path | None,
+    as_json: bool,
 ) -> None:
     from vidtopics.cli import show
     from vidtopics.cli.materialize import lock_errors
@@ -205,10 +219,10 @@ def _once(
     served = Served()
     with show.working("Serving new videos"), lock_errors():
         if delivery:
-            _ingest(Tables(home), settings, delivery, as_json)
+            _ingest(Tables(home), settings, fields, delivery, as_json)
             _release(Tables(home), embedded, settings, served)
         else:
-            serve_new(home, embedded, settings, Inbox(home), served)
+            serve_new(home, embedded, settings, Inbox(home), served, fields=fields)
     _show(served, as_json)
     if served.errors:
         raise served.errors[0]
@@ -217,11 +231,13 @@ def _once(
         raise typer.Exit(REFUSED)
 
 
-def _ingest(tables: Tables, settings: Settings, delivery: Path, as_json: bool) -> None:
+def _ingest(
+    tables: Tables, settings: Settings, fields: DeliveryMap, delivery: Path, as_json: bool
+) -> None:
     from vidtopics.cli import show
     from vidtopics.ingest import Source, ingest, recognise
 
-    result = ingest(tables, Source(recognise(delivery), delivery), settings.ingest)
+    result = ingest(tables, Source(recognise(delivery), delivery, fields), settings.ingest)
     if not as_json:
         show.ingested(result)
 
@@ -257,7 +273,13 @@ def _line(taken: Taken) -> str:
     return f"{taken.name}: {taken.outcome}{rows}{f': {taken.cause}' if taken.cause else ''}"
 
 
-def _follow(home: Path, embedded: bool, settings: Settings, watch: rounds.Monitoring) -> None:
+def _follow(
+    home: Path,
+    embedded: bool,
+    settings: Settings,
+    fields: DeliveryMap,
+    watch: rounds.Monitoring,
+) -> None:
     from vidtopics.ingest.inbox import Inbox
     from vidtopics.jobs.small_release import warm_up
     from vidtopics.server import named_url
@@ -270,7 +292,7 @@ def _follow(home: Path, embedded: bool, settings: Settings, watch: rounds.Monito
     warm_up(Tables(home), settings)
 
     def once() -> Facts:
-        facts = _round(home, embedded, settings, inbox)
+        facts = _round(home, embedded, settings, fields, inbox)
         if inbox.unfinished():  # that several processes died over: their turn, once all is served
             work.due.set()
         return facts
@@ -280,7 +302,9 @@ def _follow(home: Path, embedded: bool, settings: Settings, watch: rounds.Monito
         rounds.serve(home, embedded, settings.online, [work], watch)
 
 
-def _round(home: Path, embedded: bool, settings: Settings, inbox: Inbox) -> Facts:
+def _round(
+    home: Path, embedded: bool, settings: Settings, fields: DeliveryMap, inbox: Inbox
+) -> Facts:
     """One round as facts for the log; what kept it from its end as the service's errors."""
     from vidtopics.errors import BusyError
     from vidtopics.materialization import IncompleteError
@@ -290,7 +314,7 @@ def _round(home: Path, embedded: bool, settings: Settings, inbox: Inbox) -> Fact
 
     served = Served()
     try:
-        serve_new(home, embedded, settings, inbox, served, tell=_log, warn=logs.warn)
+        serve_new(home, embedded, settings, inbox, served, fields=fields, tell=_log, warn=logs.warn)
     except (BusyError, LockError) as error:
         raise StandbyError(str(error)) from error
     except IncompleteError as error:  # a table is damaged, all others are live

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, NewHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, MapFile, NewHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
@@ -28,11 +28,12 @@ def folder(
     path: Folder,
     home: NewHome = DEFAULT_HOME,
     config: Config = None,
+    fields: MapFile = None,
     event_id_prefix: Prefix = "",
     as_json: AsJson = False,
 ) -> None:
     """Read the folder format: videos and impressions (CSV or Parquet), optionally tags."""
-    _ingest("folder", path, home, config, as_json, event_id_prefix)
+    _ingest("folder", path, home, config, as_json, event_id_prefix, fields)
 
 
 @app.command()
@@ -73,11 +74,18 @@ def simulate(home: Path, settings: Settings) -> Source:
 
 
 def _ingest(
-    kind: str, path: Path, home: Path, config: Path | None, as_json: bool, prefix: str = ""
+    kind: str,
+    path: Path,
+    home: Path,
+    config: Path | None,
+    as_json: bool,
+    prefix: str = "",
+    fields: Path | None = None,
 ) -> None:
     from vidtopics.cli import homes
     from vidtopics.errors import InputError, explain
     from vidtopics.ingest import Source, recognise
+    from vidtopics.ingest.delivery_maps import DeliveryMap, read_delivery_map
 
     recognised = recognise(path)
     if recognised != kind:
@@ -90,7 +98,8 @@ def _ingest(
             )
         )
     settings = homes.settings(home, config, "movielens" if recognised == "movielens" else "demo")
-    _show(home, settings, Source(recognised, path), as_json, prefix)
+    names = read_delivery_map(fields) if fields else DeliveryMap()
+    _show(home, settings, Source(recognised, path, names), as_json, prefix)
 
 
 def _show(home: Path, settings: Settings, source: Source, as_json: bool, prefix: str = "") -> None:

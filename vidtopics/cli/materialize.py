@@ -49,16 +49,14 @@ Time = Annotated[
 ]
 
 
+@rounds.monitored
 def materialize(
     context: typer.Context,
     full: Annotated[
         bool, typer.Option("--full", help="Fill a new generation beside the live one, then switch.")
     ] = False,
     every: Annotated[
-        float | None,
-        typer.Option(
-            metavar="5m", parser=rounds.duration_s, help="Go on in rounds until SIGINT or SIGTERM."
-        ),
+        float | None, rounds.pace("5m", "Go on in rounds until SIGINT or SIGTERM.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would move; write nothing.")
@@ -80,11 +78,7 @@ def materialize(
         bool,
         typer.Option("--take-over", help="Make the prefix this home's, whoever loaded it before."),
     ] = False,
-    metrics_port: rounds.MetricsPort = None,
-    metrics_host: rounds.MetricsHost = "127.0.0.1",
-    log_format: rounds.LogFormat = "text",
-    log_level: rounds.LogLevel = "info",
-    max_failures: rounds.MaxFailures = None,
+    watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
@@ -99,7 +93,7 @@ def materialize(
     """
     from vidtopics.cli import homes
 
-    rounds.refuse_without_every(context, every)
+    rounds.refuse_without("--every", context, is_service=every is not None)
     chosen = [full, dry_run, since is not None]
     another = [release is not None, pin is not None, unpin]
     if (
@@ -122,9 +116,6 @@ def materialize(
     with lock_errors():
         if every:
             work = rounds.materialize_work(home, embedded, whole, every)
-            watch = rounds.Monitoring(
-                metrics_port, metrics_host, log_format, log_level, max_failures
-            )
             rounds.serve(home, embedded, settings, [work], watch)
         elif dry_run:
             _show(_preview(home, embedded, settings, full, release), as_json, dry=True)

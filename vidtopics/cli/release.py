@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Because, ExistingHome, print_json
 
 
 def release(
@@ -16,9 +16,7 @@ def release(
             "--allow", metavar="GATE", help="A gate that blocks it, as `vidtopics run` names it."
         ),
     ],
-    because: Annotated[
-        str, typer.Option("--because", metavar="TEXT", help="Why; stays in the release log.")
-    ],
+    because: Because,
     home: ExistingHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,11 @@ import typer
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 if TYPE_CHECKING:
+    from vidtopics.releases.waiting import Waiting
     from vidtopics.tables.releases import Release
 
 SHOWN = 20
+HOUR, DAY = 3_600, 86_400
 
 
 def releases(
@@ -24,12 +27,13 @@ def releases(
 ) -> None:
     """List releases with their state, what gates said of them, and which store serves them."""
     from vidtopics.releases.loads import live_now, read_loads
+    from vidtopics.releases.waiting import waiting
     from vidtopics.tables import Tables
     from vidtopics.tables.releases import in_force, read_log
 
     tables = Tables(home)
     log = read_log(tables)
-    current = in_force(log)
+    current, last = in_force(log), waiting(log)
     live = live_now(read_loads(tables))
     latest = list({row.release_id: row for row in log}.values())
     shown = latest if everything else latest[-SHOWN:]
@@ -37,12 +41,67 @@ def releases(
     if as_json:
         rows = [_plain(row) for row in log if row.release_id in {r.release_id for r in shown}]
         loads = {store: asdict(load) for store, load in live.items()}
-        print_json({"in_force": number, "live": loads, "releases": rows})
+        print_json(
+            {"in_force": number, "waiting": _plain_waiting(last), "live": loads, "releases": rows}
+        )
         return
     stores: dict[int, list[str]] = {}
     for store, load in live.items():
         stores.setdefault(load.release_id, []).append(store)
     _show(shown, number, stores)
+    if last:
+        from vidtopics.cli.show import as_text, out
+
+        out.print(as_text(sentence(last, number, time.time())), soft_wrap=True)
+
+
+def _plain_waiting(last: Waiting | None) -> dict[str, Any] | None:
+    from vidtopics.times import moment
+
+    if last is None:
+        return None
+    return {
+        "release": last.release.release_id,
+        "state": last.release.state,
+        "since": moment(last.since_us),
+        "age_s": round(time.time() - last.since_us / 1e6),
+    }
+
+
+def sentence(last: Waiting, in_force: int | None, now_s: float) -> str:
+    """For how long consumers have had nothing new, and what ends it.
+
+    >>> from vidtopics.releases.waiting import Waiting
+    >>> from vidtopics.tables.releases import Release
+    >>> rejected = Release(7, "rejected", 0, 0, {}, verdicts={"topics.rows": "block: 0 is below 1"})
+    >>> text = sentence(Waiting(rejected, 0), 6, 187_200)
+    >>> text.partition("than ")[2].partition(". ")[0]
+    'release 6 for 2.2 d (since 1970-01-01 00:00 UTC)'
+    """
+    from vidtopics.releases.allowing import NEVER_ALLOWED
+    from vidtopics.times import moment
+
+    blocked = [name for name, text in last.release.verdicts.items() if text.startswith("block")]
+    allowed = "".join(f" --allow {name}" for name in blocked)
+    by_hand = f", or: vidtopics release{allowed} --because TEXT"
+    newer = f"nothing newer than release {in_force}" if in_force else "no release"
+    since = moment(last.since_us)[:16].replace("T", " ")
+    return (
+        f"Release {last.release.release_id} waits, and consumers have had {newer} for"
+        f" {_age(now_s - last.since_us / 1e6)} (since {since} UTC). Mend the cause and run again"
+        f"{'' if NEVER_ALLOWED in blocked else by_hand}"
+    )
+
+
+def _age(seconds: float) -> str:
+    """As a person says it.
+
+    >>> _age(90), _age(7_200), _age(400_000)
+    ('2 min', '2.0 h', '4.6 d')
+    """
+    if seconds < HOUR:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"
 
 
 def _plain(row: Release) -> dict[str, Any]:

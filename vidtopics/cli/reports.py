@@ -100,11 +100,6 @@ def _separation(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-NO_TOPICS = """  No impression had a topic: topics are known from the as-of time of their run on,
-  and no run was as of a time within the log. Run the jobs for such times
-  (`vidtopics run --as-of T`), then train again."""
-
-
 def trained(report: dict[str, Any]) -> None:
     """What the ranking model was trained on and how well it does."""
     state = "is up to date" if report["skipped"] else f"trained in {report['seconds']:.0f} s"
@@ -118,8 +113,9 @@ def trained(report: dict[str, Any]) -> None:
     )
     reason = f"; not as served: {report['because']}" if report["because"] else ""
     out.print(as_text(f"Features {report['known']}{reason}"), soft_wrap=True)
-    if not report["topics"]:
-        out.print(NO_TOPICS, soft_wrap=True)
+    if report["without_topics"]:
+        text = f"No impression had a topic: {report['without_topics']}."
+        out.print(as_text(text), soft_wrap=True)
 
 
 def _plain(estimate: dict[str, Any], form: str = ".3f") -> str:

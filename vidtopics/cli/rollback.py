@@ -10,6 +10,7 @@ import typer
 from vidtopics.cli.common import (
     DEFAULT_HOME,
     AsJson,
+    Because,
     Config,
     Embedded,
     ExistingHome,
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def rollback(
-    because: Annotated[
-        str, typer.Option("--because", metavar="TEXT", help="Why; stays in the release log.")
-    ],
+    because: Because,
     to: Annotated[
         int | None,
         typer.Option("--to", metavar="N", min=1, help="The release; the one before if left out."),

@@ -1,4 +1,4 @@
-"""What `daemon`, `materialize --every` and `run --every` share: their works, log and monitoring."""
+"""What `daemon`, `infer --follow`, `materialize --every` and `run --every` share: monitoring."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, fields
+from functools import partial, wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -41,6 +42,11 @@ def duration_s(text: str) -> float:
     return seconds(text)
 
 
+def pace(metavar: str, text: str) -> Any:
+    """The option of a time between rounds, as `5m`; a parameter of it is seconds."""
+    return typer.Option(metavar=metavar, parser=duration_s, help=text)
+
+
 MetricsPort = Annotated[
     int | None,
     typer.Option(
@@ -63,22 +69,60 @@ MaxFailures = Annotated[
 
 @dataclass(frozen=True)
 class Monitoring:
-    """How a service is watched, and when it gives up: the options above."""
+    """How a service is watched, and when it gives up: options of every verb that is `monitored`."""
 
-    metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"
-    log_format: Format = "text"
-    log_level: Level = "info"
-    max_failures: int | None = None
+    metrics_port: MetricsPort = None
+    metrics_host: MetricsHost = "127.0.0.1"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
+    max_failures: MaxFailures = None
 
 
-def refuse_without_every(context: typer.Context, every: float | None) -> None:
-    """BadParameter for an option of a service on a command that runs once."""
-    source, names = context.get_parameter_source, Monitoring.__dataclass_fields__
-    for name in names:
-        given = source(name)
-        if every is None and given is not None and given.name == "COMMANDLINE":
-            raise typer.BadParameter(f"--{name.replace('_', '-')} goes with --every")
+UNWATCHED = Monitoring()
+"""The default of a verb's `watch`, whose options have it too."""
+
+
+def monitored(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with the options of :class:`Monitoring` in the place of its parameter `watch`.
+
+    >>> @monitored
+    ... def serve(watch: Monitoring = UNWATCHED, *, quick: bool = False) -> None:
+    ...     print(watch.metrics_port, watch.log_level, quick)
+    >>> serve(metrics_port=9108, quick=True)
+    9108 info True
+    """
+    hints = get_type_hints(Monitoring, include_extras=True)
+    options = [
+        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in fields(Monitoring)
+    ]
+    own = signature(verb, eval_str=True)
+    parameters = [
+        p
+        for parameter in own.parameters.values()
+        for p in (options if parameter.name == "watch" else [_by_name(parameter)])
+    ]
+
+    @wraps(verb)
+    def command(**values: Any) -> None:
+        watch = {name: values.pop(name) for name in hints if name in values}
+        verb(**values, watch=Monitoring(**watch))
+
+    vars(command)["__signature__"] = own.replace(parameters=parameters)
+    command.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
+    return command
+
+
+def _by_name(parameter: Parameter) -> Parameter:
+    return parameter.replace(kind=Parameter.KEYWORD_ONLY)
+
+
+def refuse_without(option: str, context: typer.Context, *, is_service: bool) -> None:
+    """BadParameter for an option of a service on a command that, without `option`, runs once."""
+    for name in (field.name for field in fields(Monitoring)):
+        given = context.get_parameter_source(name)
+        if not is_service and given is not None and given.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name.replace('_', '-')} goes with {option}")
 
 
 def materialize_work(home: Path, embedded: bool, settings: Settings, every_s: float) -> Work:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vidtopics.tables import Tables
 
 
+@rounds.monitored
 def run(
     context: typer.Context,
     job: Annotated[
@@ -33,17 +34,9 @@ def run(
     ] = None,
     every: Annotated[
         float | None,
-        typer.Option(
-            metavar="1h",
-            parser=rounds.duration_s,
-            help="Go on in rounds as of now until SIGINT or SIGTERM, each a process of its own.",
-        ),
+        rounds.pace("1h", "Go on in rounds as of now until a signal, each a process of its own."),
     ] = None,
-    metrics_port: rounds.MetricsPort = None,
-    metrics_host: rounds.MetricsHost = "127.0.0.1",
-    log_format: rounds.LogFormat = "text",
-    log_level: rounds.LogLevel = "info",
-    max_failures: rounds.MaxFailures = None,
+    watch: rounds.Monitoring = rounds.UNWATCHED,
     home: ExistingHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
@@ -59,14 +52,13 @@ def run(
     from vidtopics.releases.lock import hold
     from vidtopics.tables import Tables
 
-    rounds.refuse_without_every(context, every)
+    rounds.refuse_without("--every", context, is_service=every is not None)
     settings = homes.settings(home, config)
     if every:
         if as_of or as_json:
             raise typer.BadParameter("--every goes with neither --as-of nor --json")
         find(job or [])  # a wrong name is refused now rather than in each round
         work = rounds.run_work(home, config, job or [], every)
-        watch = rounds.Monitoring(metrics_port, metrics_host, log_format, log_level, max_failures)
         rounds.serve(home, False, settings.online, [work], watch)
         return
     find(job or [])

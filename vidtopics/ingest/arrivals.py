@@ -10,11 +10,13 @@ from vidtopics.errors import InputError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.files import sha256
 from vidtopics.ingest.delivery import FileReport
+from vidtopics.ingest.delivery_maps import DeliveryMap
 from vidtopics.ingest.inbox import MOST_ATTEMPTS, Inbox, Taken
 from vidtopics.ingest.known import JOB
 from vidtopics.ingest.publishing import ingest
 from vidtopics.ingest.source import MAIN_FILES, OTHER_FILES, Source, find_optional, recognise
-from vidtopics.settings import IngestSettings, digest
+from vidtopics.ingest.staging import content_digest
+from vidtopics.settings import IngestSettings
 from vidtopics.tables import Tables
 
 LAST = TABLES[rejected(INPUTS[-1]).name]
@@ -28,6 +30,7 @@ def take_deliveries(
     inbox: Inbox,
     settings: IngestSettings,
     *,
+    fields: DeliveryMap | None = None,
     suspects: bool = True,
     tell: Callable[[Taken], None] = lambda taken: None,
 ) -> tuple[list[Taken], list[Exception]]:
@@ -37,6 +40,7 @@ def take_deliveries(
         tables: those of the inbox's home.
         inbox: held by the caller.
         settings: limits.
+        fields: what deliveries call their columns; None: as the format does.
         suspects: read also those that several processes died over, where nothing else waits.
         tell: called with each delivery that has an outcome.
 
@@ -49,7 +53,7 @@ def take_deliveries(
     for item in _in_turn(inbox, suspects):
         try:
             taken = item if isinstance(item, Taken) else inbox.take(item)
-            done.append(_read(tables, inbox, taken, settings))
+            done.append(_read(tables, inbox, taken, settings, fields or DeliveryMap()))
         except FileNotFoundError:  # whoever brought it took it away again
             continue
         except Exception as error:  # the next one's way is free
@@ -66,14 +70,16 @@ def _in_turn(inbox: Inbox, suspects: bool) -> Sequence[Taken | str]:
     return [*others, *names] or (unfinished if suspects else [])
 
 
-def _read(tables: Tables, inbox: Inbox, taken: Taken, settings: IngestSettings) -> Taken:
+def _read(
+    tables: Tables, inbox: Inbox, taken: Taken, settings: IngestSettings, fields: DeliveryMap
+) -> Taken:
     """Publish a delivery, or find that a process that died has; noted with its outcome."""
     if taken.attempts >= MOST_ATTEMPTS:
         return inbox.refused(taken, _too_often(taken))
     begun = inbox.begin(taken, tables.version(LAST))
     failpoint("inbox.begun")
     try:
-        source = Source(recognise(begun.path), begun.path)
+        source = Source(recognise(begun.path), begun.path, fields)
         if taken.attempts and is_published(tables, source, since=begun.since):
             return inbox.ingested(begun, {})
         result = ingest(tables, source, settings)
@@ -103,8 +109,8 @@ def is_published(tables: Tables, source: Source, *, since: int) -> bool:
 
 
 def content_of(source: Source) -> str:
-    """What `ingest` notes of a delivery with its commits: a digest of its files' hashes."""
-    return digest(sorted(sha256(path) for path in _files(source)), "")
+    """What `ingest` notes of a delivery with its commits."""
+    return content_digest((sha256(path) for path in _files(source)), source)
 
 
 def _files(source: Source) -> Iterator[Path]:

@@ -31,7 +31,7 @@ def open_file(
 ) -> tuple[tuple[str, ...], str, Iterator[pa.RecordBatch]]:
     """Header, dialect in words (empty if plain), batches; InputError for a bad header."""
     with path.open("rb") as file:
-        dialect = sniff(path.name, file.read(HEAD_BYTES), columns.names)
+        dialect = sniff(path.name, file.read(HEAD_BYTES), list(columns.names_in_file.values()))
     return dialect.header, str(dialect), _batches(path, dialect, columns, batch_rows)
 
 
@@ -65,9 +65,7 @@ def _fields(text: pa.BinaryArray, dialect: Dialect, columns: Columns) -> dict[st
     In files separated by semicolons, numbers have a decimal comma or point.
     """
     joined = _bytes(text)
-    positions = {
-        name: dialect.header.index(name) for name in columns.names if name in dialect.header
-    }
+    positions = {name: first for name, (first, *_) in columns.places(dialect.header).items()}
     parsed = pa_csv.read_csv(
         pa.BufferReader(joined),
         pa_csv.ReadOptions(
@@ -78,7 +76,7 @@ def _fields(text: pa.BinaryArray, dialect: Dialect, columns: Columns) -> dict[st
         pa_csv.ParseOptions(delimiter=dialect.separator, newlines_in_values=True),
         pa_csv.ConvertOptions(
             column_types={str(position): pa.string() for position in positions.values()},
-            include_columns=[str(position) for position in positions.values()],
+            include_columns=[str(position) for position in sorted(set(positions.values()))],
             null_values=[],
             check_utf8=False,
         ),

@@ -6,14 +6,14 @@ the end of the header, the separator from the column names that are known.
 >>> head = b'sep=;\r\nVIDEO_ID; Title\r\nv1;"a;b"\r\n'
 >>> dialect = sniff("videos.csv", head, ["video_id", "title"])
 >>> dialect.header, dialect.separator, str(dialect)
-(('video_id', 'title'), ';', "separator ';', line ends CR LF, first line 'sep='")
+(('VIDEO_ID', 'Title'), ';', "separator ';', line ends CR LF, first line 'sep='")
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vidtopics.errors import InputError, explain
@@ -44,7 +44,7 @@ _SAVE = "save the file as CSV in UTF-8, its fields separated by commas"
 class Dialect:
     r"""How a CSV file is written; `str` says it in words, empty for commas, UTF-8 and LF.
 
-    * `header`: column names; a known one as the format spells it, others without space around them.
+    * `header`: column names without space around them.
     * `body_offset`: where the first row starts in the UTF-8 text without byte order mark (bytes).
     * `line_end`: ``\n``, ``\r\n``, ``\r\r\n`` or ``\r``.
     * `mark`: the encoding that a byte order mark states, if there is one.
@@ -94,7 +94,7 @@ def sniff(file_name: str, head: bytes, known: Sequence[str]) -> Dialect:
     if _known_count(line, separator, known) < 2:
         _check_separator(file_name, line, known)
     return Dialect(
-        header=tuple(canonical_names(_split(line, separator), known)),
+        header=tuple(bare_names(_split(line, separator))),
         body_offset=match.end(),
         separator=separator,
         line_end=match[2].decode() or "\n",
@@ -103,15 +103,13 @@ def sniff(file_name: str, head: bytes, known: Sequence[str]) -> Dialect:
     )
 
 
-def canonical_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names without space around them; in any case, a known one is spelt as in `known`.
+def bare_names(names: Iterable[str]) -> list[str]:
+    """Names without space around them, and without a byte order mark.
 
-    >>> canonical_names([" VIDEO_ID ", "Note"], ["video_id"])
-    ['video_id', 'Note']
+    >>> bare_names([" VIDEO_ID ", "Note"])
+    ['VIDEO_ID', 'Note']
     """
-    spelling = {name.casefold(): name for name in known}
-    bare = [name.replace("\ufeff", "").strip() for name in names]
-    return [spelling.get(name.casefold(), name) for name in bare]
+    return [name.replace("\ufeff", "").strip() for name in names]
 
 
 def _match_end(pattern: re.Pattern[bytes], text: bytes, start: int) -> int:
@@ -149,7 +147,8 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _known_count(line: str, separator: str, known: Sequence[str]) -> int:
-    return len(set(canonical_names(_split(line, separator), known)) & set(known))
+    names = {name.casefold() for name in bare_names(_split(line, separator))}
+    return len(names & {name.casefold() for name in known})
 
 
 def _check_separator(file_name: str, line: str, known: Sequence[str]) -> None:

@@ -14,17 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vidtopics.errors import SettingsError, explain
+from vidtopics.ingest.field_maps import FieldMap, Text, read_map
 from vidtopics.online.event_rules import as_number
-from vidtopics.settings.section import Section
-from vidtopics.yaml_files import read_mapping
 
 TIMES = ("event_timestamp", "clicked_at")
 AFTER = ("clicked_at", "watch_seconds")
 """Of clicks and watches: their fields may be those of every message, as its time is."""
-PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 Name = Literal[
     "event_id",
     "user_id",
@@ -38,11 +36,10 @@ Name = Literal[
 ]
 """Fields of an event, and `clicked` of a row of the ingest format."""
 Kind = Literal["impression", "click", "watch"]
-Text = Annotated[str, Field(min_length=1)]
 Message = Mapping[str, Any]
 
 
-class EventFields(Section):
+class EventFields(FieldMap):
     """How an event is made of a message with other names; what isn't named is left out.
 
     Without a `kind`, a message is a row of the ingest format: its impression, and its click.
@@ -60,8 +57,6 @@ class EventFields(Section):
     """Their kinds to ours; null: such messages are left out. Others are refused."""
     every: Kind | None = None
     """The kind of all messages, where no field says it."""
-    time_unit: Literal["s", "ms", "us", "ns"] = "s"
-    """Of times that are numbers."""
 
     def event(self, message: object) -> object | None:
         """The event of a message; None where its kind is left out; as it is where it's no object.
@@ -73,7 +68,7 @@ class EventFields(Section):
         event: dict[str, Any] = {name: _value(message, p) for name, p in self.fields.items()}
         for name in TIMES:
             if name in event and self.time_unit != "s":
-                event[name] = _seconds(event[name], PARTS_OF_A_SECOND[self.time_unit])
+                event[name] = _seconds(event[name], self.parts_of_a_second)
         if self.every is not None:
             return _of_kind(event, self.every)
         if self.kind is None:
@@ -116,19 +111,7 @@ def read_fields(path: Path) -> EventFields:
     Raises:
         SettingsError: the file can't be read, or a key or value is wrong.
     """
-    try:
-        fields = EventFields.model_validate(dict(read_mapping(path)))
-    except ValidationError as error:
-        messages = [
-            explain(
-                ", ".join([str(path), ".".join(map(str, e["loc"]))]),
-                expected=e["msg"],
-                found=ascii(e["input"])[:80],
-                mend="correct the key or value (docs/realtime.md)",
-            )
-            for e in error.errors()
-        ]
-        raise SettingsError("\n".join(messages)) from None
+    fields = read_map(path, EventFields, "docs/realtime.md")
     if (fields.kind is None) != (not fields.kinds) or (fields.kind and fields.every):
         raise SettingsError(
             explain(

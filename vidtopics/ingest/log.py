@@ -31,6 +31,7 @@ COLUMNS = Columns(
         "created_timestamp",
     ],
     measures=["watch_seconds"],
+    times=["event_timestamp", "clicked_at", "created_timestamp"],
 )
 """`propensity` is for `evaluate off-policy`, which reads the delivery; no table has it."""
 

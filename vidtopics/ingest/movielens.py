@@ -11,11 +11,10 @@ A rating of `click_rating` or more stands for a click, a lower one for an impres
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from vidtopics.contracts import IMPRESSIONS, VIDEO_CATALOG, VIDEO_TAGS
+from vidtopics.errors import InputError, explain
 from vidtopics.ingest.readers import Columns
-from vidtopics.ingest.source import find
+from vidtopics.ingest.source import Source, find
 from vidtopics.ingest.workspace import Workspace
 
 MOVIES = Columns(["movieId", "title"], ["genres"])
@@ -37,8 +36,21 @@ _NEW_YEAR = f"""CASE WHEN regexp_matches(title, '{_YEAR}')
     THEN regexp_extract(title, '{_YEAR}', 1) || '-01-01' ELSE '' END"""
 
 
-def load(work: Workspace, folder: Path) -> None:
-    """Creates the relations of the folder format from a MovieLens folder, with its ids."""
+def load(work: Workspace, source: Source) -> None:
+    """Creates the relations of the folder format from a MovieLens folder, with its ids.
+
+    InputError where its columns are to have other names, which MovieLens doesn't have.
+    """
+    folder = source.path
+    if source.renamed:
+        raise InputError(
+            explain(
+                str(folder),
+                expected="videos and impressions, whose columns --map names",
+                found="the files of MovieLens",
+                mend="leave out --map",
+            )
+        )
     work.load("movies", find(folder, "movies"), MOVIES, VIDEO_CATALOG)
     work.load("classes", find(folder, "classes"), CLASSES, VIDEO_CATALOG)
     work.load("ratings", find(folder, "ratings"), RATINGS, IMPRESSIONS)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from vidtopics.errors import InputError, explain
 from vidtopics.ingest.columns import Columns
 from vidtopics.ingest.csv_records import MAX_RECORD_BYTES
-from vidtopics.ingest.dialects import canonical_names
+from vidtopics.ingest.dialects import bare_names
 from vidtopics.ingest.signatures import content_kind
 from vidtopics.ingest.text_columns import as_text, inexact_ids, inexact_ids_detail
 from vidtopics.ingest.utf8 import undecodable
@@ -24,11 +24,11 @@ def open_file(
 ) -> tuple[tuple[str, ...], str, Iterator[pa.RecordBatch]]:
     """Header, no dialect (empty) and batches; InputError if it isn't Parquet of plain columns."""
     schema = _schema(path)
-    header = tuple(canonical_names(schema.names, columns.names))
-    for name, field in zip(header, schema, strict=True):
-        if name in columns.names:
-            _check_type(path.name, field)
-    stored = dict(zip(header, schema.names, strict=True))
+    header = tuple(bare_names(schema.names))
+    places = columns.places(header)
+    for index in sorted(i for indices in places.values() for i in indices):
+        _check_type(path.name, schema.field(index))
+    stored = {name: schema.names[first] for name, (first, *_) in places.items()}
     return header, "", _batches(path, stored, columns, batch_rows)
 
 
@@ -64,10 +64,10 @@ def _batches(
     path: Path, stored: dict[str, str], columns: Columns, batch_rows: int
 ) -> Iterator[pa.RecordBatch]:
     row = 1
-    names = [name for name in columns.names if name in stored]
+    wanted = list(dict.fromkeys(stored.values()))
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_rows, columns=[stored[name] for name in names]):
-            yield _batch({name: batch[stored[name]] for name in names}, columns, row)
+        for batch in file.iter_batches(batch_rows, columns=wanted):
+            yield _batch({ours: batch[theirs] for ours, theirs in stored.items()}, columns, row)
             row += len(batch)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,28 +50,47 @@ def open_rows(path: Path, columns: Columns, batch_rows: int) -> RowFile:
         ) from None
     module = csv_files if path.suffix.lower() == ".csv" else parquet_files
     header, dialect, batches = module.open_file(path, columns, batch_rows)
-    _check_header(path.name, header, columns)
-    unknown = [name for name in header if name and name not in columns.names]
+    places = columns.places(header)
+    _check_header(path.name, header, places, columns)
+    read = {index for indices in places.values() for index in indices}
+    unknown = [name for index, name in enumerate(header) if name and index not in read]
     rows = pa.RecordBatchReader.from_batches(columns.schema, batches)
     return RowFile(file_hash, unknown, dialect, rows)
 
 
-def _check_header(file_name: str, header: Sequence[str], columns: Columns) -> None:
-    for name in columns.required:
-        if name not in header:
-            near = difflib.get_close_matches(name, header, n=1)
-            mend = (
-                f"rename {near[0]!r} to {name!r}"
-                if near
-                else "add the column, its values may be empty where allowed"
-            )
-            found = f"missing_column, only {', '.join(header)[:500] or 'an empty header'}"
-            raise InputError(
-                explain(file_name, expected=f"a column {name!r}", found=found, mend=mend)
-            )
-    for name in columns.names:
-        if header.count(name) > 1:
-            expected = f"one column {name!r}"
+def _check_header(
+    file_name: str,
+    header: Sequence[str],
+    places: Mapping[str, Sequence[int]],
+    columns: Columns,
+) -> None:
+    """InputError where a column is missing that is required or mapped, or stands there twice."""
+    for name, theirs in columns.names_in_file.items():
+        needed = name in columns.required or name in columns.delivered
+        if needed and name not in places:
+            raise InputError(_missing(file_name, header, name, columns))
+        if len(places.get(name, ())) > 1:
+            expected = f"one column {theirs!r}"
             raise InputError(
                 explain(file_name, expected=expected, found="several", mend="leave one")
             )
+
+
+def _missing(file_name: str, header: Sequence[str], name: str, columns: Columns) -> str:
+    theirs = columns.names_in_file[name]
+    near = difflib.get_close_matches(theirs, header, n=1)
+    found = f"missing_column, only {', '.join(header)[:500] or 'an empty header'}"
+    if name in columns.delivered:
+        better = repr(near[0]) if near else "the name that it has"
+        mend = (
+            f"write {better} for {name} into the file of --map, or null if there is no such column"
+        )
+        return explain(
+            file_name, expected=f"a column {theirs!r}, as {name}", found=found, mend=mend
+        )
+    mend = (
+        f"rename {near[0]!r} to {theirs!r}, or say so by --map"
+        if near
+        else "add the column, its values may be empty where allowed; or name another by --map"
+    )
+    return explain(file_name, expected=f"a column {theirs!r}", found=found, mend=mend)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from vidtopics.errors import InputError, explain
+from vidtopics.ingest.delivery_maps import DeliveryMap
 
 Kind = Literal["folder", "movielens"]
 SUFFIXES = (".csv", ".parquet")
@@ -30,10 +31,16 @@ _OTHER_SUFFIXES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A delivery: a directory and its format."""
+    """A delivery: a directory, its format, and what its files call their columns."""
 
     kind: Kind
     path: Path
+    fields: DeliveryMap = field(default_factory=DeliveryMap)
+
+    @property
+    def renamed(self) -> bool:
+        """Whether a file has columns of other names or units than the format's."""
+        return self.fields != DeliveryMap()
 
 
 def recognise(path: str | Path) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,8 +96,8 @@ def _stage(
     work: Workspace, source: Source, known: Known, delivered_at: datetime, prefix: str
 ) -> Delivery:
     form = _FORMATS[source.kind]
-    form.load(work, source.path)
-    content = _content(work, prefix)
+    form.load(work, source)
+    content = _content(work, source, prefix)
     before = known.before(content)
     videos.check(work, source.path, known, before)
     log.check(work, known, before, prefix)
@@ -119,9 +120,14 @@ def _stage(
     )
 
 
-def _content(work: Workspace, prefix: str) -> str:
+def _content(work: Workspace, source: Source, prefix: str) -> str:
     hashes = [row[0] for row in work.sql.execute("SELECT file_hash FROM files").fetchall()]
-    return digest(sorted(hashes), prefix)
+    return content_digest(hashes, source, prefix)
+
+
+def content_digest(file_hashes: Iterable[str], source: Source, prefix: str = "") -> str:
+    """What is noted of a delivery with its commits: files that are read alike have the same."""
+    return digest(sorted(file_hashes), prefix, *([source.fields] if source.renamed else []))
 
 
 def _write_rejected(work: Workspace, table: Table) -> Path:

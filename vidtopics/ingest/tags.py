@@ -12,7 +12,11 @@ from vidtopics.ingest.readers import Columns
 from vidtopics.ingest.rules import Rule, first_broken, identifier, known_video, time
 from vidtopics.ingest.workspace import Workspace
 
-COLUMNS = Columns(["video_id", "tag", "event_timestamp"], ["removed_at"])
+COLUMNS = Columns(
+    ["video_id", "tag", "event_timestamp"],
+    ["removed_at"],
+    times=["event_timestamp", "removed_at"],
+)
 
 _TAG = f"tag of 1 to {MAX_ID_BYTES} bytes without control characters"
 _TAG_RULES = [

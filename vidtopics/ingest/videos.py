@@ -17,6 +17,7 @@ from vidtopics.ingest.workspace import Workspace
 COLUMNS = Columns(
     ["video_id", "title", "cover", "primary_class", "secondary_class", "tags", "published_at"],
     ["removed_at", "effective_from"],
+    times=["published_at", "removed_at", "effective_from"],
 )
 
 _PARSED = {

@@ -106,7 +106,8 @@ class Workspace:
         """
         opened = open_rows(path, columns, self.settings.batch_rows)
         nul = f"reason IS NULL AND contains(concat({', '.join(columns.names)}), chr(0))"
-        select = f"""SELECT {quoted(path.name)} AS file, row, {", ".join(columns.names)},
+        values = ", ".join(_value(name, columns) for name in columns.names)
+        select = f"""SELECT {quoted(path.name)} AS file, row, {values},
             CASE WHEN {nul} THEN 'nul_byte' ELSE reason END AS reason,
             CASE WHEN {nul} THEN 'expected text without NUL bytes' ELSE detail END AS detail"""
         try:
@@ -133,7 +134,9 @@ class Workspace:
             'expected rows, found the header alone' AS detail
             FROM files WHERE file = {quoted(path.name)} AND rows = 0""")
         for column in opened.unknown_columns:
-            detail = quoted(f"expected {', '.join(columns.names)}, found {column!r}")
+            detail = quoted(
+                f"expected {', '.join(columns.names_in_file.values())}, found {column!r}"
+            )
             self.warn(
                 f"SELECT {quoted(path.name)} AS file, 0 AS row, 'unknown_column' AS reason,"
                 f" {detail} AS detail"
@@ -272,6 +275,18 @@ class Workspace:
             for batch in rows.to_arrow_reader(self.settings.batch_rows):
                 writer.write_batch(batch.cast(schema))
         return path
+
+
+def _value(name: str, columns: Columns) -> str:
+    """SQL for a column's text; of a time in a unit of its own Unix seconds.
+
+    >>> _value("published_at", Columns([], times=["published_at"], parts_of_a_second=1_000))
+    'coalesce(CAST(number(published_at) / 1000 AS VARCHAR), published_at) AS published_at'
+    """
+    parts = columns.parts_of_a_second
+    if name not in columns.times or parts == 1:
+        return name
+    return f"coalesce(CAST(number({name}) / {parts} AS VARCHAR), {name}) AS {name}"
 
 
 def quoted(text: str) -> str:

@@ -102,6 +102,11 @@ def describe(of_tables: Mapping[str, int], what: str) -> str:
 
 
 def _read_by(commit: Commit | None, log: CommitLog, table: Table) -> Commit | None:
-    """The commit to `table` whose version a commit was computed from."""
-    version = commit.inputs.get(table.name) if commit else None
-    return next((c for c in log if c.version == version), None)
+    """The commit to `table` whose rows a commit was computed from.
+
+    Of the version that it read not the last one, which may be a backfill of an earlier time, but
+    the latest one as of its own time.
+    """
+    if commit is None or table.name not in commit.inputs:
+        return None
+    return log.until(commit.inputs[table.name]).latest_as_of(commit.as_of_us)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vidtopics.errors import SettingsError, TableError, explain
+from vidtopics.releases.waiting import waiting
 from vidtopics.tables.releases import Release, append, in_force, operator, read_log
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ def allow(tables: Tables, gates: Collection[str], because: str, *, run: int) -> 
         TableError: no release waits, or its tables are of several topic epochs.
         SettingsError: a gate that isn't blocked is named, or one that is isn't.
     """
-    waiting = _waiting(tables)
-    blocked = {name for name, text in waiting.verdicts.items() if text.startswith("block")}
-    where = f"release {waiting.release_id}"
+    last = _last(tables)
+    blocked = {name for name, text in last.verdicts.items() if text.startswith("block")}
+    where = f"release {last.release_id}"
     if NEVER_ALLOWED in blocked:
         raise TableError(
             explain(
                 where,
                 expected="tables of one topic epoch",
-                found=waiting.verdicts[NEVER_ALLOWED].removeprefix("block: "),
+                found=last.verdicts[NEVER_ALLOWED].removeprefix("block: "),
                 mend="vidtopics run",
             )
         )
@@ -56,10 +57,10 @@ def allow(tables: Tables, gates: Collection[str], because: str, *, run: int) -> 
         )
     verdicts = dict.fromkeys(gates, f"allowed: {because}")
     row = replace(
-        waiting,
+        last,
         state="released",
         created_us=time.time_ns() // 1000,
-        verdicts={**waiting.verdicts, **verdicts},
+        verdicts={**last.verdicts, **verdicts},
         by=operator(),
         why=because,
     )
@@ -67,12 +68,12 @@ def allow(tables: Tables, gates: Collection[str], because: str, *, run: int) -> 
     return row
 
 
-def _waiting(tables: Tables) -> Release:
+def _last(tables: Tables) -> Release:
     """The last release if it is a candidate or rejected; TableError where none waits."""
     log = read_log(tables)
+    if last := waiting(log):
+        return last.release
     current = in_force(log)
-    if log and log[-1].state in ("candidate", "rejected"):
-        return log[-1]
     raise TableError(
         explain(
             str(tables.home),

@@ -41,6 +41,11 @@ class StatusCollector(Collector):
                 "Age of the oldest release that is not loaded; 0: none",
                 status.lag_now_s(),
             ),
+            (
+                "release_waiting_seconds",
+                "For how long a release has waited for a person; 0: none waits",
+                status.waiting_now_s(),
+            ),
             ("home_free_bytes", "Free on the disk of the home", _free_bytes(self._home)),
         ):
             yield GaugeMetricFamily(

@@ -12,6 +12,7 @@ from vidtopics.materialization.generations import Generations
 from vidtopics.materialization.pins import pinned
 from vidtopics.materialization.releases import lag_s, loaded_release
 from vidtopics.online.connections import Connection
+from vidtopics.releases.waiting import waiting
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import Release, newest, newest_released
 
@@ -31,6 +32,8 @@ class Status:
         verdicts: of the same: 0 ok (or not applied, or allowed by a person), 1 warn, 2 block.
         lag_s: at `read_s`, the age of the oldest release that isn't loaded; 0: none; NaN: tables or
             Redis can't be asked.
+        waiting_us: when the oldest release that waits for a person was made, in microseconds since
+            1970; 0: none waits; NaN: the tables can't be read.
         read_s: when, on the monotonic clock.
     """
 
@@ -40,11 +43,16 @@ class Status:
     figures: Mapping[str, float] = field(default_factory=dict)
     verdicts: Mapping[str, int] = field(default_factory=dict)
     lag_s: float = math.nan
+    waiting_us: float = math.nan
     read_s: float = 0.0
 
     def lag_now_s(self) -> float:
         """The lag, grown by the time since it was read, unless nothing waits."""
         return self.lag_s + (time.monotonic() - self.read_s) if self.lag_s else 0.0
+
+    def waiting_now_s(self) -> float:
+        """For how long a release has waited for a person; 0: none waits; NaN: not known."""
+        return max(time.time() - self.waiting_us / 1e6, 0.0) if self.waiting_us else 0.0
 
 
 def read_status(
@@ -75,6 +83,7 @@ def read_status(
         dict(judged.figures) if judged else {},
         {name: _severity(text) for name, text in judged.verdicts.items()} if judged else {},
         lag,
+        last.since_us if (last := waiting(recent)) else 0,
         time.monotonic(),
     )
 
