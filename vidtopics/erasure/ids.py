@@ -16,6 +16,7 @@ from vidtopics.errors import InputError, explain
 
 USER_KEYS = frozenset({USER_ID.name, "user", "users", "user_ids", "u"})
 """Names under which JSON of this project has ids of users; `u` is that of a stream's entry."""
+DETAIL_LETTERS = 80
 ALTERNATIVES = 500
 """Ids in one regular expression."""
 EDGE = rb"[0-9A-Za-z_\x80-\xff]"
@@ -128,7 +129,7 @@ class Ids:
 
 
 def _forms(value: str) -> set[bytes]:
-    return {
-        value.encode(),
-        *(json.dumps(value, ensure_ascii=e)[1:-1].encode() for e in (False, True)),
-    }
+    """As it is, as JSON has it, and as far as details of refused rows have it."""
+    texts = (value, value[:DETAIL_LETTERS])
+    escaped = (json.dumps(text, ensure_ascii=plain) for text in texts for plain in (False, True))
+    return {value.encode(), *(text[1:-1].encode() for text in escaped)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_ID
+from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_ID, rejected
 from vidtopics.erasure.receipts import Receipts
 from vidtopics.timestamps import microseconds
 
 BATCH = 65_536
+NAMED = re.compile(r"user_id '([^']+)'")
+"""How the detail of a refused row names its user."""
 
 
 class Erased:
@@ -68,4 +71,16 @@ def leave_out(home: Path, staged: Mapping[str, Path]) -> int:
                 removed += int(is_erased.sum())
                 writer.write_batch(batch.filter(pa.array(~is_erased)))
         partial.replace(path)
+    for table in (IMPRESSIONS, CLICKS):
+        removed += _leave_out_refused(erased, staged[rejected(table).name])
     return removed
+
+
+def _leave_out_refused(erased: Erased, path: Path) -> int:
+    """Refused rows whose detail names such a person."""
+    rows = pq.read_table(path)
+    named = (NAMED.findall(detail or "") for detail in rows["detail"].to_pylist())
+    is_erased = [any(erased.until_us(user) for user in users) for users in named]
+    if any(is_erased):
+        pq.write_table(rows.filter(pa.array([not e for e in is_erased])), path)
+    return sum(is_erased)
