@@ -104,6 +104,7 @@ def test_the_next_run_counts_as_the_settings_say(tmp_path, counts):
     assert set(clicks) <= set(OTHERS)
     facts = home.tables.commits(VIDEO_COUNTS)[-1].facts["counted"]
     assert ("erased from" in facts) == (counts == "remove")
+    home.deliver(world.log(now_us() - 1_000_000, "more-", users=OTHERS))
     home.release()
     assert "erased from" not in home.tables.commits(VIDEO_COUNTS)[-1].facts["counted"]
     assert Path(home.tables.home / "erasures" / "r.json").exists()

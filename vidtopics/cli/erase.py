@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,8 +66,10 @@ def user(
 
     Redis comes first. May be run again with the same ids after it died: it goes on. Ends with 1 if
     files still mention an id, which are named; with 2 if a table or Redis can't be reached; with 3
-    while a run has the home.
+    while a run has the home: Redis is done then, and the command has to be run again.
     """
+    from functools import partial
+
     from vidtopics.cli import homes, show
     from vidtopics.erasure.ids import Ids
     from vidtopics.erasure.request import erase
@@ -76,7 +79,6 @@ def user(
     settings, tables = homes.settings(home, config), Tables(home)
     people = Ids.of([*(ids or []), *_lines(file)], settings.erasure.user_columns)
     with (
-        hold(home, "vidtopics erase"),
         servers(home, embedded, settings, tables) as reached,
         show.working("Erasing") as progress,
     ):
@@ -87,6 +89,7 @@ def user(
             settings.erasure,
             servers=reached,
             also=also or (),
+            hold=partial(hold, home, "vidtopics erase"),
             progress=progress,
         )
     if as_json:
@@ -184,7 +187,8 @@ def _show(receipt: Receipt, people: int) -> None:
         show.out.print("Nothing was held.")
     for item in receipt.derived:
         made = moment(item["made_us"])[:16].replace("T", " ")
-        text = f"{item['what']}, of {made}; ends with: {item['ends_with']}"
+        days = (time.time() - item["made_us"] / 1e6) / 86_400
+        text = f"{item['what']}, of {made} ({days:.1f} d old); ends with: {item['ends_with']}"
         show.out.print(show.as_text(text), soft_wrap=True)
     for line in receipt.remaining:
         show.out.print(show.as_text(f"Not erased: {line}"), soft_wrap=True)

@@ -97,7 +97,7 @@ def _file(path: Path, ids: Ids) -> list[Any]:
 
 def _json(path: Path, ids: Ids) -> list[str]:
     try:
-        named = ids.named(json.loads(path.read_bytes()))
+        named = ids.named(json.loads(path.read_bytes())) > 0
     except ValueError:
         return []
     return ["the id, among others"] if named else []

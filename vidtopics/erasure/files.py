@@ -11,13 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from vidtopics.erasure import history
-from vidtopics.erasure.ids import Ids
+from vidtopics.erasure.ids import SHORT_BYTES, Ids
 from vidtopics.erasure.rows import count_rows, place, write_without
 from vidtopics.errors import TableError, explain
 
 LINES = (".jsonl", ".ndjson", ".log", ".txt")
-SCANNED_BYTES = 6
-"""Ids shorter than that stand in other texts by chance: files aren't looked through for them."""
 OTHERS = ("redis", "erasures", "simulated")
 """Folders of a home that are not gone through: the embedded server's files, which it writes anew
 itself; receipts; simulated worlds, whose people are nobody."""
@@ -57,9 +55,9 @@ def mentions(root: Path, ids: Ids, *, without: frozenset[Path]) -> list[Path]:
     """Files below a folder in which an id still stands, as plain bytes.
 
     Of Parquet the rows were judged; compressed, another's id may end early and look like one. Ids
-    of fewer than :data:`SCANNED_BYTES` aren't looked for.
+    of fewer than :data:`SHORT_BYTES` stand in many a file by chance, and aren't looked for.
     """
-    long = frozenset(value for value in ids.values if len(value.encode()) >= SCANNED_BYTES)
+    long = frozenset(value for value in ids.values if len(value.encode()) >= SHORT_BYTES)
     if not long:
         return []
     people = Ids(long, ids.columns)
@@ -151,11 +149,9 @@ def _json(path: Path, ids: Ids) -> int:
         tree = json.loads(data)
     except ValueError:
         return 0
-    if not ids.named(tree):
-        return 0
-    blanked = ids.blanked(tree)
-    _replace(path, json.dumps(blanked).encode())
-    return 1
+    if number := ids.named(tree):
+        _replace(path, json.dumps(ids.blanked(tree)).encode())
+    return number
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -29,6 +29,7 @@ from vidtopics.erasure.ids import Ids
 from vidtopics.erasure.rows import Rewritten, count_rows, persons_rows, place, write_without
 from vidtopics.errors import BusyError, TableError, explain
 from vidtopics.failpoints import failpoint
+from vidtopics.tables import tail
 from vidtopics.tables.data_files import canonical_name, next_name
 from vidtopics.tables.tail import LOG, log_files
 
@@ -107,10 +108,19 @@ def erase(folder: Path, ids: Ids, found: Found) -> int:
     failpoint("erase.removes")
     _edit_entries(log, lambda action: [_adding_new(action, replaced, folder, ids)])
     _edit_checkpoints(log, lambda action: _adding_new(action, replaced, folder, ids))
+    _mark(log)
     failpoint("erase.log")
     for name in replaced:
         _unlink(folder / name)
     return len(replaced)
+
+
+def _mark(log: Path) -> None:
+    """Tell readers that keep versions open that an older entry is another now."""
+    path = log / tail.ERASED
+    with suppress(FileNotFoundError):
+        path.unlink()
+    path.touch()
 
 
 def is_table(folder: Path) -> bool:

@@ -19,7 +19,11 @@ USER_KEYS = frozenset({USER_ID.name, "user", "users", "user_ids", "u"})
 DETAIL_LETTERS = 80
 ALTERNATIVES = 500
 """Ids in one regular expression."""
+SHORT_BYTES = 6
+"""Ids shorter than that stand in texts by chance: they have to be quoted there."""
 EDGE = rb"[0-9A-Za-z_\x80-\xff]"
+QUOTE = rb"['\"]"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,10 @@ class Ids:
     """Ids of users, and the names of columns that hold such ids.
 
     >>> people = Ids(frozenset({"u7"}))
-    >>> people.mentioned(b"user_id u7, twice"), people.mentioned(b"u71 and xu7")
+    >>> people.mentioned(b"user_id 'u7', twice"), people.mentioned(b"position u7")
     (True, False)
     >>> people.named({"users": ["u1", "u7"]}), people.named({"videos": ["u7"]})
-    (True, False)
+    (1, 0)
     """
 
     values: frozenset[str]
@@ -42,7 +46,7 @@ class Ids:
         values = frozenset(ids)
         for value in values:
             size = len(value.encode(errors="replace"))
-            if not 0 < size <= MAX_ID_BYTES or not value.isprintable():
+            if not 0 < size <= MAX_ID_BYTES or CONTROL.search(value):
                 raise InputError(
                     explain(
                         "erase user",
@@ -73,19 +77,19 @@ class Ids:
         return self.columns | USER_KEYS
 
     def mentioned(self, text: bytes) -> bool:
-        """Whether an id stands in a text, as it is or as JSON escapes it, as a word of its own."""
-        return any(pattern.search(text) for pattern in self._patterns)
+        """Whether an id stands in a text as a word of its own, a short one in quotes."""
+        return any(pattern.search(text) for pattern in self._mentions)
 
-    def named(self, tree: Any) -> bool:
-        """Whether JSON has an id where ids of users stand."""
-        return any(value in self.values for value in self._users_in(tree))
+    def named(self, tree: Any) -> int:
+        """How many ids JSON has where ids of users stand."""
+        return sum(value in self.values for value in self._users_in(tree))
 
     def named_in_line(self, line: bytes) -> bool:
         """The same of a line; of one that isn't JSON whether it mentions an id."""
-        if len(self.values) <= ALTERNATIVES and not self.mentioned(line):
+        if len(self.values) <= ALTERNATIVES and not any(p.search(line) for p in self._words):
             return False
         try:
-            return self.named(json.loads(line))
+            return self.named(json.loads(line)) > 0
         except ValueError:
             return self.mentioned(line)
 
@@ -115,17 +119,22 @@ class Ids:
             yield str(tree)
 
     @cached_property
-    def _patterns(self) -> list[re.Pattern[bytes]]:
-        """Each id as UTF-8 and as ASCII JSON has it; no letter or digit on either side."""
-        forms = {form for value in self.values for form in _forms(value)}
-        ordered = sorted(forms, key=len, reverse=True)
-        return [
-            re.compile(
-                rb"(?<!%b)(?:%b)(?!%b)"
-                % (EDGE, b"|".join(map(re.escape, ordered[start : start + ALTERNATIVES])), EDGE)
-            )
-            for start in range(0, len(ordered), ALTERNATIVES)
-        ]
+    def _words(self) -> list[re.Pattern[bytes]]:
+        return [*_patterns(self.values, rb"(?<!%b)(?:%%b)(?!%b)" % (EDGE, EDGE))]
+
+    @cached_property
+    def _mentions(self) -> list[re.Pattern[bytes]]:
+        short = {value for value in self.values if len(value.encode()) < SHORT_BYTES}
+        words = _patterns(self.values - short, rb"(?<!%b)(?:%%b)(?!%b)" % (EDGE, EDGE))
+        return [*words, *_patterns(short, rb"(?<=%b)(?:%%b)(?=%b)" % (QUOTE, QUOTE))]
+
+
+def _patterns(values: Iterable[str], frame: bytes) -> Iterator[re.Pattern[bytes]]:
+    """Each id in all of its forms, the longest first."""
+    forms = sorted({form for value in values for form in _forms(value)}, key=len, reverse=True)
+    for start in range(0, len(forms), ALTERNATIVES):
+        part = b"|".join(map(re.escape, forms[start : start + ALTERNATIVES]))
+        yield re.compile(frame % part)
 
 
 def _forms(value: str) -> set[bytes]:

@@ -16,7 +16,7 @@ from vidtopics.erasure.receipts import Receipts
 from vidtopics.timestamps import microseconds
 
 BATCH = 65_536
-NAMED = re.compile(r"user_id '([^']+)'")
+NAMED = re.compile(r"user_id '([^']*)'(?: \(known: '([^']*)'\))?")
 """How the detail of a refused row names its user."""
 
 
@@ -80,7 +80,9 @@ def _leave_out_refused(erased: Erased, path: Path) -> int:
     """Refused rows whose detail names such a person."""
     rows = pq.read_table(path)
     named = (NAMED.findall(detail or "") for detail in rows["detail"].to_pylist())
-    is_erased = [any(erased.until_us(user) for user in users) for users in named]
+    is_erased = [
+        any(erased.until_us(user) for pair in pairs for user in pair if user) for pairs in named
+    ]
     if any(is_erased):
         pq.write_table(rows.filter(pa.array([not e for e in is_erased])), path)
     return sum(is_erased)

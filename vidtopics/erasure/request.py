@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from deltalake.exceptions import CommitFailedError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from vidtopics.contracts import CLICKS, IMPRESSIONS, TABLES, Table
+from vidtopics.contracts import CLICKS, DEAD_EVENTS, IMPRESSIONS, TABLES, USER_ID, Table, rejected
 from vidtopics.erasure import history
 from vidtopics.erasure.derived import derived
 from vidtopics.erasure.files import OTHERS, erase_files, mentions
@@ -26,6 +26,13 @@ from vidtopics.tables.releases import read_log
 from vidtopics.tables.schemas import COUNTED_ANEW, STATS_COLUMNS, configuration
 from vidtopics.tables.stamps import now_us
 
+HOLDERS = tuple(
+    table
+    for table in TABLES.values()
+    if USER_ID in table.columns or table in (rejected(IMPRESSIONS), rejected(CLICKS), DEAD_EVENTS)
+)
+"""Tables whose rows are of a person, or may tell of one."""
+Hold = Callable[[], AbstractContextManager[object]]
 Progress = Callable[[str], None]
 
 
@@ -43,7 +50,7 @@ class Server:
     name: str
     connection: Connection
     prefix: str
-    hold: Callable[[], AbstractContextManager[object]]
+    hold: Hold
 
 
 def erase(
@@ -54,12 +61,12 @@ def erase(
     *,
     servers: Sequence[Server] = (),
     also: Sequence[Path] = (),
+    hold: Hold = nullcontext,
     progress: Progress = lambda text: None,
 ) -> Receipt:
     """Erase people from a home, from its Redis, and from more folders; the receipt.
 
-    The caller holds the home's lock. Redis comes first, and once more when the tables are done, as
-    a load may have read them before.
+    Redis comes first, and once more when the tables are done, as a load may have read them before.
 
     Args:
         tables: the home's.
@@ -68,11 +75,12 @@ def erase(
         settings: what becomes of statistics.
         servers: where values of the home lie.
         also: folders outside the home, of saved training sets or serving logs.
+        hold: keeps runs from the home once Redis is done; none has it, or BusyError.
         progress: called with what is being done.
 
     Raises:
         InputError: the request was made for other ids.
-        BusyError: a delivery is being written; run again.
+        BusyError: a run has the home, or a delivery is being written; run again.
     """
     receipts = Receipts(tables.home)
     receipt = receipts.begin(request, ids.values, now_us(), settings.counts)
@@ -84,11 +92,26 @@ def erase(
         receipt.note(f"Redis {server.name}", **went)
         receipts.write(receipt)
     failpoint("erase.redis")
+    with hold():
+        _erase_home(tables, ids, receipts, receipt, servers, also, events, progress)
+    return receipt
+
+
+def _erase_home(
+    tables: Tables,
+    ids: Ids,
+    receipts: Receipts,
+    receipt: Receipt,
+    servers: Sequence[Server],
+    also: Sequence[Path],
+    events: set[str],
+    progress: Progress,
+) -> None:
     for table in TABLES.values():
-        if tables.exists(table):
+        if table in HOLDERS and tables.exists(table):
             progress(table.name)
             _erase_table(tables, table, ids, receipts, receipt)
-    if settings.counts == "remove":
+    if receipt.counts == "remove":
         for log in (IMPRESSIONS, CLICKS):
             _count_anew(tables, log, receipt.requested_us)
     progress("files")
@@ -118,7 +141,6 @@ def erase(
     if not receipt.remaining:
         receipt.state, receipt.done_us = "done", now_us()
     receipts.write(receipt)
-    return receipt
 
 
 def _events(tables: Tables, ids: Ids) -> set[str]:
@@ -135,8 +157,6 @@ def _erase_table(
     tables: Tables, table: Table, ids: Ids, receipts: Receipts, receipt: Receipt
 ) -> None:
     folder = tables.path(table)
-    if not history.has_people(folder, ids):
-        return
     found = history.find(folder, ids)
     receipt.note(f"table {table.name}", rows=sum(found.rows.values()), files=len(found.rows))
     receipts.write(receipt)
