@@ -46,10 +46,10 @@ def _verbs() -> None:
 
 @app.command()
 def user(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Whose data.")] = None,
     request: Annotated[
         str, typer.Option("--request", metavar="NAME", help="What the receipt is called.")
-    ] = ...,  # type: ignore[assignment]
+    ],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Whose data.")] = None,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -106,8 +106,12 @@ def user(
 def servers(
     home: Path, embedded: bool, settings: Settings, tables: Tables
 ) -> Iterator[list[Server]]:
-    """The servers that have data of the home: the named one, and its own if it ever had one."""
+    """The servers that have data of the home: the named one, and its own if it ever had one.
+
+    Where another one is named, its own is stopped again if it wasn't running.
+    """
     from contextlib import ExitStack
+    from functools import partial
 
     from vidtopics import server
     from vidtopics.cli import stores
@@ -116,28 +120,22 @@ def servers(
     from vidtopics.materialization import lock, owners
     from vidtopics.online.connections import connect
 
-    prefix = settings.online.prefix
-    named = server.named_url(home, embedded=embedded)
-    urls = [named] if named else []
-    if (home / "redis").is_dir():
-        was_running = server.running(home)
-        urls.append(was_running or server.start(home))
-    else:
-        was_running = None
+    prefix, urls = settings.online.prefix, []
     with ExitStack() as stack:
-        if urls and (home / "redis").is_dir() and not was_running:
-            stack.callback(server.stop, home)
+        if named := server.named_url(home, embedded=embedded):
+            urls.append(named)
+        if (home / "redis").is_dir():
+            if named and not server.running(home):
+                stack.callback(server.stop, home)
+            urls.append(server.start(home))
         reached = []
         for url in dict.fromkeys(urls):
             stack.enter_context(stores.reaching(url))
             connection = stack.enter_context(connect(url, timeout_s=stores.TIMEOUT_S))
             if tables.exists(RELEASES):
                 owners.check(connection, prefix, tables)
-
-            def held(connection: object = connection) -> object:
-                return lock.hold(connection, prefix)  # type: ignore[arg-type]
-
-            reached.append(Server(server.plain(url), connection, prefix, held))  # type: ignore[arg-type]
+            held = partial(lock.hold, connection, prefix)
+            reached.append(Server(server.plain(url), connection, prefix, held))
         yield reached
 
 

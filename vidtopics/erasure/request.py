@@ -32,6 +32,7 @@ HOLDERS = tuple(
     if USER_ID in table.columns or table in (rejected(IMPRESSIONS), rejected(CLICKS), DEAD_EVENTS)
 )
 """Tables whose rows are of a person, or may tell of one."""
+EVENTS = (IMPRESSIONS, CLICKS, DEAD_EVENTS)
 Hold = Callable[[], AbstractContextManager[object]]
 Progress = Callable[[str], None]
 
@@ -107,10 +108,12 @@ def _erase_home(
     events: set[str],
     progress: Progress,
 ) -> None:
-    for table in TABLES.values():
-        if table in HOLDERS and tables.exists(table):
+    def erase_tables(which: Sequence[Table]) -> None:
+        for table in filter(tables.exists, which):
             progress(table.name)
             _erase_table(tables, table, ids, receipts, receipt)
+
+    erase_tables(HOLDERS)
     if receipt.counts == "remove":
         for log in (IMPRESSIONS, CLICKS):
             _count_anew(tables, log, receipt.requested_us)
@@ -119,6 +122,7 @@ def _erase_home(
     for root in (tables.home, *also):
         erase_files(root, ids, _noting(receipt, tables.home), without=without)
     failpoint("erase.files")
+    erase_tables(EVENTS)  # a delivery that was judged before the receipt was there
     receipt.remaining = []
     for server in servers:
         progress(server.name)
