@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -122,8 +124,10 @@ def _blank_lines(path: Path, ids: Ids) -> int:
 
 def _csv(path: Path, ids: Ids) -> int:
     """Leave out the records that have an id in a column of users; the others' bytes stay."""
+    data = path.read_bytes()
+    encoding = "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8"
     try:
-        lines = path.read_bytes().decode("utf-8").splitlines(keepends=True)
+        lines = [*io.StringIO(data.decode(encoding), newline="")]
     except UnicodeDecodeError:
         return 0  # what stands in it is looked for as bytes in the end
     reader = csv.reader(lines)
@@ -139,7 +143,7 @@ def _csv(path: Path, ids: Ids) -> int:
             kept += lines[start : reader.line_num]
         start = reader.line_num
     if removed:
-        _replace(path, "".join(kept).encode())
+        _replace(path, "".join(kept).encode(encoding))
     return removed
 
 

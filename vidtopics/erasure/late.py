@@ -24,19 +24,19 @@ class Erased:
     """Up to when events of which people are erased, by the receipts of a home."""
 
     def __init__(self, home: Path) -> None:
-        self._receipts = Receipts(home)
-        self._until_us = self._receipts.until_us()
-        self._cache: dict[str, int] = {}
+        receipts = Receipts(home)
+        self._until_us = receipts.until_us()
+        self._hash_of = receipts.hasher() if self._until_us else str
+        self._limits: dict[str, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._until_us)
 
     def until_us(self, user: str) -> int:
         """Up to when a user's events are erased; 0: none is."""
-        if user not in self._cache:
-            (person,) = self._receipts.hashes([user])
-            self._cache[user] = self._until_us.get(person, 0)
-        return self._cache[user]
+        if user not in self._limits:
+            self._limits[user] = self._until_us.get(self._hash_of(user), 0)
+        return self._limits[user]
 
     def is_erased(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
         """bool[N]: which rows of a log are of such people, and not after their request."""

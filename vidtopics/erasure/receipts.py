@@ -6,8 +6,9 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -73,10 +74,9 @@ class Receipts:
         """The file of a request."""
         return self.folder / f"{request}.json"
 
-    def hashes(self, ids: Iterable[str]) -> list[str]:
-        """Keyed hashes of ids, ascending."""
-        salt = self._salt()
-        return sorted(_hash(salt, value) for value in ids)
+    def hasher(self) -> Callable[[str], str]:
+        """What makes a keyed hash of an id."""
+        return partial(_hash, self._salt())
 
     def begin(self, request: str, ids: Iterable[str], now_us: int, counts: str) -> Receipt:
         """The receipt of a request: a new one, or that of an earlier try.
@@ -93,7 +93,7 @@ class Receipts:
                     mend="choose one; the receipt is called by it",
                 )
             )
-        people = self.hashes(ids)
+        people = sorted(map(self.hasher(), ids))
         earlier = self.read(request)
         if earlier is None:
             return Receipt(request, now_us, people, counts=counts)
