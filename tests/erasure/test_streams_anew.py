@@ -9,6 +9,7 @@ import redis
 
 from vidtopics.erasure import online
 from vidtopics.erasure.ids import Ids
+from vidtopics.layout import ViewEntry
 
 KEY = b"vt:events:user:{3}"
 IDS = Ids.of(["u-her"])
@@ -62,10 +63,12 @@ def test_entries_of_her_events_go_from_videos_streams_too(store: redis.Redis) ->
 
 
 def test_only_keys_of_her_id_and_of_the_prefix_go(store: redis.Redis) -> None:
-    kept = ["vt:1:2:{a}u-her2", "vt:1:w2:{a}", "other:1:2:{a}u-her", "vt:1:2:{a}xu-her"]
+    entry = ViewEntry(4, 1, 0, 7, ("video_id",)).to_json()
+    store.hset("vt:{directory}:views", mapping={"video_topics": entry})
+    kept = ["vt:1:4:{a}u-her", "vt:1:2:{a}u-her2", "other:1:2:{a}u-her", "vt:1:2:{a}xu-her"]
     store.mset(dict.fromkeys([*kept, "vt:1:2:{a}u-her", "vt:7:12:{b}u-her"], "x"))
     assert online.erase_online(store, "vt", IDS, []) == {"values": 2}
-    assert sorted(key.decode() for key in store.scan_iter()) == sorted(kept)
+    assert sorted(key.decode() for key in store.scan_iter("*her*")) == sorted(kept)
 
 
 def test_on_a_cluster(cluster_store: redis.RedisCluster) -> None:

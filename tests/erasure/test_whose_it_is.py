@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 
 from vidtopics.erasure.files import erase_files, mentions
 from vidtopics.erasure.ids import Ids
-from vidtopics.errors import InputError, TableError
+from vidtopics.errors import BusyError, InputError, TableError
 
 NONE: frozenset[Path] = frozenset()
 LINES = [
@@ -64,6 +65,9 @@ def test_parquet_goes_by_its_columns_of_users(tmp_path):
     assert erased(tmp_path, Ids.of(["7"], ["uid"])) == {"set.parquet": 1}
     assert pq.read_table(path)["uid"].to_pylist() == ["1"]
     path.write_bytes(b"no Parquet")
+    with pytest.raises(BusyError, match=r"set.parquet: expected a Parquet file"):
+        erased(tmp_path, Ids.of(["7"]))
+    os.utime(path, (1, 1))
     with pytest.raises(TableError, match=r"set.parquet: expected a Parquet file"):
         erased(tmp_path, Ids.of(["7"]))
 
@@ -89,7 +93,10 @@ def test_what_cannot_be_changed_is_named(tmp_path):
     (tmp_path / "other.html").write_text("<td>person-8151, xperson-815</td>")
     ids = Ids.of(["person-815"])
     assert erased(tmp_path, ids) == {}
-    assert mentions(tmp_path, ids, without=NONE) == [tmp_path / "page.html"]
+    (tmp_path / "user_id=person-815").mkdir()
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "user_id=person-815" / "a.parquet")
+    named = [tmp_path / "page.html", tmp_path / "user_id=person-815" / "a.parquet"]
+    assert mentions(tmp_path, ids, without=NONE) == named
     assert mentions(tmp_path, Ids.of(["td"]), without=NONE) == []
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pyarrow as pa
 from vidtopics.erasure import history
 from vidtopics.erasure.ids import SHORT_BYTES, Ids
 from vidtopics.erasure.rows import count_rows, place, write_without
-from vidtopics.errors import TableError, explain
+from vidtopics.errors import BusyError, TableError, explain
 
 LINES = (".jsonl", ".ndjson", ".log", ".txt")
 OTHERS = ("redis", "erasures", "simulated")
@@ -36,25 +37,35 @@ def erase_files(root: Path, ids: Ids, note: Note, *, without: frozenset[Path]) -
         ids: who.
         note: called with a path, what went (rows, lines, ids), and how many.
         without: folders that aren't gone through.
+
+    Raises:
+        BusyError: a file is being written.
+        TableError: one is damaged.
     """
+    edits = {
+        ".parquet": ("rows", _parquet),
+        ".csv": ("rows", _csv),
+        ".json": ("ids", _json),
+        **dict.fromkeys(LINES, ("lines", _blank_lines)),
+    }
     for path in walk(root, without):
-        if path.is_dir():
-            found = history.find(path, ids)
-            if found.rows or history.has_people(path, ids):
-                history.erase(path, ids, found)
-            note(path, "rows", sum(found.rows.values()))
-        elif path.suffix == ".parquet":
-            note(path, "rows", _parquet(path, ids))
-        elif path.suffix in LINES:
-            note(path, "lines", _blank_lines(path, ids))
-        elif path.suffix == ".csv":
-            note(path, "rows", _csv(path, ids))
-        elif path.suffix == ".json":
-            note(path, "ids", _json(path, ids))
+        with suppress(FileNotFoundError):  # of a delivery under way, gone with it
+            if path.is_dir():
+                note(path, "rows", _table(path, ids))
+            elif path.suffix in edits:
+                what, edit = edits[path.suffix]
+                note(path, what, edit(path, ids))
+
+
+def _table(folder: Path, ids: Ids) -> int:
+    found = history.find(folder, ids)
+    if found.rows or history.has_people(folder, ids):
+        history.erase(folder, ids, found)
+    return sum(found.rows.values())
 
 
 def mentions(root: Path, ids: Ids, *, without: frozenset[Path]) -> list[Path]:
-    """Files below a folder in which an id still stands, as plain bytes.
+    """Files below a folder in which an id still stands, as plain bytes, or in whose name it does.
 
     Of Parquet the rows were judged; compressed, another's id may end early and look like one. Ids
     of fewer than :data:`SHORT_BYTES` stand in many a file by chance, and aren't looked for.
@@ -66,8 +77,15 @@ def mentions(root: Path, ids: Ids, *, without: frozenset[Path]) -> list[Path]:
     return [
         path
         for path in walk(root, without, tables=False)
-        if path.suffix != ".parquet" and any(people.mentioned(part) for part in _parts(path))
+        if people.mentioned(str(path.relative_to(root)).encode())
+        or (path.suffix != ".parquet" and _mentions(path, people))
     ]
+
+
+def _mentions(path: Path, ids: Ids) -> bool:
+    with suppress(FileNotFoundError):
+        return any(ids.mentioned(part) for part in _parts(path))
+    return False
 
 
 def walk(root: Path, without: frozenset[Path], *, tables: bool = True) -> Iterator[Path]:
@@ -95,12 +113,13 @@ def _parquet(path: Path, ids: Ids) -> int:
     try:
         rows = count_rows(path, ids)
     except pa.ArrowInvalid as error:
-        raise TableError(
+        kind = BusyError if history.is_young(path) else TableError
+        raise kind(
             explain(
                 str(path),
                 expected="a Parquet file",
                 found=str(error).splitlines()[0],
-                mend="remove or restore it, and run the command again",
+                mend="if it is being written, run the command again; else restore or remove it",
             )
         ) from error
     return write_without(path, path, ids).removed if rows else 0

@@ -61,7 +61,7 @@ def find(folder: Path, ids: Ids) -> Found:
         except FileNotFoundError:  # a writer's, given up meanwhile
             continue
         except pa.ArrowInvalid as error:
-            if _is_young(path):
+            if is_young(path):
                 continue  # it is being written
             raise TableError(
                 explain(
@@ -93,7 +93,7 @@ def erase(folder: Path, ids: Ids, found: Found) -> int:
             new = next_name(name)
             replaced[name] = new, write_without(folder / name, folder / new, ids)
             failpoint("erase.file")
-        elif canonical_name(name) not in originals and _is_young(folder / name):
+        elif canonical_name(name) not in originals and is_young(folder / name):
             raise BusyError(
                 explain(
                     str(folder / name),
@@ -142,7 +142,8 @@ def _data_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _is_young(path: Path) -> bool:
+def is_young(path: Path) -> bool:
+    """Whether a file may still be written, or be gone since it was listed."""
     try:
         return time.time() - path.stat().st_mtime < YOUNG_S
     except FileNotFoundError:

@@ -10,8 +10,10 @@ from typing import Any, cast
 
 import redis
 
+from vidtopics.contracts import VIEWS
 from vidtopics.erasure.ids import Ids
 from vidtopics.errors import StoreError, explain
+from vidtopics.layout import ViewEntry, place
 from vidtopics.layout.live import KINDS
 from vidtopics.online.connections import Connection
 
@@ -73,7 +75,8 @@ class Store:
     def scan(cls, connection: Connection, prefix: str, ids: Ids) -> Store:
         """Look at every key of the prefix: also at those of generations that nobody reads."""
         start = re.escape(prefix.encode())
-        value = re.compile(start + rb":\d+:\d+:\{[^}]*\}(.+)", re.DOTALL)
+        value = re.compile(start + rb":\d+:(\d+):\{[^}]*\}(.+)", re.DOTALL)
+        others = _views_of_others(connection, prefix, ids)
         kinds = {
             "states": re.compile(start + rb":live:\d+:user:state:\{[^}]*\}"),
             "applied": re.compile(start + rb":live:\d+:(?:user|video):ids:\{[^}]*\}"),
@@ -85,13 +88,26 @@ class Store:
         store = cls()
         keys: Iterable[Any] = connection.scan_iter(match=f"{prefix}:*", count=10_000)
         for key in keys:
-            if (named := value.fullmatch(key)) and named[1] in ids.encoded:
-                store.values.append(key)
+            if named := value.fullmatch(key):
+                if named[2] in ids.encoded and int(named[1]) not in others:
+                    store.values.append(key)
                 continue
             for kind, pattern in kinds.items():
                 if pattern.fullmatch(key):
                     getattr(store, kind).append(key)
         return store
+
+
+def _views_of_others(connection: Connection, prefix: str, ids: Ids) -> set[int]:
+    """Numbers of the views whose keys end with ids of videos: one may be a user's id too."""
+    texts = cast("dict[bytes, bytes]", connection.hgetall(place(prefix, "views")))
+    numbers = set()
+    for name, text in texts.items():
+        entry, table = ViewEntry.from_json(text), VIEWS.get(name.decode())
+        keys = entry.keys or (table.key if table else ())
+        if keys and not set(keys) & ids.columns:
+            numbers.add(entry.number)
+    return numbers
 
 
 def events_of(connection: Connection, store: Store, ids: Ids) -> set[bytes]:
