@@ -24,6 +24,7 @@ from vidtopics.releases.rollback import restore, take_back, target_of
 from vidtopics.settings import ErasureSettings
 from vidtopics.tables.releases import in_force, read_log
 
+pytestmark = pytest.mark.slow
 FOREVER = 2**62
 
 

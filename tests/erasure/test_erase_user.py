@@ -20,7 +20,7 @@ from vidtopics.tables import Tables
 
 @pytest.fixture
 def home(tmp_path: Path, store: redis.Redis, valkey: str, monkeypatch: Any) -> Path:
-    made = world.build(tmp_path, store)
+    made = world.build(tmp_path, store, releases=1)
     homes.keep(made.tables.home, made.settings)
     monkeypatch.setenv("REDIS_URL", valkey)
     return made.tables.home

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import erasure_world as world
 import pyarrow.parquet as pq
+import pytest
 from erasure_world import HER, OTHERS, USERS
 from events_home import VIDEOS, SmallHome, now_us
 
 from vidtopics.cli import common, homes
 
 
+@pytest.mark.slow
 def test_all_that_a_home_and_its_redis_hold(tmp_path, store, valkey, capsys, monkeypatch):
     home = SmallHome(tmp_path)
     events = world.log(now_us() - 3_600_000_000, "d-", number=8)
