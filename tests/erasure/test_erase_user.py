@@ -68,6 +68,11 @@ def test_no_trace_of_her_remains_and_all_of_the_others_does(home, store, capsys)
     assert set(tables.read(USER_STATISTICS)["user_id"].to_pylist()) == set(OTHERS)
     sets = pq.read_table(home / "sets" / "one.parquet")
     assert len(sets) == count * 3 // 4
+    assert (
+        run(capsys, home, "releases")[1]
+        .splitlines()[-1]
+        .startswith("Releases up to 1 are without 1 erased (request r1, ")
+    )
     model = json.loads((home / "models" / "ranking" / "model.json").read_text())
     assert model["users"] == ["", *OTHERS]
     client = OnlineClient(store)

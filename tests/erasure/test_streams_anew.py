@@ -9,6 +9,7 @@ import redis
 
 from vidtopics.erasure import online
 from vidtopics.erasure.ids import Ids
+from vidtopics.failpoints import Crash
 from vidtopics.layout import ViewEntry
 
 KEY = b"vt:events:user:{3}"
@@ -60,6 +61,23 @@ def test_entries_of_her_events_go_from_videos_streams_too(store: redis.Redis) ->
     assert went == {"entries": 2, "event_ids": 2}
     assert [e[1][b"e"] for e in store.xrange("vt:events:video:{3}")] == [b"e2"]
     assert store.smembers("vt:live:1:video:ids:{3}") == {b"ie2"}
+
+
+def test_dead_behind_the_streams_nothing_is_forgotten(store: redis.Redis, monkeypatch: Any) -> None:
+    fill(store, ["u-her", "u2"])
+    store.sadd("vt:live:1:user:ids:{3}", "ie1", "ie2")
+
+    def die(*_: Any) -> int:
+        raise Crash("held")
+
+    store.zadd("vt:{directory}:landing-held", {"[]": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(online, "_unhold", die)
+        with pytest.raises(Crash):
+            online.erase_online(store, "vt", IDS, [])
+    assert store.xlen(KEY) == 1
+    online.erase_online(store, "vt", IDS, [])  # the stream doesn't say any more which ids are hers
+    assert store.smembers("vt:live:1:user:ids:{3}") == {b"ie2"}
 
 
 def test_only_keys_of_her_id_and_of_the_prefix_go(store: redis.Redis) -> None:

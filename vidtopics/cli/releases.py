@@ -10,6 +10,7 @@ import typer
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 if TYPE_CHECKING:
+    from vidtopics.erasure.receipts import Receipt
     from vidtopics.tables.releases import Release
 
 SHOWN = 20
@@ -23,6 +24,7 @@ def releases(
     as_json: AsJson = False,
 ) -> None:
     """List releases with their state, what gates said of them, and which store serves them."""
+    from vidtopics.erasure.receipts import Receipts
     from vidtopics.releases.loads import live_now, read_loads
     from vidtopics.tables import Tables
     from vidtopics.tables.releases import in_force, read_log
@@ -34,15 +36,33 @@ def releases(
     latest = list({row.release_id: row for row in log}.values())
     shown = latest if everything else latest[-SHOWN:]
     number = current.release_id if current else None
+    erased = [_erasure(receipt) for receipt in Receipts(tables.home).all() if receipt.releases]
     if as_json:
         rows = [_plain(row) for row in log if row.release_id in {r.release_id for r in shown}]
         loads = {store: asdict(load) for store, load in live.items()}
-        print_json({"in_force": number, "live": loads, "releases": rows})
+        print_json({"in_force": number, "live": loads, "releases": rows, "erasures": erased})
         return
     stores: dict[int, list[str]] = {}
     for store, load in live.items():
         stores.setdefault(load.release_id, []).append(store)
     _show(shown, number, stores)
+    for erasure in erased:
+        typer.echo(
+            f"Releases up to {max(erasure['releases'])} are without {erasure['people']:,} erased"
+            f" (request {erasure['request']}, {erasure['at'][:16].replace('T', ' ')})"
+        )
+
+
+def _erasure(receipt: Receipt) -> dict[str, Any]:
+    """Which releases are without how many people, and since when."""
+    from vidtopics.times import moment
+
+    return {
+        "request": receipt.request,
+        "people": len(receipt.people),
+        "at": moment(receipt.requested_us),
+        "releases": receipt.releases,
+    }
 
 
 def _plain(row: Release) -> dict[str, Any]:

@@ -139,11 +139,13 @@ def erase_online(
     """
     store = Store.scan(connection, prefix, ids)
     theirs = {event.encode() for event in events} | events_of(connection, store, ids)
-    # Streams first: what was read from them before would come back into the states.
+    # The ids go before the entries, which name them after a death; and once more, with the states,
+    # as a consumer may have applied entries in between.
+    forgotten = _forget_all(connection, store, theirs)
     went = {
         "entries": sum(
             _rewrite(connection, stream, _places(connection, stream, ids, theirs))
-            for stream in (*store.users, *store.videos)
+            for stream in (*store.videos, *store.users)
         ),
         "dead_letters": sum(
             _rewrite(connection, stream, _dead_places(connection, stream, ids))
@@ -155,7 +157,7 @@ def erase_online(
             for key in store.states
             for part in _pages(sorted(ids.encoded))
         ),
-        "event_ids": sum(_forget(connection, key, theirs) for key in store.applied),
+        "event_ids": forgotten + _forget_all(connection, store, theirs),
         "values": sum(
             int(cast("int", connection.unlink(*cast("Any", [key])))) for key in store.values
         ),
@@ -269,6 +271,10 @@ def _unhold(connection: Connection, key: bytes, ids: Ids) -> int:
     members: Any = connection.zrange(_text(key), 0, -1)
     theirs = [member for member in members if ids.named_in_line(member)]
     return int(cast("int", connection.zrem(_text(key), *theirs))) if theirs else 0
+
+
+def _forget_all(connection: Connection, store: Store, events: set[bytes]) -> int:
+    return sum(_forget(connection, key, events) for key in store.applied)
 
 
 def _forget(connection: Connection, key: bytes, events: set[bytes]) -> int:
