@@ -185,7 +185,8 @@ def _rewrite_files_of(node: redis.Redis) -> None:
         _wait(node, "aof_rewrite_in_progress", "aof_rewrite_scheduled")
         cast("Any", node).bgrewriteaof()
         _wait(node, "aof_rewrite_in_progress", "aof_rewrite_scheduled")
-        if node.info("persistence").get("aof_last_bgrewrite_status") != "ok":  # type: ignore[union-attr]
+        state = cast("dict[str, Any]", node.info("persistence"))
+        if state.get("aof_last_bgrewrite_status") != "ok":
             raise redis.ResponseError("BGREWRITEAOF failed; see the server's log")
     if state.get("rdb_last_save_time") and _dumps(node):
         _wait(node, "rdb_bgsave_in_progress")
