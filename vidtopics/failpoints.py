@@ -40,6 +40,12 @@ Point = Literal[
     "inbox.noted",  # its outcome is, nothing is released
     "experiment.day",  # a day of a simulated experiment is written, its folder hasn't its name
     "experiment.whole",  # the experiment is written, its days still lie beside it
+    "erase.redis",  # Redis is without the people, the tables have them still
+    "erase.file",  # one more data file was written anew, the log names the old one
+    "erase.removes",  # what removed an old file removes both
+    "erase.log",  # the log names the new files, the old ones are there
+    "erase.table",  # one more table is done
+    "erase.files",  # sets, logs and models are, the receipt isn't
     "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)

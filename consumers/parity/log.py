@@ -139,6 +139,8 @@ class Log:
         for path in self.paths:
             with path.open("rb") as lines:
                 for line in lines:
+                    if line.isspace():  # of a person who was erased
+                        continue
                     self.lines += 1
                     try:
                         served = Served.from_line(line)

@@ -57,7 +57,8 @@ def read_requests(path: Path) -> Iterator[tuple[int, Logged | None]]:
         )
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            yield number, _parse(line)
+            if not line.isspace():  # of a person who was erased
+                yield number, _parse(line)
 
 
 def _parse(line: bytes) -> Logged | None:

@@ -9,7 +9,13 @@ from test_cli import commands
 from vidtopics import server
 from vidtopics.cli import common
 
-ARGUMENTS = {"features": ["v"], "recommend": ["u"], "join": ["spine.csv", "out.parquet"]}
+ARGUMENTS = {
+    "erase": ["u", "--request", "r"],
+    "export": ["u"],
+    "features": ["v"],
+    "recommend": ["u"],
+    "join": ["spine.csv", "out.parquet"],
+}
 MAKERS = ("ingest", "demo", "doctor")  # doctor looks, and makes nothing
 READERS = [
     path for path, flags in commands(common.build()) if "--home" in flags and path[0] not in MAKERS
@@ -100,7 +106,9 @@ def test_every_verb_that_takes_the_address_can_be_told_to_use_the_embedded_one()
         "apply",
         "daemon",
         "demo",
+        "erase",
         "events",
+        "export",
         "features",
         "infer",
         "materialize",

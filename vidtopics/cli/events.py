@@ -277,6 +277,7 @@ def _landed_line(landed: Landed) -> str:
         f"landed {landed.entries:,} events: {landed.impressions:,} impressions",
         f"{landed.clicks:,} clicks",
         f"{landed.already_there:,} impressions were there",
+        *([f"{landed.erased:,} rows of erased people left out"] if landed.erased else []),
         *([f"{landed.held:,} wait for their time"] if landed.held else []),
         *([f"refused {refused}"] if refused else []),
     ]

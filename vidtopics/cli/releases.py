@@ -11,6 +11,7 @@ import typer
 from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
 
 if TYPE_CHECKING:
+    from vidtopics.erasure.receipts import Receipt
     from vidtopics.releases.waiting import Waiting
     from vidtopics.tables.releases import Release
 
@@ -26,6 +27,7 @@ def releases(
     as_json: AsJson = False,
 ) -> None:
     """List releases with their state, what gates said of them, and which store serves them."""
+    from vidtopics.erasure.receipts import Receipts
     from vidtopics.releases.loads import live_now, read_loads
     from vidtopics.releases.waiting import waiting
     from vidtopics.tables import Tables
@@ -38,12 +40,12 @@ def releases(
     latest = list({row.release_id: row for row in log}.values())
     shown = latest if everything else latest[-SHOWN:]
     number = current.release_id if current else None
+    erased = [_erasure(receipt) for receipt in Receipts(tables.home).all() if receipt.releases]
     if as_json:
         rows = [_plain(row) for row in log if row.release_id in {r.release_id for r in shown}]
         loads = {store: asdict(load) for store, load in live.items()}
-        print_json(
-            {"in_force": number, "waiting": _plain_waiting(last), "live": loads, "releases": rows}
-        )
+        report = {"in_force": number, "waiting": _plain_waiting(last), "live": loads}
+        print_json({**report, "releases": rows, "erasures": erased})
         return
     stores: dict[int, list[str]] = {}
     for store, load in live.items():
@@ -53,6 +55,11 @@ def releases(
         from vidtopics.cli.show import as_text, out
 
         out.print(as_text(sentence(last, number, time.time())), soft_wrap=True)
+    for erasure in erased:
+        typer.echo(
+            f"Releases up to {max(erasure['releases'])} are without {erasure['people']:,} erased"
+            f" (request {erasure['request']}, {erasure['at'][:16].replace('T', ' ')})"
+        )
 
 
 def _plain_waiting(last: Waiting | None) -> dict[str, Any] | None:
@@ -102,6 +109,18 @@ def _age(seconds: float) -> str:
     if seconds < HOUR:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / HOUR:.1f} h" if seconds < 2 * DAY else f"{seconds / DAY:.1f} d"
+
+
+def _erasure(receipt: Receipt) -> dict[str, Any]:
+    """Which releases are without how many people, and since when."""
+    from vidtopics.times import moment
+
+    return {
+        "request": receipt.request,
+        "people": len(receipt.people),
+        "at": moment(receipt.requested_us),
+        "releases": receipt.releases,
+    }
 
 
 def _plain(row: Release) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def ingested(result: Ingested) -> None:
     for file in result.files:
         for line in file_notes(file):
             out.print(as_text(f"  {line}"))
+    if result.erased:
+        out.print(f"  {result.erased:,} rows of people who were erased since, left out")
 
 
 def file_notes(file: FileReport) -> list[str]:

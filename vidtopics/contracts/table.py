@@ -34,6 +34,8 @@ CREATED_TIME = "created_timestamp"
 VALUE_HASH = "value_hash"
 PARTITION_DATE = "partition_date"
 COMMIT_VERSION = "commit_version"
+PERSONAL = frozenset({"user_id", "event_id", "request_id", "entry", "event", "detail"})
+"""Columns that may say who somebody is: statistics in a Delta log leave them out."""
 
 
 @dataclass(frozen=True)

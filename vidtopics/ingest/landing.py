@@ -63,6 +63,7 @@ class Landed:
         impressions: new rows of `impressions`.
         clicks: new rows of `clicks`.
         already_there: impressions that the table had.
+        erased: rows of people who were erased since, left out.
         held: entries whose event lies ahead of this clock; they wait for a later landing.
         refused: by reason, rows of `impressions_rejected`, `clicks_rejected` and `dead_events`.
     """
@@ -71,12 +72,13 @@ class Landed:
     impressions: int = 0
     clicks: int = 0
     already_there: int = 0
+    erased: int = 0
     held: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Landed) -> None:
         """Count another landing in."""
-        for name in ("entries", "impressions", "clicks", "already_there"):
+        for name in ("entries", "impressions", "clicks", "already_there", "erased"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.held = other.held
         for reason, count in other.refused.items():
@@ -303,6 +305,7 @@ def _publish(tables: Tables, reading: _Reading, settings: IngestSettings) -> Lan
         rows = {publication.table: publication.rows for publication in result.publications}
         landed.impressions, landed.clicks = rows["impressions"], rows["clicks"]
         landed.already_there = result.already_there["impressions"]
+        landed.erased = result.erased
         for report in result.files:
             for reason, tally in report.refused.items():
                 landed.refused[reason] = landed.refused.get(reason, 0) + tally.count

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from vidtopics.contracts import INPUTS, TABLES
+from vidtopics.erasure.late import leave_out
 from vidtopics.errors import MachineError, OutdatedError, explain
 from vidtopics.faults import size, visible
 from vidtopics.ingest.delivery import FileReport
@@ -35,11 +36,13 @@ class Ingested:
     Attributes:
         publications: the rows that each table took, those of refused rows too.
         already_there: by input table, how many delivered values or events it held before.
+        erased: rows that were left out, as their people were erased since (docs/erasure.md).
     """
 
     files: Sequence[FileReport]
     publications: Sequence[Publication]
     already_there: Mapping[str, int]
+    erased: int = 0
 
 
 @retry(retry=retry_if_exception_type(OutdatedError), stop=stop_after_attempt(8), reraise=True)
@@ -74,6 +77,7 @@ def ingest(
             delivered_at=delivered_at,
             event_id_prefix=event_id_prefix,
         )
+        erased = leave_out(tables.home, delivery.staged)
         _require_room(tables.home, delivery.staged.values())
         us = micros(delivered_at)
         commit = Commit(JOB, us, us, live=True, settings=digest(settings), content=delivery.content)
@@ -82,7 +86,7 @@ def ingest(
             # The catalogue first: who reads in between finds no event of a video that isn't there.
             for name in [t.name for t in INPUTS] + [f"{t.name}_rejected" for t in INPUTS]
         ]
-    return Ingested(delivery.files, publications, delivery.already_there)
+    return Ingested(delivery.files, publications, delivery.already_there, erased)
 
 
 def _require_room(home: Path, staged: Iterable[Path]) -> None:

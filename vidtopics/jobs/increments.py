@@ -24,7 +24,7 @@ from vidtopics.jobs.job import Job, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.scans import scan
-from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.schemas import COUNTED_ANEW, arrow_schema
 from vidtopics.tables.whole import changed_by
 from vidtopics.times import moment
 
@@ -146,6 +146,8 @@ def _obstacles(
     for log in logs:
         if any(_removed_rows(tables, log, before_seen.logs[log.name][1])):
             yield f"{log.name} isn't append-only since"
+        if _is_counted_anew(tables, log, before_seen.logs[log.name][1]):
+            yield f"people's events were erased from {log.name} since, with their counts"
     if table.kind == "snapshot" and missing_files(tables.snapshot(table, before.version)):
         yield "the earlier result can't be read any more"
 
@@ -158,6 +160,14 @@ def _removed_rows(tables: Tables, log: Table, since: int) -> Iterator[bool]:
         for version in range(since + 1, delta.version() + 1):
             changes = changed_by(folder, version)
             yield changes is None or "remove" in changes
+
+
+def _is_counted_anew(tables: Tables, log: Table, since: int) -> bool:
+    """Whether an erasure asks for it (`erasure.counts`)."""
+    if not tables.exists(log):
+        return False
+    text = tables.snapshot(log).metadata().configuration.get(COUNTED_ANEW) or ""
+    return text != "" and since <= int(text.partition(" ")[0])
 
 
 def _seen_by(commit: Commit) -> Seen | None:

@@ -14,7 +14,7 @@ from vidtopics.settings.digests import digest
 from vidtopics.settings.gates import FLOORS, GateSettings, Limits
 from vidtopics.settings.homes import folder
 from vidtopics.settings.inputs import IngestSettings, ScheduleSettings, SimulationSettings
-from vidtopics.settings.online import MaintenanceSettings, OnlineSettings
+from vidtopics.settings.online import ErasureSettings, MaintenanceSettings, OnlineSettings
 from vidtopics.settings.parsing import load, parse
 from vidtopics.settings.ranking import EvaluationSettings, RankingSettings
 from vidtopics.settings.serving import ServingSettings, Space
@@ -25,6 +25,7 @@ from vidtopics.settings.users import QueueSettings, RecallSettings, StatisticsSe
 __all__ = [
     "FLOORS",
     "ContentSettings",
+    "ErasureSettings",
     "EvaluationSettings",
     "GateSettings",
     "ImageEncoderSettings",

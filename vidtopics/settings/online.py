@@ -1,9 +1,9 @@
-"""Redis, and what maintenance keeps."""
+"""Redis, what maintenance keeps, and what an erasure takes along."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,3 +43,13 @@ class MaintenanceSettings(Section):
     keep_versions: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=400)
     """Any other version stays readable this long: above the longest run, load or training join.
     Pins of training sets count for the same time."""
+
+
+class ErasureSettings(Section):
+    """What `vidtopics erase` does beside erasing a person's own rows (docs/erasure.md)."""
+
+    counts: Literal["keep", "remove"] = "keep"
+    """Of videos: sums over all users. `remove`: the next run counts the log anew, without the
+    people; it takes as long as a first run."""
+    user_columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("user_id",)
+    """Columns that hold ids of users, in saved training sets and other files below the home."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from vidtopics.settings.content import ContentSettings
 from vidtopics.settings.gates import GateSettings
 from vidtopics.settings.inputs import IngestSettings, ScheduleSettings, SimulationSettings
-from vidtopics.settings.online import MaintenanceSettings, OnlineSettings
+from vidtopics.settings.online import ErasureSettings, MaintenanceSettings, OnlineSettings
 from vidtopics.settings.ranking import EvaluationSettings, RankingSettings
 from vidtopics.settings.section import Section
 from vidtopics.settings.serving import ServingSettings
@@ -36,5 +36,6 @@ class Settings(Section):
     online: OnlineSettings = OnlineSettings()
     serving: ServingSettings = ServingSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
+    erasure: ErasureSettings = ErasureSettings()
     gates: GateSettings = GateSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -137,7 +137,7 @@ class Tables:
         identity = None if number is None else tail.entry_identity(log, number)
         if number is None or identity is None:  # no table, or a version that a checkpoint alone has
             return self.delta(table, version=version)
-        delta = _opened(self.uri(table), number, identity)
+        delta = _opened(self.uri(table), number, (identity, tail.erased_identity(log)))
         _refuse_other_contract(table, delta)
         return delta
 
@@ -386,7 +386,9 @@ class Tables:
 
 
 @lru_cache(OPENED)
-def _opened(uri: str, version: int, identity: tail.Identity) -> DeltaTable:
+def _opened(
+    uri: str, version: int, identity: tuple[tail.Identity, tail.Identity | None]
+) -> DeltaTable:
     """A version of a table; `identity` tells its log's entry from another of that number."""
     return DeltaTable(uri, version=version)
 

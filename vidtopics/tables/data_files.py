@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from hashlib import blake2b
 from urllib.parse import unquote
@@ -10,6 +11,9 @@ from deltalake import DeltaTable
 from pyarrow.fs import FileType
 
 from vidtopics.tables.scans import local, scan
+
+_WITHOUT_PEOPLE = re.compile(r"\.e(\d+)(?=\.parquet$)")
+"""What an erasure puts into the name of a file that it wrote anew."""
 
 
 def data_files(delta: DeltaTable) -> frozenset[str]:
@@ -21,12 +25,34 @@ def data_files(delta: DeltaTable) -> frozenset[str]:
 def files_digest(names: Collection[str]) -> str:
     """A hash of data files' names.
 
-    It tells two histories of one table apart, as a writer names each file at random.
+    It tells two histories of one table apart, as a writer names each file at random. A file that an
+    erasure wrote anew counts as the one that it was: the version is the same without a person.
 
     >>> files_digest(["b", "a"]) == files_digest(["a", "b"]) != files_digest(["ab"])
     True
     """
-    return blake2b("\0".join(sorted(names)).encode(), digest_size=8).hexdigest()
+    canonical = sorted(map(canonical_name, names))
+    return blake2b("\0".join(canonical).encode(), digest_size=8).hexdigest()
+
+
+def canonical_name(name: str) -> str:
+    """The name that a file had before any erasure.
+
+    >>> canonical_name("a/part-0.e2.parquet"), canonical_name("part-0.parquet")
+    ('a/part-0.parquet', 'part-0.parquet')
+    """
+    return _WITHOUT_PEOPLE.sub("", name)
+
+
+def next_name(name: str) -> str:
+    """What a file is called once an erasure has written it anew.
+
+    >>> next_name("part-0.parquet"), next_name("part-0.e1.parquet")
+    ('part-0.e1.parquet', 'part-0.e2.parquet')
+    """
+    marked = _WITHOUT_PEOPLE.search(name)
+    number = int(marked[1]) + 1 if marked else 1
+    return f"{canonical_name(name).removesuffix('.parquet')}.e{number}.parquet"
 
 
 def missing_files(delta: DeltaTable, names: Collection[str] | None = None) -> frozenset[str]:

@@ -33,6 +33,18 @@ ARROW: dict[str, pa.DataType] = {
 RETENTION = "interval 400 days"
 
 
+STATS_COLUMNS = "delta.dataSkippingStatsColumns"
+COUNTED_ANEW = "vidtopics.countedAnew"
+"""Of a log: the last version that no increment may go on from, and since when (microseconds)."""
+
+
+def _indexed(table: Table) -> list[str]:
+    """The columns whose least and greatest values a Delta log may have: no person is in them."""
+    scalars = (c for c in table.all_columns if not c.type.startswith(("list", "map")))
+    partitions = {contracts.PARTITION_DATE} if table.by_day else set()
+    return [c.name for c in scalars if c.name not in contracts.PERSONAL | partitions]
+
+
 def arrow_schema(table: Table, columns: tuple[Column, ...] | None = None) -> pa.Schema:
     """The Arrow schema of a table, or of some of its columns.
 
@@ -49,10 +61,12 @@ def arrow_schema(table: Table, columns: tuple[Column, ...] | None = None) -> pa.
 
 def configuration(table: Table) -> dict[str, str | None]:
     """The Delta properties that a table is created with."""
-    append_only = {} if table.kind == "snapshot" else {"delta.appendOnly": "true"}
+    extra = {} if table.kind == "snapshot" else {"delta.appendOnly": "true"}
+    if any(c.name in contracts.PERSONAL for c in table.columns):
+        extra |= {STATS_COLUMNS: ",".join(_indexed(table))}
     return {
         "delta.logRetentionDuration": RETENTION,
         "delta.deletedFileRetentionDuration": RETENTION,
         "delta.checkpointInterval": "100",
-        **append_only,
+        **extra,
     }

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 METADATA = "userMetadata"
 LOG = "_delta_log"
 VERSION = re.compile(r"(\d{20})\.(?:json|checkpoint\.(?:.+\.)?parquet)")
+ERASED = "_erased"
+"""A file of a log that each erasure makes anew, as it rewrites entries (docs/erasure.md)."""
 CACHED = 16_384
 Identity: TypeAlias = tuple[int, int, int]
 
@@ -97,6 +99,11 @@ def log_files(log: Path, kind: str = "") -> list[tuple[int, str]]:
 def entry_identity(log: Path, version: int) -> Identity | None:
     """What tells the entry of a version from another under its number; None where there is none."""
     return _identity(_path(log, version))
+
+
+def erased_identity(log: Path) -> Identity | None:
+    """What tells a log from itself before an erasure; None where there was none."""
+    return _identity(f"{log}/{ERASED}")
 
 
 def checkpointed_version(log: Path) -> int | None:
