@@ -40,6 +40,8 @@ Point = Literal[
     "inbox.noted",  # its outcome is, nothing is released
     "experiment.day",  # a day of a simulated experiment is written, its folder hasn't its name
     "experiment.whole",  # the experiment is written, its days still lie beside it
+    "copy.sent",  # a file of a home is in its copy, others aren't
+    "copy.logs",  # the tables are, as far as their logs go; no release is
     "materialize.switched",  # the load is live, what only earlier ones needed is still there
 ]
 POINTS: tuple[Point, ...] = get_args(Point)
