@@ -90,9 +90,9 @@ def copy_home(
     """
     refuse_overlap(source, target)
     origin = opened_home(source)
-    files, left_out = survey(origin)
     goal = Objects(target)
     number = claim(origin, goal)
+    files, left_out = survey(origin)
     existing = {key: item for key, item in goal.list().items() if not is_left_out(key)}
     refuse_apart(origin, goal, files, existing)
     begin(origin, goal, take_over)
@@ -174,7 +174,7 @@ class _Copying:
         content = self._source.read(key)
         if not is_final(key):
             self._target.write(key, content)
-        elif not self._target.create(key, content) and self._target.read(key) != content:
+        elif not self._target.create(key, content):
             raise apart(self._target, key)
         return Fingerprint.of([content])
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
 from obstore.store import LocalStore, from_url
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
 from vidtopics.errors import TableError, explain
 from vidtopics.faults import without_stack
@@ -30,6 +30,7 @@ from vidtopics.storage.fingerprints import PART, Digests, Fingerprint
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
 
+T = TypeVar("T")
 RETRIES: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 CONNECTIONS = 4
 """Parts of one object that are sent at a time."""
@@ -53,6 +54,19 @@ MENDS = {
         "correct the endpoint (AWS_ENDPOINT_URL), or wait until it answers, and run it again"
     ),
 }
+
+
+def _is_cut_short(error: BaseException) -> bool:
+    """Whether an answer's body ended early: the one failure that the library doesn't repeat."""
+    return isinstance(error, GenericError) and "response body" in str(error)
+
+
+_again = Retrying(
+    retry=retry_if_exception(_is_cut_short),
+    stop=stop_after_attempt(8),
+    wait=wait_random(0, 0.5),
+    reraise=True,
+)
 
 
 @dataclass(frozen=True)
@@ -81,19 +95,15 @@ class Objects:
         folder = self.address.folder
         if folder is not None and not (folder / prefix).is_dir():
             return {}
-        with self._reaching():
-            batches = obstore.list(self._store, prefix or None)
-            listed = {
-                item["path"]: Listed(item["size"], item["e_tag"])
-                for batch in batches
-                for item in batch
-            }
-        return dict(sorted(listed.items()))
+        items = self._call(prefix, lambda: obstore.list(self._store, prefix or None).collect())
+        return {
+            item["path"]: Listed(item["size"], item["e_tag"])
+            for item in sorted(items, key=lambda item: item["path"])
+        }
 
     def read(self, key: str) -> bytes:
         """An object's bytes; FileNotFoundError where there is none."""
-        with self._reaching(key):
-            return bytes(obstore.get(self._store, key).bytes())
+        return self._call(key, lambda: bytes(obstore.get(self._store, key).bytes()))
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """The same in blocks of bounded size."""
@@ -103,76 +113,70 @@ class Objects:
 
     def write(self, key: str, content: bytes) -> None:
         """Put an object in the place of what is there."""
-        with self._reaching(key):
-            obstore.put(self._store, key, content, chunk_size=PART, max_concurrency=CONNECTIONS)
+        self._call(
+            key,
+            lambda: obstore.put(
+                self._store, key, content, chunk_size=PART, max_concurrency=CONNECTIONS
+            ),
+        )
         self._sync(key)
 
     def take(self, source: Objects, key: str) -> Fingerprint:
         """Put an object of another place under the same key here, in parts; what it holds."""
-        digests = Digests()
 
-        async def passing() -> AsyncIterator[bytes]:
-            result = await obstore.get_async(source._store, key)
-            async for block in result.stream(min_chunk_size=PART):
-                digests.update(bytes(block))
-                yield bytes(block)
+        async def send() -> Fingerprint:
+            digests = Digests()
 
-        async def send() -> None:
+            async def passing() -> AsyncIterator[bytes]:
+                result = await obstore.get_async(source._store, key)
+                async for block in result.stream(min_chunk_size=PART):
+                    digests.update(bytes(block))
+                    yield bytes(block)
+
             await obstore.put_async(
                 self._store, key, passing(), chunk_size=PART, max_concurrency=CONNECTIONS
             )
+            return digests.fingerprint()
 
-        with self._reaching(key):
-            asyncio.run(send())
+        fingerprint = self._call(key, lambda: asyncio.run(send()))
         self._sync(key)
-        return digests.fingerprint()
+        return fingerprint
 
     def create(self, key: str, content: bytes) -> bool:
-        """Put an object where there is none, by one conditional request; False: there is one.
+        """Put an object where there is none, by one conditional request.
 
-        Where the answer was lost, the object may be this call's own: it is compared.
+        Returns:
+            Whether the object has these bytes now. A request whose answer was lost is made again
+            and finds its own object, so it is compared.
         """
-        is_first = True
-
-        @retry(
-            retry=retry_if_exception_type(GenericError),
-            stop=stop_after_attempt(5),
-            wait=wait_random(0, 0.5),
-            reraise=True,
-        )
-        def attempt() -> bool:
-            nonlocal is_first
-            repeated, is_first = not is_first, False
-            try:
-                obstore.put(self._store, key, content, mode="create")
-            except AlreadyExistsError:
-                return repeated and self.read(key) == content
-            return True
-
-        with self._reaching(key):
-            created = attempt()
-        if created:
-            self._sync(key)
-        return created
+        try:
+            self._call(key, lambda: obstore.put(self._store, key, content, mode="create"))
+        except FileExistsError:
+            return self.read(key) == content
+        self._sync(key)
+        return True
 
     def delete(self, key: str) -> None:
         """Remove an object; one that isn't there is none of its concern."""
-        with self._reaching(key):
-            try:
-                obstore.delete(self._store, key)
-            except FileNotFoundError:
-                return
+        with suppress(FileNotFoundError):
+            self._call(key, lambda: obstore.delete(self._store, key))
 
     def _sync(self, key: str) -> None:
         """A file of a folder is on disk before anything is written that names it."""
         if self.address.folder is not None:
             sync(self.address.folder / key)
 
+    def _call(self, key: str, request: Callable[[], T]) -> T:
+        with self._reaching(key):
+            return _again(request)
+
     @contextmanager
     def _reaching(self, key: str = "") -> Iterator[None]:
         """TableError for what the store answers; a fault of this machine's disk is an OSError."""
         try:
             yield
+        except AlreadyExistsError:
+            raise FileExistsError(f"{self.address}/{key}") from None
         except (BaseError, ValueError) as error:
             folder = self.address.folder
             if folder is not None and (number := re.search(r"os error (\d+)", str(error))):
