@@ -2,8 +2,9 @@
 
 import pytest
 
-from vidtopics.storage import Address, Objects
+from vidtopics.storage import Address
 from vidtopics.storage.fingerprints import PART, Fingerprint
+from vidtopics.storage.objects import Objects
 
 SIZES = [0, PART, 2 * PART, 2 * PART + 5]
 

@@ -15,8 +15,9 @@ from deltalake import DeltaTable
 from vidtopics.cli import common
 from vidtopics.errors import ConflictError, SettingsError, TableError
 from vidtopics.failpoints import Crash, armed
-from vidtopics.storage import Address, copy_home
+from vidtopics.storage import Address
 from vidtopics.storage.comparing import SENDERS
+from vidtopics.storage.copying import copy_home
 
 BEHIND = ("redis/", "run.lock", "online.json", "tables/topics/.part-0.parquet.crc")
 FAULTS = ("busy", "refuse", "lose", "cut")

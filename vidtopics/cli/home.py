@@ -13,8 +13,7 @@ import typer
 from vidtopics.cli.common import AsJson, print_json
 
 if TYPE_CHECKING:
-    from vidtopics.storage import Copy
-    from vidtopics.storage.copying import Progress
+    from vidtopics.storage.copying import Copy, Progress
 
 app = typer.Typer(no_args_is_help=True)
 Place = Annotated[
@@ -48,7 +47,8 @@ def copy(
     the target is another home or has commits that the source lacks.
     """
     from vidtopics.cli import show
-    from vidtopics.storage import Address, copy_home
+    from vidtopics.storage import Address
+    from vidtopics.storage.copying import copy_home
 
     started = time.monotonic()
     with _progress(f"Copying {source}") as progress:

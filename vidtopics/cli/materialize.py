@@ -17,7 +17,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ReadableHome,
     print_json,
 )
 
@@ -85,7 +85,7 @@ def materialize(
     log_format: rounds.LogFormat = "text",
     log_level: rounds.LogLevel = "info",
     max_failures: rounds.MaxFailures = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,

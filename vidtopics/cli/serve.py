@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ExistingHome
+from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ServedHome
 
 
 def serve(
@@ -20,7 +20,7 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="API keys with scopes and rates (YAML)."),
     ] = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ServedHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
 ) -> None:

@@ -14,6 +14,8 @@ from vidtopics.paths import addressable, is_url
 SCHEMES = ("s3", "s3a", "gs", "abfs", "abfss")
 CONTAINERS = ("abfs", "abfss")
 """Schemes whose addresses name a container before the account: `abfss://container@account/`."""
+_AFTER_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
+"""As a URL begins, and as `pathlib` leaves it: with one slash."""
 _SEGMENT = re.compile(r"[A-Za-z0-9._=+~,-]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -41,7 +43,7 @@ class Address:
                 a bucket, with credentials, a query, or signs in its prefix that stores and engines
                 escape differently.
         """
-        plain = os.fspath(text)
+        plain = _AFTER_SCHEME.sub(r"\1://", os.fspath(text))
         if not is_url(plain):
             return cls(str(addressable(plain, where)))
         return cls(_checked_url(plain, where))
