@@ -1,65 +1,36 @@
 """An S3 server on loopback, a proxy in front of it, and a home of six videos."""
 
-import json
 import os
 import shutil
-import subprocess
 import sys
-import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import boto3
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "explore")]
+from benchmarks.s3_server import environment as variables_of
+from benchmarks.s3_server import s3_proxy, s3_server
 
-import topic_world as world  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[1] / "explore"))
 
-# In a process of its own: delta-rs holds Python's lock while it waits for some answers.
-SERVER = """
-import logging, sys
-from moto.server import ThreadedMotoServer
-logging.getLogger("werkzeug").disabled = True
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
-SECRET = "never-to-be-shown"
-
-
-def serving(*command):
-    """A server of another process, which prints its port and ends with its input."""
-    return subprocess.Popen(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+import topic_world as world
 
 
 @pytest.fixture(scope="session")
 def s3_port():
-    with serving("-c", SERVER) as server:
-        yield int(server.stdout.readline())
-        server.stdin.close()
+    with s3_server() as port:
+        yield port
 
 
 @pytest.fixture
-def environment(s3_port, monkeypatch):
+def environment(s3_port, monkeypatch, tmp_path):
     """What reaches the server, and nothing else of AWS that is set where the tests run."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    values = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{s3_port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-    for name, value in values.items():
+    for name, value in variables_of(s3_port).items():
         monkeypatch.setenv(name, value)
-    return values
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 class Bucket:
@@ -95,34 +66,17 @@ def bucket(environment, request):
     return Bucket(f"b{abs(hash(request.node.nodeid))}")
 
 
-class Proxy:
-    """What passed it: method, key, status, bytes of request and answer, fault."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def requests(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/requests") as answer:
-            return json.load(answer)
-
-
 @pytest.fixture
 def through_proxy(s3_port, bucket, monkeypatch):
     """From here on requests go through a proxy that spoils every nth of them."""
-    servers = []
+    with ExitStack() as stack:
 
-    def begin(fault="none", every=0):
-        server = serving(str(HERE / "s3_proxy.py"), str(s3_port), fault, str(every))
-        servers.append(server)
-        proxy = Proxy(int(server.stdout.readline()))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        return proxy
+        def begin(fault="none", every=0):
+            proxy = stack.enter_context(s3_proxy(s3_port, fault, every))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+            return proxy
 
-    yield begin
-    for server in servers:
-        server.stdin.close()
-        server.wait()
-        server.stdout.close()
+        yield begin
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,7 @@ _chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
 def _any_home(home: Path, verb: str = "this") -> Path:
     """A folder that is or may become a home; SettingsError for an address or a dangling link."""
     from vidtopics.settings import folder
+    from vidtopics.storage.mirrors import origin
 
     _chosen_home.set(home)
     if is_url(str(home)):
@@ -51,7 +52,10 @@ def _any_home(home: Path, verb: str = "this") -> Path:
         raise SettingsError(message)
     if link := dangling_link(home):
         raise SettingsError(dangling_message(link))
-    return folder(home)
+    path = folder(home)
+    if url := origin(path):
+        raise _in_bucket(Path(url), verb)
+    return path
 
 
 def _in_bucket(home: Path, verb: str) -> SettingsError:
@@ -83,11 +87,7 @@ def _readable_home(home: Path, verb: str = "this", *, models: bool = False) -> P
 
 def _existing_home(home: Path, verb: str = "this") -> Path:
     """A folder that is a home; SettingsError for any other: a verb that reads one makes nothing."""
-    from vidtopics.storage.mirrors import origin
-
     path = _any_home(home, verb)
-    if url := origin(path):
-        raise _in_bucket(Path(url), verb)
     if any((path / mark).exists() for mark in MARKS):
         return path
     raise SettingsError(
@@ -100,9 +100,19 @@ def _existing_home(home: Path, verb: str = "this") -> Path:
     )
 
 
+def _verb(context: typer.Context) -> str:
+    """The command as a user writes it, whatever started it."""
+    names: list[str] = []
+    step: Any = context
+    while step.parent is not None:
+        names.insert(0, str(step.info_name))
+        step = step.parent
+    return " ".join(["vidtopics", *names])
+
+
 def _home_option(check: Any, metavar: str = "DIR") -> Any:
     def checked(context: typer.Context, home: Path | None) -> Path | None:
-        return None if home is None else check(home, f"`{context.command_path}`")
+        return None if home is None else check(home, f"`{_verb(context)}`")
 
     return typer.Option(
         "--home",

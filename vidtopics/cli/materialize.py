@@ -154,11 +154,16 @@ def move(
     report: Callable[[Moved], None],
     warn: Callable[[str], None] = stores.print_warning,
 ) -> list[Moved]:
-    """Materialise into the home's Redis; StoreError where it can't be reached."""
+    """Materialise into the home's Redis; StoreError where it can't be reached.
+
+    A home in a bucket is looked at anew: this is what a round calls.
+    """
     from vidtopics.materialization import IncompleteError
     from vidtopics.materialization import materialize as bring
+    from vidtopics.storage.mirrors import refresh
     from vidtopics.tables import Tables
 
+    refresh(home)
     with stores.loaded(home, embedded, warn) as connection:
         try:
             moved = bring(

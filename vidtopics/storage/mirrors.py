@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from vidtopics.errors import TableError, explain
+from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.files import write_whole
 from vidtopics.paths import is_url
 from vidtopics.storage.addresses import Address
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 MARK = "bucket.json"
 """In a mirror: the bucket's address, and the size and tag of each file when it was fetched."""
 FETCHERS = 8
+REFRESH_S = 60.0
+"""Between two looks at the bucket."""
 _folders: dict[str, Path] = {}
 
 
@@ -72,6 +76,45 @@ def open_mirror(address: Address, *, models: bool) -> Path:
     _note(folder, address, kept | {key: _state(item) for key, item in wanted.items()})
     _folders[str(address)] = folder
     return folder
+
+
+def refresh(folder: Path, *, models: bool = False) -> None:
+    """Bring a mirror to what the bucket has now; a home of its own is left alone.
+
+    Raises:
+        SettingsError, TableError: as of :func:`open_mirror`.
+    """
+    if url := origin(folder):
+        open_mirror(Address.parse(url), models=models)
+
+
+@contextmanager
+def followed(
+    folder: Path, warn: Callable[[str], None], *, every_s: float = REFRESH_S
+) -> Iterator[None]:
+    """While the block runs, a mirror and its models follow the bucket; others are left alone.
+
+    Where the store is out of reach, `warn` gets a line, and it is tried again.
+    """
+    ended = Event()
+
+    def follow() -> None:
+        while not ended.wait(every_s):
+            try:
+                refresh(folder, models=True)
+            except (VidtopicsError, OSError) as error:
+                warn(f"The mirror of the bucket stays as it is: {error}")
+
+    if origin(folder) is None:
+        yield
+        return
+    thread = Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def log_folder(table_uri: str, version: int) -> Path:
