@@ -3,7 +3,8 @@
 `python -m benchmarks.s3_proxy PORT FAULT EVERY` prints its own port. Faults: `busy` answers 503;
 `refuse` closes the connection and passes nothing on; `lose` passes the request on and closes the
 connection in the place of the answer; `cut` sends half of the answer's body; `flip` changes a byte
-of what is put. `GET /-/requests` says what passed.
+of what is put; `forget` leaves out the condition of a conditional request. `GET /-/requests` says
+what passed.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault == "flip" and self.command == "PUT" and body:
             body = bytes([body[0] ^ 1]) + body[1:]
+        if fault == "forget":
+            del self.headers["If-None-Match"]
         status, headers, content = self._asked(body)
         entry["status"], entry["received"] = status, len(content)
         if fault == "lose":

@@ -132,6 +132,7 @@ def test_only_the_columns_and_files_that_are_asked_for_are_read(home, bucket, th
     assert sum(request["received"] for request in data) < size / 10
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_every_third_request_gives_the_same_rows(home, bucket, through_proxy):
     url = in_bucket(home, bucket)
     expected = Tables(home).read(contracts.VIDEO_TOPICS)

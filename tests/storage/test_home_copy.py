@@ -15,9 +15,10 @@ from deltalake import DeltaTable
 from vidtopics.cli import common
 from vidtopics.errors import ConflictError, SettingsError, TableError
 from vidtopics.failpoints import Crash, armed
-from vidtopics.storage import Address
+from vidtopics.storage import Address, copying
 from vidtopics.storage.comparing import SENDERS
 from vidtopics.storage.copying import copy_home
+from vidtopics.storage.objects import Objects
 
 BEHIND = ("redis/", "run.lock", "online.json", "tables/topics/.part-0.parquet.crc")
 FAULTS = ("busy", "refuse", "lose", "cut")
@@ -68,6 +69,7 @@ def test_there_and_back_every_byte_is_the_same(home, bucket, tmp_path):
             assert rows(table, version) == rows(home / "tables" / table.name, version)
 
 
+@pytest.mark.slow
 def test_a_bucket_is_copied_to_a_bucket_and_a_folder_to_a_folder(home, bucket, tmp_path):
     copy(home, bucket.url())
     copy(bucket.url(), bucket.url("second"))
@@ -83,8 +85,8 @@ def test_what_is_there_is_not_sent_again(home, bucket, tmp_path, through_proxy):
     again = copy(home, bucket.url())
     assert (again.sent, again.same) == (0, len(to_be_copied(home)))
     assert copy(bucket.url(), tmp_path / "back").sent == 0
-    puts = [urlsplit(r["path"]).path for r in proxy.requests() if r["method"] == "PUT"]
-    assert puts == [f"/{bucket.name}/home/copying.json"]
+    puts = {urlsplit(r["path"]).path for r in proxy.requests() if r["method"] == "PUT"}
+    assert puts == {f"/{bucket.name}/home/copying.json"}
     gets = [r["path"] for r in proxy.requests() if r["method"] == "GET" and r["received"] > 10**6]
     assert gets == []
 
@@ -115,7 +117,8 @@ def test_another_home_and_other_files_are_left_alone(home, bucket, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     before = {prefix: bucket.contents(prefix) for prefix in ("other", "files")}
     for prefix in before:
-        refuses(SettingsError, "a copy of the home .* choose another", home, bucket.url(prefix))
+        message = f"^{bucket.url(prefix)}: expected nothing yet, or a copy of the home .* choose"
+        refuses(SettingsError, message, home, bucket.url(prefix))
     refuses(SettingsError, "found files, and no home-id", home, tmp_path / "full")
     assert {prefix: bucket.contents(prefix) for prefix in before} == before
     assert list(files(tmp_path / "full")) == ["notes.txt"]
@@ -229,6 +232,54 @@ def test_bytes_that_changed_on_the_way_are_noticed(home, bucket, through_proxy):
     through_proxy("flip", every=5)
     refuses(TableError, "expected the bytes that were sent, found SHA-256", home, bucket.url())
     assert "copying.json" in bucket.contents()  # so that nobody takes it for a whole home
+
+
+def test_an_entry_that_came_meanwhile_is_not_replaced(home, bucket, tmp_path, monkeypatch):
+    """Of two copies that were both let in, the second finds the first's entry."""
+    copy(home, tmp_path / "other")
+    copy(home, bucket.url())
+    later_day(tmp_path / "other")
+    later_day(home)
+    copy(tmp_path / "other", bucket.url(), take_over=True)
+    before = bucket.contents()
+    monkeypatch.setattr(copying, "refuse_apart", lambda *args: None)
+    monkeypatch.setattr(copying, "same_bytes", lambda *args: None)
+    refuses(ConflictError, "the two homes went apart", home, bucket.url())
+    after = bucket.contents()
+    entries = [key for key in before if ENTRY.fullmatch(key)]
+    assert [after[key] for key in entries] == [before[key] for key in entries]
+
+
+@pytest.mark.parametrize(
+    "listing", [1, 3, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4))]
+)
+def test_a_home_at_work_is_copied_as_one_that_was(home, tmp_path, monkeypatch, listing):
+    """A release that comes between two listings is either not there, or with all its versions."""
+    listed = Objects.list
+    calls = []
+
+    def list_and_go_on(self, prefix=""):
+        if self.address.folder == home and prefix != "tables":
+            calls.append(prefix)
+            if len(calls) == listing:
+                later_day(home)
+        return listed(self, prefix)
+
+    monkeypatch.setattr(Objects, "list", list_and_go_on)
+    copy(home, tmp_path / "second")
+    assert len(calls) == 4
+    contents = files(tmp_path / "second")
+    assert_no_entry_names_what_is_absent(contents)
+    tables = world.Tables(tmp_path / "second")
+    for name, version in tables.latest_release()["versions"].items():
+        assert version <= tables.version(world.contracts.TABLES[name])
+    assert tables.latest_release()["release_id"] == (2 if listing == 1 else 1)
+
+
+def test_a_store_without_conditional_writes_is_refused(home, bucket, through_proxy):
+    through_proxy("forget", every=1)
+    refuses(SettingsError, "conditional writes: without them two", home, bucket.url())
+    assert list(bucket.contents()) == ["home-id"]
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from vidtopics.errors import SettingsError, explain
 from vidtopics.paths import addressable, is_url
 
-SCHEMES = ("s3", "s3a", "gs", "abfs", "abfss")
-CONTAINERS = ("abfs", "abfss")
+SCHEMES = ("s3", "gs", "abfss")
+ALIASES = {"s3a": "s3", "abfs": "abfss"}
+"""Other names of a scheme, so that one place has one address."""
+CONTAINERS = ("abfss",)
 """Schemes whose addresses name a container before the account: `abfss://container@account/`."""
 _AFTER_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+(?=.)")
 """As a URL begins, and as `pathlib` leaves it: with one slash."""
@@ -25,6 +27,8 @@ class Address:
     """A folder's absolute path, or the URL of a bucket and a prefix in it.
 
     >>> Address.parse("s3://bucket/homes/main/").text
+    's3://bucket/homes/main'
+    >>> Address.parse("s3a://bucket/homes/main").text
     's3://bucket/homes/main'
     >>> Address.parse("s3://bucket/homes/main").folder is None
     True
@@ -72,7 +76,7 @@ class Address:
 
 def _checked_url(text: str, where: str) -> str:
     parts = urlsplit(text)
-    scheme = parts.scheme.lower()
+    scheme = ALIASES.get(parts.scheme.lower(), parts.scheme.lower())
     host = parts.netloc
     if scheme in CONTAINERS and host.count("@") == 1:
         container, _, account = host.partition("@")

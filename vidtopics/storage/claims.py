@@ -76,7 +76,7 @@ def claim(source: Objects, target: Objects) -> str:
         return own
     raise SettingsError(
         explain(
-            str(target),
+            str(target.address),
             expected=f"nothing yet, or a copy of the home {own}",
             found=other,
             mend="choose another place for the copy",
@@ -144,6 +144,21 @@ def apart(target: Objects, key: str) -> ConflictError:
     )
 
 
+def _refuse_without_conditions(target: Objects) -> None:
+    """SettingsError where the store overwrites what a conditional request may only create."""
+    if not target.create(COPYING, b"{}"):
+        return
+    target.delete(COPYING)
+    raise SettingsError(
+        explain(
+            str(target.address),
+            expected="a store that refuses to create what is there (If-None-Match)",
+            found="one that overwrote it",
+            mend="use a store with conditional writes: without them two copies could mix",
+        )
+    )
+
+
 def begin(source: Objects, target: Objects, take_over: bool) -> None:
     """Note in the target whose copy fills it; ConflictError where another's does."""
     origin = str(source.address)
@@ -152,6 +167,7 @@ def begin(source: Objects, target: Objects, take_over: bool) -> None:
     note = {"source": origin, "since": datetime.now(UTC).isoformat(timespec="seconds")}
     content = json.dumps(note).encode()
     if target.create(COPYING, content):
+        _refuse_without_conditions(target)
         return
     other = json.loads(_read_text(target, COPYING) or "{}")
     if take_over or other.get("source") in (None, origin):
