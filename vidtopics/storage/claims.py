@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from deltalake import DeltaTable
@@ -21,17 +22,22 @@ from vidtopics.storage.home_files import COPYING, HOME_ID, is_final, latest_entr
 from vidtopics.storage.objects import Listed, Objects
 
 
-def opened_home(address: Address) -> Objects:
-    """The objects of a home; SettingsError where there are no tables, or a copy isn't done."""
+def opened_home(address: Address, *, may_grow: bool = False) -> Objects:
+    """The objects of a home; SettingsError where there are no tables, or a copy isn't done.
+
+    With `may_grow`, a copy may be under way into what was a whole home before: for readers it is
+    one at every moment.
+    """
     folder = address.folder
     if folder is None or folder.is_dir():
         objects = Objects(address)
-        if note := _read_text(objects, COPYING):
+        note = _note(objects)
+        if note and not (may_grow and note.get("was_whole")):
             raise SettingsError(
                 explain(
                     str(address),
                     expected="a whole home",
-                    found=f"a copy from {json.loads(note)['source']} that isn't done",
+                    found=f"a copy from {note.get('source')} that isn't done",
                     mend="run that copy again, then this one",
                 )
             )
@@ -94,6 +100,12 @@ def _new_id(source: Objects) -> str:
         own = str(uuid4())
     source.create(HOME_ID, f"{own}\n".encode())
     return _read_text(source, HOME_ID) or own
+
+
+def _note(objects: Objects) -> dict[str, Any]:
+    """What says whose copy is under way; empty where none is."""
+    note: dict[str, Any] = json.loads(_read_text(objects, COPYING) or "{}")
+    return note
 
 
 def _read_text(objects: Objects, key: str) -> str | None:
@@ -159,19 +171,20 @@ def _refuse_without_conditions(target: Objects) -> None:
     )
 
 
-def begin(source: Objects, target: Objects, take_over: bool) -> None:
+def begin(source: Objects, target: Objects, take_over: bool, *, was_whole: bool) -> None:
     """Note in the target whose copy fills it; ConflictError where another's does."""
     origin = str(source.address)
     if source.address.folder is not None:
         origin = f"{socket.gethostname()}:{os.path.realpath(origin)}"
-    note = {"source": origin, "since": datetime.now(UTC).isoformat(timespec="seconds")}
-    content = json.dumps(note).encode()
-    if target.create(COPYING, content):
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    note = {"source": origin, "since": since, "was_whole": was_whole}
+    if target.create(COPYING, json.dumps(note).encode()):
         _refuse_without_conditions(target)
         return
-    other = json.loads(_read_text(target, COPYING) or "{}")
+    other = _note(target)
     if take_over or other.get("source") in (None, origin):
-        target.write(COPYING, content)
+        note["was_whole"] = other.get("was_whole", False)
+        target.write(COPYING, json.dumps(note).encode())
         return
     raise ConflictError(
         explain(

@@ -95,7 +95,7 @@ def copy_home(
     files, left_out = survey(origin)
     existing = {key: item for key, item in goal.list().items() if not is_left_out(key)}
     refuse_apart(origin, goal, files, existing)
-    begin(origin, goal, take_over)
+    begin(origin, goal, take_over, was_whole=len(existing) > 1)
     done = _Copying(origin, goal, files, existing, progress).run()
     copy = _verified(goal, done, Copy(str(source), str(target), number))
     copy.left_out = left_out

@@ -54,13 +54,13 @@ def open_mirror(address: Address, *, models: bool) -> Path:
         models: whether the weights and arrays of models are wanted, beside their manifests.
 
     Raises:
-        SettingsError: there is no home, or a copy into it isn't done.
+        SettingsError: there is no home, or the first copy into it isn't done.
         TableError: the store is out of reach.
     """
     from vidtopics.storage.claims import opened_home
     from vidtopics.storage.home_files import HOME_ID, survey
 
-    source = opened_home(address)
+    source = opened_home(address, may_grow=True)
     folder = cache_folder() / blake2b(str(address).encode(), digest_size=8).hexdigest()
     files, _ = survey(source)
     known = _known(folder)
