@@ -8,18 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import topic_world as world
+from deltalake import DeltaTable, write_deltalake
 
 from benchmarks.redis_nodes import wait
 from vidtopics import contracts, server
 from vidtopics.cli import common
 from vidtopics.errors import SettingsError, TableError
 from vidtopics.failpoints import Crash, armed
-from vidtopics.releases.loads import read_loads
+from vidtopics.releases.loads import read_loads, record
 from vidtopics.storage import Address
 from vidtopics.storage.copying import copy_home
 from vidtopics.storage.mirrors import followed, open_mirror
 from vidtopics.tables import Tables
 from vidtopics.tables.releases import read_log
+from vidtopics.tables.schemas import arrow_schema
 
 WIDTH = 256
 
@@ -105,6 +107,21 @@ def test_a_release_goes_from_the_bucket_to_redis_and_its_load_into_the_bucket(
     assert len(read_loads(back)) == 1
 
 
+def test_loads_are_commits_in_the_bucket_that_their_writer_sees(home, bucket):
+    url = in_bucket(home, bucket)
+    tables = Tables(opened(url))
+    record(tables, 1, "a:1/0/vt", 1, world.T)
+    assert [load.store for load in read_loads(tables)] == ["a:1/0/vt"]
+    delta = DeltaTable(f"{url}/tables/loads")  # another machine's, which this mirror hasn't seen
+    row = delta.to_pyarrow_table().to_pylist()[0] | {"store": "b:1/0/vt", "load": 2}
+    rows = pa.Table.from_pylist([row], schema=arrow_schema(contracts.LOADS))
+    write_deltalake(delta, rows, mode="append")
+    record(tables, 1, "c:1/0/vt", 3, world.T)
+    record(tables, 1, "a:1/0/vt", 1, world.T)
+    stores = [load.store for load in read_loads(tables)]
+    assert sorted(stores) == ["a:1/0/vt", "b:1/0/vt", "c:1/0/vt"]
+
+
 def test_only_the_columns_and_files_that_are_asked_for_are_read(home, bucket, through_proxy):
     rng = np.random.default_rng(1)
     vectors = rng.standard_normal((3_000, WIDTH), np.float32)
@@ -182,13 +199,14 @@ def test_a_mirror_follows_the_bucket_while_it_is_served(home, bucket):
 
 def test_another_home_under_the_same_address_replaces_the_mirror(home, bucket, tmp_path):
     url = in_bucket(home, bucket)
-    assert (opened(url) / "tables" / "releases").is_dir()
+    (opened(url) / "online.json").write_text('{"loaded_into": "redis://before"}')
     for key in bucket.contents():
         bucket.delete(f"home/{key}")
     world.build(tmp_path / "other")
     in_bucket(tmp_path / "other", bucket)
     assert (opened(url) / "home-id").read_bytes() == (tmp_path / "other" / "home-id").read_bytes()
     assert not (opened(url) / "settings.yaml").exists()
+    assert not (opened(url) / "online.json").exists()
 
 
 def test_what_writes_names_the_verb_and_the_mend(home, bucket, capsys):
