@@ -20,6 +20,7 @@ from vidtopics.storage import Address
 from vidtopics.storage.copying import copy_home
 from vidtopics.storage.mirrors import followed, open_mirror
 from vidtopics.tables import Tables
+from vidtopics.tables.commits import commits
 from vidtopics.tables.releases import read_log
 from vidtopics.tables.schemas import arrow_schema
 
@@ -56,6 +57,7 @@ def test_every_table_reads_as_in_the_folder(home, bucket):
         assert there.read(table) == here.read(table)
         assert there.version(table) == here.version(table)
         assert [*there.commits(table)] == [*here.commits(table)]
+        assert [*commits(there.delta(table))] == [*here.commits(table)]
         assert there.as_of(table, world.T).equals(here.as_of(table, world.T))
     assert read_log(there) == read_log(here)
     assert there.latest_release() == here.latest_release()
