@@ -85,7 +85,7 @@ def built(tmp_path_factory):
     world.build(root)
     files = {
         "settings.yaml": b"online: {prefix: vt}\n",
-        "models/topics/1/arrays.safetensors": bytes(range(256)) * 34_000,
+        "models/topics/1/arrays.safetensors": bytes(range(256)),
         "models/topics/1/manifest.json": b"{}",
         "models/ranking/model.json": b'{"name": 1}',
         "logs/served/2026-01-08.log": b"a line\n",
@@ -103,5 +103,5 @@ def built(tmp_path_factory):
 
 @pytest.fixture
 def home(tmp_path, built):
-    """A home with tables, a release, a model of several parts, logs, and what stays behind."""
+    """A home with tables, a release, a model, logs, and what stays behind."""
     return shutil.copytree(built, tmp_path / "home")

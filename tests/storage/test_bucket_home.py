@@ -236,7 +236,7 @@ def test_a_bucket_without_a_home_or_with_half_a_copy(home, bucket, capsys):
     assert "a copy from host:/srv/home that isn't done" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("point", ["copy.sent", "copy.logs"])
+@pytest.mark.parametrize("point", [pytest.param("copy.sent", marks=pytest.mark.slow), "copy.logs"])
 def test_a_home_that_a_copy_brings_up_to_date_is_read_as_it_was(home, bucket, point):
     url = in_bucket(home, bucket)
     before = Tables(home).latest_release()

@@ -6,10 +6,12 @@ from vidtopics.storage import Address
 from vidtopics.storage.fingerprints import PART, Fingerprint
 from vidtopics.storage.objects import Objects
 
-SIZES = [0, PART, 2 * PART, 2 * PART + 5]
+SIZES = [PART, 2 * PART]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "size", [0, *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES), 2 * PART + 5]
+)
 def test_the_tag_of_an_object_is_foretold(bucket, tmp_path, size):
     content = (b"0123456789abcdef" * (size // 16 + 1))[:size]
     (tmp_path / "a").write_bytes(content)

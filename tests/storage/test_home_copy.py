@@ -26,6 +26,13 @@ LOGBOOKS = ("releases", "loads")
 ENTRY = re.compile(r"tables/(\w+)/_delta_log/\d{20}\.json")
 
 
+@pytest.fixture
+def large_home(home):
+    """With a model that goes in two parts."""
+    (home / "models/topics/1/arrays.safetensors").write_bytes(bytes(range(256)) * 34_000)
+    return home
+
+
 def files(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -55,9 +62,9 @@ def later_day(home):
     world.release(tables, at=world.T + 1)
 
 
-def test_there_and_back_every_byte_is_the_same(home, bucket, tmp_path):
-    there = copy(home, bucket.url())
-    expected = to_be_copied(home)  # with the home-id that the copy gave it
+def test_there_and_back_every_byte_is_the_same(large_home, bucket, tmp_path):
+    there = copy(large_home, bucket.url())
+    expected = to_be_copied(large_home)  # with the home-id that the copy gave it
     assert bucket.contents() == expected
     assert (there.sent + there.same, there.by_tag) == (len(expected), len(expected))
     assert there.left_out == {"redis": 1, "run.lock": 1, "online.json": 1, "tables": 1}
@@ -66,24 +73,24 @@ def test_there_and_back_every_byte_is_the_same(home, bucket, tmp_path):
     assert back.home_id == there.home_id == expected["home-id"].decode().strip()
     for table in (tmp_path / "back" / "tables").iterdir():
         for version in range(DeltaTable(table).version() + 1):
-            assert rows(table, version) == rows(home / "tables" / table.name, version)
+            assert rows(table, version) == rows(large_home / "tables" / table.name, version)
 
 
 @pytest.mark.slow
-def test_a_bucket_is_copied_to_a_bucket_and_a_folder_to_a_folder(home, bucket, tmp_path):
-    copy(home, bucket.url())
+def test_a_bucket_is_copied_to_a_bucket_and_a_folder_to_a_folder(large_home, bucket, tmp_path):
+    copy(large_home, bucket.url())
     copy(bucket.url(), bucket.url("second"))
     assert bucket.contents("second") == bucket.contents()
-    copy(home, tmp_path / "second")
+    copy(large_home, tmp_path / "second")
     assert files(tmp_path / "second") == bucket.contents()
 
 
-def test_what_is_there_is_not_sent_again(home, bucket, tmp_path, through_proxy):
-    copy(home, bucket.url())
+def test_what_is_there_is_not_sent_again(large_home, bucket, tmp_path, through_proxy):
+    copy(large_home, bucket.url())
     copy(bucket.url(), tmp_path / "back")
     proxy = through_proxy()
-    again = copy(home, bucket.url())
-    assert (again.sent, again.same) == (0, len(to_be_copied(home)))
+    again = copy(large_home, bucket.url())
+    assert (again.sent, again.same) == (0, len(to_be_copied(large_home)))
     assert copy(bucket.url(), tmp_path / "back").sent == 0
     puts = {urlsplit(r["path"]).path for r in proxy.requests() if r["method"] == "PUT"}
     assert puts == {f"/{bucket.name}/home/copying.json"}
@@ -165,7 +172,7 @@ def assert_no_entry_names_what_is_absent(contents):
                 assert f"{root}/{unquote(added['path'])}" in contents, key
 
 
-@pytest.mark.parametrize("point", ["copy.sent", "copy.logs"])
+@pytest.mark.parametrize("point", [pytest.param("copy.sent", marks=pytest.mark.slow), "copy.logs"])
 def test_a_copy_that_is_killed_goes_on(home, bucket, point):
     command = [sys.executable, "-m", "vidtopics", "home", "copy", str(home), bucket.url()]
     done = subprocess.run(
@@ -218,12 +225,12 @@ def test_files_come_before_what_names_them(home, bucket, through_proxy):
     "fault", [*FAULTS[:1], *(pytest.param(f, marks=pytest.mark.slow) for f in FAULTS[1:])]
 )
 def test_a_store_that_fails_every_third_request_gets_the_same_home(
-    home, bucket, tmp_path, through_proxy, fault
+    large_home, bucket, tmp_path, through_proxy, fault
 ):
     proxy = through_proxy(fault, every=3)
-    copy(home, bucket.url())
+    copy(large_home, bucket.url())
     copy(bucket.url(), tmp_path / "back")
-    assert bucket.contents() == files(tmp_path / "back") == to_be_copied(home)
+    assert bucket.contents() == files(tmp_path / "back") == to_be_copied(large_home)
     faults = {request["fault"] for request in proxy.requests()}
     assert faults == {"none", fault}
 
