@@ -59,7 +59,9 @@ def test_a_home_that_is_an_address_is_refused_before_anything_is_made_there(
     monkeypatch.chdir(tmp_path)
     verb("tally", "home.mkdir(parents=True)")
     assert common.run(["tally", "1", "--home", "s3://bucket/home"]) == 2
-    assert "home: expected a folder, found s3:/bucket/home" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--home s3://bucket/home: expected a folder, for `vidtopics tally`, found a" in error
+    assert "Mend: copy the home: vidtopics home copy s3://bucket/home FOLDER." in error
     assert not (tmp_path / "s3:").exists()
     assert common.run(["tally", "1", "--home", "a:b/s3:"]) == 0
 
@@ -172,6 +174,7 @@ def test_every_verb_takes_home_and_config():
         ("redis", "start"),
         ("redis", "stop"),
         ("bench",),
+        ("home", "copy"),  # names its homes
         ("join",),
         ("models",),
         ("release",),

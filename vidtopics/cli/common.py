@@ -7,6 +7,7 @@ import json
 import pkgutil
 import sys
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +23,10 @@ from vidtopics.faults import (
     refuse_other_encoding,
     visible,
 )
+from vidtopics.paths import is_url
 
 DEFAULT_HOME = Path(".vidtopics")
+PLACE = "DIR|URL"
 FAILED = 2
 BUSY = 3
 BLOCKED = 4
@@ -37,21 +40,54 @@ _chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
 """The home that the command works on, for a fault that names no path."""
 
 
-def _any_home(home: Path) -> Path:
+def _any_home(home: Path, verb: str = "this") -> Path:
     """A folder that is or may become a home; SettingsError for an address or a dangling link."""
     from vidtopics.settings import folder
+    from vidtopics.storage.mirrors import origin
 
     _chosen_home.set(home)
+    if is_url(str(home)):
+        raise _in_bucket(home, verb)
     if message := refuse_other_encoding(str(home.absolute())):
         raise SettingsError(message)
     if link := dangling_link(home):
         raise SettingsError(dangling_message(link))
-    return folder(home)
+    path = folder(home)
+    if url := origin(path):
+        raise _in_bucket(Path(url), verb)
+    return path
 
 
-def _existing_home(home: Path) -> Path:
+def _in_bucket(home: Path, verb: str) -> SettingsError:
+    """The error of a verb that works on a folder alone."""
+    from vidtopics.storage import Address
+
+    address = Address.parse(home, "--home")
+    return SettingsError(
+        explain(
+            f"--home {visible(str(address))}",
+            expected=f"a folder, for {verb}",
+            found="a bucket",
+            mend=f"copy the home: vidtopics home copy {address} FOLDER",
+        )
+    )
+
+
+def _readable_home(home: Path, verb: str = "this", *, models: bool = False) -> Path:
+    """As :func:`_existing_home`; of a home in a bucket the folder that mirrors it."""
+    if not is_url(str(home)):
+        return _existing_home(home, verb)
+    from vidtopics.storage import Address
+    from vidtopics.storage.mirrors import open_mirror
+
+    path = open_mirror(Address.parse(home, "--home"), models=models)
+    _chosen_home.set(path)
+    return path
+
+
+def _existing_home(home: Path, verb: str = "this") -> Path:
     """A folder that is a home; SettingsError for any other: a verb that reads one makes nothing."""
-    path = _any_home(home)
+    path = _any_home(home, verb)
     if any((path / mark).exists() for mark in MARKS):
         return path
     raise SettingsError(
@@ -64,9 +100,26 @@ def _existing_home(home: Path) -> Path:
     )
 
 
-def _home_option(check: Any) -> Any:
+def _verb(context: typer.Context) -> str:
+    """The command as a user writes it, whatever started it."""
+    names: list[str] = []
+    step: Any = context
+    while step.parent is not None:
+        names.insert(0, str(step.info_name))
+        step = step.parent
+    return " ".join(["vidtopics", *names])
+
+
+def _home_option(check: Any, metavar: str = "DIR") -> Any:
+    def checked(context: typer.Context, home: Path | None) -> Path | None:
+        return None if home is None else check(home, f"`{_verb(context)}`")
+
     return typer.Option(
-        "--home", metavar="DIR", help="Tables, models and logs.", file_okay=False, callback=check
+        "--home",
+        metavar=metavar,
+        help="Tables, models and logs.",
+        file_okay=False,
+        callback=checked,
     )
 
 
@@ -74,7 +127,11 @@ ExistingHome = Annotated[Path, _home_option(_existing_home)]
 """`--home` of a verb that works on an existing home."""
 NewHome = Annotated[Path, _home_option(_any_home)]
 """`--home` of a verb that may make one, and of `doctor`."""
-OptionalHome = Annotated[Path | None, _home_option(lambda home: home and _existing_home(home))]
+ReadableHome = Annotated[Path, _home_option(_readable_home, PLACE)]
+"""`--home` of a verb that reads tables: a folder, or a bucket."""
+ServedHome = Annotated[Path, _home_option(partial(_readable_home, models=True), PLACE)]
+"""`--home` of a verb that reads models too."""
+OptionalHome = Annotated[Path | None, _home_option(_existing_home)]
 """`--home` of a verb that works without one, too."""
 Embedded = Annotated[
     bool,

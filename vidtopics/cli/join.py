@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ReadableHome, print_json
 
 
 def join(
@@ -41,7 +41,7 @@ def join(
             "--store", metavar="NAME", help="With --served: in that store; else in the first."
         ),
     ] = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Join a service's features to SPINE as they held and were known at its times.

@@ -17,7 +17,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ReadableHome,
     print_json,
 )
 
@@ -79,7 +79,7 @@ def materialize(
         typer.Option("--take-over", help="Make the prefix this home's, whoever loaded it before."),
     ] = False,
     watch: rounds.Monitoring = rounds.UNWATCHED,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,
@@ -145,11 +145,16 @@ def move(
     report: Callable[[Moved], None],
     warn: Callable[[str], None] = stores.print_warning,
 ) -> list[Moved]:
-    """Materialise into the home's Redis; StoreError where it can't be reached."""
+    """Materialise into the home's Redis; StoreError where it can't be reached.
+
+    A home in a bucket is looked at anew: this is what a round calls.
+    """
     from vidtopics.materialization import IncompleteError
     from vidtopics.materialization import materialize as bring
+    from vidtopics.storage.mirrors import refresh
     from vidtopics.tables import Tables
 
+    refresh(home)
     with stores.loaded(home, embedded, warn) as connection:
         try:
             moved = bring(

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ServedHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.topic_models import Version
 
 
-def models(home: ExistingHome = DEFAULT_HOME, as_json: AsJson = False) -> None:
+def models(home: ServedHome = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List topic model versions: as of when, what they learned, and which releases are of them."""
     from vidtopics.releases.loads import live_now, read_loads
     from vidtopics.tables import Tables

@@ -12,7 +12,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ServedHome,
     print_json,
 )
 
@@ -20,7 +20,7 @@ from vidtopics.cli.common import (
 def recommend(
     user_id: Annotated[str, typer.Argument(metavar="USER_ID")],
     top: Annotated[int, typer.Option(min=1, help="Videos to recommend.")] = 10,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ServedHome = DEFAULT_HOME,
     log: Annotated[
         Path | None,
         typer.Option(

@@ -12,7 +12,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ReadableHome,
     print_json,
 )
 
@@ -30,7 +30,7 @@ def reconcile(
         ),
     ] = 10_000,
     seed: Annotated[int, typer.Option(metavar="N", help="Another one chooses others.")] = 0,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, ReadableHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.erasure.receipts import Receipt
@@ -23,7 +23,7 @@ def releases(
     everything: Annotated[
         bool, typer.Option("--all", help=f"All of them; the last {SHOWN} if left out.")
     ] = False,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """List releases with their state, what gates said of them, and which store serves them."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ExistingHome
+from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ServedHome
 
 
 def serve(
@@ -20,7 +20,7 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="API keys with scopes and rates (YAML)."),
     ] = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ServedHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
 ) -> None:
@@ -30,9 +30,11 @@ def serve(
     service ends with 0.
     """
     from consumers.serving import server
-    from vidtopics.cli import homes
+    from vidtopics.cli import homes, stores
     from vidtopics.server import url_of
+    from vidtopics.storage.mirrors import followed
 
     settings = homes.settings(home, config)
     url = url_of(home, embedded=embedded)
-    server.serve(server.Options(home, url, settings, keys, workers), host, port)
+    with followed(home, stores.print_warning):
+        server.serve(server.Options(home, url, settings, keys, workers), host, port)

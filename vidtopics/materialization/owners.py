@@ -88,7 +88,7 @@ def claim(lease: Lease, tables: Tables, *, take_over: bool = False) -> None:
 
 
 def _own(tables: Tables) -> Owner:
-    where = f"{socket.gethostname()}:{os.fspath(tables.home)}"
+    where = tables.bucket or f"{socket.gethostname()}:{os.fspath(tables.home)}"
     return Owner(home_id(tables), where, datetime.now(UTC).isoformat(timespec="seconds"))
 
 

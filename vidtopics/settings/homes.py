@@ -18,8 +18,7 @@ def folder(home: str | os.PathLike[str]) -> Path:
     Traceback (most recent call last):
     ...
     vidtopics.errors.SettingsError: home: expected a folder, found s3:/bucket/home.
-    Mend: name a local or mounted folder; Feast's offline store alone reads tables on an object
-    store (docs/feature-store.md).
+    Mend: name a local or mounted folder, or copy the home to one (docs/object-stores.md).
     """
     path = Path(home)
     if is_url(str(home)):
@@ -28,8 +27,8 @@ def folder(home: str | os.PathLike[str]) -> Path:
                 "home",
                 expected="a folder",
                 found=path.as_posix(),
-                mend="name a local or mounted folder; Feast's offline store alone reads tables on "
-                "an object store (docs/feature-store.md)",
+                mend="name a local or mounted folder, or copy the home to one "
+                "(docs/object-stores.md)",
             )
         )
     addressable(path, "home")

@@ -23,6 +23,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
+    LOADS,
     LOGBOOKS,
     PARTITION_DATE,
     RELEASES,
@@ -30,10 +31,18 @@ from vidtopics.contracts import (
     VALUE_HASH,
     Table,
 )
-from vidtopics.errors import ConflictError, ContractError, OutdatedError, TableError, explain
+from vidtopics.errors import (
+    ConflictError,
+    ContractError,
+    OutdatedError,
+    SettingsError,
+    TableError,
+    explain,
+)
 from vidtopics.failpoints import failpoint
 from vidtopics.paths import to_uri
 from vidtopics.settings import folder
+from vidtopics.storage import mirrors
 from vidtopics.tables import releases, tail
 from vidtopics.tables.commits import (
     Commit,
@@ -80,10 +89,15 @@ class Publication:
 
 
 class Tables:
-    """The Delta tables below `home`/tables."""
+    """The Delta tables below `home`/tables.
+
+    Where the home is the mirror of a bucket (:mod:`vidtopics.storage.mirrors`), its tables are read
+    from there, and only the load log is written.
+    """
 
     def __init__(self, home: str | os.PathLike[str]) -> None:
         self.home = folder(home).absolute()
+        self.bucket = mirrors.origin(self.home)
 
     def path(self, table: Table) -> Path:
         """The table's folder."""
@@ -91,6 +105,8 @@ class Tables:
 
     def uri(self, table: Table) -> str:
         """The table's folder as delta-rs takes it."""
+        if self.bucket is not None:
+            return f"{self.bucket}/tables/{table.name}"
         return to_uri(self.path(table))
 
     def exists(self, table: Table) -> bool:
@@ -301,6 +317,7 @@ class Tables:
         Rows of a live run that have no times of their own are stamped as known from a moment after
         their commit on (:mod:`vidtopics.tables.stamps`).
         """
+        self._refuse_writing(table)
         _refuse_future(table, commit)
         stamped = commit.live and not changes and table.kind != "log"
         lead: Lead | None = None
@@ -327,11 +344,26 @@ class Tables:
                 raise
 
         done = attempt()
+        if self.bucket is not None:
+            mirrors.log_folder(self.uri(table), done.version)
         return Publication(table.name, done.version, done.rows)
 
     def latest_release(self) -> dict[str, Any]:
         """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
         return releases.latest_release(self)
+
+    def _refuse_writing(self, table: Table) -> None:
+        """SettingsError where the home lies in a bucket: jobs need locks, which it doesn't have."""
+        if self.bucket is None or table == LOADS:
+            return
+        raise SettingsError(
+            explain(
+                f"{self.bucket}, table {table.name}",
+                expected="a home in a folder, to publish to",
+                found="one in a bucket",
+                mend=f"copy it to a folder: vidtopics home copy {self.bucket} FOLDER",
+            )
+        )
 
     def _dispatch(
         self,

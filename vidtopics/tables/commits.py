@@ -20,6 +20,7 @@ from vidtopics.contracts import Table
 from vidtopics.layout.known import known_fields
 from vidtopics.paths import from_uri
 from vidtopics.settings import digest
+from vidtopics.storage import mirrors
 from vidtopics.tables.tail import CACHED, LOG, METADATA, Entry, entries
 
 __all__ = ["METADATA", "Commit", "CommitLog", "commits"]
@@ -178,7 +179,9 @@ def _standing(tail: Iterable[Read]) -> Iterator[Read]:
 
 def commits(table: DeltaTable) -> CommitLog:
     """Our commits to a table, up to the version of its handle."""
-    return CommitLog(from_uri(table.table_uri) / LOG, table.version())
+    uri, version = table.table_uri, table.version()
+    log = mirrors.log_folder(uri, version) if mirrors.is_remote(uri) else from_uri(uri) / LOG
+    return CommitLog(log, version)
 
 
 @lru_cache(CACHED)
