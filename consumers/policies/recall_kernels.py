@@ -302,7 +302,8 @@ def _in_turn(own: Codes, popular: Codes, share: float, mark: Ints, stamp: int, o
     return size
 
 
-@numba.njit(cache=True, nogil=True)
+# Inlined before it is typed: its one caller is compiled with all of it anyway.
+@numba.njit(inline="always", nogil=True)
 def _recall_one(
     clicked: Codes,
     click_count: int,
@@ -322,7 +323,8 @@ def _recall_one(
     out: Codes,
 ) -> int:
     """:func:`consumers.retrieval.choosing.choose`: one user's candidates; how many there are."""
-    own, size = np.empty(rules.candidates, np.int32), 0
+    # Typed: `_fill` would be compiled a second time for the constant 0.
+    own, size = np.empty(rules.candidates, np.int32), int(np.int64(0))
     strongest = _by_clicks(topics, topic_codes, clicked, click_count)[: rules.topics]
     if len(strongest):
         limits = np.full(len(strongest), rules.candidates + seen)

@@ -14,10 +14,10 @@ import pytest
 def one_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import ibis
 
-    from benchmarks import join, join_stream, materialize, wide
+    from benchmarks import age, join, join_stream, materialize, wide
     from benchmarks.children import measured
 
-    for module in (join, join_stream, materialize, wide):
+    for module in (age, join, join_stream, materialize, wide):
         monkeypatch.setattr(module, "in_child", measured)
     yield
     # DuckDB complains at the end of the process about a connection that is still there

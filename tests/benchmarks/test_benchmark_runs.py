@@ -192,6 +192,7 @@ def test_the_parts_of_a_read_are_the_read(monkeypatch):
     assert set(reads[::2]) == set(reads[1::2])
 
 
+@pytest.mark.usefixtures("one_process")
 def test_an_aged_home_is_read_from_its_end():
     figures = smoke("age")
     assert [f.unit for f in figures] == ["ms"] * 6

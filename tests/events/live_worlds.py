@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,15 +73,10 @@ class Batch:
 
     def counts(self, of: str) -> dict[str, tuple[int, int]]:
         """Exposures and clicks by `video` or `user`."""
+        exposures = Counter(getattr(event, of) for event in self.shown())
+        clicks = Counter(getattr(event, of) for event in self.clicked())
         names = {getattr(event, of) for event in self.log}
-        exposures, clicks = list(self.shown()), list(self.clicked())
-        return {
-            name: (
-                sum(getattr(event, of) == name for event in exposures),
-                sum(getattr(event, of) == name for event in clicks),
-            )
-            for name in names
-        }
+        return {name: (exposures[name], clicks[name]) for name in names}
 
     def recent_clicks(self, user: str) -> list[Click]:
         last: dict[bytes, tuple[int, float]] = {}
@@ -133,12 +129,14 @@ def assert_equals_batch(
     """The release's batch and its generation together are the batch of the whole log."""
     before = Batch(log, generation.as_of_us, limit)
     after = Batch(log, 2**62, limit)
+    earlier = before.counts("video")
     for video, (exposures, clicks) in after.counts("video").items():
-        old = before.counts("video")[video]
+        old = earlier[video]
         live = video_counts(connection, keys, generation.release, video)
         assert (old[0] + live[0], old[1] + live[1]) == (exposures, clicks), video
+    earlier = before.counts("user")
     for user, (exposures, clicks) in after.counts("user").items():
-        old = before.counts("user")[user]
+        old = earlier[user]
         state = user_state(connection, keys, generation.release, user)
         assert (old[0] + state.exposures, old[1] + state.clicks) == (exposures, clicks), user
         recent = state.recent_clicks(before.recent_clicks(user))

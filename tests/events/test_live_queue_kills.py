@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from live_worlds import Shown, new_store, sent
 from queue_worlds import Member, ordering_of, stored_lists, world_of
@@ -26,11 +30,15 @@ from vidtopics.settings import Settings
 
 SETTINGS = Settings.model_validate({"queues": {"length": 20, "fresh_pool": 5}})
 QUEUES = QueueSet(1, 1)
-CONSUMER = """
-import sys
+ZYGOTE = """
+import os, signal, sys
 from test_live_queue_kills import serve
-serve(sys.argv[1], int(sys.argv[2]))
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    if os.fork() == 0:
+        serve(sys.argv[1], int(sys.argv[2]))
 """
+"""With all imported it forks a consumer for each line: a kill must not cost ten seconds."""
 
 
 def world(as_of_us: int) -> tuple[list[Member], list[Shown]]:
@@ -61,24 +69,38 @@ def serve(url: str, as_of_us: int) -> None:
     """Apply and order until it is killed."""
     generation, store = Generation(1, as_of_us), connect(url)
     applier, work = begun(store, keys_of(store, "vt"), generation)
-    print("ready", flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # at once: two of them write to one pipe
     while True:
         applier.apply(generation, rounds=1)
         work.refresh()
 
 
-def start(url: str, generation: Generation) -> subprocess.Popen[str]:
+@contextmanager
+def zygote(url: str, generation: Generation) -> Iterator[Callable[[int], list[psutil.Process]]]:
+    """Gives what starts consumers: as many as it is told, each of them ready."""
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parents[1])])
     process = subprocess.Popen(
-        [sys.executable, "-c", CONSUMER, url, str(generation.as_of_us)],
+        [sys.executable, "-c", ZYGOTE, url, str(generation.as_of_us)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
+
+    def start(count: int) -> list[psutil.Process]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("\n" * count)
+        process.stdin.flush()
+        return [psutil.Process(int(process.stdout.readline())) for _ in range(count)]
+
+    try:
+        yield start
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.mark.slow
@@ -88,19 +110,18 @@ def test_kill_9_of_refreshers_leaves_lists_that_the_next_one_puts_right(tmp_path
     members, log = world(generation.as_of_us)
     waiting = sent(log)
     rng.shuffle(waiting)
-    consumers: list[subprocess.Popen[str]] = []
     try:
-        with connect(url) as store:
+        with connect(url) as store, zygote(url, generation) as start:
             keys = new_store(store, buckets=4)
             assert open_generation(store, keys, generation)
             parts = [waiting[i : i + 500] for i in range(0, len(waiting), 500)]
             for part in parts:
-                consumers = [start(url, generation) for _ in range(2)]
+                consumers = start(2)
                 EventClient(store).send(part)
                 time.sleep(rng.random() * 0.2)
                 for consumer in consumers:
                     consumer.kill()
-                    consumer.communicate()
+                    consumer.wait(60)
             applier, work = begun(store, keys, generation)
             applier.apply(generation)
             work.refresh()
@@ -115,6 +136,4 @@ def test_kill_9_of_refreshers_leaves_lists_that_the_next_one_puts_right(tmp_path
             assert stored_lists(store, keys, *QUEUES) == due.lists()
             assert len(due.lists()) > 9
     finally:
-        for consumer in consumers:
-            consumer.kill()
         server.stop(tmp_path)

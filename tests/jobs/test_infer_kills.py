@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
+import select
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import redis
@@ -20,7 +23,6 @@ from test_job_kills import kill
 from test_small_release import deliver, holding, serve
 
 from vidtopics.contracts import DERIVED, IMPRESSIONS, VIDEO_CATALOG
-from vidtopics.failpoints import VARIABLE
 from vidtopics.ingest import Source, ingest
 from vidtopics.ingest.inbox import Inbox
 from vidtopics.jobs.job import Run
@@ -36,19 +38,83 @@ RANDOM_KILLS = 2
 PATIENCE_S = 300
 
 
-def start(home: SmallHome, log: Path, failpoint: str = "") -> subprocess.Popen[bytes]:
-    """The service, in a process group of its own; its log is added to `log`."""
-    options = ["--home", str(home.tables.home), "--config", str(home.config)]
+class Zygote:
+    """Starts the service as forks of a process that has imported everything, one at a time."""
+
+    def __init__(self) -> None:
+        here = Path(__file__).parent
+        path = os.pathsep.join([str(here.parents[1]), os.environ["PYTHONPATH"]])
+        self._process = subprocess.Popen(
+            [sys.executable, here / "infer_zygote.py"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+
+    def start(self, home: SmallHome, log: Path, failpoint: str = "") -> Service:
+        """The service, in a process group of its own; its log is added to `log`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = json.dumps([words(home), str(log), failpoint]) + "\n"
+        self._process.stdin.write(line.encode())
+        return Service(int(self._process.stdout.readline()), self._process.stdout)
+
+    def end(self) -> None:
+        """No more are started."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@dataclass
+class Service:
+    """A fork; what it ended with comes over its parent's output."""
+
+    pid: int
+    output: IO[bytes]
+    status: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status, if it ended."""
+        return self._read(0)
+
+    def wait(self, timeout: float = 60) -> int:
+        """The exit status."""
+        status = self._read(timeout)
+        assert status is not None, "it goes on"
+        return status
+
+    def _read(self, seconds: float) -> int | None:
+        if self.status is None and select.select([self.output], [], [], seconds)[0]:
+            self.status = int(self.output.readline())
+        return self.status
+
+
+@pytest.fixture
+def zygote(valkey: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zygote]:
+    """With the address of the embedded server, as all that the test starts."""
+    monkeypatch.setenv("REDIS_URL", valkey)
+    zygote = Zygote()
+    yield zygote
+    zygote.end()
+
+
+def words(home: SmallHome) -> list[str]:
+    """The command's."""
+    return ["infer", "--follow", "--home", str(home.tables.home), "--config", str(home.config)]
+
+
+def start(home: SmallHome, log: Path) -> subprocess.Popen[bytes]:
+    """The command itself."""
     with log.open("a") as stderr:
         return subprocess.Popen(
-            [sys.executable, "-m", "vidtopics", "infer", "--follow", *options],
-            start_new_session=True,
-            stderr=stderr,
-            env=os.environ | {VARIABLE: failpoint},
+            [sys.executable, "-m", "vidtopics", *words(home)], start_new_session=True, stderr=stderr
         )
 
 
-def wait_until(holds: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until(
+    holds: Callable[[], bool], process: Service | subprocess.Popen[bytes], log: Path
+) -> None:
     began = time.monotonic()
     while not holds():
         assert process.poll() is None, log.read_text()
@@ -72,9 +138,8 @@ def test_kills_between_any_steps_lose_and_repeat_nothing(
     store: redis.Redis,
     valkey: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    zygote: Zygote,
 ) -> None:
-    monkeypatch.setenv("REDIS_URL", valkey)
     killed, undisturbed = fork(), fork()
     inbox, chance, log = Inbox(killed.tables.home), random.Random(17), tmp_path / "log"
     inbox.make()
@@ -91,29 +156,29 @@ def test_kills_between_any_steps_lose_and_repeat_nothing(
 
     for point in POINTS:
         bring()
-        process = start(killed, log, point)
+        process = zygote.start(killed, log, point)
         assert process.wait(PATIENCE_S) == -9, log.read_text()
         # What is live is whole: queues and topics of one release, known videos among them.
         known = client.read("video_topics", ["v010"])
         assert known.present.all()
         assert client.catalogue().epoch == known["topic_epoch"]
     for _ in range(RANDOM_KILLS):
-        process = start(killed, log)
+        process = zygote.start(killed, log)
         bring()
         wait_until(lambda: not inbox.waiting(), process, log)
         time.sleep(chance.uniform(0, 3))
         kill(process)
 
-    process = start(killed, log)
+    last = start(killed, log)
     names = [path.name for path in brought]
 
     def is_served() -> bool:
         return bool(client.read("video_topics", names).present.all())
 
-    wait_until(is_served, process, log)
-    wait_until(lambda: not inbox.unfinished(), process, log)
-    process.terminate()
-    assert process.wait(PATIENCE_S) == 0
+    wait_until(is_served, last, log)
+    wait_until(lambda: not inbox.unfinished(), last, log)
+    last.terminate()
+    assert last.wait(PATIENCE_S) == 0
     assert len(list((inbox.deliveries / "outcomes").iterdir())) == len(brought)
 
     for path in brought:

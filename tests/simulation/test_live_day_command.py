@@ -29,6 +29,9 @@ content:
   train_encoders: false
   projection_width: 32
   expert_width: 32
+  iterations: 20
+evaluation: {trainings: 2, clusterings: 1}
+ranking: {epochs: 1}
 """
 LINE = re.compile(
     r"^\d\d:\d\d  [\d,]+ events  \d+/s  lag [\d,]+ ms  CTR [\d.-]+ \(production", re.M
@@ -41,7 +44,7 @@ def play(home, *options):
     environment = {name: os.environ[name] for name in os.environ if name != "SPARK_MASTER"}
     command = [sys.executable, "-m", "vidtopics", "demo", "--live", "--once", "--port", "0"]
     done = subprocess.run(
-        [*command, "--speed", "6000", "--home", str(home), *options],
+        [*command, "--speed", "12000", "--home", str(home), *options],
         check=False,
         capture_output=True,
         text=True,

@@ -93,5 +93,6 @@ def test_the_package_carries_the_settings_of_conf():
     )
 
 
-def test_a_stopped_session_leaves_no_jvm_and_another_can_start():
-    assert run("stop_and_start.py").stdout.splitlines() == ["[]", "4"]
+def test_a_stopped_session_leaves_no_jvm_and_another_can_start(engines):
+    facts, _ = engines
+    assert (facts["left"], facts["second_count"]) == ([], 4)

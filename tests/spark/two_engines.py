@@ -9,13 +9,14 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from vidtopics.jobs.session import session
+from vidtopics.jobs.session import session, stop
 from vidtopics.paths import to_spark
 
 ODD_NAME = " -a b#%{ü}e\u0301?x=1*'\"$HOME&@v1,~[1]%20 "
@@ -46,7 +47,7 @@ def main(root: Path, times: list[datetime]) -> None:
         "folders": sorted(set(os.listdir(root)) - {ODD_NAME}),
         "modes": sorted({oct(path.stat().st_mode) for path in root.rglob("*")}),
     }
-    print(json.dumps(facts | settings(spark)))
+    print(json.dumps(facts | settings(spark) | stopped_and_started()))
 
 
 def rows_in_an_odd_folder(spark: SparkSession, work: Path) -> list[int]:
@@ -76,6 +77,16 @@ def settings(spark: SparkSession) -> dict[str, object]:
         "zone": spark.conf.get("spark.sql.session.timeZone"),
         "python": spark.sparkContext.pythonExec,
     }
+
+
+def stopped_and_started() -> dict[str, object]:
+    """Processes that are left of the JVM after `stop`, and what a second session counts."""
+    stop()
+    children = [process.name() for process in psutil.Process().children()]
+    count = session("second").range(4).count()
+    stop()
+    stop()
+    return {"left": [name for name in children if "java" in name], "second_count": count}
 
 
 if __name__ == "__main__":

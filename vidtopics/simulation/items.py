@@ -157,7 +157,7 @@ def tastes(
     True
     """
     out = np.empty((len(sem), TASTE))
-    _tastes(sem, hidden, net, out)
+    _tastes(np.ascontiguousarray(sem), np.ascontiguousarray(hidden), net, out)
     return out
 
 

@@ -340,7 +340,8 @@ def respond(
     """Show slates [n, k] to users `chosen` [n]; responses go to `out`, their effects to `state`."""
     # The loop's body is a kernel of its own: writes through tuples inside a prange are optimised
     # away (numba 0.6x).
-    for i in prange(len(chosen)):
+    for row in prange(len(chosen)):
+        i = int(np.int64(row))  # unsigned in a prange: all below would be compiled for both
         _go_down(seed, day, refresh, i, chosen[i], slates[i], items, users, sharpness, state, out)
 
 

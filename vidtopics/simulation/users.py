@@ -90,7 +90,8 @@ def drift_weights(
 
     Their exp sums to 1 again.
     """
-    for i in prange(len(log_weights)):
+    for user in prange(len(log_weights)):
+        i = int(np.int64(user))  # unsigned in a prange: `philox` would be compiled for both
         a, b, c, d = philox(seed, Stream.DRIFT.value, i, 0, day, 0)
         z = normal_pair(a, b) + normal_pair(c, d)
         total = 0.0
