@@ -125,6 +125,7 @@ OWN: dict[str, tuple[Any, str]] = {
     "surrogate": ({**GOOD, "user_id": "\ud800"}, "not_utf8"),
     "impression with a click": ({**GOOD, "kind": "impression"}, "contradicting_click"),
     "watch without seconds": ({**GOOD, "kind": "watch", "watch_seconds": None}, "bad_number"),
+    "coarse": ({**GOOD, "event_timestamp": np.float32(1767261600)}, "bad_time"),
     "truth": ({**GOOD, "event_timestamp": True}, "bad_time"),
     "huge": ({**GOOD, "event_timestamp": 10**400}, "bad_time"),
     "not a number": ({**GOOD, "event_timestamp": float("nan")}, "bad_time"),
@@ -146,7 +147,7 @@ def test_values_of_python_and_numpy_are_taken() -> None:
             **GOOD,
             "kind": "watch",
             "event_timestamp": datetime(2026, 1, 1, 10),
-            "clicked_at": 1767261605,
+            "clicked_at": np.int64(1767261605),
             "watch_seconds": np.float32(3.5),
             "position": np.int64(2),
         }

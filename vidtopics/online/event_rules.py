@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from vidtopics.contracts import MAX_ID_BYTES
@@ -200,8 +201,12 @@ def _microseconds(value: object) -> int | None:
     if isinstance(value, datetime):
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         return (aware - _EPOCH) // _MICROSECOND
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return _of_seconds(value) if is_number else None  # type: ignore[arg-type]
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, Integral):
+        return _of_seconds(int(value))
+    # Not of numpy's float32, whose neighbours are two minutes apart.
+    return _of_seconds(value) if isinstance(value, float) else None
 
 
 def _microseconds_of_text(text: str) -> int | None:
