@@ -139,7 +139,7 @@ class Log:
         for path in self.paths:
             with path.open("rb") as lines:
                 for line in lines:
-                    if line.isspace():  # of a person who was erased
+                    if is_blanked(line):
                         continue
                     self.lines += 1
                     try:
@@ -149,6 +149,16 @@ class Log:
                         continue
                     self.dropped += served.dropped
                     yield served
+
+
+def is_blanked(line: bytes) -> bool:
+    r"""Whether a line was of a person who was erased (docs/erasure.md); an empty one is damaged.
+
+    >>> is_blanked(b"   \n"), is_blanked(b"\n"), is_blanked(b"{}\n")
+    (True, False, False)
+    """
+    text = line.rstrip(b"\n")
+    return bool(text) and not text.strip(b" ")
 
 
 def _kind(served: Served) -> tuple[object, ...]:

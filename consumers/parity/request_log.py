@@ -12,6 +12,7 @@ from typing import Any
 from consumers.live import LivePart
 from consumers.parity.live_log import LiveLog
 from consumers.parity.live_queue_log import LiveQueueLog
+from consumers.parity.log import is_blanked
 from consumers.parity.release_store import ReleaseStore
 from consumers.parity.requests import Logged, differences
 from consumers.recommendation import Scorer
@@ -57,7 +58,7 @@ def read_requests(path: Path) -> Iterator[tuple[int, Logged | None]]:
         )
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.isspace():  # of a person who was erased
+            if not is_blanked(line):
                 yield number, _parse(line)
 
 

@@ -40,7 +40,7 @@ def delivered(name, warnings, **values):
     file = SimpleNamespace(
         **{"name": name, "refused": {}, "dialect": "", "warnings": warnings, **counts, **values}
     )
-    return SimpleNamespace(files=[file], publications=[], already_there={})
+    return SimpleNamespace(files=[file], publications=[], already_there={}, erased=0)
 
 
 def ingested():
