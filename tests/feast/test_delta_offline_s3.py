@@ -7,8 +7,6 @@ reads.
 import json
 import os
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +26,8 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Int64, String
 from pydantic import ValidationError
 
+from benchmarks.s3_server import SECRET, s3_server
+from benchmarks.s3_server import environment as variables_of
 from vidtopics.errors import TableError
 from vidtopics.stores.delta import DeltaOfflineStoreConfig, pinned
 from vidtopics.stores.delta import sources as delta_sources
@@ -39,30 +39,14 @@ from vidtopics.tables import pins as table_pins
 ROWS = incomes(("a", 1, 1, 1), ("a", 2, 5, 5), ("b", 3, 2, 4), ("late", 5, 20, 20))
 SPINE = spine(("a", 9), ("b", 3), ("a", 2), ("c", 9))
 INCOMES = [2, 3, 1, None]
-# In a process of its own: `DeltaTable.is_deltatable` holds Python's lock while it waits for the
-# answer.
-SERVER = """
-import logging, sys
-from moto.server import ThreadedMotoServer
-logging.getLogger("werkzeug").disabled = True
-server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-server.start()
-print(server.get_host_and_port()[1], flush=True)
-sys.stdin.read()
-"""
 NOBODY = "http://127.0.0.1:9"
 """An endpoint where nothing listens."""
 
 
 @pytest.fixture(scope="module")
 def endpoint():
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-        server.stdin.close()
+    with s3_server() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
@@ -70,16 +54,10 @@ def environment(endpoint, monkeypatch) -> dict[str, str]:
     """What delta-rs reads, and nothing else of AWS that is set where the tests run."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    options = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }
-    for name, value in {**options, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}.items():
+    variables = variables_of(int(endpoint.rpartition(":")[2]))
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return options
+    return {name: value for name, value in variables.items() if name.startswith("AWS_")}
 
 
 class Bucket:
@@ -406,7 +384,7 @@ def test_credentials_of_a_connection_ref(bucket, environment, tmp_path, monkeypa
     )
     config = shop(tmp_path, storage_options={"secret_access_key": "weaker", "timeout": "9s"}).config
     options = options_for(config, source.path, source)
-    assert options == {"AWS_SECRET_ACCESS_KEY": "secret", "timeout": "9s", "retry_timeout": "20s"}
+    assert options == {"AWS_SECRET_ACCESS_KEY": SECRET, "timeout": "9s", "retry_timeout": "20s"}
     assert options_for(config, str(tmp_path), source) == {}
 
 
