@@ -106,3 +106,18 @@ def test_a_user_that_may_not_ask_is_told_and_serves(store, keys, valkey, tmp_pat
         assert NOT_ALLOWED in warned
     finally:
         store.execute_command("ACL", "DELUSER", "blind")
+
+
+def test_while_a_look_is_under_way_the_last_one_counts(store, keys, tmp_path, monkeypatch):
+    service = service_of(store, tmp_path)
+    add(store, keys, HOUR_S)
+    service.watch.look()
+    meanwhile = []
+
+    def look(*_):
+        meanwhile.append(service.watch.events_behind)
+        return 0.0
+
+    monkeypatch.setattr("consumers.serving.live.noted_lag_s", look)
+    service.watch.look()
+    assert (meanwhile, service.watch.events_behind) == ([True], False)
