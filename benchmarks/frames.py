@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from consumers.ranking.codes import vocabulary
-from consumers.ranking.inputs import Examples, encode
+from consumers.ranking.examples import Examples
+from consumers.ranking.inputs import encode
 from consumers.ranking.models import VARIANTS, Sizes
 from consumers.ranking.problems import sizes_of
 from consumers.ranking.train import one_thread, train

@@ -25,7 +25,7 @@ import typer
 from benchmarks import homes
 from benchmarks.events import DAY, events
 from vidtopics.cli.event_monitoring import Watch
-from vidtopics.cli.events import refresh_at_a_pace
+from vidtopics.cli.event_service import refresh_at_a_pace
 from vidtopics.events.applying import Applier
 from vidtopics.events.generations import Generation, drop, keys_of, open_generation
 from vidtopics.events.queue_sets import QueueSet, known_sets

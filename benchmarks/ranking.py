@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.figures import Figure, Target, check, figure, timed
 from consumers.ranking import train as training
-from consumers.ranking.inputs import Batch
+from consumers.ranking.examples import Batch
 from consumers.ranking.models import VARIANTS, Model, Residual
 from consumers.ranking.problems import Source
 from consumers.ranking.search import Parts

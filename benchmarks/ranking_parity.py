@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from consumers.ranking.evaluate import TEST_SHARE
-from consumers.ranking.inputs import Batch, Examples
+from consumers.ranking.examples import Batch, Examples
 from consumers.ranking.metrics import area_under_curve
 from consumers.ranking.models import VARIANTS
 from consumers.ranking.models.layers import Standard

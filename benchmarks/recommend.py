@@ -30,7 +30,7 @@ from benchmarks import homes
 from benchmarks.figures import Figure, Target, quantile_figure
 from benchmarks.home_report import report_home, verdict_line
 from consumers.live import LiveRules, LiveStore
-from consumers.ranking.inputs import SharedBatch
+from consumers.ranking.examples import SharedBatch
 from consumers.ranking.models import Model
 from consumers.ranking.requests import Encoded
 from consumers.ranking.serve import Ranker

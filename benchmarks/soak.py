@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from benchmarks import homes
 from benchmarks.children import ROOT
 from benchmarks.count_release import release_counts
-from vidtopics.cli.events import land_before_run
+from vidtopics.cli.event_service import land_before_run
 from vidtopics.events.generations import keys_of, lags, opened, parts_of
 from vidtopics.ingest import Source, ingest
 from vidtopics.materialization import materialize

@@ -14,7 +14,7 @@ from consumers.ranking.models import Pieces
 from consumers.ranking.models.model import TIERS
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Examples
+    from consumers.ranking.examples import Examples
 
 ROUNDS, PATIENCE = 400, 30
 """Trees at most, and trees without a better AUC on the validation rows after which it ends."""

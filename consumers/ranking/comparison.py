@@ -16,7 +16,7 @@ from consumers.ranking.search import Chosen, Fitted, Parts, search, train_model
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Examples
+    from consumers.ranking.examples import Examples
 
 Progress = Callable[[str], None]
 LONG_HISTORY = 20

@@ -22,7 +22,7 @@ from vidtopics.layout.schema import Field, Schema
 from vidtopics.settings import Settings
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Examples
+    from consumers.ranking.examples import Examples
 
 COMPARED = ("none", "topics", "cover")
 CANDIDATES = 600

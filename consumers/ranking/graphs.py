@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from consumers.ranking.inputs import Batch, SharedBatch
+from consumers.ranking.examples import Batch, SharedBatch
 from consumers.ranking.models import Model
 from consumers.ranking.stored import Place, places_in
 from vidtopics.contracts import TOPIC_SLOTS

@@ -21,7 +21,7 @@ from vidtopics.contracts import SERVICES, USER_RECENT_CLICKS, USER_RECENT_SKIPS,
 from vidtopics.times import micros
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Examples
+    from consumers.ranking.examples import Examples
     from consumers.ranking.problems import Source
     from consumers.retrieval import Store
     from vidtopics.online import Features

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.codes import vocabulary
 from consumers.ranking.covers import Encodings, project
-from consumers.ranking.inputs import Examples, encode
+from consumers.ranking.examples import Examples
+from consumers.ranking.inputs import encode
 from consumers.ranking.models import Sizes
 from consumers.ranking.search import Parts
 from consumers.ranking.splits import Split

@@ -14,7 +14,7 @@ from consumers.ranking.train import Epochs, Trained, train
 from vidtopics.settings import RankingSettings
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Examples
+    from consumers.ranking.examples import Examples
 
 TREES = "lightgbm"
 LEARNERS = (*MODELS, TREES)

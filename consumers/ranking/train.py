@@ -26,7 +26,7 @@ from vidtopics.files import write_whole
 from vidtopics.settings import RankingSettings, digest
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch, Examples
+    from consumers.ranking.examples import Batch, Examples
 
 HIDDEN_SHARE = 0.1
 """Share of users and videos that training hides, so that code 0 learns to mean unknown."""

@@ -10,7 +10,7 @@ import pytest
 import redis
 from live_worlds import NOW_US, Shown, applier, new_store, video_counts
 
-from vidtopics.cli import events as command
+from vidtopics.cli import event_service
 from vidtopics.cli.event_monitoring import Watch
 from vidtopics.events import applying
 from vidtopics.events.generations import Generation, open_generation
@@ -71,5 +71,5 @@ def test_the_service_begins_with_the_newest_and_ends_in_a_catch_up(
         return rounds
 
     monkeypatch.setattr(live, "synchronise", lambda *_: generations)
-    command._apply_in_rounds(None, cast("Any", SimpleNamespace(apply=apply)), ended, Watch())
+    event_service.apply_in_rounds(None, cast("Any", SimpleNamespace(apply=apply)), ended, Watch())
     assert calls == [3, 2, 1, 3, 2]

@@ -17,7 +17,7 @@ from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import Shown, sent
 
 from vidtopics import server
-from vidtopics.cli import events, homes
+from vidtopics.cli import event_service, homes
 from vidtopics.cli.common import run
 from vidtopics.contracts import CLICKS, IMPRESSIONS
 from vidtopics.jobs.job import Run
@@ -144,7 +144,7 @@ def test_a_run_waits_for_events_under_way_then_lands_what_redis_has(
                 EventClient(connection).send([event])
         waits.append(seconds)
 
-    monkeypatch.setattr("vidtopics.cli.events.time.sleep", sleep)
+    monkeypatch.setattr("vidtopics.cli.event_service.time.sleep", sleep)
     monkeypatch.setattr(sys.modules["vidtopics.cli.run"], "jobs", jobs)
     assert run(["run", "video_counts", "--home", str(home)]) == 0
     assert counted == [True]
@@ -182,11 +182,11 @@ def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> N
 
 
 def test_what_came_until_the_end_is_landed_by_another_try(monkeypatch):
-    monkeypatch.setattr(events, "RETRY_S", 0.0)
+    monkeypatch.setattr(event_service, "RETRY_S", 0.0)
     ended, tries = threading.Event(), iter([False, False, True, False])
     ended.set()
-    events._land_repeatedly(ended, 60.0, lambda: next(tries))
+    event_service.land_repeatedly(ended, 60.0, lambda: next(tries))
     assert next(tries) is False  # none after the one that landed
     calls = []
-    events._land_repeatedly(ended, 60.0, lambda: calls.append(1))
-    assert len(calls) == events.LAST_LANDINGS
+    event_service.land_repeatedly(ended, 60.0, lambda: calls.append(1))
+    assert len(calls) == event_service.LAST_LANDINGS

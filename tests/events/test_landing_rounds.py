@@ -13,7 +13,7 @@ import redis
 from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import DAY, Shown, applier, new_store
 
-from vidtopics.cli import events as command
+from vidtopics.cli import event_service
 from vidtopics.ingest import landing
 from vidtopics.ingest.landing import Landed, land, not_landed
 from vidtopics.layout.live import LiveKeys
@@ -72,14 +72,14 @@ def test_the_command_trims_in_each_round_and_ends_when_it_is_told_to(
 ) -> None:
     trims: list[int] = []
     monkeypatch.setattr(landing, "ENTRIES", 1)
-    monkeypatch.setattr(command, "_trim", lambda *_: trims.append(not_landed(store, keys)))
+    monkeypatch.setattr(event_service, "_trim", lambda *_: trims.append(not_landed(store, keys)))
     ended = threading.Event()
     before_publishing(monkeypatch, lambda number: ended.set() if number == 1 else None)
     send(store, "abcd")
     consumer = applier(store, keys)
-    assert command._land(home.tables, consumer, SETTINGS, ended).entries == 2
+    assert event_service.land(home.tables, consumer, SETTINGS, ended).entries == 2
     assert len(trims) == 2
-    assert command._land(home.tables, consumer, SETTINGS).entries == 2
+    assert event_service.land(home.tables, consumer, SETTINGS).entries == 2
     assert len(trims) == 5  # and once where nothing was left
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 import redis
 
-from vidtopics.cli import events
+from vidtopics.cli import event_service
 from vidtopics.cli.event_monitoring import RETRY_S, Watch
 
 
@@ -47,8 +47,8 @@ def test_a_refresh_waits_three_times_as_long_as_it_took(
     monkeypatch: pytest.MonkeyPatch, took_s: list[float], waits_s: list[float]
 ) -> None:
     clock = Clock(took_s)
-    monkeypatch.setattr(events.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(event_service.time, "monotonic", clock.monotonic)
     ended = threading.Event()
     monkeypatch.setattr(ended, "wait", clock.wait)
-    events.refresh_at_a_pace(clock, 1.0, ended, Watch())
+    event_service.refresh_at_a_pace(clock, 1.0, ended, Watch())
     assert clock.waits_s == pytest.approx(waits_s)

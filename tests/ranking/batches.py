@@ -2,7 +2,7 @@
 
 import torch
 
-from consumers.ranking.inputs import Batch
+from consumers.ranking.examples import Batch
 from consumers.ranking.models import Sizes
 
 NAMES = ("topic_exposures", "topic_residual_2", "clicked_tier_0", "skipped_tier_0")

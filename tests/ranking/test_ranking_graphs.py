@@ -11,7 +11,7 @@ from batches import NAMES
 
 from consumers.encoding.topics import Centres
 from consumers.encoding.vocabulary import Vocabulary
-from consumers.ranking.inputs import Batch
+from consumers.ranking.examples import Batch
 from consumers.ranking.models import MODELS, VARIANTS, Pieces, Sizes, Widths, compose
 from consumers.ranking.requests import Encoded
 from consumers.ranking.serve import Ranker

@@ -9,7 +9,7 @@ import torch
 from batches import SIZES, make_batch
 from torch.nn import functional
 
-from consumers.ranking.inputs import Batch, SharedBatch
+from consumers.ranking.examples import Batch, SharedBatch
 from consumers.ranking.models import MODELS, VARIANTS, Pieces, Widths, compose, layers
 from consumers.ranking.models.layers import Bag, Table, overlap
 from consumers.ranking.train import build

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 MODULES = (
+    "vidtopics.cli.event_facts",
+    "vidtopics.cli.event_service",
     "vidtopics.cli.events",
     "vidtopics.cli.event_monitoring",
     "vidtopics.events.metrics",

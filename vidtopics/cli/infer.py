@@ -22,7 +22,7 @@ from vidtopics.cli.common import (
     MapFile,
     print_json,
 )
-from vidtopics.cli.events import land_before_run
+from vidtopics.cli.event_service import land_before_run
 
 if TYPE_CHECKING:
     from vidtopics.ingest.delivery_maps import DeliveryMap

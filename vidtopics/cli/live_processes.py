@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from vidtopics.cli.events import STARTED
+from vidtopics.cli.event_service import STARTED
 
 if TYPE_CHECKING:
     from vidtopics.simulation.service_calls import ServiceCalls

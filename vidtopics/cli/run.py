@@ -11,7 +11,7 @@ import typer
 
 from vidtopics.cli import rounds
 from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
-from vidtopics.cli.events import land_before_run
+from vidtopics.cli.event_service import land_before_run
 
 if TYPE_CHECKING:
     from vidtopics.jobs.job import Run

@@ -17,7 +17,7 @@ from torch.nn import functional
 from consumers.ranking.models.model import TIERS, Pieces, Sizes, Widths
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch
+    from consumers.ranking.examples import Batch
 
 HASH = 0x9E3779B97F4A7C15 - 2**64
 """2^64 over the golden ratio, as a signed number: Knuth's multiplicative hash."""

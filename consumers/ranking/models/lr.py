@@ -12,7 +12,7 @@ from consumers.ranking.models.layers import Fields, Numbers
 from consumers.ranking.models.model import Model, Pieces, Sizes, Widths
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch
+    from consumers.ranking.examples import Batch
 
 
 class LR(Model):

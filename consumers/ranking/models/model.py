@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch
+    from consumers.ranking.examples import Batch
 
 TIERS = "_tier_"
 """What the names of the similarity tiers among a batch's `topic_numbers` have in them."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from consumers.ranking.models.model import Model
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch
+    from consumers.ranking.examples import Batch
 
 
 class Residual(Model):

@@ -11,7 +11,7 @@ from consumers.ranking.models.lr import LR
 from consumers.ranking.models.model import Model, Pieces, Sizes, Widths
 
 if TYPE_CHECKING:
-    from consumers.ranking.inputs import Batch
+    from consumers.ranking.examples import Batch
 
 
 class WideAndDeep(Model):
