@@ -70,7 +70,7 @@ class World:
         self.log.batch(self.rng, BATCH)
         self.home = EventHome(path / "home", self.log)
         self.kills: Counter[str] = Counter()
-        self.resent = 0
+        self.resent = self.restarted = 0
         self._zygote = self._start("commands")
         assert self._zygote.stdout
         assert self._zygote.stdout.readline() == "ready\n"
@@ -123,6 +123,7 @@ class World:
 
     def check(self) -> None:
         """Drained, readers see each acknowledged event once."""
+        self._supervise()
         with connect(self.server.url, timeout_s=20) as connection:
             _wait(lambda: _is_drained(connection), "streams that are drained")
             client = OnlineClient(connection)
@@ -171,6 +172,13 @@ class World:
 
     def _consumer(self) -> int:
         return self._command("events", "apply", "--land-every", "1s")
+
+    def _supervise(self) -> None:
+        """Start consumers again that ended by themselves, as one whose Redis isn't there does."""
+        ended = [place for place, pid in enumerate(self._consumers) if not _is_alive(pid)]
+        for place_of in ended:
+            self._consumers[place_of] = self._consumer()
+        self.restarted += len(ended)
 
     def _give(self, events: Sequence[Any]) -> None:
         """Hand a batch to the sender, which is started unless it runs."""
@@ -306,7 +314,8 @@ def main() -> None:
         f"{made.kills.total()} kills ({of}) in {time.monotonic() - began:.0f} s,"
         f" appendfsync {options.appendfsync}, load {os.getloadavg()[0]:.1f}\n"
         f"{len(made.log.shown):,} impressions and {len(made.log.clicked):,} clicks acknowledged,"
-        f" {made.resent} batches sent again; none missing, none counted twice"
+        f" {made.resent} batches sent again, {made.restarted} consumers that found no Redis started"
+        " again; none missing, none counted twice"
     )
 
 

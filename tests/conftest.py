@@ -30,9 +30,12 @@ SPARK = (
     "tests/events/test_event_sources.py",
 )
 JOBS = SPARK[0]
+# These compile the same kernels of policies, which takes a minute: twice where two processes begin.
+POLICIES = ("tests/policies/", "tests/experiments/test_off_policy.py")
 # What takes longest begins first, so that no core is without work at the end.
 LONG = (
     *SPARK,
+    *POLICIES,
     "tests/spark/",
     "tests/benchmarks/",
     "tests/feast/",
@@ -99,10 +102,12 @@ def restore_layout1() -> Callable[[Any], None]:
 
 
 class Together(LoadScopeScheduling):
-    """A file's tests run in one process, as do all that use the session of Spark in it."""
+    """A file's tests run in one process, as do all that share a session or kernels in it."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "spark" if nodeid.startswith(SPARK) else nodeid.partition("::")[0]
+        if nodeid.startswith(SPARK):
+            return "spark"
+        return "policies" if nodeid.startswith(POLICIES) else nodeid.partition("::")[0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

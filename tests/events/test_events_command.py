@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+import redis
 from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import Shown, sent
 
@@ -179,6 +180,25 @@ def test_the_service_applies_at_once_and_lands_when_it_is_ended(home: Path) -> N
     tables = SmallHome(home.parent).tables
     for table in (IMPRESSIONS, CLICKS):
         assert "s1" in tables.read(table, columns=["event_id"])["event_id"].to_pylist()
+
+
+def test_a_consumer_waits_for_a_server_that_loads_its_data(monkeypatch, capsys):
+    loading = redis.BusyLoadingError("loading the dataset in memory")
+    answers = iter([loading, loading, "consumer", loading])
+
+    def begin(*_arguments):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(event_service, "RETRY_S", 0.0)
+    monkeypatch.setattr(event_service, "begin", begin)
+    ended = threading.Event()
+    assert event_service.begin_once_loaded(None, None, None, ended) == "consumer"
+    assert capsys.readouterr().err.count("waiting for Redis: loading the dataset") == 2
+    ended.set()
+    assert event_service.begin_once_loaded(None, None, None, ended) is None
 
 
 def test_what_came_until_the_end_is_landed_by_another_try(monkeypatch):

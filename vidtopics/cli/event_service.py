@@ -47,6 +47,21 @@ def begin(connection: Connection, settings: Settings, tables: Any) -> Applier:
     return applier
 
 
+def begin_once_loaded(
+    connection: Connection, settings: Settings, tables: Any, ended: threading.Event
+) -> Applier | None:
+    """As :func:`begin`; while the server loads its data set it waits, to the end at most: None."""
+    from redis.exceptions import BusyLoadingError
+
+    while True:
+        try:
+            return begin(connection, settings, tables)
+        except BusyLoadingError as error:
+            typer.echo(f"waiting for Redis: {error}", err=True)
+        if ended.wait(RETRY_S):
+            return None
+
+
 def apply_all(tables: Any, applier: Applier) -> int:
     """Apply all entries to every generation; returns how many there were."""
     from vidtopics.materialization.live import synchronise

@@ -49,7 +49,8 @@ def apply(
     """Apply events to what readers see, and land them in the log, until SIGINT or SIGTERM.
 
     What readers see are counts, users' lists, and the topic queues that follow from the counts.
-    Any number of these may run. Where Redis goes away it waits for it; with --once it ends with 2.
+    Any number of these may run. Where Redis goes away, or still loads its data, it waits for it;
+    with --once it ends with 2.
     """
     from vidtopics.cli import homes, stores
     from vidtopics.tables import Tables
@@ -62,16 +63,19 @@ def apply(
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: ended.set())
     with stores.reached(home, embedded) as connection:
-        applier = event_service.begin(connection, settings, tables)
         if once:
+            applier = event_service.begin(connection, settings, tables)
             applied = event_service.apply_all(tables, applier)
             event_service.refresher_of(tables, applier, settings).refresh()
             landed = event_service.land(tables, applier, settings)
             _print_done(applied, landed, as_json)
             return
+        consumer = event_service.begin_once_loaded(connection, settings, tables, ended)
+        if consumer is None:
+            return
         address = (metrics_host, metrics_port)
-        with watched(home, embedded, settings.online, applier, address) as watch:
-            event_service.serve(tables, applier, settings, land_every or LAND_S, watch, ended)
+        with watched(home, embedded, settings.online, consumer, address) as watch:
+            event_service.serve(tables, consumer, settings, land_every or LAND_S, watch, ended)
 
 
 def _print_done(applied: int, landed: Landed, as_json: bool) -> None:
