@@ -111,6 +111,18 @@ class Objects:
         """An object's bytes; FileNotFoundError where there is none."""
         return self._call(key, lambda: bytes(obstore.get(self._store, key).bytes()))
 
+    def read_listed(self, key: str) -> tuple[bytes, Listed] | None:
+        """An object's bytes with how its store lists them, of one moment; None without one."""
+
+        def get() -> tuple[bytes, Listed]:
+            result = obstore.get(self._store, key)
+            return bytes(result.bytes()), _listed(result.meta)
+
+        try:
+            return self._call(key, get)
+        except FileNotFoundError:
+            return None
+
     def blocks(self, key: str) -> Iterator[bytes]:
         """The same in blocks of bounded size."""
         with self._reaching(key):
