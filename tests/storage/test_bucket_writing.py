@@ -1,7 +1,12 @@
 """What a run writes in a bucket's mirror reaches the bucket before what names it, or not at all."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+from contextlib import ExitStack
 
 import pytest
 import topic_world as world
@@ -9,7 +14,6 @@ import topic_world as world
 from vidtopics import contracts
 from vidtopics.cli import homes
 from vidtopics.errors import ConflictError
-from vidtopics.failpoints import Crash, armed
 from vidtopics.releases.lock import hold
 from vidtopics.settings import load
 from vidtopics.storage import Address
@@ -20,6 +24,21 @@ from vidtopics.tables.releases import read_log
 
 MANIFEST = "models/topics/2/manifest.json"
 ARRAYS = "models/topics/2/arrays.safetensors"
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vidtopics.releases.lock import hold
+from vidtopics.storage.sending import send
+mirror, *keys, point = sys.argv[1:]
+with hold(Path(mirror), "vidtopics run"):
+    for key in keys:
+        Path(mirror, key).parent.mkdir(parents=True, exist_ok=True)
+        Path(mirror, key).write_bytes(b"{}")
+    if point:
+        send(Path(mirror))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -104,44 +123,38 @@ def test_files_that_a_run_removed_or_replaced_are_so_in_the_bucket(machine, buck
     assert not (machine("b") / "models/topics/1").exists()
 
 
-@pytest.mark.parametrize("sent", [0, 1])
-def test_what_a_run_that_died_had_not_sent_is_dropped_by_the_next(machine, bucket, sent):
+@pytest.mark.parametrize("point", ["", "mirror.sent"])
+def test_what_a_run_that_died_had_not_sent_is_dropped_by_the_next(machine, bucket, point):
     """Its manifest never comes: no reader meets a model whose run nobody knows."""
     mirror = machine()
-    with hold(mirror, "vidtopics run") as lock:
-        write(mirror, ARRAYS, b"arrays")
-        write(mirror, MANIFEST)
-        if sent:
-            with armed("mirror.sent"), pytest.raises(Crash):
-                publish_topics(mirror)
-        lock.release()  # as a kill does; what follows is what a killed process doesn't do
-        bucket.put("home/run.lock", b"")
-        killed = bucket.contents()
-        assert (ARRAYS in killed, MANIFEST in killed) == (bool(sent), False)
-        with hold(machine(), "vidtopics run"):
-            assert not (mirror / MANIFEST).exists()
-            assert (mirror / ARRAYS).exists() is bool(sent)
-            assert (mirror / "models/topics/1/manifest.json").exists()
-        bucket.put("home/run.lock", lock_of(lock))
-        lock.objects.delete("run.lock")
-        bucket.put("home/run.lock", lock_of(lock))
-    assert MANIFEST not in bucket.contents()
-
-
-def lock_of(lock):
-    return lock.holding.to_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, mirror, ARRAYS, MANIFEST, point],
+        env=os.environ | {"VIDTOPICS_FAILPOINT": point},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    killed = bucket.contents()
+    assert (mirror / MANIFEST).exists()
+    assert (ARRAYS in killed, MANIFEST in killed) == (bool(point), False)
+    with hold(mirror, "vidtopics run"):
+        assert not (mirror / MANIFEST).exists()
+        assert (mirror / ARRAYS).exists() is bool(point)
+        assert (mirror / "models/topics/1/manifest.json").exists()
+    assert bucket.contents().keys() - {"run.clock"} == killed.keys()
 
 
 def test_a_file_of_another_writer_is_never_replaced(machine, bucket):
     mirror = machine()
-    with pytest.raises(ConflictError, match=f"{ARRAYS}: expected what this run began with"):  # noqa: PT012
-        with hold(mirror, "vidtopics run"):
-            bucket.put(f"home/{ARRAYS}", b"another's")
-            write(mirror, ARRAYS, b"own")
-    with pytest.raises(ConflictError, match=r"ranking/model.json"):  # noqa: PT012
-        with hold(mirror, "vidtopics train ranking"):
-            bucket.put("home/models/ranking/model.json", b"another's")
-            write(mirror, "models/ranking/model.json", b"own")
+    for key, own in (
+        (ARRAYS, "expected what this run began with"),
+        ("models/ranking/model.json", ""),
+    ):
+        held = ExitStack()
+        held.enter_context(hold(mirror, "vidtopics train"))
+        bucket.put(f"home/{key}", b"another's")
+        write(mirror, key, b"own")
+        with pytest.raises(ConflictError, match=f"{key}: {own}"):
+            held.close()
     contents = bucket.contents()
     assert contents[ARRAYS] == contents["models/ranking/model.json"] == b"another's"
     with hold(mirror, "vidtopics run"):
@@ -201,4 +214,3 @@ def test_settings_are_kept_in_the_bucket_and_sent_once(machine, bucket, through_
     proxy = through_proxy()
     homes.keep(machine("a"), settings)
     assert puts(proxy) == []
-    assert b"settings" not in b"".join(bucket.contents()["settings.yaml"].splitlines()[:0])

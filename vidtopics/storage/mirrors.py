@@ -120,19 +120,25 @@ def followed(
 
 def log_folder(table_uri: str, version: int) -> Path:
     """The folder with the log of a bucket's table, as far as a version at least."""
-    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
+    root, name = _parts(table_uri)
     log = _folders[root] / "tables" / name / "_delta_log"
     if not (log / f"{version:020}.json").is_file():
-        follow_table(_folders[root], name)
+        follow_table(table_uri)
     return log
 
 
-def follow_table(folder: Path, name: str) -> None:
-    """Bring the log of one table to what the bucket has; of a logbook its data files too."""
+def follow_table(table_uri: str) -> None:
+    """Bring the log of a bucket's table to what is there; of a logbook its data files too.
+
+    A table of a folder is left alone.
+    """
+    if not is_remote(table_uri):
+        return
     from vidtopics.storage.home_files import LOGBOOKS
     from vidtopics.storage.objects import Objects
 
-    address = Address.parse(origin(folder) or "")
+    root, name = _parts(table_uri)
+    folder, address = _folders[root], Address.parse(root)
     prefix = f"tables/{name}" if name in LOGBOOKS else f"tables/{name}/_delta_log"
     with edited(folder, address) as note:
         source = Objects(address)
@@ -140,6 +146,12 @@ def follow_table(folder: Path, name: str) -> None:
         _fetch(source, folder, note, files)
         gone = {key for key in note.files if key.startswith(f"{prefix}/")} - files.keys()
         _forget(folder, note, gone)
+
+
+def _parts(table_uri: str) -> tuple[str, str]:
+    """The home's address, and the table's name."""
+    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
+    return root, name
 
 
 def cache_folder() -> Path:

@@ -18,7 +18,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PermissionDeniedError,
+    PreconditionError,
+)
 from obstore.store import LocalStore, from_url
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -122,6 +128,23 @@ class Objects:
             return self._call(key, get)
         except FileNotFoundError:
             return None
+
+    def read_at_most(self, key: str, max_bytes: int) -> bytes | None:
+        """An object's bytes; None where it has more than that, of which nothing is read.
+
+        Raises:
+            FileNotFoundError: there is none.
+            PermissionError: it may not be read.
+        """
+
+        def get() -> bytes | None:
+            try:
+                result = obstore.get(self._store, key)
+            except PermissionDeniedError:
+                raise PermissionError(f"{self.address}/{key}") from None
+            return bytes(result.bytes()) if result.meta["size"] <= max_bytes else None
+
+        return self._call(key, get)
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """The same in blocks of bounded size."""

@@ -365,7 +365,7 @@ class Tables:
 
         sending.send(self.home)
         yield
-        mirrors.follow_table(self.home, table.name)
+        mirrors.follow_table(self.uri(table))
         sending.remove(self.home)
 
     def latest_release(self) -> dict[str, Any]:
