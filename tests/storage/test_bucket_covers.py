@@ -87,7 +87,7 @@ def web():
             self.send_response(200)
             self.end_headers()
 
-        do_HEAD = do_PUT = do_GET
+        do_HEAD = do_PUT = do_GET  # noqa: N815
 
         def log_message(self, *args):
             pass

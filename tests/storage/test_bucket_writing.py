@@ -101,6 +101,8 @@ def test_what_belongs_to_the_machine_stays_there(machine, bucket):
             "deliveries/day/covers/a.jpg",
             "models/topics/.2.part/arrays",
             "redis/dump.rdb",
+            ".spill-1/block",
+            "staging-1/delivery/clicks.parquet",
             "online.json",
         ):
             write(mirror, key)

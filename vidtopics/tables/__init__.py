@@ -400,7 +400,7 @@ class Tables:
         if not isinstance(dataset, ds.Dataset):
             raise _wrong_kind(table, "an Arrow table or dataset", rows)
         if table.kind == "log":
-            with tempfile.TemporaryDirectory(dir=self.home) as spill:
+            with tempfile.TemporaryDirectory(dir=self.home, prefix=".spill-") as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
         if table.kind == "snapshot":
             return deltalake_engine.publish_snapshot(table, delta, dataset, commit, log.last())
