@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
 import small_world
 from small_home import SETTINGS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 T1, T2 = small_world.T1.isoformat(), small_world.T2.isoformat()
 KILLS = 3
 

@@ -28,7 +28,7 @@ def examine_object(delivered: Delivered, max_pixels: int, places: Sequence[Addre
     """What is known of a cover in a bucket.
 
     Raises:
-        TableError: the store is out of reach.
+        TableError: it may not be read, or the store is out of reach: nobody knows then what it is.
     """
     text, title, known = delivered.path.strip(), delivered.title, delivered.known
     address = _allowed(text, places)
@@ -71,6 +71,4 @@ def _read(address: Address, max_bytes: int) -> bytes | Problem:
         content = read_object(address, max_bytes)
     except FileNotFoundError:
         return "missing"
-    except PermissionError:
-        return "unreadable"
     return "bomb" if content is None else content

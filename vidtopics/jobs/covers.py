@@ -38,7 +38,7 @@ def _read(cover: str) -> bytes | None:
     if is_url(cover):
         try:
             return read_object(Address.parse(cover, "cover"), LARGEST)
-        except (FileNotFoundError, PermissionError):
+        except FileNotFoundError:
             return None
     path = Path(cover)
     if not cover or not path.is_file() or path.stat().st_size > LARGEST:

@@ -22,7 +22,6 @@ from obstore.exceptions import (
     AlreadyExistsError,
     BaseError,
     GenericError,
-    PermissionDeniedError,
     PreconditionError,
 )
 from obstore.store import LocalStore, from_url
@@ -134,14 +133,10 @@ class Objects:
 
         Raises:
             FileNotFoundError: there is none.
-            PermissionError: it may not be read.
         """
 
         def get() -> bytes | None:
-            try:
-                result = obstore.get(self._store, key)
-            except PermissionDeniedError:
-                raise PermissionError(f"{self.address}/{key}") from None
+            result = obstore.get(self._store, key)
             return bytes(result.bytes()) if result.meta["size"] <= max_bytes else None
 
         return self._call(key, get)

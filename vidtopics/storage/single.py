@@ -26,8 +26,7 @@ def read_object(address: Address, max_bytes: int) -> bytes | None:
 
     Raises:
         FileNotFoundError: there is none.
-        PermissionError: it may not be read.
-        TableError: the store is out of reach.
+        TableError: it may not be read, or the store is out of reach.
     """
     bucket = bucket_of(address)
     key = address.text.removeprefix(f"{bucket.text}/")
