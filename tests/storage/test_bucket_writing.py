@@ -12,7 +12,7 @@ import pytest
 import topic_world as world
 
 from vidtopics import contracts
-from vidtopics.cli import homes
+from vidtopics.cli import common, homes
 from vidtopics.errors import ConflictError
 from vidtopics.releases.lock import hold
 from vidtopics.settings import load
@@ -190,7 +190,7 @@ def test_a_new_home_has_one_id_whoever_makes_it(bucket, tmp_path, monkeypatch):
     mirrors = []
     for name in ("a", "b"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-        mirrors.append(open_mirror(Address.parse(bucket.url()), models=True, is_written=True))
+        mirrors.append(open_mirror(Address.parse(bucket.url()), models=True, may_be_new=True))
 
     def make(mirror, table):
         world.publish(Tables(mirror), table, rows)
@@ -216,3 +216,11 @@ def test_settings_are_kept_in_the_bucket_and_sent_once(machine, bucket, through_
     proxy = through_proxy()
     homes.keep(machine("a"), settings)
     assert puts(proxy) == []
+
+
+def test_a_home_that_a_copy_fills_is_not_written(machine, bucket, capsys):
+    machine()
+    bucket.put("home/copying.json", b'{"source": "host:/srv/home", "was_whole": true}')
+    assert common.run(["run", "--home", bucket.url()]) == 2
+    assert "a copy from host:/srv/home that isn't done" in capsys.readouterr().err
+    assert common.run(["releases", "--home", bucket.url()]) == 0

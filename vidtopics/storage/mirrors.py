@@ -44,13 +44,16 @@ def origin(folder: Path) -> str | None:
     return note.url
 
 
-def open_mirror(address: Address, *, models: bool, is_written: bool = False) -> Path:
+def open_mirror(
+    address: Address, *, models: bool, is_written: bool = False, may_be_new: bool = False
+) -> Path:
     """The folder of a home in a bucket, as the bucket is now.
 
     Args:
         address: of the home.
         models: whether the weights and arrays of models are wanted, beside their manifests.
-        is_written: for a verb that may make the home; no copy may be under way into it.
+        is_written: for a verb that writes: no copy may be under way into the home.
+        may_be_new: for a verb that may make it.
 
     Raises:
         SettingsError: there is no home, or the first copy into it isn't done.
@@ -58,7 +61,7 @@ def open_mirror(address: Address, *, models: bool, is_written: bool = False) -> 
     """
     from vidtopics.storage.claims import opened_home
 
-    source = opened_home(address, may_grow=not is_written, may_be_new=is_written)
+    source = opened_home(address, may_grow=not is_written, may_be_new=may_be_new)
     folder = cache_folder() / blake2b(str(address).encode(), digest_size=8).hexdigest()
     with edited(folder, address) as note:
         follow_bucket(source, folder, note, models=models)
