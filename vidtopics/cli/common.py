@@ -42,20 +42,26 @@ _chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
 
 def _any_home(home: Path, verb: str = "this") -> Path:
     """A folder that is or may become a home; SettingsError for an address or a dangling link."""
-    from vidtopics.settings import folder
     from vidtopics.storage.mirrors import origin
 
-    _chosen_home.set(home)
     if is_url(str(home)):
         raise _in_bucket(home, verb)
+    path = _home_folder(home)
+    if url := origin(path):
+        raise _in_bucket(Path(url), verb)
+    return path
+
+
+def _home_folder(home: Path) -> Path:
+    """The path of a folder; SettingsError for a dangling link or another encoding."""
+    from vidtopics.settings import folder
+
+    _chosen_home.set(home)
     if message := refuse_other_encoding(str(home.absolute())):
         raise SettingsError(message)
     if link := dangling_link(home):
         raise SettingsError(dangling_message(link))
-    path = folder(home)
-    if url := origin(path):
-        raise _in_bucket(Path(url), verb)
-    return path
+    return folder(home)
 
 
 def _in_bucket(home: Path, verb: str) -> SettingsError:
@@ -81,6 +87,22 @@ def _readable_home(home: Path, verb: str = "this", *, models: bool = False) -> P
     from vidtopics.storage.mirrors import open_mirror
 
     path = open_mirror(Address.parse(home, "--home"), models=models)
+    _chosen_home.set(path)
+    return path
+
+
+def _written_home(home: Path, verb: str = "this", *, may_be_new: bool = False) -> Path:
+    """As :func:`_readable_home` for a verb that writes; with `may_be_new` it may make the home."""
+    from vidtopics.storage import Address
+    from vidtopics.storage.mirrors import open_mirror, origin
+
+    # A round of a service is given the mirror that the service opened.
+    url = str(home) if is_url(str(home)) else origin(_home_folder(home))
+    if url is None:
+        return (_any_home if may_be_new else _existing_home)(home, verb)
+    path = open_mirror(
+        Address.parse(url, "--home"), models=True, is_written=True, may_be_new=may_be_new
+    )
     _chosen_home.set(path)
     return path
 
@@ -124,13 +146,17 @@ def _home_option(check: Any, metavar: str = "DIR") -> Any:
 
 
 ExistingHome = Annotated[Path, _home_option(_existing_home)]
-"""`--home` of a verb that works on an existing home."""
+"""`--home` of a verb that works on an existing home in a folder."""
 NewHome = Annotated[Path, _home_option(_any_home)]
-"""`--home` of a verb that may make one, and of `doctor`."""
+"""`--home` of a verb that may make one in a folder, and of `doctor`."""
 ReadableHome = Annotated[Path, _home_option(_readable_home, PLACE)]
 """`--home` of a verb that reads tables: a folder, or a bucket."""
 ServedHome = Annotated[Path, _home_option(partial(_readable_home, models=True), PLACE)]
 """`--home` of a verb that reads models too."""
+WrittenHome = Annotated[Path, _home_option(_written_home, PLACE)]
+"""`--home` of a verb that writes to an existing home."""
+NewWrittenHome = Annotated[Path, _home_option(partial(_written_home, may_be_new=True), PLACE)]
+"""`--home` of a verb that writes to a home and may make it."""
 OptionalHome = Annotated[Path | None, _home_option(_existing_home)]
 """`--home` of a verb that works without one, too."""
 Embedded = Annotated[

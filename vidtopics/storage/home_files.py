@@ -24,6 +24,9 @@ LEFT_OUT = (
     "simulated",
     "experiment",
     "run.lock",
+    "run.clock",
+    "inbox.lock",
+    "bucket.json",
     "online.json",
     "feature_store.yaml",
     "registry.db",
@@ -35,7 +38,9 @@ LEFT_OUT = (
     "models/training",
     COPYING,
 )
-_TEMPORARY = re.compile(r"(landing|staging)-[^/]+/|(.*/)?[.][^/]*(/|$)")
+_TEMPORARY = re.compile(
+    r"(landing|staging)-[^/]+/|(.*/)?[.][^/]*(/|$)|models/[^/]+/[^/]+[.]checkpoint$"
+)
 _LOG = re.compile(r"tables/([^/]+)/_delta_log/(.+)")
 _ENTRY = re.compile(r"tables/([^/]+)/_delta_log/(\d{20})\.json")
 _MANIFEST = re.compile(r"models/topics/\d+/manifest\.json")
@@ -60,9 +65,24 @@ def is_left_out(key: str) -> bool:
 
     >>> is_left_out("redis/lock"), is_left_out("redis.txt"), is_left_out("tables/a/.x.part")
     (True, False, True)
+    >>> is_left_out("models/ranking/final.checkpoint"), is_left_out("models/ranking/model.json")
+    (True, False)
     """
     inside = any(key == name or key.startswith(f"{name}/") for name in LEFT_OUT)
     return inside or _TEMPORARY.match(key) is not None
+
+
+def is_sent(key: str) -> bool:
+    """Whether a file that a verb writes in a mirror goes to the bucket.
+
+    Tables are written there anyway. Logs and deliveries with their covers stay on the machine that
+    has them: others of the same name lie on others.
+
+    >>> is_sent("models/topics/1/manifest.json"), is_sent("settings.yaml"), is_sent("run.lock")
+    (True, True, False)
+    """
+    on_machine = ("tables/", "logs/", "deliveries/")
+    return not (is_left_out(key) or key.startswith(on_machine))
 
 
 def stage_of(key: str) -> Stage:
