@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -52,16 +52,24 @@ class Cluster:
         url: of the master.
         folder: work folders and logs of the daemons.
         python: of a node.
-        workers: the daemons' processes, by name.
+        start: starts the worker of a name.
+        workers: the workers' processes, by name.
     """
 
     url: str
     folder: Path
     python: Path
+    start: Callable[[str], subprocess.Popen[bytes]]
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
+    def add(self, name: str) -> None:
+        """Start the worker of a name, anew where it was killed."""
+        self.workers[name] = self.start(name)
+        log = self.folder / f"{name}.log"
+        _wait_for("registered with master", log, self.workers[name])
+
     def executors(self) -> list[psutil.Process]:
-        """The executors that run, in the order in which they were started."""
+        """The executors that run, by process number."""
         children = [
             child
             for worker in self.workers.values()
@@ -70,6 +78,10 @@ class Cluster:
         ]
         running = [child for child in children if _is_executor(child)]
         return sorted(running, key=lambda process: process.pid)
+
+    def disk(self, name: str) -> Path:
+        """A worker's work folder, as that worker has it, of its own size or not."""
+        return Path(f"/proc/{self.workers[name].pid}/root{self.folder / name}")
 
 
 def _children(pid: int) -> list[psutil.Process]:
@@ -105,7 +117,6 @@ def spark_cluster(
         disk_bytes: what the disk of a worker's work folder holds.
     """
     home = spark_home(folder)
-    python = node_python(folder)
     variables = _plain_environment() | {
         "SPARK_HOME": str(home),
         "SPARK_LOCAL_IP": "127.0.0.1",
@@ -114,21 +125,23 @@ def spark_cluster(
     with ExitStack() as stack:
         master = _daemon(folder, "master", ["--port", "0", "--webui-port", "0"], variables)
         stack.callback(_stop, master)
-        cluster = Cluster(_master_url(folder / "master.log", master), folder, python)
-        variables |= environment or {}
-        for number in range(workers):
-            name = f"worker{number}"
+        url = _master_url(folder / "master.log", master)
+
+        def start(name: str) -> subprocess.Popen[bytes]:
             work = folder / name
-            work.mkdir()
+            work.mkdir(exist_ok=True)
             limits = [] if disk_bytes is None else [f"mount -t tmpfs -o size={disk_bytes} n {work}"]
             limits += [f"mount -t tmpfs none {place}" for place in hidden]
             arguments = ["--cores", "1", "--memory", "1g", "--webui-port", "0"]
-            arguments += ["--work-dir", str(work), cluster.url]
-            own = variables | {"SPARK_LOCAL_DIRS": str(work)}
-            cluster.workers[name] = _daemon(folder, name, arguments, own, limits)
-            stack.callback(_stop, cluster.workers[name])
-        for name, process in cluster.workers.items():
-            _wait_for("registered with master", folder / f"{name}.log", process)
+            arguments += ["--work-dir", str(work), url]
+            own = {**variables, "SPARK_LOCAL_DIRS": str(work), **(environment or {})}
+            process = _daemon(folder, name, arguments, own, limits)
+            stack.callback(_stop, process)
+            return process
+
+        cluster = Cluster(url, folder, node_python(folder), start)
+        for number in range(workers):
+            cluster.add(f"worker{number}")
         yield cluster
 
 
@@ -155,7 +168,7 @@ def _daemon(
         script = " && ".join([*mounts, 'exec "$@"'])
         command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", *command]
     nowhere = folder / f"{name}-cwd"
-    nowhere.mkdir()
+    nowhere.mkdir(exist_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(  # noqa: S603  commands of ours
             command, cwd=nowhere, env=environment, stdout=log, stderr=log, start_new_session=True
