@@ -46,6 +46,7 @@ Point = Literal[
     "erase.log",  # the log names the new files, the old ones are there
     "erase.table",  # one more table is done
     "erase.files",  # sets, logs and models are, the receipt isn't
+    "mirror.sent",
     "copy.sent",  # a file of a home is in its copy, others aren't
     "copy.logs",  # the tables are, as far as their logs go; no release is
     "materialize.switched",  # the load is live, what only earlier ones needed is still there

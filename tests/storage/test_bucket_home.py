@@ -211,20 +211,29 @@ def test_another_home_under_the_same_address_replaces_the_mirror(home, bucket, t
     assert not (opened(url) / "online.json").exists()
 
 
-def test_what_writes_names_the_verb_and_the_mend(home, bucket, capsys):
+def test_what_takes_a_folder_alone_names_the_verb_and_the_mend(home, bucket, capsys):
     url = in_bucket(home, bucket)
     mirror = opened(url)
-    verbs = (["run"], ["ingest", "folder", str(home)], ["maintain"], ["rollback", "--because", "x"])
-    for words in verbs:
-        verb = " ".join(word for word in words[:2] if word.isalpha())
+    for words in (["explore"], ["apply"], ["doctor"], ["demo"]):
         for place in (url, str(mirror)):
             assert common.run([*words, "--home", place]) == 2
             error = capsys.readouterr().err
-            assert f"--home {url}: expected a folder, for `vidtopics {verb}`" in error
+            assert f"--home {url}: expected a folder, for `vidtopics {words[0]}`" in error
             assert f"vidtopics home copy {url} FOLDER" in error
-    with pytest.raises(SettingsError, match="expected a home in a folder, to publish to"):
-        later_release(mirror)
-    assert read_log(Tables(mirror)) == read_log(Tables(home))
+
+
+def test_a_release_that_is_published_through_a_mirror_lies_in_the_bucket(home, bucket, tmp_path):
+    mirror = opened(in_bucket(home, bucket))
+    later_release(mirror)
+    later_release(home)
+    copy_home(Address.parse(bucket.url()), Address.parse(tmp_path / "back"))
+    expected, back = Tables(home), Tables(tmp_path / "back")
+    assert [row.release_id for row in read_log(Tables(mirror))] == [1, 2]
+    assert [row.versions for row in read_log(back)] == [row.versions for row in read_log(expected)]
+    at = world.T + 1
+    topics = contracts.VIDEO_TOPICS
+    assert back.as_of(topics, at).equals(expected.as_of(topics, at))
+    assert Tables(mirror).as_of(topics, at).equals(expected.as_of(topics, at))
 
 
 def test_a_bucket_without_a_home_or_with_half_a_copy(home, bucket, capsys):

@@ -85,6 +85,20 @@ def _readable_home(home: Path, verb: str = "this", *, models: bool = False) -> P
     return path
 
 
+def _written_home(home: Path, verb: str = "this", *, may_be_new: bool = False) -> Path:
+    """As :func:`_readable_home` for a verb that writes; with `may_be_new` it may make the home."""
+    from vidtopics.storage import Address
+    from vidtopics.storage.mirrors import open_mirror, origin
+
+    # A round of a service is given the mirror that the service opened.
+    url = str(home) if is_url(str(home)) else origin(home)
+    if url is None:
+        return (_any_home if may_be_new else _existing_home)(home, verb)
+    path = open_mirror(Address.parse(url, "--home"), models=True, is_written=may_be_new)
+    _chosen_home.set(path)
+    return path
+
+
 def _existing_home(home: Path, verb: str = "this") -> Path:
     """A folder that is a home; SettingsError for any other: a verb that reads one makes nothing."""
     path = _any_home(home, verb)
@@ -124,13 +138,17 @@ def _home_option(check: Any, metavar: str = "DIR") -> Any:
 
 
 ExistingHome = Annotated[Path, _home_option(_existing_home)]
-"""`--home` of a verb that works on an existing home."""
+"""`--home` of a verb that works on an existing home in a folder."""
 NewHome = Annotated[Path, _home_option(_any_home)]
-"""`--home` of a verb that may make one, and of `doctor`."""
+"""`--home` of a verb that may make one in a folder, and of `doctor`."""
 ReadableHome = Annotated[Path, _home_option(_readable_home, PLACE)]
 """`--home` of a verb that reads tables: a folder, or a bucket."""
 ServedHome = Annotated[Path, _home_option(partial(_readable_home, models=True), PLACE)]
 """`--home` of a verb that reads models too."""
+WrittenHome = Annotated[Path, _home_option(_written_home, PLACE)]
+"""`--home` of a verb that writes to an existing home."""
+NewWrittenHome = Annotated[Path, _home_option(partial(_written_home, may_be_new=True), PLACE)]
+"""`--home` of a verb that writes to a home and may make it."""
 OptionalHome = Annotated[Path | None, _home_option(_existing_home)]
 """`--home` of a verb that works without one, too."""
 Embedded = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vidtopics.cli import rounds
-from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, ExistingHome
+from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, WrittenHome
 
 
 @rounds.monitored
@@ -17,7 +17,7 @@ def daemon(
         float | None, rounds.pace("5m", "Move what is new to Redis; at once after a release.")
     ] = None,
     watch: rounds.Monitoring = rounds.UNWATCHED,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
 ) -> None:

@@ -56,12 +56,17 @@ def prefix(home: Path, config: Path | None) -> str:
 
 
 def keep(home: Path, made_with: Settings) -> None:
-    """Write the settings to the home."""
+    """Write the settings to the home, in a bucket too."""
     import yaml
 
     from vidtopics.files import write_whole
+    from vidtopics.storage.mirrors import origin
 
     home.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(made_with.model_dump(mode="json"), sort_keys=False)
     head = "# What this home was made with; --config overrides it.\n"
     write_whole(home / FILE, head + text)
+    if origin(home):
+        from vidtopics.storage.sending import send_file
+
+        send_file(home, FILE)

@@ -18,8 +18,8 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
     MapFile,
+    WrittenHome,
     print_json,
 )
 from vidtopics.cli.events import land_before_run
@@ -59,7 +59,7 @@ def infer(
     ] = False,
     fields: MapFile = None,
     watch: rounds.Monitoring = rounds.UNWATCHED,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, MapFile, NewHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, MapFile, NewWrittenHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
@@ -26,7 +26,7 @@ Prefix = Annotated[
 @app.command()
 def folder(
     path: Folder,
-    home: NewHome = DEFAULT_HOME,
+    home: NewWrittenHome = DEFAULT_HOME,
     config: Config = None,
     fields: MapFile = None,
     event_id_prefix: Prefix = "",
@@ -38,14 +38,19 @@ def folder(
 
 @app.command()
 def movielens(
-    path: Folder, home: NewHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+    path: Folder,
+    home: NewWrittenHome = DEFAULT_HOME,
+    config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Read a MovieLens folder; a rating of 4 or more is a click, a lower one none."""
     _ingest("movielens", path, home, config, as_json)
 
 
 @app.command()
-def simulated(home: NewHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False) -> None:
+def simulated(
+    home: NewWrittenHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+) -> None:
     """Simulate a short-video world and read it."""
     from vidtopics.cli import homes
 

@@ -12,7 +12,7 @@ from vidtopics.cli.common import (
     FAILED,
     AsJson,
     Config,
-    ExistingHome,
+    WrittenHome,
     print_json,
 )
 
@@ -24,7 +24,7 @@ def maintain(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, with bytes; write nothing.")
     ] = False,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Because, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Because, WrittenHome, print_json
 
 
 def release(
@@ -17,7 +17,7 @@ def release(
         ),
     ],
     because: Because,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Release the last candidate or rejected release although these gates block it.

@@ -13,7 +13,7 @@ from vidtopics.cli.common import (
     Because,
     Config,
     Embedded,
-    ExistingHome,
+    WrittenHome,
     print_json,
 )
 
@@ -29,7 +29,7 @@ def rollback(
         int | None,
         typer.Option("--to", metavar="N", min=1, help="The release; the one before if left out."),
     ] = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     embedded: Embedded = False,
     config: Config = None,
     as_json: AsJson = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidtopics.cli import rounds
-from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
+from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, WrittenHome, print_json
 from vidtopics.cli.events import land_before_run
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(
         rounds.pace("1h", "Go on in rounds as of now until a signal, each a process of its own."),
     ] = None,
     watch: rounds.Monitoring = rounds.UNWATCHED,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, ExistingHome, print_json
+from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, WrittenHome, print_json
 
 if TYPE_CHECKING:
     from vidtopics.jobs.training import Training
@@ -21,7 +21,7 @@ def _group() -> None:
 
 @app.command()
 def ranking(
-    home: ExistingHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
+    home: WrittenHome = DEFAULT_HOME, config: Config = None, as_json: AsJson = False
 ) -> None:
     """`ranking.model` on all impressions whose label window has closed; `recommend` ranks with it.
 
@@ -54,7 +54,7 @@ def topics(
         bool,
         typer.Option("--if-needed", help="Only where the version in force serves no more."),
     ] = False,
-    home: ExistingHome = DEFAULT_HOME,
+    home: WrittenHome = DEFAULT_HOME,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

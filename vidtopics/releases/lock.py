@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vidtopics.errors import BusyError, TableError, explain
+from vidtopics.storage.mirrors import origin
 from vidtopics.tables.releases import overtaken
 from vidtopics.times import micros
 
@@ -99,11 +100,24 @@ def hold(home: Path, command: str, *, patience_s: float = 0.0) -> Iterator[RunLo
     thread = threading.Thread(target=beat, name="run-lock", daemon=True)
     thread.start()
     try:
-        yield lock
+        with _in_step(home, lock):
+            yield lock
     finally:
         stop.set()
         thread.join()
         os.close(lock.file)
+
+
+@contextmanager
+def _in_step(home: Path, lock: RunLock) -> Iterator[None]:
+    """Within the block the mirror of a bucket is written; another home is as it is."""
+    if origin(home) is None:
+        yield
+        return
+    from vidtopics.storage.sending import writing  # it loads obstore, which folders don't need
+
+    with writing(home.absolute(), lock.check):
+        yield
 
 
 def _acquire_in_time(home: Path, command: str, patience_s: float) -> RunLock:

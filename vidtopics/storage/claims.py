@@ -22,11 +22,11 @@ from vidtopics.storage.home_files import COPYING, HOME_ID, is_final, latest_entr
 from vidtopics.storage.objects import Listed, Objects
 
 
-def opened_home(address: Address, *, may_grow: bool = False) -> Objects:
+def opened_home(address: Address, *, may_grow: bool = False, may_be_new: bool = False) -> Objects:
     """The objects of a home; SettingsError where there are no tables, or a copy isn't done.
 
     With `may_grow`, a copy may be under way into what was a whole home before: for readers it is
-    one at every moment.
+    one at every moment. With `may_be_new`, there may be nothing yet.
     """
     folder = address.folder
     if folder is None or folder.is_dir():
@@ -43,6 +43,8 @@ def opened_home(address: Address, *, may_grow: bool = False) -> Objects:
             )
         if objects.list("tables"):
             return objects
+        if may_be_new and not _is_foreign(objects):
+            return objects
     raise SettingsError(
         explain(
             str(address),
@@ -51,6 +53,17 @@ def opened_home(address: Address, *, may_grow: bool = False) -> Objects:
             mend="correct the address: the home to copy comes first",
         )
     )
+
+
+def _is_foreign(objects: Objects) -> bool:
+    """Whether a place without tables holds what is no home."""
+    return objects.head(HOME_ID) is None and bool(objects.list())
+
+
+def give_id(objects: Objects) -> bytes:
+    """The content of a home's `home-id`, which it gets where it has none yet."""
+    objects.create(HOME_ID, f"{uuid4()}\n".encode())
+    return objects.read(HOME_ID)
 
 
 def refuse_overlap(source: Address, target: Address) -> None:

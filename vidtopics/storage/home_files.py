@@ -24,6 +24,9 @@ LEFT_OUT = (
     "simulated",
     "experiment",
     "run.lock",
+    "run.clock",
+    "inbox.lock",
+    "bucket.json",
     "online.json",
     "feature_store.yaml",
     "registry.db",
@@ -63,6 +66,19 @@ def is_left_out(key: str) -> bool:
     """
     inside = any(key == name or key.startswith(f"{name}/") for name in LEFT_OUT)
     return inside or _TEMPORARY.match(key) is not None
+
+
+def is_sent(key: str) -> bool:
+    """Whether a file that a verb writes in a mirror goes to the bucket.
+
+    Tables are written there anyway. Logs and deliveries with their covers stay on the machine that
+    has them: others of the same name lie on others.
+
+    >>> is_sent("models/topics/1/manifest.json"), is_sent("settings.yaml"), is_sent("run.lock")
+    (True, True, False)
+    """
+    on_machine = ("tables/", "logs/", "deliveries/")
+    return not (is_left_out(key) or key.startswith(on_machine))
 
 
 def stage_of(key: str) -> Stage:

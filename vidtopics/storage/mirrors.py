@@ -1,17 +1,17 @@
 """A home in a bucket, read through a folder of this machine.
 
-The folder holds the home's small files: settings, the logs of its tables, manifests of models, and
-the tables that name versions of the others. Data files of tables stay in the bucket, where delta-rs
-and Arrow read the columns that they need. Whoever opens the folder finds the bucket's address in
-it, so that a worker process needs nothing else.
+The folder holds the home's small files: settings, the logs of its tables, models or their
+manifests, and the tables that name versions of the others. Data files of tables stay in the bucket,
+where delta-rs and Arrow read the columns that they need. Whoever opens the folder finds the
+bucket's address in it, so that a worker process needs nothing else. What a verb writes there is
+sent by :mod:`vidtopics.storage.sending`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -24,12 +24,11 @@ from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.files import write_whole
 from vidtopics.paths import is_url
 from vidtopics.storage.addresses import Address
+from vidtopics.storage.notes import Note, edited, read_note
 
 if TYPE_CHECKING:
     from vidtopics.storage.objects import Listed, Objects
 
-MARK = "bucket.json"
-"""In a mirror: the bucket's address, and the size and tag of each file when it was fetched."""
 FETCHERS = 8
 REFRESH_S = 60.0
 """Between two looks at the bucket."""
@@ -38,44 +37,46 @@ _folders: dict[str, Path] = {}
 
 def origin(folder: Path) -> str | None:
     """The address of the bucket that a folder mirrors; None for a home of its own."""
-    try:
-        url = str(json.loads((folder / MARK).read_bytes())["url"])
-    except (FileNotFoundError, NotADirectoryError):
+    note = read_note(folder)
+    if note is None:
         return None
-    _folders[url] = folder
-    return url
+    _folders[note.url] = folder
+    return note.url
 
 
-def open_mirror(address: Address, *, models: bool) -> Path:
+def open_mirror(address: Address, *, models: bool, is_written: bool = False) -> Path:
     """The folder of a home in a bucket, as the bucket is now.
 
     Args:
         address: of the home.
         models: whether the weights and arrays of models are wanted, beside their manifests.
+        is_written: for a verb that may make the home; no copy may be under way into it.
 
     Raises:
         SettingsError: there is no home, or the first copy into it isn't done.
         TableError: the store is out of reach.
     """
     from vidtopics.storage.claims import opened_home
-    from vidtopics.storage.home_files import HOME_ID, survey
 
-    source = opened_home(address, may_grow=True)
+    source = opened_home(address, may_grow=not is_written, may_be_new=is_written)
     folder = cache_folder() / blake2b(str(address).encode(), digest_size=8).hexdigest()
-    files, _ = survey(source)
-    known = _known(folder)
-    if HOME_ID in known and HOME_ID in files and known[HOME_ID] != _state(files[HOME_ID]):
-        shutil.rmtree(folder)  # another home lies there now
-        known = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = {key: item for key, item in files.items() if _is_mirrored(key, models)}
-    _fetch(source, folder, wanted, known)
-    for key in known.keys() - files.keys():
-        (folder / key).unlink(missing_ok=True)
-    kept = {key: state for key, state in known.items() if key in files}
-    _note(folder, address, kept | {key: _state(item) for key, item in wanted.items()})
+    with edited(folder, address) as note:
+        follow_bucket(source, folder, note, models=models)
     _folders[str(address)] = folder
     return folder
+
+
+def follow_bucket(source: Objects, folder: Path, note: Note, *, models: bool) -> None:
+    """Fetch what is new in the bucket and remove what is gone; who calls holds the note."""
+    from vidtopics.storage.home_files import HOME_ID, survey
+
+    files, _ = survey(source)
+    if HOME_ID in note.files and not note.files[HOME_ID].is_object(files.get(HOME_ID)):
+        shutil.rmtree(folder)  # another home lies there now, or none
+        note.files.clear()
+    folder.mkdir(parents=True, exist_ok=True)
+    _fetch(source, folder, note, {k: item for k, item in files.items() if _is_mirrored(k, models)})
+    _forget(folder, note, note.files.keys() - files.keys())
 
 
 def refresh(folder: Path, *, models: bool = False) -> None:
@@ -119,17 +120,26 @@ def followed(
 
 def log_folder(table_uri: str, version: int) -> Path:
     """The folder with the log of a bucket's table, as far as a version at least."""
+    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
+    log = _folders[root] / "tables" / name / "_delta_log"
+    if not (log / f"{version:020}.json").is_file():
+        follow_table(_folders[root], name)
+    return log
+
+
+def follow_table(folder: Path, name: str) -> None:
+    """Bring the log of one table to what the bucket has; of a logbook its data files too."""
+    from vidtopics.storage.home_files import LOGBOOKS
     from vidtopics.storage.objects import Objects
 
-    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
-    folder = _folders[root]
-    log = f"tables/{name}/_delta_log"
-    if not (folder / log / f"{version:020}.json").is_file():
-        source, known = Objects(Address.parse(root)), _known(folder)
-        files = source.list(log)
-        _fetch(source, folder, files, known)
-        _note(folder, Address(root), known | {key: _state(f) for key, f in files.items()})
-    return folder / log
+    address = Address.parse(origin(folder) or "")
+    prefix = f"tables/{name}" if name in LOGBOOKS else f"tables/{name}/_delta_log"
+    with edited(folder, address) as note:
+        source = Objects(address)
+        files = source.list(prefix)
+        _fetch(source, folder, note, files)
+        gone = {key for key in note.files if key.startswith(f"{prefix}/")} - files.keys()
+        _forget(folder, note, gone)
 
 
 def cache_folder() -> Path:
@@ -138,37 +148,49 @@ def cache_folder() -> Path:
     return Path(base) / "vidtopics" / "homes"
 
 
+def is_remote(table_uri: str) -> bool:
+    """Whether a table's URI leads to an object store.
+
+    >>> is_remote("s3://bucket/home/tables/topics"), is_remote("file:///srv/a%20b")
+    (True, False)
+    """
+    return is_url(table_uri) and not table_uri.startswith("file:")
+
+
 def _is_mirrored(key: str, models: bool) -> bool:
-    from vidtopics.storage.home_files import LOGBOOKS, log_of
+    from vidtopics.storage.home_files import LOGBOOKS, is_sent, log_of
 
     if key.startswith("tables/"):
         return log_of(key) is not None or key.split("/")[1] in LOGBOOKS
-    if key.startswith("models/"):
-        return models or key.endswith(".json")
-    return not key.startswith(("logs/", "reports/"))
+    if key.startswith(("models/", "reports/")):
+        return models or (key.endswith(".json") and not key.startswith("reports/"))
+    return is_sent(key)
 
 
-def _fetch(
-    source: Objects,
-    folder: Path,
-    files: Mapping[str, Listed],
-    known: Mapping[str, list[object]],
-) -> None:
+def _fetch(source: Objects, folder: Path, note: Note, files: Mapping[str, Listed]) -> None:
     """Bring the files that are new or changed, in the order in which a copy writes them."""
     from vidtopics.storage.home_files import stage_of
 
     changed = [
         key
         for key, item in files.items()
-        if known.get(key) != _state(item) or not (folder / key).is_file()
+        if key not in note.files
+        or not note.files[key].is_object(item)
+        or not (folder / key).is_file()
     ]
+
+    def fetch(key: str) -> None:
+        _fetch_one(source, folder, key, files[key])
+        note.record(folder, key, files[key])
+
     ordered = sorted(changed, key=lambda key: (stage_of(key), key))
     with ThreadPoolExecutor(FETCHERS) as pool:
         for _, keys in groupby(ordered, key=stage_of):
-            _all(pool.map(lambda key: _fetch_one(source, folder, key), keys))
+            for _done in pool.map(fetch, keys):
+                pass
 
 
-def _fetch_one(source: Objects, folder: Path, key: str) -> None:
+def _fetch_one(source: Objects, folder: Path, key: str, item: Listed) -> None:
     try:
         content = source.read(key)
     except FileNotFoundError:
@@ -180,35 +202,15 @@ def _fetch_one(source: Objects, folder: Path, key: str) -> None:
                 mend="run it again: maintenance removed it meanwhile",
             )
         ) from None
-    (folder / key).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / key, content)
+    path = folder / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)
+    # Ages of log entries are told by their times, as delta-rs does in the bucket.
+    os.utime(path, ns=(item.modified_ns, item.modified_ns))
 
 
-def _all(results: Iterable[None]) -> None:
-    for _ in results:
-        pass
-
-
-def _known(folder: Path) -> dict[str, list[object]]:
-    try:
-        files: dict[str, list[object]] = json.loads((folder / MARK).read_bytes())["files"]
-    except FileNotFoundError:
-        return {}
-    return files
-
-
-def _state(item: Listed) -> list[object]:
-    return [item.size, item.tag]
-
-
-def _note(folder: Path, address: Address, files: Mapping[str, list[object]]) -> None:
-    write_whole(folder / MARK, json.dumps({"url": str(address), "files": files}))
-
-
-def is_remote(table_uri: str) -> bool:
-    """Whether a table's URI leads to an object store.
-
-    >>> is_remote("s3://bucket/home/tables/topics"), is_remote("file:///srv/a%20b")
-    (True, False)
-    """
-    return is_url(table_uri) and not table_uri.startswith("file:")
+def _forget(folder: Path, note: Note, keys: set[str]) -> None:
+    """Remove files that are gone from the bucket."""
+    for key in keys:
+        (folder / key).unlink(missing_ok=True)
+        del note.files[key]

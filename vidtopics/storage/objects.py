@@ -8,16 +8,17 @@ the environment, workload identity, the machine's own role.
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
 from obstore.store import LocalStore, from_url
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -28,9 +29,11 @@ from vidtopics.storage.addresses import Address
 from vidtopics.storage.fingerprints import PART, Digests, Fingerprint
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta, UpdateVersion
     from obstore.store import ObjectStore, RetryConfig
 
 T = TypeVar("T")
+Content = bytes | mmap.mmap
 RETRIES: RetryConfig = {"max_retries": 10, "retry_timeout": timedelta(seconds=60)}
 CONNECTIONS = 4
 """Parts of one object that are sent at a time."""
@@ -71,10 +74,14 @@ _again = Retrying(
 
 @dataclass(frozen=True)
 class Listed:
-    """An object as its store lists it: bytes, and the store's tag of them if it has one."""
+    """An object as its store lists it: bytes, the store's tag of them if it has one, its time.
+
+    `modified_ns`: by the store's clock, since 1970.
+    """
 
     size: int
     tag: str | None
+    modified_ns: int = field(default=0, compare=False)
 
 
 class Objects:
@@ -97,8 +104,7 @@ class Objects:
             return {}
         items = self._call(prefix, lambda: obstore.list(self._store, prefix or None).collect())
         return {
-            item["path"]: Listed(item["size"], item["e_tag"])
-            for item in sorted(items, key=lambda item: item["path"])
+            item["path"]: _listed(item) for item in sorted(items, key=lambda item: item["path"])
         }
 
     def read(self, key: str) -> bytes:
@@ -142,7 +148,14 @@ class Objects:
         self._sync(key)
         return fingerprint
 
-    def create(self, key: str, content: bytes) -> bool:
+    def head(self, key: str) -> Listed | None:
+        """An object as its store lists it; None where there is none."""
+        try:
+            return _listed(self._call(key, lambda: obstore.head(self._store, key)))
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, content: Content) -> bool:
         """Put an object where there is none, by one conditional request.
 
         Returns:
@@ -152,8 +165,26 @@ class Objects:
         try:
             self._call(key, lambda: obstore.put(self._store, key, content, mode="create"))
         except FileExistsError:
-            return self.read(key) == content
+            return self.read(key) == memoryview(content)
         self._sync(key)
+        return True
+
+    def replace(self, key: str, content: Content, tag: str | None) -> bool:
+        """Put an object in the place of the one with a tag, by one conditional request.
+
+        Returns:
+            Whether the object has these bytes now, as of :meth:`create`.
+        """
+        condition: UpdateVersion = {"e_tag": tag}
+        if self.address.text.startswith("gs:"):  # which knows versions by their numbers
+            current = self._call(key, lambda: obstore.head(self._store, key))
+            if current["e_tag"] != tag:
+                return self.read(key) == memoryview(content)
+            condition["version"] = current["version"]
+        try:
+            self._call(key, lambda: obstore.put(self._store, key, content, mode=condition))
+        except (PreconditionError, FileNotFoundError):
+            return self.head(key) is not None and self.read(key) == memoryview(content)
         return True
 
     def delete(self, key: str) -> None:
@@ -177,12 +208,19 @@ class Objects:
             yield
         except AlreadyExistsError:
             raise FileExistsError(f"{self.address}/{key}") from None
+        except PreconditionError:
+            raise
         except (BaseError, ValueError) as error:
             folder = self.address.folder
             if folder is not None and (number := re.search(r"os error (\d+)", str(error))):
                 code = int(number[1])
                 raise OSError(code, os.strerror(code), str(folder / key)) from None
             raise _out_of_reach(f"{self.address}/{key}".rstrip("/"), error) from None
+
+
+def _listed(item: ObjectMeta) -> Listed:
+    seconds = item["last_modified"].timestamp()
+    return Listed(item["size"], item["e_tag"], int(seconds * 1e6) * 1_000)
 
 
 def one_line(error: Exception) -> str:

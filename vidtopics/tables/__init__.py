@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,7 +24,6 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from vidtopics.contracts import (
     CREATED_TIME,
     EVENT_TIME,
-    LOADS,
     LOGBOOKS,
     PARTITION_DATE,
     RELEASES,
@@ -35,7 +35,6 @@ from vidtopics.errors import (
     ConflictError,
     ContractError,
     OutdatedError,
-    SettingsError,
     TableError,
     explain,
 )
@@ -92,7 +91,7 @@ class Tables:
     """The Delta tables below `home`/tables.
 
     Where the home is the mirror of a bucket (:mod:`vidtopics.storage.mirrors`), its tables are read
-    from there, and only the load log is written.
+    and written there.
     """
 
     def __init__(self, home: str | os.PathLike[str]) -> None:
@@ -128,7 +127,12 @@ class Tables:
                         mend="run `vidtopics ingest` and `vidtopics run`",
                     )
                 )
-            self.path(table).mkdir(parents=True, exist_ok=True)
+            if self.bucket is None:
+                self.path(table).mkdir(parents=True, exist_ok=True)
+            else:
+                from vidtopics.storage import sending  # it loads obstore, which folders don't need
+
+                sending.claim(self.home)
             DeltaTable.create(
                 uri,
                 schema=arrow_schema(table),
@@ -325,7 +329,6 @@ class Tables:
         Rows of a live run that have no times of their own are stamped as known from a moment after
         their commit on (:mod:`vidtopics.tables.stamps`).
         """
-        self._refuse_writing(table)
         _refuse_future(table, commit)
         stamped = commit.live and not changes and table.kind != "log"
         lead: Lead | None = None
@@ -345,33 +348,37 @@ class Tables:
                 own, ordinal=next_ordinal(delta, own.job), created_us=_after_reruns(log, own)
             )
             try:
-                return self._dispatch(table, delta, rows, own, log, changes, widths or {}, reused)
+                with self.committing(table):
+                    return self._dispatch(
+                        table, delta, rows, own, log, changes, widths or {}, reused
+                    )
             except LateError:
                 assert lead is not None
                 lead.grow()
                 raise
 
         done = attempt()
-        if self.bucket is not None:
-            mirrors.log_folder(self.uri(table), done.version)
         return Publication(table.name, done.version, done.rows)
+
+    @contextmanager
+    def committing(self, table: Table) -> Iterator[None]:
+        """For a commit to a table: in a bucket what a run wrote beside it is sent before.
+
+        After it the mirror has the table's log.
+        """
+        if self.bucket is None:
+            yield
+            return
+        from vidtopics.storage import sending
+
+        sending.send(self.home)
+        yield
+        mirrors.follow_table(self.home, table.name)
+        sending.remove(self.home)
 
     def latest_release(self) -> dict[str, Any]:
         """The row of the release in force, as :func:`releases.latest_release`; or TableError."""
         return releases.latest_release(self)
-
-    def _refuse_writing(self, table: Table) -> None:
-        """SettingsError where the home lies in a bucket: jobs need locks, which it doesn't have."""
-        if self.bucket is None or table == LOADS:
-            return
-        raise SettingsError(
-            explain(
-                f"{self.bucket}, table {table.name}",
-                expected="a home in a folder, to publish to",
-                found="one in a bucket",
-                mend=f"copy it to a folder: vidtopics home copy {self.bucket} FOLDER",
-            )
-        )
 
     def _dispatch(
         self,

@@ -179,9 +179,15 @@ def _standing(tail: Iterable[Read]) -> Iterator[Read]:
 
 def commits(table: DeltaTable) -> CommitLog:
     """Our commits to a table, up to the version of its handle."""
-    uri, version = table.table_uri, table.version()
-    log = mirrors.log_folder(uri, version) if mirrors.is_remote(uri) else from_uri(uri) / LOG
-    return CommitLog(log, version)
+    return CommitLog(log_folder(table), table.version())
+
+
+def log_folder(table: DeltaTable) -> Path:
+    """The folder of a table's log; of a bucket's the one of its mirror."""
+    uri = table.table_uri
+    if mirrors.is_remote(uri):
+        return mirrors.log_folder(uri, table.version())
+    return from_uri(uri) / LOG
 
 
 @lru_cache(CACHED)

@@ -157,7 +157,8 @@ def append(tables: Tables, rows: Sequence[Release], *, run: int) -> None:
     )
     from vidtopics.tables import deltalake_engine  # it loads DuckDB, which readers don't need
 
-    deltalake_engine.append(RELEASES, delta, iter([_batch(new)]), commit)
+    with tables.committing(RELEASES):
+        deltalake_engine.append(RELEASES, delta, iter([_batch(new)]), commit)
     failpoint("release.committed")
 
 

@@ -15,9 +15,8 @@ from deltalake import DeltaTable
 
 from vidtopics.contracts import Engine
 from vidtopics.errors import ConflictError, explain
-from vidtopics.paths import from_uri
 from vidtopics.tables import tail
-from vidtopics.tables.commits import Commit, CommitLog
+from vidtopics.tables.commits import Commit, CommitLog, log_folder
 from vidtopics.times import moment
 
 LEAST_US = 200_000
@@ -62,7 +61,7 @@ def lead_of(delta: DeltaTable, log: CommitLog, job: str, engine: Engine) -> Lead
     last = next((c for c in reversed(log) if c.job == job and c.lead_us), None)
     if last is None:
         return Lead(FIRST_US[engine])
-    entry = next(tail.entries(from_uri(delta.table_uri) / tail.LOG, last.version), None)
+    entry = next(tail.entries(log_folder(delta), last.version), None)
     took_us = entry.committed_us - (last.created_us - last.lead_us) if entry else last.lead_us
     return Lead(max(LEAST_US, 3 * min(took_us, last.lead_us)))
 
