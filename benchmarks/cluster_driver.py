@@ -12,6 +12,8 @@ import json
 import sys
 from typing import Any
 
+from pyspark import SparkContext
+
 from vidtopics.errors import VidtopicsError
 from vidtopics.jobs.job import Run
 from vidtopics.jobs.place import home_folder
@@ -23,7 +25,7 @@ from vidtopics.tables import Tables
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Run a job on Spark; what it published, or its error."""
-    job = importlib.import_module(f"spark_jobs.{request['job']}").JOB
+    job, before = importlib.import_module(f"spark_jobs.{request['job']}").JOB, _shuffled()
     try:
         tables, settings = Tables(home_folder(request["home"])), load(request["config"])
         with hold(tables.home, "a benchmark's driver") as lock:
@@ -32,7 +34,16 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             )
     except VidtopicsError as error:
         return {"error": f"{type(error).__name__}: {error}"}
-    return {"rows": publication.rows, "version": publication.version}
+    rows, version = publication.rows, publication.version
+    return {"rows": rows, "version": version, "shuffled": _shuffled() - before}
+
+
+def _shuffled() -> int:
+    """Bytes that executors, also those that ended, have written for shuffles so far."""
+    context = SparkContext._active_spark_context
+    assert context is not None
+    executors = context._jsc.sc().statusStore().executorList(False)
+    return sum(executors.apply(i).totalShuffleWrite() for i in range(executors.length()))
 
 
 def main() -> None:

@@ -156,22 +156,22 @@ def site(
     home: Path, scratch: Path, *, workers: int = 2, disk_bytes: int | None = None
 ) -> Iterator[Site]:
     """A copy of a home in a bucket, a cluster, and a driver that is ready."""
-    for name in ("cluster", "driver", "cache"):
+    for name in ("cluster", "driver", "cache", "reader"):
         (scratch / name).mkdir()
     with s3_server() as port, s3_proxy(port) as proxy:
         variables = environment(proxy.port)
-        os.environ.update(variables | {"XDG_CACHE_HOME": str(scratch / "cache")})
+        os.environ.update(variables | {"XDG_CACHE_HOME": str(scratch / "reader")})
         request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
         urllib.request.urlopen(request).close()  # noqa: S310  loopback
         url = f"s3://{BUCKET}/home"
         copy_home(Address.parse(home), Address.parse(url))
         config = Path(shutil.copy(home / "settings.yaml", scratch / "driver"))
-        hidden = [scratch / "driver", scratch / "cache"] if can_hide() else []
+        private = [scratch / name for name in ("driver", "cache", "reader")]
         with spark_cluster(
             scratch / "cluster",
             workers=workers,
             environment=variables,
-            hidden=hidden,
+            hidden=private if can_hide() else [],
             disk_bytes=disk_bytes if can_hide() else None,
         ) as cluster:
             driver = _driver(cluster, scratch, variables)
@@ -189,6 +189,9 @@ def _driver(cluster: Cluster, scratch: Path, variables: Mapping[str, str]) -> Dr
     code = build_wheel(folder)
     program = shutil.copy(ROOT / "benchmarks" / "cluster_driver.py", folder)
     settings = SMALL | {
+        # On small tables compiling Java for each query costs more than the query.
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.submit.pyFiles": str(code),
         "spark.speculation": "true",
         "spark.speculation.interval": "500ms",

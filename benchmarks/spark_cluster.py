@@ -33,6 +33,8 @@ SMALL = {
     "spark.executor.memory": "512m",
     "spark.driver.memory": "768m",
     "spark.ui.enabled": "false",
+    # Workers are to be machines of their own, each with disks that the others don't see.
+    "spark.shuffle.readHostLocalDisk": "false",
 }
 # The editable install of the checkout is a finder on sys.meta_path; sitecustomize runs after it was
 # put there.

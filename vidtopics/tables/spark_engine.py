@@ -23,7 +23,7 @@ from vidtopics.errors import ContractError, explain
 from vidtopics.failpoints import failpoint
 from vidtopics.tables import deltalake_engine, difference, spark_reader, spark_writer
 from vidtopics.tables.commits import Commit
-from vidtopics.tables.schemas import arrow_schema
+from vidtopics.tables.schemas import arrow_schema, indexed
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 
 _FAULT = "_fault"
@@ -211,5 +211,5 @@ def _append(
     commit: Commit,
     mode: Literal["append", "overwrite"] = "append",
 ) -> Commit:
-    files = spark_writer.write(rows, table, delta.table_uri)
+    files = spark_writer.write(rows, delta.table_uri, arrow_schema(table), indexed(table))
     return deltalake_engine.append_files(table, delta, files, commit, mode)

@@ -18,14 +18,16 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.fs import DeltaStorageHandler
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, create_table_with_add_actions
 from pyarrow.fs import FileSystem, PyFileSystem
 from pyspark.sql import DataFrame
+from pyspark.sql.pandas.types import to_arrow_schema
 
-from vidtopics.contracts import Table
+from vidtopics.errors import TableError, explain
 from vidtopics.tables.scans import local
-from vidtopics.tables.schemas import arrow_schema, indexed
+from vidtopics.tables.tail import METADATA
 
 FILES = "path string, size bigint, modified_ms bigint, statistics string"
 GROUP_BYTES = 64 * 2**20
@@ -34,9 +36,15 @@ LONGEST_TEXT = 64
 """Characters of a least or greatest text that the log has."""
 
 
-def write(rows: DataFrame, table: Table, uri: str) -> list[AddAction]:
-    """Write rows with a table's columns below its address; what a commit has to name."""
-    schema, names = arrow_schema(table), indexed(table)
+def write(rows: DataFrame, uri: str, schema: pa.Schema, names: Sequence[str]) -> list[AddAction]:
+    """Write rows below a table's address; what a commit has to name.
+
+    Args:
+        rows: with the columns of `schema`.
+        uri: of the table, as delta-rs takes it.
+        schema: of the files.
+        names: columns with statistics.
+    """
 
     def write_task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         file = write_file(_file_system(uri), schema, names, batches)
@@ -48,6 +56,26 @@ def write(rows: DataFrame, table: Table, uri: str) -> list[AddAction]:
         AddAction(path, size, {}, modified_ms, True, statistics)
         for path, size, modified_ms, statistics in sorted(map(tuple, files))
     ]
+
+
+def create(rows: DataFrame, uri: str, metadata: str) -> int:
+    """Write rows as a new table, whose first commit has a text of ours; how many they are.
+
+    Raises:
+        TableError: there is a table already.
+    """
+    if DeltaTable.is_deltatable(uri):
+        raise TableError(
+            explain(uri, expected="no table yet", found="one", mend="name another place")
+        )
+    schema = to_arrow_schema(rows.schema, timezone="UTC")
+    create_table_with_add_actions(
+        uri,
+        Schema.from_arrow(schema),
+        write(rows, uri, schema, ()),
+        commit_properties=CommitProperties(custom_metadata={METADATA: metadata}),
+    )
+    return DeltaTable(uri).count()
 
 
 def write_file(
