@@ -25,6 +25,7 @@ from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import MachineError, explain
 from vidtopics.tables.row_groups import RowGroup
 from vidtopics.tables.scans import scan
+from vidtopics.tables.schemas import arrow_schema
 from vidtopics.tables.whole import whole
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ def at_version(
                 mend="start one with vidtopics.jobs.session",
             )
         )
-    tables.delta(table, create=True)
-    return read(spark, tables.delta(table, version=version), columns, where)
+    if not tables.exists(table):
+        return _empty(spark, _selected(arrow_schema(table), columns))
+    return read(spark, whole(tables.snapshot(table, version)), columns, where)
 
 
 def read(
@@ -85,13 +87,11 @@ def read(
     where: ds.Expression | None = None,
 ) -> DataFrame:
     """All rows of a snapshot, as :func:`at_version`."""
-    delta = whole(delta)
     dataset = scan(delta)
-    names = [*columns] if columns is not None else dataset.schema.names
-    schema = pa.schema([dataset.schema.field(name).with_nullable(True) for name in names])
+    schema = _selected(dataset.schema, columns)
     shares = _shares(delta, dataset.get_fragments(filter=where), _parallelism(spark))
     if not shares:
-        return spark.createDataFrame([], from_arrow_schema(schema))
+        return _empty(spark, schema)
     tasks = [pickle.dumps(task) for task in shares]
 
     def read_task(numbers: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -102,6 +102,15 @@ def read(
 
     numbers = spark.range(0, len(tasks), numPartitions=len(tasks))
     return numbers.mapInArrow(read_task, from_arrow_schema(schema))
+
+
+def _selected(schema: pa.Schema, columns: Iterable[str] | None) -> pa.Schema:
+    names = [*columns] if columns is not None else schema.names
+    return pa.schema([schema.field(name).with_nullable(True) for name in names])
+
+
+def _empty(spark: SparkSession, schema: pa.Schema) -> DataFrame:
+    return spark.createDataFrame([], from_arrow_schema(schema))
 
 
 def _parallelism(spark: SparkSession) -> int:
@@ -163,18 +172,17 @@ def as_of(
 
     `where` holds for all of them, and spares data files.
     """
-    delta = tables.delta(table, create=True)
     names = [*columns] if columns is not None else [c.name for c in table.columns]
     if table.kind == "snapshot":
         return at_version(tables, table, tables._snapshot_version(table, at_us), columns=names)
-    times = [EVENT_TIME, CREATED_TIME]
+    version, times = tables.version(table), [EVENT_TIME, CREATED_TIME]
     event, created = F.unix_micros(EVENT_TIME), F.unix_micros(CREATED_TIME)
     if table.kind == "log":
         required = dict.fromkeys([*names, *times])
-        rows = at_version(tables, table, delta.version(), columns=required, where=where)
+        rows = at_version(tables, table, version, columns=required, where=where)
         return rows.filter((created <= known_by_us) & (event < at_us)).select(names)
     required = dict.fromkeys([*names, *table.key, *times, VALUE_HASH])
-    rows = at_version(tables, table, delta.version(), columns=required, where=where)
+    rows = at_version(tables, table, version, columns=required, where=where)
     latest = Window.partitionBy(*table.key).orderBy(F.desc(EVENT_TIME), F.desc(CREATED_TIME))
     placed = rows.filter((created <= known_by_us) & (event <= at_us)).withColumn(
         "place", F.row_number().over(latest)
