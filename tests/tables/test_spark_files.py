@@ -49,7 +49,8 @@ def write(folder: Path, table: pa.Table, batch_rows: int = 10) -> dict:
     return spark_writer.write_file(filesystem, SCHEMA, SCHEMA.names[:4], batches)
 
 
-def test_statistics_are_those_that_delta_rs_has_of_the_same_rows(tmp_path):
+def test_statistics_are_those_that_delta_rs_has_of_the_same_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(spark_writer, "GROUP_BYTES", 500)  # several row groups
     table = rows(50, first=3)
     file = write(tmp_path, table)
     write_deltalake(tmp_path / "oracle", table)

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkException, PySparkRuntimeError
+from pyspark.errors import AnalysisException, PySparkException, PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
@@ -80,6 +80,8 @@ def failures_explained(job: str) -> Iterator[None]:
     """Within the block, what Spark can't go on from is a MachineError; errors of ours pass."""
     try:
         yield
+    except AnalysisException:
+        raise  # a query of ours is wrong
     except (Py4JError, PySparkException) as error:
         raise MachineError(
             explain(
