@@ -30,6 +30,7 @@ from vidtopics.contracts import (
     VIDEO_COUNTS,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_TAG_EMBEDDING,
+    Table,
 )
 from vidtopics.jobs.place import home_folder
 from vidtopics.storage import Address
@@ -143,12 +144,18 @@ def test_a_run_on_a_cluster_with_its_home_in_a_bucket_leaves_the_same_rows(
     remote = SmallHome(Tables(home_folder(url)), home.settings, home.config)
     for name in JOBS:
         table = TABLES[name]
-        assert remote.rows(table) == home.rows(table, T1), name
+        assert rows_at_t1(remote, table) == rows_at_t1(home, table) != [], name
         [commit] = remote.tables.commits(table)
         assert commit.skip_key == home.tables.commits(table)[0].skip_key
     logs = "".join(log.read_text(errors="replace") for log in cluster.folder.rglob("std*"))
     logs += done.stdout + done.stderr
     assert s3_variables["AWS_SECRET_ACCESS_KEY"] not in logs
+
+
+def rows_at_t1(home: SmallHome, table: Table) -> list[dict]:
+    if table.kind == "history":
+        return home.rows(table, T1)
+    return sorted(home.holds(table, T1), key=lambda row: [row[name] for name in table.key])
 
 
 def test_executors_have_no_other_code(fork, cluster, code, driver_folder, s3_variables, tmp_path):
