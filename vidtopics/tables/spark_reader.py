@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -23,7 +24,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
 from vidtopics.errors import MachineError, explain
-from vidtopics.tables.row_groups import RowGroup
+from vidtopics.tables.row_groups import group_batches
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import arrow_schema
 from vidtopics.tables.whole import whole
@@ -46,11 +47,16 @@ class Share:
     parts: int = 1
 
     def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """Its rows, with the columns of `schema`."""
+        """Its rows, with the columns of `schema`.
+
+        The file is opened once, and a row group's columns are fetched together: a bucket is asked
+        four times for a small file, and not fifteen times.
+        """
         columns = {name: name for name in schema.names}
-        for group in self.fragment.row_groups[self.part :: self.parts]:
-            rows = RowGroup(self.fragment, group.id, 0, group.num_rows)
-            yield from (batch for _, batch in rows.batches(schema, columns))
+        with self.fragment.open() as source:
+            file = pq.ParquetFile(source, pre_buffer=True, coerce_int96_timestamp_unit="us")
+            for number in range(self.part, file.num_row_groups, self.parts):
+                yield from group_batches(self.fragment, file, number, schema, columns)
 
 
 def at_version(
