@@ -87,8 +87,9 @@ def prepare_turns(home: str, rounds: int) -> Callable[[], Seconds]:
 
 def _spark(home: Path, out: str) -> None:
     """A session if none runs, then the join as `spark_jobs/training_set.py` makes it."""
-    from spark_jobs.training_set import join, read
+    from spark_jobs.training_set import join
     from vidtopics.jobs.session import session
+    from vidtopics.tables.spark_reader import read
 
     spark = session("benchmark")
     views = [(VIDEO_TOPICS, read(spark, Tables(home).delta(VIDEO_TOPICS)))]

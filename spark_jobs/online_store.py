@@ -113,6 +113,7 @@ def run(
 
 def main() -> None:
     """The command line."""
+    from vidtopics.jobs.place import home_folder
     from vidtopics.jobs.session import session
     from vidtopics.server import remember, url_of
     from vidtopics.settings import load
@@ -123,7 +124,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--embedded", action="store_true")
     options = parser.parse_args()
-    tables = Tables(options.home)
+    tables = Tables(home_folder(options.home))
     url = url_of(tables.home, embedded=options.embedded)
     spark = session("online_store", log=tables.home / "logs" / "spark.log")
     for moved in run(tables, load(options.config), spark, url, full=options.full):

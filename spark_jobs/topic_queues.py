@@ -67,7 +67,7 @@ def distribute(run: Run) -> Computed:
     def ordered(members: pa.Table) -> pa.Table:
         return queue(members, settings, seed)
 
-    topics = run.frame(VIDEO_TOPICS)
+    topics = run.frame(VIDEO_TOPICS, "video_id", "topic_ids", "parent_topic_ids", "topic_epoch")
     epoch = topics.agg(F.max("topic_epoch").alias("topic_epoch")).filter("topic_epoch IS NOT NULL")
     statistics = run.frame(VIDEO_STATISTICS).persist()
     prior = statistics_prior(statistics, run.settings.statistics)
@@ -76,7 +76,7 @@ def distribute(run: Run) -> Computed:
     recent = F.expr(decayed_clicks(run.as_of_us, run.settings.statistics.half_life))
     counts = {name: F.coalesce(name, F.lit(0)) for name in COUNTS}
     videos = (
-        live_videos(run)
+        live_videos(run, "published_at")
         .select("video_id", (F.unix_micros("published_at") > youngest).alias("young"))
         .crossJoin(F.broadcast(epoch))  # queues never mix epochs
         .join(topics, ["video_id", "topic_epoch"], "left")

@@ -23,15 +23,17 @@ from pyspark.sql.pandas.functions import pandas_udf
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, SERVICES, Table
 from vidtopics.errors import TableError, explain
+from vidtopics.jobs.place import home_folder
 from vidtopics.jobs.session import session
 from vidtopics.joins.serving import NEVER_US, Serving
 from vidtopics.paths import is_url, to_spark, to_uri
 from vidtopics.releases.served import ANY, servings
 from vidtopics.tables import Tables
-from vidtopics.tables.commits import METADATA
 from vidtopics.tables.joined import check_columns, output_name, rules_of, ttl_us
 from vidtopics.tables.pins import METADATA as PINS
 from vidtopics.tables.pins import Pin, Pins
+from vidtopics.tables.spark_reader import read
+from vidtopics.tables.spark_writer import create
 from vidtopics.tables.whole import whole
 
 Rows = tuple[Table, DataFrame]
@@ -74,12 +76,6 @@ def join(
         for c in view.values
     ]
     return joined.select(*(F.col(f"`{name}`") for name in (*spine.columns, *names)))
-
-
-def read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
-    """All rows of a snapshot."""
-    reader = spark.read.format("delta").option("versionAsOf", delta.version())
-    return reader.load(to_spark(delta.table_uri))
 
 
 def _join_views_of_key(
@@ -216,15 +212,15 @@ def main() -> None:
         "--served", action="store_true", help="only what a live release could have served then"
     )
     options = parser.parse_args()
-    started, tables, views = time.monotonic(), Tables(options.home), SERVICES[options.service]
+    started, views = time.monotonic(), SERVICES[options.service]
+    tables = Tables(home_folder(options.home))
     versions = tables.latest_release()["versions"]
     deltas = {
         view.name: whole(tables.delta(view, version=versions.get(view.name))) for view in views
     }
     spark = session("training_set")
-    kind = "parquet" if options.spine.rstrip("/").endswith(".parquet") else "delta"
     result = join(
-        spark.read.format(kind).option("__globPaths__", "false").load(to_spark(options.spine)),
+        _read_spine(spark, options.spine),
         [(view, read(spark, deltas[view.name])) for view in views],
         served=servings(tables, views) if options.served else None,
     )
@@ -234,11 +230,19 @@ def main() -> None:
             for view, d in zip(views, deltas.values(), strict=True)
         }
     )
-    result.write.format("delta").option(
-        METADATA, json.dumps({PINS.decode(): json.dumps(pins.plain())})
-    ).save(to_spark(options.out))
-    count = DeltaTable(options.out if is_url(options.out) else to_uri(options.out)).count()
+    metadata = json.dumps({PINS.decode(): json.dumps(pins.plain())})
+    count = create(result, _delta_uri(options.out), metadata)
     print(f"training_set: {count} rows, {time.monotonic() - started:.1f} s")  # noqa: T201
+
+
+def _read_spine(spark: SparkSession, place: str) -> DataFrame:
+    if place.rstrip("/").endswith(".parquet"):
+        return spark.read.option("__globPaths__", "false").parquet(to_spark(place))
+    return read(spark, DeltaTable(_delta_uri(place)))
+
+
+def _delta_uri(place: str) -> str:
+    return place if is_url(place) else to_uri(place)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from functools import partial
 
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, USER_RECENT_SKIPS
 from vidtopics.jobs.checks import require_live_videos
-from vidtopics.jobs.increments import Plan, plan
+from vidtopics.jobs.increments import NO_ROW, Plan, plan
 from vidtopics.jobs.job import Job, Run, main
 from vidtopics.jobs.sql import Engine, Item, on_duckdb, on_spark
 from vidtopics.jobs.user_events import name_new_events, since
@@ -80,7 +80,7 @@ def build(run: Run, engine: Engine) -> tuple[str, Mapping[str, float | str]]:
     is_any = engine.value("SELECT COUNT(*) FROM {incomplete}") > 0
     for log in (IMPRESSIONS, CLICKS):  # read only where a list is to be made anew
         engine.log(
-            f"seen_{log.name}", log, chosen.seen, chosen.seen.rows(log) if is_any else "FALSE"
+            f"seen_{log.name}", log, chosen.seen, chosen.seen.rows(log) if is_any else NO_ROW
         )
     engine.view("anew", ANEW)
     engine.view("entries", ENTRIES)
@@ -107,7 +107,7 @@ def _name_clicked(engine: Engine, chosen: Plan) -> None:
     )
     older = since(chosen.seen, IMPRESSIONS, oldest)
     if chosen.base_seen is not None:
-        older += f" AND NOT ({chosen.base_seen.later_rows(IMPRESSIONS)})"
+        older &= ~chosen.base_seen.later_rows(IMPRESSIONS)
     engine.log("older_impressions", IMPRESSIONS, chosen.seen, older)
     engine.view("new_skips", NEW_SKIPS, reused=True)
     engine.view("clicked_later", CLICKED_LATER, reused=True)

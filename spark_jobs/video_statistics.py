@@ -30,8 +30,7 @@ def distribute(run: Run) -> Computed:
     """The same on executors."""
     from vidtopics.jobs.frames import live_videos
 
-    live = live_videos(run).select("video_id")
-    rows = live.join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0, COUNTS)
+    rows = live_videos(run).join(run.frame(VIDEO_COUNTS), "video_id", "left").fillna(0, COUNTS)
     return Computed(rows, left_out=_left_out(run))
 
 

@@ -76,7 +76,7 @@ def distribute(run: Run) -> Computed:
             yield pa.record_batch(columns, names=["video_id", "tag_embedding", "tag_count"])
 
     tags = tags_of_live_videos(run).groupBy("video_id").agg(F.collect_list("tag").alias("tags"))
-    videos = live_videos(run).select("video_id").join(tags, "video_id", "left")
+    videos = live_videos(run).join(tags, "video_id", "left")
     rows = videos.mapInArrow(pool, "video_id string, tag_embedding array<float>, tag_count bigint")
     return _computed(run, rows, bool(len(space.tags)))
 

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from benchmarks import daily_counts
 from spark_jobs import user_recent_clicks, video_counts
 from vidtopics.contracts import CLICKS, IMPRESSIONS, USER_RECENT_CLICKS, VIDEO_COUNTS
-from vidtopics.jobs.increments import COUNTED, Plan, log_frame, plan
+from vidtopics.jobs.increments import COUNTED, log_frame, plan
 from vidtopics.jobs.job import Job, Run
-from vidtopics.tables import Tables, deltalake_engine
+from vidtopics.tables import Tables, deltalake_engine, spark_reader
 from vidtopics.tables.scans import scan
+from vidtopics.tables.spark_reader import pack
 
 COUNTS = video_counts.JOB
 RECENT = user_recent_clicks.JOB
@@ -215,21 +216,18 @@ def test_a_backfill_does_not_go_on_from_a_live_run(tables):
     assert count(backfill) == expected_counts(backfill) == {"v": of_days(0, 10)}
 
 
-def test_spark_reads_the_files_of_new_days_and_of_late_rows_alone(tables):
+def test_spark_reads_the_files_of_new_days_and_of_late_rows_alone(tables, monkeypatch):
     one_each_day(tables, range(10, 12), 2)
     deliver(tables, [(40, "b", "w", 3, 0, None)], 3)
     run = run_as_of(tables, "live", 12)
     chosen = plan(run, COUNTS, IMPRESSIONS, CLICKS)
-    assert read_by_spark(run, chosen, chosen.new_rows(IMPRESSIONS)) == (3, 3)
-    assert read_by_spark(run, chosen, chosen.seen.rows(IMPRESSIONS)) == (13, 13)
-
-
-def read_by_spark(run: Run, chosen: Plan, where: str) -> tuple[int, int]:
-    """Rows of a condition, and the files that Spark opened for them."""
-    frame = log_frame(run, IMPRESSIONS, chosen.seen, where)
-    rows = len(frame.collect())
-    scanned = frame._jdf.queryExecution().executedPlan().collectLeaves().head()
-    return rows, scanned.metrics().apply("numFiles").value()
+    files = []
+    monkeypatch.setattr(
+        spark_reader, "pack", lambda sized, n: files.append(len(sized)) or pack(sized, n)
+    )
+    for where, rows in ((chosen.new_rows(IMPRESSIONS), 3), (chosen.seen.rows(IMPRESSIONS), 13)):
+        assert len(log_frame(run, IMPRESSIONS, chosen.seen, where).collect()) == rows
+        assert files.pop() == rows
 
 
 def test_the_benchmark_counts_a_day_beside_the_whole_log(tmp_path, capsys, monkeypatch):

@@ -1,184 +1,192 @@
-"""Jobs under spark-submit: from another directory, and on executors with shipped code alone."""
+"""Jobs under spark-submit: on one machine, and on a cluster whose nodes have nothing of ours."""
 
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
-import pyspark
+import boto3
 import pytest
-from small_home import T1
+from small_home import T1, SmallHome
 
+from benchmarks import cluster_kills
+from benchmarks.s3_server import environment, s3_server
+from benchmarks.spark_cluster import (
+    ROOT,
+    SMALL,
+    SUBMIT,
+    build_wheel,
+    can_hide,
+    driver_environment,
+    spark_cluster,
+    submission,
+)
 from vidtopics.contracts import (
+    INPUTS,
+    TABLES,
     TAG_EMBEDDING,
     TOPICS,
-    VIDEO_CATALOG,
     VIDEO_COUNTS,
     VIDEO_JOINT_REPRESENTATION,
     VIDEO_TAG_EMBEDDING,
-    VIDEO_TAGS,
-    VIDEO_TOPICS,
     Table,
 )
+from vidtopics.jobs.place import home_folder
+from vidtopics.storage import Address
+from vidtopics.storage.copying import copy_home
+from vidtopics.tables import Tables
 from vidtopics.times import moment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
-SUBMIT = Path(sys.executable).with_name("spark-submit")
-# Without these, session and executors take a cluster's defaults: 200 partitions for 128 videos.
-SMALL = {
-    "spark.sql.shuffle.partitions": 2,
-    "spark.databricks.delta.snapshotPartitions": 2,
-    "spark.executor.memory": "1024m",
-    "spark.ui.enabled": "false",
-}
-CLUSTER = ["--master", "local-cluster[2,1,1024]"]
-
-# A Python with all libraries, but without the checkout: what a cluster's node has. The editable
-# install is a finder on sys.meta_path; sitecustomize runs after it was put there.
-SITECUSTOMIZE = """
-import sys
-sys.meta_path = [
-    f for f in sys.meta_path if not getattr(f, "__module__", "").startswith("__editable__")
+JOBS = [
+    "video_tag_embedding",
+    "video_topics",
+    "video_counts",
+    "video_statistics",
+    "user_statistics",
+    "user_topic_counts",
+    "user_topics",
+    "user_recent_clicks",
+    "user_recent_skips",
+    "topic_queues",
 ]
-"""
+NEEDS = (*INPUTS, TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION, TOPICS)
 
 
-@pytest.fixture
-def node_python(tmp_path) -> Path:
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    python = tmp_path / "node" / "python"
-    python.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{tmp_path}/node${{PYTHONPATH:+:$PYTHONPATH}}"'
-        f' exec {sys.executable} "$@"\n'
-    )
-    python.chmod(0o755)
-    process = subprocess.run(
-        [python, "-c", "import pyarrow, producers"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "No module named 'producers'" in process.stderr
-    return python
+@pytest.fixture(scope="module")
+def s3_variables():
+    with s3_server() as port, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in environment(port).items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="cluster")
+        yield environment(port)
 
 
-@pytest.fixture
-def spark_home(tmp_path) -> Path:
-    """Spark as installed; a local cluster's workers write below SPARK_HOME, here the test's."""
-    (tmp_path / "spark").mkdir()
-    for part in Path(pyspark.__file__).parent.iterdir():
-        (tmp_path / "spark" / part.name).symlink_to(part)
-    return tmp_path / "spark"
+@pytest.fixture(scope="module")
+def driver_folder(tmp_path_factory) -> Path:
+    """What the driver has: workers see an empty folder in its place."""
+    return tmp_path_factory.mktemp("driver")
 
 
-@pytest.fixture
-def shipped(tmp_path) -> Path:
-    """The three packages as one zip."""
-    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
-        for package in ("vidtopics", "producers", "spark_jobs"):
-            for path in sorted((ROOT / package).rglob("*")):
-                if path.suffix in (".py", ".conf"):
-                    archive.write(path, path.relative_to(ROOT))
-    return tmp_path / "code.zip"
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, s3_variables, driver_folder):
+    hidden = [driver_folder] if can_hide() else []
+    folder = tmp_path_factory.mktemp("cluster")
+    with spark_cluster(folder, environment=s3_variables, hidden=hidden) as running:
+        yield running
 
 
-def submit(
-    home, table: Table, tmp_path: Path, *options: str | Path, **env: str | Path
-) -> subprocess.CompletedProcess[str]:
-    """Submits a copy of the job file as of T1 from a directory where nothing is."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(exist_ok=True)
-    job = shutil.copy(ROOT / "spark_jobs" / f"{table.name}.py", elsewhere)
-    arguments = ["--home", home.tables.home, "--as-of", moment(T1), "--config", home.config]
-    settings = ["--properties-file", ROOT / "conf" / "spark-defaults.conf"]
-    settings += [part for key, value in SMALL.items() for part in ("--conf", f"{key}={value}")]
-    plain = {
-        k: v
-        for k, v in os.environ.items()
-        if k not in ("PYTHONPATH", "SPARK_MASTER", "SPARK_CONF_DIR", "PYSPARK_PYTHON", "SPARK_HOME")
-    }
-    local = {
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
-        "PYSPARK_DRIVER_PYTHON": sys.executable,
-    }
-    return subprocess.run(
-        [str(part) for part in (SUBMIT, *settings, *options, job, *arguments)],
-        cwd=elsewhere,
-        env=plain | local | {k: str(v) for k, v in env.items()},
+@pytest.fixture(scope="module")
+def code(tmp_path_factory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def in_a_bucket(home: SmallHome, prefix: str) -> str:
+    url = f"s3://cluster/{prefix}"
+    copy_home(Address.parse(home.tables.home), Address.parse(url))
+    return url
+
+
+def test_a_submitted_job_leaves_the_same_rows(home, inputs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    job = shutil.copy(ROOT / "spark_jobs" / "video_counts.py", tmp_path / "elsewhere")
+    properties = [part for item in SMALL.items() for part in ("--conf", "=".join(item))]
+    arguments = ["--home", inputs.tables.home, "--as-of", moment(T1), "--config", inputs.config]
+    command = [SUBMIT, "--master", "local[2]", *properties, "--properties-file"]
+    command += [ROOT / "conf" / "spark-defaults.conf", job, *arguments]
+    names = ("PYTHONPATH", "SPARK_MASTER", "SPARK_CONF_DIR", "SPARK_HOME")
+    plain = {name: value for name, value in os.environ.items() if name not in names}
+    python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=tmp_path / "elsewhere",
+        env=plain | python | {"SPARK_LOCAL_IP": "127.0.0.1"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-
-
-def test_a_submitted_job_leaves_the_same_rows(home, inputs, tmp_path):
-    done = submit(inputs, VIDEO_COUNTS, tmp_path, "--master", "local[2]")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert "video_counts: 1" in done.stdout  # rows
     assert inputs.rows(VIDEO_COUNTS) == home.rows(VIDEO_COUNTS, T1)
 
 
-NEEDS = {
-    VIDEO_TAG_EMBEDDING.name: (VIDEO_CATALOG, VIDEO_TAGS, TAG_EMBEDDING),
-    VIDEO_TOPICS.name: (TOPICS, VIDEO_TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION),
-}
+def run_on(cluster, code, driver_folder, program, *arguments, **variables):
+    """The program under spark-submit, in a folder that the workers don't see."""
+    program = shutil.copy(ROOT / "spark_jobs" / program, driver_folder)
+    command = submission(cluster, code, Path(program), arguments)
+    cache = {"XDG_CACHE_HOME": str(driver_folder / "cache")}
+    return subprocess.run(
+        command,
+        cwd=driver_folder,
+        env=driver_environment(cluster, variables | cache),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("table", [VIDEO_TAG_EMBEDDING, VIDEO_TOPICS], ids=lambda t: t.name)
-def test_executors_run_the_code_that_is_shipped(
-    home, fork, tmp_path, table, node_python, spark_home, shipped
+def test_a_run_on_a_cluster_with_its_home_in_a_bucket_leaves_the_same_rows(
+    home, fork, cluster, code, driver_folder, s3_variables, monkeypatch, tmp_path
 ):
-    remote = fork(NEEDS[table.name])
-    done = submit(
-        remote,
-        table,
-        tmp_path,
-        *CLUSTER,
-        "--py-files",
-        shipped,
-        PYSPARK_PYTHON=node_python,
-        SPARK_HOME=spark_home,
+    url = in_a_bucket(fork(NEEDS), "run")
+    wheel = shutil.copy(code, driver_folder)
+    settings = shutil.copy(home.config, driver_folder)
+    arguments = ["run", *JOBS, "--home", url, "--as-of", moment(T1), "--config", settings]
+    done = run_on(cluster, wheel, driver_folder, "command.py", *arguments, **s3_variables)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    remote = SmallHome(Tables(home_folder(url)), home.settings, home.config)
+    for name in JOBS:
+        table = TABLES[name]
+        assert rows_at_t1(remote, table) == rows_at_t1(home, table) != [], name
+        [commit] = remote.tables.commits(table)
+        assert commit.skip_key == home.tables.commits(table)[0].skip_key
+    logs = "".join(log.read_text(errors="replace") for log in cluster.folder.rglob("std*"))
+    logs += done.stdout + done.stderr
+    assert s3_variables["AWS_SECRET_ACCESS_KEY"] not in logs
+
+
+def rows_at_t1(home: SmallHome, table: Table) -> list[dict]:
+    if table.kind == "history":
+        return home.rows(table, T1)
+    return sorted(home.holds(table, T1), key=lambda row: [row[name] for name in table.key])
+
+
+def test_executors_have_no_other_code(fork, cluster, code, driver_folder, s3_variables, tmp_path):
+    home = fork(NEEDS)
+    arguments = ["--home", in_a_bucket(home, "none"), "--as-of", moment(T1)]
+    (tmp_path / "empty.py").write_text("")
+    done = run_on(
+        cluster,
+        tmp_path / "empty.py",
+        driver_folder,
+        "video_tag_embedding.py",
+        *arguments,
+        "--config",
+        home.config,
+        **s3_variables,
+        PYSPARK_DRIVER_PYTHON=sys.executable,
+        PYTHONPATH=str(ROOT),
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert remote.rows(table) == home.rows(table, T1)
+    assert done.returncode == 2
+    assert "No module named 'vidtopics'" in done.stderr
+    assert "run again: nothing was published" in done.stderr
 
 
-def test_executors_have_no_other(fork, tmp_path, node_python, spark_home):
-    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name])
-    done = submit(
-        remote,
-        VIDEO_TAG_EMBEDDING,
-        tmp_path,
-        *CLUSTER,
-        PYSPARK_PYTHON=node_python,
-        SPARK_HOME=spark_home,
-    )
-    assert done.returncode != 0
-    assert "No module named 'producers'" in done.stdout + done.stderr
-    assert remote.rows(VIDEO_TAG_EMBEDDING) == []
-
-
-def test_a_driver_runs_the_code_that_is_shipped(home, fork, tmp_path, node_python, shipped):
-    remote = fork(NEEDS[VIDEO_TAG_EMBEDDING.name])
-    options = ("--py-files", shipped, "--master", "local[2]")
-    done = submit(
-        remote,
-        VIDEO_TAG_EMBEDDING,
-        tmp_path,
-        *options,
-        PYSPARK_PYTHON=node_python,
-        PYSPARK_DRIVER_PYTHON=node_python,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
-    assert remote.rows(VIDEO_TAG_EMBEDDING) == home.rows(VIDEO_TAG_EMBEDDING, T1)
-    assert [c.skip_key for c in remote.tables.commits(VIDEO_TAG_EMBEDDING)] == [
-        c.skip_key for c in home.tables.commits(VIDEO_TAG_EMBEDDING)[:1]
-    ]
+def test_whatever_happens_rows_are_the_same_or_none(fork, tmp_path):
+    home = fork()
+    shutil.copy(home.config, home.tables.home / "settings.yaml")
+    (tmp_path / "scratch").mkdir()
+    jobs = [VIDEO_TAG_EMBEDDING.name, VIDEO_COUNTS.name]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ENDPOINT_URL", "XDG_CACHE_HOME"):
+            patch.setenv(name, "")  # what the benchmark sets is taken back
+        tallies = cluster_kills.kill(home.tables.home, tmp_path / "scratch", 6, jobs, 3)
+    assert sum(tally.times for tally in tallies.values()) == 6
+    assert [wrong for tally in tallies.values() for wrong in tally.wrong] == []

@@ -76,8 +76,10 @@ def test_the_same_runs_leave_the_same_rows(spark: SparkSession, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "d"}
 
 
-def test_a_transaction_that_spark_skips_is_noticed(spark: SparkSession, tmp_path: Path) -> None:
-    """Two runs take one transaction number: Spark drops the second's rows, so it is retried."""
+def test_spark_commits_on_the_version_that_it_read_or_not_at_all(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Two runs take one transaction number: the second is told, so that it begins again."""
     from vidtopics.tables import spark_engine
 
     tables = Tables(tmp_path / ODD_NAME)

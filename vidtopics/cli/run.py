@@ -85,7 +85,7 @@ def run(
 
 
 def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
-    """Run jobs as of one time, with progress; on Spark where `SPARK_MASTER` says which one."""
+    """Run jobs as of one time, with progress; on Spark where the environment names one."""
     from vidtopics.cli import show, train
     from vidtopics.jobs.pipeline import describe, find, run_jobs
 
@@ -95,7 +95,9 @@ def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
-        run = replace(planned, progress=progress, on_spark="SPARK_MASTER" in os.environ)
+        # The second is spark-submit's, for whom spark_jobs/command.py is this command.
+        on_spark = not os.environ.keys().isdisjoint(("SPARK_MASTER", "PYSPARK_GATEWAY_PORT"))
+        run = replace(planned, progress=progress, on_spark=on_spark)
         decision = run_jobs(run, find(names), done.append, trained)
     return done, decision
 

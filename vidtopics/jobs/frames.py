@@ -11,20 +11,17 @@ from vidtopics.rates import Prior
 from vidtopics.settings import StatisticsSettings
 
 
-def live_videos(run: Run) -> DataFrame:
-    """The catalogue's videos that are not taken down as of the run."""
-    videos = run.frame(VIDEO_CATALOG)  # the first to need a session, which columns go by
+def live_videos(run: Run, *columns: str) -> DataFrame:
+    """IDs, and other columns, of the catalogue's videos that aren't taken down as of the run."""
+    # The first to need a session, which columns go by.
+    videos = run.frame(VIDEO_CATALOG, "video_id", "removed_at", *columns)
     removed = F.unix_micros("removed_at")
-    return videos.filter(removed.isNull() | (removed > run.as_of_us))
+    return videos.filter(removed.isNull() | (removed > run.as_of_us)).drop("removed_at")
 
 
 def tags_of_live_videos(run: Run) -> DataFrame:
     """(video_id, tag) of live videos, each pair once."""
-    return (
-        run.frame(VIDEO_TAGS)
-        .select("video_id", "tag")
-        .join(live_videos(run).select("video_id"), "video_id")
-    )
+    return run.frame(VIDEO_TAGS, "video_id", "tag").join(live_videos(run), "video_id")
 
 
 def statistics_prior(statistics: DataFrame, settings: StatisticsSettings) -> Prior:

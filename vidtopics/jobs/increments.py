@@ -15,16 +15,19 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
+import pyarrow.dataset as ds
 
 from vidtopics.contracts import COMMIT_VERSION, CREATED_TIME, EVENT_TIME, PARTITION_DATE, Table
 from vidtopics.jobs.job import Job, Run
 from vidtopics.tables import FOREVER, Commit, Tables
 from vidtopics.tables.data_files import missing_files
 from vidtopics.tables.scans import scan
-from vidtopics.tables.schemas import COUNTED_ANEW, arrow_schema
+from vidtopics.tables.schemas import COUNTED_ANEW, TIMESTAMP, arrow_schema
 from vidtopics.tables.whole import changed_by
 from vidtopics.times import moment
 
@@ -33,6 +36,35 @@ if TYPE_CHECKING:
 
 LOGS, COUNTED = "logs", "counted"
 """Facts of a commit: id and version of each log that it counted; what it counted, and why."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Which rows of a log: for an engine in SQL, and for Arrow, which spares files by it.
+
+    >>> condition = EVERY_ROW & ~Condition("a > 1", ds.field("a") > 1)
+    >>> str(condition), condition.arrow
+    ('(TRUE) AND (NOT (a > 1))', <pyarrow.compute.Expression (true and invert((a > 1)))>)
+    """
+
+    sql: str
+    arrow: ds.Expression
+
+    def __and__(self, other: Condition) -> Condition:
+        return Condition(f"({self.sql}) AND ({other.sql})", self.arrow & other.arrow)
+
+    def __or__(self, other: Condition) -> Condition:
+        return Condition(f"({self.sql}) OR ({other.sql})", self.arrow | other.arrow)
+
+    def __invert__(self) -> Condition:
+        return Condition(f"NOT ({self.sql})", ~self.arrow)
+
+    def __str__(self) -> str:
+        return self.sql
+
+
+EVERY_ROW = Condition("TRUE", ds.scalar(True))
+NO_ROW = Condition("FALSE", ds.scalar(False))
 
 
 @dataclass(frozen=True)
@@ -49,31 +81,35 @@ class Seen:
     known_by_us: int
     logs: Mapping[str, tuple[str, int]]
 
-    def rows(self, log: Table) -> str:
-        """SQL of the condition, for Spark and DuckDB in UTC.
+    def rows(self, log: Table) -> Condition:
+        """The condition, for Spark and DuckDB in UTC.
 
         >>> from vidtopics.contracts import CLICKS
-        >>> Seen(0, FOREVER, {"clicks": ("id", 3)}).rows(CLICKS)
-        "event_timestamp < TIMESTAMP '1970-01-01 00:00:00' AND commit_version <= 3"
+        >>> str(Seen(0, FOREVER, {"clicks": ("id", 3)}).rows(CLICKS))
+        "(event_timestamp < TIMESTAMP '1970-01-01 00:00:00') AND (NOT (commit_version > 3))"
         """
-        known = (
-            [] if self.known_by_us >= FOREVER else [f"{CREATED_TIME} <= {_time(self.known_by_us)}"]
+        conditions = Condition(
+            f"{EVENT_TIME} < {_time(self.at_us)}", ds.field(EVENT_TIME) < _scalar(self.at_us)
         )
-        return " AND ".join(
-            [
-                f"{EVENT_TIME} < {_time(self.at_us)}",
-                *known,
-                f"{COMMIT_VERSION} <= {self.logs[log.name][1]}",
-            ]
-        )
-
-    def later_rows(self, log: Table) -> str:
-        """SQL for the rows that aren't among these; each part spares files by their statistics."""
-        month = f"DATE '{moment(self.at_us)[:7]}-01'"  # a partition is a day, or a whole month
-        parts = [f"({PARTITION_DATE} >= {month} AND {EVENT_TIME} >= {_time(self.at_us)})"]
         if self.known_by_us < FOREVER:
-            parts.append(f"{CREATED_TIME} > {_time(self.known_by_us)}")
-        return " OR ".join([*parts, f"{COMMIT_VERSION} > {self.logs[log.name][1]}"])
+            conditions &= ~_known_after(self.known_by_us)
+        return conditions & ~self._committed_later(log)
+
+    def later_rows(self, log: Table) -> Condition:
+        """That of rows that aren't among these; each part spares files by their statistics."""
+        month = moment(self.at_us)[:7]  # a partition is a day, or a whole month
+        first_day = pa.scalar(date.fromisoformat(f"{month}-01"), pa.date32())
+        condition = Condition(
+            f"{PARTITION_DATE} >= DATE '{month}-01' AND {EVENT_TIME} >= {_time(self.at_us)}",
+            (ds.field(PARTITION_DATE) >= first_day) & (ds.field(EVENT_TIME) >= _scalar(self.at_us)),
+        )
+        if self.known_by_us < FOREVER:
+            condition |= _known_after(self.known_by_us)
+        return condition | self._committed_later(log)
+
+    def _committed_later(self, log: Table) -> Condition:
+        version = self.logs[log.name][1]
+        return Condition(f"{COMMIT_VERSION} > {version}", ds.field(COMMIT_VERSION) > version)
 
     def covers(self, other: Seen) -> bool:
         """Whether it sees all that `other` does, of the same logs."""
@@ -101,10 +137,10 @@ class Plan:
         """For the commit: what a later run needs to go on from this one."""
         return {LOGS: json.dumps(self.seen.logs, sort_keys=True), COUNTED: self.counted}
 
-    def new_rows(self, log: Table) -> str:
-        """SQL for the rows of a log to count: those that the run sees and its base didn't."""
+    def new_rows(self, log: Table) -> Condition:
+        """The rows of a log to count: those that the run sees and its base didn't."""
         seen = self.seen.rows(log)
-        return seen if self.base_seen is None else f"{seen} AND ({self.base_seen.later_rows(log)})"
+        return seen if self.base_seen is None else seen & self.base_seen.later_rows(log)
 
 
 def plan(run: Run, job: Job, *logs: Table) -> Plan:
@@ -185,6 +221,14 @@ def _state(tables: Tables, log: Table) -> tuple[str, int]:
     return str(delta.metadata().id), delta.version()
 
 
+def _known_after(us: int) -> Condition:
+    return Condition(f"{CREATED_TIME} > {_time(us)}", ds.field(CREATED_TIME) > _scalar(us))
+
+
+def _scalar(us: int) -> pa.Scalar:
+    return pa.scalar(us, pa.int64()).cast(TIMESTAMP)
+
+
 def _time(us: int) -> str:
     return f"TIMESTAMP '{moment(us).removesuffix('+00:00').replace('T', ' ')}'"
 
@@ -201,7 +245,7 @@ def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def view_rows(
-    con: duckdb.DuckDBPyConnection, name: str, run: Run, log: Table, seen: Seen, where: str
+    con: duckdb.DuckDBPyConnection, name: str, run: Run, log: Table, seen: Seen, where: Condition
 ) -> str:
     """A view of a log's rows at the version that a run sees; its name."""
     version = seen.logs[log.name][1]
@@ -213,9 +257,10 @@ def view_rows(
     return name
 
 
-def log_frame(run: Run, log: Table, seen: Seen, where: str) -> DataFrame:
+def log_frame(run: Run, log: Table, seen: Seen, where: Condition) -> DataFrame:
     """Rows of a log at the version that a run sees, as a frame of the run's session."""
     from vidtopics.tables.spark_reader import at_version
 
     run.spark  # noqa: B018  starts the session
-    return at_version(run.tables, log, seen.logs[log.name][1]).filter(where)
+    rows = at_version(run.tables, log, seen.logs[log.name][1], where=where.arrow)
+    return rows.filter(where.sql)

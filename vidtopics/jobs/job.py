@@ -25,6 +25,7 @@ from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.errors import BusyError, TableError, VidtopicsError, explain
 from vidtopics.jobs import checks
 from vidtopics.jobs.as_of import parse_past_time
+from vidtopics.jobs.place import home_folder
 from vidtopics.releases.lock import RunLock, hold
 from vidtopics.settings import ContentSettings, Settings, digest, load
 from vidtopics.source import source_hash
@@ -163,10 +164,11 @@ class Run:
         """Which rows :meth:`read` gives, to be read some after the other; a history that exists."""
         return self.tables.latest_rows(table, self.as_of_us, self.known_by(table), where=where)
 
-    def frame(self, table: Table) -> DataFrame:
-        """The same as a Spark DataFrame."""
+    def frame(self, table: Table, *columns: str) -> DataFrame:
+        """The same as a Spark DataFrame; executors read the columns that are named, or all."""
         self.spark  # noqa: B018  starts the session
-        return self.tables.spark_as_of(table, self.as_of_us, self.known_by(table))
+        known_by = self.known_by(table)
+        return self.tables.spark_as_of(table, self.as_of_us, known_by, columns=columns or None)
 
     @property
     def spark(self) -> SparkSession:
@@ -281,8 +283,18 @@ class Job:
         self.check_inputs(run)
         if self.infers:
             run.model  # noqa: B018  TableError where there is none
-        spread = self.distribute if run.on_spark else None
-        computed = (spread or self.compute)(run)
+        if not (run.on_spark and self.distribute):
+            return self._computed(run, commit, self.compute)
+        from vidtopics.jobs.session import failures_explained
+
+        with failures_explained(self.name):
+            return self._computed(run, commit, self.distribute)
+
+    def _computed(
+        self, run: Run, commit: Commit, compute: Callable[[Run], Computed]
+    ) -> Publication:
+        """Compute and publish."""
+        computed = compute(run)
         try:
             rows, earlier_rows = computed.rows, 0
             if isinstance(rows, Parts):
@@ -398,7 +410,8 @@ def main(job: Job) -> None:
     options = parser.parse_args()
     started = time.monotonic()
     try:
-        run = Run.of_option(Tables(options.home), load(options.config), options.as_of)
+        tables = Tables(home_folder(options.home))
+        run = Run.of_option(tables, load(options.config), options.as_of)
         with hold(run.tables.home, f"spark_jobs/{job.name}.py") as lock:
             done = job.run(replace(run, lock=lock, on_spark=True))
         left_out = job.last(run).facts.get("left_out", "")

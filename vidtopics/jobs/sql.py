@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pyarrow.dataset as ds
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
-from vidtopics.jobs.increments import Plan, Seen, connect, log_frame, view_rows
+from vidtopics.jobs.increments import Condition, Plan, Seen, connect, log_frame, view_rows
 from vidtopics.jobs.job import Computed, Run
 from vidtopics.jobs.reuse import exclude
 
@@ -30,7 +30,7 @@ NEVER = (-1, -1)
 class Engine(Protocol):
     """What a query may name, and how it is run."""
 
-    def log(self, name: str, log: Table, seen: Seen, where: str) -> None:
+    def log(self, name: str, log: Table, seen: Seen, where: Condition) -> None:
         """Name the rows of a log, at the version that a run sees, that meet a condition."""
 
     def base(self, name: str, table: Table, chosen: Plan, *, of: str) -> None:
@@ -100,7 +100,7 @@ class DuckEngine:
         self.reused: pa.Table | None = None
         con.execute("CREATE MACRO unix_micros(t) AS epoch_us(t)")
 
-    def log(self, name: str, log: Table, seen: Seen, where: str) -> None:
+    def log(self, name: str, log: Table, seen: Seen, where: Condition) -> None:
         """As :class:`Engine`."""
         view_rows(self._con, name, self._run, log, seen, where)
 
@@ -156,7 +156,7 @@ class SparkEngine:
         self.frames: dict[str, DataFrame] = {}
         self.unchanged = ""
 
-    def log(self, name: str, log: Table, seen: Seen, where: str) -> None:
+    def log(self, name: str, log: Table, seen: Seen, where: Condition) -> None:
         """As :class:`Engine`."""
         self.frames[name] = log_frame(self._run, log, seen, where)
 
@@ -182,10 +182,15 @@ class SparkEngine:
         """As :class:`Engine`.
 
         What is reused is computed now, and kept until nothing names it: a plan that repeats all
-        before it takes longer to make than the rows of a small table.
+        before it takes longer to make than the rows of a small table. It is kept twice, as it
+        can't be computed again once the executor that has it is lost.
         """
         frame = self._frame(query)
-        self.frames[name] = frame.localCheckpoint() if reused else frame
+        if reused:
+            from pyspark import StorageLevel
+
+            frame = frame.localCheckpoint(storageLevel=StorageLevel.MEMORY_AND_DISK_2)
+        self.frames[name] = frame
 
     def value(self, query: str) -> Any:
         """As :class:`Engine`."""

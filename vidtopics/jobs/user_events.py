@@ -7,7 +7,7 @@ from functools import partial
 
 from vidtopics.contracts import CLICKS, EVENT_TIME, IMPRESSIONS, VIDEO_COUNTS, Table
 from vidtopics.jobs.checks import require_live_videos
-from vidtopics.jobs.increments import Plan, Seen
+from vidtopics.jobs.increments import EVERY_ROW, NO_ROW, Condition, Plan, Seen
 from vidtopics.jobs.job import Job, Run
 from vidtopics.jobs.sql import Build, Engine, on_duckdb, on_spark
 
@@ -53,16 +53,16 @@ def name_new_events(engine: Engine, chosen: Plan) -> None:
     engine.view("changed", CHANGED_USERS, reused=True)
 
 
-def since(seen: Seen, log: Table, first_us: int | None) -> str:
-    """SQL for the rows of a log that a run sees, from a time on; none where it is None.
+def since(seen: Seen, log: Table, first_us: int | None) -> Condition:
+    """The rows of a log that a run sees, from a time on; none where it is None.
 
     >>> from vidtopics.contracts import CLICKS
-    >>> since(Seen(86_400_000_000, 2**62, {"clicks": ("id", 3)}), CLICKS, None)
+    >>> str(since(Seen(86_400_000_000, 2**62, {"clicks": ("id", 3)}), CLICKS, None))
     'FALSE'
     """
     if first_us is None:
-        return "FALSE"
-    return f"{seen.rows(log)} AND ({replace(seen, at_us=first_us).later_rows(log)})"
+        return NO_ROW
+    return seen.rows(log) & replace(seen, at_us=first_us).later_rows(log)
 
 
 def name_expected(run: Run, engine: Engine, chosen: Plan, counts: Plan) -> None:
@@ -82,9 +82,9 @@ def name_expected(run: Run, engine: Engine, chosen: Plan, counts: Plan) -> None:
     first_us = engine.value(f"SELECT MIN(unix_micros({EVENT_TIME})) FROM {{new_impressions}}")
     first_us = None if first_us is None else first_us // DAY_US * DAY_US
     for log in (IMPRESSIONS, CLICKS):
-        uncounted = counts.base_seen.later_rows(log) if counts.base_seen else "TRUE"
-        lacking = f"({chosen.seen.rows(log)} AND ({uncounted}))"
-        where = f"({since(chosen.seen, log, first_us)}) OR {lacking}"
+        uncounted = counts.base_seen.later_rows(log) if counts.base_seen else EVERY_ROW
+        lacking = chosen.seen.rows(log) & uncounted
+        where = since(chosen.seen, log, first_us) | lacking
         engine.log(f"since_{log.name}", log, chosen.seen, where)
         engine.view(
             f"daily_{log.name}",

@@ -236,11 +236,19 @@ class Tables:
         condition = _seen(table, at_us, known_by_us, where)
         return LatestRows.of(table, scan(self.snapshot(table)), condition)
 
-    def spark_as_of(self, table: Table, at_us: int, known_by_us: int = FOREVER) -> DataFrame:
+    def spark_as_of(
+        self,
+        table: Table,
+        at_us: int,
+        known_by_us: int = FOREVER,
+        *,
+        columns: Iterable[str] | None = None,
+    ) -> DataFrame:
         """The same as :meth:`as_of`, as a DataFrame of the active Spark session."""
         from vidtopics.tables import spark_reader
 
-        return spark_reader.as_of(self, table, at_us, known_by_us)
+        where = _seen(table, at_us, known_by_us, None)
+        return spark_reader.as_of(self, table, at_us, known_by_us, columns=columns, where=where)
 
     def newest_rows(self, table: Table) -> Iterator[dict[str, Any]]:
         """The rows of an append-only log, those of the last commit first, each when asked for.

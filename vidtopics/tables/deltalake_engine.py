@@ -9,7 +9,7 @@ commit is made against exactly the version that the difference was taken from
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Literal
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction
 
 from vidtopics.contracts import (
     COMMIT_VERSION,
@@ -266,11 +267,6 @@ def append(
         LateError: the rows would be readable only after their created time.
     """
     schema = arrow_schema(table)
-    properties = CommitProperties(
-        custom_metadata={METADATA: commit.to_json()},
-        app_transactions=[Transaction(commit.job, commit.ordinal)],
-        max_commit_retries=0,
-    )
     late: list[LateError] = []
     try:
         write_deltalake(
@@ -278,23 +274,55 @@ def append(
             pa.RecordBatchReader.from_batches(schema, _in_time(table, batches, commit, late)),
             mode=mode,
             partition_by=_partitions(table) or None,
-            commit_properties=properties,
+            commit_properties=_properties(commit),
         )
     except CommitFailedError as error:
-        raise ConflictError(
-            explain(
-                table.name,
-                expected=f"version {delta.version()} as the latest",
-                found=str(error),
-                mend="run again",
-            )
-        ) from error
+        raise _conflict(table, delta, error) from error
     except Exception as error:
         if late:  # delta-rs wraps what its reader raises
             raise late[0] from error
         raise
     failpoint("publish.committed")
     return replace(commit, version=delta.version())
+
+
+def append_files(
+    table: Table,
+    delta: DeltaTable,
+    files: Sequence[AddAction],
+    commit: Commit,
+    mode: Literal["append", "overwrite"] = "append",
+) -> Commit:
+    """Commit data files that executors wrote; the same errors as :func:`append`."""
+    refuse_late(table.name, commit)
+    try:
+        delta.create_write_transaction(
+            [*files], mode, delta.schema(), commit_properties=_properties(commit)
+        )
+    except CommitFailedError as error:
+        raise _conflict(table, delta, error) from error
+    failpoint("publish.committed")
+    return replace(commit, version=delta.version() + 1)
+
+
+def _properties(commit: Commit) -> CommitProperties:
+    """What a commit carries; it is made on the version that was read, or not at all."""
+    return CommitProperties(
+        custom_metadata={METADATA: commit.to_json()},
+        app_transactions=[Transaction(commit.job, commit.ordinal)],
+        max_commit_retries=0,
+    )
+
+
+def _conflict(table: Table, delta: DeltaTable, error: CommitFailedError) -> ConflictError:
+    return ConflictError(
+        explain(
+            table.name,
+            expected=f"version {delta.version()} as the latest",
+            found=str(error),
+            mend="run again",
+        )
+    )
 
 
 def _in_time(table: Table, batches: Batches, commit: Commit, late: list[LateError]) -> Batches:

@@ -44,24 +44,36 @@ class RowGroup:
             schema: of the batches.
             columns: name in `schema` to column of the file.
         """
-        partition = ds.get_partition_keys(self.fragment.partition_expression)
+        first_row = self.first_row
         with self.fragment.open() as source:
             file = pq.ParquetFile(
                 source, pre_buffer=False, buffer_size=BUFFER, coerce_int96_timestamp_unit="us"
             )
-            names = file.schema_arrow.names
-            stored = [name for name in dict.fromkeys(columns.values()) if name in names]
-            size = _rows_of_a_batch(file.metadata.row_group(self.number), stored)
-            first_row = self.first_row
-            for batch in file.iter_batches(size, row_groups=[self.number], columns=stored):
-                values = [
-                    batch[column].cast(schema.field(name).type)
-                    if column in stored
-                    else _repeated(partition.get(column), schema.field(name).type, batch.num_rows)
-                    for name, column in columns.items()
-                ]
-                yield first_row, pa.record_batch(values, schema=schema)
+            for batch in group_batches(self.fragment, file, self.number, schema, columns):
+                yield first_row, batch
                 first_row += batch.num_rows
+
+
+def group_batches(
+    fragment: ds.ParquetFileFragment,
+    file: pq.ParquetFile,
+    number: int,
+    schema: pa.Schema,
+    columns: Mapping[str, str],
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group of an open file, as :meth:`RowGroup.batches`."""
+    partition = ds.get_partition_keys(fragment.partition_expression)
+    names = file.schema_arrow.names
+    stored = [name for name in dict.fromkeys(columns.values()) if name in names]
+    size = _rows_of_a_batch(file.metadata.row_group(number), stored)
+    for batch in file.iter_batches(size, row_groups=[number], columns=stored):
+        values = [
+            batch[column].cast(schema.field(name).type)
+            if column in stored
+            else _repeated(partition.get(column), schema.field(name).type, batch.num_rows)
+            for name, column in columns.items()
+        ]
+        yield pa.record_batch(values, schema=schema)
 
 
 def row_groups(dataset: ds.FileSystemDataset) -> Iterator[RowGroup]:

@@ -38,7 +38,7 @@ COUNTED_ANEW = "vidtopics.countedAnew"
 """Of a log: the last version that no increment may go on from, and since when (microseconds)."""
 
 
-def _indexed(table: Table) -> list[str]:
+def indexed(table: Table) -> list[str]:
     """The columns whose least and greatest values a Delta log may have: no person is in them."""
     scalars = (c for c in table.all_columns if not c.type.startswith(("list", "map")))
     partitions = {contracts.PARTITION_DATE} if table.by_day else set()
@@ -63,7 +63,7 @@ def configuration(table: Table) -> dict[str, str | None]:
     """The Delta properties that a table is created with."""
     extra = {} if table.kind == "snapshot" else {"delta.appendOnly": "true"}
     if any(c.name in contracts.PERSONAL for c in table.columns):
-        extra |= {STATS_COLUMNS: ",".join(_indexed(table))}
+        extra |= {STATS_COLUMNS: ",".join(indexed(table))}
     return {
         "delta.logRetentionDuration": RETENTION,
         "delta.deletedFileRetentionDuration": RETENTION,

@@ -1,8 +1,8 @@
 """Publishing with Spark: the same contract, hash and SQL as `deltalake_engine`, over DataFrames.
 
-Checks and hashes run on the executors inside `mapInArrow`. The commit carries the job's transaction
-number; Spark skips a number that is recorded already without a word, so the log is read back to see
-whose commit it was.
+Checks and hashes run on the executors inside `mapInArrow`, and executors write the data files
+(:mod:`vidtopics.tables.spark_writer`). The driver commits them as `deltalake_engine` commits its
+own: one conditional put of the next version.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
+from typing import Literal
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -18,13 +19,11 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from vidtopics.contracts import CREATED_TIME, EVENT_TIME, VALUE_HASH, Table
-from vidtopics.errors import ConflictError, ContractError, explain
+from vidtopics.errors import ContractError, explain
 from vidtopics.failpoints import failpoint
-from vidtopics.paths import to_spark
-from vidtopics.tables import difference
-from vidtopics.tables.commits import Commit, commits
-from vidtopics.tables.schemas import arrow_schema
-from vidtopics.tables.stamps import refuse_late
+from vidtopics.tables import deltalake_engine, difference, spark_reader, spark_writer
+from vidtopics.tables.commits import Commit
+from vidtopics.tables.schemas import arrow_schema, indexed
 from vidtopics.tables.values import TOMBSTONE, value_hash, violations
 
 _FAULT = "_fault"
@@ -54,7 +53,7 @@ def publish_complete(
             .collect()
         }
         failpoint("publish.compared")
-        written = _rows_to_write(table, changes, asserted, _read(spark, delta), set(kinds))
+        written = _rows_to_write(table, changes, asserted, delta, set(kinds))
         rows_written = sum(row["rows"] for row in kinds.values())
         result = _append(
             table,
@@ -92,8 +91,8 @@ def publish_snapshot(
         )
         columns = [c.name for c in table.all_columns]
         if last is not None and last.content == content:
-            empty = stamped.select(columns).limit(0)
-            return _append(table, delta, empty, replace(commit, rows=0, content=content))
+            done = replace(commit, rows=0, content=content)
+            return deltalake_engine.append_files(table, delta, [], done)
         done = replace(commit, rows=total[0], created_min_us=commit.created_us, content=content)
         return _append(table, delta, stamped.select(columns), done, mode="overwrite")
     finally:
@@ -156,17 +155,15 @@ def _refuse(table: Table, asserted: DataFrame) -> None:
     )
 
 
-def _read(spark: SparkSession, delta: DeltaTable) -> DataFrame:
-    reader = spark.read.format("delta").option("versionAsOf", delta.version())
-    return reader.load(to_spark(delta.table_uri))
-
-
 def _history(table: Table, spark: SparkSession, delta: DeltaTable) -> DataFrame:
     times = [
         F.unix_micros(EVENT_TIME).alias("event_us"),
         F.unix_micros(CREATED_TIME).alias("created_us"),
     ]
-    return _read(spark, delta).select(*table.key, *times, VALUE_HASH)
+    rows = spark_reader.read(
+        spark, delta, columns=[*table.key, EVENT_TIME, CREATED_TIME, VALUE_HASH]
+    )
+    return rows.select(*table.key, *times, VALUE_HASH)
 
 
 def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
@@ -176,7 +173,7 @@ def _stamp(rows: DataFrame, event: Column, created: Column) -> DataFrame:
 
 
 def _rows_to_write(
-    table: Table, changes: DataFrame, asserted: DataFrame, history: DataFrame, kinds: set[str]
+    table: Table, changes: DataFrame, asserted: DataFrame, delta: DeltaTable, kinds: set[str]
 ) -> DataFrame:
     """New values, tombstones and repeated values as rows; absent kinds cost no join."""
     keys, columns = list(table.key), [c.name for c in table.all_columns]
@@ -193,6 +190,7 @@ def _rows_to_write(
         nulls = {c.name: F.lit(None).cast(asserted.schema[c.name].dataType) for c in table.values}
         parts.append(ended.withColumns(nulls))
     if "reassert" in kinds:
+        history = spark_reader.read(changes.sparkSession, delta)
         past = history.withColumns(
             {"held_event": F.unix_micros(EVENT_TIME), "held_created": F.unix_micros(CREATED_TIME)}
         )
@@ -207,34 +205,11 @@ def _rows_to_write(
 
 
 def _append(
-    table: Table, delta: DeltaTable, rows: DataFrame, commit: Commit, mode: str = "append"
+    table: Table,
+    delta: DeltaTable,
+    rows: DataFrame,
+    commit: Commit,
+    mode: Literal["append", "overwrite"] = "append",
 ) -> Commit:
-    refuse_late(table.name, commit)
-    writer = rows.write.format("delta").mode(mode).option("userMetadata", commit.to_json())
-    try:
-        writer.option("txnAppId", commit.job).option("txnVersion", commit.ordinal).save(
-            to_spark(delta.table_uri)
-        )
-    except Exception as error:
-        if "Concurrent" not in type(error).__name__ and "DELTA_CONCURRENT" not in str(error):
-            raise
-        raise _conflict(table, delta, str(error).splitlines()[0]) from error
-    failpoint("publish.committed")
-    fresh = DeltaTable(delta.table_uri)
-    since = commits(fresh).since(delta.version())
-    own = next((c for c in since if c.job == commit.job and c.ordinal == commit.ordinal), None)
-    between = any(c.job != commit.job for c in since)
-    if own is None or replace(own, version=-1) != replace(commit, version=-1) or between:
-        raise _conflict(table, delta, "another run's commit under this transaction number")
-    return own
-
-
-def _conflict(table: Table, delta: DeltaTable, found: str) -> ConflictError:
-    return ConflictError(
-        explain(
-            table.name,
-            expected=f"version {delta.version()} as the latest",
-            found=found,
-            mend="run again",
-        )
-    )
+    files = spark_writer.write(rows, delta.table_uri, arrow_schema(table), indexed(table))
+    return deltalake_engine.append_files(table, delta, files, commit, mode)
