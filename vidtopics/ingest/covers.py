@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import unicodedata
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +11,7 @@ from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
-from vidtopics.images import Problem, decode_cover, header_problem
-
-# An uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image.
-BYTES_PER_PIXEL = 4
-HEADER_BYTES = 1 << 20
+from vidtopics.images import Problem, decode_cover, header_problem, read_cover
 
 Names = Callable[[str], dict[str, list[str]]]
 
@@ -83,7 +78,7 @@ def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) ->
         detail = f"expected a file below {str(root)!r}, found none at {cover[:80]!r}"
         return Cover("", without, "missing_cover", detail)
     path = os.path.realpath(root / spelling)
-    data = _read(Path(path), max_pixels * BYTES_PER_PIXEL + HEADER_BYTES)
+    data = read_cover(path, max_pixels=max_pixels)
     with_cover = content_hash(data, title) if isinstance(data, bytes) else ""
     problem = _problem(data, max_pixels, is_known=with_cover in known)
     if problem:
@@ -159,15 +154,3 @@ def _names(directory: str) -> dict[str, list[str]]:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _read(path: Path, max_bytes: int) -> bytes | Problem:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "unreadable"
-        return path.read_bytes() if status.st_size <= max_bytes else "bomb"
-    except PermissionError:
-        return "unreadable"
-    except OSError:
-        return "missing"

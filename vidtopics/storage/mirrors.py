@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MARK = "bucket.json"
 """In a mirror: the bucket's address, and the size and tag of each file when it was fetched."""
 FETCHERS = 8
+LARGEST = 2 << 30
+"""Bytes of a file that is fetched: each is held in memory on its way."""
 REFRESH_S = 60.0
 """Between two looks at the bucket."""
 _folders: dict[str, Path] = {}
@@ -141,6 +143,8 @@ def cache_folder() -> Path:
 def _is_mirrored(key: str, models: bool) -> bool:
     from vidtopics.storage.home_files import LOGBOOKS, log_of
 
+    if key == MARK:  # ours alone says which bucket a folder mirrors
+        return False
     if key.startswith("tables/"):
         return log_of(key) is not None or key.split("/")[1] in LOGBOOKS
     if key.startswith("models/"):
@@ -162,6 +166,16 @@ def _fetch(
         for key, item in files.items()
         if known.get(key) != _state(item) or not (folder / key).is_file()
     ]
+    for key in changed:
+        if files[key].size > LARGEST:
+            raise TableError(
+                explain(
+                    f"{source.address}/{key}",
+                    expected=f"{LARGEST:,} bytes at most, of a file that isn't of a table",
+                    found=f"{files[key].size:,}",
+                    mend="see who put it there, and remove it",
+                )
+            )
     ordered = sorted(changed, key=lambda key: (stage_of(key), key))
     with ThreadPoolExecutor(FETCHERS) as pool:
         for _, keys in groupby(ordered, key=stage_of):
