@@ -60,7 +60,8 @@ def jpeg_of_scans(side: int, scans: int) -> bytes:
     data = saved(Image.new("L", (side, side)), "JPEG", progressive=True)
     second = [match.start() for match in re.finditer(b"\xff\xda", data)][1]
     runs, rest = divmod((side // 8) ** 2, 32_767)
-    assert runs and rest >= 16_384  # so that runs of 15 bits make a scan
+    assert runs
+    assert rest >= 16_384
     bits = "0" + "1" * 14
     bits = bits * runs + "0" + format(rest - 16_384, "014b")
     bits += "1" * (-len(bits) % 8)

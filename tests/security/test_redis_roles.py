@@ -72,7 +72,7 @@ def as_user(node, name):
 
 
 def test_every_role_has_a_line_and_none_a_password():
-    assert ROLES == list(ONE_MORE)
+    assert list(ONE_MORE) == ROLES
     assert LINES[0] == "user default off"
     assert all(line.split()[2:4] == ["on", NOBODY] for line in LINES[1:])
     granted = [word for line in LINES[2:] for word in line.split()[4:] if word[0] in "+-@&"]
