@@ -94,25 +94,23 @@ def check_width(columns: int, where: str) -> None:
 def batches(
     file: pq.ParquetFile, rows: int, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The file's rows without dictionaries, `rows` or :data:`PIECE_BYTES` at a time, decoded in small pieces.
+    """The file's rows without dictionaries, decoded in small pieces.
+
+    A batch has `rows` rows, or fewer where these take :data:`PIECE_BYTES`.
 
     >>> sink = pa.BufferOutputStream()
     >>> pq.write_table(pa.table({"n": range(3_000)}), sink)
     >>> [len(b) for b in batches(pq.ParquetFile(sink.getvalue()), 2_500)]
-    [2500, 500]
+    [2048, 952]
     """
     pieces: list[pa.RecordBatch] = []
     held = size = 0
     for piece in map(_plain, file.iter_batches(min(rows, PIECE_ROWS), columns=columns)):
-        while len(piece):
-            part = piece.slice(0, rows - held)
-            piece = piece.slice(len(part))
-            pieces.append(part)
-            held += len(part)
-            size += part.nbytes
-            if held == rows or size > PIECE_BYTES:
-                yield pa.concat_batches(pieces)
-                pieces, held, size = [], 0, 0
+        if pieces and (held + len(piece) > rows or size + piece.nbytes > PIECE_BYTES):
+            yield pa.concat_batches(pieces)
+            pieces, held, size = [], 0, 0
+        pieces.append(piece)
+        held, size = held + len(piece), size + piece.nbytes
     if pieces:
         yield pa.concat_batches(pieces)
 

@@ -1,4 +1,4 @@
-"""Small files that would take all memory or all time are refused, and those beside them are read."""
+"""Small files that would take all memory or all time are refused; those beside them are read."""
 
 import json
 import struct

@@ -1,19 +1,14 @@
-"""The users of deploy/redis-users.acl: each does its own work against a server, and nothing else."""
+"""The users of deploy/redis-users.acl: each does its own work on a server, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import redis
-
-for folder in ("events", "online", "joins"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
-
 from events_home import SETTINGS, SmallHome, now_us
 from live_worlds import Shown
 from small_store import put, value

@@ -13,8 +13,8 @@ reader of before it doesn't look, the queues are the batch's.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
