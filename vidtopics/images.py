@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -14,8 +18,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """What a cover may be. Pillow's other readers stay closed (EPS would start Ghostscript)."""
 
+MAX_SCANS = 100
+"""Of a JPEG; encoders make ten. One of 30 bytes costs a pass over all pixels when it is decoded."""
+BYTES_PER_PIXEL, HEADER_BYTES = 4, 1 << 20
+"""A file beyond `max_pixels` times the one and the other holds no honest image: that many bytes are
+an uncompressed image with transparency, and what stands before it."""
 Problem = Literal["missing", "unreadable", "truncated", "bomb"]
 T = TypeVar("T")
+_SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +34,42 @@ class Cover:
 
     * `pixels`: uint8, (height, width, 3), RGB, upright.
     * `problem`: `missing` (no bytes), `unreadable` (not an image of :data:`FORMATS`), `truncated`
-      (the image ends early or its data are damaged), `bomb` (claims too many pixels).
+      (the image ends early or its data are damaged), `bomb` (claims too many pixels, or a JPEG has
+      too many scans).
     """
 
     pixels: NDArray[np.uint8] | None = None
     problem: Problem | None = None
+
+
+def read_cover(path: str | Path, *, max_pixels: int) -> bytes | Problem:
+    """The bytes of a cover's file, or why they can't be had; a pipe or a device is never read.
+
+    Returns:
+        `missing`: there is no such file; `unreadable`: it may not be read, or is no regular file;
+        `bomb`: it is larger than an image of `max_pixels` can be.
+
+    >>> read_cover("/dev/zero", max_pixels=12), read_cover("/no/such/cover", max_pixels=12)
+    ('unreadable', 'missing')
+    """
+    most = max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
+    try:
+        # Without O_NONBLOCK a pipe that nobody writes to would hold the caller for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except PermissionError:
+        return "unreadable"
+    except (OSError, ValueError):  # ValueError: a NUL byte
+        return "missing"
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "unreadable"
+        if status.st_size > most:
+            return "bomb"
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(status.st_size)
+    finally:
+        os.close(descriptor)
 
 
 def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
@@ -37,7 +78,8 @@ def decode_cover(data: bytes | None, *, max_pixels: int) -> Cover:
     Args:
         data: the file's bytes; None if there is no cover.
         max_pixels: an image whose header claims more (width times height) is not decoded; nor is
-            one that Pillow itself takes for a decompression bomb.
+            one that Pillow itself takes for a decompression bomb, or a JPEG of more than
+            :data:`MAX_SCANS` scans.
 
     >>> file = io.BytesIO()
     >>> Image.new("CMYK", (4, 3)).save(file, "JPEG")
@@ -72,7 +114,8 @@ def _open(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T | 
     problem: Problem
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height <= max_pixels:
+            many_scans = image.format == "JPEG" and len(_SCAN.findall(data)) > MAX_SCANS
+            if image.width * image.height <= max_pixels and not many_scans:
                 return use(image)
             problem = "bomb"
     except UnidentifiedImageError:

@@ -1,4 +1,4 @@
-"""YAML files of plain keys and values, in which no key stands twice."""
+"""YAML files of plain keys and values, in which no key stands twice and no alias multiplies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,22 @@ class RepeatedKey(yaml.YAMLError):
         super().__init__(f"the key {key!r} twice, on lines {first} and {second}")
 
 
+MOST_VALUES = 100_000
+"""Of a document once its aliases are written out: ten lines of aliases can stand for 10^9 values,
+which whoever walks or prints the tree would meet one by one."""
+MOST_SIGNS = 4 << 20
+"""Characters of a file: a map, an experiment or a file of settings has some thousands."""
+
+
+class TooLarge(yaml.YAMLError):
+    """A document stands for too many values, or contains itself."""
+
+
 class UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader that refuses repeated keys, of which PyYAML takes the last.
 
-    YAML 1.2 allows none.
+    YAML 1.2 allows none. Nor does it take a document of more than :data:`MOST_VALUES` values, or
+    one that contains itself.
 
     A key beside a merge (`<<: *base`) overrides the merged one, as YAML 1.1 says. Tags that
     SafeLoader doesn't know stay errors.
@@ -36,6 +48,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
     def get_single_node(self) -> Node | None:
         """The document's root node, after every mapping below it was checked."""
         root = super().get_single_node()
+        _refuse_multiplied(root)
         for mapping in _mappings(root):
             _refuse_repeated_keys(mapping)
         return root
@@ -45,11 +58,11 @@ def read_mapping(path: str | Path) -> Mapping[Any, Any]:
     """The keys and values of a YAML file, none where it is empty.
 
     Raises:
-        SettingsError: the file can't be read, is no YAML of known tags, is no mapping, or has a
-            key twice.
+        SettingsError: the file can't be read, is no YAML of known tags, is no mapping, has a key
+            twice, or stands for too many values.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = _text(Path(path))
         tree = yaml.load(text, Loader=UniqueKeyLoader)  # noqa: S506  a SafeLoader
     except RepeatedKey as error:
         mend = "put both parts under one key"
@@ -77,6 +90,40 @@ def parse_value(text: str, where: str) -> Any:
         raise _error(where, "a YAML value", " ".join(str(error).split()), "quote it") from None
 
 
+def _text(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        text = file.read(MOST_SIGNS + 1)
+    if len(text) > MOST_SIGNS:
+        raise TooLarge(f"more than {MOST_SIGNS:,} characters")
+    return text
+
+
+def _children(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
+
+
+def _refuse_multiplied(root: Node | None) -> None:
+    """TooLarge for aliases that multiply, or lead to a value that they stand in."""
+    values: dict[int, int] = {}
+    waiting = [] if root is None else [(root, False)]
+    open_nodes: set[int] = set()
+    while waiting:
+        node, is_counted_below = waiting.pop()
+        if is_counted_below:
+            open_nodes.discard(id(node))
+            values[id(node)] = 1 + sum(values[id(child)] for child in _children(node))
+            if values[id(node)] > MOST_VALUES:
+                raise TooLarge(f"more than {MOST_VALUES:,} values, aliases written out")
+        elif id(node) in open_nodes:
+            raise TooLarge("a value that contains itself")
+        elif id(node) not in values:
+            open_nodes.add(id(node))
+            waiting.append((node, True))
+            waiting += [(child, False) for child in _children(node)]
+
+
 def _mappings(root: Node | None) -> Iterator[MappingNode]:
     """Every mapping below `root`, once each: aliases make the nodes a graph, maybe with cycles."""
     seen: set[int] = set()
@@ -88,9 +135,7 @@ def _mappings(root: Node | None) -> Iterator[MappingNode]:
         seen.add(id(node))
         if isinstance(node, MappingNode):
             yield node
-            waiting += [part for pair in node.value for part in pair]
-        elif isinstance(node, SequenceNode):
-            waiting += node.value
+        waiting += _children(node)
 
 
 def _refuse_repeated_keys(mapping: MappingNode) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.described import FILE
 from consumers.ranking.graphs import graph_of
 from consumers.ranking.models import Model, Pieces, Sizes, Widths, compose
-from consumers.ranking.stored import KERNELS, load_from, vocabulary_of
+from consumers.ranking.stored import KERNELS, load_from, named_by, vocabulary_of
 from vidtopics.files import write_whole
 
 
@@ -48,8 +47,13 @@ def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
     model, known = stored.model, stored.known
     tensors = {key: value.detach().contiguous() for key, value in model.state_dict().items()}
     data = save({**tensors, KERNELS: torch.from_numpy(known.centres.kernels)})
-    name = sha256(data).hexdigest()[:16]
-    weights, graph = f"{name}.safetensors", "" if model.pieces.cover else f"{name}.onnx"
+    weights, graph = f"{named_by(data)}.safetensors", ""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / weights, data)
+    if not model.pieces.cover:
+        traced = graph_of(model, places=stored.places, weights=folder / weights)
+        graph = f"{named_by(traced)}.onnx"
+        write_whole(folder / graph, traced)
     plain = {
         "weights": weights,
         "graph": graph,
@@ -69,10 +73,6 @@ def store(folder: Path, stored: Stored, facts: Mapping[str, Any]) -> None:
         "topics": known.centres.ids.tolist(),
         "parents": known.centres.parents.tolist(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / weights, data)
-    if graph:
-        write_whole(folder / graph, graph_of(model, places=stored.places, weights=folder / weights))
     write_whole(folder / FILE, json.dumps(plain))
     for old in (*folder.glob("*.safetensors"), *folder.glob("*.onnx")):
         if old.name not in (weights, graph):

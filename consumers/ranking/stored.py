@@ -1,11 +1,13 @@
 """A trained ranking model in its folder, as serving reads it: without torch.
 
 `model.json` names the weights (`HASH.safetensors`) and the graph beside them (`HASH.onnx`), whose
-tables are the weights' own bytes: a model's embeddings lie on the disk once.
+tables are the weights' own bytes: a model's embeddings lie on the disk once. Each name is the hash
+of its file, which is looked at before anything of the file is used.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +21,14 @@ from consumers.encoding.topics import Centres
 from consumers.encoding.vocabulary import Vocabulary
 from consumers.ranking.described import described
 from vidtopics.errors import TableError, explain
+from vidtopics.files import sha256
 from vidtopics.rates import Prior
 
 T = TypeVar("T")
 KERNELS = "vocabulary.kernels"
 """The kernels of the topics' centres among the weights: a vocabulary's only large array."""
+DIGITS = 16
+"""Of a SHA-256 in hexadecimal, in the name of its file."""
 TYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 """Of safetensors."""
 
@@ -65,6 +70,25 @@ def mapped(path: Path, name: str) -> NDArray[np.float32]:
     return np.memmap(path, place.dtype, "r", place.offset, place.shape)
 
 
+def named_by(content: bytes) -> str:
+    """What a file of these bytes is called, before its ending.
+
+    >>> named_by(b"weights")
+    '9a129038d9a00aed'
+    """
+    return hashlib.sha256(content).hexdigest()[:DIGITS]
+
+
+def _check_named(folder: Path, facts: Mapping[str, Any]) -> None:
+    """ValueError for a file that lies elsewhere, or isn't the one that was stored."""
+    for name in filter(None, (facts["weights"], facts["graph"])):
+        if Path(name).name != name:
+            raise ValueError(f"a file in another folder, {name!r}")
+        digest = sha256(folder / name)
+        if digest[:DIGITS] != Path(name).stem:
+            raise ValueError(f"{name} with bytes of SHA-256 {digest[:DIGITS]}")
+
+
 def load_from(folder: Path, load: Callable[[Mapping[str, Any]], T]) -> T:
     """What `load` makes of a model's facts; TableError where there is none, or its files don't fit.
 
@@ -83,6 +107,7 @@ def load_from(folder: Path, load: Callable[[Mapping[str, Any]], T]) -> T:
             )
         )
     try:
+        _check_named(folder, facts)
         return load(facts)
     except Exception as error:  # whatever odd bytes lead the readers to
         reason = f"{type(error).__name__} {error}".partition("\n")[0]

@@ -10,7 +10,6 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import sample
 from threading import Lock
 from typing import Generic, TypeVar
@@ -149,13 +148,11 @@ def thumbnail(cover: str, max_pixels: int) -> bytes:
     """A WebP file of the cover at a path; empty where there is none that can be read."""
     from PIL import Image
 
-    from vidtopics.images import decode_cover
+    from vidtopics.images import decode_cover, read_cover
 
-    try:
-        file = Path(cover).read_bytes() if cover else None
-    except OSError:  # moved away since it was ingested
-        file = None
-    pixels = decode_cover(file, max_pixels=max_pixels).pixels
+    # One may have been moved away, or replaced, since it was ingested.
+    file = read_cover(cover, max_pixels=max_pixels) if cover else "missing"
+    pixels = decode_cover(file, max_pixels=max_pixels).pixels if isinstance(file, bytes) else None
     if pixels is None:
         return b""
     image, out = Image.fromarray(pixels), io.BytesIO()

@@ -25,6 +25,7 @@ from uvicorn import Config, Server
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from consumers.serving.protocol import BoundedProtocol
 from vidtopics.errors import MachineError, SettingsError, explain
 from vidtopics.service import logs
 from vidtopics.settings import Settings
@@ -141,6 +142,8 @@ def _config(options: Options) -> Config:
     return Config(
         partial(worker_app if options.workers == 1 else _worker_or_exit, options),
         factory=True,
+        http=BoundedProtocol,
+        ws="none",
         workers=options.workers,
         lifespan="on",
         log_config=None,

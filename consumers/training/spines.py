@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from pyarrow import csv
 
+from vidtopics import parquet_limits
 from vidtopics.contracts import EVENT_TIME, Table
 from vidtopics.errors import InputError, TableError, explain
 from vidtopics.paths import to_uri
@@ -45,6 +46,8 @@ def _dataset(path: Path, views: Sequence[Table]) -> ds.Dataset:
     if path.is_dir():
         is_delta = (path / "_delta_log").is_dir()
         return scan(DeltaTable(to_uri(path, "spine"))) if is_delta else _folder(path)
+    if path.suffix != ".csv" and path.is_file():
+        parquet_limits.check_file(path, f"spine {path}")
     return ds.dataset(path, format=_csv(path, views) if path.suffix == ".csv" else "parquet")
 
 
@@ -53,6 +56,9 @@ def _folder(path: Path) -> ds.Dataset:
 
     Parts of the path that end in `_id` are text.
     """
+    for file in path.rglob("*"):
+        if file.is_file():
+            parquet_limits.check_file(file, f"spine {file}")
     hive = ds.dataset(path, format="parquet", partitioning="hive")
     parts = [fragment.physical_schema.remove_metadata() for fragment in hive.get_fragments()]
     # Where no folder is named so, Arrow gives the files' columns here.

@@ -27,6 +27,8 @@ PACKAGE, RANDOM = "package:", "random:"
 IMAGE_SETTING, TITLE_SETTING = "content.image_encoder.weights", "content.title_encoder.weights"
 IMAGE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+_DATA_ONLY = {"local_files_only": True, "trust_remote_code": False}
+"""Of transformers: it fetches nothing, and neither runs code that lies beside weights nor asks."""
 SAVED_IMAGE, SAVED_TITLE = "image_encoder.safetensors", "title_encoder"
 
 
@@ -60,10 +62,8 @@ def load_title_encoder(settings: TitleEncoderSettings) -> TitleEncoder:
     directory = title_weights(settings)
     _disable_progress_bar()
     try:
-        transformer = AutoModel.from_pretrained(
-            directory, local_files_only=True, use_safetensors=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        transformer = AutoModel.from_pretrained(directory, use_safetensors=True, **_DATA_ONLY)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **_DATA_ONLY)
     except (OSError, ValueError, KeyError) as error:
         raise _error(
             str(directory), "a transformers model with its tokenizer", str(error)

@@ -18,6 +18,7 @@ from consumers.serving.labels import Labels
 from consumers.serving.live import Watch
 from consumers.serving.metrics import ServingMetrics
 from consumers.serving.models import RankingModels
+from consumers.serving.protocol import BoundedProtocol
 from consumers.serving.server import running
 from consumers.serving.service import Service
 from vidtopics.contracts import (
@@ -183,7 +184,9 @@ def service_over(store, folder, *, ranker=None, live_rules=None, **values):
 def serving(service, keys=None, *, ready=True, page=None):
     """A caller of the service, which answers on loopback by a server of its own."""
     app = make_app(service, keys, running(service), page)
-    server = Server(Config(app, port=0, log_config=None, access_log=False, lifespan="on"))
+    server = Server(
+        Config(app, http=BoundedProtocol, port=0, log_config=None, access_log=False, lifespan="on")
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

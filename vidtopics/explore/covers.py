@@ -7,13 +7,12 @@ import io
 import json
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from statistics import median
 
 from PIL import Image
 
 from vidtopics.explore.released import Workspace
-from vidtopics.images import decode_cover
+from vidtopics.images import decode_cover, read_cover
 
 BOX = (88, 112)
 """Pixels, width and height, that a thumbnail fits in."""
@@ -75,11 +74,9 @@ def thumbnail(cover: str, max_pixels: int) -> tuple[str, float]:
 
     `("", 1.0)` without a readable cover at that path.
     """
-    try:
-        file = Path(cover).read_bytes() if cover else None
-    except OSError:  # moved away since it was ingested: shown as any video without a cover
-        file = None
-    pixels = decode_cover(file, max_pixels=max_pixels).pixels
+    # One that was moved away or replaced since it was ingested is shown as any without a cover.
+    file = read_cover(cover, max_pixels=max_pixels) if cover else "missing"
+    pixels = decode_cover(file, max_pixels=max_pixels).pixels if isinstance(file, bytes) else None
     if pixels is None:
         return "", 1.0
     image = Image.fromarray(pixels)

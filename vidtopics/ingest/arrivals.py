@@ -80,6 +80,7 @@ def _read(
     failpoint("inbox.begun")
     try:
         source = Source(recognise(begun.path), begun.path, fields)
+        _refuse_links(source)
         if taken.attempts and is_published(tables, source, since=begun.since):
             return inbox.ingested(begun, {})
         result = ingest(tables, source, settings)
@@ -117,6 +118,26 @@ def _files(source: Source) -> Iterator[Path]:
     for name in (*MAIN_FILES[source.kind], *OTHER_FILES[source.kind]):
         if path := find_optional(source.path, name):
             yield path
+
+
+def _refuse_links(source: Source) -> None:
+    """InputError where a delivery is a link, or a file of it leads elsewhere.
+
+    Nobody looks at what comes into the inbox, and who may write there need not be allowed to read
+    what this process may.
+    """
+    root = source.path.resolve()
+    for path in (source.path, *_files(source)):
+        own = not path.is_symlink() if path == source.path else path.resolve().parent == root
+        if not own:
+            raise InputError(
+                explain(
+                    path.name,
+                    expected="a folder with files of its own",
+                    found=f"a link to {path.resolve()}",
+                    mend="bring the files themselves; `vidtopics ingest folder` follows links",
+                )
+            )
 
 
 def _too_often(taken: Taken) -> str:

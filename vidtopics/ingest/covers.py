@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PureWindowsPath
 
+<<<<<<< HEAD
 from vidtopics.images import Problem
 from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, largest, problem_of
 from vidtopics.ingest.cover_objects import examine_object, is_address
 from vidtopics.storage import Address
+=======
+from vidtopics.images import Problem, decode_cover, header_problem, read_cover
+>>>>>>> se
 
 Names = Callable[[str], dict[str, list[str]]]
 
@@ -52,7 +55,11 @@ def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) ->
         detail = f"expected a file below {str(root)!r}, found none at {cover[:80]!r}"
         return Cover("", without, "missing_cover", detail)
     path = os.path.realpath(root / spelling)
+<<<<<<< HEAD
     data = _read(Path(path), largest(max_pixels))
+=======
+    data = read_cover(path, max_pixels=max_pixels)
+>>>>>>> se
     with_cover = content_hash(data, title) if isinstance(data, bytes) else ""
     problem = problem_of(data, max_pixels, is_known=with_cover in known)
     if problem:
@@ -119,15 +126,3 @@ def _names(directory: str) -> dict[str, list[str]]:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _read(path: Path, max_bytes: int) -> bytes | Problem:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "unreadable"
-        return path.read_bytes() if status.st_size <= max_bytes else "bomb"
-    except PermissionError:
-        return "unreadable"
-    except OSError:
-        return "missing"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vidtopics import parquet_limits
 from vidtopics.errors import InputError, explain
 from vidtopics.ingest.columns import Columns
 from vidtopics.ingest.csv_records import MAX_RECORD_BYTES
@@ -23,6 +24,7 @@ def open_file(
     path: Path, columns: Columns, batch_rows: int
 ) -> tuple[tuple[str, ...], str, Iterator[pa.RecordBatch]]:
     """Header, no dialect (empty) and batches; InputError if it isn't Parquet of plain columns."""
+    parquet_limits.check_file(path, path.name)
     schema = _schema(path)
     header = tuple(bare_names(schema.names))
     places = columns.places(header)
@@ -66,7 +68,7 @@ def _batches(
     row = 1
     wanted = list(dict.fromkeys(stored.values()))
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_rows, columns=wanted):
+        for batch in parquet_limits.batches(file, batch_rows, wanted):
             yield _batch({ours: batch[theirs] for ours, theirs in stored.items()}, columns, row)
             row += len(batch)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from vidtopics import parquet_limits
 from vidtopics.errors import InputError, explain
 from vidtopics.ingest import csv_files, parquet_files
 from vidtopics.ingest.columns import Columns
@@ -50,6 +51,7 @@ def open_rows(path: Path, columns: Columns, batch_rows: int) -> RowFile:
         ) from None
     module = csv_files if path.suffix.lower() == ".csv" else parquet_files
     header, dialect, batches = module.open_file(path, columns, batch_rows)
+    parquet_limits.check_width(len(header), path.name)
     places = columns.places(header)
     _check_header(path.name, header, places, columns)
     read = {index for indices in places.values() for index in indices}

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vidtopics import parquet_limits
 from vidtopics.errors import InputError, explain
 from vidtopics.online.event_rules import FIELDS, as_number
 
@@ -87,7 +88,7 @@ def _json_rows(path: Path) -> Iterator[object]:
             if line.strip():
                 try:
                     yield json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     yield line.rstrip("\n")
 
 
@@ -97,6 +98,7 @@ def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    parquet_limits.check_file(path, path.name)
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(10_000):
+        for batch in parquet_limits.batches(file, 10_000):
             yield from batch.to_pylist()

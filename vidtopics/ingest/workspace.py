@@ -26,6 +26,8 @@ from vidtopics.settings import IngestSettings
 from vidtopics.tables.schemas import arrow_schema
 
 MEMORY_LIMIT = "512MB"
+NAMED_COLUMNS = 100
+"""Of those that the format doesn't know, that are warned of by name."""
 MAX_THREADS = 4  # each thread of a sort or join needs its share of the memory
 
 _TABLES = """
@@ -133,7 +135,7 @@ class Workspace:
         self.warn(f"""SELECT file, 0 AS row, 'no_rows' AS reason,
             'expected rows, found the header alone' AS detail
             FROM files WHERE file = {quoted(path.name)} AND rows = 0""")
-        for column in opened.unknown_columns:
+        for column in opened.unknown_columns[:NAMED_COLUMNS]:
             detail = quoted(
                 f"expected {', '.join(columns.names_in_file.values())}, found {column!r}"
             )

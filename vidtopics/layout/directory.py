@@ -14,18 +14,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from vidtopics.errors import StoreError, explain
+from vidtopics.errors import ContractError, StoreError, explain
 from vidtopics.layout.keys import KeySpace
 from vidtopics.layout.known import known_fields
 from vidtopics.layout.layouts import Layout
 from vidtopics.layout.schema import Schema
 
 LIVE_QUEUES = "live_queues"
+NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, RecursionError, ContractError)
+"""What parsing raises for a text that something else wrote."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,13 @@ class ViewEntry:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ViewEntry:
-        """From :meth:`to_json`."""
+        """From :meth:`to_json`; ValueError, TypeError, AttributeError for another text."""
         plain = known_fields(cls, json.loads(text))
-        return cls(**plain | {"keys": tuple(plain.get("keys", ()))})
+        entry = cls(**plain | {"keys": tuple(plain.get("keys", ()))})
+        numbers = (entry.number, entry.generation, entry.ttl_us, entry.schema, entry.live)
+        if any(type(number) is not int or abs(number) >= 2**63 for number in numbers):
+            raise ValueError("a view's entry whose numbers are none")
+        return entry
 
     def to_json(self) -> str:
         """The text in Redis."""
@@ -101,11 +108,46 @@ class Directory:
         structures: Mapping[bytes, bytes],
         live_queues: Mapping[bytes, bytes] = MappingProxyType({}),
     ) -> Directory:
-        """From what Redis holds; StoreError where there is nothing, or another layout."""
+        """From what Redis holds.
+
+        Raises:
+            StoreError: there is nothing, another layout, or what no version of vidtopics wrote.
+        """
         if version is None or layout is None:
             raise _nothing(prefix, "a store", "nothing")
+        try:
+            directory = cls._parsed(
+                prefix, version, layout, views, schemas, structures, live_queues
+            )
+            _ = directory.load  # a number in each kind of lists
+            return directory
+        except NOT_OURS as error:
+            reason = str(error).partition("\n")[0][:200]
+            raise StoreError(
+                explain(
+                    f"Redis, prefix {prefix!r}, its directory",
+                    expected="what vidtopics wrote",
+                    found=f"{type(error).__name__} {reason}",
+                    mend="see who else may write there, then empty the prefix and load it again",
+                )
+            ) from None
+
+    @classmethod
+    def _parsed(
+        cls,
+        prefix: str,
+        version: bytes,
+        layout: bytes,
+        views: Mapping[bytes, bytes],
+        schemas: Mapping[bytes, bytes],
+        structures: Mapping[bytes, bytes],
+        live_queues: Mapping[bytes, bytes],
+    ) -> Directory:
         entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
-        known = {int(key): Schema.from_json(text) for key, text in schemas.items()}
+        known: dict[int, Schema] = {}
+        for key, text in schemas.items():
+            with suppress(*NOT_OURS):  # a later version's, whose views this one can't read
+                known[int(key)] = Schema.from_json(text)
         trees = {name.decode(): json.loads(text) for name, text in structures.items()}
         lists = {name: tree for name, tree in trees.items() if isinstance(tree, dict)}
         stored_layout = Layout.from_json(prefix, layout)
@@ -113,10 +155,14 @@ class Directory:
         return cls(prefix, int(version), stored_layout, entries, known, lists, live)
 
     def view(self, name: str) -> ViewEntry:
-        """The entry of a view; StoreError names those that are there."""
+        """The entry of a view; StoreError names those that are there, or says it can't be read."""
         if name not in self.views:
             raise _nothing(self.prefix, f"the view {name}", ", ".join(self.views) or "no views")
-        return self.views[name]
+        entry = self.views[name]
+        if entry.schema not in self.schemas:
+            found = "none that this version of vidtopics reads"
+            raise _nothing(self.prefix, f"the schema of the view {name}", found)
+        return entry
 
     @property
     def load(self) -> int:

@@ -78,9 +78,16 @@ class Layout:
 
     @classmethod
     def from_json(cls, prefix: str, text: str | bytes) -> Layout:
-        """From the text under `layout`; StoreError for a version or tags that are not known."""
+        """From the text under `layout`.
+
+        Raises:
+            StoreError: its version or tags are not known.
+            ValueError, KeyError, TypeError, RecursionError: it is no such text.
+        """
         tree = json.loads(text)
         layout = cls(tree["buckets"], tree["layout"])
+        if type(layout.buckets) is not int or not 1 <= layout.buckets <= SLOTS:
+            raise ValueError(f"{str(layout.buckets)[:40]} buckets")
         if layout.version in {1, LAYOUT} and tree.get("tags", "") == layout.scheme:
             return layout
         raise StoreError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidtopics.contracts import ENTITIES, Table
+from vidtopics.errors import ContractError, explain
 from vidtopics.layout.known import known_fields
 
 LAYOUT = 2
@@ -40,6 +41,9 @@ NUMBERS = {
     "bool": "?",
     "timestamp": "<i8",
 }
+KINDS = {"scalar", "slots", "vector", "list", "bytes"}
+MAX_ROW = 1 << 20
+"""Bytes of a row's fixed part: a reader takes them for each id, whatever lies under it."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,19 @@ class Schema:
     ordered: bool = field(default=True, compare=False)
     """Whether another order of the fields, or a field before others, is another schema."""
 
+    def __post_init__(self) -> None:
+        """ContractError for rows that are wider than :data:`MAX_ROW`."""
+        size = sum(f.width * np.dtype(NUMBERS[f.wire]).itemsize for f in self.fields if f.many)
+        if size > MAX_ROW:
+            raise ContractError(
+                explain(
+                    f"a view of {', '.join(f.name for f in self.fields if f.many)}"[:200],
+                    expected=f"{MAX_ROW:,} bytes a row at most",
+                    found=f"{size:,}",
+                    mend="store fewer numbers, or narrower ones (`wire`)",
+                )
+            )
+
     @classmethod
     def of(cls, table: Table) -> Schema:
         """The schema of a contract's view.
@@ -130,8 +147,16 @@ class Schema:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Schema:
-        """From :meth:`to_json`."""
-        return cls(tuple(Field(**known_fields(Field, plain)) for plain in json.loads(text)))
+        """From :meth:`to_json`.
+
+        Raises:
+            ValueError, TypeError, AttributeError, RecursionError: it is another text.
+            ContractError: its rows are too wide.
+        """
+        fields = tuple(Field(**known_fields(Field, plain)) for plain in json.loads(text))
+        if not all(map(_is_field, fields)):
+            raise ValueError("a schema with a field of no type that is known")
+        return cls(fields)
 
     def to_json(self) -> str:
         """The text that lies in Redis, so that a reader needs no contract."""
@@ -164,6 +189,19 @@ class Schema:
                 )
             )
         return np.dtype(parts)
+
+
+def _is_field(field: Field) -> bool:
+    """Whether a field of a text is one that this version writes and reads."""
+    is_number = field.type in NUMBERS and field.wire in NUMBERS
+    return (
+        isinstance(field.name, str)
+        and field.kind in KINDS
+        and (is_number or (field.type in {"string", "bytes"} and field.kind in {"list", "bytes"}))
+        and type(field.width) is int
+        and 1 <= field.width <= MAX_ROW
+        and isinstance(field.pad, int | float)
+    )
 
 
 def _field(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from vidtopics.storage.objects import Listed, Objects
 
 FETCHERS = 8
+LARGEST = 2 << 30
+"""Bytes of a file that is fetched: each is held in memory on its way."""
 REFRESH_S = 60.0
 """Between two looks at the bucket."""
 _folders: dict[str, Path] = {}
@@ -175,6 +177,8 @@ def is_remote(table_uri: str) -> bool:
 def _is_mirrored(key: str, models: bool) -> bool:
     from vidtopics.storage.home_files import LOGBOOKS, is_sent, log_of
 
+    if key == MARK:  # ours alone says which bucket a folder mirrors
+        return False
     if key.startswith("tables/"):
         return log_of(key) is not None or key.split("/")[1] in LOGBOOKS
     if key.startswith(("models/", "reports/")):
@@ -193,11 +197,24 @@ def _fetch(source: Objects, folder: Path, note: Note, files: Mapping[str, Listed
         or not note.files[key].is_object(item)
         or not (folder / key).is_file()
     ]
+<<<<<<< HEAD
 
     def fetch(key: str) -> None:
         _fetch_one(source, folder, key, files[key])
         note.record(folder, key, files[key])
 
+=======
+    for key in changed:
+        if files[key].size > LARGEST:
+            raise TableError(
+                explain(
+                    f"{source.address}/{key}",
+                    expected=f"{LARGEST:,} bytes at most, of a file that isn't of a table",
+                    found=f"{files[key].size:,}",
+                    mend="see who put it there, and remove it",
+                )
+            )
+>>>>>>> se
     ordered = sorted(changed, key=lambda key: (stage_of(key), key))
     with ThreadPoolExecutor(FETCHERS) as pool:
         for _, keys in groupby(ordered, key=stage_of):

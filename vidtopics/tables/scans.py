@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -33,10 +33,12 @@ def scan(delta: DeltaTable) -> ds.Dataset:
 
     Raises:
         TableError: the table has a feature that Arrow reads wrong or not at all (deletion vectors,
-            column mapping).
+            column mapping), or its log names a file outside of it.
     """
     require_plain(delta)
-    return delta.to_pyarrow_dataset(filesystem=local(delta.table_uri))
+    dataset = delta.to_pyarrow_dataset(filesystem=local(delta.table_uri))
+    refuse_outside(dataset.files, delta.table_uri)
+    return dataset
 
 
 def scan_files(delta: DeltaTable, names: Collection[str]) -> ds.FileSystemDataset:
@@ -53,12 +55,35 @@ def scan_files(delta: DeltaTable, names: Collection[str]) -> ds.FileSystemDatase
         fragments = [f for f in dataset.get_fragments() if unquote(f.path) in names]
         return ds.FileSystemDataset(fragments, dataset.schema, dataset.format, dataset.filesystem)
     require_plain(delta)
+    refuse_outside(names, delta.table_uri)
     file_format = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
     )
     fragments = [file_format.make_fragment(name, filesystem) for name in sorted(names)]
     schema = pa.schema(delta.schema().to_arrow())
     return ds.FileSystemDataset(fragments, schema, file_format, filesystem)
+
+
+def refuse_outside(names: Iterable[str], table: str) -> None:
+    """TableError for a data file that doesn't lie below its table: a log may have been forged.
+
+    >>> refuse_outside(["part-0.parquet", "day=1/part..0.parquet"], "/tables/clicks")
+    >>> refuse_outside(["%2E%2E/other/part-0.parquet"], "/tables/clicks")
+    Traceback (most recent call last):
+    ...
+    vidtopics.errors.TableError: /tables/clicks: expected a log whose files lie below the table,
+    found '../other/part-0.parquet'. Mend: restore the log from a backup, and see who may write it.
+    """
+    for name in map(unquote, names):
+        if name.startswith("/") or ".." in name.split("/"):
+            raise TableError(
+                explain(
+                    table,
+                    expected="a log whose files lie below the table",
+                    found=repr(name[:200]),
+                    mend="restore the log from a backup, and see who may write it",
+                )
+            )
 
 
 def row_groups_with(dataset: ds.Dataset, where: ds.Expression) -> ds.FileSystemDataset:

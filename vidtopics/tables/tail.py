@@ -18,6 +18,8 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
+from vidtopics.tables.scans import refuse_outside
+
 METADATA = "userMetadata"
 LOG = "_delta_log"
 VERSION = re.compile(r"(\d{20})\.(?:json|checkpoint\.(?:.+\.)?parquet)")
@@ -150,6 +152,7 @@ def _rows(folder: str, path: str, identity: Identity) -> tuple[dict[str, Any], .
     if actions(path, "remove"):  # a compaction: one file has all rows of before
         raise RewrittenError(path)
     names = [unquote(file["path"]) for file in actions(path, "add")]
+    refuse_outside(names, folder)
     try:
         rows = [row for name in names for row in pq.read_table(f"{folder}/{name}").to_pylist()]
     except FileNotFoundError as error:
