@@ -42,6 +42,11 @@ class Cover:
     problem: Problem | None = None
 
 
+def largest(max_pixels: int) -> int:
+    """The bytes that an image of so many pixels has at most; a larger file isn't read."""
+    return max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
+
+
 def read_cover(path: str | Path, *, max_pixels: int) -> bytes | Problem:
     """The bytes of a cover's file, or why they can't be had; a pipe or a device is never read.
 
@@ -52,7 +57,6 @@ def read_cover(path: str | Path, *, max_pixels: int) -> bytes | Problem:
     >>> read_cover("/dev/zero", max_pixels=12), read_cover("/no/such/cover", max_pixels=12)
     ('unreadable', 'missing')
     """
-    most = max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
     try:
         # Without O_NONBLOCK a pipe that nobody writes to would hold the caller for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -64,7 +68,7 @@ def read_cover(path: str | Path, *, max_pixels: int) -> bytes | Problem:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return "unreadable"
-        if status.st_size > most:
+        if status.st_size > largest(max_pixels):
             return "bomb"
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(status.st_size)

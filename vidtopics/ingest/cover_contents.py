@@ -8,10 +8,6 @@ from typing import NamedTuple
 
 from vidtopics.images import Problem, decode_cover, header_problem
 
-# An uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image.
-BYTES_PER_PIXEL = 4
-HEADER_BYTES = 1 << 20
-
 
 class Cover(NamedTuple):
     """What is known of a cover.
@@ -36,11 +32,6 @@ class Delivered(NamedTuple):
     path: str
     title: str
     known: Collection[str] = ()
-
-
-def largest(max_pixels: int) -> int:
-    """The bytes that an image of so many pixels has at most; a larger file isn't read."""
-    return max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
 
 
 def content_hash(cover: bytes, title: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vidtopics.errors import SettingsError
-from vidtopics.images import Problem
-from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, largest, problem_of
+from vidtopics.images import Problem, largest
+from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, problem_of
 from vidtopics.storage import Address
 from vidtopics.storage.single import read_object
 

@@ -9,14 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PureWindowsPath
 
-<<<<<<< HEAD
-from vidtopics.images import Problem
-from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, largest, problem_of
+from vidtopics.images import read_cover
+from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, problem_of
 from vidtopics.ingest.cover_objects import examine_object, is_address
 from vidtopics.storage import Address
-=======
-from vidtopics.images import Problem, decode_cover, header_problem, read_cover
->>>>>>> se
 
 Names = Callable[[str], dict[str, list[str]]]
 
@@ -55,11 +51,7 @@ def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) ->
         detail = f"expected a file below {str(root)!r}, found none at {cover[:80]!r}"
         return Cover("", without, "missing_cover", detail)
     path = os.path.realpath(root / spelling)
-<<<<<<< HEAD
-    data = _read(Path(path), largest(max_pixels))
-=======
     data = read_cover(path, max_pixels=max_pixels)
->>>>>>> se
     with_cover = content_hash(data, title) if isinstance(data, bytes) else ""
     problem = problem_of(data, max_pixels, is_known=with_cover in known)
     if problem:

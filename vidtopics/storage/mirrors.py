@@ -24,7 +24,7 @@ from vidtopics.errors import TableError, VidtopicsError, explain
 from vidtopics.files import write_whole
 from vidtopics.paths import is_url
 from vidtopics.storage.addresses import Address
-from vidtopics.storage.notes import Note, edited, read_note
+from vidtopics.storage.notes import MARK, Note, edited, read_note
 
 if TYPE_CHECKING:
     from vidtopics.storage.objects import Listed, Objects
@@ -197,13 +197,6 @@ def _fetch(source: Objects, folder: Path, note: Note, files: Mapping[str, Listed
         or not note.files[key].is_object(item)
         or not (folder / key).is_file()
     ]
-<<<<<<< HEAD
-
-    def fetch(key: str) -> None:
-        _fetch_one(source, folder, key, files[key])
-        note.record(folder, key, files[key])
-
-=======
     for key in changed:
         if files[key].size > LARGEST:
             raise TableError(
@@ -214,7 +207,11 @@ def _fetch(source: Objects, folder: Path, note: Note, files: Mapping[str, Listed
                     mend="see who put it there, and remove it",
                 )
             )
->>>>>>> se
+
+    def fetch(key: str) -> None:
+        _fetch_one(source, folder, key, files[key])
+        note.record(folder, key, files[key])
+
     ordered = sorted(changed, key=lambda key: (stage_of(key), key))
     with ThreadPoolExecutor(FETCHERS) as pool:
         for _, keys in groupby(ordered, key=stage_of):
