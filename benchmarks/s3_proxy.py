@@ -50,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
             body = bytes([body[0] ^ 1]) + body[1:]
         if fault == "forget":
             del self.headers["If-None-Match"]
+            del self.headers["If-Match"]
         status, headers, content = self._asked(body)
         entry["status"], entry["received"] = status, len(content)
         if fault == "lose":

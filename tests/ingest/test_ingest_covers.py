@@ -15,7 +15,7 @@ from small_delivery import IMPRESSIONS, VIDEOS, known
 from vidtopics.cli.show import file_notes
 from vidtopics.errors import InputError
 from vidtopics.images import decode_cover
-from vidtopics.ingest import covers as ingested_covers
+from vidtopics.ingest import cover_contents
 
 PIXELS = 10_000
 
@@ -166,7 +166,7 @@ def test_a_cover_that_comes_again_with_its_title_is_not_decoded_again(deliver, i
         decoded.append(data)
         return decode_cover(data, max_pixels=max_pixels)
 
-    monkeypatch.setattr(ingested_covers, "decode_cover", count_decode)
+    monkeypatch.setattr(cover_contents, "decode_cover", count_decode)
     covers = {
         "a.jpg": image(),
         "b.jpg": image(9),

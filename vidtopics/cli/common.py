@@ -42,20 +42,26 @@ _chosen_home: ContextVar[Path | None] = ContextVar("home", default=None)
 
 def _any_home(home: Path, verb: str = "this") -> Path:
     """A folder that is or may become a home; SettingsError for an address or a dangling link."""
-    from vidtopics.settings import folder
     from vidtopics.storage.mirrors import origin
 
-    _chosen_home.set(home)
     if is_url(str(home)):
         raise _in_bucket(home, verb)
+    path = _home_folder(home)
+    if url := origin(path):
+        raise _in_bucket(Path(url), verb)
+    return path
+
+
+def _home_folder(home: Path) -> Path:
+    """The path of a folder; SettingsError for a dangling link or another encoding."""
+    from vidtopics.settings import folder
+
+    _chosen_home.set(home)
     if message := refuse_other_encoding(str(home.absolute())):
         raise SettingsError(message)
     if link := dangling_link(home):
         raise SettingsError(dangling_message(link))
-    path = folder(home)
-    if url := origin(path):
-        raise _in_bucket(Path(url), verb)
-    return path
+    return folder(home)
 
 
 def _in_bucket(home: Path, verb: str) -> SettingsError:
@@ -91,10 +97,12 @@ def _written_home(home: Path, verb: str = "this", *, may_be_new: bool = False) -
     from vidtopics.storage.mirrors import open_mirror, origin
 
     # A round of a service is given the mirror that the service opened.
-    url = str(home) if is_url(str(home)) else origin(home)
+    url = str(home) if is_url(str(home)) else origin(_home_folder(home))
     if url is None:
         return (_any_home if may_be_new else _existing_home)(home, verb)
-    path = open_mirror(Address.parse(url, "--home"), models=True, is_written=may_be_new)
+    path = open_mirror(
+        Address.parse(url, "--home"), models=True, is_written=True, may_be_new=may_be_new
+    )
     _chosen_home.set(path)
     return path
 

@@ -12,7 +12,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ReadableHome,
     print_json,
 )
 
@@ -25,7 +25,7 @@ def features(
             metavar="VIEW", help="Topics and statistics if none is named; may be repeated."
         ),
     ] = None,
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, Embedded, ExistingHome
+from vidtopics.cli.common import DEFAULT_HOME, Embedded, ReadableHome
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
-def start(home: ExistingHome = DEFAULT_HOME, embedded: Embedded = False) -> None:
+def start(home: ReadableHome = DEFAULT_HOME, embedded: Embedded = False) -> None:
     """Start it unless it runs; prints its address.
 
     With REDIS_URL set nothing is started: that server is used, and its address is printed without
@@ -22,7 +22,7 @@ def start(home: ExistingHome = DEFAULT_HOME, embedded: Embedded = False) -> None
 
 
 @app.command()
-def stop(home: ExistingHome = DEFAULT_HOME) -> None:
+def stop(home: ReadableHome = DEFAULT_HOME) -> None:
     """Stop it; its data stays below the home."""
     from vidtopics import server
 

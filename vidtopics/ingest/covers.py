@@ -2,72 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
 
-from vidtopics.images import Problem, decode_cover, header_problem
-
-# An uncompressed image with alpha; a larger file holds no `max_pixels` of an honest image.
-BYTES_PER_PIXEL = 4
-HEADER_BYTES = 1 << 20
+from vidtopics.images import Problem
+from vidtopics.ingest.cover_contents import Cover, Delivered, content_hash, largest, problem_of
+from vidtopics.ingest.cover_objects import examine_object, is_address
+from vidtopics.storage import Address
 
 Names = Callable[[str], dict[str, list[str]]]
 
 
-class Cover(NamedTuple):
-    """What is known of a cover.
-
-    Its absolute path (empty if it can't be shown), its hash with the title, and a reason with
-    detail where it is refused, missing, damaged, or lies under another spelling of its path.
-    """
-
-    cover_path: str
-    content_hash: str
-    reason: str | None
-    detail: str | None
-
-
-class Delivered(NamedTuple):
-    """A cover's path below the folder, the title, and contents that the video has had.
-
-    `known`: content hashes of the catalogue's rows with a cover. Bytes that give one of them were
-    decoded when that row came.
-    """
-
-    path: str
-    title: str
-    known: Collection[str] = ()
-
-
-def examine(root: Path, covers: Iterable[Delivered], max_pixels: int) -> list[Cover]:
+def examine(
+    root: Path, covers: Iterable[Delivered], max_pixels: int, buckets: Sequence[str] = ()
+) -> list[Cover]:
     """Looks at covers as they are delivered; each that isn't known yet is decoded.
 
-    Pillow decodes outside the interpreter's lock, so threads help.
+    A cover lies below the folder, or is an address within `buckets`. Pillow decodes outside the
+    interpreter's lock, so threads help.
     """
     real_root = Path(os.path.realpath(root))
     names = cache(_names)
+    places = [Address.parse(place, "ingest.cover_buckets") for place in buckets]
+
+    def look(cover: Delivered) -> Cover:
+        if is_address(cover.path):
+            return examine_object(cover, max_pixels, places)
+        return _examine(real_root, cover, max_pixels, names)
+
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda cover: _examine(real_root, cover, max_pixels, names), covers))
-
-
-def content_hash(cover: bytes, title: str) -> str:
-    """Hash (BLAKE2b, 128 bits, hex) of cover bytes and title, each with its length before it.
-
-    >>> content_hash(b"ab", "c") == content_hash(b"a", "bc")
-    False
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (cover, title.encode()):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
+        return list(pool.map(look, covers))
 
 
 def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) -> Cover:
@@ -83,9 +52,9 @@ def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) ->
         detail = f"expected a file below {str(root)!r}, found none at {cover[:80]!r}"
         return Cover("", without, "missing_cover", detail)
     path = os.path.realpath(root / spelling)
-    data = _read(Path(path), max_pixels * BYTES_PER_PIXEL + HEADER_BYTES)
+    data = _read(Path(path), largest(max_pixels))
     with_cover = content_hash(data, title) if isinstance(data, bytes) else ""
-    problem = _problem(data, max_pixels, is_known=with_cover in known)
+    problem = problem_of(data, max_pixels, is_known=with_cover in known)
     if problem:
         kind = "a link that leads nowhere" if problem == "missing" else problem
         detail = f"expected a cover below {str(root)!r}, found {cover[:80]!r}, {kind}"
@@ -94,15 +63,6 @@ def _examine(root: Path, delivered: Delivered, max_pixels: int, names: Names) ->
         return Cover(path, with_cover, None, None)
     detail = f"expected {cover[:80]!r}, found {spelling[:80]!r}"
     return Cover(path, with_cover, "respelt_cover", detail)
-
-
-def _problem(data: bytes | Problem, max_pixels: int, *, is_known: bool) -> Problem | None:
-    """Why a cover can't be shown; of one that was decoded before, what its header says alone."""
-    if not isinstance(data, bytes):
-        return data
-    if is_known:
-        return header_problem(data, max_pixels=max_pixels)
-    return decode_cover(data, max_pixels=max_pixels).problem
 
 
 def _spelling_on_disk(root: Path, cover: str, names: Names) -> str | None:

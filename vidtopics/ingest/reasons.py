@@ -38,8 +38,8 @@ REFUSALS: Mapping[str, str] = {
     "not_finite": "watch_seconds is NaN, infinite or too large for float32",
     "negative_watch": "watch_seconds is negative",
     "bad_position": "position is not a whole number from 1 to 2147483647",
-    "cover_outside_folder": "a cover path that leads out of the folder: absolute, through `..` or "
-    "through a link",
+    "cover_outside_folder": "a cover path that leads out of the folder (absolute, through `..` or "
+    "through a link), or an address outside `ingest.cover_buckets`",
     # rows against other rows
     "conflicting_rows": "rows of one id that differ within the delivery; all of them are refused",
     "reused_id": "an event_id that is there with another user, video, time, request or position",
@@ -50,7 +50,8 @@ REFUSALS: Mapping[str, str] = {
 
 WARNINGS: Mapping[str, str] = {
     "no_cover": "no cover is given",
-    "missing_cover": "the cover's file does not exist below the folder",
+    "missing_cover": "the cover's file does not exist below the folder, or its object not in the "
+    "bucket",
     "respelt_cover": "the cover's file is there under another spelling (slashes, case, Unicode "
     "form, space around it); it is read",
     "unreadable_cover": "the cover is no JPEG, PNG, WebP or GIF image",

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from vidtopics.contracts import VIDEO_CATALOG
 from vidtopics.ingest import classes
-from vidtopics.ingest.covers import Cover, Delivered, examine
+from vidtopics.ingest.cover_contents import Cover, Delivered
+from vidtopics.ingest.covers import examine
 from vidtopics.ingest.known import Known
 from vidtopics.ingest.readers import Columns
 from vidtopics.ingest.rules import Rule, identifier, time
@@ -183,7 +184,9 @@ def _look_at_covers(work: Workspace, root: Path) -> None:
     )
     while batch := reading.fetchmany(COVER_BATCH):
         delivered = (Delivered(*fields) for _, *fields in batch)
-        covers = examine(root, delivered, work.settings.max_image_pixels)
+        covers = examine(
+            root, delivered, work.settings.max_image_pixels, work.settings.cover_buckets
+        )
         rows = [
             {"row": row, **cover._asdict()} for (row, *_), cover in zip(batch, covers, strict=True)
         ]

@@ -237,7 +237,7 @@ def _time(us: int) -> str:
 def connect(run: Run) -> Iterator[duckdb.DuckDBPyConnection]:
     """An engine for SQL in this process, in UTC; what is beyond memory goes to the home's disk."""
     with (
-        tempfile.TemporaryDirectory(dir=run.tables.home) as spill,
+        tempfile.TemporaryDirectory(dir=run.tables.home, prefix=".spill-") as spill,
         duckdb.connect(config={"temp_directory": spill}) as con,
     ):
         con.execute("SET TimeZone = 'UTC'")

@@ -16,10 +16,11 @@ from deltalake import DeltaTable
 
 from vidtopics.maintenance.names import covering_versions
 from vidtopics.maintenance.reports import Maintained
-from vidtopics.paths import from_uri
 from vidtopics.settings import MaintenanceSettings
-from vidtopics.tables.scans import require_plain
-from vidtopics.tables.tail import LOG, actions, checkpointed_version, log_files
+from vidtopics.storage.mirrors import follow_table
+from vidtopics.tables.commits import log_folder
+from vidtopics.tables.scans import local, require_plain, scan
+from vidtopics.tables.tail import actions, checkpointed_version, log_files
 
 TARGET_BYTES = 128 * 2**20
 SMALL_BYTES = TARGET_BYTES // 4
@@ -44,7 +45,7 @@ class Upkeep:
     log: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log = from_uri(self.delta.table_uri) / LOG
+        self.log = log_folder(self.delta)
         first = min((version for version, _ in log_files(self.log)), default=0)
         latest = self.delta.version()
         self.named = frozenset(version for version in self.named if first <= version <= latest)
@@ -64,6 +65,7 @@ class Upkeep:
         self._checkpoint(dry_run)
         if not dry_run:
             self.delta.cleanup_metadata()
+            follow_table(self.delta.table_uri)
         self.maintained.removed_entries = (
             self._expired_entries()
             if dry_run
@@ -82,7 +84,11 @@ class Upkeep:
             configuration.get(name) != text for name, text in properties.items()
         ):
             self.delta.alter.set_table_properties(properties)
-            self.delta = DeltaTable(self.delta.table_uri)
+            self._open_again()
+
+    def _open_again(self) -> None:
+        follow_table(self.delta.table_uri)
+        self.delta = DeltaTable(self.delta.table_uri)
 
     def _log_horizon(self) -> timedelta:
         """A version opens as long as the log reaches back to it."""
@@ -112,16 +118,18 @@ class Upkeep:
             metrics = self.delta.optimize.compact(target_size=TARGET_BYTES)
             self.maintained.compacted = metrics["numFilesRemoved"]
             self.maintained.into = metrics["numFilesAdded"]
+            follow_table(self.delta.table_uri)
 
     def _checkpoint(self, dry_run: bool) -> None:
         if not dry_run:
-            self.delta = DeltaTable(self.delta.table_uri)  # a vacuum's commits are past the handle
+            self._open_again()  # a vacuum's commits are past the handle
         last = checkpointed_version(self.log)
         if self.delta.version() - (-1 if last is None else last) < CHECKPOINT_AFTER:
             return
         self.maintained.checkpoint = self.delta.version()
         if not dry_run:
             self.delta.create_checkpoint()
+            follow_table(self.delta.table_uri)
 
     def _remove_files(self, dry_run: bool) -> None:
         removals = [
@@ -129,10 +137,12 @@ class Upkeep:
         ]
         needed = covering_versions(self.named, removals)
         names = self.delta.vacuum(full=True, keep_versions=needed)
-        folder = self.log.parent
+        files = local(self.delta.table_uri) or scan(self.delta).filesystem
         self.maintained.removed_files = len(names)
-        paths = [folder / name for name in names]
-        self.maintained.removed_bytes = sum(path.stat().st_size for path in paths if path.exists())
+        # Of a file that is gone the size is None.
+        self.maintained.removed_bytes = sum(
+            info.size or 0 for info in files.get_file_info(names) if names
+        )
         if names and not dry_run:
             self.delta.vacuum(dry_run=False, full=True, keep_versions=needed)
 

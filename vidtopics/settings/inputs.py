@@ -19,6 +19,8 @@ class IngestSettings(Section):
     """Above this share of rows with another event's id the job stops: the file's ids restart."""
     max_image_pixels: Positive = 50_000_000
     """A cover that claims more is treated as a decompression bomb."""
+    cover_buckets: tuple[str, ...] = ()
+    """Buckets and prefixes (`s3://bucket/covers`) in which a catalogue's covers may lie."""
     batch_rows: Positive = 200_000
     """Rows held in memory at once."""
     click_rating: float = 4.0

@@ -28,6 +28,7 @@ from vidtopics.storage.home_files import (
     stage_of,
     survey,
 )
+from vidtopics.storage.leases import refuse_held
 from vidtopics.storage.objects import Listed, Objects
 
 Progress = Callable[[Stage, int, int], None]
@@ -85,12 +86,15 @@ def copy_home(
     Raises:
         SettingsError: the source is no home, the target another home or something else, or one
             lies within the other.
-        ConflictError: the target has commits that the source lacks, or another copy is under way.
+        ConflictError: the target has commits that the source lacks, or another copy or a run is
+            under way there.
         TableError: a store is out of reach, or a file isn't what was sent.
     """
     refuse_overlap(source, target)
     origin = opened_home(source)
     goal = Objects(target)
+    if target.folder is None:
+        refuse_held(goal)
     number = claim(origin, goal)
     files, left_out = survey(origin)
     existing = {key: item for key, item in goal.list().items() if not is_left_out(key)}

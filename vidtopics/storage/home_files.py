@@ -38,7 +38,9 @@ LEFT_OUT = (
     "models/training",
     COPYING,
 )
-_TEMPORARY = re.compile(r"(landing|staging)-[^/]+/|(.*/)?[.][^/]*(/|$)")
+_TEMPORARY = re.compile(
+    r"(landing|staging)-[^/]+/|(.*/)?[.][^/]*(/|$)|models/[^/]+/[^/]+[.]checkpoint$"
+)
 _LOG = re.compile(r"tables/([^/]+)/_delta_log/(.+)")
 _ENTRY = re.compile(r"tables/([^/]+)/_delta_log/(\d{20})\.json")
 _MANIFEST = re.compile(r"models/topics/\d+/manifest\.json")
@@ -63,6 +65,8 @@ def is_left_out(key: str) -> bool:
 
     >>> is_left_out("redis/lock"), is_left_out("redis.txt"), is_left_out("tables/a/.x.part")
     (True, False, True)
+    >>> is_left_out("models/ranking/final.checkpoint"), is_left_out("models/ranking/model.json")
+    (True, False)
     """
     inside = any(key == name or key.startswith(f"{name}/") for name in LEFT_OUT)
     return inside or _TEMPORARY.match(key) is not None

@@ -44,13 +44,16 @@ def origin(folder: Path) -> str | None:
     return note.url
 
 
-def open_mirror(address: Address, *, models: bool, is_written: bool = False) -> Path:
+def open_mirror(
+    address: Address, *, models: bool, is_written: bool = False, may_be_new: bool = False
+) -> Path:
     """The folder of a home in a bucket, as the bucket is now.
 
     Args:
         address: of the home.
         models: whether the weights and arrays of models are wanted, beside their manifests.
-        is_written: for a verb that may make the home; no copy may be under way into it.
+        is_written: for a verb that writes: no copy may be under way into the home.
+        may_be_new: for a verb that may make it.
 
     Raises:
         SettingsError: there is no home, or the first copy into it isn't done.
@@ -58,7 +61,7 @@ def open_mirror(address: Address, *, models: bool, is_written: bool = False) -> 
     """
     from vidtopics.storage.claims import opened_home
 
-    source = opened_home(address, may_grow=not is_written, may_be_new=is_written)
+    source = opened_home(address, may_grow=not is_written, may_be_new=may_be_new)
     folder = cache_folder() / blake2b(str(address).encode(), digest_size=8).hexdigest()
     with edited(folder, address) as note:
         follow_bucket(source, folder, note, models=models)
@@ -120,19 +123,25 @@ def followed(
 
 def log_folder(table_uri: str, version: int) -> Path:
     """The folder with the log of a bucket's table, as far as a version at least."""
-    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
+    root, name = _parts(table_uri)
     log = _folders[root] / "tables" / name / "_delta_log"
     if not (log / f"{version:020}.json").is_file():
-        follow_table(_folders[root], name)
+        follow_table(table_uri)
     return log
 
 
-def follow_table(folder: Path, name: str) -> None:
-    """Bring the log of one table to what the bucket has; of a logbook its data files too."""
+def follow_table(table_uri: str) -> None:
+    """Bring the log of a bucket's table to what is there; of a logbook its data files too.
+
+    A table of a folder is left alone.
+    """
+    if not is_remote(table_uri):
+        return
     from vidtopics.storage.home_files import LOGBOOKS
     from vidtopics.storage.objects import Objects
 
-    address = Address.parse(origin(folder) or "")
+    root, name = _parts(table_uri)
+    folder, address = _folders[root], Address.parse(root)
     prefix = f"tables/{name}" if name in LOGBOOKS else f"tables/{name}/_delta_log"
     with edited(folder, address) as note:
         source = Objects(address)
@@ -140,6 +149,12 @@ def follow_table(folder: Path, name: str) -> None:
         _fetch(source, folder, note, files)
         gone = {key for key in note.files if key.startswith(f"{prefix}/")} - files.keys()
         _forget(folder, note, gone)
+
+
+def _parts(table_uri: str) -> tuple[str, str]:
+    """The home's address, and the table's name."""
+    root, _, name = table_uri.rstrip("/").rpartition("/tables/")
+    return root, name
 
 
 def cache_folder() -> Path:

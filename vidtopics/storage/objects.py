@@ -18,7 +18,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    GenericError,
+    PreconditionError,
+)
 from obstore.store import LocalStore, from_url
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
@@ -110,6 +115,31 @@ class Objects:
     def read(self, key: str) -> bytes:
         """An object's bytes; FileNotFoundError where there is none."""
         return self._call(key, lambda: bytes(obstore.get(self._store, key).bytes()))
+
+    def read_listed(self, key: str) -> tuple[bytes, Listed] | None:
+        """An object's bytes with how its store lists them, of one moment; None without one."""
+
+        def get() -> tuple[bytes, Listed]:
+            result = obstore.get(self._store, key)
+            return bytes(result.bytes()), _listed(result.meta)
+
+        try:
+            return self._call(key, get)
+        except FileNotFoundError:
+            return None
+
+    def read_at_most(self, key: str, max_bytes: int) -> bytes | None:
+        """An object's bytes; None where it has more than that, of which nothing is read.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+
+        def get() -> bytes | None:
+            result = obstore.get(self._store, key)
+            return bytes(result.bytes()) if result.meta["size"] <= max_bytes else None
+
+        return self._call(key, get)
 
     def blocks(self, key: str) -> Iterator[bytes]:
         """The same in blocks of bounded size."""

@@ -373,7 +373,7 @@ class Tables:
 
         sending.send(self.home)
         yield
-        mirrors.follow_table(self.home, table.name)
+        mirrors.follow_table(self.uri(table))
         sending.remove(self.home)
 
     def latest_release(self) -> dict[str, Any]:
@@ -408,7 +408,7 @@ class Tables:
         if not isinstance(dataset, ds.Dataset):
             raise _wrong_kind(table, "an Arrow table or dataset", rows)
         if table.kind == "log":
-            with tempfile.TemporaryDirectory(dir=self.home) as spill:
+            with tempfile.TemporaryDirectory(dir=self.home, prefix=".spill-") as spill:
                 return deltalake_engine.publish_log(table, delta, dataset, commit, widths, spill)
         if table.kind == "snapshot":
             return deltalake_engine.publish_snapshot(table, delta, dataset, commit, log.last())
