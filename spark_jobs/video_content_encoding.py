@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,31 @@ def encode_parts(
         )
         unusable.add(covers, encodings.problems)
         yield to_rows(run, part["content_hash"], encodings)
+
+
+def distribute(run: Run) -> Computed:
+    """The same on executors, a part a task; parts are published in the same commits."""
+    from vidtopics.jobs.executor_encoding import encode_on_executors
+
+    contents = new_contents(run)
+    if not len(contents):
+        return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
+    starts = range(0, len(contents), PART_ROWS)
+    parts = [contents.slice(start, PART_ROWS) for start in starts]
+    encoded = encode_on_executors(run, parts)
+    first = next(encoded)
+    unusable = UnusableCovers()
+
+    def tables() -> Iterator[pa.Table]:
+        for start, part, encodings in zip(starts, parts, chain([first], encoded), strict=True):
+            unusable.add(part["cover"].to_pylist(), encodings.problems)
+            report(run, start, len(contents), len(part), len(part))
+            yield to_rows(run, part["content_hash"], encodings)
+
+    widths = {"image_width": first.image.shape[1], "title_width": first.title.shape[1]}
+    return Computed(
+        Parts(len(parts), tables()), widths=widths, left_out=unusable, close=encoded.close
+    )
 
 
 def new_contents(run: Run) -> pa.Table:
@@ -143,12 +169,14 @@ JOB = Job(
     VIDEO_CONTENT_ENCODING,
     inputs=(VIDEO_CATALOG,),
     compute=compute,
+    distribute=distribute,
     # What else counts is part of the encoders' identity.
     settings=lambda s: s.ingest.max_image_pixels,
     code=(
         "spark_jobs.video_content_encoding",
         "vidtopics.jobs.covers",
         "vidtopics.jobs.encoders",
+        "vidtopics.jobs.executor_encoding",
         "vidtopics.jobs.inputs",
         "producers.content.device",
         "producers.content.encoding",

@@ -50,6 +50,7 @@ def encode_covers(
     *,
     max_pixels: int,
     batch_size: int,
+    cores: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], tuple[Problem | None, ...]]:
     """f_C of each cover, on the encoder's device; `(covers, width)` and why a row is zero.
@@ -60,6 +61,7 @@ def encode_covers(
         max_pixels: above it a cover is a decompression bomb; bounds a thread's memory (4 bytes
             a pixel).
         batch_size: images per step; no part of the result.
+        cores: that decode and, on a CPU, encode; None: all of the machine.
         progress: called after each batch.
     """
     encoder.eval()
@@ -67,10 +69,12 @@ def encode_covers(
         encoder.to(memory_format=torch.channels_last)
     output = np.zeros((len(covers), encoder.width), np.float32)
     problems: list[Problem | None] = []
-    decoded = decoded_covers(encoder.transform, covers, range(len(covers)), max_pixels=max_pixels)
+    decoded = decoded_covers(
+        encoder.transform, covers, range(len(covers)), max_pixels=max_pixels, cores=cores
+    )
     stacked = iter(lambda: list(islice(decoded, batch_size)), [])
     for batch, features in _ahead(
-        lambda batch: _image_features(encoder, batch), stacked, _encoding_threads(encoder)
+        lambda batch: _image_features(encoder, batch), stacked, _encoding_threads(encoder, cores)
     ):
         output[len(problems) : len(problems) + len(batch)] = features
         problems += [x if isinstance(x, str) else None for x in batch]
@@ -91,9 +95,10 @@ def _image_features(encoder: ImageEncoder, batch: list[Decoded]) -> NDArray[np.f
     return features
 
 
-def _encoding_threads(encoder: nn.Module) -> int:
+def _encoding_threads(encoder: nn.Module, cores: int | None) -> int:
     """Batches at once: one a core on a CPU, where each then runs on one thread; one on a GPU."""
-    return (os.cpu_count() or 1) if next(encoder.parameters()).device.type == "cpu" else 1
+    is_cpu = next(encoder.parameters()).device.type == "cpu"
+    return (cores or os.cpu_count() or 1) if is_cpu else 1
 
 
 def _ahead(
@@ -125,6 +130,7 @@ def encode_titles(
     titles: Sequence[str],
     *,
     batch_size: int,
+    cores: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """f_T of each title, on the device that the encoder is on.
@@ -140,7 +146,7 @@ def encode_titles(
         for (rows, _), features in _ahead(
             lambda batch: _title_features(encoder, batch[1]),
             token_batches(encoder, titles, np.flatnonzero(has_title), batch_size=batch_size),
-            _encoding_threads(encoder),
+            _encoding_threads(encoder, cores),
         ):
             output[rows] = features
             done += len(rows)
@@ -188,16 +194,22 @@ def encode(
     max_pixels: int,
     image_batch: int,
     title_batch: int,
+    cores: int | None = None,
     progress: Progress | None = None,
 ) -> Encodings:
     """Both encoders over the same videos; `progress` counts covers, which take most of the time.
 
     A row depends on its own cover and title alone: batch sizes and neighbours change it by rounding
-    only (1e-5).
+    only (1e-5); the number of `cores` (None: all of the machine) doesn't.
     """
-    title, has_title = encode_titles(title_encoder, titles, batch_size=title_batch)
+    title, has_title = encode_titles(title_encoder, titles, batch_size=title_batch, cores=cores)
     image, problems = encode_covers(
-        image_encoder, covers, max_pixels=max_pixels, batch_size=image_batch, progress=progress
+        image_encoder,
+        covers,
+        max_pixels=max_pixels,
+        batch_size=image_batch,
+        cores=cores,
+        progress=progress,
     )
     has_image = np.array([problem is None for problem in problems], np.bool_)
     return Encodings(image, title, has_image, has_title, problems)
@@ -209,6 +221,7 @@ def decoded_covers(
     rows: Sequence[int],
     *,
     max_pixels: int,
+    cores: int | None = None,
 ) -> Iterator[Decoded]:
     """Each `covers[i]` of `rows`, transformed in threads a few ahead, or its problem."""
 
@@ -218,7 +231,7 @@ def decoded_covers(
             transform(cover.pixels) if cover.pixels is not None else cover.problem or "unreadable"
         )
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores or os.cpu_count()) as pool:
         todo = iter(rows)
         # Executor.map would decode everything at once.
         waiting = deque(pool.submit(decode, i) for i in islice(todo, DECODED_AHEAD))

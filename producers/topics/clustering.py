@@ -7,7 +7,8 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from producers.topics.kmeans import KMeans, spherical_kmeans
+from producers.topics.kmeans import Fit, KMeans, LocalPoints, fit_centres, label_points
+from producers.topics.points import Points
 
 PAPER_VIDEOS, PAPER_CLUSTERS = 3_000_000, 6_000
 LEAST_VIDEOS_A_TOPIC = 4
@@ -49,8 +50,14 @@ def best_clustering(
     >>> float(best_clustering(points, 3, restarts=2, iterations=5, seed=0).cosines.mean())
     1.0
     """
-    clusterings = (
-        spherical_kmeans(points, clusters, iterations=iterations, seed=seed + i, device=device)
-        for i in range(restarts)
+    local = LocalPoints(points, device)
+    best = best_fit(local, clusters, restarts=restarts, iterations=iterations, seed=seed)
+    return label_points(local, best)
+
+
+def best_fit(points: Points, clusters: int, *, restarts: int, iterations: int, seed: int) -> Fit:
+    """The centres of :func:`best_clustering`, of points that may lie anywhere."""
+    fits = (
+        fit_centres(points, clusters, iterations=iterations, seed=seed + i) for i in range(restarts)
     )
-    return max(clusterings, key=lambda clustering: clustering.cosines.mean(dtype=np.float64))
+    return max(fits, key=lambda fit: fit.cosine)

@@ -12,9 +12,11 @@ within a limit of :class:`vidtopics.settings.TopicSettings`:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -22,8 +24,9 @@ from numpy.typing import NDArray
 
 from producers.topics.births import Birth, found_topics, split_topics
 from producers.topics.churn import Judge, draw_judge
-from producers.topics.clustering import best_clustering, clusters_for
-from producers.topics.kmeans import check_points, chunks, nearest
+from producers.topics.clustering import best_fit, clusters_for
+from producers.topics.kmeans import LocalPoints, check_points, chunks, nearest
+from producers.topics.points import Points
 from producers.topics.rows import Rows
 from producers.topics.seeding import read_rows
 from producers.topics.steps import mean_cosines, take_steps
@@ -34,6 +37,9 @@ SAME = 1e-4
 """Change of a topic's mean cosine up to which its videos are the same, above float32's rounding."""
 TRIALS = 40
 """Groups of births that are judged, each by one assignment of the judge's videos."""
+
+Spread: TypeAlias = Callable[[Rows, int], AbstractContextManager[Points]]
+"""Lends points to other machines, for clusterings into that many clusters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +86,7 @@ def learn_topics(
     last: NDArray[np.int64] | None = None,
     threshold: NDArray[np.float32] | None = None,
     device: str = "cpu",
+    spread: Spread | None = None,
 ) -> Topics:
     """Learn topics such that one keeps its ID for as long as it has videos.
 
@@ -109,6 +116,8 @@ def learn_topics(
         threshold: float32[N], tau_3 of each video, by the blocks that it has; None:
             `settings.threshold` for all.
         device: where torch computes.
+        spread: where the points of an epoch's first K-means lie; None: in this process. The same
+            topics either way.
 
     Raises:
         SettingsError: fewer videos have a representation than clusters are set, in an epoch's first
@@ -132,7 +141,7 @@ def learn_topics(
     points = Rows(a, np.flatnonzero(present))
     epoch, next_id = _epoch(previous, a.shape[1], new_epoch)
     if previous is None or previous.epoch != epoch or not points.count:
-        centres = _cluster(points, next_id, settings, seed, device)
+        centres = _cluster(points, next_id, settings, seed, device, spread)
         training = 1
     else:
         rows = last if last is None else last[present]
@@ -188,17 +197,25 @@ def _epoch(previous: Topics | None, width: int, new_epoch: bool) -> tuple[int, i
 
 
 def _cluster(
-    points: Rows, first_id: int, settings: TopicSettings, seed: int, device: str
+    points: Rows,
+    first_id: int,
+    settings: TopicSettings,
+    seed: int,
+    device: str,
+    spread: Spread | None,
 ) -> _Centres:
     """The centres of an epoch's first training, numbered from `first_id` on."""
-    centroids = best_clustering(
-        points.draw(settings.sample, np.random.default_rng(seed)),
-        settings.clusters or clusters_for(points.count),
-        restarts=settings.restarts,
-        iterations=settings.iterations,
-        seed=seed,
-        device=device,
-    ).centroids
+    sample = points.sample(settings.sample, np.random.default_rng(seed))
+    clusters = settings.clusters or clusters_for(points.count)
+    lent = spread(sample, clusters) if spread else nullcontext(LocalPoints(sample.take(), device))
+    with lent as sampled:
+        centroids = best_fit(
+            sampled,
+            clusters,
+            restarts=settings.restarts,
+            iterations=settings.iterations,
+            seed=seed,
+        ).centroids
     sizes = np.bincount(_nearest(points, centroids, device)[0], minlength=len(centroids))
     centroids = centroids[sizes > 0]
     topic_ids = np.arange(first_id, first_id + len(centroids))

@@ -18,14 +18,42 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from producers.topics.points import Points, Statistics, Summary, blocks, farthest, summarize
 from producers.topics.products import check_points, chunks, nearest
 from producers.topics.seeding import first_centres, read_rows
 from vidtopics.errors import SettingsError, TableError, explain
 
-__all__ = ["KMeans", "check_points", "chunks", "nearest", "spherical_kmeans"]
+__all__ = [
+    "Fit",
+    "KMeans",
+    "LocalPoints",
+    "check_points",
+    "chunks",
+    "fit_centres",
+    "label_block",
+    "label_points",
+    "nearest",
+    "spherical_kmeans",
+]
 
 COLUMNS = 256
 """That one thread adds up at a time."""
+
+
+class Fit(NamedTuple):
+    """Centres that K-means found.
+
+    Attributes:
+        centroids: float32[K, D], length 1.
+        origin: int64[K], the row of `initial` that a centre moved from, -1 if (re-)seeded.
+        iterations: Lloyd's steps that were taken.
+        cosine: the mean cosine of the points to their nearest centre, K-means' own objective.
+    """
+
+    centroids: NDArray[np.float32]
+    origin: NDArray[np.int64]
+    iterations: int
+    cosine: float
 
 
 class KMeans(NamedTuple):
@@ -60,8 +88,8 @@ def spherical_kmeans(
     Zero vectors are no points: they join no cluster, move no centre and seed none. An empty cluster
     is re-seeded from the points that lie farthest from their own centres. On a CPU the same seed
     gives the same bytes for the same number of threads. Beside the points it holds labels, cosines,
-    centres with their sums in double precision, and blocks of 64 MB; while seeding 8 points a
-    cluster and the products of 2.5 candidates a cluster with each other.
+    centres with their sums and a block's in double precision, and blocks of 64 MB; while seeding 8
+    points a cluster and the products of 2.5 candidates a cluster with each other.
 
     Args:
         points: float32 or float16 [N, D], of length 1 or zero; may be a memory map.
@@ -82,41 +110,119 @@ def spherical_kmeans(
     >>> [bool(labels[i] == labels[j]) for i, j in ((0, 1), (3, 4), (0, 3))], int(labels[2])
     ([True, True, False], -1)
     """
-    present = check_points(points)
-    rows = np.flatnonzero(present)
-    _check_enough(len(rows), clusters)
-    known = np.empty((0, points.shape[1]), np.float32) if initial is None else initial
-    centres = first_centres(
-        points,
-        rows,
-        clusters,
-        torch.as_tensor(known, device=device),
-        np.random.default_rng(seed),
-    )
+    local = LocalPoints(points, device)
+    fit = fit_centres(local, clusters, iterations=iterations, seed=seed, initial=initial)
+    return label_points(local, fit)
+
+
+def fit_centres(
+    points: Points,
+    clusters: int,
+    *,
+    iterations: int,
+    seed: int,
+    initial: NDArray[np.float32] | None = None,
+) -> Fit:
+    """:func:`spherical_kmeans` on points that may lie anywhere; their labels stay there.
+
+    Raises:
+        SettingsError: there are fewer points than clusters.
+        TableError: there is no point at all.
+    """
+    _check_enough(len(points.rows), clusters)
+    known = np.empty((0, points.width), np.float32) if initial is None else initial
+    rng = np.random.default_rng(seed)
+    centres = points.first_centres(clusters, torch.as_tensor(known, device=points.device), rng)
     origin = np.where(np.arange(clusters) < len(known), np.arange(clusters), -1)
-    labels, cosines, sums = _label(points, present, centres)
+    statistics = points.label(centres)
     steps = 0
     while steps < iterations:
         steps += 1
-        centres, before = _means(sums, centres), labels
-        moved = _reseed(points, labels, cosines, centres)
+        before, last = centres, statistics.summary
+        centres = _means(statistics.sums, before)
+        moved = _reseed(points, before, last.sizes, centres)
         origin[moved] = -1
-        labels, cosines, sums = _label(points, present, centres)
-        if not len(moved) and np.array_equal(labels, before):
+        statistics = points.label(centres)
+        if not len(moved) and statistics.summary.fingerprints == last.fingerprints:
             break
-    return KMeans(centres.cpu().numpy(), labels, cosines, origin, steps)
+    cosine = statistics.summary.cosine / points.count
+    return Fit(centres.cpu().numpy(), origin, steps, cosine)
 
 
-def _label(
+def label_points(points: Points, fit: Fit) -> KMeans:
+    """A fit with the label and cosine of each point."""
+    labels, cosines = points.labels(torch.as_tensor(fit.centroids, device=points.device))
+    return KMeans(fit.centroids, labels, cosines, fit.origin, fit.iterations)
+
+
+class LocalPoints:
+    """Points of an array of this process, :class:`producers.topics.points.Points`.
+
+    Args:
+        array: float32 or float16 [N, D], of length 1 or zero; may be a memory map.
+        device: where torch computes.
+
+    Raises:
+        ContractError: a point's length is neither 0 nor 1.
+    """
+
+    def __init__(self, array: NDArray[np.floating], device: str = "cpu") -> None:
+        self.array, self.device = array, device
+        self.count, self.width = array.shape
+        self._present = check_points(array)
+        self.rows = np.flatnonzero(self._present)
+        self._last: tuple[Tensor, NDArray[np.int64], NDArray[np.float32]] | None = None
+
+    def first_centres(self, clusters: int, known: Tensor, rng: np.random.Generator) -> Tensor:
+        """Seeding reads a sample of the rows where they lie."""
+        return first_centres(self.array, self.rows, clusters, known, rng)
+
+    def label(self, centres: Tensor) -> Statistics:
+        """One pass over the points, block after block."""
+        labels, cosines = np.full(self.count, -1), np.zeros(self.count, np.float32)
+        sums = torch.zeros_like(centres, dtype=torch.float64)
+        summary = Summary(np.zeros(len(centres), np.int64), 0.0, ())
+        for block in blocks(self.count, self.width, len(centres)):
+            labels[block], cosines[block], of_block = label_block(
+                self.array[block], self._present[block], centres
+            )
+            sums += of_block
+            summary += summarize(labels[block], cosines[block], len(centres))
+        self._last = centres.clone(), labels, cosines
+        return Statistics(sums, summary)
+
+    def farthest(self, centres: Tensor, sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """From the labels of the last pass."""
+        return farthest(*self.labels(centres), sizes, count)
+
+    def take(self, rows: NDArray[np.int64]) -> Tensor:
+        """Read where they lie."""
+        return read_rows(self.array, rows, self.device)
+
+    def labels(self, centres: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Those of the last pass where that had the same centres, else of another one."""
+        if self._last is None or not torch.equal(self._last[0], centres):
+            self.label(centres)
+        assert self._last is not None
+        return self._last[1:]
+
+
+def label_block(
     points: NDArray[np.floating], present: NDArray[np.bool_], centres: Tensor
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], Tensor]:
-    """One pass: labels and cosines as KMeans has them, and the clusters' sums, float64[K, D]."""
+    """One pass: labels and cosines as KMeans has them, and the clusters' sums, float64[K, D].
+
+    Args:
+        points: float32 or float16 [B, D], of length 1 or zero.
+        present: bool[B], those that aren't zero.
+        centres: float32[K, D], on the device where torch computes.
+    """
     labels, cosines = np.full(len(points), -1), np.zeros(len(points), np.float32)
     sums = torch.zeros_like(centres, dtype=torch.float64)
-    for block in chunks(len(points), points.shape[1]):
-        rows: slice | NDArray[np.int64] = block
-        if not present[block].all():
-            rows = block.start + np.flatnonzero(present[block])
+    for part in chunks(len(points), points.shape[1]):
+        rows: slice | NDArray[np.int64] = part
+        if not present[part].all():
+            rows = part.start + np.flatnonzero(present[part])
         x = read_rows(points, rows, centres.device)
         label, cosine = nearest(x, centres)
         labels[rows], cosines[rows] = label.cpu().numpy(), cosine.cpu().numpy()
@@ -157,25 +263,22 @@ def _means(sums: Tensor, centres: Tensor) -> Tensor:
 
 
 def _reseed(
-    points: NDArray[np.floating],
-    labels: NDArray[np.int64],
-    cosines: NDArray[np.float32],
-    centres: Tensor,
+    points: Points, before: Tensor, sizes: NDArray[np.int64], centres: Tensor
 ) -> NDArray[np.int64]:
     """Put each empty cluster's centre on one of the farthest points; returns the moved rows, int64.
 
-    A point that is alone in its cluster, or lies on its centre, is never taken: that would empty
-    another cluster, or make two centres of one. So there may be fewer such points than empty
-    clusters.
+    Args:
+        points: labelled by the centres `before`, float32[K, D].
+        before: those centres.
+        sizes: int64[K], how many points each of them has.
+        centres: float32[K, D], the next ones, which are changed.
     """
-    sizes = np.bincount(labels[labels >= 0], minlength=len(centres))
     empty = np.flatnonzero(sizes == 0)
     if not len(empty):
         return empty
-    apart = np.flatnonzero((labels >= 0) & (sizes[labels] > 1) & (cosines < 1 - 1e-6))
-    farthest = apart[np.argsort(cosines[apart], kind="stable")[: len(empty)]]
-    moved = empty[: len(farthest)]
-    centres[torch.as_tensor(moved)] = read_rows(points, farthest, centres.device)
+    rows = points.farthest(before, sizes, len(empty))
+    moved = empty[: len(rows)]
+    centres[torch.as_tensor(moved)] = points.take(rows)
     return moved
 
 

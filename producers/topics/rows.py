@@ -14,7 +14,7 @@ class Rows:
 
     Attributes:
         array: float32[N, D], may be a memory map.
-        numbers: int64[R], ascending.
+        numbers: int64[R], ascending but for a sample's.
 
     >>> rows = Rows(np.arange(10, 15, dtype=np.float32)[:, None], np.array([0, 2, 4]))
     >>> rows.count, rows.take(np.array([2, 0])).tolist()
@@ -39,8 +39,12 @@ class Rows:
         """Those of a mask, bool[R]."""
         return Rows(self.array, self.numbers[to])
 
-    def draw(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """A copy of `size` of them in random order; of all, in theirs, where there are no more."""
+    def sample(self, size: int, rng: np.random.Generator) -> Rows:
+        """`size` of them in random order; all, in theirs, where there are no more."""
         if self.count <= size:
-            return self.take()
-        return self.take(rng.choice(self.count, size, replace=False))
+            return self
+        return Rows(self.array, self.numbers[rng.choice(self.count, size, replace=False)])
+
+    def draw(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A copy of :meth:`sample`."""
+        return self.sample(size, rng).take()

@@ -39,10 +39,7 @@ def first_centres(
     missing = clusters - len(known)
     if missing <= 0:
         return known[:clusters]
-    size = max(SAMPLE_PER_CLUSTER * clusters, DIRECT)
-    if len(rows) > size:
-        rows = np.sort(rng.choice(rows, size, replace=False))
-    x = read_rows(points, rows, known.device)
+    x = read_rows(points, draw_sample(rows, clusters, rng), known.device)
     gap = np.ones(len(x), np.float32)
     if len(known):
         gap = np.maximum(1 - nearest(x, known)[1].cpu().numpy(), 0)
@@ -53,6 +50,14 @@ def first_centres(
     draws = 2 + int(np.log(clusters))
     chosen = plus_plus(x, missing, gap, weights, rng, draws=draws)
     return torch.cat([known, x[torch.as_tensor(chosen, device=x.device)]])
+
+
+def draw_sample(
+    rows: NDArray[np.int64], clusters: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The rows that seeding reads, ascending: all of them where they are few."""
+    size = max(SAMPLE_PER_CLUSTER * clusters, DIRECT)
+    return rows if len(rows) <= size else np.sort(rng.choice(rows, size, replace=False))
 
 
 def oversample(

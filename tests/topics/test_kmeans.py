@@ -96,9 +96,14 @@ def test_an_empty_cluster_takes_the_farthest_point():
 def test_a_point_alone_in_its_cluster_is_not_taken_for_an_empty_one():
     points = unit(np.array([[1, 0.1], [1, 0.5], [-1, 0.1]]))
     centres = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    labels = np.array([0, 0, 1])
-    cosines = np.array([0.995, 0.894, 0.0995], np.float32)  # the last lies farthest, but alone
-    assert kmeans._reseed(points, labels, cosines, centres).tolist() == [2]
+    local, before = kmeans.LocalPoints(points), centres.clone()
+    sizes = local.label(before).summary.sizes
+    labels, cosines = local.labels(before)
+    assert labels.tolist() == [0, 0, 1]
+    assert np.allclose(
+        cosines, [0.995, 0.894, 0.0995], atol=1e-3
+    )  # the last is farthest, but alone
+    assert kmeans._reseed(local, before, sizes, centres).tolist() == [2]
     assert np.array_equal(centres[2], points[1])
 
 

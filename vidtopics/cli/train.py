@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -76,7 +77,12 @@ def topics(
         hold(home, "vidtopics train topics") as lock,
         show.working("Training a topic model version") as progress,
     ):
-        run = replace(Run.of_option(Tables(home), settings, as_of), lock=lock, progress=progress)
+        run = replace(
+            Run.of_option(Tables(home), settings, as_of),
+            lock=lock,
+            progress=progress,
+            on_spark="SPARK_MASTER" in os.environ,
+        )
         training = train_topics(run, if_needed=if_needed)
     if as_json:
         print_json(describe(training))

@@ -21,21 +21,22 @@ def load_encoders(run: Run) -> Encoders:
 
     EncoderError where weights are absent or differ.
     """
-    settings = content_settings(run)
-    return _kept(encoder_of(run), settings) if run.keeps_encoders else _load(settings)
+    from producers.content.device import choose_device
+
+    settings, device = content_settings(run), str(choose_device())
+    keeps = run.keeps_encoders
+    return kept_encoders(encoder_of(run), settings, device) if keeps else _load(settings, device)
 
 
 @lru_cache(maxsize=1)
-def _kept(identity: str, settings: ContentSettings) -> Encoders:
-    """Those of the last topic model version; `identity` changes with the files' bytes."""
-    return _load(settings)
+def kept_encoders(identity: str, settings: ContentSettings, device: str) -> Encoders:
+    """Those of the last call, where that was the same; `identity` changes with the files' bytes."""
+    return _load(settings, device)
 
 
-def _load(settings: ContentSettings) -> Encoders:
-    from producers.content.device import choose_device
+def _load(settings: ContentSettings, device: str) -> Encoders:
     from producers.content.weights import load_image_encoder, load_title_encoder
 
-    device = choose_device()
     return (
         load_image_encoder(settings.image_encoder).to(device),
         load_title_encoder(settings.title_encoder).to(device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -80,10 +81,16 @@ def _new_epoch(
     run: Run, a: NDArray[np.float32], blocks: TagBlocks, old: Topics | None
 ) -> LearnedTopics:
     from producers.topics.evolution import learn_topics
+    from vidtopics.jobs.executor_points import on_executors
 
     settings = run.settings
     topics = learn_topics(
-        a, previous=old, settings=settings.topics, seed=settings.seed, new_epoch=True
+        a,
+        previous=old,
+        settings=settings.topics,
+        seed=settings.seed,
+        new_epoch=True,
+        spread=partial(on_executors, run) if run.on_spark else None,
     )
     used = max((version.epoch for version in versions(run.tables.home)), default=0)
     topics = replace(topics, epoch=max(topics.epoch, used + 1))
