@@ -27,7 +27,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Run a job on Spark; what it published, or its error."""
     job, before = importlib.import_module(f"spark_jobs.{request['job']}").JOB, _shuffled()
     try:
-        tables, settings = Tables(home_folder(request["home"])), load(request["config"])
+        tables, settings = (
+            Tables(home_folder(request["home"], is_written=True)),
+            load(request["config"]),
+        )
         with hold(tables.home, "a benchmark's driver") as lock:
             publication = job.run(
                 Run(tables, settings, request["as_of_us"], lock=lock, on_spark=True)

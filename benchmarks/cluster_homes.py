@@ -153,13 +153,26 @@ class Site:
 
 @contextmanager
 def site(
-    home: Path, scratch: Path, *, workers: int = 2, disk_bytes: int | None = None
+    home: Path,
+    scratch: Path,
+    *,
+    workers: int = 2,
+    disk_bytes: int | None = None,
+    is_counted: bool = False,
 ) -> Iterator[Site]:
-    """A copy of a home in a bucket, a cluster, and a driver that is ready."""
+    """A copy of a home in a bucket, a cluster, and a driver that is ready.
+
+    Args:
+        home: the home.
+        scratch: an empty folder.
+        workers: how many.
+        disk_bytes: what the disk of a worker's work folder holds.
+        is_counted: a proxy before the bucket counts what passes.
+    """
     for name in ("cluster", "driver", "cache", "reader"):
         (scratch / name).mkdir()
     with s3_server() as port, s3_proxy(port) as proxy:
-        variables = environment(proxy.port)
+        variables = environment(proxy.port if is_counted else port)
         os.environ.update(variables | {"XDG_CACHE_HOME": str(scratch / "reader")})
         request = urllib.request.Request(f"http://127.0.0.1:{port}/{BUCKET}", method="PUT")
         urllib.request.urlopen(request).close()  # noqa: S310  loopback
@@ -189,9 +202,10 @@ def _driver(cluster: Cluster, scratch: Path, variables: Mapping[str, str]) -> Dr
     code = build_wheel(folder)
     program = shutil.copy(ROOT / "benchmarks" / "cluster_driver.py", folder)
     settings = SMALL | {
-        # On small tables compiling Java for each query costs more than the query.
+        # On small tables compiling and planning a query anew costs more than the query.
         "spark.sql.codegen.wholeStage": "false",
         "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.adaptive.enabled": "false",
         "spark.submit.pyFiles": str(code),
         "spark.speculation": "true",
         "spark.speculation.interval": "500ms",

@@ -198,7 +198,7 @@ def _measure_all(
     slopes: dict[str, list[tuple[int, Cost]]],
 ) -> None:
     scratch.mkdir()
-    with site(home, scratch, workers=workers) as at:
+    with site(home, scratch, workers=workers, is_counted=True) as at:
         measure(at, jobs[0])  # what starts with an application is in no job's cost
         for job in jobs:
             cost, rows = measure(at, job), rows_read(home, job)

@@ -410,7 +410,7 @@ def main(job: Job) -> None:
     options = parser.parse_args()
     started = time.monotonic()
     try:
-        tables = Tables(home_folder(options.home))
+        tables = Tables(home_folder(options.home, is_written=True))
         run = Run.of_option(tables, load(options.config), options.as_of)
         with hold(run.tables.home, f"spark_jobs/{job.name}.py") as lock:
             done = job.run(replace(run, lock=lock, on_spark=True))
