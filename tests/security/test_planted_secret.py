@@ -33,14 +33,14 @@ def node(tmp_path_factory):
     node.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def url(node):
     return node.url.replace("redis://", f"redis://jobs:{SECRET}@")
 
 
-@pytest.fixture
-def home(tmp_path):
-    small = SmallHome(tmp_path)
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    small = SmallHome(tmp_path_factory.mktemp("planted"))
     small.deliver([Shown("d1", "u1", "v1", now_us() - 9_000_000, 1, now_us() - 8_000_000)])
     small.release()
     homes.keep(small.tables.home, SETTINGS)
@@ -71,7 +71,9 @@ def test_no_output_and_no_file_of_the_home_shows_the_secret(home, url, monkeypat
 
 def test_no_title_of_a_process_and_no_log_shows_the_secret(home, url, monkeypatch):
     monkeypatch.setenv("REDIS_URL", url)
-    assert run(["materialize", "--home", str(home)]) == 0
+    with connect(url) as store:
+        store.flushall()
+    assert run(["materialize", "--home", str(home), "--full"]) == 0
     words = [sys.executable, "-m", "vidtopics", "events", "apply", "--once", "--home", str(home)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     titles = []

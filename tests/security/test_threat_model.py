@@ -45,7 +45,7 @@ def test_every_line_of_an_attack_has_a_test_or_a_limit():
 
 
 def value_of(name):
-    if re.fullmatch(r"(serving|ingest)\.\w+", name):
+    if re.fullmatch(r"(serving|ingest|tags)\.\w+", name):
         value = attrgetter(name)(Settings())
         return getattr(value, "total_seconds", lambda: value)()
     module, _, constant = name.rpartition(".")
