@@ -30,9 +30,15 @@ T1, T2 = small_world.T1.isoformat(), small_world.T2.isoformat()
 KILLS = 3
 
 
-def vidtopics(*words, status=0, **options):
+def environment_without_spark():
+    return {name: value for name, value in os.environ.items() if name != "SPARK_MASTER"}
+
+
+def vidtopics(*words, status=0):
     command = [sys.executable, "-m", "vidtopics", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment_without_spark()
+    )
     assert SECRET not in done.stdout + done.stderr
     assert done.returncode == status, done.stderr
     return done
@@ -125,7 +131,12 @@ def test_runs_that_are_killed_leave_whole_releases_and_the_next_goes_on(
     generator = random.Random(5)
     command = [sys.executable, "-m", "vidtopics", "run", "--home", bucket.url(), "--as-of", T2]
     for kill in range(KILLS):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment_without_spark(),
+        )
         time.sleep(generator.uniform(4, 20))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -114,9 +114,9 @@ def test_an_owner_that_was_killed_leaves_the_lock_to_its_own_machine_at_once(mac
         acquire(machine("b"), "vidtopics run")
     with hold(mirror, "vidtopics run") as lock:
         assert lock.owner.pid == os.getpid()
-        assert process.pid != os.getpid()
 
 
+@pytest.mark.slow
 def test_a_killed_owner_of_another_machine_is_waited_for(machine, monkeypatch):
     mirror = machine("a")
     process = subprocess.Popen([sys.executable, "-c", HOLDER, mirror], stdout=subprocess.PIPE)
@@ -161,7 +161,10 @@ def test_the_number_rises_although_the_clock_went_back(machine, bucket):
     assert acquire(machine("a"), "vidtopics run").number == 2**62 + 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", '{"pid": 1}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ["{", *(pytest.param(t, marks=pytest.mark.slow) for t in ("", "{}", '{"pid": 1}', "[]"))],
+)
 def test_a_lock_that_is_no_lock_is_nobodys(machine, bucket, text):
     bucket.put(f"home/{FILE}", text)
     acquire(machine("a"), "vidtopics run").check()

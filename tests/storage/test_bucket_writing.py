@@ -125,7 +125,7 @@ def test_files_that_a_run_removed_or_replaced_are_so_in_the_bucket(machine, buck
     assert not (machine("b") / "models/topics/1").exists()
 
 
-@pytest.mark.parametrize("point", ["", "mirror.sent"])
+@pytest.mark.parametrize("point", [pytest.param("", marks=pytest.mark.slow), "mirror.sent"])
 def test_what_a_run_that_died_had_not_sent_is_dropped_by_the_next(machine, bucket, point):
     """Its manifest never comes: no reader meets a model whose run nobody knows."""
     mirror = machine()
@@ -175,6 +175,7 @@ def test_a_reader_beside_a_run_takes_nothing_from_it(machine, bucket):
     assert bucket.contents()["models/ranking/model.json"] == b'{"name": 2}'
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_keeps_what_it_wrote_before(machine, bucket):
     """As in a folder: a model that was trained is there although a job after it failed."""
     mirror = machine()
