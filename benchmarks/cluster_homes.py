@@ -159,6 +159,7 @@ def site(
     workers: int = 2,
     disk_bytes: int | None = None,
     is_counted: bool = False,
+    as_of_us: int | None = None,
 ) -> Iterator[Site]:
     """A copy of a home in a bucket, a cluster, and a driver that is ready.
 
@@ -168,6 +169,7 @@ def site(
         workers: how many.
         disk_bytes: what the disk of a worker's work folder holds.
         is_counted: a proxy before the bucket counts what passes.
+        as_of_us: the time of the runs; the last release's if it is left out.
     """
     for name in ("cluster", "driver", "cache", "reader"):
         (scratch / name).mkdir()
@@ -189,7 +191,7 @@ def site(
         ) as cluster:
             driver = _driver(cluster, scratch, variables)
             driver.start()
-            as_of_us = int(Tables(home).latest_release()["as_of_us"])
+            as_of_us = as_of_us or int(Tables(home).latest_release()["as_of_us"])
             try:
                 yield Site(cluster, driver, proxy, url, config, as_of_us)
             finally:

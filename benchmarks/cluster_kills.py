@@ -151,13 +151,18 @@ def main() -> None:
 
 
 def kill(
-    home: Path, scratch: Path, times: int, jobs: Sequence[str], seed: int
+    home: Path,
+    scratch: Path,
+    times: int,
+    jobs: Sequence[str],
+    seed: int,
+    as_of_us: int | None = None,
 ) -> dict[Kind, Tally]:
     """Let `times` things happen; what became of the runs, by kind."""
     rng = random.Random(seed)  # noqa: S311  no secret
     kinds = rng.choices([*WEIGHTS], [*WEIGHTS.values()], k=times)
     tallies = {kind: Tally() for kind in Counter(kinds)}
-    with site(home, scratch, disk_bytes=DISK_BYTES) as at:
+    with site(home, scratch, disk_bytes=DISK_BYTES, as_of_us=as_of_us) as at:
         expected = {}
         for job in jobs:
             at.forget(job)

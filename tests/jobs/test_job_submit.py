@@ -8,7 +8,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-from small_home import T1, SmallHome
+from small_home import T1, T2, SmallHome
 
 from benchmarks import cluster_kills
 from benchmarks.s3_server import environment, s3_server
@@ -187,6 +187,6 @@ def test_whatever_happens_rows_are_the_same_or_none(fork, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ENDPOINT_URL", "XDG_CACHE_HOME"):
             patch.setenv(name, "")  # what the benchmark sets is taken back
-        tallies = cluster_kills.kill(home.tables.home, tmp_path / "scratch", 6, jobs, 3)
+        tallies = cluster_kills.kill(home.tables.home, tmp_path / "scratch", 6, jobs, 3, T2)
     assert sum(tally.times for tally in tallies.values()) == 6
     assert [wrong for tally in tallies.values() for wrong in tally.wrong] == []
