@@ -26,8 +26,10 @@ def explained(what: str, mend: str) -> Iterator[None]:
     try:
         yield
     except (Py4JJavaError, PySparkException) as error:
-        is_java = isinstance(error, Py4JJavaError)
-        text = str(error.java_exception.getMessage() if is_java else error)
+        if isinstance(error, Py4JJavaError):
+            text = str(error.java_exception.getMessage())
+        else:
+            text = str(error)
         raise MachineError(
             explain(
                 f"{what} on executors",
