@@ -176,7 +176,7 @@ def test_executors_have_no_other_code(fork, cluster, code, driver_folder, s3_var
     )
     assert done.returncode == 2
     assert "No module named 'vidtopics'" in done.stderr
-    assert "run again: nothing was published" in done.stderr
+    assert "run again: nothing was published" in done.stdout
 
 
 def test_whatever_happens_rows_are_the_same_or_none(fork, tmp_path):
