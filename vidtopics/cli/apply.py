@@ -12,7 +12,7 @@ from vidtopics.cli.common import (
     AsJson,
     Config,
     Embedded,
-    ExistingHome,
+    ReadableHome,
     print_json,
 )
 
@@ -23,7 +23,7 @@ FILE = "feature_store.yaml"
 
 
 def apply(
-    home: ExistingHome = DEFAULT_HOME,
+    home: ReadableHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     as_json: AsJson = False,
@@ -131,6 +131,8 @@ def repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool
     """
     import yaml
 
+    from vidtopics.storage.mirrors import origin
+
     class Quoted(str):
         """A text that is written in double quotes."""
 
@@ -141,7 +143,7 @@ def repo_text(checkout: Path, home: Path, online: OnlineSettings, embedded: bool
     Dumper.add_representer(Quoted, lambda dumper, text: dumper.represent_scalar(tag, text, '"'))
     repo = yaml.safe_load(checkout.read_text(encoding="utf-8"))
     repo["registry"] = Quoted(home / "registry.db")
-    repo["offline_store"]["root"] = Quoted(home / "tables")
+    repo["offline_store"]["root"] = Quoted(f"{origin(home) or home}/tables")
     repo["online_store"] |= {"home": Quoted(home), "prefix": online.prefix}
     repo["online_store"]["buckets"] = online.buckets
     if embedded:

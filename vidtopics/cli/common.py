@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import pkgutil
 import sys
 from contextvars import ContextVar
@@ -178,6 +179,11 @@ MapFile = Annotated[
     typer.Option("--map", metavar="FILE", help="What the source calls its fields (YAML)."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def computes_on_spark() -> bool:
+    """Whether the environment names a Spark: its master, or spark-submit's own gateway."""
+    return not os.environ.keys().isdisjoint(("SPARK_MASTER", "PYSPARK_GATEWAY_PORT"))
 
 
 def print_json(value: object) -> None:

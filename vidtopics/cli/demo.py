@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidtopics.cli import live_day
-from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, NewHome
+from vidtopics.cli.common import DEFAULT_HOME, Config, Embedded, NewWrittenHome
 
 if TYPE_CHECKING:
     from vidtopics.ingest import Source
+    from vidtopics.releases.lock import RunLock
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -24,7 +25,7 @@ def demo(
         Path | None,
         typer.Option(metavar="DIR", help="A folder or MovieLens; a simulated world if left out."),
     ] = None,
-    home: NewHome = DEFAULT_HOME,
+    home: NewWrittenHome = DEFAULT_HOME,
     config: Config = None,
     embedded: Embedded = False,
     ab: Annotated[
@@ -49,6 +50,7 @@ def demo(
     from vidtopics.cli import homes, show
     from vidtopics.cli.materialize import move
     from vidtopics.ingest import ingest
+    from vidtopics.releases.lock import hold
     from vidtopics.sampling import sampled_peak
     from vidtopics.server import named_url
     from vidtopics.tables import Tables
@@ -73,18 +75,21 @@ def demo(
         with show.working(f"Ingesting {source.path.name}") as progress:
             brought = ingest(tables, source, settings.ingest, progress=progress)
         show.ingested(brought)
-        _produce(tables, settings)
-        url = _serve(tables, settings, embedded)
-        page = _consume(tables, settings, embedded)
+        with hold(home, "vidtopics demo") as lock:
+            _produce(tables, settings, lock)
+            url = _serve(tables, settings, embedded)
+            page = _consume(tables, settings, embedded)
         if ab:
             _experiment(home, settings)
         figures = f"Done in {seconds():.0f} s, peak memory {peak():.1f} GB.\n"
-        show.out.print(show.as_text(figures + results(home, url, page)), soft_wrap=True)
+        show.out.print(
+            show.as_text(figures + results(tables.bucket or home, url, page)), soft_wrap=True
+        )
     if live:
         live_day.play(home, settings, day)
 
 
-def results(home: Path, url: str, page: Path) -> str:
+def results(home: Path | str, url: str, page: Path) -> str:
     """Where the results lie and the next commands, as a shell takes them.
 
     >>> print(results(Path("my home"), "redis://h", Path("my home/explore.html")))
@@ -95,26 +100,26 @@ def results(home: Path, url: str, page: Path) -> str:
       next         vidtopics recommend --home 'my home' USER_ID
                    vidtopics features --home 'my home' VIDEO_ID ...
     """
-    is_default = home.absolute() == DEFAULT_HOME.absolute()
+    is_default = Path(home).absolute() == DEFAULT_HOME.absolute()
     option = "" if is_default else f" --home {shlex.quote(str(home))}"
     return (
-        f"  tables       {home / 'tables'}\n"
+        f"  tables       {home}/tables\n"
         f"  topic page   {page}\n"
         f"  Redis        {url} (goes on; `vidtopics redis stop{option}`)\n"
-        f"  Feast        feast -f {shlex.quote(str(home / 'feature_store.yaml'))} ui\n"
+        f"  Feast        feast -f {shlex.quote(str(page.with_name('feature_store.yaml')))} ui\n"
         f"  next         vidtopics recommend{option} USER_ID\n"
         f"               vidtopics features{option} VIDEO_ID ..."
     )
 
 
-def _produce(tables: Tables, settings: Settings) -> None:
+def _produce(tables: Tables, settings: Settings, lock: RunLock) -> None:
     """Every job at each as-of date, then Table I."""
     from vidtopics.cli import reports, show
     from vidtopics.cli.run import backfill, print_left_out
     from vidtopics.evaluate.representations import evaluate
     from vidtopics.jobs.session import stop
 
-    steps, releases = backfill(tables, settings)
+    steps, releases = backfill(tables, settings, lock)
     stop()
     show.steps(steps, releases.get)
     print_left_out(steps)

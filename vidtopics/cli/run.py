@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidtopics.cli import rounds
-from vidtopics.cli.common import BLOCKED, DEFAULT_HOME, AsJson, Config, WrittenHome, print_json
+from vidtopics.cli.common import (
+    BLOCKED,
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    WrittenHome,
+    computes_on_spark,
+    print_json,
+)
 from vidtopics.cli.event_service import land_before_run
 
 if TYPE_CHECKING:
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from vidtopics.jobs.pipeline import Step
     from vidtopics.jobs.releasing import Decision
     from vidtopics.jobs.training import Training
+    from vidtopics.releases.lock import RunLock
     from vidtopics.settings import Settings
     from vidtopics.tables import Tables
 
@@ -95,9 +103,7 @@ def jobs(planned: Run, names: list[str]) -> tuple[list[Step], Decision | None]:
 
     done: list[Step] = []
     with show.working(f"Running jobs as of {describe(planned.as_of_us)}") as progress:
-        # The second is spark-submit's, for whom spark_jobs/command.py is this command.
-        on_spark = not os.environ.keys().isdisjoint(("SPARK_MASTER", "PYSPARK_GATEWAY_PORT"))
-        run = replace(planned, progress=progress, on_spark=on_spark)
+        run = replace(planned, progress=progress, on_spark=computes_on_spark())
         decision = run_jobs(run, find(names), done.append, trained)
     return done, decision
 
@@ -145,7 +151,9 @@ def print_left_out(done: Sequence[Step]) -> None:
             out.print(Text(f"  {step.publication.table}{at}: {step.left_out}"), soft_wrap=True)
 
 
-def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, int | None]]:
+def backfill(
+    tables: Tables, settings: Settings, lock: RunLock
+) -> tuple[list[Step], dict[int, int | None]]:
     """Train where it is needed and run all jobs, at every as-of date of the schedule."""
     from vidtopics.cli import show, train
     from vidtopics.jobs.job import Run
@@ -154,7 +162,9 @@ def backfill(tables: Tables, settings: Settings) -> tuple[list[Step], dict[int, 
     done: list[Step] = []
     releases: dict[int, int | None] = {}
     for as_of_us in schedule(tables, settings):
-        run = Run.backfill(tables, settings, as_of_us)
+        run = replace(
+            Run.backfill(tables, settings, as_of_us), lock=lock, on_spark=computes_on_spark()
+        )
         with show.working(f"Training as of {describe(as_of_us)} if needed") as progress:
             training = train_topics(replace(run, progress=progress), if_needed=True)
         show.out.print(show.as_text("\n".join(train.lines(training))), soft_wrap=True)

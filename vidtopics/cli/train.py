@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidtopics.cli.common import DEFAULT_HOME, AsJson, Config, WrittenHome, print_json
+from vidtopics.cli.common import (
+    DEFAULT_HOME,
+    AsJson,
+    Config,
+    WrittenHome,
+    computes_on_spark,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from vidtopics.jobs.training import Training
@@ -81,7 +87,7 @@ def topics(
             Run.of_option(Tables(home), settings, as_of),
             lock=lock,
             progress=progress,
-            on_spark="SPARK_MASTER" in os.environ,
+            on_spark=computes_on_spark(),
         )
         training = train_topics(run, if_needed=if_needed)
     if as_json:
