@@ -13,8 +13,8 @@ def use_one_thread() -> None:
     import numba
     import torch
 
+    numba.set_num_threads(1)  # first: its threads start here, and set OpenMP's number for torch
     torch.set_num_threads(1)
-    numba.set_num_threads(1)
 
 
 @contextmanager
