@@ -177,6 +177,7 @@ JOB = Job(
         "vidtopics.jobs.covers",
         "vidtopics.jobs.encoders",
         "vidtopics.jobs.executor_encoding",
+        "vidtopics.jobs.executor_tasks",
         "vidtopics.jobs.inputs",
         "producers.content.device",
         "producers.content.encoding",

@@ -10,9 +10,11 @@ from producers.topics import seeding
 from producers.topics.clustering import best_clustering, best_fit
 from producers.topics.kmeans import fit_centres, label_points, spherical_kmeans
 from producers.topics.rows import Rows
-from vidtopics.errors import ContractError, SettingsError
+from vidtopics.errors import ContractError, MachineError, SettingsError
+from vidtopics.jobs import executor_points, topic_learning
 from vidtopics.jobs.executor_points import FOLDER, on_executors
 from vidtopics.jobs.session import session
+from vidtopics.settings import Settings, TopicSettings
 
 
 def unit(x):
@@ -137,6 +139,48 @@ def test_rows_of_an_array_are_read_by_number(run):
     assert (
         fit.centroids.tobytes() == spherical_kmeans(rows.take(), 6, **options).centroids.tobytes()
     )
+
+
+def test_a_training_on_spark_has_the_topics_of_one_process(run, monkeypatch):
+    points = scattered(300)
+    lent = []
+    real = executor_points.on_executors
+
+    def lend(run, rows, clusters):
+        lent.append((rows.count, clusters))
+        return real(run, rows, clusters)
+
+    monkeypatch.setattr(executor_points, "on_executors", lend)
+    section = TopicSettings(clusters=5, sample=200, restarts=2, iterations=1, target_topics=0)
+    on_spark, here = (
+        SimpleNamespace(
+            settings=Settings(topics=section),
+            progress=lambda text: None,
+            tables=run.tables,
+            spark=run.spark,
+            on_spark=spreads,
+        )
+        for spreads in (True, False)
+    )
+    topics, others = (
+        topic_learning.learn_topics_of(
+            of, points, None, None, None, evolves=False, keeps_space=False
+        ).topics
+        for of in (on_spark, here)
+    )
+    assert lent == [(200, 5)]
+    assert topics.centroids.tobytes() == others.centroids.tobytes()
+    assert np.array_equal(topics.sizes, others.sizes)
+
+
+def test_executors_without_the_homes_folder_say_so(run, tmp_path):
+    points = scattered()
+    with on_executors(run, Rows(points, np.arange(230)), 3) as remote:
+        (run.tables.home / FOLDER).rename(tmp_path / "elsewhere")
+        message = r"K-means on executors: expected .* a folder that all machines share"
+        with pytest.raises(MachineError, match=message):
+            fit_centres(remote, 3, iterations=1, seed=0)
+        (tmp_path / "elsewhere").rename(run.tables.home / FOLDER)
 
 
 def test_blocks_leave_the_home_whatever_happens(run):

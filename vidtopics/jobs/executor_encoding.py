@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from producers.content.weights import (
 from vidtopics.errors import EncoderError, MachineError, explain
 from vidtopics.jobs.covers import Covers
 from vidtopics.jobs.encoders import kept_encoders
+from vidtopics.jobs.executor_tasks import explained, use_one_thread
 from vidtopics.jobs.inputs import content_settings, encoder_of
 from vidtopics.jobs.job import Run
 from vidtopics.settings import ContentSettings, digest
@@ -78,14 +79,16 @@ def encode_on_executors(run: Run, parts: Iterable[pa.Table]) -> Generator[Encodi
     context = run.spark.sparkContext
     task = _task(run, context)
     with ThreadPoolExecutor(context.defaultParallelism) as pool:
-        submit = partial(pool.submit, _encode_remotely, context, task)
+
+        def submit(some: Iterable[pa.Table]) -> Iterator[Future[Encodings]]:
+            return (pool.submit(_encode_remotely, context, task, part) for part in some)
+
         todo = iter(parts)
-        waiting: deque[Future[Encodings]] = deque()
-        waiting.extend(submit(part) for part in islice(todo, context.defaultParallelism))
+        waiting = deque(submit(islice(todo, context.defaultParallelism)))
         try:
             while waiting:
                 encodings = waiting.popleft().result()
-                waiting.extend(submit(part) for part in islice(todo, 1))
+                waiting.extend(submit(islice(todo, 1)))
                 yield encodings
         finally:
             for future in waiting:
@@ -135,24 +138,10 @@ def _send(context: SparkContext, archive: str, files: dict[str, Path]) -> None:
 
 def _encode_remotely(context: SparkContext, task: Task, part: pa.Table) -> Encodings:
     """A part, encoded by one task of one job."""
-    from py4j.protocol import Py4JJavaError
-
     context.setJobGroup(GROUP, "encoding of covers and titles")
     columns = (part["cover"].to_pylist(), part["title"].to_pylist())
-    try:
+    with explained("encoding", "see the executors' logs; parts that were published stay"):
         [encodings] = context.parallelize([columns], 1).map(partial(encode_part, task)).collect()
-    except Py4JJavaError as error:
-        text = str(error.java_exception.getMessage())
-        reasons = [line.strip() for line in text.splitlines() if "Error: " in line]
-        raise MachineError(
-            explain(
-                "encoding on executors",
-                expected="tasks that end well",
-                found=(reasons or text.splitlines())[-1],
-                mend="see the executor's log; parts that were published stay, and a run goes on "
-                "behind them",
-            )
-        ) from error
     _check_missing(columns[0], encodings)
     return encodings
 
@@ -174,11 +163,9 @@ def _check_missing(covers: list[str], encodings: Encodings) -> None:
 
 def encode_part(task: Task, columns: tuple[list[str], list[str]]) -> Encodings:
     """What a task does: encode covers and titles with the encoders that its process keeps."""
-    import torch
-
     from producers.content.encoding import encode
 
-    torch.set_num_threads(1)  # each core of an executor has a worker of its own
+    use_one_thread()
     image_encoder, title_encoder = kept_encoders(task.identity, _received(task), task_device())
     covers, titles = columns
     return encode(

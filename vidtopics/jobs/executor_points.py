@@ -7,8 +7,9 @@ the number of executors, and however often a task is repeated.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial, reduce
 from io import BytesIO
 from itertools import groupby
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from producers.topics.points import Statistics, Summary, blocks, farthest, summarize
 from producers.topics.rows import Rows
+from vidtopics.errors import MachineError, explain
+from vidtopics.jobs.executor_tasks import explained, use_one_thread
 from vidtopics.jobs.job import Run
 from vidtopics.storage.addresses import Address
 from vidtopics.storage.objects import Objects
@@ -114,17 +117,20 @@ class ExecutorPoints:
         size = max(1, RANGE_BYTES // (8 * self.width))
         reducers = min(self._context.defaultParallelism, -(-len(centres) // size))
         sums = torch.zeros_like(centres, dtype=torch.float64)
-        with self._shared(centres) as shared:
+        with self._shared(centres) as shared, _explained():
             parts = self._points.flatMap(partial(_sum_block, shared, size))
             ordered = parts.repartitionAndSortWithinPartitions(reducers, itemgetter(0))
-            summary, *totals = sorted(ordered.mapPartitions(_add_in_order).collect())
-        for _, total in totals:
+            totals = dict(ordered.mapPartitions(_add_in_order).collect())
+        summary = totals.pop(SUMMARY)
+        assert isinstance(summary, Summary)
+        for total in totals.values():
+            assert isinstance(total, RangeSums)
             sums[torch.from_numpy(total.clusters)] = torch.from_numpy(total.sums)
-        return Statistics(sums, summary[1])
+        return Statistics(sums, summary)
 
     def farthest(self, centres: Tensor, sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
         """Of each block's, the farthest; labels aren't kept, so it takes a pass of its own."""
-        with self._shared(centres) as shared:
+        with self._shared(centres) as shared, _explained():
             parts = self._points.map(partial(_farthest_of_block, shared, sizes, count)).collect()
         rows, cosines = (np.concatenate(column) for column in zip(*parts, strict=True))
         farthest_rows: NDArray[np.int64] = rows[np.argsort(cosines, kind="stable")[:count]]
@@ -138,7 +144,7 @@ class ExecutorPoints:
 
     def labels(self, centres: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Of all points, brought to the driver: 12 N bytes, after a pass of its own."""
-        with self._shared(centres) as shared:
+        with self._shared(centres) as shared, _explained():
             parts = self._points.map(partial(_labels_of_block, shared)).collect()
         labels, cosines = (np.concatenate(column) for column in zip(*parts, strict=True))
         return labels, cosines
@@ -146,24 +152,37 @@ class ExecutorPoints:
     def _collect_rows(self, rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """As they are stored, in the order of `rows`; some after the other."""
         size = max(1, TAKEN_BYTES // (4 * self.width))
-        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
-        collected = [self._points.map(partial(_rows_of_block, part)).collect() for part in parts]
-        if not collected:
-            return np.empty((0, self.width), np.float32)
-        taken = np.empty((len(rows), self.width), collected[0][0][1].dtype)
-        for first, blocks_rows in zip(range(0, len(rows), size), collected, strict=True):
-            for places, points in blocks_rows:
-                taken[first + places] = points
-        return taken
+        collected = np.empty((0, self.width), np.float32)
+        for first in range(0, len(rows), size):
+            part = rows[first : first + size]
+            with _explained():
+                of_blocks = self._points.map(partial(_rows_of_block, part)).collect()
+            if not first:
+                collected = np.empty((len(rows), self.width), of_blocks[0][1].dtype)
+            for places, points in of_blocks:
+                collected[first + places] = points
+        return collected
 
     @contextmanager
     def _shared(self, centres: Tensor) -> Iterator[Broadcast[NDArray[np.float32]]]:
-        """Centres for one pass; executors drop them after it."""
+        """Centres for one pass; executors drop them after it.
+
+        Files of a shuffle go when both of the driver's collectors freed what names them, in a quiet
+        process not for half an hour; a pass writes up to half as many bytes as there are points.
+        """
         shared = self._context.broadcast(centres.numpy())
         try:
             yield shared
         finally:
             shared.destroy()
+            gc.collect()
+            assert self._context._jvm is not None
+            self._context._jvm.java.lang.System.gc()
+
+
+def _explained() -> AbstractContextManager[None]:
+    mend = "see the executors' logs, and run the training again"
+    return explained("K-means", mend)
 
 
 @contextmanager
@@ -239,7 +258,17 @@ def _fetch(place: str, block: tuple[int, int]) -> Block:
     from producers.topics.products import check_points
 
     number, first = block
-    content = Objects(Address.parse(place)).read(_name(number))
+    address = Address.parse(place)
+    if address.folder and not address.folder.is_dir():
+        raise MachineError(
+            explain(
+                f"points of K-means, {place}",
+                expected="a folder that all machines share",
+                found="none on an executor",
+                mend="put the home on a file system that all machines share, or in a bucket",
+            )
+        )
+    content = Objects(address).read(_name(number))
     points = np.load(BytesIO(content), allow_pickle=False)
     return Block(number, first, points, check_points(points))
 
@@ -248,13 +277,11 @@ def _label(
     shared: Broadcast[NDArray[np.float32]], block: Block
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
     """As :func:`producers.topics.kmeans.label_block`, on this task's one core."""
-    import numba
     import torch
 
     from producers.topics.kmeans import label_block
 
-    torch.set_num_threads(1)  # each core of an executor has a worker of its own
-    numba.set_num_threads(1)
+    use_one_thread()
     centres = torch.from_numpy(shared.value)
     labels, cosines, sums = label_block(block.points, block.present, centres)
     return labels, cosines, sums.numpy()
