@@ -108,10 +108,10 @@ def _ahead(
 
     Small convolutions gain nothing from torch's own threads (2.7 s for 256 covers with two, 2.3 s
     with one), and lose ten times that when another process wants the cores; two batches side by
-    side do gain.
+    side do gain. Results are those of one thread, too: torch takes other kernels with several.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if threads > 1 else before)
+    torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
             waiting = deque(

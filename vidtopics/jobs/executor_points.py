@@ -152,18 +152,16 @@ class ExecutorPoints:
     def _collect_rows(self, rows: NDArray[np.int64]) -> NDArray[np.floating]:
         """As they are stored, in the order of `rows`; some after the other."""
         size = max(1, TAKEN_BYTES // (4 * self.width))
-        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
-        with _explained():
-            collected = [
-                self._points.map(partial(_rows_of_block, part)).collect() for part in parts
-            ]
-        if not collected:
-            return np.empty((0, self.width), np.float32)
-        taken = np.empty((len(rows), self.width), collected[0][0][1].dtype)
-        for first, blocks_rows in zip(range(0, len(rows), size), collected, strict=True):
-            for places, points in blocks_rows:
-                taken[first + places] = points
-        return taken
+        collected = np.empty((0, self.width), np.float32)
+        for first in range(0, len(rows), size):
+            part = rows[first : first + size]
+            with _explained():
+                of_blocks = self._points.map(partial(_rows_of_block, part)).collect()
+            if not first:
+                collected = np.empty((len(rows), self.width), of_blocks[0][1].dtype)
+            for places, points in of_blocks:
+                collected[first + places] = points
+        return collected
 
     @contextmanager
     def _shared(self, centres: Tensor) -> Iterator[Broadcast[NDArray[np.float32]]]:

@@ -13,23 +13,26 @@ def use_one_thread() -> None:
     import numba
     import torch
 
+    numba.set_num_threads(1)  # first: its threads start here, and set OpenMP's number for torch
     torch.set_num_threads(1)
-    numba.set_num_threads(1)
 
 
 @contextmanager
 def explained(what: str, mend: str) -> Iterator[None]:
-    """Around Spark's jobs: MachineError where a task failed as often as Spark lets it."""
-    from py4j.protocol import Py4JJavaError
-    from pyspark.errors import PySparkException
+    """Around Spark's jobs: MachineError where a task failed as often as Spark lets it.
+
+    Errors of ours pass, and so does what Spark has against a query.
+    """
+    from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.errors import AnalysisException, PySparkException
 
     try:
         yield
-    except (Py4JJavaError, PySparkException) as error:
-        if isinstance(error, Py4JJavaError):
-            text = str(error.java_exception.getMessage())
-        else:
-            text = str(error)
+    except AnalysisException:
+        raise
+    except (Py4JError, PySparkException) as error:
+        java = error.java_exception if isinstance(error, Py4JJavaError) else None
+        text = str(java.getMessage() if java is not None else error)
         raise MachineError(
             explain(
                 f"{what} on executors",

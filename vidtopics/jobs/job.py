@@ -285,9 +285,10 @@ class Job:
             run.model  # noqa: B018  TableError where there is none
         if not (run.on_spark and self.distribute):
             return self._computed(run, commit, self.compute)
-        from vidtopics.jobs.session import failures_explained
+        from vidtopics.jobs.executor_tasks import explained
 
-        with failures_explained(self.name):
+        mend = "run again: nothing was published; the executors' logs say more"
+        with explained(self.name, mend):
             return self._computed(run, commit, self.distribute)
 
     def _computed(

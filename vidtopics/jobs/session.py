@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from py4j.protocol import Py4JError, Py4JJavaError
+from py4j.protocol import Py4JJavaError
 from pyspark import SparkConf, SparkContext
-from pyspark.errors import AnalysisException, PySparkException, PySparkRuntimeError
+from pyspark.errors import PySparkRuntimeError
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from vidtopics.errors import MachineError, explain
 from vidtopics.paths import to_spark
 
-LONGEST_REASON = 500
-_PYTHON_ERROR = re.compile(r"(?!org\.)[\w.]*(Error|Exception|Crash): ")
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 PACKAGES = "spark.jars.packages"
 
@@ -73,39 +69,6 @@ def session(
             f"spark.sql.extensions={extensions!r} in a session that was there before",
         )
     return spark
-
-
-@contextmanager
-def failures_explained(job: str) -> Iterator[None]:
-    """Within the block, what Spark can't go on from is a MachineError; errors of ours pass."""
-    try:
-        yield
-    except AnalysisException:
-        raise  # a query of ours is wrong
-    except (Py4JError, PySparkException) as error:
-        raise MachineError(
-            explain(
-                f"{job}, on Spark",
-                expected="executors that end what they begin",
-                found=reason(str(error)),
-                mend="run again: nothing was published; where it comes back, the executors' logs "
-                "say more (memory, local disks, credentials of the store)",
-            )
-        ) from error
-
-
-def reason(text: str) -> str:
-    r"""The line that says why, of what Spark says of a job that failed: Python's error if one was.
-
-    >>> reason("An error\n: SparkException: Job aborted due to stage failure: full\n\tat a.b\n")
-    ': SparkException: Job aborted due to stage failure: full'
-    >>> reason("Job aborted due to stage failure:\nTraceback:\n  File a\nValueError: b\n\n\tat a.b")
-    'ValueError: b'
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    python = [line for line in lines if _PYTHON_ERROR.match(line)]
-    aborted = [line for line in lines if "stage failure" in line]
-    return (python or aborted or lines or [""])[0][:LONGEST_REASON]
 
 
 def stop() -> None:
