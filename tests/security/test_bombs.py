@@ -170,6 +170,7 @@ def test_a_directory_that_is_ours_is_read():
         {"fields": b"[" * 200_000},
         {"fields": [FIELD | {"width": 10**9}]},
         {"fields": [FIELD | {"width": 600_000}]},
+        {"fields": [FIELD | {"width": -1}]},
         {"fields": [FIELD | {"type": "object"}]},
         {"structure": b'{"load": []}'},
         {"structure": b"nan"},

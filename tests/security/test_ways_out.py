@@ -95,6 +95,8 @@ def test_a_cover_that_was_replaced_after_ingestion_is_shown_as_none(show, delive
         for name in ("pipe.png", "zero.png", "long.png", "gone.png", "a\0b"):
             assert show(str(delivery / name), PIXELS) in (b"", ("", 1.0))
     assert read_cover(delivery / "long.png", max_pixels=PIXELS) == "bomb"
+    for name in ("pipe.png", "zero.png", "."):
+        assert read_cover(delivery / name, max_pixels=PIXELS) == "unreadable"
     assert len(os.listdir("/proc/self/fd")) < 500
 
 

@@ -199,7 +199,7 @@ def _is_field(field: Field) -> bool:
         and field.kind in KINDS
         and (is_number or (field.type in {"string", "bytes"} and field.kind in {"list", "bytes"}))
         and type(field.width) is int
-        and 1 <= field.width <= MAX_ROW
+        and field.width >= 1
         and isinstance(field.pad, int | float)
     )
 
