@@ -2,20 +2,24 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import topic_world as world
+import yaml
 from deltalake import DeltaTable, write_deltalake
 
 from benchmarks.redis_nodes import wait
 from vidtopics import contracts, server
 from vidtopics.cli import common
+from vidtopics.cli.apply import repo_text
 from vidtopics.errors import SettingsError, TableError
 from vidtopics.failpoints import Crash, armed
 from vidtopics.releases.loads import read_loads, record
+from vidtopics.settings import Settings
 from vidtopics.storage import Address
 from vidtopics.storage.copying import copy_home
 from vidtopics.storage.mirrors import followed, open_mirror
@@ -214,12 +218,21 @@ def test_another_home_under_the_same_address_replaces_the_mirror(home, bucket, t
 def test_what_takes_a_folder_alone_names_the_verb_and_the_mend(home, bucket, capsys):
     url = in_bucket(home, bucket)
     mirror = opened(url)
-    for words in (["explore"], ["apply"], ["doctor"], ["demo"]):
+    for words in (["explore"], ["doctor"]):
         for place in (url, str(mirror)):
             assert common.run([*words, "--home", place]) == 2
             error = capsys.readouterr().err
             assert f"--home {url}: expected a folder, for `vidtopics {words[0]}`" in error
             assert f"vidtopics home copy {url} FOLDER" in error
+
+
+def test_feasts_file_of_a_mirror_names_the_tables_in_the_bucket(home, bucket):
+    url = in_bucket(home, bucket)
+    file = Path(__file__).parents[2] / "feature_store.yaml"
+    text = repo_text(file, opened(url), Settings().online, embedded=False)
+    repo = yaml.safe_load(text)
+    assert repo["offline_store"]["root"] == f"{url}/tables"
+    assert Path(repo["registry"]).parent == opened(url)
 
 
 def test_a_release_that_is_published_through_a_mirror_lies_in_the_bucket(home, bucket, tmp_path):
