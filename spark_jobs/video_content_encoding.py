@@ -33,7 +33,10 @@ PART_ROWS = 2_048
 
 def compute(run: Run) -> Computed:
     """Encode covers and titles whose content hash has no encoding by these encoders yet."""
-    contents = new_contents(run)
+    return _encode_here(run, new_contents(run))
+
+
+def _encode_here(run: Run, contents: pa.Table) -> Computed:
     if not len(contents):
         return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
     image_encoder, title_encoder = load_encoders(run)
@@ -75,12 +78,15 @@ def encode_parts(
 
 
 def distribute(run: Run) -> Computed:
-    """The same on executors, a part a task; parts are published in the same commits."""
+    """The same on executors, a part a task; parts are published in the same commits.
+
+    One part alone is no work to share: the driver encodes it.
+    """
     from vidtopics.jobs.executor_encoding import encode_on_executors
 
     contents = new_contents(run)
-    if not len(contents):
-        return Computed(arrow_schema(VIDEO_CONTENT_ENCODING).empty_table())
+    if len(contents) <= PART_ROWS:
+        return _encode_here(run, contents)
     starts = range(0, len(contents), PART_ROWS)
     parts = [contents.slice(start, PART_ROWS) for start in starts]
     encoded = encode_on_executors(run, parts)

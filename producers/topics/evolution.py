@@ -26,7 +26,7 @@ from producers.topics.births import Birth, found_topics, split_topics
 from producers.topics.churn import Judge, draw_judge
 from producers.topics.clustering import best_fit, clusters_for
 from producers.topics.kmeans import LocalPoints, check_points, chunks, nearest
-from producers.topics.points import Points
+from producers.topics.points import Points, blocks
 from producers.topics.rows import Rows
 from producers.topics.seeding import read_rows
 from producers.topics.steps import mean_cosines, take_steps
@@ -116,8 +116,9 @@ def learn_topics(
         threshold: float32[N], tau_3 of each video, by the blocks that it has; None:
             `settings.threshold` for all.
         device: where torch computes.
-        spread: where the points of an epoch's first K-means lie; None: in this process. The same
-            topics either way.
+        spread: where the points of an epoch's first K-means lie, if they are more than one block
+            (:func:`producers.topics.points.blocks`); None: in this process. The same topics either
+            way.
 
     Raises:
         SettingsError: fewer videos have a representation than clusters are set, in an epoch's first
@@ -207,7 +208,12 @@ def _cluster(
     """The centres of an epoch's first training, numbered from `first_id` on."""
     sample = points.sample(settings.sample, np.random.default_rng(seed))
     clusters = settings.clusters or clusters_for(points.count)
-    lent = spread(sample, clusters) if spread else nullcontext(LocalPoints(sample.take(), device))
+    cuts = len([*blocks(sample.count, sample.array.shape[1], clusters)])
+    lent = (
+        spread(sample, clusters)
+        if spread and cuts > 1
+        else nullcontext(LocalPoints(sample.take(), device))
+    )
     with lent as sampled:
         centroids = best_fit(
             sampled,

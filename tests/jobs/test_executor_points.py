@@ -141,8 +141,9 @@ def test_rows_of_an_array_are_read_by_number(run):
     )
 
 
-def test_a_training_on_spark_has_the_topics_of_one_process(run, monkeypatch):
+def test_a_training_on_spark_has_the_topics_of_one_process(run, cut, monkeypatch):
     points = scattered(300)
+    cut(60)
     lent = []
     real = executor_points.on_executors
 
@@ -171,6 +172,10 @@ def test_a_training_on_spark_has_the_topics_of_one_process(run, monkeypatch):
     assert lent == [(200, 5)]
     assert topics.centroids.tobytes() == others.centroids.tobytes()
     assert np.array_equal(topics.sizes, others.sizes)
+    cut(200)  # one block, which nobody shares
+    learn = topic_learning.learn_topics_of
+    learn(on_spark, points, None, None, None, evolves=False, keeps_space=False)
+    assert lent == [(200, 5)]
 
 
 def test_executors_without_the_homes_folder_say_so(run, tmp_path):
