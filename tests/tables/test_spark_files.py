@@ -7,14 +7,19 @@ import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.transaction import AddAction
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from vidtopics.contracts import CLICKS, VIDEO_STATISTICS
+from vidtopics.errors import TableError
+from vidtopics.paths import to_uri
 from vidtopics.tables import spark_reader, spark_writer
 from vidtopics.tables.scans import scan
 from vidtopics.tables.schemas import TIMESTAMP, indexed
@@ -136,3 +141,23 @@ def test_tasks_have_bounded_sizes_and_every_part_of_every_file_once():
         sizes = dict(files)
         cost = sum(sizes[s.fragment] // s.parts + spark_reader.OPEN_BYTES for s in task)
         assert cost <= spark_reader.TASK_BYTES + spark_reader.OPEN_BYTES
+
+
+def test_a_new_table_is_there_as_a_whole_and_no_second_one_in_its_place(tmp_path, monkeypatch):
+    table = rows(30)
+
+    def write_here(frame, uri, schema, names):
+        batches = iter(table.to_batches())
+        file = spark_writer.write_file(spark_writer._file_system(uri), schema, names, batches)
+        return [AddAction(file["path"], file["size"], {}, 0, True, file["statistics"])]
+
+    monkeypatch.setattr(spark_writer, "write", write_here)
+    frame = SimpleNamespace(schema=from_arrow_schema(SCHEMA))
+    uri = to_uri(tmp_path / "a b" / "new")
+    assert spark_writer.create(frame, uri, "its text") == 30
+    delta = DeltaTable(uri)
+    assert delta.history(1)[0]["userMetadata"] == "its text"
+    assert delta.version() == 0
+    assert delta.to_pyarrow_table().sort_by("id")["v"].to_pylist() == table["v"].to_pylist()
+    with pytest.raises(TableError, match="expected no table yet, found one"):
+        spark_writer.create(frame, uri, "another")

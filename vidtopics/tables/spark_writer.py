@@ -26,6 +26,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from vidtopics.errors import TableError, explain
+from vidtopics.paths import from_uri
 from vidtopics.tables.scans import local
 from vidtopics.tables.tail import METADATA
 
@@ -68,6 +69,8 @@ def create(rows: DataFrame, uri: str, metadata: str) -> int:
         raise TableError(
             explain(uri, expected="no table yet", found="one", mend="name another place")
         )
+    if uri.startswith("file:"):
+        from_uri(uri).mkdir(parents=True, exist_ok=True)  # executors open files below it
     schema = to_arrow_schema(rows.schema, timezone="UTC")
     create_table_with_add_actions(
         uri,
