@@ -25,17 +25,15 @@ def explained(what: str, mend: str) -> Iterator[None]:
 
     try:
         yield
-    except (Py4JJavaError, PySparkException) as error:
-        is_java = isinstance(error, Py4JJavaError)
-        text = str(error.java_exception.getMessage() if is_java else error)
-        raise MachineError(
-            explain(
-                f"{what} on executors",
-                expected="tasks that end well",
-                found=reason_of(text),
-                mend=mend,
-            )
-        ) from error
+    except PySparkException as error:
+        raise _failed(what, mend, str(error)) from error
+    except Py4JJavaError as error:
+        raise _failed(what, mend, str(error.java_exception.getMessage())) from error
+
+
+def _failed(what: str, mend: str, text: str) -> MachineError:
+    expected, found = "tasks that end well", reason_of(text)
+    return MachineError(explain(f"{what} on executors", expected=expected, found=found, mend=mend))
 
 
 def reason_of(text: str) -> str:
