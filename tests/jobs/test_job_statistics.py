@@ -187,7 +187,7 @@ def test_a_live_run_is_not_up_to_date_once_a_removal_has_come_due(home):
 
 def test_a_run_that_this_job_begins_has_its_session_before_a_column(monkeypatch):
     """As after the table was moved away, where all jobs before it are up to date."""
-    run = SimpleNamespace(frame=lambda table: pytest.fail("begun"), as_of_us=T1)
+    run = SimpleNamespace(frame=lambda *of: pytest.fail("begun"), as_of_us=T1)
     monkeypatch.setattr(frames.F, "unix_micros", lambda name: pytest.fail("no session"))
     with pytest.raises(pytest.fail.Exception, match="begun"):
         frames.live_videos(run)

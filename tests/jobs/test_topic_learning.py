@@ -34,6 +34,7 @@ def before():
         settings=Settings(topics=section),
         progress=lambda text: None,
         tables=SimpleNamespace(home=""),
+        on_spark=False,
     )
     blocks = SimpleNamespace(
         has_tag=EVERY, has_joint=EVERY, tag=np.zeros((VIDEOS, 4)), video_ids=np.arange(VIDEOS)

@@ -193,11 +193,13 @@ class Schema:
 
 def _is_field(field: Field) -> bool:
     """Whether a field of a text is one that this version writes and reads."""
-    is_number = field.type in NUMBERS and field.wire in NUMBERS
+    # What a store calls bytes of its own (`proto`) is its affair.
+    is_typed = field.wire in NUMBERS if field.type in NUMBERS else field.kind in {"list", "bytes"}
     return (
         isinstance(field.name, str)
         and field.kind in KINDS
-        and (is_number or (field.type in {"string", "bytes"} and field.kind in {"list", "bytes"}))
+        and isinstance(field.type, str)
+        and is_typed
         and type(field.width) is int
         and field.width >= 1
         and isinstance(field.pad, int | float)
