@@ -56,7 +56,8 @@ WARNINGS: Mapping[str, str] = {
     "form, space around it); it is read",
     "unreadable_cover": "the cover is no JPEG, PNG, WebP or GIF image",
     "truncated_cover": "the cover's pixels end early or are damaged",
-    "bomb_cover": "the cover claims more pixels or bytes than `max_image_pixels` allows",
+    "bomb_cover": "the cover claims more pixels or bytes than `max_image_pixels` allows, or is a"
+    " JPEG of more than 100 scans",
     "empty_title": "the title is empty",
     "duplicate_row": "a repetition of an earlier row; it is left out",
     "empty_tag": "a tag that is empty; it is left out",
