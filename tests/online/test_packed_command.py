@@ -4,14 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.connection import PythonRespSerializer
 
-from vidtopics.layout import Directory, Layout
+from vidtopics.layout import Directory, Layout, Schema
 from vidtopics.layout.directory import ViewEntry
 from vidtopics.layout.hashes import HashedIds
 from vidtopics.online.requests import Request, encoded
 
 ENTRIES = {"topics": ViewEntry(1, 1, 0, 0), "statistics": ViewEntry(12, 3, 0, 0)}
 # Of layout 1 are hash tags of several lengths: 0 to 15.
-DIRECTORIES = [Directory("vt", 1, Layout(16, version), ENTRIES, {}) for version in (1, 2)]
+SCHEMAS = {0: Schema(())}
+DIRECTORIES = [Directory("vt", 1, Layout(16, version), ENTRIES, SCHEMAS) for version in (1, 2)]
 TEXT = st.characters(exclude_categories=["Cs"])
 LENGTHS = st.integers(0, 20).flatmap(
     lambda n: st.lists(st.text(st.characters(max_codepoint=127), min_size=n, max_size=n))

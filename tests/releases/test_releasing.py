@@ -244,7 +244,7 @@ def test_a_run_that_was_overtaken_just_before_its_release_is_refused(
     """The lock says nothing yet; the log, in which a later run's number stands, refuses."""
     home.run()
     home.tags["t0"] = 2
-    monkeypatch.setattr("vidtopics.releases.lock.RunLock.check", lambda lock: None)
+    monkeypatch.setattr("vidtopics.releases.folder_lock.FolderLock.check", lambda lock: None)
 
     def overtake(*_: object) -> None:
         monkeypatch.setattr("vidtopics.jobs.releasing.wait_until_known", lambda logs: None)
