@@ -115,6 +115,7 @@ def test_a_rating_that_is_no_number_and_classes_that_conflict(movielens, tmp_pat
     assert (films["1"], films["3"]) == ([], ["Drama"])
 
 
+@pytest.mark.slow
 @pytest.mark.movielens
 @pytest.mark.skipif(
     not DATA.is_dir(), reason="no MovieLens folder; VIDTOPICS_MOVIELENS may name one"

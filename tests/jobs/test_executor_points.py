@@ -84,7 +84,7 @@ def test_steps_are_those_of_a_loop(run, cut):
     assert [k for k, label in enumerate(labels) if label == -1] == [7, 100]
 
 
-@pytest.mark.parametrize(("rows", "seed"), [(1_000, 0), (115, 1), (60, 2)])
+@pytest.mark.parametrize(("rows", "seed"), [(115, 1), pytest.param(60, 2, marks=pytest.mark.slow)])
 def test_any_cut_has_the_bytes_of_one_process(run, cut, rows, seed):
     points = scattered(seed=seed)
     cut(rows)
@@ -99,6 +99,7 @@ def test_steps_end_where_no_label_changes(run):
     assert_same(clustering, spherical_kmeans(points, 3, iterations=10, seed=0))
 
 
+@pytest.mark.slow
 def test_a_sample_is_seeded_alike(run, cut, monkeypatch):
     """k-means|| on 8 points a cluster, of half precision, beside centres that are given."""
     points = scattered().astype(np.float16)
@@ -110,6 +111,7 @@ def test_a_sample_is_seeded_alike(run, cut, monkeypatch):
     assert local.origin.tolist() == [0, 1] + [-1] * 10
 
 
+@pytest.mark.slow
 def test_empty_clusters_take_the_farthest_points_of_all_blocks(run, cut):
     points = scattered()
     cut(100)
@@ -121,6 +123,7 @@ def test_empty_clusters_take_the_farthest_points_of_all_blocks(run, cut):
     assert_same(on_spark(run, points, 6, **options), local)
 
 
+@pytest.mark.slow
 def test_the_best_of_several_seeds_is_that_of_one_process(run, cut):
     points = scattered()
     cut(64)

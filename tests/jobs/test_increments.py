@@ -92,7 +92,7 @@ def list_clicks(run: Run) -> dict[str, list[str]]:
 
 
 # To shrink a history of commits takes minutes.
-@settings(max_examples=25, deadline=None, phases=[Phase.generate])
+@settings(max_examples=12, deadline=None, phases=[Phase.generate])
 @given(st.lists(steps, min_size=3, max_size=12))
 def test_any_order_of_deliveries_and_runs_gives_what_all_events_give(tmp_path_factory, history):
     tables = Tables(tmp_path_factory.mktemp("home"))

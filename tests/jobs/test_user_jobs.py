@@ -110,7 +110,7 @@ def met(row: dict) -> dict[int, list[float]]:
 
 
 # To shrink a history of commits takes minutes.
-@settings(max_examples=8, deadline=None, phases=[Phase.generate])
+@settings(max_examples=5, deadline=None, phases=[Phase.generate])
 @given(st.lists(steps, min_size=3, max_size=12))
 def test_any_order_of_deliveries_and_runs_gives_what_all_events_give_of_users(
     tmp_path_factory, history

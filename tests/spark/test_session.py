@@ -31,6 +31,7 @@ def engines(tmp_path_factory) -> tuple[dict, str]:
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_each_engine_reads_the_others_times_under_another_time_zone(engines):
     facts, _ = engines
     expected = [
@@ -44,6 +45,7 @@ def test_each_engine_reads_the_others_times_under_another_time_zone(engines):
     assert facts["parquet_type"] == "INT64"
 
 
+@pytest.mark.slow
 def test_a_session_is_utc_uses_this_python_and_is_made_once(engines):
     facts, _ = engines
     assert facts["zone"] == "UTC"
@@ -51,17 +53,20 @@ def test_a_session_is_utc_uses_this_python_and_is_made_once(engines):
     assert facts["same_session"]
 
 
+@pytest.mark.slow
 def test_a_working_directory_of_any_name_gets_all_that_spark_writes_and_no_folder_beside(engines):
     facts, _ = engines
     assert facts["odd_folder_rows"] == [1, 2, 3]
     assert facts["folders"] == ["by_deltalake", "by_spark", "log"]
 
 
+@pytest.mark.slow
 def test_files_and_folders_of_spark_follow_the_umask(engines):
     facts, _ = engines
     assert facts["modes"] == ["0o100640", "0o40750"]
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_the_terminal(engines):
     facts, stderr = engines
     assert stderr == ""
