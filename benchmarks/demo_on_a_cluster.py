@@ -27,13 +27,13 @@ from benchmarks.homes import folder
 from benchmarks.s3_server import environment, s3_server
 from benchmarks.spark_cluster import ROOT, SMALL, build_wheel, spark_cluster
 from vidtopics import server
-from vidtopics.contracts import LOGBOOKS, TABLES, Table
+from vidtopics.contracts import LOGBOOKS, TABLES, VALUE_HASH, Table
 from vidtopics.jobs.place import home_folder
 from vidtopics.tables import Tables
 
 BUCKET = "demo"
-OWN = ("cover",)
-"""Columns that name the folder in which the world was simulated."""
+OWN = "cover"
+"""A column that names the folder in which the world was simulated; a row's hash has it too."""
 TIMES = ("seconds", "built_at")
 """What reports have of a run itself."""
 SPARK = ("SPARK_MASTER", "SPARK_CONF_DIR", "REDIS_URL", "PYTHONPATH")
@@ -65,7 +65,8 @@ def rows_of(tables: Tables, table: Table) -> pa.Table | None:
     if not tables.exists(table):
         return None
     rows = tables.read(table)
-    rows = rows.drop_columns([name for name in OWN if name in rows.column_names])
+    if OWN in rows.column_names:
+        rows = rows.drop_columns([OWN, VALUE_HASH])
     flat = [f.name for f in rows.schema if not pa.types.is_nested(f.type)]
     order = pc.sort_indices(rows, [(name, "ascending") for name in flat])
     return rows.take(order).combine_chunks()
