@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from benchmarks.redis_nodes import cluster_of, valkey_server
+from benchmarks.s3_server import environment, s3_server
 from vidtopics import server
 from vidtopics.online.connections import connect
 from vidtopics.server import REMEMBERED
@@ -142,6 +143,24 @@ def shuffle(items: list[pytest.Item], seed: int) -> None:
     items.sort(key=lambda item: item.nodeid)
     order.shuffle(items)
     items.sort(key=lambda item: files.index(item.path))
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """The port of an S3 server on loopback that lives as long as the test run."""
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def s3_environment(s3_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
+    """What reaches that server, and nothing else of AWS that is set where the tests run."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment(s3_port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
 @pytest.fixture(scope="session")

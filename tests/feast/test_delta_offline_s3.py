@@ -5,7 +5,6 @@ reads.
 """
 
 import json
-import os
 import socket
 from contextlib import suppress
 from datetime import timedelta
@@ -26,8 +25,7 @@ from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.types import Int64, String
 from pydantic import ValidationError
 
-from benchmarks.s3_server import SECRET, s3_server
-from benchmarks.s3_server import environment as variables_of
+from benchmarks.s3_server import SECRET
 from vidtopics.errors import TableError
 from vidtopics.stores.delta import DeltaOfflineStoreConfig, pinned
 from vidtopics.stores.delta import sources as delta_sources
@@ -41,23 +39,6 @@ SPINE = spine(("a", 9), ("b", 3), ("a", 2), ("c", 9))
 INCOMES = [2, 3, 1, None]
 NOBODY = "http://127.0.0.1:9"
 """An endpoint where nothing listens."""
-
-
-@pytest.fixture(scope="module")
-def endpoint():
-    with s3_server() as port:
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def environment(endpoint, monkeypatch) -> dict[str, str]:
-    """What delta-rs reads, and nothing else of AWS that is set where the tests run."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    variables = variables_of(int(endpoint.rpartition(":")[2]))
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return {name: value for name, value in variables.items() if name.startswith("AWS_")}
 
 
 class Bucket:
@@ -101,7 +82,7 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(environment, request) -> Bucket:
+def bucket(s3_environment, request) -> Bucket:
     return Bucket(f"b{abs(hash(request.node.nodeid))}")
 
 
@@ -322,15 +303,15 @@ def test_a_saved_dataset_comes_back(store, bucket, tmp_path):
 
 
 def test_what_the_store_says_is_stronger_than_the_environment(
-    bucket, environment, tmp_path, monkeypatch
+    bucket, s3_environment, tmp_path, monkeypatch
 ):
     append(tmp_path / "disk", ROWS)
     bucket.take(tmp_path / "disk")
-    for name in environment:
+    for name in s3_environment:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", NOBODY)
-    storage_options = {**environment, "AWS_ALLOW_HTTP": True}  # as YAML reads it
+    storage_options = {**s3_environment, "AWS_ALLOW_HTTP": True}  # as YAML reads it
     store = shop(tmp_path, root=bucket.root, storage_options=storage_options)
     assert values(job(store)) == INCOMES
     assert values(
@@ -347,12 +328,13 @@ def test_what_the_store_says_is_stronger_than_the_environment(
 
 @pytest.mark.parametrize("alias", ["AWS_ENDPOINT_URL", "endpoint", "AWS_ENDPOINT_URL_S3"])
 def test_the_endpoint_of_a_source_is_stronger_than_all(
-    bucket, endpoint, tmp_path, monkeypatch, alias
+    bucket, s3_environment, tmp_path, monkeypatch, alias
 ):
     append(tmp_path / "disk", ROWS)
     bucket.take(tmp_path / "disk")
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", NOBODY)
+    endpoint = s3_environment["AWS_ENDPOINT_URL"]
     view = income_view(source={"s3_endpoint_override": endpoint})
     other = income_view("other", path="incomes")
     store = shop(
@@ -377,7 +359,7 @@ def test_an_endpoint_for_a_folder_is_refused(tmp_path):
         job(store)
 
 
-def test_credentials_of_a_connection_ref(bucket, environment, tmp_path, monkeypatch):
+def test_credentials_of_a_connection_ref(bucket, s3_environment, tmp_path, monkeypatch):
     reference = ConnectionRef(provider="env", name="AWS_SECRET")
     source = FileSource(
         path=f"{bucket.root}/incomes", file_format=DeltaFormat(), connection_ref=reference, **TIMES
@@ -536,7 +518,7 @@ def test_a_bucket_that_goes_once_a_table_is_open_is_named(store, bucket, monkeyp
         uses[what]()
 
 
-def test_a_server_that_never_answers_is_given_up(environment, tmp_path, monkeypatch):
+def test_a_server_that_never_answers_is_given_up(s3_environment, tmp_path, monkeypatch):
     assert options_for(shop(tmp_path).config, "s3://bucket/incomes")["retry_timeout"] == "20s"
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")

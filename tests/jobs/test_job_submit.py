@@ -11,6 +11,7 @@ import pytest
 from small_home import T1, T2, SmallHome
 
 from benchmarks import cluster_kills
+from benchmarks.cluster_homes import JOBS as DISTRIBUTED
 from benchmarks.s3_server import environment, s3_server
 from benchmarks.spark_cluster import (
     ROOT,
@@ -40,18 +41,7 @@ from vidtopics.times import moment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-JOBS = [
-    "video_tag_embedding",
-    "video_topics",
-    "video_counts",
-    "video_statistics",
-    "user_statistics",
-    "user_topic_counts",
-    "user_topics",
-    "user_recent_clicks",
-    "user_recent_skips",
-    "topic_queues",
-]
+JOBS = [name for name in DISTRIBUTED if name != "tag_cooccurrence"]  # a training's
 NEEDS = (*INPUTS, TAG_EMBEDDING, VIDEO_JOINT_REPRESENTATION, TOPICS)
 
 

@@ -15,7 +15,6 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from PIL import Image
 
-from benchmarks.s3_server import environment, s3_server
 from consumers.serving.catalogue import thumbnail as served_thumbnail
 from producers.content.weights import load_title_encoder, read_tensors
 from vidtopics.errors import EncoderError, TableError
@@ -179,19 +178,8 @@ def test_an_absolute_path_in_a_log_gives_no_row(path, forged):
         scan_files(delta, data_files(delta)).to_table()
 
 
-@pytest.fixture(scope="module")
-def s3_port():
-    with s3_server() as port:
-        yield port
-
-
 @pytest.fixture
-def bucket(s3_port, monkeypatch, tmp_path):
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in environment(s3_port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def bucket(s3_environment, tmp_path):
     client = boto3.client("s3")
     name = f"b{tmp_path.name}".replace("_", "-").lower()[:60]
     client.create_bucket(Bucket=name)

@@ -1,6 +1,5 @@
 """An S3 server on loopback, a proxy in front of it, and a home of six videos."""
 
-import os
 import shutil
 import sys
 from contextlib import ExitStack
@@ -9,28 +8,11 @@ from pathlib import Path
 import boto3
 import pytest
 
-from benchmarks.s3_server import environment as variables_of
-from benchmarks.s3_server import s3_proxy, s3_server
+from benchmarks.s3_server import s3_proxy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "explore"))
 
 import topic_world as world
-
-
-@pytest.fixture(scope="session")
-def s3_port():
-    with s3_server() as port:
-        yield port
-
-
-@pytest.fixture
-def environment(s3_port, monkeypatch, tmp_path):
-    """What reaches the server, and nothing else of AWS that is set where the tests run."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in variables_of(s3_port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 class Bucket:
@@ -62,7 +44,7 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(environment, request):
+def bucket(s3_environment, request):
     return Bucket(f"b{abs(hash(request.node.nodeid))}")
 
 
