@@ -130,10 +130,10 @@ def fit_centres(
         TableError: there is no point at all.
     """
     _check_enough(len(points.rows), clusters)
-    known = np.empty((0, points.width), np.float32) if initial is None else initial
+    given = np.empty((0, points.width), np.float32) if initial is None else initial
     rng = np.random.default_rng(seed)
-    centres = points.first_centres(clusters, torch.as_tensor(known, device=points.device), rng)
-    origin = np.where(np.arange(clusters) < len(known), np.arange(clusters), -1)
+    centres = points.first_centres(clusters, torch.as_tensor(given, device=points.device), rng)
+    origin = np.where(np.arange(clusters) < len(given), np.arange(clusters), -1)
     statistics = points.label(centres)
     steps = 0
     while steps < iterations:

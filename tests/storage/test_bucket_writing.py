@@ -207,7 +207,9 @@ def test_a_new_home_has_one_id_whoever_makes_it(bucket, tmp_path, monkeypatch):
         thread.join()
     ids = {(mirror / "home-id").read_text() for mirror in mirrors}
     assert ids == {bucket.contents()["home-id"].decode()}
-    assert Tables(mirrors[0]).read(contracts.VIDEO_TOPICS).num_rows == 1
+    # Only the mirror of the cache folder that is set now follows the bucket.
+    refresh(mirrors[1])
+    assert Tables(mirrors[1]).read(contracts.VIDEO_TOPICS).num_rows == 1
 
 
 def test_settings_are_kept_in_the_bucket_and_sent_once(machine, bucket, through_proxy):

@@ -144,15 +144,15 @@ class Directory:
         live_queues: Mapping[bytes, bytes],
     ) -> Directory:
         entries = {name.decode(): ViewEntry.from_json(text) for name, text in views.items()}
-        known: dict[int, Schema] = {}
+        readable: dict[int, Schema] = {}
         for key, text in schemas.items():
             with suppress(*NOT_OURS):  # a later version's, whose views this one can't read
-                known[int(key)] = Schema.from_json(text)
+                readable[int(key)] = Schema.from_json(text)
         trees = {name.decode(): json.loads(text) for name, text in structures.items()}
         lists = {name: tree for name, tree in trees.items() if isinstance(tree, dict)}
         stored_layout = Layout.from_json(prefix, layout)
         live = frozenset(name.decode() for name in live_queues)
-        return cls(prefix, int(version), stored_layout, entries, known, lists, live)
+        return cls(prefix, int(version), stored_layout, entries, readable, lists, live)
 
     def view(self, name: str) -> ViewEntry:
         """The entry of a view; StoreError names those that are there, or says it can't be read."""
